@@ -1,0 +1,1 @@
+//! Introduced with its parts.

@@ -1,0 +1,3 @@
+//! The longlived binary.
+
+fn main() {}
