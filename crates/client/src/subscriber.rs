@@ -11,7 +11,6 @@ mod ending;
 mod engine;
 mod handle;
 mod notice;
-mod silence;
 mod stream;
 
 use std::fmt;
