@@ -9,6 +9,8 @@
 //!
 //! Time is tokio's and randomness can be seeded ([`ClientBuilder::seed`]), so that tests can replay a run.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
+
 mod backoff;
 mod client;
 mod continuity;

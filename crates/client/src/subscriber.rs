@@ -20,11 +20,12 @@ use std::task::{Context, Poll};
 use tokio_stream::Stream;
 
 pub use self::builder::{BuildError, GapPolicy, SlowPolicy, SubscriberBuilder};
+pub(crate) use self::ending::{End, Known, Next, judge};
 pub use self::ending::{Lost, Refusal, SubscribeError};
 pub use self::handle::{SubscriberHandle, UnsubscribeError};
 pub use self::notice::{GoAwayReason, Notice, Outcome};
-pub use crate::continuity::Violation;
-pub use crate::event::{Event, Gap};
+use crate::continuity::Violation;
+use crate::event::{Event, Gap};
 use crate::position::Position;
 
 /// What a [`Subscriber`] yields.

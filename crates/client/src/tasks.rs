@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-/// Tasks with one owner and one end: dropping it, or [`Tasks::cancel`], ends them all.
+/// Tasks with one owner and one end: dropping it ends them all.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     tracker: TaskTracker,
@@ -14,7 +14,7 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    /// Runs `task` until it ends or all are cancelled.
+    /// Runs `task` until it ends or its owner is dropped.
     pub(crate) fn spawn(
         &self,
         name: &'static str,
@@ -32,10 +32,6 @@ impl Tasks {
             }
             .instrument(span),
         );
-    }
-
-    pub(crate) fn cancel(&self) {
-        self.cancel.cancel();
     }
 
     /// Returns when every task has ended. Nothing may be spawned after it was called.

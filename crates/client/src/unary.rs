@@ -33,8 +33,6 @@ pub enum CallError {
 pub(crate) struct Failed {
     pub(crate) error: CallError,
     pub(crate) pushback: Option<Pushback>,
-    /// For trailers that say how far it came.
-    pub(crate) status: Option<Status>,
 }
 
 impl From<CallError> for Failed {
@@ -42,7 +40,6 @@ impl From<CallError> for Failed {
         Self {
             error,
             pushback: None,
-            status: None,
         }
     }
 }
@@ -112,7 +109,6 @@ where
         return Err(Failed {
             error: CallError::Refused(Refusal::from(&status)),
             pushback: wire::pushback(&status),
-            status: Some(status),
         });
     }
 }

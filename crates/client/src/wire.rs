@@ -103,7 +103,7 @@ impl Seen {
 
 /// True when no connection could be made, so that the server cannot have seen the request.
 pub(crate) fn never_sent(status: &Status) -> bool {
-    causes(status).any(|cause| cause.is::<tonic::ConnectError>())
+    causes(status).any(<dyn Error>::is::<tonic::ConnectError>)
 }
 
 /// The innermost cause: tonic's own message is "transport error" for nearly everything.

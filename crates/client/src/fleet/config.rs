@@ -35,11 +35,14 @@ pub struct FleetConfig {
     pub topics: Vec<String>,
     /// Every client follows its inbox too, beside `topics`.
     pub inbox: bool,
+    /// Topics whose messages the caller will register with
+    /// [`Fleet::acknowledged`](super::Fleet::acknowledged): only of these is each delivery remembered.
+    pub audit: Vec<String>,
     /// Which contract they speak.
     pub contract: Contract,
     /// Which happenings are told.
     pub show: Show,
-    /// How long `stop` may take.
+    /// How long the clients may take to leave; one that takes longer is cut off.
     pub stop_timeout: Duration,
 }
 
@@ -50,6 +53,7 @@ impl Default for FleetConfig {
             stagger: Duration::from_millis(200),
             topics: Vec::new(),
             inbox: false,
+            audit: Vec::new(),
             contract: Contract::default(),
             show: Show::default(),
             stop_timeout: Duration::from_secs(10),

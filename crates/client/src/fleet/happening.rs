@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::continuity::Violation;
 use crate::event::{Event, Gap};
 use crate::position::Position;
-use crate::subscriber::{Outcome, Violation};
+use crate::subscriber::Outcome;
 
 /// Something that happened to one client.
 #[derive(Clone, Debug, PartialEq)]

@@ -134,7 +134,7 @@ pub(crate) struct Known {
 /// What to do next.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// Come back after the wait that GoAway gave, or the growing one when it gave none.
+    /// Come back after the wait that `GoAway` gave, or the growing one when it gave none.
     Resume(Lost),
     /// Come back after exactly this.
     ResumeAfter(Lost, Duration),

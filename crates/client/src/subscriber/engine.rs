@@ -108,14 +108,14 @@ struct Streams {
 enum Successor {
     None,
     Opening(Opening),
-    Open(Live),
+    Open(Box<Live>),
 }
 
 /// What happened first.
 enum Step {
     Current(Got),
     Successor(Got),
-    Opened(Opened),
+    Opened(Box<Opened>),
     /// The turn has come to open the next stream.
     Turn,
     /// The time of the current stream is over, though it has not ended.
@@ -275,19 +275,13 @@ impl Engine {
             Step::Successor(Got::Frame(frame)) => self.frame(frame, Which::Successor),
             Step::Current(Got::End(end)) => self.current_ended(end),
             Step::Successor(Got::End(end)) => self.successor_failed(end, None),
-            Step::Opened(Opened {
-                result: Err(end),
-                credential,
-            }) => {
-                self.successor_failed(end, credential);
-            }
-            Step::Opened(Opened {
-                result: Ok((live, welcome)),
-                ..
-            }) => {
-                self.welcomed(&live, &welcome);
-                self.streams_mut().successor = Successor::Open(live);
-            }
+            Step::Opened(opened) => match opened.result {
+                Err(end) => self.successor_failed(end, opened.credential),
+                Ok((live, welcome)) => {
+                    self.welcomed(&live, &welcome);
+                    self.streams_mut().successor = Successor::Open(Box::new(live));
+                }
+            },
             Step::Turn => self.turn(),
             Step::Overdue => self.current_ended(End::Ok),
         }
@@ -332,7 +326,7 @@ impl Engine {
         match successor {
             Successor::Open(live) => {
                 self.phase = Phase::Live(Box::new(Streams {
-                    current: live,
+                    current: *live,
                     successor: Successor::None,
                 }));
             }
@@ -540,7 +534,7 @@ impl Streams {
             },
             Successor::Opening(opening) => tokio::select! {
                 biased;
-                opened = opening => Step::Opened(opened),
+                opened = opening => Step::Opened(Box::new(opened)),
                 got = self.current.next() => Step::Current(got),
             },
             // Sequences of two histories cannot be compared: first everything of the old one.

@@ -77,11 +77,10 @@ impl Outcome {
     pub(crate) fn from_wire(outcome: i32, resuming: bool) -> Self {
         use v1::welcome::Outcome;
         match Outcome::try_from(outcome) {
-            Ok(Outcome::New) => Self::New,
             Ok(Outcome::Resumed) => Self::Resumed,
             Ok(Outcome::Reset) => Self::Reset,
             Ok(Outcome::Unspecified) | Err(_) if resuming => Self::Resumed,
-            Ok(Outcome::Unspecified) | Err(_) => Self::New,
+            Ok(Outcome::New | Outcome::Unspecified) | Err(_) => Self::New,
         }
     }
 }
