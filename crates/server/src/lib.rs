@@ -1,1 +1,7 @@
-//! Introduced with its parts.
+//! The transport half of the node.
+
+pub mod connection;
+pub mod layers;
+pub mod lifecycle;
+pub mod limits;
+pub mod tasks;
