@@ -1,5 +1,6 @@
 //! The transport half of the node.
 
+pub mod acceptor;
 pub mod connection;
 pub mod layers;
 pub mod lifecycle;

@@ -22,6 +22,8 @@ use super::request_id::RequestId;
 use crate::connection::PeerAddr;
 use crate::lifecycle::Drain;
 
+const NO_STATUS: &str = "the response ended without a status";
+
 /// Wraps a service in `CallLogService`.
 #[derive(Clone, Debug)]
 pub struct CallLogLayer {
@@ -106,6 +108,8 @@ where
             line.write(&Ended::Http(response.status()));
         } else if let Some(status) = Status::from_header_map(response.headers()) {
             line.write(&Ended::Grpc(status.code(), status.message()));
+        } else if response.body().is_end_stream() {
+            line.write(&Ended::Grpc(Code::Unknown, NO_STATUS));
         }
         Poll::Ready(Ok(response.map(|body| CallLogBody {
             body,
@@ -154,7 +158,7 @@ where
             Some(Ok(frame)) => match frame.trailers_ref() {
                 None if *this.chunk_seen => this.line.streams(),
                 None => *this.chunk_seen = true,
-                Some(trailers) => this.line.write(&Ended::of_trailers(trailers).as_ended()),
+                Some(trailers) => this.line.write_trailers(trailers),
             },
             Some(Err(error)) => this
                 .line
@@ -184,23 +188,6 @@ enum Ended<'a> {
     Vanished,
 }
 
-impl Ended<'_> {
-    fn of_trailers(trailers: &HeaderMap) -> OwnedStatus {
-        Status::from_header_map(trailers)
-            .map_or(OwnedStatus(Code::Unknown, String::new()), |status| {
-                OwnedStatus(status.code(), status.message().to_owned())
-            })
-    }
-}
-
-struct OwnedStatus(Code, String);
-
-impl OwnedStatus {
-    fn as_ended(&self) -> Ended<'_> {
-        Ended::Grpc(self.0, &self.1)
-    }
-}
-
 /// The line that is still to be written; dropping it writes that the client went away.
 #[derive(Debug)]
 struct Line(Option<Arc<CallRecord>>);
@@ -210,6 +197,13 @@ impl Line {
     fn streams(&self) {
         if let Some(record) = &self.0 {
             record.set_streaming();
+        }
+    }
+
+    fn write_trailers(&mut self, trailers: &HeaderMap) {
+        match Status::from_header_map(trailers) {
+            Some(status) => self.write(&Ended::Grpc(status.code(), status.message())),
+            None => self.write(&Ended::Grpc(Code::Unknown, NO_STATUS)),
         }
     }
 
