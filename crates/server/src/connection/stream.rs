@@ -105,7 +105,7 @@ where
 pub(super) struct Outgoing {
     stream: SendStream<Bytes>,
     abort: Option<StreamAbort>,
-    /// The deadline of a call that has one: the body's own timer stands still while its reader is stalled.
+    /// Of a call that has a deadline: the body's own timer stands still while its reader is stalled.
     deadline: Option<Pin<Box<Sleep>>>,
     /// HTTP/2 had room when it was last asked.
     has_room: bool,
@@ -179,7 +179,8 @@ impl Outgoing {
                 return None;
             }
         }
-        let deadline = deadline.map(|Deadline(at)| Box::pin(sleep_until(at)));
+        let deadline =
+            deadline.map(|Deadline(at)| Box::pin(sleep_until(at + limits::STALLED_DEADLINE_GRACE)));
         Some(Self {
             stream,
             abort,
