@@ -1,7 +1,7 @@
 //! A channel: the live tail of one topic filter, as chunks that all its subscribers share.
 //!
 //! Holds: every matching event after `complete_after` was in the tail; what the tail has let go is at or
-//! below `tail_start`. A reader whose position is at least `tail_start` misses nothing by reading here.
+//! below its `start`. A reader whose position is at least its `start` misses nothing by reading here.
 //! Does not: wait for anybody. The sequencer appends and wakes; cursors come and look.
 
 use std::{
@@ -38,7 +38,8 @@ pub struct Channel {
 
 struct Tail {
     chunks: VecDeque<Arc<Frames>>,
-    tail_start: Sequence,
+    // What was let go lies at or below this.
+    start: Sequence,
     // The last merge of several small chunks: readers that were woken together ask for the same one.
     merged: Option<Arc<Frames>>,
 }
@@ -61,7 +62,7 @@ impl Channel {
             last: AtomicU64::new(complete_after),
             tail: Mutex::new(Tail {
                 chunks: VecDeque::new(),
-                tail_start: complete_after,
+                start: complete_after,
                 merged: None,
             }),
             readers: Mutex::new(Readers {
@@ -93,7 +94,7 @@ impl Channel {
     pub(crate) fn drop_oldest(&self) {
         let mut tail = self.tail.lock();
         if let Some(chunk) = tail.chunks.pop_front() {
-            tail.tail_start = chunk.last();
+            tail.start = chunk.last();
             tail.merged = None;
         }
     }
@@ -119,7 +120,7 @@ impl Channel {
         into: &mut VecDeque<Slice>,
     ) -> Result<bool, BehindTail> {
         let mut tail = self.tail.lock();
-        if after < tail.tail_start {
+        if after < tail.start {
             return Err(BehindTail);
         }
         let first = tail.chunks.partition_point(|chunk| chunk.last() <= after);

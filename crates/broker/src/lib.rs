@@ -20,8 +20,8 @@ pub mod store;
 pub mod topic;
 
 pub use cursor::{
-    Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Opened, Outcome, ReadOptions,
-    SlowPolicy,
+    Attached, Attacher, Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Opened,
+    Outcome, ReadOptions, SlowPolicy,
 };
 pub use environment::Environment;
 pub use frame::Encoding;

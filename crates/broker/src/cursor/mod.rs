@@ -379,13 +379,11 @@ impl Cursor {
             }
         }
         let Some(last) = slices.last() else {
-            return Ok(match page.slices.pop_front() {
-                Some(slice) => Some(Delivery::Gap(self.pass_too_large(slice, page))),
-                None => {
-                    self.position = self.position.max(page.through);
-                    None
-                }
-            });
+            if let Some(slice) = page.slices.pop_front() {
+                return Ok(Some(Delivery::Gap(self.pass_too_large(slice, page))));
+            }
+            self.position = self.position.max(page.through);
+            return Ok(None);
         };
         self.position = if page.slices.is_empty() && page.trimmed_through <= last.last() {
             page.through

@@ -189,11 +189,7 @@ mod tests {
                         matcher.link(&Channel::new(parsed, 0), key);
                         linked.insert(filter, key);
                     }
-                    1 => {
-                        if linked.remove(&filter).is_some() {
-                            matcher.unlink(&parsed);
-                        }
-                    }
+                    1 if linked.remove(&filter).is_some() => matcher.unlink(&parsed),
                     _ => {}
                 }
                 let next = ids.len() as TopicId;

@@ -6,8 +6,7 @@ use super::*;
 fn naive_match(filter: &[&str], topic: &[&str]) -> bool {
     fn rest(filter: &[&str], topic: &[&str]) -> bool {
         match (filter, topic) {
-            ([], []) => true,
-            ([">"], [_, ..]) => true,
+            ([], []) | ([">"], [_, ..]) => true,
             (["*", f @ ..], [_, t @ ..]) => rest(f, t),
             ([f0, f @ ..], [t0, t @ ..]) => f0 == t0 && rest(f, t),
             _ => false,

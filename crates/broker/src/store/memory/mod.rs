@@ -86,14 +86,12 @@ impl Store for MemoryStore {
 
     fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
         let known = self.history.read().topics.id_of(topic);
-        match known {
-            Some(id) => Ok(id),
-            None => {
-                let history = &mut *self.history.write();
-                let class = history.retention.class_of(topic);
-                history.topics.add(topic.clone(), class)
-            }
+        if let Some(id) = known {
+            return Ok(id);
         }
+        let history = &mut *self.history.write();
+        let class = history.retention.class_of(topic);
+        history.topics.add(topic.clone(), class)
     }
 
     fn append<'a>(

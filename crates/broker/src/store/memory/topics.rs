@@ -20,9 +20,9 @@ use crate::{
 pub(super) struct Topics {
     limit: usize,
     by_name: BTreeMap<TopicName, TopicId>,
-    // The same, for the one look-up that each message needs.
+    // The same names, for the one look-up that each message needs.
     ids: FxHashMap<TopicName, TopicId>,
-    topics: Vec<Topic>,
+    by_id: Vec<Topic>,
     free: Vec<TopicId>,
     // Topics that kept nothing when they were put here, oldest first; looked at again before use.
     empty: VecDeque<TopicId>,
@@ -46,7 +46,7 @@ impl Topics {
             limit,
             by_name: BTreeMap::new(),
             ids: FxHashMap::default(),
-            topics: Vec::new(),
+            by_id: Vec::new(),
             free: Vec::new(),
             empty: VecDeque::new(),
             forgotten_through: 0,
@@ -75,11 +75,11 @@ impl Topics {
             queued_as_empty: true,
         };
         let id = if let Some(id) = self.free.pop() {
-            self.topics[id as usize] = topic;
+            self.by_id[id as usize] = topic;
             id
         } else {
-            self.topics.push(topic);
-            (self.topics.len() - 1) as TopicId
+            self.by_id.push(topic);
+            (self.by_id.len() - 1) as TopicId
         };
         self.by_name.insert(name.clone(), id);
         self.ids.insert(name, id);
@@ -89,19 +89,19 @@ impl Topics {
 
     /// Gives a topic its next sequence and returns the one before.
     pub(super) fn advance(&mut self, id: TopicId, sequence: Sequence) -> Sequence {
-        std::mem::replace(&mut self.topics[id as usize].last, sequence)
+        std::mem::replace(&mut self.by_id[id as usize].last, sequence)
     }
 
     /// Notes that an event is kept; the class it belongs to.
     pub(super) fn kept(&mut self, id: TopicId, sequence: Sequence) -> usize {
-        let topic = &mut self.topics[id as usize];
+        let topic = &mut self.by_id[id as usize];
         topic.kept.push_back(sequence);
         topic.class
     }
 
     /// Notes that the oldest kept event of a topic is gone.
     pub(super) fn trimmed(&mut self, id: TopicId, sequence: Sequence) {
-        let topic = &mut self.topics[id as usize];
+        let topic = &mut self.by_id[id as usize];
         let oldest = topic.kept.pop_front();
         debug_assert_eq!(oldest, Some(sequence), "a topic is trimmed in its order");
         topic.trimmed_through = sequence;
@@ -120,7 +120,7 @@ impl Topics {
     }
 
     pub(super) fn get(&self, id: TopicId) -> &Topic {
-        &self.topics[id as usize]
+        &self.by_id[id as usize]
     }
 
     /// The topics a filter matches, found through what its names begin with.
@@ -152,7 +152,7 @@ impl Topics {
             let Some(id) = self.empty.pop_front() else {
                 break;
             };
-            let topic = &mut self.topics[id as usize];
+            let topic = &mut self.by_id[id as usize];
             topic.queued_as_empty = false;
             if !topic.kept.is_empty() {
                 continue;
