@@ -2,10 +2,14 @@
 //!
 //! Holds: a flag beats its preset, a preset beats the default.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+
+/// Cores that an affinity mask can name.
+const CORES_MAX: usize = 1024;
 
 /// Measures a server from outside: CPU per delivery, memory per subscriber, latency, time to connect.
 #[derive(Debug, clap::Args)]
@@ -82,7 +86,7 @@ pub(super) struct FanoutArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct CommonArgs {
     /// A server that runs already, instead of one started for each run
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = authority)]
     pub(super) server: Option<String>,
     /// Its process, to read CPU time and memory from
     #[arg(long, value_name = "PID", requires = "server")]
@@ -97,10 +101,10 @@ pub(super) struct CommonArgs {
     pub(super) server_args: Vec<String>,
     /// Cores for the server: a list such as 0 or 0,2-3, or `any` [default: the first]
     #[arg(long, value_name = "CORES")]
-    pub(super) server_cores: Option<String>,
+    pub(super) server_cores: Option<CoreList>,
     /// Cores for the load: the same [default: all but the first]
     #[arg(long, value_name = "CORES")]
-    pub(super) load_cores: Option<String>,
+    pub(super) load_cores: Option<CoreList>,
     /// Load processes; 0 = as few as the limit of open files allows
     #[arg(long, default_value_t = 0)]
     pub(super) load_processes: u32,
@@ -119,6 +123,48 @@ pub(super) struct CommonArgs {
     /// One JSON object instead of a table
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// Cores by number; `any` is `None`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CoreList(pub(super) Option<Vec<usize>>);
+
+impl FromStr for CoreList {
+    type Err = String;
+
+    fn from_str(flag: &str) -> Result<Self, String> {
+        if flag == "any" {
+            return Ok(Self(None));
+        }
+        let mut cores = Vec::new();
+        for part in flag.split(',') {
+            let (first, end) = part.split_once('-').unwrap_or((part, part));
+            let (Ok(first), Ok(end)) = (first.parse::<usize>(), end.parse()) else {
+                return Err("cores are given as 0 or 0,2-3, or `any`".to_owned());
+            };
+            if first > end {
+                return Err(format!("`{part}` ends before it begins"));
+            }
+            if end >= CORES_MAX {
+                return Err(format!("core {end}: at most {CORES_MAX} can be named"));
+            }
+            cores.extend(first..=end);
+        }
+        Ok(Self(Some(cores)))
+    }
+}
+
+/// HOST:PORT of a URL; the load speaks no TLS.
+fn authority(url: &str) -> Result<String, String> {
+    let authority = url
+        .strip_prefix("http://")
+        .map(|rest| rest.trim_end_matches('/'));
+    match authority.and_then(|authority| authority.rsplit_once(':')) {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(format!("{host}:{port}"))
+        }
+        _ => Err("a server is given as http://HOST:PORT".to_owned()),
+    }
 }
 
 /// What subscribers follow and where messages go.
@@ -216,6 +262,33 @@ mod tests {
     #[test]
     fn without_a_preset_the_load_is_that_of_streams() {
         assert_eq!(fanout(&[]), Preset::Streams.load());
+    }
+
+    #[test]
+    fn lists_and_ranges_name_cores() {
+        assert_eq!("0,2-3".parse(), Ok(CoreList(Some(vec![0, 2, 3]))));
+        assert_eq!("any".parse(), Ok(CoreList(None)));
+        for wrong in ["", "x", "3-1", "0,", "-1", "99999999"] {
+            assert!(wrong.parse::<CoreList>().is_err(), "`{wrong}`");
+        }
+    }
+
+    #[test]
+    fn a_server_is_a_plain_url_with_a_port() {
+        assert_eq!(
+            authority("http://127.0.0.1:7070/"),
+            Ok("127.0.0.1:7070".to_owned())
+        );
+        assert_eq!(authority("http://[::1]:7070"), Ok("[::1]:7070".to_owned()));
+        for wrong in [
+            "127.0.0.1:7070",
+            "https://a:1",
+            "http://a",
+            "http://:1",
+            "http://a:b",
+        ] {
+            assert!(authority(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,38 +1,21 @@
-//! One measurement from start to end: a server, the load, a window, the figures.
-//!
-//! Holds: the server's CPU time is read at both ends of the very window in which deliveries are counted; its
-//! memory is read before the first connection and again when all subscribers hold their Welcome.
+//! The measurements: what is asked of server and load, and the figures that come of it.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use hdrhistogram::Histogram;
+use anyhow::{Context as _, ensure};
 
 use super::args::{CommonArgs, FanoutArgs, FanoutLoad, IdleArgs, Topics};
 use super::clock::monotonic_ns;
 use super::figures::{Figures, Summary};
-use super::load::control::{Command, Connected, Finished, Plan, PublishPlan, Published, Report};
-use super::load_process::LoadProcess;
-use super::pin::{self, Cores};
-use super::proc::{self, CpuTime};
+use super::load::control::{PublishPlan, Published};
+use super::pin;
+use super::proc;
+use super::rig::{LEAD, Pinning, Rig, Seen, Shape, Window, nanoseconds};
 use super::run::Stop;
-use super::server::Server;
 
-/// After the last Welcome, until memory is read: what serves the burst should be over.
-const SETTLE: Duration = Duration::from_secs(1);
-/// Time for commands to arrive before what they announce begins.
-const LEAD: Duration = Duration::from_millis(200);
-/// Nothing received for so long, and what is missing is lost.
-const QUIET: Duration = Duration::from_secs(2);
-/// The longest wait for what was published to arrive.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
-/// How much later than its deadline a load process may answer.
-const ANSWER_SLACK: Duration = Duration::from_secs(10);
 /// Latencies taken in a second, about, when nothing was said about it.
 const SAMPLES_PER_SECOND: u64 = 200_000;
-/// Descriptors of a load process that are not connections.
-const OTHER_FILES: u64 = 64;
 
 pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let load = format!(
@@ -49,16 +32,13 @@ pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
         sample_every: 1,
     };
     repeat(load, &args.common, |cores| {
-        let mut bench = Bench::connect(&args.common, shape, cores, stop)?;
+        let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
         let start = monotonic_ns() + nanoseconds(LEAD);
         let end = start + nanoseconds(args.duration);
-        bench.tell_all(&Command::Window {
-            start_ns: start,
-            end_ns: end,
-        })?;
-        let window = bench.watch(start, end)?;
-        let finished = bench.finish(&Published::default())?;
-        Ok(bench.idle_figures(&window, &finished))
+        rig.open_window(start, end)?;
+        let window = rig.watch(start, end)?;
+        let finished = rig.finish(&Published::default())?;
+        Ok(rig.idle_figures(&window, &finished))
     })
 }
 
@@ -85,26 +65,23 @@ pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode>
         sample_every: sample_every(args, load),
     };
     repeat(in_words, &args.common, |cores| {
-        let mut bench = Bench::connect(&args.common, shape, cores, stop)?;
+        let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
         let begin = monotonic_ns() + nanoseconds(LEAD);
         let start = begin + nanoseconds(args.warmup);
         let end = start + nanoseconds(args.duration);
-        bench.tell_all(&Command::Window {
-            start_ns: start,
-            end_ns: end,
-        })?;
-        bench.loads[0].tell(&Command::Publish(PublishPlan {
+        rig.open_window(start, end)?;
+        rig.publish(PublishPlan {
             begin_ns: begin,
             end_ns: end,
             rate: load.rate,
             payload_bytes: load.payload_bytes,
             in_flight_max: args.in_flight,
-        }))?;
-        let window = bench.watch(start, end)?;
-        let published = bench.published(end)?;
-        let finished = bench.finish(&published)?;
+        })?;
+        let window = rig.watch(start, end)?;
+        let published = rig.published(end)?;
+        let finished = rig.finish(&published)?;
         let publishing = Duration::from_nanos(end - begin);
-        bench.fanout_figures(&window, publishing, &published, &finished)
+        rig.fanout_figures(&window, publishing, &published, &finished)
     })
 }
 
@@ -142,8 +119,7 @@ fn repeat(
     args: &CommonArgs,
     mut run: impl FnMut(&Pinning) -> anyhow::Result<Figures>,
 ) -> anyhow::Result<ExitCode> {
-    let (server, load_cores) =
-        pin::split(args.server_cores.as_deref(), args.load_cores.as_deref())?;
+    let (server, load_cores) = pin::split(args.server_cores.as_ref(), args.load_cores.as_ref())?;
     let pinning = Pinning {
         server,
         load: load_cores,
@@ -174,216 +150,7 @@ fn repeat(
     })
 }
 
-struct Pinning {
-    server: Cores,
-    load: Cores,
-}
-
-/// Who subscribes to what.
-#[derive(Debug, Clone, Copy)]
-struct Shape {
-    connections: u32,
-    streams: u32,
-    topics: Topics,
-    sample_every: u32,
-}
-
-impl Shape {
-    fn subscribers(self) -> u64 {
-        u64::from(self.connections) * u64::from(self.streams)
-    }
-}
-
-/// A server with all its subscribers.
-struct Bench<'a> {
-    shape: Shape,
-    loads: Vec<LoadProcess>,
-    server: Server,
-    stop: &'a Stop,
-    began_ns: u64,
-    connect_ns: u64,
-    memory: Option<Memory>,
-}
-
-/// Resident memory of the server, in bytes.
-#[derive(Debug, Clone, Copy)]
-struct Memory {
-    before: u64,
-    connected: u64,
-}
-
-/// What was read at both ends of the window.
-struct Window {
-    length: Duration,
-    server_cpu_ns: Option<u64>,
-    server_resident_bytes: Option<u64>,
-    load_cpu_ns: u64,
-}
-
-impl<'a> Bench<'a> {
-    /// Starts everything and waits until every subscriber holds its Welcome.
-    fn connect(
-        args: &CommonArgs,
-        shape: Shape,
-        cores: &Pinning,
-        stop: &'a Stop,
-    ) -> anyhow::Result<Self> {
-        let began_ns = monotonic_ns();
-        let server = Server::for_run(args, &cores.server)?;
-        let mut bench = Self {
-            shape,
-            loads: Vec::new(),
-            server,
-            stop,
-            began_ns,
-            connect_ns: 0,
-            memory: None,
-        };
-        for plan in plans(args, shape, &bench.server)? {
-            bench.loads.push(LoadProcess::start(&plan, &cores.load)?);
-        }
-        let deadline = monotonic_ns() + nanoseconds(ANSWER_SLACK);
-        for load in &mut bench.loads {
-            match load.hear(deadline, stop)? {
-                Report::Ready => {}
-                other => bail!("a load process began with {other:?}"),
-            }
-        }
-        let before = bench.resident_bytes()?;
-        let start = monotonic_ns();
-        bench.tell_all(&Command::Connect {
-            deadline_ns: start + nanoseconds(args.connect_timeout),
-        })?;
-        let connected =
-            bench.hear_connected(start + nanoseconds(args.connect_timeout + ANSWER_SLACK))?;
-        if connected.welcomed < shape.subscribers() {
-            bail!(
-                "{} of {} subscribers hold their Welcome, {} were refused or cut off{}{}",
-                connected.welcomed,
-                shape.subscribers(),
-                connected.refused,
-                connected
-                    .trouble
-                    .map(|trouble| format!(": {trouble}"))
-                    .unwrap_or_default(),
-                bench.server.last_words(),
-            );
-        }
-        bench.connect_ns = connected.last_welcome_ns.saturating_sub(start);
-        bench.wait_until(monotonic_ns() + nanoseconds(SETTLE))?;
-        let connected = bench.resident_bytes()?;
-        bench.memory = before
-            .zip(connected)
-            .map(|(before, connected)| Memory { before, connected });
-        Ok(bench)
-    }
-
-    fn tell_all(&mut self, command: &Command) -> anyhow::Result<()> {
-        self.loads
-            .iter_mut()
-            .try_for_each(|load| load.tell(command))
-    }
-
-    fn hear_connected(&mut self, deadline_ns: u64) -> anyhow::Result<Connected> {
-        let mut all = Connected::default();
-        for load in &mut self.loads {
-            match load.hear(deadline_ns, self.stop)? {
-                Report::Connected(one) => {
-                    all.welcomed += one.welcomed;
-                    all.refused += one.refused;
-                    all.last_welcome_ns = all.last_welcome_ns.max(one.last_welcome_ns);
-                    all.trouble = all.trouble.or(one.trouble);
-                }
-                other => bail!("a load process answered Connect with {other:?}"),
-            }
-        }
-        Ok(all)
-    }
-
-    fn resident_bytes(&self) -> anyhow::Result<Option<u64>> {
-        self.server.pid.map(proc::resident_bytes).transpose()
-    }
-
-    fn server_cpu(&self) -> anyhow::Result<Option<CpuTime>> {
-        self.server.pid.map(CpuTime::of).transpose()
-    }
-
-    fn loads_cpu(&self) -> anyhow::Result<Vec<CpuTime>> {
-        self.loads
-            .iter()
-            .map(|load| CpuTime::of(load.pid()))
-            .collect()
-    }
-
-    /// Reads the clocks when the window begins and when it ends.
-    fn watch(&self, start_ns: u64, end_ns: u64) -> anyhow::Result<Window> {
-        self.wait_until(start_ns)?;
-        let loads_before = self.loads_cpu()?;
-        let server_before = self.server_cpu()?;
-        let began = monotonic_ns();
-        self.wait_until(end_ns)?;
-        let server_after = self
-            .server_cpu()
-            .with_context(|| format!("the server is gone{}", self.server.last_words()))?;
-        let length = Duration::from_nanos(monotonic_ns() - began);
-        let loads_after = self.loads_cpu()?;
-        // Waking up late stretches the CPU time that is seen, not the deliveries that are counted.
-        let late = length.saturating_sub(Duration::from_nanos(end_ns - start_ns));
-        ensure!(
-            late < Duration::from_secs(1),
-            "this process was not woken for {late:?}; the machine is too busy"
-        );
-        Ok(Window {
-            length: Duration::from_nanos(end_ns - start_ns),
-            server_cpu_ns: server_before
-                .zip(server_after)
-                .map(|(before, after)| after.since(&before)),
-            server_resident_bytes: self.resident_bytes()?,
-            load_cpu_ns: loads_before
-                .iter()
-                .zip(&loads_after)
-                .map(|(before, after)| after.since(before))
-                .sum(),
-        })
-    }
-
-    fn published(&mut self, end_ns: u64) -> anyhow::Result<Published> {
-        match self.loads[0].hear(end_ns + nanoseconds(ANSWER_SLACK), self.stop)? {
-            Report::Published(published) => Ok(published),
-            other => bail!("a load process answered Publish with {other:?}"),
-        }
-    }
-
-    /// Waits for what is still on its way and adds up what all load processes saw.
-    fn finish(&mut self, published: &Published) -> anyhow::Result<Seen> {
-        let deadline_ns = monotonic_ns() + nanoseconds(DRAIN_MAX);
-        let quiet_ns = nanoseconds(QUIET);
-        self.tell_all(&Command::Finish {
-            published: published.clone(),
-            quiet_ns,
-            deadline_ns,
-        })?;
-        let mut seen = Seen::new()?;
-        for load in &mut self.loads {
-            match load.hear(deadline_ns + nanoseconds(ANSWER_SLACK), self.stop)? {
-                Report::Finished(finished) => seen.add(&finished)?,
-                other => bail!("a load process answered Finish with {other:?}"),
-            }
-        }
-        Ok(seen)
-    }
-
-    fn wait_until(&self, then_ns: u64) -> anyhow::Result<()> {
-        loop {
-            self.stop.check()?;
-            let left = then_ns.saturating_sub(monotonic_ns());
-            if left == 0 {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_nanos(left.min(50_000_000)));
-        }
-    }
-
+impl Rig<'_> {
     fn idle_figures(&self, window: &Window, seen: &Seen) -> Figures {
         let mut figures = Figures::default();
         self.add_connecting(&mut figures);
@@ -476,8 +243,15 @@ impl<'a> Bench<'a> {
         figures.add(
             "connect_all_ms",
             "all hold their Welcome after (ms)",
-            self.connect_ns as f64 / 1e6,
+            self.connect.all_welcome_ns as f64 / 1e6,
         );
+        if let Some(cpu_ns) = self.connect.server_cpu_ns {
+            figures.add(
+                "connect_cpu_us_per_subscriber",
+                "server CPU per subscriber to connect (us)",
+                cpu_ns as f64 / 1e3 / self.shape.subscribers() as f64,
+            );
+        }
         if let Some(memory) = self.memory {
             let grown = memory.connected as f64 - memory.before as f64;
             figures.add(
@@ -534,92 +308,11 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// What all load processes saw together.
-struct Seen {
-    total: Finished,
-    latencies: Histogram<u64>,
-}
-
-impl Seen {
-    fn new() -> anyhow::Result<Self> {
-        let latencies = Histogram::new(3).context("a histogram of latencies")?;
-        Ok(Self {
-            total: Finished::default(),
-            latencies,
-        })
-    }
-
-    fn add(&mut self, one: &Finished) -> anyhow::Result<()> {
-        let total = &mut self.total;
-        total.delivered_in_window += one.delivered_in_window;
-        total.delivered += one.delivered;
-        total.lost += one.lost;
-        total.repeated += one.repeated;
-        total.gaps += one.gaps;
-        total.ended += one.ended;
-        total.trouble = total.trouble.take().or_else(|| one.trouble.clone());
-        for (nanoseconds, count) in &one.latencies {
-            self.latencies
-                .record_n(*nanoseconds, *count)
-                .context("adding latencies")?;
-        }
-        Ok(())
-    }
-}
-
 fn trouble_in_words(published: &Published, seen: &Seen) -> String {
     let trouble = published.trouble.as_ref().or(seen.total.trouble.as_ref());
     trouble
         .map(|trouble| format!(": {trouble}"))
         .unwrap_or_default()
-}
-
-/// The connections shared out over load processes, each within its limit of open files.
-fn plans(args: &CommonArgs, shape: Shape, server: &Server) -> anyhow::Result<Vec<Plan>> {
-    let files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile)
-        .maximum
-        .unwrap_or(u64::MAX);
-    let connections_max = u32::try_from(files_max.saturating_sub(OTHER_FILES))
-        .unwrap_or(u32::MAX)
-        .max(1);
-    let processes = match args.load_processes {
-        0 => shape.connections.div_ceil(connections_max),
-        processes => processes.min(shape.connections),
-    };
-    let mut plans = Vec::new();
-    let mut subscriber_first = 0;
-    for index in 0..processes {
-        // The first ones take one more each where it does not divide evenly.
-        let connections =
-            shape.connections / processes + u32::from(index < shape.connections % processes);
-        ensure!(
-            connections <= connections_max,
-            "{connections} connections in one load process, but it may open {files_max} files: use more --load-processes"
-        );
-        plans.push(Plan {
-            server: server.address,
-            connections,
-            streams: shape.streams,
-            subscriber_first,
-            subscribers_total: shape.subscribers(),
-            topics: shape.topics,
-            stream_window_bytes: args.stream_window,
-            connection_window_bytes: args.connection_window,
-            sample_every: shape.sample_every,
-        });
-        subscriber_first += u64::from(connections) * u64::from(shape.streams);
-    }
-    if let Some(streams_max) = plans.first().map(Plan::streams_max) {
-        ensure!(
-            shape.streams <= streams_max,
-            "at most {streams_max} streams a connection"
-        );
-    }
-    Ok(plans)
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).expect("a run is shorter than centuries")
 }
 
 fn mib(bytes: u64) -> f64 {

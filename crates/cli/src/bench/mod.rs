@@ -4,7 +4,8 @@
 //! different cores, so that each figure belongs to one of them. The command itself only conducts:
 //!
 //! ```text
-//! measure -> server        the process whose CPU time and memory are read (proc)
+//! measure -> rig        a server with all its subscribers
+//!         -> server        the process whose CPU time and memory are read (proc)
 //!         -> load_process  `longlived bench load`, told what to do line by line (load::control)
 //!              -> load     one epoll loop over all its connections, and the publisher
 //!                   -> http2   frames out and in, by hand
@@ -38,6 +39,8 @@ mod measure;
 mod pin;
 #[cfg(target_os = "linux")]
 mod proc;
+#[cfg(target_os = "linux")]
+mod rig;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]

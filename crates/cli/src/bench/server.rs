@@ -35,13 +35,13 @@ type Tail = Arc<Mutex<VecDeque<String>>>;
 impl Server {
     pub(super) fn for_run(args: &CommonArgs, cores: &Cores) -> anyhow::Result<Self> {
         match &args.server {
-            Some(url) => Self::running(url, args.server_pid),
+            Some(authority) => Self::running(authority, args.server_pid),
             None => Self::start(&args.server_args, cores),
         }
     }
 
-    fn running(url: &str, pid: Option<i32>) -> anyhow::Result<Self> {
-        let address = resolve(url)?;
+    fn running(authority: &str, pid: Option<i32>) -> anyhow::Result<Self> {
+        let address = resolve(authority)?;
         let pid = pid.map(u32::try_from).transpose().context("--server-pid")?;
         Ok(Self {
             address,
@@ -151,13 +151,7 @@ fn listening_on(line: &str) -> Option<SocketAddr> {
     word.trim_end_matches(['.', '/', ';']).parse().ok()
 }
 
-fn resolve(url: &str) -> anyhow::Result<SocketAddr> {
-    let Some(authority) = url
-        .strip_prefix("http://")
-        .map(|rest| rest.trim_end_matches('/'))
-    else {
-        bail!("`{url}`: --server takes http://HOST:PORT");
-    };
+fn resolve(authority: &str) -> anyhow::Result<SocketAddr> {
     let mut addresses = authority
         .to_socket_addrs()
         .with_context(|| format!("finding `{authority}`"))?;
@@ -184,11 +178,5 @@ mod tests {
         }
         assert_eq!(listening_on("listening on everything"), None);
         assert_eq!(listening_on("serving 127.0.0.1:7070"), None);
-    }
-
-    #[test]
-    fn a_server_without_a_scheme_is_refused() {
-        assert!(resolve("127.0.0.1:7070").is_err());
-        assert_eq!(resolve("http://127.0.0.1:7070/").unwrap().port(), 7070);
     }
 }
