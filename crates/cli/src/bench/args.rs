@@ -41,7 +41,7 @@ pub(super) struct IdleArgs {
     #[arg(long, value_enum, default_value_t = Topics::One)]
     pub(super) topics: Topics,
     /// How long to watch the idle server
-    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "10s", value_parser = window)]
     pub(super) duration: Duration,
     #[command(flatten)]
     pub(super) common: CommonArgs,
@@ -68,7 +68,7 @@ pub(super) struct FanoutArgs {
     #[arg(long, value_enum, default_value_t = Topics::One)]
     pub(super) topics: Topics,
     /// Length of the measured window
-    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "10s", value_parser = window)]
     pub(super) duration: Duration,
     /// Publishing before the window begins
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
@@ -151,6 +151,16 @@ impl FromStr for CoreList {
             cores.extend(first..=end);
         }
         Ok(Self(Some(cores)))
+    }
+}
+
+/// A length of time in which something can be counted.
+fn window(text: &str) -> Result<Duration, String> {
+    let shortest = Duration::from_millis(100);
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration >= shortest => Ok(duration),
+        Ok(_) => Err("a window of less than 100ms measures nothing".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -195,17 +195,16 @@ impl<'a> Rig<'a> {
     }
 
     /// Reads the clocks when the window begins and when it ends.
-    pub(super) fn watch(&self, start_ns: u64, end_ns: u64) -> anyhow::Result<Window> {
+    pub(super) fn watch(&mut self, start_ns: u64, end_ns: u64) -> anyhow::Result<Window> {
         self.wait_until(start_ns)?;
         let loads_before = self.loads_cpu()?;
         let server_before = self.server_cpu()?;
         let began = monotonic_ns();
         self.wait_until(end_ns)?;
-        let server_after = self
-            .server_cpu()
-            .with_context(|| format!("the server is gone{}", self.server.last_words()))?;
+        let server_after = self.server_cpu().context("the server is gone")?;
         let watched_ns = monotonic_ns() - began;
         let loads_after = self.loads_cpu()?;
+        self.server.ensure_running()?;
         let length_ns = end_ns - start_ns;
         let late = Duration::from_nanos(watched_ns.saturating_sub(length_ns));
         ensure!(
@@ -213,7 +212,10 @@ impl<'a> Rig<'a> {
             "this process was not woken for {late:?}; the machine is too busy"
         );
         // Waking up late stretches the CPU time that is seen, not the deliveries that are counted.
-        let of_window = |cpu_ns: u64| (cpu_ns as f64 * length_ns as f64 / watched_ns as f64) as u64;
+        let of_window = |cpu_ns: u64| {
+            let scaled = u128::from(cpu_ns) * u128::from(length_ns) / u128::from(watched_ns.max(1));
+            u64::try_from(scaled).expect("it is about as much as before")
+        };
         let server_cpu = server_before.zip(server_after);
         let loads_cpu = loads_before.iter().zip(&loads_after);
         Ok(Window {

@@ -99,6 +99,17 @@ impl Server {
         Ok(addresses)
     }
 
+    /// An error with its last words if a server that was started here has ended.
+    pub(super) fn ensure_running(&mut self) -> anyhow::Result<()> {
+        let Some(child) = &mut self.child else {
+            return Ok(());
+        };
+        if let Some(status) = child.try_wait().context("looking after the server")? {
+            bail!("the server ended, {status}{}", self.last_words());
+        }
+        Ok(())
+    }
+
     /// The end of its log, to stand behind an error; empty when there is none.
     pub(super) fn last_words(&self) -> String {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
