@@ -1,10 +1,12 @@
 //! The longlived binary: one node, and the clients to try it, watch it and measure it.
 
+mod bench;
 mod logging;
 mod serve;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 #[global_allocator]
@@ -21,6 +23,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -30,11 +33,21 @@ fn main() -> ExitCode {
     };
     let ended = match cli.command {
         Command::Serve(args) => serve::run(*args),
+        Command::Bench(args) => block_on(bench::run(args)),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("longlived: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Clients need one thread; what they drive is limited by the server.
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime")?;
+    runtime.block_on(command)
 }
 
 /// Help goes to standard output; what is wrong with the arguments is one line on standard error.
