@@ -19,5 +19,4 @@ pub mod v1 {
 }
 
 /// Both contracts as an encoded `google.protobuf.FileDescriptorSet`, for server reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,1 +1,35 @@
-//! Introduced with its parts.
+//! The heart of longlived: topics and filters, the log with its stores, live channels, and the cursors that
+//! read them.
+//!
+//! The path of a message: [`Log::publish`] queues it, the [`Sequencer`] appends it to the [`store`], cuts the
+//! batch into chunks for the [`channel`]s whose filter matches, raises `visible` and wakes the
+//! [`Cursor`]s, which hand out wire-ready bytes.
+//!
+//! Does not: know gRPC services, connections or statuses; the one file that touches the wire contract is
+//! [`frame`].
+
+pub mod channel;
+mod cursor;
+pub mod environment;
+pub mod frame;
+mod log;
+mod message;
+mod position;
+mod signal;
+pub mod store;
+pub mod topic;
+
+pub use cursor::{
+    Attached, Attacher, Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Opened,
+    Outcome, ReadOptions, SlowPolicy,
+};
+pub use environment::Environment;
+pub use frame::Encoding;
+pub use log::{
+    AttachError, DedupeConfig, Log, LogConfig, PublishError, PublishOptions, PublishReply,
+    Published, Sequencer,
+};
+pub use message::{Message, MessageError, Principal};
+pub use position::{Epoch, Position, Sequence};
+pub use signal::{Interest, Signal};
+pub use topic::{TopicError, TopicFilter, TopicName};

@@ -1,1 +1,44 @@
-//! Introduced with its parts.
+//! The longlived node: it accepts connections, holds the live sessions of subscribers, and serves both wire
+//! contracts over one log.
+//!
+//! The path of a call: [`acceptor`] -> [`connection`] (HTTP/2) -> [`layers`] -> `rpc` -> `session`, whose body
+//! reads a cursor of the broker. [`Server`] owns it all and its drain.
+//!
+//! ```
+//! use longlived_server::{Config, Environment, Server};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config {
+//!     listen: "127.0.0.1:0".parse()?,
+//!     ..Config::default()
+//! };
+//! let server = Server::bind(config, Environment::system())?;
+//! println!("listening on {}", server.local_addr());
+//! // Here the stop signal comes at once; a real node waits for SIGTERM.
+//! server.run(async {}).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod acceptor;
+mod config;
+pub mod connection;
+mod generator;
+pub mod layers;
+pub mod lifecycle;
+pub mod limits;
+mod node;
+mod probes;
+mod registry;
+mod rpc;
+mod session;
+pub mod tasks;
+
+pub use config::{Config, GeneratorConfig};
+pub use longlived_broker::{
+    Environment, LogConfig, TopicFilter, TopicName,
+    store::{HistoryClass, RetentionError},
+};
+pub use node::{ServeError, Server};
+pub use rpc::{SERVICES, validate::legacy_topic};

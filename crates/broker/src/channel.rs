@@ -1,0 +1,225 @@
+//! A channel: the live tail of one topic filter, as chunks that all its subscribers share.
+//!
+//! Holds: every matching event after `complete_after` was in the tail; what the tail has let go is at or
+//! below its `start`. A reader whose position is at least its `start` misses nothing by reading here.
+//! Does not: wait for anybody. The sequencer appends and wakes; cursors come and look.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use slab::Slab;
+use tokio::time::Instant;
+
+use crate::{
+    frame::{Frames, Slice},
+    position::Sequence,
+    signal::{Interest, Signal},
+    topic::TopicFilter,
+};
+
+/// Chunks of up to this many bytes on average are merged for readers that are several behind.
+const MERGE_CHUNK_BYTES: usize = 8 << 10;
+
+/// The live tail of one filter.
+pub struct Channel {
+    filter: TopicFilter,
+    complete_after: Sequence,
+    // Last sequence appended; lets a cursor see without a lock that nothing is due.
+    last: AtomicU64,
+    tail: Mutex<Tail>,
+    readers: Mutex<Readers>,
+}
+
+struct Tail {
+    chunks: VecDeque<Arc<Frames>>,
+    // What was let go lies at or below this.
+    start: Sequence,
+    // The last merge of several small chunks: readers that were woken together ask for the same one.
+    merged: Option<Arc<Frames>>,
+}
+
+struct Readers {
+    signals: Slab<Arc<Signal>>,
+    closed: bool,
+    idle_since: Instant,
+}
+
+/// The tail no longer reaches back to where a reader stands: it reads history instead.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BehindTail;
+
+impl Channel {
+    pub(crate) fn new(filter: TopicFilter, complete_after: Sequence) -> Self {
+        Self {
+            filter,
+            complete_after,
+            last: AtomicU64::new(complete_after),
+            tail: Mutex::new(Tail {
+                chunks: VecDeque::new(),
+                start: complete_after,
+                merged: None,
+            }),
+            readers: Mutex::new(Readers {
+                signals: Slab::new(),
+                closed: false,
+                idle_since: Instant::now(),
+            }),
+        }
+    }
+
+    /// The filter whose events these are.
+    pub fn filter(&self) -> &TopicFilter {
+        &self.filter
+    }
+
+    /// The position after which the channel has every matching event.
+    pub(crate) fn complete_after(&self) -> Sequence {
+        self.complete_after
+    }
+
+    /// Called by the sequencer, in log order.
+    pub(crate) fn append(&self, chunk: Arc<Frames>) {
+        let last = chunk.last();
+        self.tail.lock().chunks.push_back(chunk);
+        self.last.store(last, Ordering::Release);
+    }
+
+    /// Lets go of the oldest chunk; its readers that have not taken it find it in the store.
+    pub(crate) fn drop_oldest(&self) {
+        let mut tail = self.tail.lock();
+        if let Some(chunk) = tail.chunks.pop_front() {
+            tail.start = chunk.last();
+            tail.merged = None;
+        }
+    }
+
+    /// Wakes whoever reads here.
+    pub(crate) fn wake(&self) {
+        for (_, signal) in &self.readers.lock().signals {
+            signal.raise(Interest::Data);
+        }
+    }
+
+    /// Whether something may be due after a position.
+    pub(crate) fn is_due(&self, after: Sequence) -> bool {
+        self.last.load(Ordering::Acquire) > after
+    }
+
+    /// Takes what is due after `after`, up to `visible`, about `bytes_max` of it. Whether all of it was taken.
+    pub(crate) fn collect(
+        &self,
+        after: Sequence,
+        visible: Sequence,
+        bytes_max: usize,
+        into: &mut VecDeque<Slice>,
+    ) -> Result<bool, BehindTail> {
+        let mut tail = self.tail.lock();
+        if after < tail.start {
+            return Err(BehindTail);
+        }
+        let first = tail.chunks.partition_point(|chunk| chunk.last() <= after);
+        let mut bytes = 0;
+        let mut end = first;
+        // Batches become visible as a whole, so no chunk lies across `visible`.
+        while let Some(chunk) = tail.chunks.get(end)
+            && chunk.first() <= visible
+            && bytes < bytes_max
+        {
+            bytes += chunk.len_bytes();
+            end += 1;
+        }
+        let all = tail
+            .chunks
+            .get(end)
+            .is_none_or(|chunk| chunk.first() > visible);
+        if end == first {
+            return Ok(all);
+        }
+        let small = bytes <= (end - first) * MERGE_CHUNK_BYTES;
+        if end - first > 1 && small {
+            let merged = tail.merge(first, end);
+            let begin = merged.index_after(after);
+            let count = merged.entries().len();
+            into.push_back(Slice::new(merged, begin, count));
+        } else {
+            for chunk in tail.chunks.range(first..end) {
+                let begin = chunk.index_after(after);
+                into.push_back(Slice::new(chunk.clone(), begin, chunk.entries().len()));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Adds a reader, unless the channel has closed.
+    pub(crate) fn attach(self: &Arc<Self>, signal: &Arc<Signal>) -> Option<Attachment> {
+        let mut readers = self.readers.lock();
+        if readers.closed {
+            return None;
+        }
+        let key = readers.signals.insert(signal.clone());
+        Some(Attachment {
+            channel: self.clone(),
+            key,
+        })
+    }
+
+    /// Closes the channel if nobody has read it since `idle_before`; whether it is closed.
+    pub(crate) fn close_if_idle(&self, idle_before: Instant) -> bool {
+        let mut readers = self.readers.lock();
+        if readers.signals.is_empty() && readers.idle_since < idle_before {
+            readers.closed = true;
+        }
+        readers.closed
+    }
+
+    /// How many read here.
+    pub fn readers(&self) -> usize {
+        self.readers.lock().signals.len()
+    }
+}
+
+impl Tail {
+    fn merge(&mut self, first: usize, end: usize) -> Arc<Frames> {
+        let from = self.chunks[first].first();
+        let to = self.chunks[end - 1].last();
+        if let Some(merged) = &self.merged
+            && merged.first() == from
+            && merged.last() == to
+        {
+            return merged.clone();
+        }
+        let parts: Vec<_> = self.chunks.range(first..end).cloned().collect();
+        let merged = Frames::concat(&parts);
+        self.merged = Some(merged.clone());
+        merged
+    }
+}
+
+/// A reader's place in a channel. Dropping it leaves the channel.
+pub(crate) struct Attachment {
+    channel: Arc<Channel>,
+    key: usize,
+}
+
+impl Attachment {
+    pub(crate) fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let mut readers = self.channel.readers.lock();
+        readers.signals.try_remove(self.key);
+        if readers.signals.is_empty() {
+            readers.idle_since = Instant::now();
+            readers.signals.shrink_to_fit();
+        }
+    }
+}

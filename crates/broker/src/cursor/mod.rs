@@ -1,0 +1,495 @@
+//! A subscriber's place in the log: one position, and the channels of its filters.
+//!
+//! Everything follows from the position. Where every channel's tail reaches back to it, the cursor reads the
+//! tails and merges them; otherwise it reads the store, all filters at once, up to what is visible, and looks
+//! again. A position never moves past a matching event that was neither handed out nor announced as a gap,
+//! so the seam between history and live has no hole and no repeat.
+//!
+//! Holds: nothing beyond `visible` is read; sequences handed out rise; a cursor that is not polled costs its
+//! position and whatever page it had begun.
+//! Does not: know who it serves, or how bytes leave the machine.
+
+mod merge;
+mod open;
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use smallvec::SmallVec;
+
+pub use open::{Begin, Opened, Outcome};
+
+use crate::{
+    channel::{Attachment, BehindTail},
+    frame::{self, Encoding, Slice},
+    log::{AttachError, Log},
+    position::{Position, Sequence},
+    signal::{Interest, Signal},
+    store::{FilterFrom, Page, Query, ReadError},
+    topic::TopicFilter,
+};
+
+/// About how many bytes one delivery holds: a few HTTP/2 frames, and what a stalled reader can pin.
+const DELIVERY_BYTES: usize = 64 << 10;
+
+/// What to do when events after the position cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapPolicy {
+    /// A gap, then everything that is still kept.
+    Earliest,
+    /// A gap, then live.
+    Latest,
+    /// An error that names what is kept.
+    Fail,
+}
+
+/// What to do with a reader that was current and fell behind its channels' tails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowPolicy {
+    /// It catches up from history.
+    Park,
+    /// An error.
+    Disconnect,
+}
+
+/// How a cursor reads.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOptions {
+    /// Holds for the life of the cursor.
+    pub gap_policy: GapPolicy,
+    /// Holds for the life of the cursor.
+    pub slow_policy: SlowPolicy,
+    /// The largest encoded event to hand out; a larger one becomes a gap.
+    pub event_bytes_max: usize,
+    /// Which contract's messages to hand out.
+    pub encoding: Encoding,
+}
+
+/// Why events are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapReason {
+    /// Retention removed them.
+    Trimmed,
+    /// Their history is gone.
+    EpochChanged,
+    /// The position asked for was never written.
+    Future,
+    /// One event above the reader's limit.
+    TooLarge,
+}
+
+/// Matching events that are not handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Why.
+    pub reason: GapReason,
+    /// Exclusive, in the epoch asked for.
+    pub after: Sequence,
+    /// Inclusive; reading continues after it.
+    pub through: Sequence,
+    /// How many events; 0 = unknown.
+    pub events: u64,
+    /// Epoch of `through` when it is another than that of `after`.
+    pub through_epoch: Option<u64>,
+}
+
+/// What a cursor hands out.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Complete frames, ready to be written.
+    Events {
+        /// The frames, one after the other.
+        bytes: Bytes,
+        /// How many.
+        count: usize,
+    },
+    /// Something is missing here.
+    Gap(Gap),
+    /// A long catch-up has come so far without a matching event.
+    Scanned,
+    /// A cursor that had to catch up has reached what is visible.
+    Current,
+}
+
+/// Why a cursor ends.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CursorError {
+    /// Events after the position cannot be had, and the policy is [`GapPolicy::Fail`].
+    #[error("events after {requested} cannot be had; kept are {first} to {last} of epoch {epoch}")]
+    OutOfRange {
+        /// The position asked for.
+        requested: Position,
+        /// Epoch of what is kept.
+        epoch: u64,
+        /// The first matching event that is kept, or the next to come.
+        first: Sequence,
+        /// The last visible event.
+        last: Sequence,
+    },
+    /// The reader was current and fell behind the tails of its channels.
+    #[error("the subscriber was too slow: its position {position} has left the memory tail")]
+    Slow {
+        /// Where it stands.
+        position: Position,
+    },
+    /// History could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The log takes no more readers.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+}
+
+/// One filter of a cursor.
+struct Feed {
+    attachment: Attachment,
+    // Only events after this are wanted of it.
+    after: Sequence,
+}
+
+impl Feed {
+    fn filter(&self) -> &TopicFilter {
+        self.attachment.channel().filter()
+    }
+}
+
+/// A subscriber's reading place.
+pub struct Cursor {
+    log: Log,
+    signal: Arc<Signal>,
+    feeds: SmallVec<[Feed; 1]>,
+    options: ReadOptions,
+    position: Sequence,
+    catching_up: bool,
+    // Read but not yet handed out. Reading live leaves nothing here.
+    page: Option<Box<Page>>,
+    reading: Option<BoxFuture<'static, Result<Page, ReadError>>>,
+    first_gap: Option<Box<Gap>>,
+}
+
+impl Cursor {
+    /// The last position handed out or passed.
+    pub fn position(&self) -> Position {
+        Position {
+            epoch: self.log.epoch().get(),
+            sequence: self.position,
+        }
+    }
+
+    /// The filters, in the order they were added.
+    pub fn filters(&self) -> impl Iterator<Item = &TopicFilter> {
+        self.feeds.iter().map(Feed::filter)
+    }
+
+    /// Whether it has reached what was visible and has not fallen behind its channels since.
+    pub fn is_current(&self) -> bool {
+        !self.catching_up
+    }
+
+    /// How many sequences lie between the position and what is visible; not all of them need match.
+    pub fn lag(&self) -> u64 {
+        self.log.visible().saturating_sub(self.position)
+    }
+
+    /// What is needed to wait for a channel without borrowing the cursor.
+    pub fn attacher(&self) -> Attacher {
+        Attacher {
+            log: self.log.clone(),
+            signal: self.signal.clone(),
+        }
+    }
+
+    /// Adds a filter whose channel was attached; it holds for events after the position returned.
+    pub fn add(&mut self, attached: Attached) -> Position {
+        // What is visible now has passed; the channel has everything that comes after.
+        let channel = attached.0.channel();
+        let after = self.log.visible().max(channel.complete_after());
+        self.feeds.push(Feed {
+            attachment: attached.0,
+            after,
+        });
+        Position {
+            epoch: self.log.epoch().get(),
+            sequence: after,
+        }
+    }
+
+    /// Removes a filter; it holds for events after the position returned. `None` when it has none such.
+    pub fn remove(&mut self, filter: &TopicFilter) -> Option<Position> {
+        let index = self.feeds.iter().position(|feed| feed.filter() == filter)?;
+        // Read with the filter, not yet handed out: read again without it.
+        self.page = None;
+        self.reading = None;
+        self.feeds.remove(index);
+        Some(self.position())
+    }
+
+    /// Whether a filter is one of the cursor's.
+    pub fn follows(&self, filter: &TopicFilter) -> bool {
+        self.filters().any(|own| own == filter)
+    }
+
+    /// What is due next. Pending means that nothing is, and that the signal wakes the caller when that changes.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery, CursorError>> {
+        self.signal.register(cx.waker());
+        if let Some(gap) = self.first_gap.take() {
+            self.position = gap.through;
+            return Poll::Ready(Ok(Delivery::Gap(*gap)));
+        }
+        loop {
+            if let Some(mut page) = self.page.take() {
+                if let Some(delivery) = self.hand_out(&mut page)? {
+                    // What is left is kept for the next call.
+                    if page.through > self.position {
+                        self.page = Some(page);
+                    }
+                    return Poll::Ready(Ok(delivery));
+                }
+                continue;
+            }
+            if self.reading.is_some() {
+                let page = ready!(self.poll_history(cx))?;
+                // A scan that found nothing is still news for a client that waits.
+                let scanned = page.slices.is_empty() && page.trimmed_through <= self.position;
+                let behind = page.through < self.log.visible();
+                self.page = Some(Box::new(page));
+                if scanned && behind {
+                    self.position = self.page.take().map_or(self.position, |page| page.through);
+                    return Poll::Ready(Ok(Delivery::Scanned));
+                }
+                continue;
+            }
+            self.signal.take(Interest::Data);
+            let visible = self.log.visible();
+            if visible <= self.position {
+                return self.at_head();
+            }
+            match self.collect_live(visible) {
+                Ok(Some(page)) => self.page = Some(Box::new(page)),
+                Ok(None) => {
+                    self.position = visible;
+                    return self.at_head();
+                }
+                Err(BehindTail) => self.read_history(visible)?,
+            }
+        }
+    }
+
+    /// Nothing is due: says so once after a catch-up, and waits otherwise.
+    fn at_head(&mut self) -> Poll<Result<Delivery, CursorError>> {
+        if self.catching_up {
+            self.catching_up = false;
+            Poll::Ready(Ok(Delivery::Current))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Whether nothing more is due now, as far as is visible.
+    pub fn nothing_due(&self) -> bool {
+        let after = |feed: &Feed| self.position.max(feed.after);
+        let due = |feed: &Feed| feed.attachment.channel().is_due(after(feed));
+        self.page.is_none()
+            && self.reading.is_none()
+            && !self.catching_up
+            && !self.feeds.iter().any(due)
+    }
+
+    /// A cursor at rest with nothing due has passed everything visible: moves the position there, so that a
+    /// quiet subscriber's position does not age. The position and whether it is at the head.
+    pub fn settle(&mut self) -> (Position, bool) {
+        // Read before asking the channels: what is visible has been appended to them.
+        let visible = self.log.visible();
+        let current = self.nothing_due();
+        if current {
+            self.position = self.position.max(visible);
+        }
+        (self.position(), current)
+    }
+
+    fn read_history(&mut self, visible: Sequence) -> Result<(), CursorError> {
+        if !self.catching_up {
+            if self.options.slow_policy == SlowPolicy::Disconnect {
+                return Err(CursorError::Slow {
+                    position: self.position(),
+                });
+            }
+            self.catching_up = true;
+        }
+        let query = Query {
+            filters: self.wanted(),
+            after: self.position,
+            through: visible,
+            bytes_max: DELIVERY_BYTES,
+        };
+        self.reading = Some(self.log.store().read(query));
+        Ok(())
+    }
+
+    fn wanted(&self) -> Vec<FilterFrom> {
+        let wanted = |feed: &Feed| FilterFrom {
+            filter: feed.filter().clone(),
+            after: feed.after.max(self.position),
+        };
+        self.feeds.iter().map(wanted).collect()
+    }
+
+    fn poll_history(&mut self, cx: &mut Context<'_>) -> Poll<Result<Page, ReadError>> {
+        let Some(reading) = &mut self.reading else {
+            return Poll::Ready(Ok(Page::default()));
+        };
+        let page = ready!(reading.as_mut().poll(cx));
+        self.reading = None;
+        Poll::Ready(page)
+    }
+
+    /// Hands out the next part of a page: a gap, or the events up to the next one. `None` when the page holds
+    /// nothing more; the position is then at its end.
+    fn hand_out(&mut self, page: &mut Page) -> Result<Option<Delivery>, CursorError> {
+        if page.trimmed_through > self.position
+            && let Some(gap) = self.trimmed_gap(page)?
+        {
+            self.position = gap.through;
+            return Ok(Some(Delivery::Gap(gap)));
+        }
+        let mut slices: SmallVec<[Slice; 4]> = SmallVec::new();
+        let mut bytes = 0;
+        while bytes < DELIVERY_BYTES
+            && let Some(mut slice) = page.slices.pop_front()
+        {
+            let said = slices.last().map_or(self.position, Slice::last);
+            let fitting = self
+                .fitting(&slice, page.trimmed_through, said)
+                .min(slice.count_within(DELIVERY_BYTES - bytes));
+            if fitting == 0 {
+                page.slices.push_front(slice);
+                break;
+            }
+            let rest = slice.split_off(fitting);
+            bytes += slice.len_bytes();
+            slices.push(slice);
+            if rest.is_some() {
+                put_back(&mut page.slices, rest);
+                break;
+            }
+        }
+        let Some(last) = slices.last() else {
+            if let Some(slice) = page.slices.pop_front() {
+                return Ok(Some(Delivery::Gap(self.pass_too_large(slice, page))));
+            }
+            self.position = self.position.max(page.through);
+            return Ok(None);
+        };
+        self.position = if page.slices.is_empty() && page.trimmed_through <= last.last() {
+            page.through
+        } else {
+            last.last()
+        };
+        Ok(Some(Delivery::Events {
+            bytes: frame::join(&slices, self.options.encoding),
+            count: slices.iter().map(Slice::count).sum(),
+        }))
+    }
+
+    /// How many of a slice's events can be handed out before something must be announced. `said` is the last
+    /// sequence about which the reader knows everything.
+    fn fitting(&self, slice: &Slice, trimmed_through: Sequence, said: Sequence) -> usize {
+        let limit = self.options.event_bytes_max;
+        let mut fitting = slice.count();
+        if slice.largest_frame() > limit {
+            let entries = slice.entries();
+            let too_large = entries.iter().position(|entry| entry.event_bytes() > limit);
+            fitting = too_large.unwrap_or(fitting);
+        }
+        if said < trimmed_through {
+            // Between kept events others are gone: only an unbroken run can follow without a word.
+            let mut before = said;
+            let unbroken = slice.entries().iter().take_while(|entry| {
+                let follows = before >= trimmed_through || entry.sequence == before + 1;
+                before = entry.sequence;
+                follows
+            });
+            fitting = fitting.min(unbroken.count());
+        }
+        fitting
+    }
+
+    /// What to announce before the first kept event of a page that has lost some; `None` when that event
+    /// follows directly.
+    fn trimmed_gap(&self, page: &mut Page) -> Result<Option<Gap>, CursorError> {
+        let gap = |through| Gap {
+            reason: GapReason::Trimmed,
+            after: self.position,
+            through,
+            events: 0,
+            through_epoch: None,
+        };
+        let first = page.slices.front().map(Slice::first);
+        match self.options.gap_policy {
+            GapPolicy::Fail => Err(CursorError::OutOfRange {
+                requested: self.position(),
+                epoch: self.log.epoch().get(),
+                first: first.unwrap_or(page.through + 1),
+                last: self.log.visible(),
+            }),
+            GapPolicy::Latest => {
+                let visible = self.log.visible();
+                *page = Page {
+                    through: visible,
+                    ..Page::default()
+                };
+                Ok(Some(gap(visible)))
+            }
+            GapPolicy::Earliest => {
+                // The page knows what is kept up to its own end, and no further.
+                let known = first.map_or(page.through, |first| first - 1);
+                let through = page.trimmed_through.min(known);
+                Ok((through > self.position).then(|| gap(through)))
+            }
+        }
+    }
+
+    fn pass_too_large(&mut self, mut slice: Slice, page: &mut Page) -> Gap {
+        put_back(&mut page.slices, slice.split_off(1));
+        let sequence = slice.first();
+        self.position = sequence;
+        Gap {
+            reason: GapReason::TooLarge,
+            after: sequence - 1,
+            through: sequence,
+            events: 1,
+            through_epoch: None,
+        }
+    }
+}
+
+/// Attaches channels for a cursor that is being polled elsewhere.
+pub struct Attacher {
+    log: Log,
+    signal: Arc<Signal>,
+}
+
+/// A channel that a cursor may add.
+pub struct Attached(Attachment);
+
+impl Attacher {
+    /// Waits for the channel of a filter.
+    pub async fn attach(self, filter: TopicFilter) -> Result<Attached, AttachError> {
+        self.log.attach(&filter, &self.signal).await.map(Attached)
+    }
+}
+
+/// Puts what was cut off back in its place.
+fn put_back(slices: &mut VecDeque<Slice>, piece: Option<Slice>) {
+    if let Some(piece) = piece {
+        slices.push_front(piece);
+    }
+}
+
+#[cfg(test)]
+mod tests;

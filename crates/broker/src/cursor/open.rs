@@ -1,0 +1,198 @@
+//! Where a subscription begins, and what can be said about it before its first event.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, ReadOptions};
+use crate::{
+    log::Log,
+    position::{Position, Sequence},
+    signal::Signal,
+    store::{FilterFrom, Page, Query},
+    topic::TopicFilter,
+};
+
+/// Where a cursor begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// With the next event.
+    Next,
+    /// With everything that is kept.
+    Earliest,
+    /// With the first event published at or after a time, in nanoseconds since 1970.
+    Time(i64),
+    /// After a position.
+    After(Position),
+}
+
+/// How a cursor began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was to be resumed.
+    New,
+    /// Nothing was missed.
+    Resumed,
+    /// Something was missed; a gap follows.
+    Reset,
+}
+
+/// A cursor and what its subscriber is told first.
+pub struct Opened {
+    /// Ready to be polled.
+    pub cursor: Cursor,
+    /// How it began.
+    pub outcome: Outcome,
+    /// Everything after this that matches will follow; before any gap.
+    pub position: Position,
+}
+
+impl Cursor {
+    /// Attaches to the channels of all filters (at least one), then finds the place to begin: whatever is
+    /// published from here on is seen, so history read afterwards leaves no hole.
+    pub async fn open(
+        log: &Log,
+        filters: &[TopicFilter],
+        begin: Begin,
+        options: ReadOptions,
+        signal: Arc<Signal>,
+    ) -> Result<Opened, CursorError> {
+        let mut feeds = SmallVec::with_capacity(filters.len());
+        for filter in filters {
+            let attachment = log.attach(filter, &signal).await?;
+            feeds.push(Feed {
+                attachment,
+                after: 0,
+            });
+        }
+        let mut opening = Opening {
+            log,
+            filters,
+            visible: log.visible(),
+            options,
+            gap: None,
+        };
+        let (outcome, position) = opening.place(begin).await?;
+        let cursor = Self {
+            log: log.clone(),
+            signal,
+            feeds,
+            options,
+            position,
+            catching_up: begin != Begin::Next,
+            page: None,
+            reading: None,
+            first_gap: opening.gap.take().map(Box::new),
+        };
+        Ok(Opened {
+            position: cursor.position(),
+            cursor,
+            outcome,
+        })
+    }
+}
+
+struct Opening<'a> {
+    log: &'a Log,
+    filters: &'a [TopicFilter],
+    visible: Sequence,
+    options: ReadOptions,
+    gap: Option<Gap>,
+}
+
+impl Opening<'_> {
+    async fn place(&mut self, begin: Begin) -> Result<(Outcome, Sequence), CursorError> {
+        match begin {
+            Begin::Next => Ok((Outcome::New, self.visible)),
+            Begin::Earliest => {
+                let page = self.first_after(0).await?;
+                Ok((Outcome::New, lost_before(&page)))
+            }
+            Begin::Time(nanos) => {
+                let before = self.log.store().before_time(nanos).await?;
+                Ok((Outcome::New, before.min(self.visible)))
+            }
+            Begin::After(asked) if asked.epoch != self.log.epoch().get() => {
+                let page = self.first_after(0).await?;
+                self.reset(asked, GapReason::EpochChanged, lost_before(&page), &page)?;
+                Ok((Outcome::Reset, 0))
+            }
+            Begin::After(asked) if asked.sequence > self.visible => {
+                let page = Page {
+                    through: self.visible,
+                    ..Page::default()
+                };
+                self.reset(asked, GapReason::Future, self.visible, &page)?;
+                Ok((Outcome::Reset, self.visible))
+            }
+            Begin::After(asked) => {
+                let page = self.first_after(asked.sequence).await?;
+                if page.trimmed_through <= asked.sequence {
+                    return Ok((Outcome::Resumed, asked.sequence));
+                }
+                if self.options.gap_policy == GapPolicy::Fail {
+                    return Err(self.out_of_range(asked, &page));
+                }
+                // The cursor finds the same when it reads on, and says it in its place.
+                Ok((Outcome::Reset, asked.sequence))
+            }
+        }
+    }
+
+    fn reset(
+        &mut self,
+        asked: Position,
+        reason: GapReason,
+        earliest: Sequence,
+        page: &Page,
+    ) -> Result<(), CursorError> {
+        let through = match self.options.gap_policy {
+            GapPolicy::Earliest => earliest,
+            GapPolicy::Latest => self.visible,
+            GapPolicy::Fail => return Err(self.out_of_range(asked, page)),
+        };
+        let epoch = self.log.epoch().get();
+        self.gap = Some(Gap {
+            reason,
+            after: asked.sequence,
+            through,
+            events: 0,
+            through_epoch: (epoch != asked.epoch).then_some(epoch),
+        });
+        Ok(())
+    }
+
+    fn out_of_range(&self, requested: Position, page: &Page) -> CursorError {
+        let first = page.slices.front().map(crate::frame::Slice::first);
+        CursorError::OutOfRange {
+            requested,
+            epoch: self.log.epoch().get(),
+            first: first.unwrap_or(self.visible + 1),
+            last: self.visible,
+        }
+    }
+
+    /// What is gone of the matching events after a position, and the first that is kept, if it is near.
+    async fn first_after(&self, after: Sequence) -> Result<Page, CursorError> {
+        let filters = self.filters.iter().map(|filter| FilterFrom {
+            filter: filter.clone(),
+            after,
+        });
+        let query = Query {
+            filters: filters.collect(),
+            after,
+            through: self.visible,
+            bytes_max: 1,
+        };
+        Ok(self.log.store().read(query).await?)
+    }
+}
+
+/// The place before everything that is kept of what a page asked for, past as much as possible of what is
+/// gone.
+fn lost_before(page: &Page) -> Sequence {
+    let first = page.slices.front().map(crate::frame::Slice::first);
+    first.map_or(page.trimmed_through, |first| {
+        page.trimmed_through.min(first - 1)
+    })
+}

@@ -1,0 +1,210 @@
+//! Which channels an event belongs to: a trie over the filters, and a cached answer for each topic.
+//!
+//! Holds: linking or unlinking a channel forgets the answers of the topics it matches and of no others.
+//! Does not: lock; the sequencer alone has it.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use rustc_hash::FxHashMap;
+
+use crate::{
+    channel::Channel,
+    frame::TopicId,
+    topic::{TopicFilter, TopicName, is_reserved},
+};
+
+/// Index of a linked channel, stable while it is linked.
+pub(super) type ChannelKey = usize;
+
+#[derive(Default)]
+pub(super) struct Matcher {
+    root: Node,
+    cache: FxHashMap<TopicId, Cached>,
+    // The cached topics by name, to find those a filter matches.
+    names: BTreeMap<TopicName, TopicId>,
+}
+
+struct Cached {
+    topic: TopicName,
+    channels: Arc<[ChannelKey]>,
+}
+
+#[derive(Default)]
+struct Node {
+    children: FxHashMap<Box<str>, Node>,
+    any: Option<Box<Node>>,
+    // A filter that ends here, and one that ends with `>` here.
+    here: Option<ChannelKey>,
+    rest: Option<ChannelKey>,
+}
+
+impl Matcher {
+    /// The channels a topic's events go to.
+    pub(super) fn channels_of(&mut self, id: TopicId, topic: &TopicName) -> &Arc<[ChannelKey]> {
+        let names = &mut self.names;
+        let root = &self.root;
+        let cached = self.cache.entry(id).or_insert_with(|| {
+            names.insert(topic.clone(), id);
+            let tokens: Vec<&str> = topic.as_str().split('.').collect();
+            let mut channels = Vec::new();
+            root.find(&tokens, true, &mut channels);
+            Cached {
+                topic: topic.clone(),
+                channels: channels.into(),
+            }
+        });
+        &cached.channels
+    }
+
+    pub(super) fn link(&mut self, channel: &Channel, key: ChannelKey) {
+        let filter = channel.filter();
+        let mut node = &mut self.root;
+        for token in filter.tokens() {
+            node = match token {
+                ">" => {
+                    node.rest = Some(key);
+                    break;
+                }
+                "*" => node.any.get_or_insert_default(),
+                token => node.children.entry(token.into()).or_default(),
+            };
+        }
+        if !filter.as_str().ends_with('>') {
+            node.here = Some(key);
+        }
+        self.forget_matching(filter);
+    }
+
+    pub(super) fn unlink(&mut self, filter: &TopicFilter) {
+        let tokens: Vec<&str> = filter.tokens().collect();
+        self.root.remove(&tokens);
+        self.forget_matching(filter);
+    }
+
+    /// A topic id that now means nothing, or another topic.
+    pub(super) fn forget(&mut self, id: TopicId) {
+        if let Some(cached) = self.cache.remove(&id) {
+            self.names.remove(&cached.topic);
+        }
+    }
+
+    fn forget_matching(&mut self, filter: &TopicFilter) {
+        let prefix = filter.literal_prefix();
+        let matching: Vec<_> = self
+            .names
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(|(name, _)| name.as_str().starts_with(prefix))
+            .filter(|(name, _)| filter.matches(name.as_str()))
+            .map(|(_, &id)| id)
+            .collect();
+        for id in matching {
+            self.forget(id);
+        }
+    }
+}
+
+impl Node {
+    fn find(&self, tokens: &[&str], first: bool, found: &mut Vec<ChannelKey>) {
+        let Some((token, after)) = tokens.split_first() else {
+            found.extend(self.here);
+            return;
+        };
+        if let Some(child) = self.children.get(*token) {
+            child.find(after, false, found);
+        }
+        if first && is_reserved(token) {
+            return;
+        }
+        found.extend(self.rest);
+        if let Some(any) = &self.any {
+            any.find(after, false, found);
+        }
+    }
+
+    /// Whether the node is empty afterwards.
+    fn remove(&mut self, tokens: &[&str]) -> bool {
+        match tokens.split_first() {
+            None => self.here = None,
+            Some((&">", _)) => self.rest = None,
+            Some((&"*", after)) => {
+                if self.any.as_mut().is_some_and(|any| any.remove(after)) {
+                    self.any = None;
+                }
+            }
+            Some((token, after)) => {
+                let empty = self
+                    .children
+                    .get_mut(*token)
+                    .is_some_and(|child| child.remove(after));
+                if empty {
+                    self.children.remove(*token);
+                }
+            }
+        }
+        self.children.is_empty() && self.any.is_none() && self.here.is_none() && self.rest.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names(first: &[&'static str]) -> impl Strategy<Value = String> + use<> {
+        let first = prop::sample::select(first.to_vec());
+        let rest = prop::collection::vec(prop::sample::select(vec!["a", "b"]), 0..3);
+        (first, rest).prop_map(|(first, rest)| {
+            std::iter::once(first)
+                .chain(rest)
+                .collect::<Vec<_>>()
+                .join(".")
+        })
+    }
+
+    fn filters() -> impl Strategy<Value = String> {
+        let token = || prop::sample::select(vec!["a", "b", "*"]);
+        let first = prop::sample::select(vec!["a", "b", "*", "inbox"]);
+        (first, prop::collection::vec(token(), 0..3), any::<bool>()).prop_map(
+            |(first, rest, open)| {
+                let open = open.then_some(">");
+                let tokens = std::iter::once(first).chain(rest).chain(open);
+                tokens.collect::<Vec<_>>().join(".")
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn links_unlinks_and_look_ups_in_any_order_agree_with_asking_each_filter(
+            steps in prop::collection::vec((0..3u8, filters(), names(&["a", "b", "inbox"])), 1..60),
+        ) {
+            let mut matcher = Matcher::default();
+            let mut linked: BTreeMap<String, ChannelKey> = BTreeMap::new();
+            let mut ids: BTreeMap<String, TopicId> = BTreeMap::new();
+            for (key, (action, filter, topic)) in steps.into_iter().enumerate() {
+                let parsed = TopicFilter::parse(&filter).unwrap();
+                match action {
+                    0 if !linked.contains_key(&filter) => {
+                        matcher.link(&Channel::new(parsed, 0), key);
+                        linked.insert(filter, key);
+                    }
+                    1 if linked.remove(&filter).is_some() => matcher.unlink(&parsed),
+                    _ => {}
+                }
+                let next = ids.len() as TopicId;
+                let id = *ids.entry(topic.clone()).or_insert(next);
+                let name = TopicName::parse(&topic).unwrap();
+                let mut found = matcher.channels_of(id, &name).to_vec();
+                found.sort_unstable();
+                let mut expected: Vec<_> = linked
+                    .iter()
+                    .filter(|(filter, _)| TopicFilter::parse(filter).unwrap().matches(&topic))
+                    .map(|(_, &key)| key)
+                    .collect();
+                expected.sort_unstable();
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The log as everybody but the sequencer sees it: publish, attach to channels, read history, and the one
+//! `visible` position beyond which nothing may be shown.
+
+mod dedupe;
+mod matcher;
+mod publish;
+mod sequencer;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use dashmap::DashMap;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+pub use dedupe::DedupeConfig;
+pub use publish::{PublishError, PublishOptions, PublishReply, Published};
+pub use sequencer::Sequencer;
+
+use self::publish::PublishRequest;
+use crate::{
+    channel::{Attachment, Channel},
+    position::{Epoch, Sequence},
+    signal::Signal,
+    store::{Durability, Store},
+    topic::TopicFilter,
+};
+
+/// Sizes of the log.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// Bytes of messages that may wait for the sequencer; publishers wait beyond that.
+    pub publish_queue_bytes_max: usize,
+    /// Bytes of chunks that all channels together keep for live readers.
+    pub tail_bytes_max: usize,
+    /// How long a chunk stays in its channel, however little there is.
+    pub tail_age_max: Duration,
+    /// How long a channel that nobody reads stays linked.
+    pub channel_linger: Duration,
+    /// The window of message ids.
+    pub dedupe: DedupeConfig,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            publish_queue_bytes_max: 64 << 20,
+            tail_bytes_max: 64 << 20,
+            tail_age_max: Duration::from_secs(5),
+            channel_linger: Duration::from_secs(10),
+            dedupe: DedupeConfig::default(),
+        }
+    }
+}
+
+/// Requests that may wait for the sequencer; the bytes they hold are bounded beside it.
+const PUBLISH_REQUESTS_MAX: usize = 16_384;
+/// Channels that may wait to be linked.
+const LINKS_MAX: usize = 1_024;
+
+/// The log. Cheap to clone.
+#[derive(Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
+}
+
+/// Why a channel cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// The sequencer has ended.
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// What the sequencer and its users share.
+struct Shared {
+    store: Arc<dyn Store>,
+    // Written by the sequencer alone, after a batch is in all its channels.
+    visible: AtomicU64,
+    channels: DashMap<TopicFilter, Arc<Channel>>,
+    publish: mpsc::Sender<PublishRequest>,
+    // Taken only when no publisher waits.
+    background: mpsc::Sender<PublishRequest>,
+    links: mpsc::Sender<Link>,
+    queue_bytes: Arc<Semaphore>,
+    queue_bytes_max: usize,
+}
+
+/// Asks the sequencer for the channel of a filter.
+struct Link {
+    filter: TopicFilter,
+    reply: oneshot::Sender<Arc<Channel>>,
+}
+
+impl Log {
+    /// A log over a store, and the sequencer that must be run for it.
+    pub fn new(store: Arc<dyn Store>, config: LogConfig) -> (Self, Sequencer) {
+        let (publish, publish_requests) = mpsc::channel(PUBLISH_REQUESTS_MAX);
+        let (background, background_requests) = mpsc::channel(PUBLISH_REQUESTS_MAX);
+        let (links, link_requests) = mpsc::channel(LINKS_MAX);
+        let queue_bytes_max = config.publish_queue_bytes_max.min(Semaphore::MAX_PERMITS);
+        let shared = Arc::new(Shared {
+            visible: AtomicU64::new(store.head()),
+            store,
+            channels: DashMap::new(),
+            publish,
+            background,
+            links,
+            queue_bytes: Arc::new(Semaphore::new(queue_bytes_max)),
+            queue_bytes_max,
+        });
+        let sequencer = Sequencer::new(
+            shared.clone(),
+            sequencer::Inbox {
+                publish: publish_requests,
+                background: background_requests,
+                links: link_requests,
+            },
+            config,
+        );
+        (Self { shared }, sequencer)
+    }
+
+    /// Identity of the history.
+    pub fn epoch(&self) -> Epoch {
+        self.shared.store.epoch()
+    }
+
+    /// What an answered publish is worth.
+    pub fn durability(&self) -> Durability {
+        self.shared.store.durability()
+    }
+
+    /// The last sequence that may be shown to anybody.
+    pub fn visible(&self) -> Sequence {
+        self.shared.visible.load(Ordering::Acquire)
+    }
+
+    /// How many channels are linked.
+    pub fn channels(&self) -> usize {
+        self.shared.channels.len()
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// A place in the channel of a filter, which is linked first if need be.
+    pub(crate) async fn attach(
+        &self,
+        filter: &TopicFilter,
+        signal: &Arc<Signal>,
+    ) -> Result<Attachment, AttachError> {
+        loop {
+            let known = self
+                .shared
+                .channels
+                .get(filter)
+                .map(|entry| entry.value().clone());
+            let channel = match known {
+                Some(channel) => channel,
+                None => self.link(filter).await?,
+            };
+            // A channel that closed between the look-up and here: its successor is linked.
+            match channel.attach(signal) {
+                Some(attachment) => return Ok(attachment),
+                None => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    async fn link(&self, filter: &TopicFilter) -> Result<Arc<Channel>, AttachError> {
+        let (reply, linked) = oneshot::channel();
+        let link = Link {
+            filter: filter.clone(),
+            reply,
+        };
+        let sent = self.shared.links.send(link).await;
+        sent.map_err(|_| AttachError::Closed)?;
+        linked.await.map_err(|_| AttachError::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

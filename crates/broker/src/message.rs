@@ -1,0 +1,109 @@
+//! What a publisher hands in, before it has a number.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{frame, topic::TopicName};
+
+/// Who publishes or subscribes; message ids are unique per principal. Without authentication everybody is
+/// [`Principal::anonymous`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Principal(Arc<str>);
+
+impl Principal {
+    /// The one principal of a server without authentication.
+    pub fn anonymous() -> Self {
+        Self("".into())
+    }
+}
+
+/// A message as published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Where to.
+    pub topic: TopicName,
+    /// The content, opaque.
+    pub payload: Bytes,
+    /// What the message is about; may be empty.
+    pub key: String,
+    /// Names and values handed on as they are.
+    pub headers: BTreeMap<String, String>,
+    /// The thing that `key` names is gone.
+    pub deleted: bool,
+    /// Stored once per principal and topic within the window; empty = no such promise.
+    pub message_id: String,
+}
+
+/// Why a message cannot be taken, whatever the state of the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// The event would be larger than every subscriber is promised.
+    #[error("the encoded event has up to {bytes} bytes; the limit event_bytes_max is {limit}")]
+    TooLarge {
+        /// What it would take.
+        bytes: usize,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// `deleted` says that the thing named by `key` is gone, and no key is given.
+    #[error("`deleted` needs a `key`")]
+    DeletedWithoutKey,
+    /// Only the server publishes there.
+    #[error("`topic` begins with $sys, to which only the server publishes")]
+    Reserved,
+    /// The id is longer than the window keeps.
+    #[error("`message_id` has {bytes} bytes; the limit is {limit}")]
+    MessageIdTooLong {
+        /// Its length.
+        bytes: usize,
+        /// What is allowed.
+        limit: usize,
+    },
+}
+
+/// The longest message id, in bytes: the window keeps each in memory.
+pub(crate) const MESSAGE_ID_BYTES_MAX: usize = 256;
+
+impl Message {
+    /// A message with a payload and nothing else.
+    pub fn new(topic: TopicName, payload: impl Into<Bytes>) -> Self {
+        Self {
+            topic,
+            payload: payload.into(),
+            key: String::new(),
+            headers: BTreeMap::new(),
+            deleted: false,
+            message_id: String::new(),
+        }
+    }
+
+    /// Checks what does not depend on the log. `event_bytes_max` bounds the whole encoded event.
+    pub fn check(&self, event_bytes_max: usize) -> Result<(), MessageError> {
+        if self.topic.is_sys() {
+            return Err(MessageError::Reserved);
+        }
+        if self.deleted && self.key.is_empty() {
+            return Err(MessageError::DeletedWithoutKey);
+        }
+        if self.message_id.len() > MESSAGE_ID_BYTES_MAX {
+            return Err(MessageError::MessageIdTooLong {
+                bytes: self.message_id.len(),
+                limit: MESSAGE_ID_BYTES_MAX,
+            });
+        }
+        let bytes = frame::event_len_max(self);
+        if bytes > event_bytes_max {
+            return Err(MessageError::TooLarge {
+                bytes,
+                limit: event_bytes_max,
+            });
+        }
+        Ok(())
+    }
+
+    /// What it takes in the publish queue, in bytes, its own bookkeeping included.
+    pub fn queued_bytes(&self) -> usize {
+        frame::event_len_max(self) + self.message_id.len() + size_of::<Self>()
+    }
+}

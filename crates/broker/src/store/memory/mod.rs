@@ -1,0 +1,192 @@
+//! History in memory: a new epoch at each start, retention by class.
+//!
+//! Holds: reader and trimmer work under one lock, and the record of what is gone is written before anything
+//! is let go, so a reader gets its events or learns exactly up to where they are missing.
+
+mod class;
+mod read;
+mod topics;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use parking_lot::{Mutex, RwLock};
+
+use self::{class::Class, topics::Topics};
+use super::{
+    Admitted, AppendError, Durability, Page, Query, ReadError, RetentionConfig, Store,
+    TopicsExhausted,
+};
+use crate::{
+    environment::Environment,
+    frame::{EventWriter, Frames, TopicId},
+    position::{Epoch, Sequence},
+    topic::TopicName,
+};
+
+/// A store that forgets with its process.
+pub struct MemoryStore {
+    epoch: Epoch,
+    environment: Environment,
+    head: AtomicU64,
+    // The publish time of the last batch; written under `history`'s lock by `append` alone.
+    last_time: Mutex<i64>,
+    history: RwLock<History>,
+}
+
+/// Everything kept, and the topics it belongs to.
+struct History {
+    retention: RetentionConfig,
+    topics: Topics,
+    classes: Vec<Class>,
+}
+
+impl MemoryStore {
+    /// An empty history under a random epoch. At most `topics_max` topics are known at a time.
+    pub fn new(environment: Environment, retention: RetentionConfig, topics_max: usize) -> Self {
+        Self {
+            epoch: Epoch::from_random(environment.random()),
+            head: AtomicU64::new(0),
+            last_time: Mutex::new(0),
+            history: RwLock::new(History {
+                topics: Topics::new(topics_max),
+                classes: retention.limits().map(Class::new).collect(),
+                retention,
+            }),
+            environment,
+        }
+    }
+
+    /// Wall time, but never lower than that of an earlier event.
+    fn publish_time(&self) -> i64 {
+        let mut last = self.last_time.lock();
+        *last = self.environment.unix_nanos().max(*last);
+        *last
+    }
+}
+
+impl Store for MemoryStore {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Memory
+    }
+
+    fn head(&self) -> Sequence {
+        self.head.load(Ordering::Acquire)
+    }
+
+    fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
+        let known = self.history.read().topics.id_of(topic);
+        if let Some(id) = known {
+            return Ok(id);
+        }
+        let history = &mut *self.history.write();
+        let class = history.retention.class_of(topic);
+        history.topics.add(topic.clone(), class)
+    }
+
+    fn append<'a>(
+        &'a self,
+        messages: &'a [Admitted],
+    ) -> BoxFuture<'a, Result<Arc<Frames>, AppendError>> {
+        let time = self.publish_time();
+        let first = self.head() + 1;
+        let mut previous = Vec::with_capacity(messages.len());
+        {
+            // Numbers only: readers wait for this short pass and not for the encoding.
+            let history = &mut *self.history.write();
+            for (sequence, admitted) in (first..).zip(messages) {
+                previous.push(history.topics.advance(admitted.topic, sequence));
+            }
+        }
+        let bytes = messages.iter().map(|m| m.message.payload.len() + 96).sum();
+        let mut writer = EventWriter::new(time, messages.len(), bytes);
+        for ((sequence, admitted), previous) in (first..).zip(messages).zip(previous) {
+            writer.push(&admitted.message, admitted.topic, sequence, previous);
+        }
+        let frames = writer.finish();
+        let dropped = self.history.write().keep(&frames, time);
+        self.head.store(frames.last(), Ordering::Release);
+        // What was trimmed is freed outside the lock.
+        drop(dropped);
+        futures_util::future::ready(Ok(frames)).boxed()
+    }
+
+    fn read(&self, query: Query) -> BoxFuture<'static, Result<Page, ReadError>> {
+        let page = read::page(&self.history.read(), &query);
+        futures_util::future::ready(Ok(page)).boxed()
+    }
+
+    fn before_time(&self, unix_nanos: i64) -> BoxFuture<'static, Result<Sequence, ReadError>> {
+        let history = self.history.read();
+        let before = history
+            .classes
+            .iter()
+            .map(|class| class.before_time(unix_nanos))
+            .max();
+        futures_util::future::ready(Ok(before.unwrap_or(0))).boxed()
+    }
+
+    fn trim(&self) -> Vec<TopicId> {
+        let now = self.environment.unix_nanos();
+        loop {
+            let mut dropped = Vec::new();
+            let done = self.history.write().trim(now, TRIM_MAX, &mut dropped);
+            if done {
+                break;
+            }
+        }
+        self.history.write().topics.forget_empty()
+    }
+}
+
+/// The most events one hold of the lock lets go, so that no publish or read waits long for retention: about
+/// a millisecond.
+const TRIM_MAX: usize = 16_384;
+
+impl History {
+    /// Puts a batch into its classes, then trims. Returns what was let go.
+    fn keep(&mut self, frames: &Arc<Frames>, time: i64) -> Vec<Arc<Frames>> {
+        let mut chosen: Vec<Vec<u32>> = vec![Vec::new(); self.classes.len()];
+        for (index, entry) in frames.entries().iter().enumerate() {
+            let class = self.topics.kept(entry.topic, entry.sequence);
+            chosen[class].push(index as u32);
+        }
+        for (class, chosen) in self.classes.iter_mut().zip(chosen) {
+            if !chosen.is_empty() {
+                // A view would hold the whole batch for as long as the longest-lived class keeps it.
+                let share = chosen.len() == frames.entries().len();
+                class.push(frames.select(&chosen, share), time);
+            }
+        }
+        let mut dropped = Vec::new();
+        self.trim(time, TRIM_MAX + 2 * frames.entries().len(), &mut dropped);
+        dropped
+    }
+
+    /// Lets go of at most `budget` events; whether nothing over a limit is left.
+    fn trim(&mut self, now: i64, budget: usize, dropped: &mut Vec<Arc<Frames>>) -> bool {
+        let mut left = budget;
+        for class in &mut self.classes {
+            class.trim(now, &mut left, &mut self.topics, dropped);
+        }
+        left > 0
+    }
+}
+
+/// The oldest publish time an age allows.
+fn oldest(now: i64, age: Duration) -> i64 {
+    i64::try_from(age.as_nanos()).map_or(i64::MIN, |age| now.saturating_sub(age))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! Reading the memory store. A page costs about the smaller of two things: the stretch of the log it scans,
+//! or the events it returns plus the topics that match. Which is smaller is found by trying: a short scan
+//! that meets few matches gives way to the topics' own indices.
+
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
+
+use rustc_hash::FxHashMap;
+
+use super::{History, class::Class};
+use crate::{
+    frame::{Frames, Slice, TopicId},
+    position::Sequence,
+    store::{FilterFrom, Page, Query},
+};
+
+/// The most entries one page looks at, so that a reader holds the lock for about a millisecond at most.
+const SCAN_MAX: usize = 16_384;
+/// Up to so many matching topics are merged by their own indices at once.
+const FEW_TOPICS: usize = 8;
+/// After so many entries a scan must have met one match in [`PROBE_ONE_IN`], or it gives way.
+const PROBE: usize = 512;
+const PROBE_ONE_IN: usize = 16;
+
+pub(super) fn page(history: &History, query: &Query) -> Page {
+    let filters: Vec<_> = query
+        .filters
+        .iter()
+        .map(|wanted| FilterFrom {
+            filter: wanted.filter.clone(),
+            after: wanted.after.max(query.after),
+        })
+        .collect();
+    let mut page = topics_up_to(FEW_TOPICS, history, &filters)
+        .map(|topics| merge_topics(history, &topics, query))
+        .or_else(|| scan(history, &filters, query))
+        .or_else(|| {
+            topics_up_to(usize::MAX, history, &filters)
+                .map(|topics| merge_topics(history, &topics, query))
+        })
+        .unwrap_or_default();
+    page.trimmed_through = trimmed_through(history, &filters);
+    page
+}
+
+/// The last event that is gone and was wanted.
+fn trimmed_through(history: &History, filters: &[FilterFrom]) -> Sequence {
+    let floor = history.classes.iter().map(Class::trimmed_through).max();
+    let floor = floor.unwrap_or(0).max(history.topics.forgotten_through());
+    let mut gone = 0;
+    // Nobody wants anything below the highest floor in the usual case: no topic is looked at.
+    for wanted in filters.iter().filter(|wanted| wanted.after < floor) {
+        for id in history.topics.matching(&wanted.filter) {
+            let trimmed = history.topics.get(id).trimmed_through;
+            if trimmed > wanted.after {
+                gone = gone.max(trimmed);
+            }
+        }
+        // A topic that is forgotten may have matched, unless the filter names one that is known.
+        let known = wanted
+            .filter
+            .literal()
+            .is_some_and(|name| history.topics.id_of(&name).is_some());
+        let forgotten = history.topics.forgotten_through();
+        if !known && forgotten > wanted.after {
+            gone = gone.max(forgotten);
+        }
+    }
+    gone
+}
+
+/// The matching topics with the lowest `after` of the filters that match each; `None` when there are more
+/// than `limit`.
+fn topics_up_to(
+    limit: usize,
+    history: &History,
+    filters: &[FilterFrom],
+) -> Option<FxHashMap<TopicId, Sequence>> {
+    let mut topics = FxHashMap::default();
+    for wanted in filters {
+        for id in history.topics.matching(&wanted.filter) {
+            let after = topics.entry(id).or_insert(wanted.after);
+            *after = wanted.after.min(*after);
+            if topics.len() > limit {
+                return None;
+            }
+        }
+    }
+    Some(topics)
+}
+
+fn merge_topics(history: &History, topics: &FxHashMap<TopicId, Sequence>, query: &Query) -> Page {
+    let mut due = BinaryHeap::new();
+    for (&id, &after) in topics {
+        let topic = history.topics.get(id);
+        let index = topic.kept.partition_point(|&sequence| sequence <= after);
+        if let Some(&sequence) = topic.kept.get(index) {
+            due.push(Reverse((sequence, id, index)));
+        }
+    }
+    let mut builder = PageBuilder::new(query);
+    let mut located: FxHashMap<usize, (usize, usize)> = FxHashMap::default();
+    while let Some(Reverse((sequence, id, index))) = due.pop() {
+        if sequence > query.through {
+            break;
+        }
+        let topic = history.topics.get(id);
+        let class = &history.classes[topic.class];
+        // The next event of a class is most often in the batch of the last one.
+        let hint = located.get(&topic.class).copied();
+        let place = hint
+            .and_then(|(batch, _)| {
+                let frames = class.batch(batch)?;
+                let inside = frames.first() <= sequence && sequence <= frames.last();
+                inside.then(|| (batch, frames.index_after(sequence - 1)))
+            })
+            .unwrap_or_else(|| class.seek(sequence - 1));
+        located.insert(topic.class, place);
+        if let Some(frames) = class.batch(place.0) {
+            builder.push(frames, place.1, place.1 + 1);
+        }
+        if let Some(&next) = topic.kept.get(index + 1) {
+            due.push(Reverse((next, id, index + 1)));
+        }
+        if builder.is_full() {
+            return builder.finish(sequence);
+        }
+    }
+    builder.finish(query.through)
+}
+
+/// `None` when matches are so rare that the topics' indices are the better way.
+fn scan(history: &History, filters: &[FilterFrom], query: &Query) -> Option<Page> {
+    let mut matched: FxHashMap<TopicId, Sequence> = FxHashMap::default();
+    let mut wanted_after = |id: TopicId| {
+        *matched.entry(id).or_insert_with(|| {
+            let name = history.topics.get(id).name.as_str();
+            filters
+                .iter()
+                .filter(|wanted| wanted.filter.matches(name))
+                .map(|wanted| wanted.after)
+                .min()
+                .unwrap_or(Sequence::MAX)
+        })
+    };
+    let mut at: Vec<_> = history
+        .classes
+        .iter()
+        .map(|class| class.seek(query.after))
+        .collect();
+    let mut builder = PageBuilder::new(query);
+    let mut scanned = 0;
+    let mut found = 0;
+    let mut last = query.after;
+    loop {
+        let next = history
+            .classes
+            .iter()
+            .zip(&at)
+            .enumerate()
+            .filter_map(|(index, (class, &(batch, entry)))| {
+                let frames = class.batch(batch)?;
+                Some((frames.entries()[entry].sequence, index))
+            })
+            .min();
+        let Some((sequence, index)) = next.filter(|&(sequence, _)| sequence <= query.through)
+        else {
+            return Some(builder.finish(query.through));
+        };
+        if builder.is_full() || scanned == SCAN_MAX {
+            return Some(builder.finish(last));
+        }
+        if scanned == PROBE && found * PROBE_ONE_IN < scanned {
+            return None;
+        }
+        let (batch, entry) = at[index];
+        let frames = history.classes[index].batch(batch)?;
+        if wanted_after(frames.entries()[entry].topic) < sequence {
+            builder.push(frames, entry, entry + 1);
+            found += 1;
+        }
+        scanned += 1;
+        last = sequence;
+        at[index] = if entry + 1 == frames.entries().len() {
+            (batch + 1, 0)
+        } else {
+            (batch, entry + 1)
+        };
+    }
+}
+
+struct PageBuilder {
+    page: Page,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl PageBuilder {
+    fn new(query: &Query) -> Self {
+        Self {
+            page: Page::default(),
+            bytes: 0,
+            bytes_max: query.bytes_max,
+        }
+    }
+
+    fn push(&mut self, frames: &Arc<Frames>, begin: usize, end: usize) {
+        let slice = Slice::new(frames.clone(), begin, end);
+        self.bytes += slice.len_bytes();
+        let extended = self
+            .page
+            .slices
+            .back_mut()
+            .is_some_and(|last| last.extend_with(&slice));
+        if !extended {
+            self.page.slices.push_back(slice);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= self.bytes_max
+    }
+
+    fn finish(mut self, through: Sequence) -> Page {
+        self.page.through = through;
+        self.page
+    }
+}

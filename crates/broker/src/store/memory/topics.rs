@@ -1,0 +1,168 @@
+//! The topics of the memory store: their ids, their last sequences, and where each topic's events are.
+//!
+//! A topic that keeps no event may be forgotten when room is needed. What it lost is remembered as a whole:
+//! `forgotten_through` is a sequence up to which a topic that is no longer known may have lost events.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Bound,
+};
+
+use rustc_hash::FxHashMap;
+
+use crate::{
+    frame::TopicId,
+    position::Sequence,
+    store::TopicsExhausted,
+    topic::{TopicFilter, TopicName},
+};
+
+pub(super) struct Topics {
+    limit: usize,
+    by_name: BTreeMap<TopicName, TopicId>,
+    // The same names, for the one look-up that each message needs.
+    ids: FxHashMap<TopicName, TopicId>,
+    by_id: Vec<Topic>,
+    free: Vec<TopicId>,
+    // Topics that kept nothing when they were put here, oldest first; looked at again before use.
+    empty: VecDeque<TopicId>,
+    forgotten_through: Sequence,
+}
+
+pub(super) struct Topic {
+    pub(super) name: TopicName,
+    pub(super) class: usize,
+    pub(super) last: Sequence,
+    /// The last event that is gone; 0 when none is.
+    pub(super) trimmed_through: Sequence,
+    /// Every event that is kept, rising.
+    pub(super) kept: VecDeque<Sequence>,
+    queued_as_empty: bool,
+}
+
+impl Topics {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            by_name: BTreeMap::new(),
+            ids: FxHashMap::default(),
+            by_id: Vec::new(),
+            free: Vec::new(),
+            empty: VecDeque::new(),
+            forgotten_through: 0,
+        }
+    }
+
+    pub(super) fn id_of(&self, topic: &TopicName) -> Option<TopicId> {
+        self.ids.get(topic).copied()
+    }
+
+    pub(super) fn add(
+        &mut self,
+        name: TopicName,
+        class: usize,
+    ) -> Result<TopicId, TopicsExhausted> {
+        if self.ids.len() >= self.limit {
+            return Err(TopicsExhausted { limit: self.limit });
+        }
+        let topic = Topic {
+            name: name.clone(),
+            class,
+            last: 0,
+            // It may be one that was forgotten.
+            trimmed_through: self.forgotten_through,
+            kept: VecDeque::new(),
+            queued_as_empty: true,
+        };
+        let id = if let Some(id) = self.free.pop() {
+            self.by_id[id as usize] = topic;
+            id
+        } else {
+            self.by_id.push(topic);
+            (self.by_id.len() - 1) as TopicId
+        };
+        self.by_name.insert(name.clone(), id);
+        self.ids.insert(name, id);
+        self.empty.push_back(id);
+        Ok(id)
+    }
+
+    /// Gives a topic its next sequence and returns the one before.
+    pub(super) fn advance(&mut self, id: TopicId, sequence: Sequence) -> Sequence {
+        std::mem::replace(&mut self.by_id[id as usize].last, sequence)
+    }
+
+    /// Notes that an event is kept; the class it belongs to.
+    pub(super) fn kept(&mut self, id: TopicId, sequence: Sequence) -> usize {
+        let topic = &mut self.by_id[id as usize];
+        topic.kept.push_back(sequence);
+        topic.class
+    }
+
+    /// Notes that the oldest kept event of a topic is gone.
+    pub(super) fn trimmed(&mut self, id: TopicId, sequence: Sequence) {
+        let topic = &mut self.by_id[id as usize];
+        let oldest = topic.kept.pop_front();
+        debug_assert_eq!(oldest, Some(sequence), "a topic is trimmed in its order");
+        topic.trimmed_through = sequence;
+        if topic.kept.is_empty() {
+            topic.kept = VecDeque::new();
+            if !topic.queued_as_empty {
+                topic.queued_as_empty = true;
+                self.empty.push_back(id);
+            }
+        }
+    }
+
+    /// Up to where events of unknown topics may be gone.
+    pub(super) fn forgotten_through(&self) -> Sequence {
+        self.forgotten_through
+    }
+
+    pub(super) fn get(&self, id: TopicId) -> &Topic {
+        &self.by_id[id as usize]
+    }
+
+    /// The topics a filter matches, found through what its names begin with.
+    pub(super) fn matching<'a>(
+        &'a self,
+        filter: &'a TopicFilter,
+    ) -> impl Iterator<Item = TopicId> + 'a {
+        let literal = filter.literal().and_then(|name| self.id_of(&name));
+        let prefix = filter.literal_prefix();
+        let ranged = filter
+            .has_wildcard()
+            .then(|| {
+                self.by_name
+                    .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            })
+            .into_iter()
+            .flatten()
+            .take_while(move |(name, _)| name.as_str().starts_with(prefix))
+            .filter(|(name, _)| filter.matches(name.as_str()))
+            .map(|(_, &id)| id);
+        literal.into_iter().chain(ranged)
+    }
+
+    /// Forgets topics that keep nothing, the longest empty first, while more than nine tenths of the room
+    /// are taken. Must not run between `add` and the `kept` of the same batch.
+    pub(super) fn forget_empty(&mut self) -> Vec<TopicId> {
+        let mut forgotten = Vec::new();
+        while self.ids.len() > self.limit / 10 * 9 {
+            let Some(id) = self.empty.pop_front() else {
+                break;
+            };
+            let topic = &mut self.by_id[id as usize];
+            topic.queued_as_empty = false;
+            if !topic.kept.is_empty() {
+                continue;
+            }
+            self.forgotten_through = self.forgotten_through.max(topic.trimmed_through);
+            self.by_name.remove(&topic.name);
+            self.ids.remove(&topic.name);
+            self.free.push(id);
+            forgotten.push(id);
+        }
+        forgotten
+    }
+}

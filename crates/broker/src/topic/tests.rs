@@ -1,0 +1,106 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Says the rules of matching as directly as they are written down, without sharing code.
+fn naive_match(filter: &[&str], topic: &[&str]) -> bool {
+    fn rest(filter: &[&str], topic: &[&str]) -> bool {
+        match (filter, topic) {
+            ([], []) | ([">"], [_, ..]) => true,
+            (["*", f @ ..], [_, t @ ..]) => rest(f, t),
+            ([f0, f @ ..], [t0, t @ ..]) => f0 == t0 && rest(f, t),
+            _ => false,
+        }
+    }
+    let hidden = matches!(filter.first(), Some(&"*" | &">"))
+        && matches!(topic.first(), Some(&"inbox" | &"$sys"));
+    !hidden && rest(filter, topic)
+}
+
+fn first() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["a", "b", "inbox", "$sys"])
+}
+
+fn topic() -> impl Strategy<Value = Vec<&'static str>> {
+    (
+        first(),
+        prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 0..4),
+    )
+        .prop_map(|(first, rest)| std::iter::once(first).chain(rest).collect())
+}
+
+fn filter() -> impl Strategy<Value = Vec<&'static str>> {
+    (
+        prop::sample::select(vec!["a", "b", "inbox", "$sys", "*"]),
+        prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "*"]), 0..4),
+        any::<bool>(),
+    )
+        .prop_map(|(first, rest, open)| {
+            let mut tokens: Vec<_> = std::iter::once(first).chain(rest).collect();
+            if open {
+                tokens.push(">");
+            }
+            tokens
+        })
+}
+
+proptest! {
+    #[test]
+    fn matching_agrees_with_the_rules_as_written(filter in filter(), topic in topic()) {
+        let parsed = TopicFilter::parse(&filter.join(".")).unwrap();
+        let name = TopicName::parse(&topic.join(".")).unwrap();
+        prop_assert_eq!(parsed.matches(name.as_str()), naive_match(&filter, &topic));
+    }
+
+    #[test]
+    fn every_match_begins_with_the_literal_prefix(filter in filter(), topic in topic()) {
+        let parsed = TopicFilter::parse(&filter.join(".")).unwrap();
+        let topic = topic.join(".");
+        if parsed.matches(&topic) {
+            prop_assert!(topic.starts_with(parsed.literal_prefix()));
+        }
+    }
+
+    #[test]
+    fn any_text_is_parsed_or_refused_without_a_panic(text in ".{0,200}") {
+        if let Ok(name) = TopicName::parse(&text) {
+            prop_assert!(TopicFilter::parse(&text).unwrap().matches(name.as_str()));
+        }
+    }
+}
+
+#[test]
+fn malformed_names_say_what_is_wrong() {
+    let long = "x".repeat(65);
+    let many = ["t"; 17].join(".");
+    let cases = [
+        ("", TopicError::Empty),
+        ("a..b", TopicError::EmptyToken(2)),
+        (".a", TopicError::EmptyToken(1)),
+        ("a.", TopicError::EmptyToken(2)),
+        ("a.*", TopicError::Wildcard('*')),
+        (">", TopicError::Wildcard('>')),
+        ("a b", TopicError::Character(' ')),
+        ("é", TopicError::Character('é')),
+        ("a.$sys", TopicError::Character('$')),
+        (&long, TopicError::TokenTooLong(65)),
+        (&many, TopicError::TooManyTokens(17)),
+    ];
+    for (text, error) in cases {
+        assert_eq!(TopicName::parse(text), Err(error), "{text:?}");
+    }
+    assert_eq!(
+        TopicFilter::parse("a.>.b"),
+        Err(TopicError::RestNotLast),
+        "the rest wildcard stands last"
+    );
+    assert_eq!(TopicFilter::parse("a*"), Err(TopicError::Character('*')));
+}
+
+#[test]
+fn only_an_id_of_one_token_has_an_inbox() {
+    assert_eq!(TopicName::inbox("7").unwrap().as_str(), "inbox.7");
+    assert_eq!(TopicName::inbox("a.b"), None);
+    assert_eq!(TopicName::inbox(""), None);
+    assert_eq!(TopicName::inbox("*"), None);
+}

@@ -1,0 +1,309 @@
+//! The flags of `longlived bench`, and the loads that have a name.
+//!
+//! Holds: a flag beats its preset, a preset beats the default.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// Cores that an affinity mask can name.
+const CORES_MAX: usize = 1024;
+
+/// Measures a server from outside: CPU per delivery, memory per subscriber, latency, time to connect.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Many subscribers, nothing published: time until all are connected, memory, CPU while idle
+    Idle(IdleArgs),
+    /// Messages to many subscribers: CPU per delivery, deliveries per second, latency, memory
+    Fanout(FanoutArgs),
+    /// The load generator; `idle` and `fanout` start it and talk to it on its standard input
+    #[command(hide = true)]
+    Load,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct IdleArgs {
+    /// Connections, all opened together
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) connections: u32,
+    /// Subscribers on each connection
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) streams: u32,
+    /// What the subscribers follow: one topic together, or each its own inbox
+    #[arg(long, value_enum, default_value_t = Topics::One)]
+    pub(super) topics: Topics,
+    /// How long to watch the idle server
+    #[arg(long, default_value = "10s", value_parser = window)]
+    pub(super) duration: Duration,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct FanoutArgs {
+    /// A load with a name; the flags below change parts of it [default: streams]
+    #[arg(long, value_enum)]
+    pub(super) preset: Option<Preset>,
+    /// Connections, all opened together
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) connections: Option<u32>,
+    /// Subscribers on each connection
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) streams: Option<u32>,
+    /// Messages published per second in all; 0 = as fast as they are acknowledged
+    #[arg(long)]
+    pub(super) rate: Option<u64>,
+    /// Bytes of payload in a message
+    #[arg(long, value_parser = clap::value_parser!(u32).range(8..=900_000))]
+    pub(super) payload: Option<u32>,
+    /// `1`: all follow one topic; `inbox`: each its own inbox, published to in turn
+    #[arg(long, value_enum, default_value_t = Topics::One)]
+    pub(super) topics: Topics,
+    /// Length of the measured window
+    #[arg(long, default_value = "10s", value_parser = window)]
+    pub(super) duration: Duration,
+    /// Publishing before the window begins
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    pub(super) warmup: Duration,
+    /// Published messages that may wait for their acknowledgement
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) in_flight: u64,
+    /// Take the latency of one delivery in this many; 0 = of all, or of so many that the load stays cheap
+    #[arg(long, default_value_t = 0)]
+    pub(super) sample_every: u32,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CommonArgs {
+    /// A server that runs already, instead of one started for each run
+    #[arg(long, value_name = "URL", value_parser = authority)]
+    pub(super) server: Option<String>,
+    /// Its process, to read CPU time and memory from
+    #[arg(long, value_name = "PID", requires = "server")]
+    pub(super) server_pid: Option<i32>,
+    /// One more argument for the server that is started (repeatable)
+    #[arg(
+        long = "server-arg",
+        value_name = "ARG",
+        allow_hyphen_values = true,
+        conflicts_with = "server"
+    )]
+    pub(super) server_args: Vec<String>,
+    /// Cores for the server: a list such as 0 or 0,2-3, or `any` [default: the first]
+    #[arg(long, value_name = "CORES")]
+    pub(super) server_cores: Option<CoreList>,
+    /// Cores for the load: the same [default: all but the first]
+    #[arg(long, value_name = "CORES")]
+    pub(super) load_cores: Option<CoreList>,
+    /// Load processes; 0 = as few as the limit of open files allows
+    #[arg(long, default_value_t = 0)]
+    pub(super) load_processes: u32,
+    /// Give up connecting after this
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(super) connect_timeout: Duration,
+    /// HTTP/2 window of each stream that the load announces, in bytes
+    #[arg(long, default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(65_535..1 << 31))]
+    pub(super) stream_window: u32,
+    /// HTTP/2 window of each connection that the load announces, in bytes
+    #[arg(long, default_value_t = 16 << 20, value_parser = clap::value_parser!(u32).range(65_535..1 << 31))]
+    pub(super) connection_window: u32,
+    /// Repeat the whole measurement and show medians
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) runs: u32,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Cores by number; `any` is `None`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CoreList(pub(super) Option<Vec<usize>>);
+
+impl FromStr for CoreList {
+    type Err = String;
+
+    fn from_str(flag: &str) -> Result<Self, String> {
+        if flag == "any" {
+            return Ok(Self(None));
+        }
+        let mut cores = Vec::new();
+        for part in flag.split(',') {
+            let (first, end) = part.split_once('-').unwrap_or((part, part));
+            let (Ok(first), Ok(end)) = (first.parse::<usize>(), end.parse()) else {
+                return Err("cores are given as 0 or 0,2-3, or `any`".to_owned());
+            };
+            if first > end {
+                return Err(format!("`{part}` ends before it begins"));
+            }
+            if end >= CORES_MAX {
+                return Err(format!("core {end}: at most {CORES_MAX} can be named"));
+            }
+            cores.extend(first..=end);
+        }
+        Ok(Self(Some(cores)))
+    }
+}
+
+/// A length of time in which something can be counted.
+fn window(text: &str) -> Result<Duration, String> {
+    let shortest = Duration::from_millis(100);
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration >= shortest => Ok(duration),
+        Ok(_) => Err("a window of less than 100ms measures nothing".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// HOST:PORT of a URL; the load speaks no TLS.
+fn authority(url: &str) -> Result<String, String> {
+    let authority = url
+        .strip_prefix("http://")
+        .map(|rest| rest.trim_end_matches('/'));
+    match authority.and_then(|authority| authority.rsplit_once(':')) {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(format!("{host}:{port}"))
+        }
+        _ => Err("a server is given as http://HOST:PORT".to_owned()),
+    }
+}
+
+/// What subscribers follow and where messages go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Topics {
+    /// One topic that all follow
+    #[value(name = "1")]
+    #[serde(rename = "1")]
+    One,
+    /// Each its own inbox
+    Inbox,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Preset {
+    /// 1,000 connections x 1 stream, 100 messages/s: every delivery is a write of its own
+    Paced,
+    /// 100 connections x 1 stream, 50,000 messages/s
+    Throughput,
+    /// 100 connections x 100 streams, 10 messages/s
+    Streams,
+}
+
+/// A fan-out load with nothing left open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FanoutLoad {
+    pub(super) connections: u32,
+    pub(super) streams: u32,
+    pub(super) rate: u64,
+    pub(super) payload_bytes: u32,
+}
+
+impl Preset {
+    const fn load(self) -> FanoutLoad {
+        let (connections, streams, rate) = match self {
+            Self::Paced => (1_000, 1, 100),
+            Self::Throughput => (100, 1, 50_000),
+            Self::Streams => (100, 100, 10),
+        };
+        FanoutLoad {
+            connections,
+            streams,
+            rate,
+            payload_bytes: 128,
+        }
+    }
+}
+
+impl FanoutArgs {
+    pub(super) fn load(&self) -> FanoutLoad {
+        let preset = self.preset.unwrap_or(Preset::Streams).load();
+        FanoutLoad {
+            connections: self.connections.unwrap_or(preset.connections),
+            streams: self.streams.unwrap_or(preset.streams),
+            rate: self.rate.unwrap_or(preset.rate),
+            payload_bytes: self.payload.unwrap_or(preset.payload_bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        bench: Args,
+    }
+
+    fn fanout(flags: &[&str]) -> FanoutLoad {
+        let words = ["bench", "fanout"].iter().chain(flags);
+        match Cli::try_parse_from(words).unwrap().bench.command {
+            Command::Fanout(args) => args.load(),
+            other => panic!("parsed as {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_flag_beats_its_preset() {
+        assert_eq!(
+            fanout(&["--preset", "paced", "--rate", "7"]),
+            FanoutLoad {
+                connections: 1_000,
+                streams: 1,
+                rate: 7,
+                payload_bytes: 128
+            }
+        );
+    }
+
+    #[test]
+    fn without_a_preset_the_load_is_that_of_streams() {
+        assert_eq!(fanout(&[]), Preset::Streams.load());
+    }
+
+    #[test]
+    fn lists_and_ranges_name_cores() {
+        assert_eq!("0,2-3".parse(), Ok(CoreList(Some(vec![0, 2, 3]))));
+        assert_eq!("any".parse(), Ok(CoreList(None)));
+        for wrong in ["", "x", "3-1", "0,", "-1", "99999999"] {
+            assert!(wrong.parse::<CoreList>().is_err(), "`{wrong}`");
+        }
+    }
+
+    #[test]
+    fn a_server_is_a_plain_url_with_a_port() {
+        assert_eq!(
+            authority("http://127.0.0.1:7070/"),
+            Ok("127.0.0.1:7070".to_owned())
+        );
+        assert_eq!(authority("http://[::1]:7070"), Ok("[::1]:7070".to_owned()));
+        for wrong in [
+            "127.0.0.1:7070",
+            "https://a:1",
+            "http://a",
+            "http://:1",
+            "http://a:b",
+        ] {
+            assert!(authority(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_payload_without_room_for_the_timestamp_is_refused() {
+        let error = Cli::try_parse_from(["bench", "fanout", "--payload", "7"]).unwrap_err();
+        assert_eq!(error.kind(), clap::error::ErrorKind::ValueValidation);
+    }
+}

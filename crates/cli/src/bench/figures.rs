@@ -1,0 +1,226 @@
+//! Figures of runs: named numbers, their medians, a table and one JSON object.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+/// One number of a run. The name is stable, for programs; the label is for people.
+#[derive(Debug, Clone)]
+pub(super) struct Figure {
+    name: &'static str,
+    label: &'static str,
+    value: f64,
+}
+
+/// What one run gave, in the order it is shown.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Figures {
+    figures: Vec<Figure>,
+    /// What should not have happened, in words.
+    pub(super) troubles: Vec<String>,
+}
+
+impl Figures {
+    pub(super) fn add(&mut self, name: &'static str, label: &'static str, value: f64) {
+        self.figures.push(Figure { name, label, value });
+    }
+
+    fn value(&self, name: &str) -> Option<f64> {
+        self.figures
+            .iter()
+            .find(|figure| figure.name == name)
+            .map(|figure| figure.value)
+    }
+
+    fn by_name(&self) -> BTreeMap<&'static str, f64> {
+        self.figures
+            .iter()
+            .map(|figure| (figure.name, rounded(figure.value)))
+            .collect()
+    }
+}
+
+/// All runs of one command.
+#[derive(Debug)]
+pub(super) struct Summary {
+    /// The load in words.
+    pub(super) load: String,
+    /// Where it ran.
+    pub(super) machine: String,
+    pub(super) pinning: String,
+    pub(super) runs: Vec<Figures>,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    version: &'a str,
+    load: &'a str,
+    machine: &'a str,
+    pinning: &'a str,
+    runs: Vec<BTreeMap<&'static str, f64>>,
+    median: BTreeMap<&'static str, f64>,
+    troubles: Vec<&'a str>,
+}
+
+impl Summary {
+    pub(super) fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&Json {
+            version: env!("CARGO_PKG_VERSION"),
+            load: &self.load,
+            machine: &self.machine,
+            pinning: &self.pinning,
+            runs: self.runs.iter().map(Figures::by_name).collect(),
+            median: self
+                .medians()
+                .map(|figure| (figure.name, rounded(figure.value)))
+                .collect(),
+            troubles: self.troubles().collect(),
+        })
+    }
+
+    pub(super) fn table(&self) -> String {
+        let mut text = format!("{}\n{}; {}\n\n", self.load, self.machine, self.pinning);
+        let labels = self
+            .medians()
+            .map(|figure| figure.label.len())
+            .max()
+            .unwrap_or(0);
+        let several = self.runs.len() > 1;
+        if several {
+            let _ = write!(text, "{:labels$}", "");
+            for number in 1..=self.runs.len() {
+                let _ = write!(text, "  {:>11}", format!("run {number}"));
+            }
+            let _ = writeln!(text, "  {:>11}", "median");
+        }
+        for median in self.medians() {
+            let _ = write!(text, "{:labels$}", median.label);
+            for run in &self.runs {
+                let value = run.value(median.name).map_or_else(|| "-".to_owned(), shown);
+                let _ = write!(text, "  {value:>11}");
+            }
+            if several {
+                let _ = write!(text, "  {:>11}", shown(median.value));
+            }
+            text.push('\n');
+        }
+        for trouble in self.troubles() {
+            let _ = writeln!(text, "\n! {trouble}");
+        }
+        text
+    }
+
+    fn troubles(&self) -> impl Iterator<Item = &str> {
+        self.runs
+            .iter()
+            .flat_map(|run| run.troubles.iter().map(String::as_str))
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        self.troubles().next().is_none()
+    }
+
+    fn medians(&self) -> impl Iterator<Item = Figure> {
+        let first = self
+            .runs
+            .first()
+            .map(|run| run.figures.as_slice())
+            .unwrap_or_default();
+        first.iter().map(|figure| {
+            let values = self
+                .runs
+                .iter()
+                .filter_map(|run| run.value(figure.name))
+                .collect();
+            Figure {
+                value: median(values),
+                ..figure.clone()
+            }
+        })
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.as_slice() {
+        [] => f64::NAN,
+        [.., _] if values.len() % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+/// Three digits after the point are more than any of these figures can hold.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// As many digits as say something.
+fn shown(value: f64) -> String {
+    let size = value.abs();
+    if size >= 1000.0 || value.fract() == 0.0 {
+        grouped(value)
+    } else if size >= 10.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.3}")
+    }
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::new();
+    if value <= -1.0 {
+        text.push('-');
+    }
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_with_the_digits_that_matter() {
+        let shown: Vec<_> = [0.0, 0.0651, 8.126, 12.34, 999.94, 1234.5, 5_000_000.0]
+            .map(shown)
+            .into();
+        assert_eq!(
+            shown,
+            ["0", "0.065", "8.126", "12.3", "999.9", "1,234", "5,000,000"]
+        );
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_two() {
+        assert!((median(vec![4.0, 1.0, 2.0, 9.0]) - 3.0).abs() < f64::EPSILON);
+        assert!((median(vec![4.0, 1.0, 9.0]) - 4.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn the_json_is_one_object_with_runs_and_their_median() {
+        let run = |value| {
+            let mut figures = Figures::default();
+            figures.add("cpu_us_per_delivery", "server CPU per delivery (us)", value);
+            figures
+        };
+        let summary = Summary {
+            load: "a load".to_owned(),
+            machine: "a machine".to_owned(),
+            pinning: "any core".to_owned(),
+            runs: vec![run(1.0), run(3.0), run(2.0)],
+        };
+        let json: serde_json::Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
+        assert_eq!(json["median"]["cpu_us_per_delivery"], 2.0);
+        assert_eq!(json["runs"].as_array().unwrap().len(), 3);
+        assert!(summary.table().lines().last().unwrap().ends_with('2'));
+    }
+}

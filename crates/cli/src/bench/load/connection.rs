@@ -1,0 +1,246 @@
+//! One connection of the load: socket, frame reader, subscribers.
+//!
+//! Holds: nothing here waits. What the socket does not take is kept and tried again when epoll says so; a
+//! connection that has nothing to say keeps no buffer.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+
+use longlived_api::v1::{SubscribeRequest, Subscription};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+
+use super::control::{Plan, SHARED_TOPIC};
+use super::tally::{Subscriber, Tally, code_name, describe};
+use crate::bench::args::Topics;
+use crate::bench::clock::monotonic_ns;
+use crate::bench::http2::reader::{Reader, Sink, StreamEnd};
+use crate::bench::http2::request::{self, Windows};
+use crate::bench::http2::{WINDOW_DEFAULT, setting, stream_id};
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// `None` once it is lost.
+    socket: Option<TcpStream>,
+    established: bool,
+    reader: Reader,
+    output: Output,
+    subscribers: Vec<Subscriber>,
+}
+
+/// Bytes the socket has not taken yet.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    pub(super) bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Output {
+    /// True when nothing is left.
+    pub(super) fn flush(&mut self, socket: &mut TcpStream) -> io::Result<bool> {
+        while self.written < self.bytes.len() {
+            match socket.write(&self.bytes[self.written..]) {
+                Ok(written) => self.written += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.written = 0;
+        self.bytes.clear();
+        Ok(true)
+    }
+}
+
+/// Begins to connect, without waiting for it.
+pub(super) fn start_connecting(server: SocketAddr) -> io::Result<TcpStream> {
+    let family = if server.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let socket: OwnedFd = socket_with(
+        family,
+        SocketType::STREAM,
+        SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
+        None,
+    )?;
+    match connect(&socket, &server) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let socket = TcpStream::from(socket);
+    // A WINDOW_UPDATE that waits for an acknowledgement would hold the server back.
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+impl Connection {
+    pub(super) fn open(plan: &Plan) -> io::Result<Self> {
+        Ok(Self {
+            socket: Some(start_connecting(plan.server)?),
+            established: false,
+            reader: Reader::new(plan.streams, plan.windows()),
+            output: Output::default(),
+            subscribers: vec![Subscriber::default(); plan.streams as usize],
+        })
+    }
+
+    pub(super) fn socket(&self) -> Option<&TcpStream> {
+        self.socket.as_ref()
+    }
+
+    pub(super) fn subscribers(&self) -> &[Subscriber] {
+        &self.subscribers
+    }
+
+    /// The socket can take bytes: the first time it is connected and every subscriber calls. True when
+    /// nothing is left to write.
+    pub(super) fn writable(&mut self, plan: &Plan, subscribers: Range<u64>) -> io::Result<bool> {
+        let Some(socket) = &mut self.socket else {
+            return Ok(true);
+        };
+        if !self.established {
+            if let Some(error) = socket.take_error()? {
+                return Err(error);
+            }
+            self.established = true;
+            self.output.bytes.reserve(96 + plan.streams as usize * 224);
+            open_calls(&mut self.output.bytes, plan, subscribers);
+        }
+        let done = self.output.flush(socket)?;
+        if done {
+            self.output = Output::default();
+        }
+        Ok(done)
+    }
+
+    /// The socket has bytes, or has ended. True when there is nothing left to write in answer.
+    pub(super) fn readable(&mut self, scratch: &mut [u8], tally: &mut Tally) -> io::Result<bool> {
+        let Some(socket) = &mut self.socket else {
+            return Ok(true);
+        };
+        let length = match socket.read(scratch) {
+            Ok(0) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the server closed a connection",
+                ));
+            }
+            Ok(length) => length,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut sink = SubscriberSink {
+            subscribers: &mut self.subscribers,
+            tally,
+            now_ns: monotonic_ns(),
+        };
+        self.reader
+            .read(&scratch[..length], &mut sink, &mut self.output.bytes)
+            .map_err(io::Error::other)?;
+        self.output.flush(socket)
+    }
+
+    /// The connection is gone, and with it the streams that had not ended.
+    pub(super) fn lose(&mut self, tally: &mut Tally, why: &io::Error) {
+        self.socket = None;
+        self.output = Output::default();
+        for subscriber in &mut self.subscribers {
+            tally.stream_ended(subscriber, || why.to_string());
+        }
+    }
+}
+
+impl Plan {
+    pub(super) fn windows(&self) -> Windows {
+        Windows {
+            stream_bytes: self.stream_window_bytes,
+            connection_bytes: self.connection_window_bytes,
+        }
+    }
+
+    fn subscribe_request(&self, number: u64) -> SubscribeRequest {
+        let subscriber_id = format!("bench-{number}");
+        let topic_filter = match self.topics {
+            Topics::One => SHARED_TOPIC.to_owned(),
+            Topics::Inbox => inbox(number),
+        };
+        SubscribeRequest {
+            subscriber_id,
+            subscriptions: vec![Subscription { topic_filter }],
+            ..SubscribeRequest::default()
+        }
+    }
+
+    /// Before the server's windows are known, all first requests of a connection must fit the default one.
+    pub(in crate::bench) fn streams_max(&self) -> u32 {
+        let mut bytes = Vec::new();
+        let request = self.subscribe_request(self.subscribers_total);
+        request::call_message(&mut bytes, 1, &request, true);
+        WINDOW_DEFAULT / u32::try_from(bytes.len()).expect("a request of the load is small")
+    }
+}
+
+pub(super) fn inbox(number: u64) -> String {
+    format!("inbox.bench-{number}")
+}
+
+/// Preface, windows, and one Subscribe for each subscriber.
+fn open_calls(out: &mut Vec<u8>, plan: &Plan, subscribers: Range<u64>) {
+    const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
+
+    let authority = plan.server.to_string();
+    request::open_connection(out, plan.windows());
+    for (index, number) in (0..).zip(subscribers) {
+        request::call_headers(out, stream_id(index), &authority, SUBSCRIBE);
+        request::call_message(out, stream_id(index), &plan.subscribe_request(number), true);
+    }
+}
+
+struct SubscriberSink<'a> {
+    subscribers: &'a mut [Subscriber],
+    tally: &'a mut Tally,
+    now_ns: u64,
+}
+
+impl Sink for SubscriberSink<'_> {
+    fn message(&mut self, stream: u32, _length: u32, head: &[u8]) {
+        self.tally
+            .message(&mut self.subscribers[stream as usize], head, self.now_ns);
+    }
+
+    fn stream_ended(&mut self, stream: u32, end: StreamEnd) {
+        self.tally
+            .stream_ended(&mut self.subscribers[stream as usize], || describe(end));
+    }
+
+    fn setting(&mut self, id: u16, value: u32) {
+        let streams = self.subscribers.len();
+        if id == setting::MAX_CONCURRENT_STREAMS && (value as usize) < streams {
+            self.tally.note(|| {
+                format!("the server allows {value} streams a connection, the load opens {streams}")
+            });
+        }
+    }
+
+    // Requests fit the default window (see `Plan::streams_max`), so room to send is of no interest.
+    fn window_update(&mut self, _stream: Option<u32>, _increment: u32) {}
+
+    fn going_away(&mut self, code: u32) {
+        self.tally.note(|| {
+            format!(
+                "the server said GOAWAY with HTTP/2 code {code} ({})",
+                code_name(code)
+            )
+        });
+    }
+}

@@ -1,0 +1,344 @@
+//! One thread that owns every socket of a load process.
+//!
+//! Holds: one read call for a connection that became readable, into one buffer that all share; the publisher's
+//! turn comes after each round of readers; nothing waits except in epoll.
+
+use std::io::{self, BufReader, Read, Write};
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::Context as _;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
+use rustix::event::epoll::{EventData, EventFlags};
+use rustix::time::Timespec;
+
+use super::connection::Connection;
+use super::control::{Command, Plan, Published, Report};
+use super::publisher::Publisher;
+use super::tally::Tally;
+use crate::bench::clock::monotonic_ns;
+
+const CONTROL: u64 = u64::MAX;
+const PUBLISHER: u64 = u64::MAX - 1;
+/// One read takes what a busy connection can hold; it still fits the second-level cache.
+const SCRATCH_BYTES: usize = 256 * 1024;
+/// Connections begun between two looks at those that are already open.
+const CONNECT_BATCH: usize = 256;
+const EVENTS_MAX: usize = 1024;
+/// Deadlines are looked at this often.
+const WAIT_MAX_NS: u64 = 20_000_000;
+
+pub(super) struct Load<R, W> {
+    plan: Plan,
+    epoll: OwnedFd,
+    commands: BufReader<R>,
+    line: Vec<u8>,
+    reports: W,
+    connections: Vec<Connection>,
+    publisher: Option<Publisher>,
+    tally: Tally,
+    scratch: Vec<u8>,
+    /// Set by Connect; taken when Connected was said.
+    connect_deadline_ns: Option<u64>,
+    connecting: bool,
+    finish: Option<Finish>,
+    control_closed: bool,
+}
+
+struct Finish {
+    published: Published,
+    quiet_ns: u64,
+    deadline_ns: u64,
+    asked_ns: u64,
+}
+
+impl<R: Read + AsFd, W: Write> Load<R, W> {
+    pub(super) fn new(plan: Plan, commands: BufReader<R>, reports: W) -> anyhow::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("creating an epoll")?;
+        epoll::add(
+            &epoll,
+            commands.get_ref(),
+            EventData::new_u64(CONTROL),
+            EventFlags::IN,
+        )
+        .context("standard input of the load must be a pipe")?;
+        Ok(Self {
+            tally: Tally::new(&plan),
+            epoll,
+            commands,
+            line: Vec::new(),
+            reports,
+            connections: Vec::with_capacity(plan.connections as usize),
+            publisher: None,
+            scratch: vec![0; SCRATCH_BYTES],
+            connect_deadline_ns: None,
+            connecting: false,
+            finish: None,
+            control_closed: false,
+            plan,
+        })
+    }
+
+    /// Until the last word is said, or nobody listens any more.
+    pub(super) fn run(mut self) -> anyhow::Result<()> {
+        self.report(&Report::Ready)?;
+        self.obey_buffered()?;
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        while !self.control_closed {
+            self.connect_some()?;
+            let timeout = self.timeout();
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).context("waiting for sockets"),
+            }
+            for event in &events {
+                match event.data.u64() {
+                    CONTROL => self.obey()?,
+                    PUBLISHER => self.serve_publisher(event.flags)?,
+                    index => self.serve_connection(index, event.flags)?,
+                }
+            }
+            self.tick_publisher()?;
+            if self.say_what_is_due()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn timeout(&self) -> Timespec {
+        let now = monotonic_ns();
+        let mut wait = if self.connecting { 0 } else { WAIT_MAX_NS };
+        if let Some(due) = self.publisher.as_ref().and_then(Publisher::due_ns) {
+            wait = wait.min(due.saturating_sub(now));
+        }
+        Timespec {
+            tv_sec: 0,
+            tv_nsec: wait.cast_signed(),
+        }
+    }
+
+    fn connect_some(&mut self) -> anyhow::Result<()> {
+        if !self.connecting {
+            return Ok(());
+        }
+        let wanted = self.plan.connections as usize;
+        for index in self.connections.len()..wanted.min(self.connections.len() + CONNECT_BATCH) {
+            let connection = Connection::open(&self.plan)
+                .with_context(|| format!("opening connection {} of {wanted}", index + 1))?;
+            let socket = connection.socket().expect("it was just opened");
+            let flags = EventFlags::IN | EventFlags::OUT;
+            epoll::add(&self.epoll, socket, EventData::new_u64(index as u64), flags)
+                .context("adding a socket")?;
+            self.connections.push(connection);
+        }
+        self.connecting = self.connections.len() < wanted;
+        Ok(())
+    }
+
+    fn numbers_of(&self, index: u64) -> Range<u64> {
+        let streams = u64::from(self.plan.streams);
+        let first = self.plan.subscriber_first + index * streams;
+        first..first + streams
+    }
+
+    fn serve_connection(&mut self, index: u64, flags: EventFlags) -> anyhow::Result<()> {
+        let numbers = self.numbers_of(index);
+        let connection = &mut self.connections[index as usize];
+        let mut result = Ok(true);
+        if flags.contains(EventFlags::OUT) {
+            result = connection.writable(&self.plan, numbers);
+        }
+        if result.is_ok() && flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+            result = connection.readable(&mut self.scratch, &mut self.tally);
+        }
+        match result {
+            Ok(all_written) => {
+                let Some(socket) = connection.socket() else {
+                    return Ok(());
+                };
+                watch_writable(&self.epoll, socket, index, flags, all_written)
+            }
+            Err(error) => {
+                // Closing the socket also takes it out of the epoll.
+                connection.lose(&mut self.tally, &error);
+                Ok(())
+            }
+        }
+    }
+
+    fn serve_publisher(&mut self, flags: EventFlags) -> anyhow::Result<()> {
+        let Some(publisher) = &mut self.publisher else {
+            return Ok(());
+        };
+        let mut result = Ok(true);
+        if flags.contains(EventFlags::OUT) {
+            result = publisher.writable();
+        }
+        if result.is_ok() && flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+            result = publisher.readable(&mut self.scratch);
+        }
+        match result {
+            Ok(all_written) => watch_writable(
+                &self.epoll,
+                publisher.socket(),
+                PUBLISHER,
+                flags,
+                all_written,
+            ),
+            Err(error) => {
+                publisher.fail(&error);
+                // Its socket would be reported as ended for ever.
+                epoll::delete(&self.epoll, publisher.socket())
+                    .context("forgetting the publisher's socket")
+            }
+        }
+    }
+
+    fn tick_publisher(&mut self) -> anyhow::Result<()> {
+        let Some(publisher) = &mut self.publisher else {
+            return Ok(());
+        };
+        let now = monotonic_ns();
+        match publisher.tick(now) {
+            Ok(true) => {}
+            Ok(false) => watch_writable(
+                &self.epoll,
+                publisher.socket(),
+                PUBLISHER,
+                EventFlags::IN,
+                false,
+            )?,
+            Err(error) => publisher.fail(&error),
+        }
+        if let Some(published) = publisher.take_result() {
+            self.report(&Report::Published(published))?;
+        }
+        Ok(())
+    }
+
+    /// True when that was the last word.
+    fn say_what_is_due(&mut self) -> anyhow::Result<bool> {
+        let now = monotonic_ns();
+        if let Some(deadline) = self.connect_deadline_ns
+            && (self.tally.all_decided() || now >= deadline)
+        {
+            self.connect_deadline_ns = None;
+            self.report(&Report::Connected(self.tally.connected()))?;
+        }
+        let Some(finish) = &self.finish else {
+            return Ok(false);
+        };
+        let quiet_since = self.tally.last_event_ns.max(finish.asked_ns);
+        let complete = self.tally.is_complete(&self.plan, &finish.published);
+        if !complete
+            && now < finish.deadline_ns
+            && now.saturating_sub(quiet_since) < finish.quiet_ns
+        {
+            return Ok(false);
+        }
+        let subscribers = self.connections.iter().flat_map(Connection::subscribers);
+        let finished = self
+            .tally
+            .finished(&self.plan, &finish.published, subscribers);
+        self.report(&Report::Finished(finished))?;
+        Ok(true)
+    }
+
+    fn report(&mut self, report: &Report) -> anyhow::Result<()> {
+        serde_json::to_writer(&mut self.reports, report).context("writing a report")?;
+        self.reports.write_all(b"\n")?;
+        self.reports.flush().context("writing a report")
+    }
+
+    /// Standard input is readable: one read, then every complete line.
+    fn obey(&mut self) -> anyhow::Result<()> {
+        let mut chunk = [0; 4096];
+        let length = self
+            .commands
+            .get_mut()
+            .read(&mut chunk)
+            .context("reading commands")?;
+        self.control_closed = length == 0;
+        self.line.extend_from_slice(&chunk[..length]);
+        self.obey_lines()
+    }
+
+    /// What came with the plan in one read.
+    fn obey_buffered(&mut self) -> anyhow::Result<()> {
+        self.line.extend_from_slice(self.commands.buffer());
+        self.obey_lines()
+    }
+
+    fn obey_lines(&mut self) -> anyhow::Result<()> {
+        while let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
+            let command = serde_json::from_slice(&self.line[..end])
+                .context("a line that is not a command")?;
+            self.line.drain(..=end);
+            self.carry_out(command)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, command: Command) -> anyhow::Result<()> {
+        match command {
+            Command::Connect { deadline_ns } => {
+                self.connect_deadline_ns = Some(deadline_ns);
+                self.connecting = true;
+            }
+            Command::Window { start_ns, end_ns } => self.tally.open_window(start_ns, end_ns),
+            Command::Publish(publish) => {
+                let publisher =
+                    Publisher::connect(&self.plan, publish).context("connecting the publisher")?;
+                let flags = EventFlags::IN | EventFlags::OUT;
+                epoll::add(
+                    &self.epoll,
+                    publisher.socket(),
+                    EventData::new_u64(PUBLISHER),
+                    flags,
+                )
+                .context("adding the publisher's socket")?;
+                self.publisher = Some(publisher);
+            }
+            Command::Finish {
+                published,
+                quiet_ns,
+                deadline_ns,
+            } => {
+                self.finish = Some(Finish {
+                    published,
+                    quiet_ns,
+                    deadline_ns,
+                    asked_ns: monotonic_ns(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Asks for "writable" exactly while something waits to be written.
+fn watch_writable(
+    epoll: &OwnedFd,
+    socket: &std::net::TcpStream,
+    token: u64,
+    seen: EventFlags,
+    all_written: bool,
+) -> anyhow::Result<()> {
+    // `seen` has OUT only if it was asked for; without it and with nothing left there is nothing to change.
+    if all_written && !seen.contains(EventFlags::OUT) {
+        return Ok(());
+    }
+    let flags = if all_written {
+        EventFlags::IN
+    } else {
+        EventFlags::IN | EventFlags::OUT
+    };
+    match epoll::modify(epoll, socket, EventData::new_u64(token), flags) {
+        // The publisher's failed socket was taken out already.
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(io::Error::from(error)).context("watching a socket"),
+    }
+}

@@ -1,0 +1,48 @@
+//! The load generator: a process that holds subscribers and, if told, publishes.
+//!
+//! - [`control`]: what the conducting process says and hears, one JSON object a line.
+//! - [`event_loop`]: one thread, one epoll, every socket.
+//! - [`connection`]: a socket, its frame reader and its subscribers.
+//! - [`publisher`]: `PublishStream` at a rate, on a connection of its own.
+//! - [`tally`]: what was seen; [`message`]: where the timestamp is.
+
+mod connection;
+pub(super) mod control;
+mod event_loop;
+mod message;
+mod publisher;
+mod tally;
+
+use std::io::{BufRead as _, BufReader};
+use std::os::fd::AsFd as _;
+
+use anyhow::Context as _;
+
+/// `longlived bench load`: obeys standard input, reports on standard output, ends with either.
+pub(super) fn run() -> anyhow::Result<()> {
+    // Past `Stdin`'s own buffer, which epoll cannot see.
+    let stdin = std::fs::File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let mut commands = BufReader::with_capacity(64 * 1024, stdin);
+    let mut line = String::new();
+    commands.read_line(&mut line).context("reading the plan")?;
+    let plan =
+        serde_json::from_str(&line).context("the first line of standard input is not a plan")?;
+    raise_open_files();
+    event_loop::Load::new(plan, commands, std::io::stdout())?.run()
+}
+
+/// To the hard limit; what that allows is the conductor's to plan with.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // A refusal shows itself with the first socket that cannot be opened.
+    let _ = setrlimit(Resource::Nofile, raised);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! The load processes, seen from the one that conducts.
+//!
+//! Holds: they end with these values; a process that ends by itself is an error with its own words.
+
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::process::{Child, ChildStdin, Command as Program, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::clock::monotonic_ns;
+use super::load::control::{Command, Plan, Report};
+use super::pin::Cores;
+use super::run::Stop;
+
+/// How often a wait looks whether it should end.
+const POLL: Duration = Duration::from_millis(50);
+/// Reports on their way; a process sends four in its life.
+const REPORTS_MAX: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct LoadProcess {
+    child: Child,
+    commands: ChildStdin,
+    reports: Receiver<anyhow::Result<Report>>,
+}
+
+impl LoadProcess {
+    pub(super) fn start(plan: &Plan, cores: &Cores) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("finding this executable")?;
+        let mut command = Program::new(program);
+        command
+            .args(["bench", "load"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = cores
+            .spawn(&mut command)
+            .context("starting a load process")?;
+        let commands = child.stdin.take().expect("it was piped");
+        let stdout = child.stdout.take().expect("it was piped");
+        let (sender, reports) = sync_channel(REPORTS_MAX);
+        let mut process = Self {
+            child,
+            commands,
+            reports,
+        };
+        std::thread::Builder::new()
+            .name("load-reports".to_owned())
+            .spawn(move || read_reports(stdout, &sender))
+            .context("starting the thread that reads reports")?;
+        process.send(plan)?;
+        Ok(process)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn tell(&mut self, command: &Command) -> anyhow::Result<()> {
+        self.send(command)
+    }
+
+    fn send(&mut self, line: &impl serde::Serialize) -> anyhow::Result<()> {
+        let mut bytes = serde_json::to_vec(line).context("writing to a load process")?;
+        bytes.push(b'\n');
+        self.commands
+            .write_all(&bytes)
+            .context("a load process has ended")
+    }
+
+    /// Its next report, by that time.
+    pub(super) fn hear(&mut self, deadline_ns: u64, stop: &Stop) -> anyhow::Result<Report> {
+        loop {
+            stop.check()?;
+            match self.reports.recv_timeout(POLL) {
+                Ok(report) => return report,
+                Err(RecvTimeoutError::Timeout) if monotonic_ns() < deadline_ns => {}
+                Err(RecvTimeoutError::Timeout) => bail!("a load process does not answer"),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let status = self.child.wait().context("waiting for a load process")?;
+                    bail!("a load process ended early, {status}");
+                }
+            }
+        }
+    }
+}
+
+impl Drop for LoadProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_reports(stdout: impl Read, sender: &SyncSender<anyhow::Result<Report>>) {
+    for line in BufReader::new(stdout).lines() {
+        let report = line.map_err(anyhow::Error::from).and_then(|line| {
+            serde_json::from_str(&line).context("a load process wrote something else")
+        });
+        if sender.send(report).is_err() {
+            return;
+        }
+    }
+}

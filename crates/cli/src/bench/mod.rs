@@ -1,0 +1,58 @@
+//! `longlived bench`: what a server costs, measured from outside.
+//!
+//! The server is a process of its own, the subscribers are another (or several), and both are pinned to
+//! different cores, so that each figure belongs to one of them. The command itself only conducts:
+//!
+//! ```text
+//! measure -> rig        a server with all its subscribers
+//!         -> server        the process whose CPU time and memory are read (proc)
+//!         -> load_process  `longlived bench load`, told what to do line by line (load::control)
+//!              -> load     one epoll loop over all its connections, and the publisher
+//!                   -> http2   frames out and in, by hand
+//!         -> figures       rows, medians, text and JSON
+//! ```
+//!
+//! Does not: use the client crate. A reader that decodes every event costs more than the server that sent it,
+//! and then the load is what is measured.
+
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(
+        dead_code,
+        reason = "the flags are refused where /proc and epoll are missing"
+    )
+)]
+mod args;
+#[cfg(target_os = "linux")]
+mod clock;
+#[cfg(target_os = "linux")]
+mod figures;
+#[cfg(target_os = "linux")]
+mod http2;
+#[cfg(target_os = "linux")]
+mod load;
+#[cfg(target_os = "linux")]
+mod load_process;
+#[cfg(target_os = "linux")]
+mod measure;
+#[cfg(target_os = "linux")]
+mod pin;
+#[cfg(target_os = "linux")]
+mod proc;
+#[cfg(target_os = "linux")]
+mod rig;
+#[cfg(target_os = "linux")]
+mod run;
+#[cfg(target_os = "linux")]
+mod server;
+
+pub(crate) use args::Args;
+#[cfg(target_os = "linux")]
+pub(crate) use run::run;
+
+/// Reading another process's CPU time and memory, and holding ten thousand sockets in one loop, is written
+/// for Linux alone.
+#[cfg(not(target_os = "linux"))]
+pub(crate) async fn run(_args: Args) -> anyhow::Result<std::process::ExitCode> {
+    anyhow::bail!("`longlived bench` needs Linux: it reads /proc and uses epoll")
+}

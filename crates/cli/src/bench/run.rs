@@ -1,0 +1,51 @@
+//! Runs `longlived bench`: every run, or as far as Ctrl-C lets it.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::args::{Args, Command};
+use super::{load, measure};
+
+/// Set when the measurement should end early; looked at by every wait.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        if self.0.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        Ok(())
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let stop = Stop::default();
+    // All of it waits on children, clocks and files: one thread of its own, which also keeps its pinning.
+    let conduct = {
+        let stop = stop.clone();
+        tokio::task::spawn_blocking(move || match args.command {
+            Command::Idle(args) => measure::idle(&args, &stop),
+            Command::Fanout(args) => measure::fanout(&args, &stop),
+            // It ends with its standard input, so the signals of a terminal need no answer here.
+            Command::Load => load::run().map(|()| ExitCode::SUCCESS),
+        })
+    };
+    tokio::pin!(conduct);
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    tokio::select! {
+        done = &mut conduct => return done.context("the measurement panicked")?,
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    stop.set();
+    conduct.await.context("the measurement panicked")?
+}

@@ -1,0 +1,193 @@
+//! The server that is measured: one that is started here, or one that runs already.
+//!
+//! Holds: a server that was started here ends with this value, whatever happens.
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::args::CommonArgs;
+use super::pin::Cores;
+
+/// How long a server may take to say where it listens.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Lines of its log that an error shows.
+const TAIL_LINES: usize = 12;
+
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    /// Unknown when it runs elsewhere and was not named.
+    pub(super) pid: Option<u32>,
+    child: Option<Child>,
+    tail: Tail,
+}
+
+/// The last lines a started server wrote to standard error.
+type Tail = Arc<Mutex<VecDeque<String>>>;
+
+impl Server {
+    pub(super) fn for_run(args: &CommonArgs, cores: &Cores) -> anyhow::Result<Self> {
+        match &args.server {
+            Some(authority) => Self::running(authority, args.server_pid),
+            None => Self::start(&args.server_args, cores),
+        }
+    }
+
+    fn running(authority: &str, pid: Option<i32>) -> anyhow::Result<Self> {
+        let address = resolve(authority)?;
+        let pid = pid.map(u32::try_from).transpose().context("--server-pid")?;
+        Ok(Self {
+            address,
+            pid,
+            child: None,
+            tail: Tail::default(),
+        })
+    }
+
+    fn start(extra: &[String], cores: &Cores) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("finding this executable")?;
+        let mut command = Command::new(program);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(extra)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = cores.spawn(&mut command).context("starting the server")?;
+        let stderr = child.stderr.take().expect("it was piped");
+        let pid = child.id();
+        let tail = Tail::default();
+        // From here on dropping it ends the child.
+        let mut server = Self {
+            address: ([127, 0, 0, 1], 0).into(),
+            pid: Some(pid),
+            child: Some(child),
+            tail,
+        };
+        let addresses = server.follow_log(stderr)?;
+        server.address = match addresses.recv_timeout(START_TIMEOUT) {
+            Ok(address) => address,
+            Err(RecvTimeoutError::Timeout) => bail!(
+                "the server did not say where it listens{}",
+                server.last_words()
+            ),
+            Err(RecvTimeoutError::Disconnected) => {
+                bail!("the server ended at once{}", server.last_words())
+            }
+        };
+        Ok(server)
+    }
+
+    /// Reads its log for as long as it lives, so that it never waits for a full pipe.
+    fn follow_log(
+        &self,
+        stderr: impl Read + Send + 'static,
+    ) -> anyhow::Result<Receiver<SocketAddr>> {
+        let (found, addresses) = sync_channel(1);
+        let tail = Arc::clone(&self.tail);
+        std::thread::Builder::new()
+            .name("server-log".to_owned())
+            .spawn(move || read_log(stderr, &found, &tail))
+            .context("starting the thread that reads the server's log")?;
+        Ok(addresses)
+    }
+
+    /// An error with its last words if a server that was started here has ended.
+    pub(super) fn ensure_running(&mut self) -> anyhow::Result<()> {
+        let Some(child) = &mut self.child else {
+            return Ok(());
+        };
+        if let Some(status) = child.try_wait().context("looking after the server")? {
+            bail!("the server ended, {status}{}", self.last_words());
+        }
+        Ok(())
+    }
+
+    /// The end of its log, to stand behind an error; empty when there is none.
+    pub(super) fn last_words(&self) -> String {
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.is_empty() {
+            return String::new();
+        }
+        let lines: Vec<_> = tail.iter().map(String::as_str).collect();
+        format!("; the end of its log:\n  {}", lines.join("\n  "))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // Not a drain: nothing of it is needed any more, and with many connections that takes seconds.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn read_log(stderr: impl Read, found: &SyncSender<SocketAddr>, tail: &Tail) {
+    let mut lines = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if !matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {
+            return;
+        }
+        let text = String::from_utf8_lossy(&line);
+        if let Some(address) = listening_on(&text) {
+            // Only the first is waited for.
+            let _ = found.try_send(address);
+        }
+        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.len() == TAIL_LINES {
+            tail.pop_front();
+        }
+        tail.push_back(text.trim_end().to_owned());
+    }
+}
+
+/// The address in a line such as `... listening on 127.0.0.1:7070 ...`.
+fn listening_on(line: &str) -> Option<SocketAddr> {
+    let (_, after) = line.split_once("listening on ")?;
+    let word = after
+        .trim_start_matches("http://")
+        .split([' ', ',', '"', '\n', '\r', '\u{1b}'])
+        .next()?;
+    word.trim_end_matches(['.', '/', ';']).parse().ok()
+}
+
+fn resolve(authority: &str) -> anyhow::Result<SocketAddr> {
+    let mut addresses = authority
+        .to_socket_addrs()
+        .with_context(|| format!("finding `{authority}`"))?;
+    addresses
+        .next()
+        .with_context(|| format!("`{authority}` has no address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_found_in_lines_of_any_dress() {
+        let address: SocketAddr = "127.0.0.1:7070".parse().unwrap();
+        for line in [
+            "listening on 127.0.0.1:7070",
+            "2026-01-01T00:00:00Z  INFO longlived: listening on 127.0.0.1:7070 contracts=2\n",
+            "longlived 0.1.0 listening on http://127.0.0.1:7070/\n",
+            r#"{"message":"listening on 127.0.0.1:7070","level":"INFO"}"#,
+            "listening on 127.0.0.1:7070\u{1b}[0m\n",
+        ] {
+            assert_eq!(listening_on(line), Some(address), "{line}");
+        }
+        assert_eq!(listening_on("listening on everything"), None);
+        assert_eq!(listening_on("serving 127.0.0.1:7070"), None);
+    }
+}

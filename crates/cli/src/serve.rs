@@ -1,0 +1,280 @@
+//! `longlived serve`: one node, until it is told to stop.
+
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use clap::Parser;
+use longlived_server::{
+    Config, Environment, GeneratorConfig, HistoryClass, SERVICES, Server, TopicFilter, TopicName,
+    legacy_topic,
+};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::logging::{self, LogFormat};
+
+/// Run a node.
+#[derive(Clone, Debug, Parser)]
+pub(crate) struct Args {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, env = "LONGLIVED_LISTEN", default_value = "127.0.0.1:7070")]
+    listen: SocketAddr,
+
+    /// Publish `data mock for: <id>` to the inbox of every live subscriber that follows it, once in each
+    /// interval (1s, 250ms, ...). Off unless given.
+    #[arg(long, env = "LONGLIVED_GENERATE_EVERY", value_parser = positive_duration)]
+    generate_every: Option<Duration>,
+
+    /// The generator publishes to this topic as well, once in each interval.
+    #[arg(long, env = "LONGLIVED_GENERATE_TOPIC", requires = "generate_every", value_parser = topic)]
+    generate_topic: Option<TopicName>,
+
+    /// Topic filters that subscribers of the frozen contract `protos.Longlived` receive beside their inbox.
+    #[arg(
+        long,
+        env = "LONGLIVED_LEGACY_TOPICS",
+        value_delimiter = ',',
+        value_name = "FILTER",
+        value_parser = legacy_topic
+    )]
+    legacy_topics: Vec<TopicFilter>,
+
+    /// Keep history of matching topics within these limits, e.g.
+    /// 'orders.>=bytes:256MiB,events:1000000,age:1h'. Repeatable (in the environment: separated by ';');
+    /// the first match holds. Everything else keeps 256 MiB, 1,000,000 events, 1 h; inboxes together
+    /// 32 MiB, 200,000 events, 10 min.
+    #[arg(
+        long,
+        env = "LONGLIVED_HISTORY",
+        value_delimiter = ';',
+        value_name = "FILTER=LIMITS",
+        value_parser = history_class
+    )]
+    history: Vec<HistoryClass>,
+
+    /// Topics known at a time; publishing to a further one is refused.
+    #[arg(long, env = "LONGLIVED_TOPICS_MAX", default_value_t = Config::default().topics_max)]
+    topics_max: usize,
+
+    /// On SIGTERM or SIGINT: how long streams and connections have to end before they are dropped.
+    #[arg(long, env = "LONGLIVED_DRAIN_TIMEOUT", default_value = "10s", value_parser = duration)]
+    drain_timeout: Duration,
+
+    /// Largest encoded event, in bytes; publishing a larger one is refused.
+    #[arg(long, env = "LONGLIVED_EVENT_BYTES_MAX", default_value_t = Config::default().event_bytes_max)]
+    event_bytes_max: usize,
+
+    /// Subscriber ids known at a time; a further one is refused.
+    #[arg(long, env = "LONGLIVED_SUBSCRIBERS_MAX", default_value_t = Config::default().subscribers_max)]
+    subscribers_max: usize,
+
+    /// Connections open at a time; a further one is closed.
+    #[arg(
+        long,
+        env = "LONGLIVED_CONNECTIONS_MAX",
+        default_value_t = Config::default().acceptor.connections_max
+    )]
+    connections_max: usize,
+
+    /// Streams open at a time on one connection.
+    #[arg(
+        long,
+        env = "LONGLIVED_STREAMS_MAX",
+        default_value_t = Config::default().acceptor.connection.streams_max
+    )]
+    streams_max: u32,
+
+    /// The longest quiet promised to a subscriber that does not ask for another (1s to 5min).
+    #[arg(long, env = "LONGLIVED_MAX_SILENCE", default_value = "20s", value_parser = silence)]
+    max_silence: Duration,
+
+    /// A subscriber that asked to be disconnected when slow may take nothing for so long.
+    #[arg(long, env = "LONGLIVED_STALL_TIMEOUT", default_value = "30s", value_parser = positive_duration)]
+    stall_timeout: Duration,
+
+    /// Ask a silent peer whether it is still there after so long (HTTP/2 PING) ...
+    #[arg(long, env = "LONGLIVED_KEEPALIVE_INTERVAL", default_value = "20s", value_parser = positive_duration)]
+    keepalive_interval: Duration,
+
+    /// ... and close its connection if it does not answer within this.
+    #[arg(long, env = "LONGLIVED_KEEPALIVE_TIMEOUT", default_value = "10s", value_parser = positive_duration)]
+    keepalive_timeout: Duration,
+
+    /// Close a connection that has not said that it speaks HTTP/2 within this.
+    #[arg(long, env = "LONGLIVED_HANDSHAKE_TIMEOUT", default_value = "10s", value_parser = positive_duration)]
+    handshake_timeout: Duration,
+
+    /// Bytes of messages that may wait to be stored; publishers wait beyond that.
+    #[arg(
+        long,
+        env = "LONGLIVED_PUBLISH_QUEUE_BYTES_MAX",
+        default_value_t = Config::default().log.publish_queue_bytes_max
+    )]
+    publish_queue_bytes_max: usize,
+
+    /// Bytes that live channels keep for readers a little behind; further behind they read history.
+    #[arg(
+        long,
+        env = "LONGLIVED_TAIL_BYTES_MAX",
+        default_value_t = Config::default().log.tail_bytes_max
+    )]
+    tail_bytes_max: usize,
+
+    /// How the log looks; RUST_LOG says how much of it there is.
+    #[arg(long, env = "LONGLIVED_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.is_zero() {
+        return Err("must be longer than 0s".to_owned());
+    }
+    Ok(duration)
+}
+
+fn silence(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(300);
+    let duration = duration(text)?;
+    if !bounds.contains(&duration) {
+        return Err("must be from 1s to 5min".to_owned());
+    }
+    Ok(duration)
+}
+
+fn topic(text: &str) -> Result<TopicName, String> {
+    let topic = TopicName::parse(text).map_err(|error| format!("it {error}"))?;
+    if topic.is_sys() {
+        return Err("it begins with $sys".to_owned());
+    }
+    Ok(topic)
+}
+
+fn history_class(text: &str) -> Result<HistoryClass, String> {
+    let age = |text: &str| humantime::parse_duration(text).ok();
+    HistoryClass::parse(text, age).map_err(|error| error.to_string())
+}
+
+impl Args {
+    fn config(self) -> Config {
+        let mut config = Config {
+            listen: self.listen,
+            generator: self.generate_every.map(|every| GeneratorConfig {
+                every,
+                topic: self.generate_topic,
+            }),
+            legacy_topics: self.legacy_topics,
+            history: self.history,
+            topics_max: self.topics_max,
+            drain_timeout: self.drain_timeout,
+            event_bytes_max: self.event_bytes_max,
+            subscribers_max: self.subscribers_max,
+            max_silence: self.max_silence,
+            stall_timeout: self.stall_timeout,
+            ..Config::default()
+        };
+        config.log.publish_queue_bytes_max = self.publish_queue_bytes_max;
+        config.log.tail_bytes_max = self.tail_bytes_max;
+        config.acceptor.connections_max = self.connections_max;
+        let connection = std::sync::Arc::make_mut(&mut config.acceptor.connection);
+        connection.streams_max = self.streams_max;
+        connection.keepalive_interval = self.keepalive_interval;
+        connection.keepalive_timeout = self.keepalive_timeout;
+        connection.handshake_timeout = self.handshake_timeout;
+        config
+    }
+}
+
+/// Runs the node; the exit code once it has drained.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    logging::start(args.log_format);
+    let files = raise_open_files();
+    let config = args.config();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime")?;
+    let served = runtime.block_on(async {
+        tracing::debug!(?config, "effective configuration");
+        let mut signals = StopSignals::new()?;
+        let server = Server::bind(config.clone(), Environment::system())?;
+        announce(&config, server.local_addr(), files);
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let watch = async {
+            let (name, _) = signals.next().await;
+            tracing::info!("{name}: draining; a second signal ends the process at once");
+            stop.send(()).ok();
+            signals.next().await
+        };
+        tokio::select! {
+            ended = server.run(async { stopped.await.unwrap_or(()) }) => {
+                ended?;
+                Ok(ExitCode::SUCCESS)
+            }
+            (name, number) = watch => {
+                tracing::warn!("{name} again: ending now");
+                Ok(ExitCode::from(128 + number))
+            }
+        }
+    });
+    // A blocking thread of the runtime must not hold up the exit.
+    runtime.shutdown_background();
+    served
+}
+
+fn announce(config: &Config, address: SocketAddr, files: Option<u64>) {
+    tracing::info!("listening on {address}");
+    tracing::info!(
+        "serving {}, health, reflection; history in memory",
+        SERVICES.join(", ")
+    );
+    if let Some(generator) = &config.generator {
+        let every = humantime::format_duration(generator.every);
+        let topic = generator
+            .topic
+            .as_ref()
+            .map(|topic| format!(" and {topic}"));
+        let topic = topic.unwrap_or_default();
+        tracing::info!("generating every {every} to inboxes{topic}");
+    }
+    if let Some(files) = files {
+        tracing::info!("open files: up to {files}");
+    }
+}
+
+/// Every connection is an open file; the soft limit is often 1,024 where the hard one allows far more.
+fn raise_open_files() -> Option<u64> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    getrlimit(Resource::Nofile).current
+}
+
+/// SIGTERM and SIGINT, caught from the moment this is made.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?,
+            interrupt: signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?,
+        })
+    }
+
+    /// The next signal's name and number.
+    async fn next(&mut self) -> (&'static str, u8) {
+        tokio::select! {
+            _ = self.terminate.recv() => ("SIGTERM", 15),
+            _ = self.interrupt.recv() => ("SIGINT", 2),
+        }
+    }
+}

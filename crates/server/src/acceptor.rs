@@ -1,0 +1,282 @@
+//! Takes connections from the kernel, as fast as they come.
+//!
+//! Holds: nothing here waits for a connection; a lack of open files or too many connections costs a pause or a
+//! closed socket, never a spinning core or the listener.
+//! Does not: read a byte; each connection is a task of its own.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep};
+use tower::Service;
+
+use crate::connection::{ConnectionEnd, ConnectionSettings, serve_connection};
+use crate::lifecycle::Drain;
+use crate::limits;
+use crate::tasks::Tasks;
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another process has it.
+    #[error("address {0} is already in use")]
+    InUse(SocketAddr),
+    /// The kernel refuses it.
+    #[error("cannot listen on {address}: {cause}")]
+    Refused {
+        /// As asked for.
+        address: SocketAddr,
+        /// As the kernel says.
+        cause: io::Error,
+    },
+}
+
+/// Listens on `address`, with room for a whole fleet that connects at once.
+pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
+    listen(address).map_err(|cause| match cause.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse(address),
+        _ => BindError::Refused { address, cause },
+    })
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A server that was killed leaves connections in TIME_WAIT, which must not keep the next from its address.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(limits::BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// What the acceptor lets in.
+#[derive(Clone, Debug)]
+pub struct AcceptorSettings {
+    /// Connections open at once.
+    pub connections_max: usize,
+    /// How long sent bytes may stay unacknowledged.
+    pub tcp_user_timeout: Duration,
+    /// Silence after which the kernel probes the peer.
+    pub tcp_keepalive: Duration,
+    /// The limits of each connection.
+    pub connection: Arc<ConnectionSettings>,
+}
+
+impl Default for AcceptorSettings {
+    fn default() -> Self {
+        Self {
+            connections_max: limits::CONNECTIONS_MAX,
+            tcp_user_timeout: limits::TCP_USER_TIMEOUT,
+            tcp_keepalive: limits::TCP_KEEPALIVE,
+            connection: Arc::default(),
+        }
+    }
+}
+
+/// Counts of the acceptor; clones are the same ones.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionCounts {
+    inner: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    open: AtomicUsize,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl ConnectionCounts {
+    /// Connections open now.
+    pub fn open(&self) -> usize {
+        self.inner.open.load(Ordering::Relaxed)
+    }
+
+    /// Connections accepted since the start.
+    pub fn accepted(&self) -> u64 {
+        self.inner.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Connections closed at once because `connections_max` were open.
+    pub fn refused(&self) -> u64 {
+        self.inner.refused.load(Ordering::Relaxed)
+    }
+}
+
+/// One of the open connections, until dropped.
+struct Open(ConnectionCounts);
+
+impl Open {
+    fn count(counts: &ConnectionCounts) -> Self {
+        counts.inner.open.fetch_add(1, Ordering::Relaxed);
+        counts.inner.accepted.fetch_add(1, Ordering::Relaxed);
+        Self(counts.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.inner.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts until the node goes away (`Drain::go_away`); each connection becomes a task of `tasks`, served by a
+/// clone of `service`.
+pub async fn accept<S, B>(
+    listener: TcpListener,
+    service: S,
+    settings: AcceptorSettings,
+    counts: ConnectionCounts,
+    drain: Drain,
+    tasks: Tasks,
+) where
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut refusals = Seldom::new(limits::ACCEPT_LOG_INTERVAL);
+    let mut failures = Seldom::new(limits::ACCEPT_LOG_INTERVAL);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = drain.going_away() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            // That one connection was gone before we took it.
+            Err(error) if is_of_the_connection(&error) => continue,
+            Err(error) => {
+                if let Some(unlogged) = failures.now() {
+                    tracing::warn!(%error, unlogged, "cannot accept connections");
+                }
+                sleep(limits::ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if counts.open() >= settings.connections_max {
+            counts.inner.refused.fetch_add(1, Ordering::Relaxed);
+            if let Some(unlogged) = refusals.now() {
+                tracing::warn!(
+                    %peer, connections_max = settings.connections_max, unlogged,
+                    "connection closed: as many as allowed are open"
+                );
+            }
+            continue;
+        }
+        let open = Open::count(&counts);
+        if let Err(error) = prepare(&socket, &settings) {
+            // The peer is gone already; serving it finds that out.
+            tracing::debug!(%peer, %error, "socket options not set");
+        }
+        let served = serve_connection(
+            socket,
+            peer,
+            service.clone(),
+            Arc::clone(&settings.connection),
+            drain.clone(),
+        );
+        tasks.spawn("connection", async move {
+            let end = served.await;
+            drop(open);
+            log_end(peer, &end);
+        });
+    }
+}
+
+fn prepare(socket: &TcpStream, settings: &AcceptorSettings) -> io::Result<()> {
+    // Whole turns are written at once; waiting to merge them would only delay.
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(settings.tcp_keepalive))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(settings.tcp_user_timeout))?;
+    Ok(())
+}
+
+/// Errors of `accept` that are about the one connection, as opposed to us.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
+}
+
+fn log_end(peer: SocketAddr, end: &ConnectionEnd) {
+    tracing::debug!(target: "longlived::connection", %peer, reason = %end, "connection ended");
+}
+
+/// Lets one event in a while through and counts the others.
+struct Seldom {
+    interval: Duration,
+    last: Option<Instant>,
+    unlogged: u64,
+}
+
+impl Seldom {
+    fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            last: None,
+            unlogged: 0,
+        }
+    }
+
+    /// Some if this one is to be logged, with how many were not since the last.
+    fn now(&mut self) -> Option<u64> {
+        if self.last.is_some_and(|last| last.elapsed() < self.interval) {
+            self.unlogged += 1;
+            return None;
+        }
+        self.last = Some(Instant::now());
+        Some(std::mem::take(&mut self.unlogged))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn trouble_is_logged_once_in_an_interval_with_the_count_of_the_rest() {
+        let mut seldom = Seldom::new(Duration::from_secs(1));
+        assert_eq!(seldom.now(), Some(0));
+        assert_eq!(seldom.now(), None);
+        assert_eq!(seldom.now(), None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(seldom.now(), Some(2));
+    }
+
+    #[test]
+    fn an_address_in_use_is_named() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = bind(any).expect("a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        let error = bind(address).expect_err("the port is taken");
+        assert_eq!(
+            error.to_string(),
+            format!("address {address} is already in use")
+        );
+    }
+}

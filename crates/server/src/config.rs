@@ -1,0 +1,65 @@
+//! What a node is told, as meant: plain values, validated where they are made. Reads no environment; the
+//! binary does.
+
+use std::{net::SocketAddr, time::Duration};
+
+use longlived_broker::{LogConfig, TopicFilter, TopicName, store::HistoryClass};
+
+use crate::acceptor::AcceptorSettings;
+
+/// Everything a node can be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The periodic generator; off without it.
+    pub generator: Option<GeneratorConfig>,
+    /// What subscribers of the frozen contract receive beside their inbox.
+    pub legacy_topics: Vec<TopicFilter>,
+    /// Retention classes; the first that matches a topic holds.
+    pub history: Vec<HistoryClass>,
+    /// Topics known at a time.
+    pub topics_max: usize,
+    /// From the stop signal to the end of the process, whatever the peers do.
+    pub drain_timeout: Duration,
+    /// Largest encoded event, in bytes.
+    pub event_bytes_max: usize,
+    /// Subscriber ids known at a time, the recently gone included.
+    pub subscribers_max: usize,
+    /// The longest quiet promised to a subscriber that asks for nothing else.
+    pub max_silence: Duration,
+    /// How long a reader that asked to be disconnected may take nothing while something is due.
+    pub stall_timeout: Duration,
+    /// Sizes of the log.
+    pub log: LogConfig,
+    /// Limits of accepting, and of each connection.
+    pub acceptor: AcceptorSettings,
+}
+
+/// The periodic generator.
+#[derive(Clone, Debug)]
+pub struct GeneratorConfig {
+    /// One message to each inbox that somebody follows, in each interval.
+    pub every: Duration,
+    /// One message in each interval to this topic as well.
+    pub topic: Option<TopicName>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            generator: None,
+            legacy_topics: Vec::new(),
+            history: Vec::new(),
+            topics_max: 1_000_000,
+            drain_timeout: Duration::from_secs(10),
+            event_bytes_max: 1 << 20,
+            subscribers_max: 2_000_000,
+            max_silence: Duration::from_secs(20),
+            stall_timeout: Duration::from_secs(30),
+            log: LogConfig::default(),
+            acceptor: AcceptorSettings::default(),
+        }
+    }
+}

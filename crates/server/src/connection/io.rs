@@ -1,0 +1,264 @@
+//! The socket as HTTP/2 sees it: small writes are collected and go out together.
+//!
+//! HTTP/2 writes and flushes frame by frame, so its flush is not honoured once `stage` was called; the
+//! connection's task calls `poll_written` when it has nothing more to do, and that is one write.
+//!
+//! Holds: at most `STAGED_BYTES_MAX` are collected, and nothing more is taken while the socket is full; an idle
+//! connection holds no buffer.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::limits;
+
+thread_local! {
+    /// The buffer that the thread's connections use in turn: it is empty again when one has written, and warm in
+    /// the cache for the next.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The half that HTTP/2 owns.
+pub(super) struct Io<T> {
+    shared: Arc<Mutex<Staged<T>>>,
+    vectored: bool,
+}
+
+/// The half that the connection's task keeps. Both run in that task, so the lock is never waited for.
+pub(super) struct IoHandle<T> {
+    shared: Arc<Mutex<Staged<T>>>,
+}
+
+struct Staged<T> {
+    socket: T,
+    /// Collected and not yet written.
+    buffer: Vec<u8>,
+    /// How much of `buffer` is written.
+    written: usize,
+    /// Whether writes are collected at all.
+    staging: bool,
+    /// The socket took less than it was given: nothing more is collected until it took the rest.
+    full: bool,
+    last_received: Instant,
+}
+
+/// Both halves over `socket`; nothing is collected until `IoHandle::stage`.
+pub(super) fn split<T: AsyncWrite>(socket: T) -> (Io<T>, IoHandle<T>) {
+    let vectored = socket.is_write_vectored();
+    let staged = Staged {
+        socket,
+        buffer: Vec::new(),
+        written: 0,
+        staging: false,
+        full: false,
+        last_received: Instant::now(),
+    };
+    let shared = Arc::new(Mutex::new(staged));
+    (
+        Io {
+            shared: Arc::clone(&shared),
+            vectored,
+        },
+        IoHandle { shared },
+    )
+}
+
+impl<T> IoHandle<T> {
+    /// From now on writes are collected until `poll_written`.
+    pub(super) fn stage(&self) {
+        self.shared.lock().staging = true;
+    }
+
+    /// When the peer last sent anything.
+    pub(super) fn last_received(&self) -> Instant {
+        self.shared.lock().last_received
+    }
+}
+
+impl<T: AsyncWrite + Unpin> IoHandle<T> {
+    /// Ready when everything collected was written.
+    pub(super) fn poll_written(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shared.lock().poll_written(cx)
+    }
+}
+
+impl<T> Staged<T> {
+    fn is_empty(&self) -> bool {
+        self.written == self.buffer.len()
+    }
+
+    fn collect(&mut self, slices: &[IoSlice<'_>], total: usize) {
+        if self.buffer.capacity() == 0 {
+            self.buffer = SPARE.take();
+        }
+        if self.buffer.capacity() - self.buffer.len() < total {
+            // Grown in one step: a burst would otherwise copy its way up.
+            self.buffer
+                .reserve_exact(limits::STAGED_BYTES_MAX.max(total));
+        }
+        for slice in slices {
+            self.buffer.extend_from_slice(slice);
+        }
+    }
+
+    /// Everything collected was written: the buffer goes to the thread's next connection.
+    fn release(&mut self) {
+        self.written = 0;
+        self.full = false;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.capacity() >= limits::STAGED_BYTES_MAX {
+            buffer.clear();
+            SPARE.set(buffer);
+        }
+    }
+
+    /// The socket takes no more: only what is left is kept, and the large buffer serves others.
+    fn keep_rest(&mut self) {
+        if self.full {
+            return;
+        }
+        self.full = true;
+        let rest = self.buffer[self.written..].to_vec();
+        self.release();
+        self.buffer = rest;
+        self.full = true;
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Staged<T> {
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            match Pin::new(&mut self.socket).poll_write(cx, &self.buffer[self.written..]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => self.written += count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.keep_rest();
+                    return Poll::Pending;
+                }
+            }
+        }
+        if self.buffer.capacity() > 0 {
+            self.release();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if !self.staging {
+            return Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        }
+        if self.full {
+            ready!(self.poll_written(cx))?;
+        }
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        if total < limits::STAGED_WRITE_BYTES_MAX {
+            if self.buffer.len() + total > limits::STAGED_BYTES_MAX {
+                ready!(self.poll_written(cx))?;
+            }
+            self.collect(slices, total);
+            return Poll::Ready(Ok(total));
+        }
+        self.poll_write_through(cx, slices)
+    }
+
+    /// What was collected and `slices` behind it, in one write and without copying them.
+    fn poll_write_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_empty() {
+            return Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        }
+        let collected = self.buffer.len() - self.written;
+        let polled = {
+            let mut all: SmallVec<[IoSlice<'_>; 8]> = SmallVec::new();
+            all.push(IoSlice::new(&self.buffer[self.written..]));
+            all.extend(slices.iter().map(|slice| IoSlice::new(slice)));
+            Pin::new(&mut self.socket).poll_write_vectored(cx, &all)
+        };
+        match polled {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(count)) if count > collected => {
+                self.release();
+                Poll::Ready(Ok(count - collected))
+            }
+            Poll::Ready(Ok(count)) => {
+                self.written += count;
+                // Nothing of `slices` was taken, which has no other name than "not now".
+                ready!(self.poll_written(cx))?;
+                Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                self.keep_rest();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Io<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let mut staged = self.shared.lock();
+        let polled = Pin::new(&mut staged.socket).poll_read(cx, into);
+        if into.filled().len() > before {
+            staged.last_received = Instant::now();
+        }
+        polled
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Io<T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.shared.lock().poll_write(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.shared.lock().poll_write(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.vectored
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut staged = self.shared.lock();
+        if staged.staging {
+            Poll::Ready(Ok(()))
+        } else {
+            Pin::new(&mut staged.socket).poll_flush(cx)
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut staged = self.shared.lock();
+        ready!(staged.poll_written(cx))?;
+        Pin::new(&mut staged.socket).poll_shutdown(cx)
+    }
+}

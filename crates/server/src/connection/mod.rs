@@ -1,0 +1,265 @@
+//! One HTTP/2 connection: one task that drives the socket and all its streams.
+//!
+//! Streams are polled first and the connection after them, so that whatever they send is written in the same turn,
+//! in as few writes as possible. A wake-up costs the runtime one poll, however many streams it concerns.
+//!
+//! Holds: when the peer goes, or falls silent, or the server is killed, every call and body of the connection is
+//! dropped at once; a peer that sends nothing, garbage, or takes nothing occupies this task and nothing else.
+//! Does not: know gRPC beyond what `Stream` needs for its shortest answer.
+
+mod abort;
+mod io;
+mod keepalive;
+mod request_body;
+mod settings;
+mod stream;
+mod wakes;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use h2::Reason;
+use h2::server::SendResponse;
+use http::{Request, Response};
+use http_body::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop;
+use tokio::time::timeout;
+use tower::Service;
+
+pub use abort::StreamAbort;
+use io::{Io, IoHandle};
+use keepalive::{Gone, Keepalive};
+use request_body::RequestBody;
+pub use settings::ConnectionSettings;
+use stream::Stream;
+use wakes::{CONTROL, SOCKET, STREAMS, Wakes};
+
+use crate::lifecycle::Drain;
+use crate::limits;
+
+/// Who is at the other end of the connection; in the extensions of each of its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionEnd {
+    /// By the peer, or by a drain when its last stream had ended.
+    #[error("closed")]
+    Closed,
+    /// The preface was not complete within `handshake_timeout`.
+    #[error("no HTTP/2 preface in time")]
+    HandshakeTimeout,
+    /// What came was not HTTP/2, or broke its rules, or the socket failed.
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
+    /// The socket failed while collected frames were written.
+    #[error(transparent)]
+    Write(#[from] std::io::Error),
+    /// The peer did not answer within `keepalive_timeout`.
+    #[error("no answer to a keepalive ping")]
+    PeerVanished,
+    /// The server ended before the connection's streams had.
+    #[error("the server ended")]
+    Killed,
+}
+
+/// Serves one accepted connection until it ends.
+///
+/// `service` must always be ready: a limit answers with a status and does not wait. A call that finds it busy is
+/// reset with `REFUSED_STREAM`, which clients may retry.
+pub async fn serve_connection<T, S, B>(
+    socket: T,
+    peer: SocketAddr,
+    service: S,
+    settings: Arc<ConnectionSettings>,
+    drain: Drain,
+) -> ConnectionEnd
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let (io, handle) = io::split(socket);
+    let http2 = {
+        let handshake = timeout(settings.handshake_timeout, settings.http2().handshake(io));
+        tokio::select! {
+            biased;
+            // Nothing was promised to a peer that has not said what it wants.
+            () = drain.going_away() => return ConnectionEnd::Closed,
+            result = handshake => match result {
+                Err(_) => return ConnectionEnd::HandshakeTimeout,
+                Ok(Err(error)) => return ConnectionEnd::Http2(error),
+                Ok(Ok(http2)) => http2,
+            },
+        }
+    };
+    handle.stage();
+    Connection::new(http2, handle, service, peer, &settings)
+        .run(&drain)
+        .await
+}
+
+struct Connection<T, S, B>
+where
+    S: Service<Request<tonic::body::Body>>,
+{
+    wakes: Wakes,
+    http2: h2::server::Connection<Io<T>, Bytes>,
+    io: IoHandle<T>,
+    service: S,
+    peer: SocketAddr,
+    streams: FuturesUnordered<Stream<S::Future, B>>,
+    keepalive: Option<Keepalive>,
+}
+
+impl<T, S, B> Connection<T, S, B>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn new(
+        mut http2: h2::server::Connection<Io<T>, Bytes>,
+        io: IoHandle<T>,
+        service: S,
+        peer: SocketAddr,
+        settings: &ConnectionSettings,
+    ) -> Self {
+        let keepalive = http2.ping_pong().map(|pings| {
+            Keepalive::new(
+                pings,
+                settings.keepalive_interval,
+                settings.keepalive_timeout,
+            )
+        });
+        Self {
+            wakes: Wakes::new(),
+            http2,
+            io,
+            service,
+            peer,
+            streams: FuturesUnordered::new(),
+            keepalive,
+        }
+    }
+
+    async fn run(mut self, drain: &Drain) -> ConnectionEnd {
+        let mut going_away = pin!(drain.going_away());
+        let mut killed = pin!(drain.killed());
+        let mut told = false;
+        poll_fn(|cx| {
+            self.wakes.begin(cx.waker());
+            for _ in 0..limits::CONNECTION_TURN_ROUNDS {
+                if self.wakes.take(CONTROL) {
+                    let mut control = Context::from_waker(&self.wakes.control);
+                    if killed.as_mut().poll(&mut control).is_ready() {
+                        return Poll::Ready(ConnectionEnd::Killed);
+                    }
+                    if !told && going_away.as_mut().poll(&mut control).is_ready() {
+                        told = true;
+                        self.http2.graceful_shutdown();
+                        self.wakes.mark(SOCKET);
+                    }
+                    if let Some(keepalive) = &mut self.keepalive
+                        && keepalive.poll_gone(&mut control, self.io.last_received())
+                            == Poll::Ready(Gone)
+                    {
+                        return Poll::Ready(ConnectionEnd::PeerVanished);
+                    }
+                }
+                if self.wakes.take(STREAMS) {
+                    self.poll_streams();
+                }
+                if self.wakes.take(SOCKET)
+                    && let Poll::Ready(end) = self.poll_http2()
+                {
+                    return Poll::Ready(end);
+                }
+                if self.wakes.is_due() {
+                    if coop::has_budget_remaining() {
+                        continue;
+                    }
+                    // Nothing would make progress before the runtime has had its turn.
+                    break;
+                }
+                if let Err(error) = self.write() {
+                    return Poll::Ready(ConnectionEnd::Write(error));
+                }
+                if self.wakes.end() {
+                    return Poll::Pending;
+                }
+            }
+            if let Err(error) = self.write() {
+                return Poll::Ready(ConnectionEnd::Write(error));
+            }
+            self.wakes.give_way(cx.waker());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Streams that were woken go on; those that ended are dropped.
+    fn poll_streams(&mut self) {
+        let mut cx = Context::from_waker(&self.wakes.streams);
+        while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(&mut cx) {}
+    }
+
+    /// Reads and writes frames, and takes new calls.
+    fn poll_http2(&mut self) -> Poll<ConnectionEnd> {
+        let socket = self.wakes.socket.clone();
+        let mut cx = Context::from_waker(&socket);
+        loop {
+            match self.http2.poll_accept(&mut cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(ConnectionEnd::Closed),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(ConnectionEnd::Http2(error)),
+                Poll::Ready(Some(Ok((request, respond)))) => self.call(request, respond, &mut cx),
+            }
+        }
+    }
+
+    fn call(
+        &mut self,
+        request: Request<h2::RecvStream>,
+        mut respond: SendResponse<Bytes>,
+        cx: &mut Context<'_>,
+    ) {
+        match self.service.poll_ready(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(never)) => match never {},
+            Poll::Pending => {
+                respond.send_reset(Reason::REFUSED_STREAM);
+                return;
+            }
+        }
+        let mut request = request.map(|stream| tonic::body::Body::new(RequestBody::new(stream)));
+        request.extensions_mut().insert(PeerAddr(self.peer));
+        self.streams
+            .push(Stream::new(self.service.call(request), respond));
+        self.wakes.mark(STREAMS);
+    }
+
+    /// Everything this turn produced leaves in one write. What the socket does not take now it takes when it says
+    /// so, through the same waker.
+    fn write(&self) -> std::io::Result<()> {
+        match self
+            .io
+            .poll_written(&mut Context::from_waker(&self.wakes.socket))
+        {
+            Poll::Ready(result) => result,
+            Poll::Pending => Ok(()),
+        }
+    }
+}

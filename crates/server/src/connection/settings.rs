@@ -1,0 +1,67 @@
+//! What a connection may cost and how long it may be silent.
+
+use std::time::Duration;
+
+use crate::limits;
+
+/// The limits of every connection; made once and shared.
+#[derive(Clone, Debug)]
+pub struct ConnectionSettings {
+    /// From accept to the end of the HTTP/2 preface.
+    pub handshake_timeout: Duration,
+    /// Silence after which the peer is asked whether it is there.
+    pub keepalive_interval: Duration,
+    /// How long it may take to answer.
+    pub keepalive_timeout: Duration,
+    /// Streams open at once.
+    pub streams_max: u32,
+    /// Streams reset because of the peer's errors, over the connection's life.
+    pub local_error_resets_max: usize,
+    /// Streams reset by the peer before they were looked at.
+    pub pending_accept_resets_max: usize,
+    /// Streams we reset and still remember.
+    pub reset_streams_remembered_max: usize,
+    /// Bytes of request headers.
+    pub header_list_bytes_max: u32,
+    /// Bytes of one stream handed to HTTP/2 and not yet sent.
+    pub send_buffer_bytes_max: usize,
+    /// Request bytes on their way, per stream.
+    pub stream_window_bytes: u32,
+    /// Request bytes on their way, per connection.
+    pub connection_window_bytes: u32,
+}
+
+impl Default for ConnectionSettings {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: limits::HANDSHAKE_TIMEOUT,
+            keepalive_interval: limits::KEEPALIVE_INTERVAL,
+            keepalive_timeout: limits::KEEPALIVE_TIMEOUT,
+            streams_max: limits::STREAMS_PER_CONNECTION_MAX,
+            local_error_resets_max: limits::LOCAL_ERROR_RESETS_MAX,
+            pending_accept_resets_max: limits::PENDING_ACCEPT_RESETS_MAX,
+            reset_streams_remembered_max: limits::RESET_STREAMS_REMEMBERED_MAX,
+            header_list_bytes_max: limits::HEADER_LIST_BYTES_MAX,
+            send_buffer_bytes_max: limits::SEND_BUFFER_BYTES_MAX,
+            stream_window_bytes: limits::STREAM_WINDOW_BYTES,
+            connection_window_bytes: limits::CONNECTION_WINDOW_BYTES,
+        }
+    }
+}
+
+impl ConnectionSettings {
+    /// The HTTP/2 side of these limits.
+    pub(super) fn http2(&self) -> h2::server::Builder {
+        let mut builder = h2::server::Builder::new();
+        builder
+            .max_concurrent_streams(self.streams_max)
+            .max_local_error_reset_streams(Some(self.local_error_resets_max))
+            .max_pending_accept_reset_streams(self.pending_accept_resets_max)
+            .max_concurrent_reset_streams(self.reset_streams_remembered_max)
+            .max_header_list_size(self.header_list_bytes_max)
+            .max_send_buffer_size(self.send_buffer_bytes_max)
+            .initial_window_size(self.stream_window_bytes)
+            .initial_connection_window_size(self.connection_window_bytes);
+        builder
+    }
+}

@@ -1,0 +1,180 @@
+//! Tells a connection's task what it was woken for, and wakes it no oftener than needed.
+//!
+//! The task has three sources of work: its streams, its socket and its timers. Each has a waker of its own. A
+//! wake-up while the task is being polled only notes the source (streams that send wake the HTTP/2 side, which is
+//! polled next anyway), and a hundred streams that are woken together reach the runtime once.
+//!
+//! Holds: a source that was woken is polled after that, whatever thread woke it and when.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Wake, Waker};
+
+use atomic_waker::AtomicWaker;
+
+/// Streams that can go on.
+pub(super) const STREAMS: u8 = 1;
+/// Bytes to read or write, or frames that wait to be written.
+pub(super) const SOCKET: u8 = 1 << 1;
+/// Keepalive and the end of the server.
+pub(super) const CONTROL: u8 = 1 << 2;
+
+/// The task is being polled and will look at the sources before it sleeps.
+const POLLING: u8 = 1 << 7;
+
+/// The three wakers of one connection.
+pub(super) struct Wakes {
+    shared: Arc<Shared>,
+    pub(super) streams: Waker,
+    pub(super) socket: Waker,
+    pub(super) control: Waker,
+}
+
+struct Shared {
+    /// Sources woken since they were taken, and POLLING. Set by any thread, taken by the task.
+    state: AtomicU8,
+    task: AtomicWaker,
+}
+
+struct Source {
+    shared: Arc<Shared>,
+    bit: u8,
+}
+
+impl Wake for Source {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // If anything was set, the task either is being polled or was woken already.
+        if self.shared.state.fetch_or(self.bit, Ordering::AcqRel) == 0 {
+            self.shared.task.wake();
+        }
+    }
+}
+
+impl Wakes {
+    /// Everything is due at first.
+    pub(super) fn new() -> Self {
+        let state = AtomicU8::new(STREAMS | SOCKET | CONTROL);
+        let shared = Arc::new(Shared {
+            state,
+            task: AtomicWaker::new(),
+        });
+        let waker = |bit| {
+            Waker::from(Arc::new(Source {
+                shared: Arc::clone(&shared),
+                bit,
+            }))
+        };
+        Self {
+            streams: waker(STREAMS),
+            socket: waker(SOCKET),
+            control: waker(CONTROL),
+            shared,
+        }
+    }
+
+    /// The task is polled with `task` as its waker.
+    pub(super) fn begin(&self, task: &Waker) {
+        self.shared.task.register(task);
+        self.shared.state.fetch_or(POLLING, Ordering::AcqRel);
+    }
+
+    /// Whether `source` is due; it no longer is after this.
+    pub(super) fn take(&self, source: u8) -> bool {
+        self.shared.state.fetch_and(!source, Ordering::AcqRel) & source != 0
+    }
+
+    /// Makes `source` due.
+    pub(super) fn mark(&self, source: u8) {
+        self.shared.state.fetch_or(source, Ordering::AcqRel);
+    }
+
+    /// Whether anything is due.
+    pub(super) fn is_due(&self) -> bool {
+        self.shared.state.load(Ordering::Acquire) & !POLLING != 0
+    }
+
+    /// The task wants to sleep. False if something is due again: then it must go on, or `give_way`.
+    pub(super) fn end(&self) -> bool {
+        self.shared
+            .state
+            .compare_exchange(POLLING, 0, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// The task stops although something may be due; it is woken at once, behind the others.
+    pub(super) fn give_way(&self, task: &Waker) {
+        self.shared.state.fetch_and(!POLLING, Ordering::AcqRel);
+        task.wake_by_ref();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn counting() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        (Arc::clone(&count), Waker::from(count))
+    }
+
+    fn asleep(wakes: &Wakes, task: &Waker) {
+        wakes.begin(task);
+        wakes.take(STREAMS | SOCKET | CONTROL);
+        assert!(wakes.end());
+    }
+
+    #[test]
+    fn many_wake_ups_of_a_sleeping_task_reach_it_once() {
+        let (count, task) = counting();
+        let wakes = Wakes::new();
+        asleep(&wakes, &task);
+        for _ in 0..100 {
+            wakes.streams.wake_by_ref();
+        }
+        wakes.socket.wake_by_ref();
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        wakes.begin(&task);
+        assert!(wakes.take(STREAMS));
+        assert!(wakes.take(SOCKET));
+        assert!(!wakes.take(CONTROL));
+    }
+
+    #[test]
+    fn a_wake_up_while_polling_keeps_the_task_awake_without_the_runtime() {
+        let (count, task) = counting();
+        let wakes = Wakes::new();
+        wakes.begin(&task);
+        wakes.take(STREAMS | SOCKET | CONTROL);
+        wakes.socket.wake_by_ref();
+        assert!(!wakes.end());
+        assert!(wakes.take(SOCKET));
+        assert!(wakes.end());
+        assert_eq!(count.0.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn giving_way_wakes_the_task_and_keeps_what_is_due() {
+        let (count, task) = counting();
+        let wakes = Wakes::new();
+        wakes.begin(&task);
+        wakes.give_way(&task);
+        wakes.streams.wake_by_ref();
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        wakes.begin(&task);
+        assert!(wakes.take(STREAMS));
+    }
+}

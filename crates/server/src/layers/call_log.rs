@@ -1,0 +1,285 @@
+//! One line per call, at its end.
+//!
+//! Holds: exactly one, also when the client vanishes before the response or in the middle of a stream; streams
+//! and failures at info, unary calls that succeeded at debug.
+//! Does not: log the payload, or anything while the call runs.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+use super::call_record::CallRecord;
+use super::request_id::RequestId;
+use crate::connection::PeerAddr;
+use crate::lifecycle::Drain;
+
+const NO_STATUS: &str = "the response ended without a status";
+
+/// Wraps a service in `CallLogService`.
+#[derive(Clone, Debug)]
+pub struct CallLogLayer {
+    drain: Drain,
+}
+
+impl CallLogLayer {
+    /// `drain` tells a killed server from a client that went away.
+    pub fn new(drain: Drain) -> Self {
+        Self { drain }
+    }
+}
+
+impl<S> Layer<S> for CallLogLayer {
+    type Service = CallLogService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CallLogService {
+            inner,
+            drain: self.drain.clone(),
+        }
+    }
+}
+
+/// See the file's head.
+#[derive(Clone, Debug)]
+pub struct CallLogService<S> {
+    inner: S,
+    drain: Drain,
+}
+
+impl<S, Q, B> Service<Request<Q>> for CallLogService<S>
+where
+    S: Service<Request<Q>, Response = Response<B>>,
+    B: Body,
+{
+    type Response = Response<CallLogBody<B>>;
+    type Error = S::Error;
+    type Future = CallLogFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Q>) -> Self::Future {
+        let record = Arc::new(CallRecord::new(
+            request.uri().path(),
+            request.extensions().get::<RequestId>().cloned(),
+            request.extensions().get::<PeerAddr>().map(|peer| peer.0),
+            self.drain.clone(),
+        ));
+        request.extensions_mut().insert(Arc::clone(&record));
+        CallLogFuture {
+            call: self.inner.call(request),
+            line: Line(Some(record)),
+        }
+    }
+}
+
+pin_project! {
+    /// The call until its response headers.
+    #[derive(Debug)]
+    pub struct CallLogFuture<F> {
+        #[pin]
+        call: F,
+        line: Line,
+    }
+}
+
+impl<F, B, E> Future for CallLogFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+{
+    type Output = Result<Response<CallLogBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.call.poll(cx))?;
+        let mut line = Line(this.line.0.take());
+        if response.status() != StatusCode::OK {
+            line.write(&Ended::Http(response.status()));
+        } else if let Some(status) = Status::from_header_map(response.headers()) {
+            line.write(&Ended::Grpc(status.code(), status.message()));
+        } else if response.body().is_end_stream() {
+            line.write(&Ended::Grpc(Code::Unknown, NO_STATUS));
+        }
+        Poll::Ready(Ok(response.map(|body| CallLogBody {
+            body,
+            line,
+            chunk_seen: false,
+        })))
+    }
+}
+
+pin_project! {
+    /// A body that knows how it ended.
+    #[derive(Debug)]
+    pub struct CallLogBody<B> {
+        #[pin]
+        body: B,
+        line: Line,
+        chunk_seen: bool,
+    }
+}
+
+impl<B: Default> Default for CallLogBody<B> {
+    fn default() -> Self {
+        Self {
+            body: B::default(),
+            line: Line(None),
+            chunk_seen: false,
+        }
+    }
+}
+
+impl<B> Body for CallLogBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: std::fmt::Display,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.project();
+        let polled = ready!(this.body.poll_frame(cx));
+        match &polled {
+            Some(Ok(frame)) => match frame.trailers_ref() {
+                None if *this.chunk_seen => this.line.streams(),
+                None => *this.chunk_seen = true,
+                Some(trailers) => this.line.write_trailers(trailers),
+            },
+            Some(Err(error)) => this
+                .line
+                .write(&Ended::Grpc(Code::Internal, &error.to_string())),
+            None => this.line.write(&Ended::Grpc(
+                Code::Unknown,
+                "the response ended without a status",
+            )),
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// How a call ended, as the protocol shows it.
+enum Ended<'a> {
+    Grpc(Code, &'a str),
+    Http(StatusCode),
+    /// Dropped before its end.
+    Vanished,
+}
+
+/// The line that is still to be written; dropping it writes that the client went away.
+#[derive(Debug)]
+struct Line(Option<Arc<CallRecord>>);
+
+impl Line {
+    /// More than one chunk passed.
+    fn streams(&self) {
+        if let Some(record) = &self.0 {
+            record.set_streaming();
+        }
+    }
+
+    fn write_trailers(&mut self, trailers: &HeaderMap) {
+        match Status::from_header_map(trailers) {
+            Some(status) => self.write(&Ended::Grpc(status.code(), status.message())),
+            None => self.write(&Ended::Grpc(Code::Unknown, NO_STATUS)),
+        }
+    }
+
+    fn write(&mut self, ended: &Ended<'_>) {
+        if let Some(record) = self.0.take() {
+            write_line(&record, ended);
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.write(&Ended::Vanished);
+    }
+}
+
+fn write_line(record: &CallRecord, ended: &Ended<'_>) {
+    let (status, told, failed): (Cow<'static, str>, &str, bool) = match ended {
+        Ended::Grpc(Code::Ok, message) => (
+            "OK".into(),
+            if message.is_empty() {
+                "completed"
+            } else {
+                message
+            },
+            false,
+        ),
+        Ended::Grpc(code, message) => (name(*code).into(), message, true),
+        Ended::Http(status) => (format!("HTTP {}", status.as_u16()).into(), "not gRPC", true),
+        Ended::Vanished if record.server_was_killed() => {
+            ("UNAVAILABLE".into(), "the server ended", true)
+        }
+        Ended::Vanished => ("CANCELLED".into(), "client went away", true),
+    };
+    let set = record.end();
+    let reason = set.as_deref().unwrap_or(told);
+    let subscriber = record.subscriber();
+    let subscriber = subscriber.as_deref();
+    let peer = record.peer().map(tracing::field::display);
+    let duration_ms = u64::try_from(record.started().elapsed().as_millis()).unwrap_or(u64::MAX);
+    let events = record.events();
+    // Two calls, since a level is part of a line's static description.
+    if failed || record.is_streaming() {
+        tracing::info!(
+            target: "longlived::call",
+            request_id = record.request_id(), method = record.method(), subscriber, peer, duration_ms, events,
+            status = status.as_ref(), reason, "call ended"
+        );
+    } else {
+        tracing::debug!(
+            target: "longlived::call",
+            request_id = record.request_id(), method = record.method(), subscriber, peer, duration_ms, events,
+            status = status.as_ref(), reason, "call ended"
+        );
+    }
+}
+
+/// The code as the specification spells it.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

@@ -1,0 +1,123 @@
+//! What is known about one call, collected while it runs, for the line at its end.
+//!
+//! Holds: cheap to write from any thread; nothing here waits.
+//! Does not: log.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::request_id::RequestId;
+use crate::lifecycle::Drain;
+
+/// One call's facts. Its `Arc` is in the request's extensions before the method is called; the method keeps a
+/// clone and writes what it learns.
+#[derive(Debug)]
+pub struct CallRecord {
+    request_id: Option<RequestId>,
+    method: Box<str>,
+    peer: Option<SocketAddr>,
+    started: Instant,
+    /// Tells a client that went away from a server that went away.
+    drain: Drain,
+    /// Written by the method and by the log layer, which sees more than one chunk pass.
+    streaming: AtomicBool,
+    /// Written by the method's body as it sends.
+    events: AtomicU64,
+    texts: Mutex<Texts>,
+}
+
+#[derive(Debug, Default)]
+struct Texts {
+    subscriber: Option<Arc<str>>,
+    end: Option<Cow<'static, str>>,
+}
+
+impl CallRecord {
+    pub(super) fn new(
+        method: &str,
+        request_id: Option<RequestId>,
+        peer: Option<SocketAddr>,
+        drain: Drain,
+    ) -> Self {
+        Self {
+            request_id,
+            method: method.into(),
+            peer,
+            started: Instant::now(),
+            drain,
+            streaming: AtomicBool::new(false),
+            events: AtomicU64::new(0),
+            texts: Mutex::default(),
+        }
+    }
+
+    /// Whose call this is, once known.
+    pub fn set_subscriber(&self, subscriber: impl Into<Arc<str>>) {
+        self.texts.lock().subscriber = Some(subscriber.into());
+    }
+
+    /// This call answers with a stream: its end is logged at info also when nothing failed.
+    pub fn set_streaming(&self) {
+        self.streaming.store(true, Ordering::Relaxed);
+    }
+
+    /// `count` more events were handed to the connection.
+    pub fn add_events(&self, count: u64) {
+        self.events.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Why the call ends; the first one who knows is right. Without it the line says the status message, or that
+    /// the client went away.
+    pub fn set_end(&self, reason: impl Into<Cow<'static, str>>) {
+        self.texts.lock().end.get_or_insert_with(|| reason.into());
+    }
+
+    /// Events handed to the connection so far.
+    pub fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+
+    /// The full method, such as `/longlived.v1.Longlived/Subscribe`.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The id in the log and in the response's metadata.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_ref().map(RequestId::as_str)
+    }
+
+    /// Who called.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// When the call arrived.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Whether the answer is a stream.
+    pub fn is_streaming(&self) -> bool {
+        self.streaming.load(Ordering::Relaxed)
+    }
+
+    /// Whose call this is.
+    pub fn subscriber(&self) -> Option<Arc<str>> {
+        self.texts.lock().subscriber.clone()
+    }
+
+    /// Why it ended, as far as the method said.
+    pub fn end(&self) -> Option<Cow<'static, str>> {
+        self.texts.lock().end.clone()
+    }
+
+    pub(super) fn server_was_killed(&self) -> bool {
+        self.drain.is_killed()
+    }
+}

@@ -1,0 +1,254 @@
+//! Honours `grpc-timeout`, for streams to their last byte.
+//!
+//! Holds: a call without the header pays nothing; before the response headers the answer is `DEADLINE_EXCEEDED` in
+//! trailers-only form, after them the stream ends with it; a malformed header is `INVALID_ARGUMENT`.
+//! Does not: end a stream whose reader is stalled, because its body is not polled then; the connection does, by
+//! the `Deadline` in the response's extensions.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+use super::answer::{PassOrAnswer, trailers_only};
+
+const HEADER: &str = "grpc-timeout";
+
+/// When the caller stops waiting; in the request's extensions if it said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(pub Instant);
+
+/// Wraps a service in `DeadlineService`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeadlineLayer;
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = DeadlineService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        DeadlineService { inner }
+    }
+}
+
+/// See the file's head.
+#[derive(Clone, Debug)]
+pub struct DeadlineService<S> {
+    inner: S,
+}
+
+impl<S, Q, B> Service<Request<Q>> for DeadlineService<S>
+where
+    S: Service<Request<Q>, Response = Response<B>>,
+    B: Default,
+{
+    type Response = Response<DeadlineBody<B>>;
+    type Error = S::Error;
+    type Future = PassOrAnswer<DeadlineFuture<S::Future>, DeadlineBody<B>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Q>) -> Self::Future {
+        let timeout = match request.headers().get(HEADER) {
+            None => None,
+            Some(value) => match parse(value) {
+                Ok(timeout) => Some(timeout),
+                Err(error) => {
+                    let status = Status::invalid_argument(error.to_string());
+                    return PassOrAnswer::answer(trailers_only(status));
+                }
+            },
+        };
+        // A deadline that no clock can show is none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let expiry = deadline.map(|deadline| {
+            request.extensions_mut().insert(Deadline(deadline));
+            Box::pin(sleep_until(deadline))
+        });
+        PassOrAnswer::Pass {
+            call: DeadlineFuture {
+                call: self.inner.call(request),
+                expiry,
+            },
+        }
+    }
+}
+
+pin_project! {
+    /// The call until its response headers.
+    #[derive(Debug)]
+    pub struct DeadlineFuture<F> {
+        #[pin]
+        call: F,
+        expiry: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<F, B, E> Future for DeadlineFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Default,
+{
+    type Output = Result<Response<DeadlineBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Some(expiry) = this.expiry
+            && expiry.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Ok(trailers_only(exceeded())));
+        }
+        let mut response = ready!(this.call.poll(cx))?;
+        let expiry = this.expiry.take();
+        if let Some(expiry) = &expiry {
+            response
+                .extensions_mut()
+                .insert(Deadline(expiry.deadline()));
+        }
+        Poll::Ready(Ok(response.map(|body| DeadlineBody {
+            body: Some(body),
+            expiry,
+        })))
+    }
+}
+
+pin_project! {
+    /// A body that ends with `DEADLINE_EXCEEDED` when its time is over.
+    #[derive(Debug)]
+    pub struct DeadlineBody<B> {
+        // None once the time is over: the inner body is dropped before the trailers go out.
+        #[pin]
+        body: Option<B>,
+        expiry: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<B: Default> Default for DeadlineBody<B> {
+    fn default() -> Self {
+        Self {
+            body: Some(B::default()),
+            expiry: None,
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for DeadlineBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let mut this = self.project();
+        if let Some(expiry) = this.expiry
+            && expiry.as_mut().poll(cx).is_ready()
+        {
+            *this.expiry = None;
+            this.body.set(None);
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers(&exceeded())))));
+        }
+        match this.body.as_pin_mut() {
+            Some(body) => body.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+fn exceeded() -> Status {
+    Status::deadline_exceeded("the time that the caller gave in grpc-timeout is over")
+}
+
+fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(2);
+    if status.add_header(&mut trailers).is_err() {
+        // Only a message that is no header value can fail; the code alone says enough.
+        trailers.insert(
+            Status::GRPC_STATUS,
+            HeaderValue::from(Code::DeadlineExceeded as i32),
+        );
+    }
+    trailers
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("grpc-timeout must be 1 to 8 digits and one of H, M, S, m, u, n")]
+struct MalformedTimeout;
+
+fn parse(value: &HeaderValue) -> Result<Duration, MalformedTimeout> {
+    let (unit, digits) = value.as_bytes().split_last().ok_or(MalformedTimeout)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(MalformedTimeout);
+    }
+    let count = digits
+        .iter()
+        .fold(0_u64, |count, digit| count * 10 + u64::from(digit - b'0'));
+    match unit {
+        b'H' => Ok(Duration::from_secs(count * 3600)),
+        b'M' => Ok(Duration::from_secs(count * 60)),
+        b'S' => Ok(Duration::from_secs(count)),
+        b'm' => Ok(Duration::from_millis(count)),
+        b'u' => Ok(Duration::from_micros(count)),
+        b'n' => Ok(Duration::from_nanos(count)),
+        _ => Err(MalformedTimeout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &'static str) -> Result<Duration, MalformedTimeout> {
+        parse(&HeaderValue::from_static(text))
+    }
+
+    #[test]
+    fn every_unit_is_understood() {
+        assert_eq!(parsed("2H"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parsed("3M"), Ok(Duration::from_secs(180)));
+        assert_eq!(parsed("4S"), Ok(Duration::from_secs(4)));
+        assert_eq!(parsed("5m"), Ok(Duration::from_millis(5)));
+        assert_eq!(parsed("6u"), Ok(Duration::from_micros(6)));
+        assert_eq!(parsed("7n"), Ok(Duration::from_nanos(7)));
+        assert_eq!(
+            parsed("99999999H"),
+            Ok(Duration::from_secs(99_999_999 * 3600))
+        );
+    }
+
+    #[test]
+    fn what_the_specification_does_not_allow_is_malformed() {
+        for text in [
+            "",
+            "S",
+            "1",
+            "123456789S",
+            "-1S",
+            "1.5S",
+            "1s",
+            "1 S",
+            "1SS",
+        ] {
+            assert_eq!(parsed(text), Err(MalformedTimeout), "{text}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What every call passes before it reaches its method, whichever contract it belongs to.
+//!
+//! From the outside in: the request id, the log line, the check that it is gRPC at all, the refusal while
+//! draining, the deadline. The log stands outside what can refuse, so that a refused call has its line too.
+
+mod answer;
+mod call_log;
+mod call_record;
+mod deadline;
+mod grpc_only;
+mod refuse;
+mod request_id;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tower::Layer;
+
+pub use call_log::{CallLogBody, CallLogFuture, CallLogLayer, CallLogService};
+pub use call_record::CallRecord;
+pub use deadline::{Deadline, DeadlineBody, DeadlineFuture, DeadlineLayer, DeadlineService};
+pub use grpc_only::{GrpcOnlyLayer, GrpcOnlyService};
+pub use refuse::{Pushback, RefuseLayer, RefuseService};
+pub use request_id::{IdSource, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
+
+use crate::lifecycle::Drain;
+
+/// A service within all layers.
+pub type Layered<S> =
+    RequestIdService<CallLogService<GrpcOnlyService<RefuseService<DeadlineService<S>>>>>;
+
+/// All layers in their order.
+#[derive(Clone)]
+pub struct Layers {
+    ids: IdSource,
+    drain: Drain,
+    pushback: Pushback,
+}
+
+impl Layers {
+    /// `ids` makes request ids for calls that bring none; `pushback` says how long a refused caller shall wait,
+    /// spread so that not all come back together.
+    pub fn new(
+        ids: impl Fn() -> u64 + Send + Sync + 'static,
+        drain: Drain,
+        pushback: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            ids: Arc::new(ids),
+            drain,
+            pushback: Arc::new(pushback),
+        }
+    }
+}
+
+impl<S> Layer<S> for Layers {
+    type Service = Layered<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let inner = DeadlineLayer.layer(inner);
+        let inner = RefuseLayer::new(self.drain.clone(), Arc::clone(&self.pushback)).layer(inner);
+        let inner = GrpcOnlyLayer.layer(inner);
+        let inner = CallLogLayer::new(self.drain.clone()).layer(inner);
+        RequestIdLayer::new(Arc::clone(&self.ids)).layer(inner)
+    }
+}
+
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layers")
+            .field("drain", &self.drain)
+            .finish_non_exhaustive()
+    }
+}

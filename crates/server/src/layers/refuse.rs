@@ -1,0 +1,98 @@
+//! Refuses new calls while the node drains.
+//!
+//! Holds: the refusal is UNAVAILABLE in trailers-only form with `grpc-retry-pushback-ms`; health goes on, since it
+//! is how others learn that we drain.
+//! Does not: touch calls that already run.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Request, Response};
+use tonic::Status;
+use tower::{Layer, Service};
+
+use super::answer::{PassOrAnswer, trailers_only};
+use crate::lifecycle::Drain;
+
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
+/// The service that answers until the end.
+const HEALTH: &str = "/grpc.health.v1.";
+
+/// How long a refused caller shall wait; asked once per refusal, so that the answers can be spread.
+pub type Pushback = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// Wraps a service in `RefuseService`.
+#[derive(Clone)]
+pub struct RefuseLayer {
+    drain: Drain,
+    pushback: Pushback,
+}
+
+impl RefuseLayer {
+    /// Refuses from `drain.begin()` on.
+    pub fn new(drain: Drain, pushback: Pushback) -> Self {
+        Self { drain, pushback }
+    }
+}
+
+impl fmt::Debug for RefuseLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefuseLayer")
+            .field("drain", &self.drain)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for RefuseLayer {
+    type Service = RefuseService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RefuseService {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// See the file's head.
+#[derive(Clone, Debug)]
+pub struct RefuseService<S> {
+    inner: S,
+    layer: RefuseLayer,
+}
+
+impl<S, Q, B> Service<Request<Q>> for RefuseService<S>
+where
+    S: Service<Request<Q>, Response = Response<B>>,
+    B: Default,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = PassOrAnswer<S::Future, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
+        if self.layer.drain.is_draining() && !request.uri().path().starts_with(HEALTH) {
+            PassOrAnswer::answer(refused((self.layer.pushback)()))
+        } else {
+            PassOrAnswer::Pass {
+                call: self.inner.call(request),
+            }
+        }
+    }
+}
+
+fn refused<B: Default>(wait: Duration) -> Response<B> {
+    let mut response = trailers_only(Status::unavailable("the server is draining"));
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    response
+        .headers_mut()
+        .insert(PUSHBACK, HeaderValue::from(wait_ms));
+    response
+}

@@ -1,0 +1,96 @@
+//! Every fixed limit of the serving side: its default, why it is that number, and where a peer meets it.
+//!
+//! Holds: nothing that a peer can make grow is without an entry here.
+//! Does not: read configuration; what may be changed is a field of `ConnectionSettings` or `AcceptorSettings`
+//! whose default is one of these.
+
+use std::time::Duration;
+
+/// Connections the kernel keeps for us before they are accepted. A whole fleet reconnects at once after a
+/// restart; with the usual 128, ten thousand of them needed 35 s of SYN retries. The kernel caps this at
+/// `net.core.somaxconn`. Met as: a slow connect.
+pub const BACKLOG: i32 = 65_535;
+
+/// Connections open at once. Each costs about 42 KiB with one stream, so this many take some 4 GiB. Met as: the
+/// connection is closed right after it was accepted, counted, and named in the log once a second.
+pub const CONNECTIONS_MAX: usize = 100_000;
+
+/// How long accepting pauses when the process has no open file left. Accepting again at once would fail the same
+/// way and take a whole core. Met as: a slow connect, and a warning in the log once a second.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often one kind of trouble at the acceptor is logged at most.
+pub const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// From the accepted connection to the end of its HTTP/2 preface. A peer that sends nothing holds a socket and
+/// buffers; nothing else would ever end it. Met as: a closed connection.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Silence after which the peer is asked (HTTP/2 PING) whether it is still there. Below the 30 s after which the
+/// most impatient home routers forget a connection.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How long the peer may take to answer that PING. Met as: a closed connection.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long sent bytes may stay unacknowledged by the peer's kernel before the kernel gives the connection up;
+/// without it a dead peer holds a socket for 15 minutes. Met as: a reset connection.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Silence after which the kernel probes the peer, for connections whose HTTP/2 side is stuck.
+pub const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Streams open at once on one connection (unlimited by default in h2). Clients wait at this limit, so it stands
+/// well above the 100 per connection that the client library uses. Met as: `SETTINGS_MAX_CONCURRENT_STREAMS`,
+/// then `RST_STREAM(REFUSED_STREAM)`.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
+
+/// Streams we had to reset because the peer broke the protocol on them, over the life of the connection. A peer
+/// that provokes resets makes us work for streams that do not count as open (the attack called "made you reset"). Met as:
+/// `GOAWAY(ENHANCE_YOUR_CALM)`.
+pub const LOCAL_ERROR_RESETS_MAX: usize = 256;
+
+/// Streams the peer opened and reset before we looked at them ("rapid reset"). Met as:
+/// `GOAWAY(ENHANCE_YOUR_CALM)`.
+pub const PENDING_ACCEPT_RESETS_MAX: usize = 64;
+
+/// Streams we reset and still remember for a second, so that frames already on their way are no protocol error.
+/// Beyond it such frames can cost the peer its connection, so it covers a connection whose streams all stall.
+pub const RESET_STREAMS_REMEMBERED_MAX: usize = STREAMS_PER_CONNECTION_MAX as usize;
+
+/// Bytes of request headers of one call (16 MiB by default in h2). gRPC implementations accept 8 KiB; a bearer
+/// token may need a little more. Met as: HTTP status 431.
+pub const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+
+/// Bytes of one stream that are handed to HTTP/2 before they can be sent. The body is asked for its next chunk
+/// only when all of the last one has gone out, so this is one chunk; the bytes are shared, not copied.
+pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of requests that one stream may have on their way to us. Enough for one large publish batch within a
+/// round trip. Met as: flow control.
+pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// Bytes of requests that one connection may have on their way to us: what a peer can make us hold unread.
+/// Met as: flow control.
+pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Bytes that one connection collects before it writes them, so that many small frames are one write. Held only
+/// while the socket takes no more, given back otherwise.
+pub const STAGED_BYTES_MAX: usize = 64 * 1024;
+
+/// A write of at least this size goes to the socket without being copied into the staging buffer first.
+pub const STAGED_WRITE_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes one stream hands over before the others of its connection have their turn.
+pub const STREAM_TURN_BYTES: usize = 64 * 1024;
+
+/// How long after its deadline a stream whose reader is stalled is reset. A reader that only has to catch up gets
+/// the status within it. Met as: `RST_STREAM(CANCEL)`.
+pub const STALLED_DEADLINE_GRACE: Duration = Duration::from_secs(1);
+
+/// Rounds of a connection (its streams, then its socket) before other connections have their turn.
+pub const CONNECTION_TURN_ROUNDS: u32 = 8;
+
+/// Bytes of an `x-request-id` that are taken over into the log and the answer; a longer or unprintable one is
+/// replaced by one of ours.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;

@@ -1,0 +1,211 @@
+//! The node: what its calls share, its tasks, and its life from listening to the end of the drain.
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use longlived_broker::{
+    Environment, Log,
+    store::{MemoryStore, RetentionConfig},
+};
+use tokio::time::{Instant, timeout_at};
+use tower::Layer as _;
+
+use crate::{
+    acceptor::{self, BindError, ConnectionCounts},
+    config::Config,
+    generator,
+    layers::Layers,
+    lifecycle::Drain,
+    probes::{Probes, ProbesError},
+    registry::Registry,
+    rpc::Router,
+    session::{CloseReason, Maintenance},
+    tasks::Tasks,
+};
+
+/// Clients come back spread over at least this ...
+const RECONNECT_SPREAD_MIN: Duration = Duration::from_secs(1);
+/// ... and this much more for each that was live, so that about 2,000 come back in a second ...
+const RECONNECT_SPREAD_EACH: Duration = Duration::from_micros(500);
+/// ... but not over more than this.
+const RECONNECT_SPREAD_MAX: Duration = Duration::from_secs(60);
+/// How long health says NOT_SERVING before connections are told to go, so that whoever watches it has the
+/// news.
+const NEWS_TIME: Duration = Duration::from_millis(50);
+
+/// What the calls of one node share.
+pub(crate) struct Node {
+    pub(crate) id: String,
+    pub(crate) config: Config,
+    pub(crate) environment: Environment,
+    pub(crate) log: Log,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) maintenance: Arc<Maintenance>,
+    pub(crate) drain: Drain,
+}
+
+impl Node {
+    /// The order to go away, with a turn for coming back.
+    pub(crate) fn drain_reason(&self) -> CloseReason {
+        CloseReason::Draining {
+            reconnect_after: self.spread_turn(),
+        }
+    }
+
+    fn spread_turn(&self) -> Duration {
+        let live = u32::try_from(self.registry.live()).unwrap_or(u32::MAX);
+        let spread = (RECONNECT_SPREAD_MIN + RECONNECT_SPREAD_EACH.saturating_mul(live))
+            .min(RECONNECT_SPREAD_MAX);
+        Duration::from_nanos(self.environment.random_below(spread.as_nanos() as u64))
+    }
+}
+
+/// A node that listens and has not begun to serve.
+pub struct Server {
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+    config: Config,
+    environment: Environment,
+}
+
+/// Why a node cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The listener cannot be used.
+    #[error("the listener: {0}")]
+    Listener(#[from] std::io::Error),
+    /// The probes cannot be built.
+    #[error(transparent)]
+    Probes(#[from] ProbesError),
+}
+
+impl Server {
+    /// Listens on the configured address; clients may connect from here on and are served by [`Self::run`].
+    pub fn bind(config: Config, environment: Environment) -> Result<Self, ServeError> {
+        let listener = acceptor::bind(config.listen)?;
+        Ok(Self {
+            address: listener.local_addr()?,
+            listener,
+            config,
+            environment,
+        })
+    }
+
+    /// The address it listens on, with the port that was free when 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`, then drains: refuses new calls, sends every live stream away with its turn to come
+    /// back, flushes the log, and ends within the drain timeout whatever the peers do.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let Self {
+            listener,
+            config,
+            environment,
+            ..
+        } = self;
+        let store = MemoryStore::new(
+            environment.clone(),
+            RetentionConfig::new(config.history.clone()),
+            config.topics_max,
+        );
+        let (log, sequencer) = Log::new(Arc::new(store), config.log.clone());
+        let registry = Registry::new(config.subscribers_max);
+        let drain = Drain::new();
+        let node = Arc::new(Node {
+            id: format!("{:08x}", environment.random() as u32),
+            maintenance: Maintenance::new(registry.clone(), config.stall_timeout),
+            environment,
+            config,
+            log,
+            registry,
+            drain: drain.clone(),
+        });
+
+        // The log outlives the connections: what they handed over is stored and answered.
+        let background = Tasks::new();
+        let log_tasks = Tasks::new();
+        let _abort = (background.abort_on_drop(), log_tasks.abort_on_drop());
+        log_tasks.spawn("sequencer", sequencer.run(log_tasks.cancel_token()));
+        let maintenance = node.maintenance.clone();
+        background.spawn("maintenance", maintenance.run(background.cancel_token()));
+        if let Some(generator) = node.config.generator.clone() {
+            let run = generator::run(node.clone(), generator, background.cancel_token());
+            background.spawn("generator", run);
+        }
+
+        let probes = Probes::new(drain.clone()).await?;
+        let connections = Tasks::new();
+        let _abort_connections = connections.abort_on_drop();
+        let layers = {
+            let ids = node.environment.clone();
+            let turns = node.clone();
+            Layers::new(
+                move || ids.random(),
+                drain.clone(),
+                move || turns.spread_turn(),
+            )
+        };
+        let service = layers.layer(Router::new(node.clone(), probes.clone()));
+        let accept = acceptor::accept(
+            tokio::net::TcpListener::from_std(listener)?,
+            service,
+            node.config.acceptor.clone(),
+            ConnectionCounts::default(),
+            drain.clone(),
+            connections.clone(),
+        );
+        connections.spawn("acceptor", accept);
+
+        stop.await;
+        let deadline = Instant::now() + node.config.drain_timeout;
+        drain_node(&node, &probes, &connections, deadline).await;
+        background.stop();
+        log_tasks.stop();
+        let stopped = async {
+            background.close_and_wait().await;
+            log_tasks.close_and_wait().await;
+        };
+        if timeout_at(deadline + Duration::from_millis(500), stopped)
+            .await
+            .is_err()
+        {
+            tracing::error!("tasks did not end in time and were dropped");
+        }
+        Ok(())
+    }
+}
+
+async fn drain_node(node: &Arc<Node>, probes: &Probes, connections: &Tasks, deadline: Instant) {
+    let live = node.registry.live();
+    tracing::info!(live, timeout = ?node.config.drain_timeout, "draining");
+    node.drain.begin();
+    probes.not_serving().await;
+    node.registry.close_all(|| node.drain_reason());
+    let gone = async {
+        node.registry.emptied().await;
+        tokio::time::sleep(NEWS_TIME).await;
+        node.drain.go_away();
+        connections.close_and_wait().await;
+    };
+    if timeout_at(deadline, gone).await.is_ok() {
+        tracing::info!("drained");
+        return;
+    }
+    let stuck = node.registry.live();
+    tracing::warn!(
+        streams = stuck,
+        connections = connections.len(),
+        "drain timeout: what is left is dropped"
+    );
+    node.drain.kill();
+    connections.abort_all();
+    // Dropping what is left needs no peer, only a turn of each task.
+    let dropped = connections.close_and_wait();
+    timeout_at(deadline + Duration::from_millis(300), dropped)
+        .await
+        .ok();
+}

@@ -1,0 +1,109 @@
+//! What others ask about the node: health and reflection, as their published services say it.
+
+use std::{convert::Infallible, sync::Arc};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use longlived_api::FILE_DESCRIPTOR_SET;
+use tonic::{Status, body::Body};
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tower::{ServiceExt as _, util::BoxCloneSyncService};
+
+use crate::{lifecycle::Drain, rpc::SERVICES};
+
+type Inner = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+/// Health and reflection (v1 and v1alpha).
+#[derive(Clone)]
+pub(crate) struct Probes {
+    services: Arc<[(&'static str, Inner)]>,
+    reporter: HealthReporter,
+    drain: Drain,
+}
+
+/// Why the services cannot be built: the compiled-in contracts do not decode.
+#[derive(Debug, thiserror::Error)]
+#[error("reflection: {0}")]
+pub struct ProbesError(#[from] tonic_reflection::server::Error);
+
+impl Probes {
+    /// Everything is SERVING from now on.
+    pub(crate) async fn new(drain: Drain) -> Result<Self, ProbesError> {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        set(&reporter, ServingStatus::Serving).await;
+        let builder = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let services = [
+            ("/grpc.health.v1.Health/", Inner::new(health)),
+            (
+                "/grpc.reflection.v1.ServerReflection/",
+                Inner::new(builder().build_v1()?),
+            ),
+            (
+                "/grpc.reflection.v1alpha.ServerReflection/",
+                Inner::new(builder().build_v1alpha()?),
+            ),
+        ];
+        Ok(Self {
+            services: Arc::new(services),
+            reporter,
+            drain,
+        })
+    }
+
+    /// Everything is NOT_SERVING from now on.
+    pub(crate) async fn not_serving(&self) {
+        set(&self.reporter, ServingStatus::NotServing).await;
+    }
+
+    /// How to answer, if the path is one of these services'.
+    pub(crate) fn call(&self, path: &str) -> Option<impl FnOnce(Request<Body>) -> Answer + use<>> {
+        let (_, service) = self
+            .services
+            .iter()
+            .find(|(prefix, _)| path.starts_with(prefix))?;
+        let service = service.clone();
+        let drain = self.drain.clone();
+        Some(move |request| {
+            async move {
+                let response = service.oneshot(request).await?;
+                Ok(response.map(|body| end_when_going_away(body, drain)))
+            }
+            .boxed()
+        })
+    }
+}
+
+async fn set(reporter: &HealthReporter, status: ServingStatus) {
+    for service in SERVICES.iter().chain([&""]) {
+        reporter.set_service_status(service, status).await;
+    }
+}
+
+/// A watch goes on for ever; once its last news is out it must not hold up the end of the node.
+fn end_when_going_away(body: Body, drain: Drain) -> Body {
+    let frames = futures_util::stream::unfold(
+        (body, drain, false),
+        |(mut body, drain, ended)| async move {
+            if ended {
+                return None;
+            }
+            let next = tokio::select! {
+                biased;
+                next = body.frame() => next?,
+                () = drain.going_away() => {
+                    let status = Status::unavailable("the server is draining");
+                    let trailers = crate::rpc::status::trailers(&status);
+                    return Some((Ok(http_body::Frame::trailers(trailers)), (body, drain, true)));
+                }
+            };
+            Some((next, (body, drain, false)))
+        },
+    );
+    Body::new(http_body_util::StreamBody::new(frames))
+}

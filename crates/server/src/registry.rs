@@ -1,0 +1,303 @@
+//! The live subscribers: id -> the session that is their channel into the node. Decides which of several
+//! streams of one id goes on.
+//!
+//! Holds: streams of one id and instance are ordered by their attempt, however the network delays them; a
+//! session that ends late never removes its successor.
+//! Does not: speak to anybody; it leaves orders with sessions, which never waits. No guard leaves this file.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use dashmap::{DashMap, Entry};
+use longlived_broker::TopicName;
+use tokio::{sync::Notify, time::Instant};
+
+use crate::session::{Attempt, CloseReason, Contract, Session};
+
+/// Longest time an older stream goes on beside its replacement (the contract's number).
+const REPLACED_MAX: Duration = Duration::from_secs(30);
+/// How long a stream that was told to end may take before it is reset: its reader takes nothing.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+/// How long the newest attempt of a subscriber that left is remembered: longer than the network delays the
+/// start of a stream.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// A legacy program retries on every end, so two of one id would take over from each other for ever: within
+/// this time ...
+const LEGACY_TAKEOVER_WINDOW: Duration = Duration::from_secs(60);
+/// ... this many takeovers go through, and the next is refused.
+const LEGACY_TAKEOVERS_MAX: usize = 2;
+
+/// Why a stream is not let in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AdmitError {
+    /// A newer attempt of the same instance was seen.
+    #[error("attempt {attempt} of subscriber `{subscriber}` is not the newest; {newest} is")]
+    NotNewest {
+        /// Whose.
+        subscriber: Arc<str>,
+        /// Refused.
+        attempt: u64,
+        /// Seen.
+        newest: u64,
+    },
+    /// Two legacy programs fight over one id.
+    #[error("subscriber `{0}` was taken over too often; wait before the next try")]
+    TakeoverTooOften(Arc<str>),
+    /// No room.
+    #[error("the limit subscribers_max of {0} is reached")]
+    SubscribersExhausted(usize),
+}
+
+/// The registry. One per node.
+pub(crate) struct Registry {
+    slots: DashMap<Arc<str>, Slot>,
+    slots_max: usize,
+    generations: AtomicU64,
+    // Sessions whose registration has not been dropped.
+    live: AtomicUsize,
+    emptied: Notify,
+}
+
+/// What is known of one subscriber id.
+#[derive(Default)]
+struct Slot {
+    newest: Option<Attempt>,
+    live: Option<Arc<Session>>,
+    // Replaced by `live`, but going on until that is current.
+    older: Vec<(Arc<Session>, Instant)>,
+    legacy_takeovers: Vec<Instant>,
+    left_at: Option<Instant>,
+}
+
+/// A session's place in the registry. Dropping it gives the place back.
+pub(crate) struct Registration {
+    registry: Arc<Registry>,
+    session: Arc<Session>,
+    // Whether it displaced a stream that waits for it to be current.
+    replaces: bool,
+}
+
+impl Registry {
+    /// An empty registry for at most so many ids.
+    pub(crate) fn new(slots_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            slots: DashMap::new(),
+            slots_max,
+            generations: AtomicU64::new(0),
+            live: AtomicUsize::new(0),
+            emptied: Notify::new(),
+        })
+    }
+
+    /// A number for the next session.
+    pub(crate) fn next_generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Makes a session the live one of its subscriber, if it is the newest. What it displaces is told to end:
+    /// at once if it belongs to another instance, otherwise when [`Registration::became_current_once`] is called.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        session: Arc<Session>,
+    ) -> Result<Registration, AdmitError> {
+        let now = Instant::now();
+        let full = self.slots.len() >= self.slots_max;
+        let mut entry = match self.slots.entry(session.subscriber.clone()) {
+            Entry::Vacant(_) if full => {
+                return Err(AdmitError::SubscribersExhausted(self.slots_max));
+            }
+            entry => entry.or_default(),
+        };
+        let slot = entry.value_mut();
+        slot.check_newest(&session)?;
+        if let Some(live) = slot.live.clone() {
+            slot.displace(live, &session, now)?;
+        }
+        let replaces = !slot.older.is_empty();
+        slot.newest = Some(session.attempt);
+        slot.live = Some(session.clone());
+        slot.left_at = None;
+        self.live.fetch_add(1, Ordering::AcqRel);
+        drop(entry);
+        Ok(Registration {
+            registry: self.clone(),
+            session,
+            replaces,
+        })
+    }
+
+    /// The live sessions of a subscriber, the newest first; the older ones are about to be replaced.
+    pub(crate) fn sessions_of(&self, subscriber: &str) -> Vec<Arc<Session>> {
+        self.slots.get(subscriber).map_or_else(Vec::new, |slot| {
+            let older = slot.older.iter().map(|(session, _)| session);
+            slot.live.iter().chain(older).cloned().collect()
+        })
+    }
+
+    /// The inboxes somebody follows now. Holds one shard of the map at a time.
+    pub(crate) fn followed_inboxes(&self) -> Vec<(TopicName, Arc<str>)> {
+        self.slots
+            .iter()
+            .filter_map(|slot| {
+                let session = slot.live.as_ref()?;
+                let inbox = session.followed_inbox()?;
+                Some((inbox.clone(), session.subscriber.clone()))
+            })
+            .collect()
+    }
+
+    /// How many sessions are live.
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// Tells every session to end; `reason` is asked once for each.
+    pub(crate) fn close_all(&self, mut reason: impl FnMut() -> CloseReason) {
+        for slot in &self.slots {
+            let older = slot.older.iter().map(|(session, _)| session);
+            for session in slot.live.iter().chain(older) {
+                session.close(reason());
+            }
+        }
+    }
+
+    /// Returns when no session is live.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let mut emptied = std::pin::pin!(self.emptied.notified());
+            emptied.as_mut().enable();
+            if self.live() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Ends what was replaced long ago and forgets who left long ago.
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.slots.retain(|_, slot| {
+            for (session, replaced_at) in &slot.older {
+                if now.duration_since(*replaced_at) >= REPLACED_MAX {
+                    session.close(CloseReason::Replaced);
+                }
+                session.reset_if_overdue(now, CLOSE_GRACE);
+            }
+            if let Some(session) = &slot.live {
+                session.reset_if_overdue(now, CLOSE_GRACE);
+            }
+            slot.forget_takeovers(now);
+            !slot.is_forgettable(now)
+        });
+    }
+
+    fn leave(&self, session: &Session) {
+        if let Entry::Occupied(mut entry) = self.slots.entry(session.subscriber.clone()) {
+            let slot = entry.get_mut();
+            slot.older
+                .retain(|(older, _)| older.generation != session.generation);
+            let is_live = |live: &Arc<Session>| live.generation == session.generation;
+            if slot.live.as_ref().is_some_and(is_live) {
+                slot.live = None;
+                slot.left_at = Some(Instant::now());
+            }
+            // Nothing to remember of one whose attempts have no order.
+            let unordered = session.attempt.instance == 0 && slot.legacy_takeovers.is_empty();
+            if unordered && slot.live.is_none() && slot.older.is_empty() {
+                entry.remove();
+            }
+        }
+        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.emptied.notify_waiters();
+        }
+    }
+}
+
+impl Slot {
+    fn check_newest(&self, session: &Session) -> Result<(), AdmitError> {
+        match self.newest {
+            Some(newest)
+                if newest.same_instance(session.attempt)
+                    && session.attempt.number < newest.number =>
+            {
+                Err(AdmitError::NotNewest {
+                    subscriber: session.subscriber.clone(),
+                    attempt: session.attempt.number,
+                    newest: newest.number,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes room for `session`. An instance's own older stream goes on for a while; another's ends now.
+    fn displace(
+        &mut self,
+        live: Arc<Session>,
+        session: &Session,
+        now: Instant,
+    ) -> Result<(), AdmitError> {
+        if live.attempt.same_instance(session.attempt) {
+            self.older.push((live, now));
+            return Ok(());
+        }
+        if session.contract == Contract::Legacy {
+            self.forget_takeovers(now);
+            if self.legacy_takeovers.len() >= LEGACY_TAKEOVERS_MAX {
+                return Err(AdmitError::TakeoverTooOften(session.subscriber.clone()));
+            }
+            self.legacy_takeovers.push(now);
+        }
+        for (older, _) in &self.older {
+            older.close(CloseReason::TakenOver);
+        }
+        live.close(CloseReason::TakenOver);
+        self.older.push((live, now));
+        Ok(())
+    }
+
+    fn forget_takeovers(&mut self, now: Instant) {
+        self.legacy_takeovers
+            .retain(|at| now.duration_since(*at) < LEGACY_TAKEOVER_WINDOW);
+    }
+
+    fn is_forgettable(&self, now: Instant) -> bool {
+        let long_gone = |left: Instant| now.duration_since(left) >= REMEMBERED;
+        self.live.is_none()
+            && self.older.is_empty()
+            && self.legacy_takeovers.is_empty()
+            && self.left_at.is_none_or(long_gone)
+    }
+}
+
+impl Registration {
+    /// The session that is registered.
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// The session has caught up: the streams it replaces end. Costs nothing when called again.
+    pub(crate) fn became_current_once(&mut self) {
+        if !std::mem::take(&mut self.replaces) {
+            return;
+        }
+        let older = self.registry.slots.get(&self.session.subscriber);
+        let Some(slot) = older else { return };
+        let is_newest = |live: &Arc<Session>| live.generation == self.session.generation;
+        if slot.live.as_ref().is_some_and(is_newest) {
+            for (session, _) in &slot.older {
+                session.close(CloseReason::Replaced);
+            }
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registry.leave(&self.session);
+    }
+}

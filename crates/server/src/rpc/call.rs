@@ -1,0 +1,140 @@
+//! From an HTTP request to request messages, and from an answer to an HTTP response: what every method of
+//! both contracts shares.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body::Frame;
+use longlived_broker::frame;
+use tonic::{
+    Code, Status, Streaming,
+    body::Body,
+    codec::{BufferSettings, CompressionEncoding},
+};
+use tonic_prost::ProstDecoder;
+
+use super::status;
+use crate::layers::{CallRecord, Deadline};
+
+/// Largest request message that is not a publish: 64 filters and 16 labels fit many times over.
+pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// A request buffer begins small, since a `Session` call keeps its own for hours.
+const BUFFER: (usize, usize) = (512, 32 << 10);
+
+const ENCODING: &str = "grpc-encoding";
+const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+
+/// The facts of a call that its method needs, and its request messages.
+pub(super) struct Call<T> {
+    pub(super) record: Arc<CallRecord>,
+    pub(super) deadline: Option<tokio::time::Instant>,
+    pub(super) messages: Streaming<T>,
+    name: &'static str,
+    bytes_max: usize,
+}
+
+impl<T: prost::Message + Default + Send + 'static> Call<T> {
+    /// Takes a request apart. `name` is the message's, for errors.
+    pub(super) fn new(
+        request: Request<Body>,
+        name: &'static str,
+        bytes_max: usize,
+    ) -> Result<Self, Status> {
+        let (mut parts, body) = request.into_parts();
+        let encoding = match parts.headers.get(ENCODING).map(HeaderValue::as_bytes) {
+            None | Some(b"identity") => None,
+            Some(b"gzip") => Some(CompressionEncoding::Gzip),
+            Some(other) => return Err(unknown_encoding(other)),
+        };
+        let record = parts.extensions.remove::<Arc<CallRecord>>();
+        let decoder = ProstDecoder::<T>::new(BufferSettings::new(BUFFER.0, BUFFER.1));
+        Ok(Self {
+            record: record.ok_or_else(|| Status::internal("the call has no record"))?,
+            deadline: parts.extensions.remove::<Deadline>().map(|at| at.0),
+            messages: Streaming::new_request(decoder, body, encoding, Some(bytes_max)),
+            name,
+            bytes_max,
+        })
+    }
+
+    /// The one message of a call that has one.
+    pub(super) async fn message(&mut self) -> Result<T, Status> {
+        let first = self.messages.message().await;
+        let first = first.map_err(|error| refuse_oversize(error, self.name, self.bytes_max))?;
+        first.ok_or_else(|| Status::invalid_argument(format!("no {} was sent", self.name)))
+    }
+}
+
+/// The decoder says OUT_OF_RANGE of a message that is too large; what it means is a limit.
+pub(crate) fn refuse_oversize(status: Status, message: &str, bytes_max: usize) -> Status {
+    match status.code() {
+        Code::OutOfRange => Status::resource_exhausted(format!(
+            "the {message} is larger than its limit of {bytes_max} bytes"
+        )),
+        _ => status,
+    }
+}
+
+fn unknown_encoding(encoding: &[u8]) -> Status {
+    let encoding = String::from_utf8_lossy(encoding).into_owned();
+    let message = format!("`{ENCODING}` {encoding} is not known; identity and gzip are");
+    let mut status = Status::unimplemented(message);
+    let accepted = tonic::metadata::MetadataValue::from_static("identity,gzip");
+    status.metadata_mut().insert(ACCEPT_ENCODING, accepted);
+    status
+}
+
+/// A response that goes on: headers now, `body` as it comes.
+pub(super) fn streaming<B>(body: B) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    response
+}
+
+/// A response of one message.
+pub(super) fn unary<M: prost::Message>(message: &M) -> Response<Body> {
+    streaming(Unary {
+        message: Some(frame::encode(message)),
+        ended: false,
+    })
+}
+
+struct Unary {
+    message: Option<Bytes>,
+    ended: bool,
+}
+
+impl http_body::Body for Unary {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(match self.message.take() {
+            Some(message) => Some(Ok(Frame::data(message))),
+            None if self.ended => None,
+            None => {
+                self.ended = true;
+                Some(Ok(Frame::trailers(status::trailers(&Status::ok("")))))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}

@@ -1,0 +1,166 @@
+//! Publishing from a stream of requests with many in flight: what is there to be read goes to the log as one
+//! request, and answers come back in the order of the messages.
+//!
+//! Holds: the first refusal ends it; everything before it was answered, nothing after it is stored. What is
+//! in flight is bounded, so a fast publisher is slowed down by flow control.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
+    task::{Context, Poll, ready},
+};
+
+use futures_util::{FutureExt as _, Stream as _, future::BoxFuture};
+use longlived_api::v1;
+use longlived_broker::{Message, PublishError, PublishOptions, PublishReply, Published};
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+use tonic::{Status, Streaming};
+
+use super::{
+    call::{self, Call},
+    status, validate,
+};
+use crate::node::Node;
+
+/// Requests to the log that one stream may have in flight.
+const IN_FLIGHT_MAX: usize = 16;
+/// Messages and bytes of one such request.
+const GROUP_MESSAGES_MAX: usize = 1_024;
+const GROUP_BYTES_MAX: usize = 256 << 10;
+
+type Submitted = oneshot::Receiver<PublishReply>;
+
+/// The messages of one publishing call on their way.
+pub(super) struct Pipeline {
+    node: Arc<Node>,
+    messages: Streaming<v1::PublishRequest>,
+    options: PublishOptions,
+    // Waits for room in the log's queue.
+    submitting: Option<BoxFuture<'static, Result<Submitted, PublishError>>>,
+    in_flight: VecDeque<Submitted>,
+    // How reading ended; told when all before it is answered.
+    read_end: Option<Result<(), Status>>,
+    draining: BoxFuture<'static, ()>,
+}
+
+impl Pipeline {
+    pub(super) fn new(node: Arc<Node>, call: Call<v1::PublishRequest>) -> Self {
+        let drain = node.drain.clone();
+        Self {
+            node,
+            messages: call.messages,
+            options: PublishOptions {
+                deadline: call.deadline,
+                stream: Some(Arc::new(AtomicBool::new(false))),
+                ..PublishOptions::default()
+            },
+            submitting: None,
+            in_flight: VecDeque::new(),
+            read_end: None,
+            draining: async move { drain.draining().await }.boxed(),
+        }
+    }
+
+    /// The next answers, in request order. `Ok(None)` when all is answered, an error after the first refusal.
+    pub(super) fn poll_answers(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<SmallVec<[Published; 1]>>, Status>> {
+        loop {
+            self.poll_submit(cx);
+            match self.in_flight.front_mut() {
+                Some(first) => {
+                    let reply = ready!(first.poll_unpin(cx));
+                    self.in_flight.pop_front();
+                    let reply = reply.unwrap_or_else(|_| PublishReply {
+                        refused: Some(PublishError::Closed),
+                        ..PublishReply::default()
+                    });
+                    if let Some(refused) = &reply.refused {
+                        // Whatever follows is refused by the log as well, and needs no answer.
+                        self.read_end = Some(Err(status::of_publish(refused)));
+                        self.in_flight.clear();
+                        self.submitting = None;
+                    }
+                    if !reply.published.is_empty() {
+                        return Poll::Ready(Ok(Some(reply.published)));
+                    }
+                }
+                None if self.submitting.is_some() => return Poll::Pending,
+                None => {
+                    return match &self.read_end {
+                        Some(Ok(())) => Poll::Ready(Ok(None)),
+                        Some(Err(status)) => Poll::Ready(Err(status.clone())),
+                        None => Poll::Pending,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Reads and submits as much as there is and as may be in flight.
+    fn poll_submit(&mut self, cx: &mut Context<'_>) {
+        loop {
+            if let Some(submitting) = &mut self.submitting {
+                let Poll::Ready(submitted) = submitting.poll_unpin(cx) else {
+                    return;
+                };
+                self.submitting = None;
+                match submitted {
+                    Ok(answer) => self.in_flight.push_back(answer),
+                    Err(error) => self.read_end = Some(Err(status::of_publish(&error))),
+                }
+            }
+            if self.read_end.is_some() || self.in_flight.len() >= IN_FLIGHT_MAX {
+                return;
+            }
+            let group = self.read_group(cx);
+            if group.is_empty() {
+                return;
+            }
+            let log = self.node.log.clone();
+            let options = self.options.clone();
+            let submit = async move { log.submit(group, options).await };
+            self.submitting = Some(submit.boxed());
+        }
+    }
+
+    fn read_group(&mut self, cx: &mut Context<'_>) -> SmallVec<[Message; 1]> {
+        let mut group = SmallVec::new();
+        let mut bytes = 0;
+        if self.draining.poll_unpin(cx).is_ready() {
+            self.read_end = Some(Err(Status::unavailable("the server is draining")));
+            self.draining = futures_util::future::pending().boxed();
+        }
+        while self.read_end.is_none() && group.len() < GROUP_MESSAGES_MAX && bytes < GROUP_BYTES_MAX
+        {
+            let Poll::Ready(next) = Pin::new(&mut self.messages).poll_next(cx) else {
+                break;
+            };
+            match next.map(|request| self.check(request)) {
+                Some(Ok(message)) => {
+                    bytes += message.queued_bytes();
+                    group.push(message);
+                }
+                Some(Err(status)) => self.read_end = Some(Err(status)),
+                None => self.read_end = Some(Ok(())),
+            }
+        }
+        group
+    }
+
+    fn check(&self, request: Result<v1::PublishRequest, Status>) -> Result<Message, Status> {
+        let config = &self.node.config;
+        let request = request.map_err(|status| {
+            call::refuse_oversize(status, "PublishRequest", publish_bytes_max(config))
+        })?;
+        Ok(validate::message(request, config.event_bytes_max)?)
+    }
+}
+
+/// A request that holds the largest event, and what does not become part of it.
+pub(super) fn publish_bytes_max(config: &crate::config::Config) -> usize {
+    config.event_bytes_max + (1 << 10)
+}

@@ -1,0 +1,145 @@
+//! The calls that send: `Publish`, `PublishStream` and `BulkPublish`.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use http_body::Frame;
+use longlived_api::v1;
+use longlived_broker::{PublishOptions, Published, frame, store};
+use tonic::{Status, body::Body};
+
+use super::{
+    call::{self, Call},
+    pipeline::{Pipeline, publish_bytes_max},
+    status, validate,
+};
+use crate::node::Node;
+
+type Answer = Result<Response<Body>, Status>;
+
+/// Trailer of a refused `BulkPublish`: how many messages were stored before the refusal.
+const PUBLISHED: &str = "longlived-published";
+
+fn call(node: &Node, request: Request<Body>) -> Result<Call<v1::PublishRequest>, Status> {
+    Call::new(request, "PublishRequest", publish_bytes_max(&node.config))
+}
+
+fn durability(node: &Node) -> v1::Durability {
+    match node.log.durability() {
+        store::Durability::Memory => v1::Durability::Memory,
+    }
+}
+
+fn position(node: &Node, sequence: u64) -> v1::Position {
+    v1::Position {
+        epoch: node.log.epoch().get(),
+        sequence,
+    }
+}
+
+fn response(node: &Node, published: Published) -> v1::PublishResponse {
+    v1::PublishResponse {
+        position: Some(position(node, published.sequence)),
+        durability: durability(node).into(),
+        duplicate: published.duplicate,
+    }
+}
+
+/// `longlived.v1.PublishService/Publish`
+pub(super) async fn publish(node: Arc<Node>, request: Request<Body>) -> Answer {
+    let mut call = call(&node, request)?;
+    let message = validate::message(call.message().await?, node.config.event_bytes_max)?;
+    let options = PublishOptions {
+        deadline: call.deadline,
+        ..PublishOptions::default()
+    };
+    let published = node.log.publish(message, options).await;
+    let published = published.map_err(|error| status::of_publish(&error))?;
+    Ok(call::unary(&response(&node, published)))
+}
+
+/// `longlived.v1.PublishService/PublishStream`
+pub(super) fn publish_stream(node: Arc<Node>, request: Request<Body>) -> Answer {
+    let call = call(&node, request)?;
+    call.record.set_streaming();
+    Ok(call::streaming(PublishStream {
+        pipeline: Pipeline::new(node.clone(), call),
+        node,
+        ended: false,
+    }))
+}
+
+struct PublishStream {
+    node: Arc<Node>,
+    pipeline: Pipeline,
+    ended: bool,
+}
+
+impl http_body::Body for PublishStream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let end = match ready!(self.pipeline.poll_answers(cx)) {
+            Ok(Some(answers)) => {
+                // One chunk for all of them: HTTP/2 would write a frame for each.
+                let mut bytes = BytesMut::new();
+                for published in answers {
+                    bytes.extend_from_slice(&frame::encode(&response(&self.node, published)));
+                }
+                return Poll::Ready(Some(Ok(Frame::data(bytes.freeze()))));
+            }
+            Ok(None) => Status::ok(""),
+            Err(status) => status,
+        };
+        self.ended = true;
+        Poll::Ready(Some(Ok(Frame::trailers(status::trailers(&end)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+/// `longlived.v1.PublishService/BulkPublish`
+pub(super) async fn bulk_publish(node: Arc<Node>, request: Request<Body>) -> Answer {
+    let mut pipeline = Pipeline::new(node.clone(), call(&node, request)?);
+    let mut published = 0;
+    let mut duplicates = 0;
+    let mut last = None;
+    loop {
+        match std::future::poll_fn(|cx| pipeline.poll_answers(cx)).await {
+            Ok(Some(answers)) => {
+                for answer in answers {
+                    published += u64::from(!answer.duplicate);
+                    duplicates += u64::from(answer.duplicate);
+                    last = last.max(Some(answer.sequence));
+                }
+            }
+            Ok(None) => break,
+            Err(mut status) => {
+                let count = tonic::metadata::MetadataValue::from(published);
+                status.metadata_mut().insert(PUBLISHED, count);
+                return Err(status);
+            }
+        }
+    }
+    Ok(call::unary(&v1::BulkPublishResponse {
+        published,
+        duplicates,
+        last_position: last.map(|sequence| position(&node, sequence)),
+        durability: durability(&node).into(),
+    }))
+}

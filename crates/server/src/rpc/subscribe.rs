@@ -1,0 +1,169 @@
+//! The calls that receive: `Subscribe` and `Session` of version 1, `Subscribe` of the frozen contract, and
+//! `Unsubscribe` of both.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use http::{Request, Response};
+use http_body::Frame;
+use longlived_api::{protos, v1};
+use longlived_broker::Position;
+use tonic::{Status, body::Body};
+
+use super::{
+    call::{self, Call, REQUEST_BYTES_MAX},
+    status,
+    validate::{self, InvalidRequest},
+    wire,
+};
+use crate::{
+    connection::StreamAbort,
+    layers::CallRecord,
+    node::Node,
+    session::{self, CloseReason, Plan, SessionBody, SessionRequests},
+};
+
+type Answer = Result<Response<Body>, Status>;
+
+/// `longlived.v1.SubscriptionService/Subscribe`
+pub(super) async fn subscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
+    let mut call =
+        Call::<v1::SubscribeRequest>::new(request, "SubscribeRequest", REQUEST_BYTES_MAX)?;
+    let plan = validate::plan(&call.message().await?, &node.config)?;
+    begin(node, &plan, call.record).await
+}
+
+/// `protos.Longlived/Subscribe`
+pub(super) async fn legacy_subscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
+    let mut call = Call::<protos::Request>::new(request, "Request", REQUEST_BYTES_MAX)?;
+    let plan = validate::legacy_plan(call.message().await?.id, &node.config);
+    begin(node, &plan, call.record).await
+}
+
+async fn begin(node: Arc<Node>, plan: &Plan, record: Arc<CallRecord>) -> Answer {
+    let abort = StreamAbort::new();
+    let body = open(node, plan, record, abort.clone(), None).await?;
+    let mut response = call::streaming(body);
+    response.extensions_mut().insert(abort);
+    Ok(response)
+}
+
+async fn open(
+    node: Arc<Node>,
+    plan: &Plan,
+    record: Arc<CallRecord>,
+    abort: StreamAbort,
+    requests: Option<Box<SessionRequests>>,
+) -> Result<SessionBody, Status> {
+    let opening = session::open(&node, plan, record.clone(), abort)
+        .await
+        .map_err(|error| status::of_open(&error, plan.contract))?;
+    Ok(SessionBody::new(node, plan, opening, record, requests))
+}
+
+/// `longlived.v1.SubscriptionService/Session`. The headers go out at once: a client may wait for them before
+/// it says anything.
+pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
+    let mut call = Call::<v1::SessionRequest>::new(request, "SessionRequest", REQUEST_BYTES_MAX)?;
+    call.record.set_streaming();
+    let abort = StreamAbort::new();
+    let opening = {
+        let abort = abort.clone();
+        async move {
+            let first = call.message().await?;
+            let open_request = match first.request {
+                Some(v1::session_request::Request::Open(open)) => open,
+                Some(_) => return Err(InvalidRequest::Unset("open").into()),
+                None => return Err(InvalidRequest::Unset("request").into()),
+            };
+            let plan = validate::plan(&open_request, &node.config)?;
+            let requests = Box::new(SessionRequests::new(call.messages));
+            open(node, &plan, call.record, abort, Some(requests)).await
+        }
+    };
+    let mut response = call::streaming(SessionCall::Opening(opening.boxed()));
+    response.extensions_mut().insert(abort);
+    Ok(response)
+}
+
+/// The body of a `Session` call, before and after its `open`.
+enum SessionCall {
+    Opening(BoxFuture<'static, Result<SessionBody, Status>>),
+    Live(Box<SessionBody>),
+    Ended,
+}
+
+impl http_body::Body for SessionCall {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        loop {
+            match &mut *self {
+                Self::Opening(opening) => match ready!(opening.poll_unpin(cx)) {
+                    Ok(body) => self.set(Self::Live(Box::new(body))),
+                    Err(status) => {
+                        self.set(Self::Ended);
+                        let trailers = Frame::trailers(status::trailers(&status));
+                        return Poll::Ready(Some(Ok(trailers)));
+                    }
+                },
+                Self::Live(body) => return http_body::Body::poll_frame(Pin::new(&mut **body), cx),
+                Self::Ended => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Opening(_) => false,
+            Self::Live(body) => http_body::Body::is_end_stream(&**body),
+            Self::Ended => true,
+        }
+    }
+}
+
+/// `longlived.v1.SubscriptionService/Unsubscribe`
+pub(super) async fn unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
+    let mut call =
+        Call::<v1::UnsubscribeRequest>::new(request, "UnsubscribeRequest", REQUEST_BYTES_MAX)?;
+    let subscriber = validate::subscriber_id(&call.message().await?.subscriber_id)?;
+    let position = end_streams(&node, &subscriber, &call.record)?;
+    Ok(call::unary(&v1::UnsubscribeResponse {
+        position: Some(wire::position(position)),
+    }))
+}
+
+/// `protos.Longlived/Unsubscribe`
+pub(super) async fn legacy_unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
+    let mut call = Call::<protos::Request>::new(request, "Request", REQUEST_BYTES_MAX)?;
+    let subscriber = call.message().await?.id.to_string();
+    end_streams(&node, &subscriber, &call.record)?;
+    Ok(call::unary(&protos::Response::default()))
+}
+
+/// Ends the live streams of a subscriber; the last position sent on the newest.
+fn end_streams(node: &Node, subscriber: &str, record: &CallRecord) -> Result<Position, Status> {
+    record.set_subscriber(subscriber);
+    let sessions = node.registry.sessions_of(subscriber);
+    let newest = sessions.first();
+    let Some(newest) = newest.filter(|session| session.closing().is_none()) else {
+        return Err(Status::not_found(format!(
+            "`subscriber_id` {subscriber} has no live stream here"
+        )));
+    };
+    let position = newest.position();
+    for session in &sessions {
+        session.close(CloseReason::Unsubscribed);
+    }
+    Ok(position)
+}

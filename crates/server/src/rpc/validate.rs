@@ -1,0 +1,307 @@
+//! From request messages to checked plans. Every error names the field and the limit.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use longlived_api::v1;
+use longlived_broker::{
+    Begin, Encoding, GapPolicy, Message, MessageError, Position, ReadOptions, SlowPolicy,
+    TopicError, TopicFilter, TopicName,
+    topic::{INBOX, SYS},
+};
+
+use crate::{
+    config::Config,
+    session::{Attempt, Contract, Plan},
+};
+
+/// The contract's numbers.
+pub(crate) const SUBSCRIBER_ID_BYTES_MAX: usize = 128;
+/// Filters of one stream.
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 64;
+/// Labels of one stream.
+pub(crate) const LABELS_MAX: usize = 16;
+/// Bytes of a label's name and of its value.
+pub(crate) const LABEL_BYTES_MAX: usize = 64;
+/// Largest event a client takes when it does not say.
+pub(crate) const EVENT_BYTES_DEFAULT: usize = 4 << 20;
+/// The quiet a client may ask for: below, heartbeats would be the traffic; above, dead connections would go
+/// unnoticed for too long.
+pub(crate) const SILENCE_MIN: Duration = Duration::from_secs(1);
+/// See [`SILENCE_MIN`].
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(300);
+
+/// What is wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRequest {
+    /// A oneof or message that must be set is not.
+    #[error("`{0}` is not set")]
+    Unset(&'static str),
+    /// `open` stands first, exactly once.
+    #[error("`open` was sent a second time; it stands first, exactly once")]
+    SecondOpen,
+    /// Not 1 to 128 of the allowed characters.
+    #[error(
+        "`subscriber_id` {problem}; it is 1 to {SUBSCRIBER_ID_BYTES_MAX} characters of A-Z a-z 0-9 . _ : -"
+    )]
+    SubscriberId {
+        /// What is wrong.
+        problem: String,
+    },
+    /// None or too many.
+    #[error("`subscriptions` has {0} entries; it needs 1 to {SUBSCRIPTIONS_MAX}")]
+    SubscriptionCount(usize),
+    /// A topic name or filter is malformed.
+    #[error("`{field}` {problem}")]
+    Topic {
+        /// Which.
+        field: &'static str,
+        /// What is wrong.
+        problem: TopicError,
+    },
+    /// Inboxes belong to one subscriber each.
+    #[error(
+        "`topic_filter` {filter} is not the inbox of subscriber `{subscriber}`; a subscriber may follow its own inbox only"
+    )]
+    ForeignInbox {
+        /// What was asked for.
+        filter: TopicFilter,
+        /// By whom.
+        subscriber: String,
+    },
+    /// Too many labels.
+    #[error("`labels` has {0} entries; at most {LABELS_MAX} are allowed")]
+    LabelCount(usize),
+    /// A label is too long.
+    #[error("`labels` has a name or value of {bytes} bytes; at most {LABEL_BYTES_MAX} are allowed")]
+    LabelLength {
+        /// How long.
+        bytes: usize,
+    },
+    /// A number that the enum does not have.
+    #[error("`{field}` is {value}, which the contract does not know")]
+    EnumValue {
+        /// Which field.
+        field: &'static str,
+        /// What was sent.
+        value: i32,
+    },
+    /// Negative or out of range.
+    #[error("`{0}` is not a positive duration")]
+    Duration(&'static str),
+    /// Before 1970 or out of range.
+    #[error("`start.time` is not a time after 1970")]
+    Timestamp,
+    /// The message to publish.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+}
+
+/// Checks a subscription of version 1.
+pub(crate) fn plan(
+    request: &v1::SubscribeRequest,
+    config: &Config,
+) -> Result<Plan, InvalidRequest> {
+    let subscriber = subscriber_id(&request.subscriber_id)?;
+    let count = request.subscriptions.len();
+    if !(1..=SUBSCRIPTIONS_MAX).contains(&count) {
+        return Err(InvalidRequest::SubscriptionCount(count));
+    }
+    let mut filters = Vec::with_capacity(count);
+    for subscription in &request.subscriptions {
+        let filter = own_filter(&subscription.topic_filter, &subscriber)?;
+        // One that is named twice is followed once.
+        if !filters.contains(&filter) {
+            filters.push(filter);
+        }
+    }
+    labels(&request.labels)?;
+    let begin = match (&request.resume_after, &request.start) {
+        (Some(position), _) => Begin::After(Position {
+            epoch: position.epoch,
+            sequence: position.sequence,
+        }),
+        (None, start) => begin(start.as_ref())?,
+    };
+    Ok(Plan {
+        subscriber,
+        filters,
+        begin,
+        options: ReadOptions {
+            gap_policy: gap_policy(request.gap_policy)?,
+            slow_policy: slow_policy(request.slow_policy)?,
+            event_bytes_max: match request.max_event_bytes {
+                0 => EVENT_BYTES_DEFAULT,
+                bytes => bytes as usize,
+            },
+            encoding: Encoding::V1,
+        },
+        attempt: Attempt {
+            instance: request.instance,
+            number: request.attempt,
+        },
+        contract: Contract::V1,
+        max_silence: match request.max_silence {
+            None => config.max_silence,
+            Some(asked) => Duration::try_from(asked)
+                .map_err(|_| InvalidRequest::Duration("max_silence"))?
+                .clamp(SILENCE_MIN, SILENCE_MAX),
+        },
+    })
+}
+
+/// The subscription of a program of the frozen contract.
+pub(crate) fn legacy_plan(id: i32, config: &Config) -> Plan {
+    let subscriber: Arc<str> = id.to_string().into();
+    let inbox = TopicName::inbox(&subscriber)
+        .and_then(|inbox| TopicFilter::parse(inbox.as_str()).ok())
+        .into_iter();
+    Plan {
+        filters: inbox.chain(config.legacy_topics.iter().cloned()).collect(),
+        subscriber,
+        begin: Begin::Next,
+        options: ReadOptions {
+            gap_policy: GapPolicy::Earliest,
+            slow_policy: SlowPolicy::Park,
+            event_bytes_max: EVENT_BYTES_DEFAULT,
+            encoding: Encoding::Legacy,
+        },
+        attempt: Attempt {
+            instance: 0,
+            number: 0,
+        },
+        contract: Contract::Legacy,
+        max_silence: config.max_silence,
+    }
+}
+
+/// Checks a subscriber id.
+pub(crate) fn subscriber_id(id: &str) -> Result<Arc<str>, InvalidRequest> {
+    let refused = |problem| Err(InvalidRequest::SubscriberId { problem });
+    if id.is_empty() {
+        return refused("is empty".to_owned());
+    }
+    if id.len() > SUBSCRIBER_ID_BYTES_MAX {
+        return refused(format!("has {} bytes", id.len()));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
+    match id.chars().find(|&c| !allowed(c)) {
+        Some(c) => refused(format!("holds the character {c:?}")),
+        None => Ok(id.into()),
+    }
+}
+
+/// Checks a filter that is added to `count` others.
+pub(crate) fn added_filter(
+    text: &str,
+    subscriber: &str,
+    count: usize,
+) -> Result<TopicFilter, InvalidRequest> {
+    if count >= SUBSCRIPTIONS_MAX {
+        return Err(InvalidRequest::SubscriptionCount(count + 1));
+    }
+    own_filter(text, subscriber)
+}
+
+/// A filter this subscriber may follow. Without authorisation that is anything but other people's inboxes.
+fn own_filter(text: &str, subscriber: &str) -> Result<TopicFilter, InvalidRequest> {
+    let filter = TopicFilter::parse(text).map_err(|problem| InvalidRequest::Topic {
+        field: "topic_filter",
+        problem,
+    })?;
+    let own = TopicName::inbox(subscriber);
+    if filter.is_inbox() && own.is_none_or(|own| own.as_str() != filter.as_str()) {
+        return Err(InvalidRequest::ForeignInbox {
+            filter,
+            subscriber: subscriber.to_owned(),
+        });
+    }
+    Ok(filter)
+}
+
+fn labels(labels: &BTreeMap<String, String>) -> Result<(), InvalidRequest> {
+    if labels.len() > LABELS_MAX {
+        return Err(InvalidRequest::LabelCount(labels.len()));
+    }
+    let longest = labels
+        .iter()
+        .flat_map(|(name, value)| [name.len(), value.len()])
+        .max();
+    match longest {
+        Some(bytes) if bytes > LABEL_BYTES_MAX => Err(InvalidRequest::LabelLength { bytes }),
+        _ => Ok(()),
+    }
+}
+
+fn begin(start: Option<&v1::Start>) -> Result<Begin, InvalidRequest> {
+    let Some(start) = start else {
+        return Ok(Begin::Next);
+    };
+    match start.at.as_ref().ok_or(InvalidRequest::Unset("start.at"))? {
+        v1::start::At::Earliest(true) => Ok(Begin::Earliest),
+        v1::start::At::Earliest(false) => Ok(Begin::Next),
+        v1::start::At::Time(time) => {
+            let nanos = (0..1_000_000_000)
+                .contains(&time.nanos)
+                .then(|| time.seconds.checked_mul(1_000_000_000))
+                .flatten()
+                .and_then(|nanos| nanos.checked_add(i64::from(time.nanos)))
+                .filter(|&nanos| nanos >= 0);
+            nanos.map(Begin::Time).ok_or(InvalidRequest::Timestamp)
+        }
+    }
+}
+
+fn gap_policy(value: i32) -> Result<GapPolicy, InvalidRequest> {
+    let unknown = InvalidRequest::EnumValue {
+        field: "gap_policy",
+        value,
+    };
+    Ok(match v1::GapPolicy::try_from(value).map_err(|_| unknown)? {
+        v1::GapPolicy::Unspecified | v1::GapPolicy::Earliest => GapPolicy::Earliest,
+        v1::GapPolicy::Latest => GapPolicy::Latest,
+        v1::GapPolicy::Fail => GapPolicy::Fail,
+    })
+}
+
+fn slow_policy(value: i32) -> Result<SlowPolicy, InvalidRequest> {
+    let unknown = InvalidRequest::EnumValue {
+        field: "slow_policy",
+        value,
+    };
+    Ok(
+        match v1::SlowPolicy::try_from(value).map_err(|_| unknown)? {
+            v1::SlowPolicy::Unspecified | v1::SlowPolicy::Park => SlowPolicy::Park,
+            v1::SlowPolicy::Disconnect => SlowPolicy::Disconnect,
+        },
+    )
+}
+
+/// Checks a message to publish.
+pub(crate) fn message(
+    request: v1::PublishRequest,
+    event_bytes_max: usize,
+) -> Result<Message, InvalidRequest> {
+    let topic = TopicName::parse(&request.topic).map_err(|problem| InvalidRequest::Topic {
+        field: "topic",
+        problem,
+    })?;
+    let message = Message {
+        topic,
+        payload: request.payload,
+        key: request.key,
+        headers: request.headers,
+        deleted: request.deleted,
+        message_id: request.message_id,
+    };
+    message.check(event_bytes_max)?;
+    Ok(message)
+}
+
+/// Checks a filter that the operator gives for subscribers of the frozen contract.
+pub fn legacy_topic(text: &str) -> Result<TopicFilter, String> {
+    let filter = TopicFilter::parse(text).map_err(|problem| format!("`{text}` {problem}"))?;
+    if filter.is_inbox() || filter.tokens().next() == Some(SYS) {
+        return Err(format!("`{text}` begins with {INBOX} or {SYS}"));
+    }
+    Ok(filter)
+}

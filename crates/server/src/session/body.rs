@@ -1,0 +1,260 @@
+//! The hand-made response body of a subscription: what one stream says, in order, as wire-ready bytes.
+//!
+//! Holds: Welcome first; a gap before what follows it; a GoAway before any planned end; some response at
+//! least every `max_silence` while the reader reads. Nothing is queued: each poll asks the cursor.
+//! Does not: watch a reader that takes nothing, since it is not polled then; [`super::Maintenance`] does.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::Future as _,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use longlived_broker::{Cursor, CursorError, Delivery, Interest, Outcome, Signal};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::Status;
+
+use super::{CloseReason, Contract, Opening, Plan, requests::Requests};
+use crate::{
+    layers::CallRecord,
+    node::Node,
+    registry::Registration,
+    rpc::{status, wire},
+};
+
+/// The body of one live session.
+pub(crate) struct SessionBody {
+    node: Arc<Node>,
+    cursor: Cursor,
+    registration: Registration,
+    signal: Arc<Signal>,
+    record: Arc<CallRecord>,
+    contract: Contract,
+    // Small control messages that come before anything else.
+    due: VecDeque<Bytes>,
+    end: Option<Status>,
+    ended: bool,
+    announced_current: bool,
+    // Legacy streams cannot be told of gaps; they are counted for the log line.
+    unsaid_gaps: u64,
+    // The most quiet before we speak, and when we last did.
+    quiet_max: Duration,
+    spoke_at: Instant,
+    quiet: Option<Pin<Box<Sleep>>>,
+    // Only a `Session` call has it.
+    requests: Option<Box<Requests>>,
+}
+
+impl SessionBody {
+    /// Begins to speak for an opened session.
+    pub(crate) fn new(
+        node: Arc<Node>,
+        plan: &Plan,
+        opening: Opening,
+        record: Arc<CallRecord>,
+        requests: Option<Box<Requests>>,
+    ) -> Self {
+        let mut due = VecDeque::new();
+        if plan.contract == Contract::V1 {
+            due.push_back(wire::welcome(&node, plan, &opening));
+        }
+        Self {
+            node,
+            signal: opening.signal,
+            contract: plan.contract,
+            due,
+            end: None,
+            ended: false,
+            // A stream that begins with the next event has nothing to catch up with.
+            announced_current: opening.outcome == Outcome::New && opening.cursor.is_current(),
+            unsaid_gaps: 0,
+            quiet_max: speak_after(plan.max_silence),
+            spoke_at: Instant::now(),
+            quiet: None,
+            requests,
+            cursor: opening.cursor,
+            registration: opening.registration,
+            record,
+        }
+    }
+
+    /// The next bytes to send, or `None` when the stream is to end with `self.end`.
+    fn poll_speak(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            if let Some(bytes) = self.due.pop_front() {
+                return Poll::Ready(Some(bytes));
+            }
+            if self.end.is_some() {
+                return Poll::Ready(None);
+            }
+            self.signal.register(cx.waker());
+            if self.signal.take(Interest::Control)
+                && let Some(reason) = self.registration.session().closing()
+            {
+                self.go_away(reason);
+                continue;
+            }
+            if self.announced_current {
+                self.registration.became_current_once();
+            }
+            if self.poll_requests(cx) {
+                continue;
+            }
+            match self.cursor.poll_next(cx) {
+                Poll::Ready(Ok(delivery)) => {
+                    if let Some(bytes) = self.say(delivery) {
+                        return Poll::Ready(Some(bytes));
+                    }
+                }
+                Poll::Ready(Err(error)) => self.fail(&error),
+                Poll::Pending => {
+                    if self.poll_quiet(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    self.progress();
+                }
+            }
+        }
+    }
+
+    fn say(&mut self, delivery: Delivery) -> Option<Bytes> {
+        match delivery {
+            Delivery::Events { bytes, count } => {
+                self.record.add_events(count as u64);
+                return Some(bytes);
+            }
+            Delivery::Gap(gap) => match self.contract {
+                Contract::V1 => return Some(wire::gap(&gap)),
+                Contract::Legacy => self.unsaid_gaps += 1,
+            },
+            Delivery::Scanned => self.progress(),
+            Delivery::Current => {
+                self.announced_current = true;
+                self.progress();
+            }
+        }
+        None
+    }
+
+    fn progress(&mut self) {
+        if self.contract == Contract::V1 {
+            let (position, current) = self.cursor.settle();
+            let now = self.node.environment.now();
+            self.due.push_back(wire::progress(position, now, current));
+        }
+    }
+
+    fn go_away(&mut self, reason: CloseReason) {
+        if self.contract == Contract::V1 {
+            self.due
+                .push_back(wire::go_away(reason, self.cursor.position()));
+        }
+        self.record.set_end(reason.as_str());
+        self.end = Some(status::of_close(reason, self.contract));
+    }
+
+    fn fail(&mut self, error: &CursorError) {
+        if let CursorError::Slow { .. } = error {
+            self.go_away(CloseReason::Slow);
+        }
+        self.end = Some(status::of_cursor(error, self.contract));
+    }
+
+    /// Whether a request of the client was dealt with, so that something may be due.
+    fn poll_requests(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(requests) = &mut self.requests else {
+            return false;
+        };
+        let session = self.registration.session();
+        match requests.poll_answer(cx, &mut self.cursor, session, &self.node) {
+            Poll::Pending => false,
+            Poll::Ready(Some(Ok(answer))) => {
+                session.set_filters(self.cursor.filters());
+                self.due.push_back(answer);
+                true
+            }
+            Poll::Ready(Some(Err(status))) => {
+                self.end = Some(status);
+                true
+            }
+            // Half-closed: the stream goes on.
+            Poll::Ready(None) => {
+                self.requests = None;
+                false
+            }
+        }
+    }
+
+    /// Ready when nothing was said for as long as may be. The timer is moved only when it fires: a busy
+    /// stream never touches it.
+    fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.contract == Contract::Legacy {
+            return Poll::Pending;
+        }
+        let quiet = self
+            .quiet
+            .get_or_insert_with(|| Box::pin(sleep_until(self.spoke_at + self.quiet_max)));
+        loop {
+            std::task::ready!(quiet.as_mut().poll(cx));
+            let due = self.spoke_at + self.quiet_max;
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            quiet.as_mut().reset(due);
+        }
+    }
+
+    fn trailers(&mut self) -> HeaderMap {
+        self.ended = true;
+        if self.unsaid_gaps > 0 {
+            let subscriber = &self.registration.session().subscriber;
+            tracing::info!(%subscriber, gaps = self.unsaid_gaps, "gaps that the frozen contract cannot say");
+        }
+        let status = self.end.take().unwrap_or_else(|| Status::ok(""));
+        status::trailers(&status)
+    }
+}
+
+impl Body for SessionBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let spoken = this.poll_speak(cx);
+        let now = Instant::now();
+        let session = this.registration.session();
+        session.polled(now, spoken.is_pending());
+        session.set_position(this.cursor.position());
+        match spoken {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(bytes)) => {
+                this.spoke_at = now;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Poll::Ready(None) => Poll::Ready(Some(Ok(Frame::trailers(this.trailers())))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+/// When to speak so that the promise holds on the client's side too: a quarter earlier, at most a second.
+fn speak_after(max_silence: Duration) -> Duration {
+    max_silence.saturating_sub((max_silence / 4).min(Duration::from_secs(1)))
+}

@@ -1,0 +1,77 @@
+//! Watches sessions from outside their bodies: a body is not polled while its reader takes nothing, so what
+//! depends on time cannot be left to it.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::{CloseReason, Session};
+use crate::registry::Registry;
+
+/// How often sessions are looked at.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
+/// How often the registry is swept, in looks.
+const SWEEP_IN: u32 = 10;
+
+/// The watch over sessions whose reader may stall.
+pub(crate) struct Maintenance {
+    registry: Arc<Registry>,
+    stall_timeout: Duration,
+    // Only those that asked to be disconnected when slow.
+    watched: Mutex<Vec<Weak<Session>>>,
+}
+
+impl Maintenance {
+    /// For the sessions of a registry.
+    pub(crate) fn new(registry: Arc<Registry>, stall_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            registry,
+            stall_timeout,
+            watched: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Disconnects this session when its reader stalls.
+    pub(crate) fn watch(&self, session: &Arc<Session>) {
+        self.watched.lock().push(Arc::downgrade(session));
+    }
+
+    /// Runs until `stop`.
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut interval = tokio::time::interval(WATCH_EVERY);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = 0u32;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                now = interval.tick() => {
+                    self.disconnect_stalled(now);
+                    looks += 1;
+                    if looks.is_multiple_of(SWEEP_IN) {
+                        self.registry.sweep(now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn disconnect_stalled(&self, now: Instant) {
+        let limit = self.stall_timeout;
+        self.watched.lock().retain(|weak| {
+            let Some(session) = weak.upgrade() else {
+                return false;
+            };
+            let stalled = session.stalled_for(now).is_some_and(|time| time >= limit);
+            if stalled {
+                session.close(CloseReason::Slow);
+                session.reset();
+            }
+            !stalled
+        });
+    }
+}

@@ -1,0 +1,197 @@
+//! One live call of a subscriber: what others may know of it and ask of it.
+//!
+//! The body ([`body`]) owns the cursor and does the talking; a [`Session`] is the handle that the registry,
+//! the generator and the drain hold. They never wait for it: they leave an order and raise its signal.
+
+mod body;
+mod maintenance;
+mod opening;
+mod requests;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use longlived_broker::{Interest, Position, Signal, TopicFilter, TopicName};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::{connection::StreamAbort, layers::CallRecord};
+
+pub(crate) use body::SessionBody;
+pub(crate) use maintenance::Maintenance;
+pub(crate) use opening::{OpenError, Opening, Plan, open};
+pub(crate) use requests::Requests as SessionRequests;
+
+/// Which contract a session speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contract {
+    /// `longlived.v1`.
+    V1,
+    /// `protos.Longlived`, frozen.
+    Legacy,
+}
+
+/// Which run of which program a stream belongs to, and which of its attempts it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    /// 0 = unknown, and then equal to no other.
+    pub instance: u64,
+    /// Rises with each stream of an instance.
+    pub number: u64,
+}
+
+impl Attempt {
+    /// Whether both belong to one run of one program.
+    pub(crate) fn same_instance(self, other: Self) -> bool {
+        self.instance != 0 && self.instance == other.instance
+    }
+}
+
+/// Why the server ends a stream on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    /// The node goes away; the client comes back after this wait.
+    Draining {
+        /// This client's turn.
+        reconnect_after: Duration,
+    },
+    /// Somebody called Unsubscribe.
+    Unsubscribed,
+    /// A newer attempt of the same instance is current.
+    Replaced,
+    /// Another instance has the id now.
+    TakenOver,
+    /// The reader took nothing for too long.
+    Slow,
+}
+
+impl CloseReason {
+    /// Whether the client should come back.
+    pub(crate) fn retryable(self) -> bool {
+        match self {
+            Self::Draining { .. } | Self::Replaced | Self::Slow => true,
+            Self::Unsubscribed | Self::TakenOver => false,
+        }
+    }
+
+    /// For the log line of the call.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Draining { .. } => "server draining",
+            Self::Unsubscribed => "unsubscribed",
+            Self::Replaced => "replaced by a newer attempt",
+            Self::TakenOver => "taken over by another instance",
+            Self::Slow => "slow subscriber",
+        }
+    }
+}
+
+/// The handle of one live call.
+pub(crate) struct Session {
+    /// Who subscribes.
+    pub subscriber: Arc<str>,
+    /// Tells the sessions of one subscriber apart, so that a late leaver never removes its successor.
+    pub generation: u64,
+    /// Which run and attempt.
+    pub attempt: Attempt,
+    /// Which contract it speaks.
+    pub contract: Contract,
+    inbox: Option<TopicName>,
+    signal: Arc<Signal>,
+    abort: StreamAbort,
+    record: Arc<CallRecord>,
+    // Written by whoever wants it closed, first one wins; read by the body.
+    close: Mutex<Option<(CloseReason, Instant)>>,
+    // Written by the body, read by the generator.
+    follows_inbox: AtomicBool,
+    // Written by the body for Unsubscribe's answer.
+    epoch: AtomicU64,
+    sequence: AtomicU64,
+    // Written by the body at each poll, read by the stall watch: milliseconds since `started`, and whether the
+    // body had nothing more to say then.
+    started: Instant,
+    polled_ms: AtomicU64,
+    at_rest: AtomicBool,
+}
+
+impl Session {
+    /// Asks the stream to end; the first reason holds.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        self.close.lock().get_or_insert((reason, Instant::now()));
+        self.signal.raise(Interest::Control);
+    }
+
+    /// Why it was asked to end, if it was.
+    pub(crate) fn closing(&self) -> Option<CloseReason> {
+        self.close.lock().map(|(reason, _)| reason)
+    }
+
+    /// Resets the stream if it was asked to end long ago: its reader takes nothing.
+    pub(crate) fn reset_if_overdue(&self, now: Instant, grace: Duration) {
+        let since = self.close.lock().map(|(_, since)| since);
+        if since.is_some_and(|since| now.saturating_duration_since(since) >= grace) {
+            self.reset();
+        }
+    }
+
+    /// Resets the stream, for a reader that takes nothing and so cannot be told anything.
+    pub(crate) fn reset(&self) {
+        self.record.set_end(match self.closing() {
+            Some(reason) => format!("{}; reset, the reader takes nothing", reason.as_str()),
+            None => "reset".to_owned(),
+        });
+        self.abort.abort();
+    }
+
+    /// The inbox, if the subscriber has one and follows it.
+    pub(crate) fn followed_inbox(&self) -> Option<&TopicName> {
+        let inbox = self.inbox.as_ref()?;
+        self.follows_inbox.load(Ordering::Relaxed).then_some(inbox)
+    }
+
+    /// The last position handed to the connection.
+    pub(crate) fn position(&self) -> Position {
+        Position {
+            epoch: self.epoch.load(Ordering::Relaxed),
+            sequence: self.sequence.load(Ordering::Relaxed),
+        }
+    }
+
+    fn set_position(&self, position: Position) {
+        self.epoch.store(position.epoch, Ordering::Relaxed);
+        self.sequence.store(position.sequence, Ordering::Relaxed);
+    }
+
+    fn set_filters<'a>(&self, mut filters: impl Iterator<Item = &'a TopicFilter>) {
+        let inbox = self.inbox.as_ref().map(TopicName::as_str);
+        let follows = inbox.is_some_and(|inbox| filters.any(|filter| filter.as_str() == inbox));
+        self.follows_inbox.store(follows, Ordering::Relaxed);
+    }
+
+    fn polled(&self, now: Instant, at_rest: bool) {
+        let since = now.duration_since(self.started).as_millis() as u64;
+        self.polled_ms.store(since, Ordering::Relaxed);
+        self.at_rest.store(at_rest, Ordering::Relaxed);
+    }
+
+    /// How long the reader has taken nothing although something was due.
+    fn stalled_for(&self, now: Instant) -> Option<Duration> {
+        let due = !self.at_rest.load(Ordering::Relaxed) || self.signal.is_raised(Interest::Data);
+        let polled = self.started + Duration::from_millis(self.polled_ms.load(Ordering::Relaxed));
+        due.then(|| now.saturating_duration_since(polled))
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("subscriber", &self.subscriber)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}

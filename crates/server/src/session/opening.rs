@@ -1,0 +1,122 @@
+//! From a checked request to a live session: the cursor is opened first, then the registry decides, so that a
+//! stream that cannot begin disturbs nobody.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
+    time::Duration,
+};
+
+use longlived_broker::{
+    Begin, Cursor, CursorError, Outcome, Position, ReadOptions, Signal, SlowPolicy, TopicFilter,
+    TopicName,
+};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{Attempt, Contract, Session};
+use crate::{
+    connection::StreamAbort,
+    layers::CallRecord,
+    node::Node,
+    registry::{AdmitError, Registration},
+};
+
+/// What a subscriber asked for, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Who.
+    pub subscriber: Arc<str>,
+    /// Each at most once, at least one.
+    pub filters: Vec<TopicFilter>,
+    /// Where it begins.
+    pub begin: Begin,
+    /// How it reads.
+    pub options: ReadOptions,
+    /// Which run of which program.
+    pub attempt: Attempt,
+    /// Which contract.
+    pub contract: Contract,
+    /// The quiet it was promised.
+    pub max_silence: Duration,
+}
+
+/// Why a session cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// There is no place to read from.
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
+    /// The registry does not let it in.
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
+}
+
+/// A session that has begun, before its first word.
+pub(crate) struct Opening {
+    /// Reads the log.
+    pub cursor: Cursor,
+    /// Its place in the registry.
+    pub registration: Registration,
+    /// What wakes it.
+    pub signal: Arc<Signal>,
+    /// How it began.
+    pub outcome: Outcome,
+    /// Everything after this will follow.
+    pub position: Position,
+}
+
+/// Opens a session. `abort` must be the one its response carries.
+pub(crate) async fn open(
+    node: &Node,
+    plan: &Plan,
+    record: Arc<CallRecord>,
+    abort: StreamAbort,
+) -> Result<Opening, OpenError> {
+    record.set_streaming();
+    record.set_subscriber(plan.subscriber.clone());
+    let signal = Arc::new(Signal::default());
+    let opened = Cursor::open(
+        &node.log,
+        &plan.filters,
+        plan.begin,
+        plan.options,
+        signal.clone(),
+    )
+    .await?;
+    let session = Arc::new(Session {
+        subscriber: plan.subscriber.clone(),
+        generation: node.registry.next_generation(),
+        attempt: plan.attempt,
+        contract: plan.contract,
+        inbox: TopicName::inbox(&plan.subscriber),
+        signal: signal.clone(),
+        abort,
+        record,
+        close: Mutex::new(None),
+        follows_inbox: AtomicBool::new(false),
+        epoch: AtomicU64::new(opened.position.epoch),
+        sequence: AtomicU64::new(opened.position.sequence),
+        started: Instant::now(),
+        polled_ms: AtomicU64::new(0),
+        at_rest: AtomicBool::new(true),
+    });
+    session.set_filters(opened.cursor.filters());
+    let registration = node.registry.admit(session)?;
+    if plan.options.slow_policy == SlowPolicy::Disconnect {
+        node.maintenance.watch(registration.session());
+    }
+    // A drain that passed the registry before this session was in it.
+    if node.drain.is_draining() {
+        registration.session().close(node.drain_reason());
+    }
+    Ok(Opening {
+        cursor: opened.cursor,
+        registration,
+        signal,
+        outcome: opened.outcome,
+        position: opened.position,
+    })
+}

@@ -1,0 +1,136 @@
+//! What a client says on a `Session` call after it was opened, one request at a time.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, Stream as _, future::BoxFuture};
+use longlived_api::v1::{self, session_request::Request};
+use longlived_broker::{Cursor, TopicFilter};
+use tonic::{Status, Streaming};
+
+use super::Session;
+use crate::{
+    node::Node,
+    rpc::{
+        call,
+        validate::{self, InvalidRequest},
+        wire::{self, Change},
+    },
+};
+
+type Attaching =
+    BoxFuture<'static, Result<longlived_broker::Attached, longlived_broker::AttachError>>;
+
+/// The request side of one session.
+pub(crate) struct Requests {
+    stream: Streaming<v1::SessionRequest>,
+    // An added filter whose channel is being linked; nothing else is read meanwhile.
+    attaching: Option<(TopicFilter, Attaching)>,
+}
+
+impl Requests {
+    /// What follows the first request.
+    pub(crate) fn new(stream: Streaming<v1::SessionRequest>) -> Self {
+        Self {
+            stream,
+            attaching: None,
+        }
+    }
+
+    /// The answer to the next request. `None` when the client has no more to say.
+    pub(super) fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        cursor: &mut Cursor,
+        session: &Arc<Session>,
+        node: &Node,
+    ) -> Poll<Option<Result<Bytes, Status>>> {
+        loop {
+            if let Some((_, attaching)) = &mut self.attaching {
+                let attached = ready!(attaching.poll_unpin(cx));
+                let filter = self.attaching.take().map(|(filter, _)| filter);
+                let filter = filter.as_ref().map_or("", TopicFilter::as_str);
+                let change = match attached {
+                    Ok(attached) => Change::Added(cursor.add(attached)),
+                    Err(error) => Change::Refused(error.to_string()),
+                };
+                return Poll::Ready(Some(Ok(wire::subscription_change(filter, &change))));
+            }
+            let next = ready!(std::pin::Pin::new(&mut self.stream).poll_next(cx));
+            let request = match next {
+                None => return Poll::Ready(None),
+                Some(Err(status)) => {
+                    return Poll::Ready(Some(Err(call::refuse_oversize(
+                        status,
+                        "SessionRequest",
+                        call::REQUEST_BYTES_MAX,
+                    ))));
+                }
+                Some(Ok(request)) => request,
+            };
+            match self.handle(request, cursor, session, node) {
+                Ok(Some(answer)) => return Poll::Ready(Some(Ok(answer))),
+                Ok(None) => {}
+                Err(invalid) => return Poll::Ready(Some(Err(invalid.into()))),
+            }
+        }
+    }
+
+    /// The answer, unless it takes time.
+    fn handle(
+        &mut self,
+        request: v1::SessionRequest,
+        cursor: &mut Cursor,
+        session: &Session,
+        node: &Node,
+    ) -> Result<Option<Bytes>, InvalidRequest> {
+        match request.request.ok_or(InvalidRequest::Unset("request"))? {
+            Request::Open(_) => Err(InvalidRequest::SecondOpen),
+            Request::Add(subscription) => {
+                let text = subscription.topic_filter;
+                let count = cursor.filters().count();
+                let filter = validate::added_filter(&text, &session.subscriber, count);
+                let refused = |why| {
+                    Ok(Some(wire::subscription_change(
+                        &text,
+                        &Change::Refused(why),
+                    )))
+                };
+                match filter {
+                    Err(invalid) => refused(invalid.to_string()),
+                    Ok(filter) if cursor.follows(&filter) => {
+                        refused("`topic_filter` is followed already".to_owned())
+                    }
+                    Ok(filter) => {
+                        let attaching = cursor.attacher().attach(filter.clone()).boxed();
+                        self.attaching = Some((filter, attaching));
+                        Ok(None)
+                    }
+                }
+            }
+            Request::RemoveTopicFilter(text) => {
+                let removed = TopicFilter::parse(&text)
+                    .ok()
+                    .and_then(|filter| cursor.remove(&filter));
+                let change = removed.map_or_else(
+                    || Change::Refused("`remove_topic_filter` is not followed".to_owned()),
+                    Change::Removed,
+                );
+                Ok(Some(wire::subscription_change(&text, &change)))
+            }
+            Request::Progress(_) => {
+                let (position, current) = cursor.settle();
+                Ok(Some(wire::progress(
+                    position,
+                    node.environment.now(),
+                    current,
+                )))
+            }
+            // Nothing expires where nobody has to show a credential.
+            Request::Token(_) => Ok(Some(wire::credential_notice(None))),
+        }
+    }
+}

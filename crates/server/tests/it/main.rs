@@ -1,0 +1,3 @@
+//! The server's parts, run for real on a free port.
+
+mod transport;

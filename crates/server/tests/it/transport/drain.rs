@@ -1,0 +1,85 @@
+//! The node goes away, whatever its peers do.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use super::support::{Client, node, request, until, within};
+
+#[tokio::test]
+async fn while_draining_new_calls_are_told_when_to_come_back() {
+    let node = node();
+    let mut client = Client::connect(&node).await;
+    let _running = client.call("/test/quiet").await;
+    node.drain.begin();
+    let mut newcomer = Client::connect(&node).await;
+    for client in [&mut client, &mut newcomer] {
+        let reply = client.call("/test/echo").await;
+        assert!(reply.ended);
+        assert_eq!(reply.header("grpc-status"), Some("14"));
+        assert_eq!(reply.header("grpc-retry-pushback-ms"), Some("1234"));
+        assert!(reply.header("x-request-id").is_some());
+    }
+    let health = client.call("/grpc.health.v1.Health/Check").await;
+    assert_eq!(
+        health.header("grpc-status"),
+        Some("12"),
+        "it reaches the service"
+    );
+    assert_eq!(node.calls.live(), 1, "what runs goes on");
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_last_stream() {
+    let node = node();
+    let mut idle = Client::connect(&node).await;
+    idle.call("/test/refused").await;
+    let mut busy = Client::connect(&node).await;
+    let mut quiet = busy.call("/test/quiet").await;
+    node.drain.go_away();
+    until(Duration::from_secs(2), "the idle one has ended", || {
+        node.counts.open() == 1
+    })
+    .await;
+    assert!(
+        busy.send(request("/test/echo"), None).await.is_err(),
+        "no new call after GOAWAY"
+    );
+    quiet.stream.send_reset(h2::Reason::CANCEL);
+    within(node.tasks.close_and_wait()).await;
+    assert!(
+        TcpStream::connect(node.address).await.is_err(),
+        "nobody listens"
+    );
+}
+
+#[tokio::test]
+async fn stuck_and_silent_connections_end_at_the_kill() {
+    let node = node();
+    let silent = TcpStream::connect(node.address).await.expect("it listens");
+    let mut stalled = Client::connect(&node).await;
+    let mut reply = stalled.call("/test/endless").await;
+    reply.stall().await;
+    let mut stuck = Client::connect(&node).await;
+    let mut unread = stuck.call("/test/endless").await;
+    unread.chunk().await.expect("endless").expect("no error");
+    stuck.freeze();
+    until(Duration::from_secs(1), "all are there", || {
+        node.counts.open() == 3
+    })
+    .await;
+
+    node.drain.go_away();
+    until(Duration::from_secs(1), "the silent one has ended", || {
+        node.counts.open() == 2
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(node.counts.open(), 2, "the others have until the kill");
+    node.drain.kill();
+    tokio::time::timeout(Duration::from_secs(1), node.tasks.close_and_wait())
+        .await
+        .expect("nothing is left");
+    assert_eq!(node.calls.live(), 0);
+    drop(silent);
+}

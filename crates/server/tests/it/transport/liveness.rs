@@ -1,0 +1,134 @@
+//! Peers that never speak, speak something else, or fall silent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longlived_server::acceptor::AcceptorSettings;
+use longlived_server::connection::ConnectionSettings;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::support::{Client, Node, node, node_with, until, within};
+
+/// The preface and an empty SETTINGS frame.
+const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+fn with_connections(settings: ConnectionSettings) -> Node {
+    node_with(AcceptorSettings {
+        connection: Arc::new(settings),
+        ..AcceptorSettings::default()
+    })
+}
+
+fn with_keepalive() -> Node {
+    with_connections(ConnectionSettings {
+        keepalive_interval: Duration::from_millis(200),
+        keepalive_timeout: Duration::from_millis(200),
+        ..ConnectionSettings::default()
+    })
+}
+
+async fn read_to_end(socket: &mut TcpStream) {
+    let mut bytes = Vec::new();
+    // The end may be a reset: bytes of ours can still have been on their way.
+    let _ = within(socket.read_to_end(&mut bytes)).await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_http2_end_their_connection_only() {
+    let node = node();
+    let mut client = Client::connect(&node).await;
+    for garbage in [
+        &b"GET / HTTP/1.1\r\nhost: test\r\n\r\n"[..],
+        &[0xff; 4096],
+        &[0; 1],
+    ] {
+        let mut socket = TcpStream::connect(node.address).await.expect("it listens");
+        socket
+            .write_all(garbage)
+            .await
+            .expect("the kernel takes it");
+        socket.shutdown().await.expect("half closed");
+        read_to_end(&mut socket).await;
+    }
+    let mut socket = TcpStream::connect(node.address).await.expect("it listens");
+    socket.write_all(HELLO).await.expect("the kernel takes it");
+    socket
+        .write_all(&[0xff; 1024])
+        .await
+        .expect("the kernel takes it");
+    read_to_end(&mut socket).await;
+    until(Duration::from_secs(1), "only the client is left", || {
+        node.counts.open() == 1
+    })
+    .await;
+    assert_eq!(
+        client.call("/test/refused").await.header("grpc-status"),
+        Some("8")
+    );
+}
+
+#[tokio::test]
+async fn a_connection_without_a_preface_is_closed_at_its_deadline() {
+    let node = with_connections(ConnectionSettings {
+        handshake_timeout: Duration::from_millis(200),
+        ..ConnectionSettings::default()
+    });
+    let mut silent = TcpStream::connect(node.address).await.expect("it listens");
+    let mut halfway = TcpStream::connect(node.address).await.expect("it listens");
+    halfway
+        .write_all(&HELLO[..10])
+        .await
+        .expect("the kernel takes it");
+    read_to_end(&mut silent).await;
+    read_to_end(&mut halfway).await;
+    until(Duration::from_secs(1), "both have ended", || {
+        node.counts.open() == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_answering_is_closed() {
+    let node = with_keepalive();
+    let mut socket = TcpStream::connect(node.address).await.expect("it listens");
+    // It says hello and never answers a ping.
+    socket.write_all(HELLO).await.expect("the kernel takes it");
+    until(Duration::from_secs(1), "it is connected", || {
+        node.counts.open() == 1
+    })
+    .await;
+    until(Duration::from_secs(2), "it is closed", || {
+        node.counts.open() == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_peer_that_neither_reads_nor_answers_is_closed_with_its_streams() {
+    let node = with_keepalive();
+    let socket = TcpStream::connect(node.address).await.expect("it listens");
+    let mut client = Client::over(socket).await;
+    let mut reply = client.call("/test/endless").await;
+    reply.chunk().await.expect("endless").expect("no error");
+    // Its task is stopped, its socket stays open.
+    client.freeze();
+    until(Duration::from_secs(2), "it is closed", || {
+        node.counts.open() == 0
+    })
+    .await;
+    assert_eq!(node.calls.live(), 0);
+}
+
+#[tokio::test]
+async fn a_quiet_peer_that_answers_stays() {
+    let node = with_keepalive();
+    let mut client = Client::connect(&node).await;
+    let _quiet = client.call("/test/quiet").await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!((node.counts.open(), node.calls.live()), (1, 1));
+    assert_eq!(
+        client.call("/test/refused").await.header("grpc-status"),
+        Some("8")
+    );
+}

@@ -1,0 +1,9 @@
+//! Acceptor, connections and layers, seen from the other end of the socket.
+
+mod acceptor;
+mod calls;
+mod drain;
+mod liveness;
+mod log;
+mod stalls;
+mod support;

@@ -1,0 +1,160 @@
+//! Readers that stop reading, streams that are reset, connections that break: nobody else notices.
+
+use std::time::Duration;
+
+use h2::Reason;
+
+use super::support::{Client, node, request, until, within};
+
+#[tokio::test]
+async fn a_stalled_stream_stops_no_other_stream_and_no_other_connection() {
+    let node = node();
+    let mut client = Client::connect(&node).await;
+    let mut stalled = client.call("/test/endless").await;
+    stalled.stall().await;
+
+    let mut other = Client::connect(&node).await;
+    for client in [&mut client, &mut other] {
+        let mut reply = client.call("/test/endless").await;
+        let mut read = 0;
+        while read < 4 << 20 {
+            read += reply
+                .chunk()
+                .await
+                .expect("endless")
+                .expect("no error")
+                .len();
+        }
+    }
+    // The others ended with their replies, the stalled one stands.
+    until(Duration::from_secs(1), "one is left", || {
+        node.calls.live() == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stalled_stream_can_be_reset_from_outside_its_body() {
+    let node = node();
+    let mut client = Client::connect(&node).await;
+    let mut stalled = client.call("/test/endless").await;
+    stalled.stall().await;
+    assert_eq!(node.calls.live(), 1);
+
+    node.calls.aborts.lock()[0].abort();
+    until(Duration::from_secs(1), "the body is dropped", || {
+        node.calls.live() == 0
+    })
+    .await;
+    assert_eq!(stalled.reset_reason().await, Some(Reason::CANCEL));
+    assert_eq!(
+        client.call("/test/refused").await.header("grpc-status"),
+        Some("8")
+    );
+}
+
+#[tokio::test]
+async fn a_quiet_stream_can_be_reset_from_outside_its_body() {
+    let node = node();
+    let mut client = Client::connect(&node).await;
+    let mut quiet = client.call("/test/quiet").await;
+    node.calls.aborts.lock()[0].abort();
+    assert_eq!(quiet.reset_reason().await, Some(Reason::CANCEL));
+    assert_eq!(node.calls.live(), 0);
+}
+
+#[tokio::test]
+async fn a_stalled_stream_ends_at_its_deadline() {
+    let node = node();
+    let mut client = Client::connect(&node).await;
+    let mut timed = request("/test/endless");
+    timed
+        .headers_mut()
+        .insert("grpc-timeout", "300m".parse().expect("a header value"));
+    let mut stalled = client.send(timed, None).await.expect("a response");
+    stalled.stall().await;
+    until(Duration::from_secs(3), "the body is dropped", || {
+        node.calls.live() == 0
+    })
+    .await;
+    assert_eq!(stalled.reset_reason().await, Some(Reason::CANCEL));
+}
+
+#[tokio::test]
+async fn a_reset_by_the_peer_drops_the_body() {
+    let node = node();
+    let mut client = Client::connect(&node).await;
+    let mut quiet = client.call("/test/quiet").await;
+    let mut stalled = client.call("/test/endless").await;
+    stalled.stall().await;
+    assert_eq!(node.calls.live(), 2);
+    quiet.stream.send_reset(Reason::CANCEL);
+    stalled.stream.send_reset(Reason::CANCEL);
+    until(Duration::from_secs(1), "both bodies are dropped", || {
+        node.calls.live() == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reset_before_the_response_drops_the_call() {
+    let node = node();
+    let mut client = Client::connect(&node).await;
+    {
+        let call = client.send(request("/test/never"), None);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(200), call)
+                .await
+                .is_err()
+        );
+        // Dropping the unanswered call resets its stream.
+    }
+    until(Duration::from_secs(1), "the call is dropped", || {
+        node.calls.live() == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_closed_connection_drops_all_its_bodies() {
+    let node = node();
+    let mut client = Client::connect(&node).await;
+    let mut replies = Vec::new();
+    for _ in 0..20 {
+        replies.push(client.call("/test/quiet").await);
+    }
+    let mut stalled = client.call("/test/endless").await;
+    stalled.stall().await;
+    assert_eq!(node.calls.live(), 21);
+    client.vanish();
+    until(Duration::from_secs(1), "all bodies are dropped", || {
+        node.calls.live() == 0
+    })
+    .await;
+    until(Duration::from_secs(1), "the connection has ended", || {
+        node.counts.open() == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_nothing_harms_no_other() {
+    let node = node();
+    // Its socket is not read after the first chunk: what the kernel takes is all that goes.
+    let mut stuck = Client::connect(&node).await;
+    let mut reply = stuck.call("/test/endless").await;
+    reply.chunk().await.expect("endless").expect("no error");
+    stuck.freeze();
+
+    let mut other = Client::connect(&node).await;
+    let mut reply = within(other.call("/test/endless")).await;
+    let mut read = 0;
+    while read < 16 << 20 {
+        read += reply
+            .chunk()
+            .await
+            .expect("endless")
+            .expect("no error")
+            .len();
+    }
+}

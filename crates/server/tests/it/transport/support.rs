@@ -1,0 +1,437 @@
+//! A node whose service does on each path what one test needs, and a bare HTTP/2 client.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use longlived_server::acceptor::{self, AcceptorSettings, ConnectionCounts};
+use longlived_server::connection::StreamAbort;
+use longlived_server::layers::{CallRecord, Layers};
+use longlived_server::lifecycle::Drain;
+use longlived_server::tasks::Tasks;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tower::{Layer, Service};
+
+/// The longest any step of a test may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A node on a free port.
+pub(super) struct Node {
+    pub(super) address: SocketAddr,
+    pub(super) drain: Drain,
+    pub(super) tasks: Tasks,
+    pub(super) counts: ConnectionCounts,
+    pub(super) calls: Arc<Calls>,
+    _abort: longlived_server::tasks::AbortOnDrop,
+}
+
+/// What the service has in hand.
+#[derive(Default)]
+pub(super) struct Calls {
+    /// Calls and bodies that are not dropped.
+    pub(super) live: AtomicUsize,
+    /// One per response, in order.
+    pub(super) aborts: Mutex<Vec<StreamAbort>>,
+}
+
+impl Calls {
+    pub(super) fn live(&self) -> usize {
+        self.live.load(Ordering::SeqCst)
+    }
+}
+
+struct Live(Arc<Calls>);
+
+impl Live {
+    fn new(calls: &Arc<Calls>) -> Self {
+        calls.live.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(calls))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.live.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+pub(super) fn node() -> Node {
+    node_with(AcceptorSettings::default())
+}
+
+pub(super) fn node_with(settings: AcceptorSettings) -> Node {
+    let listener = acceptor::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let address = listener
+        .local_addr()
+        .expect("a bound socket has an address");
+    let listener = tokio::net::TcpListener::from_std(listener).expect("within a runtime");
+    let (drain, tasks, counts) = (Drain::new(), Tasks::new(), ConnectionCounts::default());
+    let calls = Arc::new(Calls::default());
+    let layers = Layers::new(|| 0x1d, drain.clone(), || Duration::from_millis(1234));
+    let service = layers.layer(TestService {
+        calls: Arc::clone(&calls),
+    });
+    tasks.spawn(
+        "acceptor",
+        acceptor::accept(
+            listener,
+            service,
+            settings,
+            counts.clone(),
+            drain.clone(),
+            tasks.clone(),
+        ),
+    );
+    let abort = tasks.abort_on_drop();
+    Node {
+        address,
+        drain,
+        tasks,
+        counts,
+        calls,
+        _abort: abort,
+    }
+}
+
+#[derive(Clone)]
+struct TestService {
+    calls: Arc<Calls>,
+}
+
+impl Service<Request<tonic::body::Body>> for TestService {
+    type Response = Response<TestBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
+        let live = Live::new(&self.calls);
+        let abort = StreamAbort::new();
+        self.calls.aborts.lock().push(abort.clone());
+        Box::pin(async move {
+            let record = request
+                .extensions()
+                .get::<Arc<CallRecord>>()
+                .cloned()
+                .expect("the log layer puts it there");
+            record.set_subscriber("sub-1");
+            let (head, body) = request.into_parts();
+            let does = match head.uri.path() {
+                "/test/echo" => {
+                    let body = body
+                        .collect()
+                        .await
+                        .expect("the request arrives")
+                        .to_bytes();
+                    record.add_events(1);
+                    Does::Chunk(body)
+                }
+                "/test/endless" => Does::Endless { next: 0 },
+                "/test/sizes" => Does::Sizes {
+                    left: 3_000,
+                    seed: 1,
+                },
+                "/test/quiet" => {
+                    record.set_streaming();
+                    Does::Quiet
+                }
+                "/test/never" => std::future::pending().await,
+                "/test/slow" => {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    Does::Chunk(Bytes::from_static(b"late"))
+                }
+                "/test/refused" => Does::Status("8"),
+                "/test/fails" => Does::Fail,
+                _ => Does::Status("12"),
+            };
+            let mut response = Response::new(TestBody { does, live });
+            response.headers_mut().insert(
+                http::header::CONTENT_TYPE,
+                HeaderValue::from_static("application/grpc"),
+            );
+            response.extensions_mut().insert(abort);
+            Ok(response)
+        })
+    }
+}
+
+/// What a body does next.
+enum Does {
+    Chunk(Bytes),
+    Status(&'static str),
+    /// Chunks of 16 KiB, as fast as they are taken.
+    Endless {
+        next: u8,
+    },
+    /// Chunks of all sizes whose bytes count on.
+    Sizes {
+        left: u32,
+        seed: u64,
+    },
+    Quiet,
+    Fail,
+    Nothing,
+}
+
+struct TestBody {
+    does: Does,
+    #[expect(dead_code, reason = "counts until it is dropped")]
+    live: Live,
+}
+
+impl Default for TestBody {
+    fn default() -> Self {
+        Self {
+            does: Does::Nothing,
+            live: Live::new(&Arc::default()),
+        }
+    }
+}
+
+impl Body for TestBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        match std::mem::replace(&mut self.does, Does::Nothing) {
+            Does::Chunk(bytes) => {
+                self.does = Does::Status("0");
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Does::Status(code) => {
+                let mut trailers = HeaderMap::new();
+                trailers.insert("grpc-status", HeaderValue::from_static(code));
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+            Does::Endless { next } => {
+                self.does = Does::Endless {
+                    next: next.wrapping_add(1),
+                };
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![next; 16 * 1024])))))
+            }
+            Does::Sizes { left: 0, .. } => {
+                self.does = Does::Status("0");
+                self.poll_frame(&mut Context::from_waker(std::task::Waker::noop()))
+            }
+            Does::Sizes { left, seed } => {
+                let seed = seed
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                // Mostly small, some beyond the staging buffer.
+                let bits = 1 + (seed >> 40) % 17;
+                let length = 1 + ((seed >> 33) % (1 << bits)) as usize;
+                self.does = Does::Sizes {
+                    left: left - 1,
+                    seed,
+                };
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![left as u8; length])))))
+            }
+            Does::Quiet => {
+                self.does = Does::Quiet;
+                Poll::Pending
+            }
+            Does::Fail => Poll::Ready(Some(Err(std::io::Error::other("on purpose")))),
+            Does::Nothing => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.does, Does::Nothing)
+    }
+}
+
+/// A connection whose frames are read by a task, and whose flow control is the test's.
+pub(super) struct Client {
+    requests: SendRequest<Bytes>,
+    driver: tokio::task::JoinHandle<()>,
+    /// While set, the connection's task does nothing.
+    frozen: Arc<AtomicBool>,
+}
+
+impl Client {
+    pub(super) async fn connect(node: &Node) -> Self {
+        Self::over(TcpStream::connect(node.address).await.expect("it listens")).await
+    }
+
+    pub(super) async fn over(socket: TcpStream) -> Self {
+        let mut builder = h2::client::Builder::new();
+        // Wide open for the connection, so that one stream alone can be stalled.
+        builder
+            .initial_connection_window_size(16 << 20)
+            .initial_window_size(64 << 10);
+        let (requests, connection) = builder.handshake(socket).await.expect("it speaks HTTP/2");
+        let frozen = Arc::new(AtomicBool::new(false));
+        let asleep = Arc::clone(&frozen);
+        let driver = spawn(async move {
+            let mut connection = connection;
+            std::future::poll_fn(|cx| {
+                if asleep.load(Ordering::SeqCst) {
+                    return Poll::Pending;
+                }
+                Pin::new(&mut connection).poll(cx).map(drop)
+            })
+            .await;
+        });
+        Self {
+            requests,
+            driver,
+            frozen,
+        }
+    }
+
+    /// From now on nothing is read from the socket, or written to it; it stays open.
+    pub(super) fn freeze(&self) {
+        self.frozen.store(true, Ordering::SeqCst);
+    }
+
+    /// Closes the socket without a word.
+    pub(super) fn vanish(self) {
+        self.driver.abort();
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        request: Request<()>,
+        body: Option<Bytes>,
+    ) -> Result<Reply, h2::Error> {
+        let mut ready = self.requests.clone().ready().await?;
+        let (response, mut stream) = ready.send_request(request, body.is_none())?;
+        if let Some(body) = body {
+            stream.send_data(body, true)?;
+        }
+        let response = within(response).await?;
+        let ended = response.body().is_end_stream();
+        let (head, body) = response.into_parts();
+        Ok(Reply {
+            head,
+            body,
+            ended,
+            stream,
+        })
+    }
+
+    pub(super) async fn call(&mut self, path: &str) -> Reply {
+        self.send(request(path), None)
+            .await
+            .expect("there is a response")
+    }
+}
+
+pub(super) struct Reply {
+    pub(super) head: http::response::Parts,
+    pub(super) body: RecvStream,
+    /// The headers ended the stream.
+    pub(super) ended: bool,
+    pub(super) stream: SendStream<Bytes>,
+}
+
+impl Reply {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .headers
+            .get(name)
+            .map(|value| value.to_str().expect("visible"))
+    }
+
+    /// The next chunk, giving its room back.
+    pub(super) async fn chunk(&mut self) -> Option<Result<Bytes, h2::Error>> {
+        let chunk = within(self.body.data()).await?;
+        if let Ok(bytes) = &chunk {
+            self.body
+                .flow_control()
+                .release_capacity(bytes.len())
+                .expect("it was received");
+        }
+        Some(chunk)
+    }
+
+    /// All data, and the status in the trailers.
+    pub(super) async fn all(&mut self) -> (Vec<u8>, Option<String>) {
+        let mut all = Vec::new();
+        while let Some(chunk) = self.chunk().await {
+            all.extend_from_slice(&chunk.expect("no error before the end"));
+        }
+        let trailers = within(self.body.trailers()).await.expect("trailers arrive");
+        let status = trailers.and_then(|trailers| {
+            trailers
+                .get("grpc-status")
+                .map(|value| value.to_str().expect("visible").to_owned())
+        });
+        (all, status)
+    }
+
+    /// Takes nothing until flow control stops the server: the 64 KiB of the stream's window.
+    pub(super) async fn stall(&mut self) {
+        let mut held = 0;
+        while held < 64 << 10 {
+            held += within(self.body.data())
+                .await
+                .expect("it is endless")
+                .expect("no error")
+                .len();
+        }
+    }
+
+    /// The reason of the reset that ends the stream, past data that was on its way.
+    pub(super) async fn reset_reason(&mut self) -> Option<h2::Reason> {
+        loop {
+            match within(self.body.data()).await {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return error.reason(),
+                None => return None,
+            }
+        }
+    }
+}
+
+pub(super) fn request(path: &str) -> Request<()> {
+    Request::post(format!("http://test{path}"))
+        .header("content-type", "application/grpc")
+        .body(())
+        .expect("a request")
+}
+
+pub(super) async fn within<F: Future>(future: F) -> F::Output {
+    timeout(PATIENCE, future).await.expect("in time")
+}
+
+/// Waits for `condition`, at most `limit`.
+pub(super) async fn until(limit: Duration, what: &str, condition: impl Fn() -> bool) {
+    let waited = timeout(limit, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "not within {limit:?}: {what}");
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the client's tasks end with the test's runtime"
+)]
+pub(super) fn spawn<F>(future: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    tokio::spawn(future)
+}
