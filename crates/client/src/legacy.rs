@@ -74,7 +74,7 @@ impl LegacyBuilder {
         };
         let shared = &self.client.shared;
         let engine = Box::new(Engine {
-            lane: shared.pool.assign(),
+            lane: shared.pool.assign_legacy(),
             backoff: Backoff::new(shared.backoff),
             rng: shared.rng(),
             handle: handle.clone(),
