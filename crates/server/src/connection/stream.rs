@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -254,6 +254,11 @@ impl Outgoing {
     fn room(&mut self, cx: &mut Context<'_>) -> Room {
         if self.has_room {
             return Room::Some;
+        }
+        // Being given room wakes whoever last asked for it. That is this stream, which is about to look anyway and
+        // would be polled a second time for each chunk; so for a moment it is nobody.
+        if self.stream.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return Room::Gone;
         }
         // One byte beyond what already waits: more would take connection window from other streams.
         self.stream.reserve_capacity(1);
