@@ -265,8 +265,11 @@ impl Quiet {
         if known && !self.sleep.is_elapsed() {
             return Poll::Pending;
         }
-        std::task::ready!(self.sleep.as_mut().poll(cx));
-        Poll::Ready(())
+        let asked = self.sleep.as_mut().poll(cx);
+        if asked.is_pending() && !known {
+            self.waker = Some(cx.waker().clone());
+        }
+        asked
     }
 }
 
