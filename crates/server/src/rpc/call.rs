@@ -24,8 +24,9 @@ use crate::layers::{CallRecord, Deadline};
 
 /// Largest request message that is not a publish: 64 filters and 16 labels fit many times over.
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
-/// A request buffer begins small, since a `Session` call keeps its own for hours.
-const BUFFER: (usize, usize) = (512, 32 << 10);
+/// A request buffer begins small: thousands of streams begin together, and a `Session` call keeps its own for
+/// hours.
+const BUFFER: (usize, usize) = (64, 32 << 10);
 
 const ENCODING: &str = "grpc-encoding";
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
