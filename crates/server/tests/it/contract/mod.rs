@@ -1,0 +1,7 @@
+//! A whole node through the wire: every rule of both contracts that a client can see.
+
+mod filters;
+mod frozen;
+mod opening;
+mod sessions;
+mod support;
