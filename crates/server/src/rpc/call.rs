@@ -22,8 +22,8 @@ use tonic_prost::ProstDecoder;
 use super::status;
 use crate::layers::{CallRecord, Deadline};
 
-/// Largest request message that is not a publish: 64 filters and 16 labels fit many times over.
-pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// Largest request message that is not a publish: the longest 64 filters and 16 labels take 68 KiB.
+pub(crate) const REQUEST_BYTES_MAX: usize = 128 << 10;
 /// A request buffer begins small, since a `Session` call keeps its own for hours.
 const BUFFER: (usize, usize) = (512, 32 << 10);
 
