@@ -2,6 +2,8 @@
 
 mod filters;
 mod frozen;
+mod leaving;
 mod opening;
 mod sessions;
 mod support;
+mod takeover;

@@ -299,6 +299,19 @@ impl Stream {
     }
 }
 
+/// Returns when streams that end together have ended, as the first of their ids shows that is not found. One id
+/// after the other is asked for, since asking ends whoever is still there.
+pub(super) async fn until_gone(node: &Node, ids: impl Iterator<Item = String>) {
+    for id in ids {
+        match node.unsubscribe(&id).await {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(status) if status.code() == Code::NotFound => return,
+            Err(status) => panic!("{status:?}"),
+        }
+    }
+    panic!("some are still there");
+}
+
 pub(super) fn assert_says(status: &Status, code: Code, parts: &[&str]) {
     assert_eq!(status.code(), code, "{status:?}");
     for part in parts {
@@ -411,6 +424,7 @@ pub(super) struct RawReply {
     pub(super) headers_only: bool,
     body: RecvStream,
     read: BytesMut,
+    connection: Option<Raw>,
 }
 
 impl RawReply {
@@ -426,7 +440,23 @@ impl RawReply {
             headers_only,
             body,
             read: BytesMut::new(),
+            connection: None,
         }
+    }
+
+    /// The connection lives as long as this reply.
+    pub(super) fn keep(&mut self, connection: Raw) {
+        self.connection = Some(connection);
+    }
+
+    /// The connection that was kept.
+    pub(super) fn connection(&mut self) -> &mut Raw {
+        self.connection.as_mut().expect("it was kept")
+    }
+
+    /// Closes the connection that was kept without a word.
+    pub(super) fn vanish(&mut self) {
+        self.connection.take().expect("it was kept").vanish();
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
