@@ -402,6 +402,26 @@ impl Raw {
             .expect("the connection stands")
     }
 
+    /// A request with another method or content type, without a body.
+    pub(super) async fn begin_with(
+        &mut self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+    ) -> (h2::client::ResponseFuture, SendStream<Bytes>) {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://test{path}"))
+            .header("content-type", content_type)
+            .body(())
+            .expect("a request");
+        let ready = self.requests.clone().ready().await;
+        let mut ready = ready.expect("the connection stands");
+        ready
+            .send_request(request, true)
+            .expect("the connection stands")
+    }
+
     /// A whole call: one request message, and the answer's headers.
     pub(super) async fn call(
         &mut self,
