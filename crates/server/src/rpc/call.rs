@@ -20,7 +20,10 @@ use tonic::{
 use tonic_prost::ProstDecoder;
 
 use super::status;
-use crate::layers::{CallRecord, Deadline};
+use crate::{
+    layers::{CallRecord, Deadline},
+    node::Node,
+};
 
 /// Largest request message that is not a publish: the longest 64 filters and 16 labels take 68 KiB.
 pub(crate) const REQUEST_BYTES_MAX: usize = 128 << 10;
@@ -35,6 +38,7 @@ pub(super) struct Call<T> {
     pub(super) record: Arc<CallRecord>,
     pub(super) deadline: Option<tokio::time::Instant>,
     pub(super) messages: Streaming<T>,
+    node: Arc<Node>,
     name: &'static str,
     bytes_max: usize,
 }
@@ -42,6 +46,7 @@ pub(super) struct Call<T> {
 impl<T: prost::Message + Default + Send + 'static> Call<T> {
     /// Takes a request apart. `name` is the message's, for errors.
     pub(super) fn new(
+        node: Arc<Node>,
         request: Request<Body>,
         name: &'static str,
         bytes_max: usize,
@@ -58,14 +63,20 @@ impl<T: prost::Message + Default + Send + 'static> Call<T> {
             record: record.ok_or_else(|| Status::internal("the call has no record"))?,
             deadline: parts.extensions.remove::<Deadline>().map(|at| at.0),
             messages: Streaming::new_request(decoder, body, encoding, Some(bytes_max)),
+            node,
             name,
             bytes_max,
         })
     }
 
-    /// The one message of a call that has one.
+    /// The one message of a call that has one, or the first. A call that still waits for it when the node drains
+    /// is a new one, and refused like one.
     pub(super) async fn message(&mut self) -> Result<T, Status> {
-        let first = self.messages.message().await;
+        let first = tokio::select! {
+            biased;
+            first = self.messages.message() => first,
+            () = self.node.drain.draining() => return Err(status::draining(self.node.spread_turn())),
+        };
         let first = first.map_err(|error| refuse_oversize(error, self.name, self.bytes_max))?;
         first.ok_or_else(|| Status::invalid_argument(format!("no {} was sent", self.name)))
     }

@@ -33,15 +33,20 @@ type Answer = Result<Response<Body>, Status>;
 
 /// `longlived.v1.SubscriptionService/Subscribe`
 pub(super) async fn subscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call =
-        Call::<v1::SubscribeRequest>::new(request, "SubscribeRequest", REQUEST_BYTES_MAX)?;
+    let mut call = Call::<v1::SubscribeRequest>::new(
+        node.clone(),
+        request,
+        "SubscribeRequest",
+        REQUEST_BYTES_MAX,
+    )?;
     let plan = validate::plan(&call.message().await?, &node.config)?;
     begin(node, &plan, call.record).await
 }
 
 /// `protos.Longlived/Subscribe`
 pub(super) async fn legacy_subscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call = Call::<protos::Request>::new(request, "Request", REQUEST_BYTES_MAX)?;
+    let mut call =
+        Call::<protos::Request>::new(node.clone(), request, "Request", REQUEST_BYTES_MAX)?;
     let plan = validate::legacy_plan(call.message().await?.id, &node.config);
     begin(node, &plan, call.record).await
 }
@@ -70,7 +75,12 @@ async fn open(
 /// `longlived.v1.SubscriptionService/Session`. The headers go out at once: a client may wait for them before
 /// it says anything.
 pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call = Call::<v1::SessionRequest>::new(request, "SessionRequest", REQUEST_BYTES_MAX)?;
+    let mut call = Call::<v1::SessionRequest>::new(
+        node.clone(),
+        request,
+        "SessionRequest",
+        REQUEST_BYTES_MAX,
+    )?;
     call.record.set_streaming();
     let abort = StreamAbort::new();
     let opening = {
@@ -134,8 +144,12 @@ impl http_body::Body for SessionCall {
 
 /// `longlived.v1.SubscriptionService/Unsubscribe`
 pub(super) async fn unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call =
-        Call::<v1::UnsubscribeRequest>::new(request, "UnsubscribeRequest", REQUEST_BYTES_MAX)?;
+    let mut call = Call::<v1::UnsubscribeRequest>::new(
+        node.clone(),
+        request,
+        "UnsubscribeRequest",
+        REQUEST_BYTES_MAX,
+    )?;
     let subscriber = validate::subscriber_id(&call.message().await?.subscriber_id)?;
     let position = end_streams(&node, &subscriber, &call.record)?;
     Ok(call::unary(&v1::UnsubscribeResponse {
@@ -145,7 +159,8 @@ pub(super) async fn unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answ
 
 /// `protos.Longlived/Unsubscribe`
 pub(super) async fn legacy_unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call = Call::<protos::Request>::new(request, "Request", REQUEST_BYTES_MAX)?;
+    let mut call =
+        Call::<protos::Request>::new(node.clone(), request, "Request", REQUEST_BYTES_MAX)?;
     let subscriber = call.message().await?.id.to_string();
     end_streams(&node, &subscriber, &call.record)?;
     Ok(call::unary(&protos::Response::default()))
