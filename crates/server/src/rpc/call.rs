@@ -82,10 +82,11 @@ impl<T: prost::Message + Default + Send + 'static> Call<T> {
     }
 }
 
-/// The decoder says OUT_OF_RANGE of a message that is too large; what it means is a limit.
+/// The decoder says OUT_OF_RANGE of a message that is too large, and does not name one that is when it is
+/// decompressed; what both mean is a limit.
 pub(crate) fn refuse_oversize(status: Status, message: &str, bytes_max: usize) -> Status {
     match status.code() {
-        Code::OutOfRange => Status::resource_exhausted(format!(
+        Code::OutOfRange | Code::ResourceExhausted => Status::resource_exhausted(format!(
             "the {message} is larger than its limit of {bytes_max} bytes"
         )),
         _ => status,
