@@ -166,6 +166,8 @@ pub struct Cursor {
     feeds: SmallVec<[Feed; 1]>,
     options: ReadOptions,
     position: Sequence,
+    // What was gone up to here is no loss to a reader that asked for whatever is kept.
+    gone_before: Sequence,
     catching_up: bool,
     // Read but not yet handed out. Reading live leaves nothing here.
     page: Option<Box<Page>>,
@@ -442,7 +444,12 @@ impl Cursor {
             through_epoch: None,
         };
         let first = page.slices.front().map(Slice::first);
-        match self.options.gap_policy {
+        let policy = if page.trimmed_through <= self.gone_before {
+            GapPolicy::Earliest
+        } else {
+            self.options.gap_policy
+        };
+        match policy {
             GapPolicy::Fail => Err(CursorError::OutOfRange {
                 requested: self.position(),
                 epoch: self.log.epoch().get(),

@@ -42,7 +42,12 @@ pub(super) fn subscribe(
     node: Arc<Node>,
     request: Request<Body>,
 ) -> impl Future<Output = Answer> + Send {
-    let call = Call::<v1::SubscribeRequest>::new(request, "SubscribeRequest", REQUEST_BYTES_MAX);
+    let call = Call::<v1::SubscribeRequest>::new(
+        node.clone(),
+        request,
+        "SubscribeRequest",
+        REQUEST_BYTES_MAX,
+    );
     async move {
         let mut call = call?;
         let plan = validate::plan(&call.message().await?, &node.config)?;
@@ -55,7 +60,7 @@ pub(super) fn legacy_subscribe(
     node: Arc<Node>,
     request: Request<Body>,
 ) -> impl Future<Output = Answer> + Send {
-    let call = Call::<protos::Request>::new(request, "Request", REQUEST_BYTES_MAX);
+    let call = Call::<protos::Request>::new(node.clone(), request, "Request", REQUEST_BYTES_MAX);
     async move {
         let mut call = call?;
         let plan = validate::legacy_plan(call.message().await?.id, &node.config);
@@ -94,7 +99,12 @@ async fn open(
 /// `longlived.v1.SubscriptionService/Session`. The headers go out at once: a client may wait for them before
 /// it says anything.
 pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call = Call::<v1::SessionRequest>::new(request, "SessionRequest", REQUEST_BYTES_MAX)?;
+    let mut call = Call::<v1::SessionRequest>::new(
+        node.clone(),
+        request,
+        "SessionRequest",
+        REQUEST_BYTES_MAX,
+    )?;
     call.record.set_streaming();
     let abort = StreamAbort::new();
     let opening = {
@@ -158,8 +168,12 @@ impl http_body::Body for SessionCall {
 
 /// `longlived.v1.SubscriptionService/Unsubscribe`
 pub(super) async fn unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call =
-        Call::<v1::UnsubscribeRequest>::new(request, "UnsubscribeRequest", REQUEST_BYTES_MAX)?;
+    let mut call = Call::<v1::UnsubscribeRequest>::new(
+        node.clone(),
+        request,
+        "UnsubscribeRequest",
+        REQUEST_BYTES_MAX,
+    )?;
     let subscriber = validate::subscriber_id(&call.message().await?.subscriber_id)?;
     let position = end_streams(&node, &subscriber, &call.record)?;
     let response = v1::UnsubscribeResponse {
@@ -170,7 +184,8 @@ pub(super) async fn unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answ
 
 /// `protos.Longlived/Unsubscribe`
 pub(super) async fn legacy_unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call = Call::<protos::Request>::new(request, "Request", REQUEST_BYTES_MAX)?;
+    let mut call =
+        Call::<protos::Request>::new(node.clone(), request, "Request", REQUEST_BYTES_MAX)?;
     let subscriber = call.message().await?.id.to_string();
     end_streams(&node, &subscriber, &call.record)?;
     Ok(call::unary(&protos::Response::default()).map(NodeBody::Other))

@@ -5,7 +5,6 @@
 //! Does not: watch a reader that takes nothing, since it is not polled then; [`super::Maintenance`] does.
 
 use std::{
-    collections::VecDeque,
     convert::Infallible,
     future::Future as _,
     pin::Pin,
@@ -37,8 +36,8 @@ pub(crate) struct SessionBody {
     signal: Arc<Signal>,
     record: Arc<CallRecord>,
     contract: Contract,
-    // Small control messages that come before anything else.
-    due: VecDeque<Bytes>,
+    // A control message that comes before anything else.
+    due: Option<Bytes>,
     end: Option<Status>,
     ended: bool,
     announced_current: bool,
@@ -65,10 +64,7 @@ impl SessionBody {
         record: Arc<CallRecord>,
         requests: Option<Box<Requests>>,
     ) -> Self {
-        let mut due = VecDeque::new();
-        if plan.contract == Contract::V1 {
-            due.push_back(wire::welcome(&node, plan, &opening));
-        }
+        let due = (plan.contract == Contract::V1).then(|| wire::welcome(&node, plan, &opening));
         Self {
             node,
             signal: opening.signal,
@@ -94,7 +90,7 @@ impl SessionBody {
     /// The next bytes to send, or `None` when the stream is to end with `self.end`.
     fn poll_speak(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            if let Some(bytes) = self.due.pop_front() {
+            if let Some(bytes) = self.due.take() {
                 return Poll::Ready(Some(bytes));
             }
             if self.end.is_some() {
@@ -153,14 +149,13 @@ impl SessionBody {
         if self.contract == Contract::V1 {
             let (position, current) = self.cursor.settle();
             let now = self.node.environment.now();
-            self.due.push_back(wire::progress(position, now, current));
+            self.due = Some(wire::progress(position, now, current));
         }
     }
 
     fn go_away(&mut self, reason: CloseReason) {
         if self.contract == Contract::V1 {
-            self.due
-                .push_back(wire::go_away(reason, self.cursor.position()));
+            self.due = Some(wire::go_away(reason, self.cursor.position()));
         }
         self.record.set_end(reason.as_str());
         self.end = Some(status::of_close(reason, self.contract));
@@ -183,7 +178,7 @@ impl SessionBody {
             Poll::Pending => false,
             Poll::Ready(Some(Ok(answer))) => {
                 session.set_filters(self.cursor.filters());
-                self.due.push_back(answer);
+                self.due = Some(answer);
                 true
             }
             Poll::Ready(Some(Err(status))) => {
