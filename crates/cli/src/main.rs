@@ -9,6 +9,7 @@ mod serve;
 mod server_url;
 mod show;
 mod signals;
+mod simulate;
 mod subscribe;
 mod values;
 
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Simulate(simulate::Args),
     Subscribe(subscribe::Args),
     Publish(publish::Args),
     Healthcheck(healthcheck::Args),
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     };
     let ended = match cli.command {
         Command::Serve(args) => serve::run(*args),
+        Command::Simulate(args) => block_on(simulate::run(args)),
         Command::Subscribe(args) => block_on(subscribe::run(args)),
         Command::Publish(args) => block_on(publish::run(args)),
         Command::Healthcheck(args) => block_on(healthcheck::run(args)),
