@@ -1,6 +1,7 @@
 //! The longlived binary: one node, and the clients to try it, watch it and measure it.
 
 mod bench;
+mod demo;
 mod healthcheck;
 mod logging;
 mod open_files;
@@ -32,6 +33,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Demo(demo::Args),
     Simulate(simulate::Args),
     Subscribe(subscribe::Args),
     Publish(publish::Args),
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     };
     let ended = match cli.command {
         Command::Serve(args) => serve::run(*args),
+        Command::Demo(args) => block_on(demo::run(args)),
         Command::Simulate(args) => block_on(simulate::run(args)),
         Command::Subscribe(args) => block_on(subscribe::run(args)),
         Command::Publish(args) => block_on(publish::run(args)),

@@ -57,6 +57,12 @@ impl Output {
         self.terminal
     }
 
+    /// Columns of the terminal.
+    pub(crate) fn width(self) -> Option<usize> {
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+        Some(usize::from(size.ws_col)).filter(|width| self.terminal && *width > 0)
+    }
+
     /// The text in its colour, or as it is where there are none.
     pub(crate) fn paint(self, tone: Tone, text: impl AsRef<str>) -> String {
         let text = text.as_ref();
