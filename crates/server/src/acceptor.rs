@@ -148,8 +148,8 @@ pub async fn accept<S, B>(
         + Clone
         + Send
         + 'static,
-    S::Future: Send,
-    B: Body<Data = Bytes> + Send + 'static,
+    S::Future: Send + Unpin,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let mut refusals = Seldom::new(limits::ACCEPT_LOG_INTERVAL);

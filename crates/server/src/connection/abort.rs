@@ -6,18 +6,21 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Waker;
 
-use atomic_waker::AtomicWaker;
+use parking_lot::Mutex;
+
+use super::stream_set::StreamWaker;
 
 /// The state behind a `StreamAbort`. A struct that every response has anyway can hold it (`StreamAbort::within`).
 #[derive(Debug, Default)]
-pub struct AbortFlag {
-    /// Written by whoever aborts, read by the connection.
-    aborted: AtomicBool,
-    /// Written by the connection, taken by whoever aborts.
-    stream: AtomicWaker,
+pub struct AbortFlag(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Written by whoever aborts.
+    aborted: bool,
+    /// Written by the connection when the response is there.
+    stream: Option<Arc<StreamWaker>>,
 }
 
 impl AbortFlag {
@@ -28,13 +31,19 @@ impl AbortFlag {
 
     /// Resets the stream (`RST_STREAM(CANCEL)`), from any thread, any number of times.
     pub fn abort(&self) {
-        self.aborted.store(true, Ordering::Release);
-        self.stream.wake();
+        let stream = {
+            let mut state = self.0.lock();
+            state.aborted = true;
+            state.stream.take()
+        };
+        if let Some(stream) = stream {
+            stream.abort();
+        }
     }
 
     /// Whether `abort` was called.
     pub fn is_aborted(&self) -> bool {
-        self.aborted.load(Ordering::Acquire)
+        self.0.lock().aborted
     }
 }
 
@@ -70,9 +79,14 @@ impl StreamAbort {
         self.flag().is_aborted()
     }
 
-    /// `waker` is woken by `abort`. The flag is to be read after this: it may be set already.
-    pub(super) fn register(&self, waker: &Waker) {
-        self.flag().stream.register(waker);
+    /// `abort` tells `stream`; at once if it was called before.
+    pub(super) fn register(&self, stream: &Arc<StreamWaker>) {
+        let mut state = self.flag().0.lock();
+        if state.aborted {
+            stream.abort();
+        } else {
+            state.stream = Some(Arc::clone(stream));
+        }
     }
 
     fn flag(&self) -> &AbortFlag {

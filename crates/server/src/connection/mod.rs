@@ -13,6 +13,7 @@ mod keepalive;
 mod request_body;
 mod settings;
 mod stream;
+mod stream_set;
 mod wakes;
 
 use std::convert::Infallible;
@@ -24,8 +25,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use h2::Reason;
 use h2::server::SendResponse;
 use http::{Request, Response};
@@ -41,6 +40,7 @@ use keepalive::{Gone, Keepalive};
 use request_body::RequestBody;
 pub use settings::ConnectionSettings;
 use stream::Stream;
+use stream_set::StreamSet;
 use wakes::{CONTROL, SOCKET, STREAMS, Wakes};
 
 use crate::lifecycle::Drain;
@@ -87,7 +87,8 @@ pub async fn serve_connection<T, S, B>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
-    B: Body<Data = Bytes>,
+    S::Future: Unpin,
+    B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (io, handle) = io::split(socket);
@@ -119,7 +120,7 @@ where
     io: IoHandle<T>,
     service: S,
     peer: SocketAddr,
-    streams: FuturesUnordered<Stream<S::Future, B>>,
+    streams: StreamSet<Stream<S::Future, B>>,
     keepalive: Option<Keepalive>,
 }
 
@@ -127,7 +128,8 @@ impl<T, S, B> Connection<T, S, B>
 where
     T: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
-    B: Body<Data = Bytes>,
+    S::Future: Unpin,
+    B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     fn new(
@@ -144,13 +146,14 @@ where
                 settings.keepalive_timeout,
             )
         });
+        let wakes = Wakes::new();
         Self {
-            wakes: Wakes::new(),
+            streams: StreamSet::new(wakes.streams.clone()),
+            wakes,
             http2,
             io,
             service,
             peer,
-            streams: FuturesUnordered::new(),
             keepalive,
         }
     }
@@ -212,9 +215,9 @@ where
 
     /// Streams that were woken go on; those that ended are dropped.
     fn poll_streams(&mut self) {
-        stream::begin_turn();
-        let mut cx = Context::from_waker(&self.wakes.streams);
-        while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(&mut cx) {}
+        if self.streams.poll_woken() {
+            self.wakes.mark(STREAMS);
+        }
     }
 
     /// Reads and writes frames, and takes new calls.
@@ -248,8 +251,7 @@ where
         let mut request = request.map(|stream| tonic::body::Body::new(RequestBody::new(stream)));
         request.extensions_mut().insert(PeerAddr(self.peer));
         self.streams
-            .push(Stream::new(self.service.call(request), respond));
-        self.wakes.mark(STREAMS);
+            .insert(Stream::new(self.service.call(request), respond));
     }
 
     /// Everything this turn produced leaves in one write. What the socket does not take now it takes when it says

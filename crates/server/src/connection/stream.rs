@@ -4,11 +4,11 @@
 //! end of the connection or a `StreamAbort` drops the call and its body at once; chunks are handed on as they are.
 //! Does not: share its turn; after `STREAM_TURN_BYTES` the other streams go first.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -17,126 +17,72 @@ use h2::{Reason, SendStream};
 use http::Response;
 use http::response::Parts;
 use http_body::Body;
-use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep_until};
 
 use super::StreamAbort;
+use super::stream_set::{Member, StreamWaker, Turn};
 use crate::layers::Deadline;
 use crate::limits;
 
-thread_local! {
-    /// Chunks that the connection which is being polled may still hand to HTTP/2 before these are written.
-    static TURN: Cell<u32> = const { Cell::new(0) };
-}
-
-/// The streams polled next may hand over a turn's worth of chunks. Handing over all that is due at once would make
-/// HTTP/2 keep a frame per stream, and keep the memory of that many ever after.
-pub(super) fn begin_turn() {
-    TURN.set(limits::CONNECTION_TURN_CHUNKS);
-}
-
-pin_project! {
-    /// Ends when the stream has nothing more to do here.
-    #[project = StreamProjected]
-    pub(super) enum Stream<F, B> {
-        /// The service works on the response.
-        Calling {
-            #[pin]
-            call: F,
-            // Some until the response is there.
-            respond: Option<SendResponse<Bytes>>,
-        },
-        /// The body goes out.
-        Sending {
-            #[pin]
-            body: B,
-            // Some from the response headers on.
-            out: Option<Outgoing>,
-        },
-        Ended,
-    }
+/// Ends when the stream has nothing more to do here.
+pub(super) enum Stream<F, B> {
+    /// The service works on the response.
+    Calling {
+        call: F,
+        respond: SendResponse<Bytes>,
+    },
+    /// The body goes out.
+    Sending {
+        body: B,
+        out: Outgoing,
+    },
+    Ended,
 }
 
 impl<F, B> Stream<F, B> {
     pub(super) fn new(call: F, respond: SendResponse<Bytes>) -> Self {
-        Self::Calling {
-            call,
-            respond: Some(respond),
-        }
+        Self::Calling { call, respond }
     }
 }
 
-impl<F, B> Future for Stream<F, B>
+impl<F, B> Member for Stream<F, B>
 where
-    F: Future<Output = Result<Response<B>, Infallible>>,
-    B: Body<Data = Bytes>,
+    F: Future<Output = Result<Response<B>, Infallible>> + Unpin,
+    B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let StreamProjected::Calling { call, respond } = self.as_mut().project() {
-            if TURN.get() == 0 {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let response = match call.poll(cx) {
+    fn poll(&mut self, cx: &mut Context<'_>, own: &Arc<StreamWaker>, turn: &mut Turn) -> Poll<()> {
+        if let Self::Calling { call, respond } = self {
+            let response = match Pin::new(call).poll(cx) {
                 Poll::Ready(Ok(response)) => response,
                 Poll::Ready(Err(never)) => match never {},
-                Poll::Pending => {
-                    // A caller that has gone needs no answer; dropping the call ends the work for it.
-                    let reset = respond
-                        .as_mut()
-                        .is_none_or(|respond| respond.poll_reset(cx).is_ready());
-                    if !reset {
-                        return Poll::Pending;
-                    }
-                    self.set(Self::Ended);
-                    return Poll::Ready(());
-                }
+                // A caller that has gone needs no answer; dropping the call ends the work for it.
+                Poll::Pending => return respond.poll_reset(cx).map(|_| ()),
             };
-            TURN.set(TURN.get().saturating_sub(1));
-            let respond = respond.take();
-            let (head, body) = response.into_parts();
-            self.set(Self::Sending { body, out: None });
-            if let StreamProjected::Sending { body, out } = self.as_mut().project()
-                && let Some(respond) = respond
-            {
-                *out = Outgoing::open(head, respond, body, cx);
-            }
+            turn.spend();
+            let Self::Calling { respond, .. } = std::mem::replace(self, Self::Ended) else {
+                return Poll::Ready(());
+            };
+            let (head, mut body) = response.into_parts();
+            let Some(out) = Outgoing::open(head, respond, &mut body, cx, own) else {
+                return Poll::Ready(());
+            };
+            *self = Self::Sending { body, out };
         }
-        if let StreamProjected::Sending {
-            body,
-            out: Some(out),
-        } = self.as_mut().project()
-            && out.turn(body, cx) == Turn::Waits
-        {
-            return Poll::Pending;
+        match self {
+            Self::Sending { body, out } => out.turn(body, cx, own, turn),
+            Self::Calling { .. } | Self::Ended => Poll::Ready(()),
         }
-        self.set(Self::Ended);
-        Poll::Ready(())
     }
 }
 
 /// The sending half of a stream.
 pub(super) struct Outgoing {
     stream: SendStream<Bytes>,
-    abort: Option<StreamAbort>,
-    /// The abort knows whom to wake.
-    watches_abort: bool,
     /// Of a call that has a deadline: the body's own timer stands still while its reader is stalled.
     deadline: Option<Pin<Box<Sleep>>>,
     /// HTTP/2 had room when it was last asked.
     has_room: bool,
-}
-
-/// What became of a turn.
-#[derive(PartialEq, Eq)]
-enum Turn {
-    /// Whoever can make it go on has the waker.
-    Waits,
-    /// Nothing more to do for this stream.
-    Over,
 }
 
 enum Room {
@@ -151,11 +97,12 @@ impl Outgoing {
     fn open<B>(
         mut head: Parts,
         mut respond: SendResponse<Bytes>,
-        mut body: Pin<&mut B>,
+        body: &mut B,
         cx: &mut Context<'_>,
+        own: &Arc<StreamWaker>,
     ) -> Option<Self>
     where
-        B: Body<Data = Bytes>,
+        B: Body<Data = Bytes> + Unpin,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let abort = head.extensions.remove::<StreamAbort>();
@@ -166,7 +113,7 @@ impl Outgoing {
         let first = if body.is_end_stream() {
             Poll::Ready(None)
         } else {
-            body.as_mut().poll_frame(cx)
+            Pin::new(&mut *body).poll_frame(cx)
         };
         let first = match first {
             Poll::Pending => None,
@@ -200,60 +147,55 @@ impl Outgoing {
         }
         let deadline =
             deadline.map(|Deadline(at)| Box::pin(sleep_until(at + limits::STALLED_DEADLINE_GRACE)));
+        if let Some(abort) = abort {
+            abort.register(own);
+        }
         Some(Self {
             stream,
-            abort,
-            watches_abort: false,
             deadline,
             has_room: false,
         })
     }
 
     /// Moves chunks while there is room, the body has some, and it is this stream's turn.
-    fn turn<B>(&mut self, mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Turn
+    fn turn<B>(
+        &mut self,
+        body: &mut B,
+        cx: &mut Context<'_>,
+        own: &StreamWaker,
+        turn: &mut Turn,
+    ) -> Poll<()>
     where
-        B: Body<Data = Bytes>,
+        B: Body<Data = Bytes> + Unpin,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        if let Some(abort) = &self.abort {
-            if !self.watches_abort {
-                // Once is enough: a stream keeps its waker for life.
-                abort.register(cx.waker());
-                self.watches_abort = true;
-            }
-            if abort.is_aborted() {
-                self.stream.send_reset(Reason::CANCEL);
-                return Turn::Over;
-            }
+        if own.is_aborted() {
+            self.stream.send_reset(Reason::CANCEL);
+            return Poll::Ready(());
         }
         let mut moved = 0;
         loop {
             match self.room(cx) {
                 Room::Some => {}
                 Room::None => return self.stalled(cx),
-                Room::Gone => return Turn::Over,
+                Room::Gone => return Poll::Ready(()),
             }
-            if moved >= limits::STREAM_TURN_BYTES {
+            if moved >= limits::STREAM_TURN_BYTES || turn.is_over() {
                 cx.waker().wake_by_ref();
-                return Turn::Waits;
+                return Poll::Pending;
             }
-            if TURN.get() == 0 {
-                cx.waker().wake_by_ref();
-                return Turn::Waits;
-            }
-            let frame = match body.as_mut().poll_frame(cx) {
+            let frame = match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Pending => {
-                    let reset = self.stream.poll_reset(cx).is_ready();
-                    return if reset { Turn::Over } else { Turn::Waits };
+                    return self.stream.poll_reset(cx).map(|_| ());
                 }
                 Poll::Ready(None) => {
                     let _ = self.stream.send_data(Bytes::new(), true);
-                    return Turn::Over;
+                    return Poll::Ready(());
                 }
                 Poll::Ready(Some(Err(error))) => {
                     log_body_error(error);
                     self.stream.send_reset(Reason::INTERNAL_ERROR);
-                    return Turn::Over;
+                    return Poll::Ready(());
                 }
                 Poll::Ready(Some(Ok(frame))) => frame,
             };
@@ -261,17 +203,17 @@ impl Outgoing {
                 Ok(data) => {
                     // Counts an empty chunk too: a body that gives nothing else must not keep the turn.
                     moved += data.len().max(1);
-                    TURN.set(TURN.get().saturating_sub(1));
+                    turn.spend();
                     let last = body.is_end_stream();
                     self.has_room = false;
                     if self.stream.send_data(data, last).is_err() || last {
-                        return Turn::Over;
+                        return Poll::Ready(());
                     }
                 }
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
                         let _ = self.stream.send_trailers(trailers);
-                        return Turn::Over;
+                        return Poll::Ready(());
                     }
                 }
             }
@@ -307,16 +249,16 @@ impl Outgoing {
         }
     }
 
-    fn stalled(&mut self, cx: &mut Context<'_>) -> Turn {
+    fn stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self
             .deadline
             .as_mut()
             .is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
         {
             self.stream.send_reset(Reason::CANCEL);
-            return Turn::Over;
+            return Poll::Ready(());
         }
-        Turn::Waits
+        Poll::Pending
     }
 }
 
