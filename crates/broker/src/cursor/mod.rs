@@ -184,6 +184,11 @@ impl Cursor {
         }
     }
 
+    /// What wakes whoever polls it.
+    pub fn signal(&self) -> &Signal {
+        &self.signal
+    }
+
     /// The filters, in the order they were added.
     pub fn filters(&self) -> impl Iterator<Item = &TopicFilter> {
         self.feeds.iter().map(Feed::filter)

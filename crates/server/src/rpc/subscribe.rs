@@ -90,10 +90,10 @@ async fn open(
     abort: StreamAbort,
     requests: Option<Box<SessionRequests>>,
 ) -> Result<SessionBody, Status> {
-    let opening = session::open(&node, plan, record.clone(), abort)
+    let opening = session::open(&node, plan, record, abort)
         .await
         .map_err(|error| status::of_open(&error, plan.contract))?;
-    Ok(SessionBody::new(node, plan, opening, record, requests))
+    Ok(SessionBody::new(node, plan, opening, requests))
 }
 
 /// `longlived.v1.SubscriptionService/Session`. The headers go out at once: a client may wait for them before

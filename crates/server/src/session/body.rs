@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use longlived_broker::{Cursor, CursorError, Delivery, Interest, Outcome, Signal, SlowPolicy};
+use longlived_broker::{Cursor, CursorError, Delivery, Interest, Outcome, SlowPolicy};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
@@ -33,23 +33,21 @@ pub(crate) struct SessionBody {
     node: Arc<Node>,
     cursor: Cursor,
     registration: Registration,
-    signal: Arc<Signal>,
-    record: Arc<CallRecord>,
     contract: Contract,
-    // A control message that comes before anything else.
-    due: Option<Bytes>,
+    // A control message that comes before anything else. They are few: most often the box is not there.
+    due: Option<Box<Bytes>>,
     end: Option<Status>,
     ended: bool,
     announced_current: bool,
     // Legacy streams cannot be told of gaps; they are counted for the log line.
-    unsaid_gaps: u64,
+    unsaid_gaps: u32,
     // Kept here, and told to the record at the end: a delivery touches as little memory as it can.
     events: u64,
     // Whether the stall watch wants to know of each poll.
     watched: bool,
-    // The most quiet before we speak, and when we last did.
-    quiet_max: Duration,
-    spoke_at: Instant,
+    // The most quiet before we speak, and since when it is quiet; `None` when we have spoken since that was asked.
+    quiet_max_ms: u32,
+    quiet_since: Option<Instant>,
     quiet: Option<Quiet>,
     // Only a `Session` call has it.
     requests: Option<Box<Requests>>,
@@ -61,13 +59,12 @@ impl SessionBody {
         node: Arc<Node>,
         plan: &Plan,
         opening: Opening,
-        record: Arc<CallRecord>,
         requests: Option<Box<Requests>>,
     ) -> Self {
-        let due = (plan.contract == Contract::V1).then(|| wire::welcome(&node, plan, &opening));
+        let due =
+            (plan.contract == Contract::V1).then(|| Box::new(wire::welcome(&node, plan, &opening)));
         Self {
             node,
-            signal: opening.signal,
             contract: plan.contract,
             due,
             end: None,
@@ -77,13 +74,12 @@ impl SessionBody {
             unsaid_gaps: 0,
             events: 0,
             watched: plan.options.slow_policy == SlowPolicy::Disconnect,
-            quiet_max: speak_after(plan.max_silence),
-            spoke_at: Instant::now(),
+            quiet_max_ms: speak_after_ms(plan.max_silence),
+            quiet_since: Some(Instant::now()),
             quiet: None,
             requests,
             cursor: opening.cursor,
             registration: opening.registration,
-            record,
         }
     }
 
@@ -91,13 +87,12 @@ impl SessionBody {
     fn poll_speak(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if let Some(bytes) = self.due.take() {
-                return Poll::Ready(Some(bytes));
+                return Poll::Ready(Some(*bytes));
             }
             if self.end.is_some() {
                 return Poll::Ready(None);
             }
-            self.signal.register(cx.waker());
-            if self.signal.take(Interest::Control)
+            if self.cursor.signal().take(Interest::Control)
                 && let Some(reason) = self.registration.session().closing()
             {
                 self.go_away(reason);
@@ -116,6 +111,8 @@ impl SessionBody {
                     }
                 }
                 Poll::Ready(Err(error)) => self.fail(&error),
+                // The cursor has told the signal whom to wake; an order that came before that woke nobody.
+                Poll::Pending if self.cursor.signal().is_raised(Interest::Control) => {}
                 Poll::Pending => {
                     if self.poll_quiet(cx).is_pending() {
                         return Poll::Pending;
@@ -149,15 +146,16 @@ impl SessionBody {
         if self.contract == Contract::V1 {
             let (position, current) = self.cursor.settle();
             let now = self.node.environment.now();
-            self.due = Some(wire::progress(position, now, current));
+            self.due = Some(Box::new(wire::progress(position, now, current)));
         }
     }
 
     fn go_away(&mut self, reason: CloseReason) {
         if self.contract == Contract::V1 {
-            self.due = Some(wire::go_away(reason, self.cursor.position()));
+            let position = self.cursor.position();
+            self.due = Some(Box::new(wire::go_away(reason, position)));
         }
-        self.record.set_end(reason.as_str());
+        self.record().set_end(reason.as_str());
         self.end = Some(status::of_close(reason, self.contract));
     }
 
@@ -178,7 +176,7 @@ impl SessionBody {
             Poll::Pending => false,
             Poll::Ready(Some(Ok(answer))) => {
                 session.set_filters(self.cursor.filters());
-                self.due = Some(answer);
+                self.due = Some(Box::new(answer));
                 true
             }
             Poll::Ready(Some(Err(status))) => {
@@ -199,12 +197,17 @@ impl SessionBody {
         if self.contract == Contract::Legacy {
             return Poll::Pending;
         }
-        let quiet = self
-            .quiet
-            .get_or_insert_with(|| Quiet::new(self.spoke_at + self.quiet_max));
+        let quiet_max = Duration::from_millis(self.quiet_max_ms.into());
+        let spoke = self.quiet_since.is_none();
+        let since = *self.quiet_since.get_or_insert_with(Instant::now);
+        let due = since + quiet_max;
+        let quiet = self.quiet.get_or_insert_with(|| Quiet::new(due));
+        // A timer that fires from now on wakes us again.
+        if spoke && since < quiet.due && quiet.wakes(cx.waker()) {
+            return Poll::Pending;
+        }
         loop {
             std::task::ready!(quiet.poll(cx));
-            let due = self.spoke_at + self.quiet_max;
             if Instant::now() >= due {
                 return Poll::Ready(());
             }
@@ -212,10 +215,15 @@ impl SessionBody {
         }
     }
 
+    fn record(&self) -> &CallRecord {
+        &self.registration.session().record
+    }
+
     fn trailers(&mut self) -> HeaderMap {
         self.ended = true;
         // Before the log line that the trailers set off.
-        self.record.add_events(std::mem::take(&mut self.events));
+        let events = std::mem::take(&mut self.events);
+        self.record().add_events(events);
         if self.unsaid_gaps > 0 {
             let subscriber = &self.registration.session().subscriber;
             tracing::info!(%subscriber, gaps = self.unsaid_gaps, "gaps that the frozen contract cannot say");
@@ -227,13 +235,14 @@ impl SessionBody {
 
 impl Drop for SessionBody {
     fn drop(&mut self) {
-        self.record.add_events(self.events);
+        self.record().add_events(self.events);
     }
 }
 
 /// A timer that is asked only when it can have something to say: asking costs more than a delivery's share of
 /// everything else.
 struct Quiet {
+    due: Instant,
     sleep: Pin<Box<Sleep>>,
     // Whom the timer wakes; it is asked again when that changes.
     waker: Option<Waker>,
@@ -242,21 +251,24 @@ struct Quiet {
 impl Quiet {
     fn new(due: Instant) -> Self {
         Self {
+            due,
             sleep: Box::pin(sleep_until(due)),
             waker: None,
         }
     }
 
     fn reset(&mut self, due: Instant) {
+        self.due = due;
         self.sleep.as_mut().reset(due);
         self.waker = None;
     }
 
+    fn wakes(&self, waker: &Waker) -> bool {
+        self.waker.as_ref().is_some_and(|own| own.will_wake(waker))
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let known = self
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()));
+        let known = self.wakes(cx.waker());
         if known && !self.sleep.is_elapsed() {
             return Poll::Pending;
         }
@@ -288,7 +300,7 @@ impl Body for SessionBody {
         match spoken {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(bytes)) => {
-                this.spoke_at = Instant::now();
+                this.quiet_since = None;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Poll::Ready(None) => Poll::Ready(Some(Ok(Frame::trailers(this.trailers())))),
@@ -301,6 +313,22 @@ impl Body for SessionBody {
 }
 
 /// When to speak so that the promise holds on the client's side too: a quarter earlier, at most a second.
-fn speak_after(max_silence: Duration) -> Duration {
-    max_silence.saturating_sub((max_silence / 4).min(Duration::from_secs(1)))
+fn speak_after_ms(max_silence: Duration) -> u32 {
+    let after = max_silence.saturating_sub((max_silence / 4).min(Duration::from_secs(1)));
+    u32::try_from(after.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_stays_small() {
+        // The allocator's next size is 320, and each delivery walks over all of it.
+        assert!(
+            size_of::<SessionBody>() <= 256,
+            "{}",
+            size_of::<SessionBody>()
+        );
+    }
 }

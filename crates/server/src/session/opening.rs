@@ -60,8 +60,6 @@ pub(crate) struct Opening {
     pub cursor: Cursor,
     /// Its place in the registry.
     pub registration: Registration,
-    /// What wakes it.
-    pub signal: Arc<Signal>,
     /// How it began.
     pub outcome: Outcome,
     /// Everything after this will follow.
@@ -92,7 +90,7 @@ pub(crate) async fn open(
         attempt: plan.attempt,
         contract: plan.contract,
         inbox: TopicName::inbox(&plan.subscriber),
-        signal: signal.clone(),
+        signal,
         abort,
         record,
         close: Mutex::new(None),
@@ -114,7 +112,6 @@ pub(crate) async fn open(
     Ok(Opening {
         cursor: opened.cursor,
         registration,
-        signal,
         outcome: opened.outcome,
         position: opened.position,
     })
