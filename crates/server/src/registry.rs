@@ -67,16 +67,30 @@ pub(crate) struct Registry {
     emptied: Notify,
 }
 
-/// What is known of one subscriber id.
+/// What is known of one subscriber id. Small, since a map keeps about twice as many as it has ids.
 #[derive(Default)]
 struct Slot {
     // The newest attempt of each instance that was let in, the latest instance last; unknown ones are not kept.
     newest: SmallVec<[Attempt; 1]>,
-    live: Option<Arc<Session>>,
-    // Replaced by `live`, but going on until that is current.
+    place: Place,
+    // Only while several streams want the id.
+    contest: Option<Box<Contest>>,
+}
+
+/// Who has the id.
+#[derive(Default)]
+enum Place {
+    #[default]
+    Free,
+    Live(Arc<Session>),
+    LeftAt(Instant),
+}
+
+#[derive(Default)]
+struct Contest {
+    // Replaced by the live session, but going on until that is current.
     older: Vec<(Arc<Session>, Instant)>,
     legacy_takeovers: Vec<Instant>,
-    left_at: Option<Instant>,
 }
 
 /// A session's place in the registry. Dropping it gives the place back.
@@ -121,10 +135,9 @@ impl Registry {
         let slot = entry.value_mut();
         slot.check_newest(&session)?;
         slot.displace(&session, now)?;
-        let replaces = !slot.older.is_empty();
+        let replaces = !slot.older().is_empty();
         slot.remember(session.attempt);
-        slot.live = Some(session.clone());
-        slot.left_at = None;
+        slot.place = Place::Live(session.clone());
         self.live.fetch_add(1, Ordering::AcqRel);
         drop(entry);
         Ok(Registration {
@@ -136,10 +149,9 @@ impl Registry {
 
     /// The live sessions of a subscriber, the newest first; the older ones are about to be replaced.
     pub(crate) fn sessions_of(&self, subscriber: &str) -> Vec<Arc<Session>> {
-        self.slots.get(subscriber).map_or_else(Vec::new, |slot| {
-            let older = slot.older.iter().map(|(session, _)| session);
-            slot.live.iter().chain(older).cloned().collect()
-        })
+        self.slots
+            .get(subscriber)
+            .map_or_else(Vec::new, |slot| slot.sessions().cloned().collect())
     }
 
     /// The inboxes somebody follows now. Holds one shard of the map at a time.
@@ -147,7 +159,7 @@ impl Registry {
         self.slots
             .iter()
             .filter_map(|slot| {
-                let session = slot.live.as_ref()?;
+                let session = slot.live()?;
                 let inbox = session.followed_inbox()?;
                 Some((inbox.clone(), session.subscriber.clone()))
             })
@@ -162,8 +174,7 @@ impl Registry {
     /// Tells every session to end; `reason` is asked once for each.
     pub(crate) fn close_all(&self, mut reason: impl FnMut() -> CloseReason) {
         for slot in &self.slots {
-            let older = slot.older.iter().map(|(session, _)| session);
-            for session in slot.live.iter().chain(older) {
+            for session in slot.sessions() {
                 session.close(reason());
             }
         }
@@ -184,13 +195,12 @@ impl Registry {
     /// Ends what was replaced long ago and forgets who left long ago.
     pub(crate) fn sweep(&self, now: Instant) {
         self.slots.retain(|_, slot| {
-            for (session, replaced_at) in &slot.older {
+            for (session, replaced_at) in slot.older() {
                 if now.duration_since(*replaced_at) >= REPLACED_MAX {
                     session.close(CloseReason::Replaced);
                 }
-                session.reset_if_overdue(now, CLOSE_GRACE);
             }
-            if let Some(session) = &slot.live {
+            for session in slot.sessions() {
                 session.reset_if_overdue(now, CLOSE_GRACE);
             }
             slot.forget_takeovers(now);
@@ -201,16 +211,17 @@ impl Registry {
     fn leave(&self, session: &Session) {
         if let Entry::Occupied(mut entry) = self.slots.entry(session.subscriber.clone()) {
             let slot = entry.get_mut();
-            slot.older
-                .retain(|(older, _)| older.generation != session.generation);
+            slot.settle(|contest| {
+                let others =
+                    |(older, _): &(Arc<Session>, _)| older.generation != session.generation;
+                contest.older.retain(others);
+            });
             let is_live = |live: &Arc<Session>| live.generation == session.generation;
-            if slot.live.as_ref().is_some_and(is_live) {
-                slot.live = None;
-                slot.left_at = Some(Instant::now());
+            if slot.live().is_some_and(is_live) {
+                slot.place = Place::LeftAt(Instant::now());
             }
             // Nothing to remember of those whose attempts have no order.
-            let unordered = slot.newest.is_empty() && slot.legacy_takeovers.is_empty();
-            if unordered && slot.live.is_none() && slot.older.is_empty() {
+            if slot.newest.is_empty() && slot.is_unclaimed() {
                 entry.remove();
             }
         }
@@ -221,6 +232,38 @@ impl Registry {
 }
 
 impl Slot {
+    fn live(&self) -> Option<&Arc<Session>> {
+        match &self.place {
+            Place::Live(session) => Some(session),
+            Place::Free | Place::LeftAt(_) => None,
+        }
+    }
+
+    fn older(&self) -> &[(Arc<Session>, Instant)] {
+        self.contest.as_ref().map_or(&[], |contest| &contest.older)
+    }
+
+    /// The newest first.
+    fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
+        let older = self.older().iter().map(|(session, _)| session);
+        self.live().into_iter().chain(older)
+    }
+
+    /// Forgets of a contest what need not be remembered, and the contest when that was all.
+    fn settle(&mut self, forget: impl FnOnce(&mut Contest)) {
+        if let Some(contest) = &mut self.contest {
+            forget(contest);
+            if contest.older.is_empty() && contest.legacy_takeovers.is_empty() {
+                self.contest = None;
+            }
+        }
+    }
+
+    /// Neither live nor contested.
+    fn is_unclaimed(&self) -> bool {
+        self.live().is_none() && self.contest.is_none()
+    }
+
     fn check_newest(&self, session: &Session) -> Result<(), AdmitError> {
         let same = |seen: &&Attempt| seen.same_instance(session.attempt);
         match self.newest.iter().find(same) {
@@ -247,43 +290,39 @@ impl Slot {
     /// Makes room for `session`. An instance's own older streams go on for a while; another's end now, also
     /// those whose replacement has left.
     fn displace(&mut self, session: &Session, now: Instant) -> Result<(), AdmitError> {
-        let older = self.older.iter().map(|(older, _)| older);
         let others = |stream: &&Arc<Session>| {
             !stream.attempt.same_instance(session.attempt) && stream.closing().is_none()
         };
-        let displaced: SmallVec<[_; 1]> = self
-            .live
-            .iter()
-            .chain(older)
-            .filter(others)
-            .cloned()
-            .collect();
+        let displaced: SmallVec<[_; 1]> = self.sessions().filter(others).cloned().collect();
         if session.contract == Contract::Legacy && !displaced.is_empty() {
             self.forget_takeovers(now);
-            if self.legacy_takeovers.len() >= LEGACY_TAKEOVERS_MAX {
+            let contest = self.contest.get_or_insert_default();
+            if contest.legacy_takeovers.len() >= LEGACY_TAKEOVERS_MAX {
                 return Err(AdmitError::TakeoverTooOften(session.subscriber.clone()));
             }
-            self.legacy_takeovers.push(now);
+            contest.legacy_takeovers.push(now);
         }
         for stream in displaced {
             stream.close(CloseReason::TakenOver);
         }
-        let live = self.live.take();
-        self.older.extend(live.map(|live| (live, now)));
+        if let Place::Live(live) = std::mem::take(&mut self.place) {
+            let contest = self.contest.get_or_insert_default();
+            contest.older.push((live, now));
+        }
         Ok(())
     }
 
     fn forget_takeovers(&mut self, now: Instant) {
-        self.legacy_takeovers
-            .retain(|at| now.duration_since(*at) < LEGACY_TAKEOVER_WINDOW);
+        let recent = |at: &Instant| now.duration_since(*at) < LEGACY_TAKEOVER_WINDOW;
+        self.settle(|contest| contest.legacy_takeovers.retain(recent));
     }
 
     fn is_forgettable(&self, now: Instant) -> bool {
-        let long_gone = |left: Instant| now.duration_since(left) >= REMEMBERED;
-        self.live.is_none()
-            && self.older.is_empty()
-            && self.legacy_takeovers.is_empty()
-            && self.left_at.is_none_or(long_gone)
+        let long_gone = match self.place {
+            Place::LeftAt(left) => now.duration_since(left) >= REMEMBERED,
+            Place::Free | Place::Live(_) => true,
+        };
+        self.is_unclaimed() && long_gone
     }
 }
 
@@ -301,8 +340,8 @@ impl Registration {
         let older = self.registry.slots.get(&self.session.subscriber);
         let Some(slot) = older else { return };
         let is_newest = |live: &Arc<Session>| live.generation == self.session.generation;
-        if slot.live.as_ref().is_some_and(is_newest) {
-            for (session, _) in &slot.older {
+        if slot.live().is_some_and(is_newest) {
+            for (session, _) in slot.older() {
                 session.close(CloseReason::Replaced);
             }
         }
