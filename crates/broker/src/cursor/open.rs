@@ -73,6 +73,7 @@ impl Cursor {
             gap: None,
         };
         let (outcome, position) = opening.place(begin).await?;
+        signal.set_sequence(position);
         let cursor = Self {
             log: log.clone(),
             signal,

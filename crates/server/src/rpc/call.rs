@@ -95,7 +95,12 @@ pub(super) fn streaming<B>(body: B) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
-    let mut response = Response::new(Body::new(body));
+    with_headers(Body::new(body))
+}
+
+/// A response with the headers of every gRPC answer.
+pub(super) fn with_headers<B>(body: B) -> Response<B> {
+    let mut response = Response::new(body);
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/grpc"),

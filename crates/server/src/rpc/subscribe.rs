@@ -17,6 +17,7 @@ use longlived_broker::Position;
 use tonic::{Status, body::Body};
 
 use super::{
+    NodeBody,
     call::{self, Call, REQUEST_BYTES_MAX},
     status,
     validate::{self, InvalidRequest},
@@ -29,7 +30,7 @@ use crate::{
     session::{self, CloseReason, Plan, SessionBody, SessionRequests},
 };
 
-type Answer = Result<Response<Body>, Status>;
+type Answer = Result<Response<NodeBody>, Status>;
 
 /// `longlived.v1.SubscriptionService/Subscribe`
 pub(super) async fn subscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
@@ -49,7 +50,7 @@ pub(super) async fn legacy_subscribe(node: Arc<Node>, request: Request<Body>) ->
 async fn begin(node: Arc<Node>, plan: &Plan, record: Arc<CallRecord>) -> Answer {
     let abort = StreamAbort::new();
     let body = open(node, plan, record, abort.clone(), None).await?;
-    let mut response = call::streaming(body);
+    let mut response = call::with_headers(NodeBody::Session(Box::new(body)));
     response.extensions_mut().insert(abort);
     Ok(response)
 }
@@ -89,7 +90,7 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
     };
     let mut response = call::streaming(SessionCall::Opening(opening.boxed()));
     response.extensions_mut().insert(abort);
-    Ok(response)
+    Ok(response.map(NodeBody::Other))
 }
 
 /// The body of a `Session` call, before and after its `open`.
@@ -138,9 +139,10 @@ pub(super) async fn unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answ
         Call::<v1::UnsubscribeRequest>::new(request, "UnsubscribeRequest", REQUEST_BYTES_MAX)?;
     let subscriber = validate::subscriber_id(&call.message().await?.subscriber_id)?;
     let position = end_streams(&node, &subscriber, &call.record)?;
-    Ok(call::unary(&v1::UnsubscribeResponse {
+    let response = v1::UnsubscribeResponse {
         position: Some(wire::position(position)),
-    }))
+    };
+    Ok(call::unary(&response).map(NodeBody::Other))
 }
 
 /// `protos.Longlived/Unsubscribe`
@@ -148,7 +150,7 @@ pub(super) async fn legacy_unsubscribe(node: Arc<Node>, request: Request<Body>) 
     let mut call = Call::<protos::Request>::new(request, "Request", REQUEST_BYTES_MAX)?;
     let subscriber = call.message().await?.id.to_string();
     end_streams(&node, &subscriber, &call.record)?;
-    Ok(call::unary(&protos::Response::default()))
+    Ok(call::unary(&protos::Response::default()).map(NodeBody::Other))
 }
 
 /// Ends the live streams of a subscriber; the last position sent on the newest.
