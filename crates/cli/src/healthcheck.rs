@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tonic::Code;
 use tonic::transport::Endpoint;
-use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -61,9 +61,7 @@ enum Answer {
 }
 
 async fn ask(args: &Args) -> anyhow::Result<Answer> {
-    let endpoint = Endpoint::from_shared(args.server.server.clone())
-        .context("the address")?
-        .connect_timeout(args.timeout);
+    let endpoint = Endpoint::from_shared(args.server.server.clone()).context("the address")?;
     let channel = match endpoint.connect().await {
         Ok(channel) => channel,
         Err(error) => {
@@ -74,10 +72,9 @@ async fn ask(args: &Args) -> anyhow::Result<Answer> {
             )));
         }
     };
-    let mut request = Request::new(HealthCheckRequest {
+    let request = HealthCheckRequest {
         service: args.service.clone(),
-    });
-    request.set_timeout(args.timeout);
+    };
     Ok(match HealthClient::new(channel).check(request).await {
         Ok(answer) => match answer.into_inner().status() {
             ServingStatus::Serving => Answer::Serving,

@@ -162,7 +162,7 @@ impl Stage {
     }
 
     fn tell(&self, happening: &Happening) -> Result<(), Trouble> {
-        if let Some((tone, text)) = show::describe(&happening.what) {
+        if let Some((tone, text)) = show::describe(&happening.what, false) {
             let who = format!("client {}", happening.client);
             self.page.event(&who, tone, &text)?;
         }
