@@ -8,6 +8,7 @@ mod frozen;
 mod leaving;
 mod opening;
 mod publishing;
+mod random;
 mod sessions;
 mod support;
 mod takeover;
