@@ -33,18 +33,29 @@ pub struct UrlError {
 
 /// One server, reached over shared connections. Cheap to clone.
 ///
-/// ```no_run
+/// ```
 /// use longlived_client::{Client, Item};
 /// use tokio_stream::StreamExt as _;
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = Client::new("http://127.0.0.1:7070")?;
+/// # use longlived_server::{Config, Environment, Server};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let config = Config { listen: "127.0.0.1:0".parse()?, ..Config::default() };
+/// # let server = Server::bind(config, Environment::system())?;
+/// # let url = format!("http://{}", server.local_addr());
+/// # tokio::spawn(server.run(std::future::pending()));
+/// // For example "http://127.0.0.1:7070".
+/// let client = Client::new(url)?;
 /// client.publisher().publish(("orders.eu", "42 boxes")).await?;
 ///
 /// let mut orders = client.subscriber("billing-1").filter("orders.>").earliest().build()?;
 /// while let Some(item) = orders.next().await {
 ///     match item? {
-///         Item::Event(event) => println!("{} {:?}", event.topic, event.payload),
+///         Item::Event(event) => {
+///             println!("{} {:?}", event.topic, event.payload);
+/// #           assert_eq!(event.payload, "42 boxes");
+///             break;
+///         }
 ///         Item::Gap(gap) => eprintln!("missing: {gap}"),
 ///         Item::Violation(violation) => eprintln!("the server broke its promise: {violation}"),
 ///         Item::Notice(notice) => eprintln!("{notice}"),
@@ -151,7 +162,8 @@ impl ClientBuilder {
     }
 
     /// HTTP/2 keepalive: a ping every `interval`, and the connection is dead `timeout` after one that is not
-    /// answered. 20 s and 10 s unless told.
+    /// answered. 20 s and 10 s unless told. Streams of the frozen contract rely on TCP's keepalive with the
+    /// same numbers.
     pub fn keepalive(mut self, interval: Duration, timeout: Duration) -> Self {
         self.pool.keepalive_interval = interval;
         self.pool.keepalive_timeout = timeout;

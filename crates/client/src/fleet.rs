@@ -41,13 +41,20 @@ const LEDGER_ENTRIES_MAX: usize = 2_000_000;
 
 /// A running fleet.
 ///
-/// ```no_run
+/// ```
 /// use longlived_client::Client;
 /// use longlived_client::fleet::{Fleet, FleetConfig};
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = Client::builder("http://127.0.0.1:7070").connections(1).build()?;
-/// let mut fleet = Fleet::start(client, FleetConfig { clients: 3, ..FleetConfig::default() });
+/// # use longlived_server::{Config, Environment, GeneratorConfig, Server};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let config = Config { listen: "127.0.0.1:0".parse()?, generator: Some(GeneratorConfig { every: std::time::Duration::from_millis(50), topic: None }), ..Config::default() };
+/// # let server = Server::bind(config, Environment::system())?;
+/// # let url = format!("http://{}", server.local_addr());
+/// # tokio::spawn(server.run(std::future::pending()));
+/// // Three clients, each with its own inbox, to which the server's generator sends.
+/// let config = FleetConfig { clients: 3, ..FleetConfig::default() };
+/// let mut fleet = Fleet::start(Client::new(url)?, config);
 /// while let Some(happening) = fleet.next_happening().await {
 ///     println!("{happening}");
 ///     if fleet.snapshot().delivered >= 9 {
@@ -56,6 +63,7 @@ const LEDGER_ENTRIES_MAX: usize = 2_000_000;
 /// }
 /// let verdict = fleet.stop().await;
 /// assert_eq!(verdict.lost, Some(0));
+/// assert_eq!(verdict.repeated, Some(0));
 /// # Ok(())
 /// # }
 /// ```

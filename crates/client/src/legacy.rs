@@ -74,7 +74,7 @@ impl LegacyBuilder {
         };
         let shared = &self.client.shared;
         let engine = Box::new(Engine {
-            lane: shared.pool.assign(),
+            lane: shared.pool.assign_legacy(),
             backoff: Backoff::new(shared.backoff),
             rng: shared.rng(),
             handle: handle.clone(),
@@ -96,6 +96,31 @@ impl LegacyBuilder {
 }
 
 /// A subscription of the frozen contract.
+///
+/// ```
+/// use longlived_client::{Client, legacy::LegacyItem};
+/// use tokio_stream::StreamExt as _;
+///
+/// # use longlived_server::{Config, Environment, GeneratorConfig, Server};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let generator = GeneratorConfig { every: std::time::Duration::from_millis(50), topic: None };
+/// # let config = Config {
+/// #     listen: "127.0.0.1:0".parse()?, generator: Some(generator), ..Config::default()
+/// # };
+/// # let server = Server::bind(config, Environment::system())?;
+/// # let url = format!("http://{}", server.local_addr());
+/// # tokio::spawn(server.run(std::future::pending()));
+/// let mut subscriber = Client::new(url)?.legacy_subscriber(1).build();
+/// while let Some(item) = subscriber.next().await {
+///     if let LegacyItem::Data(data) = item? {
+///         assert_eq!(data, "data mock for: 1");
+///         break;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a subscriber does nothing until it is read"]
 pub struct LegacySubscriber {
     items: Pin<Box<dyn Stream<Item = Result<LegacyItem, SubscribeError>> + Send>>,

@@ -46,6 +46,7 @@ pub(crate) struct Pool {
     endpoint: Endpoint,
     options: PoolOptions,
     streams: Vec<Slot>,
+    legacy: Vec<Slot>,
     unary: Slot,
     next: AtomicUsize,
 }
@@ -54,6 +55,9 @@ pub(crate) struct Pool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
     Streams(usize),
+    /// As `Streams`, without HTTP/2 pings: servers of the frozen contract may be of other makes, and some end
+    /// a connection that pings more than once in five minutes. TCP's keepalive finds dead peers there.
+    Legacy(usize),
     Unary,
 }
 
@@ -91,9 +95,8 @@ impl Pool {
         };
         Ok(Self {
             endpoint,
-            streams: (0..options.connections.max(1))
-                .map(|_| Slot::default())
-                .collect(),
+            streams: slots(options.connections),
+            legacy: slots(options.connections),
             unary: Slot::default(),
             next: AtomicUsize::new(0),
             options,
@@ -107,7 +110,16 @@ impl Pool {
 
     /// The connection a new subscriber shall use: in turn.
     pub(crate) fn assign(&self) -> Lane {
-        Lane::Streams(self.next.fetch_add(1, Ordering::Relaxed) % self.streams.len())
+        Lane::Streams(self.turn())
+    }
+
+    /// The connection a new subscriber of the frozen contract shall use: in turn.
+    pub(crate) fn assign_legacy(&self) -> Lane {
+        Lane::Legacy(self.turn())
+    }
+
+    fn turn(&self) -> usize {
+        self.next.fetch_add(1, Ordering::Relaxed) % self.streams.len()
     }
 
     /// The connection of this lane, dialled if there is none.
@@ -124,7 +136,7 @@ impl Pool {
             {
                 return Err(failure.clone());
             }
-            let dialled = self.dial().await;
+            let dialled = self.dial(lane).await;
             slot.dials.fetch_add(1, Ordering::AcqRel);
             match dialled {
                 Ok(channel) => {
@@ -159,21 +171,35 @@ impl Pool {
     fn slot(&self, lane: Lane) -> &Slot {
         match lane {
             Lane::Streams(index) => &self.streams[index],
+            Lane::Legacy(index) => &self.legacy[index],
             Lane::Unary => &self.unary,
         }
     }
 
-    async fn dial(&self) -> Result<Channel, Lost> {
+    async fn dial(&self, lane: Lane) -> Result<Channel, Lost> {
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(self.options.connect_timeout));
+        connector.set_keepalive(Some(self.options.keepalive_interval));
+        connector.set_keepalive_interval(Some(self.options.keepalive_timeout));
+        connector.set_keepalive_retries(Some(2));
         // Without it a peer that vanished holds the socket, and what was sent on it, for a quarter of an hour.
         #[cfg(target_os = "linux")]
         connector.set_tcp_user_timeout(Some(
             self.options.keepalive_interval + self.options.keepalive_timeout,
         ));
-        match self.endpoint.connect_with_connector(connector).await {
+        let endpoint = match lane {
+            Lane::Legacy(_) => self.endpoint.clone(),
+            Lane::Streams(_) | Lane::Unary => self
+                .endpoint
+                .clone()
+                .http2_keep_alive_interval(self.options.keepalive_interval)
+                .keep_alive_timeout(self.options.keepalive_timeout)
+                // Only while streams are open: an idle connection that dies is dialled when it is needed.
+                .keep_alive_while_idle(false),
+        };
+        match endpoint.connect_with_connector(connector).await {
             Ok(channel) => Ok(channel),
             Err(error) => {
                 let mut cause: &dyn std::error::Error = &error;
@@ -184,6 +210,10 @@ impl Pool {
             }
         }
     }
+}
+
+fn slots(connections: usize) -> Vec<Slot> {
+    (0..connections.max(1)).map(|_| Slot::default()).collect()
 }
 
 fn endpoint(url: &str, options: PoolOptions) -> Result<Endpoint, String> {
@@ -205,11 +235,7 @@ fn endpoint(url: &str, options: PoolOptions) -> Result<Endpoint, String> {
         .connect_timeout(options.connect_timeout)
         .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keep_alive_interval(options.keepalive_interval)
-        .keep_alive_timeout(options.keepalive_timeout)
-        // Only while streams are open: an idle connection that dies is dialled anew when it is needed.
-        .keep_alive_while_idle(false))
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
 }
 
 #[cfg(test)]

@@ -19,14 +19,31 @@ use crate::client::Client;
 
 /// Publishes to one server; see [`Client::publisher`]. Cheap to clone.
 ///
-/// ```no_run
+/// ```
 /// use longlived_client::{Client, Message};
+/// use tokio_stream::StreamExt as _;
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let publisher = Client::new("http://127.0.0.1:7070")?.publisher();
+/// # use longlived_server::{Config, Environment, Server};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let config = Config { listen: "127.0.0.1:0".parse()?, ..Config::default() };
+/// # let server = Server::bind(config, Environment::system())?;
+/// # let url = format!("http://{}", server.local_addr());
+/// # tokio::spawn(server.run(std::future::pending()));
+/// let publisher = Client::new(url)?.publisher();
 /// let message = Message::new("orders.eu", "42 boxes").message_id("order-17");
-/// let published = publisher.publish(message).await?;
-/// println!("stored at {} ({:?})", published.position, published.durability);
+/// let published = publisher.publish(message.clone()).await?;
+/// println!("stored at {} ({})", published.position, published.durability);
+///
+/// // With an id a message is stored once, however often it is sent.
+/// assert!(publisher.publish(message).await?.duplicate);
+///
+/// // Many at once: up to 64 unanswered, answers in order.
+/// let lines = tokio_stream::iter(["one", "two", "three"]).map(|line| Message::new("lines", line));
+/// let mut answers = publisher.publish_stream(lines, 64);
+/// while let Some(answer) = answers.next().await {
+///     println!("stored at {}", answer?.position);
+/// }
 /// # Ok(())
 /// # }
 /// ```

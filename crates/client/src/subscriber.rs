@@ -44,18 +44,42 @@ pub enum Item {
 
 /// A subscription; see [`Client::subscriber`](crate::Client::subscriber).
 ///
-/// ```no_run
-/// use longlived_client::{Client, Item};
+/// ```
+/// use longlived_client::{Client, Item, Subscriber};
 /// use tokio_stream::StreamExt as _;
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = Client::new("http://127.0.0.1:7070")?;
-/// let mut orders = client.subscriber("billing-1").filter("orders.>").build()?;
-/// while let Some(item) = orders.next().await {
-///     if let Item::Event(event) = item? {
-///         println!("{} {}", event.position, event.topic);
+/// async fn next_payload(orders: &mut Subscriber) -> Result<String, Box<dyn std::error::Error>> {
+///     while let Some(item) = orders.next().await {
+///         match item? {
+///             Item::Event(event) => return Ok(String::from_utf8(event.payload.to_vec())?),
+///             Item::Gap(gap) => eprintln!("missing: {gap}"),
+///             Item::Violation(violation) => eprintln!("broken promise: {violation}"),
+///             Item::Notice(notice) => eprintln!("{notice}"),
+///         }
 ///     }
+///     Err("unsubscribed".into())
 /// }
+///
+/// # use longlived_server::{Config, Environment, Server};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let config = Config { listen: "127.0.0.1:0".parse()?, ..Config::default() };
+/// # let server = Server::bind(config, Environment::system())?;
+/// # let url = format!("http://{}", server.local_addr());
+/// # tokio::spawn(server.run(std::future::pending()));
+/// let client = Client::new(url)?;
+/// client.publisher().publish(("orders.eu", "first")).await?;
+/// client.publisher().publish(("orders.us", "second")).await?;
+///
+/// let mut orders = client.subscriber("billing-1").filter("orders.*").earliest().build()?;
+/// assert_eq!(next_payload(&mut orders).await?, "first");
+/// let position = orders.position().expect("an event has come");
+/// drop(orders);
+///
+/// // Another run of the program goes on after what the first has processed.
+/// let mut orders = client.subscriber("billing-1").filter("orders.*").resume_after(position).build()?;
+/// assert_eq!(next_payload(&mut orders).await?, "second");
+/// orders.unsubscribe().await?;
 /// # Ok(())
 /// # }
 /// ```

@@ -71,14 +71,17 @@ impl Cursor {
             visible: log.visible(),
             options,
             gap: None,
+            gone_before: 0,
         };
         let (outcome, position) = opening.place(begin).await?;
+        signal.set_sequence(position);
         let cursor = Self {
             log: log.clone(),
             signal,
             feeds,
             options,
             position,
+            gone_before: opening.gone_before,
             catching_up: begin != Begin::Next,
             page: None,
             reading: None,
@@ -98,6 +101,7 @@ struct Opening<'a> {
     visible: Sequence,
     options: ReadOptions,
     gap: Option<Gap>,
+    gone_before: Sequence,
 }
 
 impl Opening<'_> {
@@ -106,6 +110,7 @@ impl Opening<'_> {
             Begin::Next => Ok((Outcome::New, self.visible)),
             Begin::Earliest => {
                 let page = self.first_after(0).await?;
+                self.gone_before = page.trimmed_through;
                 Ok((Outcome::New, lost_before(&page)))
             }
             Begin::Time(nanos) => {

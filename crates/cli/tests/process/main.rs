@@ -1,4 +1,4 @@
-//! The real binary, as people and containers run it.
+//! The real binary, as a process of its own.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -9,3 +9,10 @@ mod cli_publish;
 mod cli_simulate;
 mod cli_subscribe;
 mod cli_support;
+mod image;
+mod server_flags;
+mod server_kill;
+mod server_log;
+mod server_peers;
+mod server_signals;
+mod support;

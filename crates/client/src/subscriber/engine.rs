@@ -5,18 +5,21 @@
 //! what one response led to and no more.
 //! Does not: decide which endings are final (`ending.rs`) or judge continuity (`continuity.rs`).
 
+mod responses;
+mod streams;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::stream;
 use longlived_api::v1;
-use longlived_api::v1::subscribe_response::Frame;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::streams::{Step, Streams, Successor, Which};
 use super::builder::Start;
 use super::ending::{self, End, Known, Lost, Next};
 use super::handle::Standing;
@@ -26,9 +29,7 @@ use super::{
     Item, Notice, Outcome, SubscribeError, Subscriber, SubscriberBuilder, SubscriberHandle,
 };
 use crate::backoff::Backoff;
-use crate::continuity::Checked;
 use crate::credential::Credential;
-use crate::event::{Event, GapReason};
 use crate::pool::Lane;
 use crate::position::Position;
 
@@ -97,29 +98,6 @@ enum Phase {
     Live(Box<Streams>),
     /// Says this last, if anything, and is over.
     Over(Option<SubscribeError>),
-}
-
-/// The stream that is read, and the one that is to replace it.
-struct Streams {
-    current: Live,
-    successor: Successor,
-}
-
-enum Successor {
-    None,
-    Opening(Opening),
-    Open(Box<Live>),
-}
-
-/// What happened first.
-enum Step {
-    Current(Got),
-    Successor(Got),
-    Opened(Box<Opened>),
-    /// The turn has come to open the next stream.
-    Turn,
-    /// The time of the current stream is over, though it has not ended.
-    Overdue,
 }
 
 impl Engine {
@@ -384,190 +362,12 @@ impl Engine {
             departure.turn = Instant::now().checked_add(wait).unwrap_or_else(far_away);
         }
     }
-
-    fn frame(&mut self, frame: Frame, which: Which) {
-        match frame {
-            Frame::Event(event) => self.event(event, which),
-            Frame::Progress(progress) => self.progress(&progress, which),
-            Frame::Gap(gap) => self.gap(&gap, which),
-            Frame::GoAway(go_away) => self.go_away(&go_away, which),
-            Frame::CredentialNotice(notice) => {
-                if let Some(at) = notice.expires.and_then(|at| SystemTime::try_from(at).ok()) {
-                    self.say(Notice::CredentialExpires { at });
-                }
-            }
-            // Filters are not changed on a running stream, and a second Welcome says nothing new.
-            Frame::SubscriptionChange(_) | Frame::Welcome(_) => {}
-        }
-    }
-
-    fn live(&mut self, which: Which) -> &mut Live {
-        let streams = self.streams_mut();
-        match (which, &mut streams.successor) {
-            (Which::Successor, Successor::Open(live)) => live,
-            _ => &mut streams.current,
-        }
-    }
-
-    /// True when the application has this already, by way of the other stream.
-    fn known(&self, position: Position) -> bool {
-        self.position.is_some_and(|known| known.reaches(position))
-    }
-
-    fn event(&mut self, event: v1::Event, which: Which) {
-        let live = self.live(which);
-        let epoch = live.checker.epoch();
-        let checked = live
-            .checker
-            .event(&event.topic, event.sequence, event.previous_sequence);
-        let position = Position::new(epoch, event.sequence);
-        match checked {
-            Checked::Good => {}
-            Checked::GoodAfter(violation) => self.violation(violation),
-            Checked::Drop(violation) => return self.violation(violation),
-        }
-        // Only an event that came by way of the other stream: what one stream repeats was dropped above.
-        if self.known(position) {
-            return;
-        }
-        self.position = Some(position);
-        let event = Event::from_wire(epoch, event);
-        self.queue.push_back((Item::Event(event), Some(position)));
-    }
-
-    fn violation(&mut self, violation: super::Violation) {
-        tracing::warn!(subscriber = %self.standing.id, "{violation}");
-        self.queue.push_back((Item::Violation(violation), None));
-    }
-
-    fn progress(&mut self, progress: &v1::Progress, which: Which) {
-        if let Some(position) = progress.position.map(Position::from) {
-            if let Some(violation) = self.live(which).checker.progress(position) {
-                self.violation(violation);
-            }
-            // A stream of another epoch says nothing about this one.
-            let reached =
-                if position.epoch == self.live(which).checker.epoch() && !self.known(position) {
-                    self.position = Some(position);
-                    position
-                } else {
-                    self.position.unwrap_or(position)
-                };
-            let notice = if progress.current {
-                Notice::Current { position: reached }
-            } else {
-                Notice::Progress { position: reached }
-            };
-            self.queue.push_back((Item::Notice(notice), self.position));
-        }
-        if progress.current && matches!(which, Which::Successor) {
-            // It has everything the old stream had: nothing is lost by leaving that now.
-            self.current_ended(End::Ok);
-        }
-    }
-
-    fn gap(&mut self, wire: &v1::Gap, which: Which) {
-        let mut gap = self.live(which).checker.gap(wire);
-        if gap.reason != GapReason::Future {
-            let handing_over = matches!(self.streams_mut().successor, Successor::Open(_));
-            if handing_over && self.known(gap.through) {
-                return;
-            }
-            // What came by way of the other stream is not missing.
-            if let (Some(after), Some(known)) = (gap.after, self.position)
-                && known.reaches(after)
-            {
-                gap.after = Some(known);
-            }
-        }
-        self.position = self.live(which).checker.position().or(self.position);
-        self.queue.push_back((Item::Gap(gap), self.position));
-    }
-
-    fn go_away(&mut self, go_away: &v1::GoAway, which: Which) {
-        let reason = GoAwayReason::from_wire(go_away.reason);
-        let now = Instant::now();
-        let duration = |wire: Option<prost_types::Duration>| -> Option<Duration> {
-            wire.and_then(|wire| Duration::try_from(wire).ok())
-        };
-        let after = duration(go_away.reconnect_after).unwrap_or_default();
-        let ends = duration(go_away.ends_in);
-        let live = self.live(which);
-        live.departure = Some(Departure {
-            reason,
-            reconnect: go_away.reconnect,
-            // One that shall not come back is read to its end; nothing is opened before.
-            turn: now
-                .checked_add(after)
-                .filter(|_| go_away.reconnect)
-                .unwrap_or_else(far_away),
-            ends: ends.and_then(|ends| now.checked_add(ends)),
-        });
-        if reason == GoAwayReason::CredentialExpired {
-            self.refused = live.credential.clone();
-        }
-        if reason == GoAwayReason::Draining {
-            // The next stream shall not land on a connection to a server that is leaving.
-            let lease = self.live(which).lease.clone();
-            self.ask.client.shared.pool.retire(&lease);
-        }
-        if ends.is_some() && go_away.reconnect {
-            self.say(Notice::HandingOver { reason, after });
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Which {
-    Current,
-    Successor,
-}
-
-impl Streams {
-    async fn step(&mut self) -> Step {
-        let departure = self.current.departure;
-        match &mut self.successor {
-            Successor::None => tokio::select! {
-                biased;
-                () = sleep_until_set(departure.map(|departure| departure.turn)) => Step::Turn,
-                got = self.current.next() => Step::Current(got),
-            },
-            Successor::Opening(opening) => tokio::select! {
-                biased;
-                opened = opening => Step::Opened(Box::new(opened)),
-                got = self.current.next() => Step::Current(got),
-            },
-            // Sequences of two histories cannot be compared: first everything of the old one.
-            Successor::Open(next) if next.checker.epoch() != self.current.checker.epoch() => {
-                tokio::select! {
-                    biased;
-                    () = sleep_until_set(departure.and_then(|departure| departure.ends)) => Step::Overdue,
-                    got = self.current.next() => Step::Current(got),
-                }
-            }
-            // The new one first: it brings all that the old one does, and ends the time of two.
-            Successor::Open(next) => tokio::select! {
-                biased;
-                () = sleep_until_set(departure.and_then(|departure| departure.ends)) => Step::Overdue,
-                got = next.next() => Step::Successor(got),
-                got = self.current.next() => Step::Current(got),
-            },
-        }
-    }
 }
 
 /// At once when there is no time to wait for.
 async fn sleep_until_some(until: Option<Instant>) {
     if let Some(until) = until {
         sleep_until(until).await;
-    }
-}
-
-/// Never when there is no time to wait for.
-async fn sleep_until_set(until: Option<Instant>) {
-    match until {
-        Some(until) => sleep_until(until).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -5,5 +5,6 @@
 mod fleet;
 mod legacy;
 mod publishing;
+mod real;
 mod scripted;
 mod subscribing;

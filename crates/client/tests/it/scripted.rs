@@ -95,7 +95,7 @@ impl Server {
 
     /// True when nobody calls for a while.
     pub(crate) async fn is_left_alone(&mut self) -> bool {
-        timeout(Duration::from_millis(300), self.calls.recv())
+        timeout(Duration::from_millis(200), self.calls.recv())
             .await
             .is_err()
     }

@@ -247,7 +247,7 @@ async fn a_pushback_is_waited_for_exactly() {
         assert!(waited < Duration::from_millis(700), "{waited:?}");
         assert_eq!(request.resume_after, Some(at(1)));
         let told = [lost(&mut watched).await, lost(&mut watched).await];
-        assert_eq!(told[1].1.as_millis() / 10, 39, "{told:?}");
+        assert!((300..=400).contains(&told[1].1.as_millis()), "{told:?}");
     }
 }
 
