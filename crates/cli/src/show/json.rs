@@ -58,6 +58,13 @@ pub(crate) enum Record<'a> {
         client: u32,
         reason: &'a str,
     },
+    Health {
+        server: &'a str,
+        service: &'a str,
+        serving: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+    },
     NoData {
         seconds: u64,
         hint: &'a str,

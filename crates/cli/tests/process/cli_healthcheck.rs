@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cli_support::{Server, free_address, run};
+use super::cli_support::{Server, free_address, json, run};
 
 #[test]
 fn a_server_that_serves_is_healthy() {
@@ -28,6 +28,26 @@ fn no_server_and_no_such_service_are_not() {
     let ended = run(&["healthcheck", "--server", &server.url, "--service", "nope"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr[0].contains("nope"), "{ended:?}");
+}
+
+#[test]
+fn a_program_reads_the_answer_as_json() {
+    let server = Server::start(&[]);
+    let ended = run(&["healthcheck", "--server", &server.url, "--json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(json(&ended.stdout[0])["serving"], true);
+    let url = format!("http://{}", free_address());
+    let ended = run(&["healthcheck", "--server", &url, "--json"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let answer = json(&ended.stdout[0]);
+    assert_eq!(answer["serving"], false);
+    assert!(
+        answer["reason"]
+            .as_str()
+            .unwrap()
+            .contains("cannot connect")
+    );
+    assert!(ended.stderr.is_empty(), "{ended:?}");
 }
 
 #[test]
