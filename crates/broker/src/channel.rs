@@ -14,6 +14,7 @@ use std::{
 
 use parking_lot::Mutex;
 use slab::Slab;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::{
@@ -25,6 +26,9 @@ use crate::{
 
 /// Chunks of up to this many bytes on average are merged for readers that are several behind.
 const MERGE_CHUNK_BYTES: usize = 8 << 10;
+
+/// What a reader takes from one tail: most often one chunk.
+pub(crate) type Run = SmallVec<[Slice; 2]>;
 
 /// The live tail of one filter.
 pub struct Channel {
@@ -117,7 +121,7 @@ impl Channel {
         after: Sequence,
         visible: Sequence,
         bytes_max: usize,
-        into: &mut VecDeque<Slice>,
+        into: &mut Run,
     ) -> Result<bool, BehindTail> {
         let mut tail = self.tail.lock();
         if after < tail.start {
@@ -146,11 +150,11 @@ impl Channel {
             let merged = tail.merge(first, end);
             let begin = merged.index_after(after);
             let count = merged.entries().len();
-            into.push_back(Slice::new(merged, begin, count));
+            into.push(Slice::new(merged, begin, count));
         } else {
             for chunk in tail.chunks.range(first..end) {
                 let begin = chunk.index_after(after);
-                into.push_back(Slice::new(chunk.clone(), begin, chunk.entries().len()));
+                into.push(Slice::new(chunk.clone(), begin, chunk.entries().len()));
             }
         }
         Ok(all)

@@ -3,10 +3,14 @@
 //! Holds: `raise` never waits; a raise that finds its flag already up does not wake again, so ten thousand
 //! events before the next poll cost one wake-up.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::Waker;
+use std::{
+    sync::atomic::{AtomicU8, AtomicU64, Ordering},
+    task::Waker,
+};
 
 use atomic_waker::AtomicWaker;
+
+use crate::position::Sequence;
 
 /// Why a subscriber is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +22,14 @@ pub enum Interest {
     Control = 2,
 }
 
-/// The wake-up of one subscriber.
+/// The wake-up of one subscriber, and where it stands.
 #[derive(Debug, Default)]
 pub struct Signal {
     raised: AtomicU8,
     waker: AtomicWaker,
+    // Written by the cursor, read by whoever asks about the subscriber. Here, and not in a place of its own,
+    // because each delivery touches this cache line anyway.
+    sequence: AtomicU64,
 }
 
 impl Signal {
@@ -36,6 +43,10 @@ impl Signal {
 
     /// Takes a mark down; whether it was up.
     pub fn take(&self, interest: Interest) -> bool {
+        // A raise that this look misses finds the mark down and wakes whoever registered before looking.
+        if !self.is_raised(interest) {
+            return false;
+        }
         let before = self.raised.fetch_and(!(interest as u8), Ordering::AcqRel);
         before & interest as u8 != 0
     }
@@ -43,6 +54,15 @@ impl Signal {
     /// Whether something is marked and not yet taken: something has been due since the last poll.
     pub fn is_raised(&self, interest: Interest) -> bool {
         self.raised.load(Ordering::Acquire) & interest as u8 != 0
+    }
+
+    /// The last sequence handed out or passed.
+    pub fn sequence(&self) -> Sequence {
+        self.sequence.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_sequence(&self, sequence: Sequence) {
+        self.sequence.store(sequence, Ordering::Relaxed);
     }
 
     /// Whom to wake. Register before looking for what is due, or a raise in between is lost.

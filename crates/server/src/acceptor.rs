@@ -187,15 +187,14 @@ pub async fn accept<S, B>(
             // The peer is gone already; serving it finds that out.
             tracing::debug!(%peer, %error, "socket options not set");
         }
-        let served = serve_connection(
-            socket,
-            peer,
+        let (service, connection, drain) = (
             service.clone(),
             Arc::clone(&settings.connection),
             drain.clone(),
         );
         tasks.spawn("connection", async move {
-            let end = served.await;
+            // Made in here: handed in, it would be held twice.
+            let end = serve_connection(socket, peer, service, connection, drain).await;
             drop(open);
             log_end(peer, &end);
         });

@@ -84,6 +84,10 @@ pub const STAGED_WRITE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes one stream hands over before the others of its connection have their turn.
 pub const STREAM_TURN_BYTES: usize = 64 * 1024;
 
+/// Chunks that the streams of a connection hand over before these are written. HTTP/2 keeps a slot for each that
+/// waits, and never gives slots back.
+pub const CONNECTION_TURN_CHUNKS: u32 = 16;
+
 /// How long after its deadline a stream whose reader is stalled is reset. A reader that only has to catch up gets
 /// the status within it. Met as: `RST_STREAM(CANCEL)`.
 pub const STALLED_DEADLINE_GRACE: Duration = Duration::from_secs(1);

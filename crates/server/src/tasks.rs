@@ -7,9 +7,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
+use pin_project_lite::pin_project;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -60,10 +63,7 @@ impl Tasks {
             inner: Arc::clone(&self.inner),
             id,
         };
-        let task = async move {
-            let _entry = entry;
-            future.await;
-        };
+        let task = Task { future, entry };
         let handle = self.spawn_tracked(task.instrument(span));
         running.handles.insert(id, handle);
     }
@@ -139,6 +139,24 @@ pub struct AbortOnDrop(Tasks);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort_all();
+    }
+}
+
+pin_project! {
+    /// A future and its entry. Not an async block: that would hold the future twice, and connections are many.
+    struct Task<F> {
+        #[pin]
+        future: F,
+        // Dropped last: when the entry is gone, so is all that the future held.
+        entry: Entry,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Task<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().future.poll(cx)
     }
 }
 

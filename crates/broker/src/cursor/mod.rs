@@ -22,6 +22,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use smallvec::SmallVec;
 
+use merge::Live;
 pub use open::{Begin, Opened, Outcome};
 
 use crate::{
@@ -238,6 +239,12 @@ impl Cursor {
 
     /// What is due next. Pending means that nothing is, and that the signal wakes the caller when that changes.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery, CursorError>> {
+        let delivery = self.poll_delivery(cx);
+        self.signal.set_sequence(self.position);
+        delivery
+    }
+
+    fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery, CursorError>> {
         self.signal.register(cx.waker());
         if let Some(gap) = self.first_gap.take() {
             self.position = gap.through;
@@ -272,8 +279,12 @@ impl Cursor {
                 return self.at_head();
             }
             match self.collect_live(visible) {
-                Ok(Some(page)) => self.page = Some(Box::new(page)),
-                Ok(None) => {
+                Ok(Live::Delivery(delivery, through)) => {
+                    self.position = through;
+                    return Poll::Ready(Ok(delivery));
+                }
+                Ok(Live::Page(page)) => self.page = Some(Box::new(page)),
+                Ok(Live::Nothing) => {
                     self.position = visible;
                     return self.at_head();
                 }
@@ -310,6 +321,7 @@ impl Cursor {
         let current = self.nothing_due();
         if current {
             self.position = self.position.max(visible);
+            self.signal.set_sequence(self.position);
         }
         (self.position(), current)
     }

@@ -74,6 +74,7 @@ impl Cursor {
             gone_before: 0,
         };
         let (outcome, position) = opening.place(begin).await?;
+        signal.set_sequence(position);
         let cursor = Self {
             log: log.clone(),
             signal,

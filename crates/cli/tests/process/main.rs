@@ -1,5 +1,6 @@
 //! The real binary, as a process of its own.
 
+mod image;
 mod server_flags;
 mod server_kill;
 mod server_log;

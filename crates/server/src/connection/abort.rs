@@ -4,49 +4,90 @@
 //! being polled.
 //! Does not: say why; that belongs into the call's record before.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
 
-/// Resets one response stream (`RST_STREAM(CANCEL)`). Put a clone into `response.extensions_mut()`; a body that
-/// already ended is not harmed by it.
-#[derive(Clone, Debug, Default)]
-pub struct StreamAbort(Arc<State>);
-
+/// The state behind a `StreamAbort`. A struct that every response has anyway can hold it (`StreamAbort::within`).
 #[derive(Debug, Default)]
-struct State {
+pub struct AbortFlag {
     /// Written by whoever aborts, read by the connection.
     aborted: AtomicBool,
     /// Written by the connection, taken by whoever aborts.
     stream: AtomicWaker,
 }
 
-impl StreamAbort {
+impl AbortFlag {
     /// For one response.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Resets the stream, from any thread, any number of times.
+    /// Resets the stream (`RST_STREAM(CANCEL)`), from any thread, any number of times.
     pub fn abort(&self) {
-        self.0.aborted.store(true, Ordering::Release);
-        self.0.stream.wake();
+        self.aborted.store(true, Ordering::Release);
+        self.stream.wake();
     }
 
     /// Whether `abort` was called.
     pub fn is_aborted(&self) -> bool {
-        self.0.aborted.load(Ordering::Acquire)
+        self.aborted.load(Ordering::Acquire)
+    }
+}
+
+impl AsRef<AbortFlag> for AbortFlag {
+    fn as_ref(&self) -> &AbortFlag {
+        self
+    }
+}
+
+/// Lets the connection see an `AbortFlag`. Put it into `response.extensions_mut()`; a body that already ended is
+/// not harmed by it.
+#[derive(Clone)]
+pub struct StreamAbort(Arc<dyn AsRef<AbortFlag> + Send + Sync>);
+
+impl StreamAbort {
+    /// With a flag of its own.
+    pub fn new() -> Self {
+        Self(Arc::new(AbortFlag::new()))
     }
 
-    /// `is_aborted`, and otherwise `waker` is woken when it becomes so.
-    pub(super) fn poll_aborted(&self, waker: &Waker) -> bool {
-        if self.is_aborted() {
-            return true;
-        }
-        self.0.stream.register(waker);
-        // Between the first look and the registration it may have been set without anybody to wake.
-        self.is_aborted()
+    /// With the flag in `owner`, which saves an allocation and a line of cache per stream.
+    pub fn within<T: AsRef<AbortFlag> + Send + Sync + 'static>(owner: Arc<T>) -> Self {
+        Self(owner)
+    }
+
+    /// As `AbortFlag::abort`.
+    pub fn abort(&self) {
+        self.flag().abort();
+    }
+
+    /// As `AbortFlag::is_aborted`.
+    pub fn is_aborted(&self) -> bool {
+        self.flag().is_aborted()
+    }
+
+    /// `waker` is woken by `abort`. The flag is to be read after this: it may be set already.
+    pub(super) fn register(&self, waker: &Waker) {
+        self.flag().stream.register(waker);
+    }
+
+    fn flag(&self) -> &AbortFlag {
+        (*self.0).as_ref()
+    }
+}
+
+impl Default for StreamAbort {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for StreamAbort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StreamAbort").field(self.flag()).finish()
     }
 }

@@ -262,3 +262,142 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Io<T> {
         Pin::new(&mut staged.socket).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::task::Waker;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Takes what its script says, then everything.
+    struct Socket {
+        taken: Vec<u8>,
+        writes: usize,
+        /// How much each write takes; 0 is "not now".
+        script: VecDeque<usize>,
+    }
+
+    impl AsyncWrite for Socket {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let limit = self.script.pop_front().unwrap_or(usize::MAX);
+            if limit == 0 {
+                return Poll::Pending;
+            }
+            self.writes += 1;
+            let before = self.taken.len();
+            for slice in slices {
+                let room = limit - (self.taken.len() - before);
+                let part = &slice[..slice.len().min(room)];
+                self.taken.extend_from_slice(part);
+            }
+            Poll::Ready(Ok(self.taken.len() - before))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn over(script: &[usize]) -> (Io<Socket>, IoHandle<Socket>) {
+        let (io, handle) = split(Socket {
+            taken: Vec::new(),
+            writes: 0,
+            script: script.iter().copied().collect(),
+        });
+        handle.stage();
+        (io, handle)
+    }
+
+    #[test]
+    fn many_small_frames_are_one_write() {
+        let (mut io, handle) = over(&[]);
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..60 {
+            let written = Pin::new(&mut io).poll_write(&mut cx, &[7; 1000]);
+            assert!(matches!(written, Poll::Ready(Ok(1000))));
+            assert!(Pin::new(&mut io).poll_flush(&mut cx).is_ready());
+        }
+        assert_eq!(handle.shared.lock().socket.writes, 0);
+        assert!(handle.poll_written(&mut cx).is_ready());
+        assert_eq!(handle.shared.lock().socket.writes, 1);
+        assert_eq!(handle.shared.lock().socket.taken.len(), 60_000);
+    }
+
+    #[test]
+    fn an_idle_connection_holds_no_buffer() {
+        let (mut io, handle) = over(&[]);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut io).poll_write(&mut cx, b"frame").is_ready());
+        assert!(handle.poll_written(&mut cx).is_ready());
+        assert_eq!(handle.shared.lock().buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn a_full_socket_stops_collecting() {
+        let (mut io, handle) = over(&[100, 0, 0, 0]);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut io).poll_write(&mut cx, &[1; 150]).is_ready());
+        assert!(handle.poll_written(&mut cx).is_pending());
+        assert!(Pin::new(&mut io).poll_write(&mut cx, &[2; 10]).is_pending());
+        assert!(
+            handle.shared.lock().buffer.capacity() < 100,
+            "only the rest is kept"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_leaves_once_and_in_order(
+            script in prop::collection::vec(prop_oneof![Just(0_usize), 1_usize..100, 1_usize..100_000], 0..40),
+            frames in prop::collection::vec((prop_oneof![1_usize..300, 1_usize..40_000], any::<bool>()), 1..40),
+        ) {
+            let (mut io, handle) = over(&script);
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut expected = Vec::new();
+            for (number, (length, turn_ends)) in frames.into_iter().enumerate() {
+                let frame = vec![number as u8; length];
+                expected.extend_from_slice(&frame);
+                let mut rest = &frame[..];
+                while !rest.is_empty() {
+                    let (head, tail) = rest.split_at(rest.len().min(9));
+                    let slices = [IoSlice::new(head), IoSlice::new(tail)];
+                    if let Poll::Ready(written) = Pin::new(&mut io).poll_write_vectored(&mut cx, &slices) {
+                        let written = written.expect("the socket does not fail");
+                        prop_assert!(written > 0 && written <= rest.len());
+                        rest = &rest[written..];
+                    }
+                    let shared = handle.shared.lock();
+                    prop_assert!(shared.buffer.len() <= limits::STAGED_BYTES_MAX);
+                }
+                if turn_ends {
+                    let _ = handle.poll_written(&mut cx);
+                }
+            }
+            while handle.poll_written(&mut cx).is_pending() {}
+            prop_assert!(handle.shared.lock().socket.taken == expected);
+        }
+    }
+}

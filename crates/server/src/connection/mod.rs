@@ -35,7 +35,7 @@ use tokio::task::coop;
 use tokio::time::timeout;
 use tower::Service;
 
-pub use abort::StreamAbort;
+pub use abort::{AbortFlag, StreamAbort};
 use io::{Io, IoHandle};
 use keepalive::{Gone, Keepalive};
 use request_body::RequestBody;
@@ -212,6 +212,7 @@ where
 
     /// Streams that were woken go on; those that ended are dropped.
     fn poll_streams(&mut self) {
+        stream::begin_turn();
         let mut cx = Context::from_waker(&self.wakes.streams);
         while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(&mut cx) {}
     }

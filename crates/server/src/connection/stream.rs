@@ -4,11 +4,12 @@
 //! end of the connection or a `StreamAbort` drops the call and its body at once; chunks are handed on as they are.
 //! Does not: share its turn; after `STREAM_TURN_BYTES` the other streams go first.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -22,6 +23,17 @@ use tokio::time::{Sleep, sleep_until};
 use super::StreamAbort;
 use crate::layers::Deadline;
 use crate::limits;
+
+thread_local! {
+    /// Chunks that the connection which is being polled may still hand to HTTP/2 before these are written.
+    static TURN: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The streams polled next may hand over a turn's worth of chunks. Handing over all that is due at once would make
+/// HTTP/2 keep a frame per stream, and keep the memory of that many ever after.
+pub(super) fn begin_turn() {
+    TURN.set(limits::CONNECTION_TURN_CHUNKS);
+}
 
 pin_project! {
     /// Ends when the stream has nothing more to do here.
@@ -64,6 +76,10 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if let StreamProjected::Calling { call, respond } = self.as_mut().project() {
+            if TURN.get() == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let response = match call.poll(cx) {
                 Poll::Ready(Ok(response)) => response,
                 Poll::Ready(Err(never)) => match never {},
@@ -79,6 +95,7 @@ where
                     return Poll::Ready(());
                 }
             };
+            TURN.set(TURN.get().saturating_sub(1));
             let respond = respond.take();
             let (head, body) = response.into_parts();
             self.set(Self::Sending { body, out: None });
@@ -105,6 +122,8 @@ where
 pub(super) struct Outgoing {
     stream: SendStream<Bytes>,
     abort: Option<StreamAbort>,
+    /// The abort knows whom to wake.
+    watches_abort: bool,
     /// Of a call that has a deadline: the body's own timer stands still while its reader is stalled.
     deadline: Option<Pin<Box<Sleep>>>,
     /// HTTP/2 had room when it was last asked.
@@ -184,6 +203,7 @@ impl Outgoing {
         Some(Self {
             stream,
             abort,
+            watches_abort: false,
             deadline,
             has_room: false,
         })
@@ -195,13 +215,16 @@ impl Outgoing {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        if self
-            .abort
-            .as_ref()
-            .is_some_and(|abort| abort.poll_aborted(cx.waker()))
-        {
-            self.stream.send_reset(Reason::CANCEL);
-            return Turn::Over;
+        if let Some(abort) = &self.abort {
+            if !self.watches_abort {
+                // Once is enough: a stream keeps its waker for life.
+                abort.register(cx.waker());
+                self.watches_abort = true;
+            }
+            if abort.is_aborted() {
+                self.stream.send_reset(Reason::CANCEL);
+                return Turn::Over;
+            }
         }
         let mut moved = 0;
         loop {
@@ -211,6 +234,10 @@ impl Outgoing {
                 Room::Gone => return Turn::Over,
             }
             if moved >= limits::STREAM_TURN_BYTES {
+                cx.waker().wake_by_ref();
+                return Turn::Waits;
+            }
+            if TURN.get() == 0 {
                 cx.waker().wake_by_ref();
                 return Turn::Waits;
             }
@@ -234,6 +261,7 @@ impl Outgoing {
                 Ok(data) => {
                     // Counts an empty chunk too: a body that gives nothing else must not keep the turn.
                     moved += data.len().max(1);
+                    TURN.set(TURN.get().saturating_sub(1));
                     let last = body.is_end_stream();
                     self.has_room = false;
                     if self.stream.send_data(data, last).is_err() || last {
@@ -254,6 +282,15 @@ impl Outgoing {
     fn room(&mut self, cx: &mut Context<'_>) -> Room {
         if self.has_room {
             return Room::Some;
+        }
+        // Being given room wakes whoever last asked for it. That is this stream, which is about to look anyway and
+        // would be polled a second time for each chunk; so for a moment it is nobody.
+        if self
+            .stream
+            .poll_reset(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+        {
+            return Room::Gone;
         }
         // One byte beyond what already waits: more would take connection window from other streams.
         self.stream.reserve_capacity(1);

@@ -114,7 +114,7 @@ where
         Poll::Ready(Ok(response.map(|body| CallLogBody {
             body,
             line,
-            chunk_seen: false,
+            chunks_seen: 0,
         })))
     }
 }
@@ -126,7 +126,7 @@ pin_project! {
         #[pin]
         body: B,
         line: Line,
-        chunk_seen: bool,
+        chunks_seen: u8,
     }
 }
 
@@ -135,7 +135,7 @@ impl<B: Default> Default for CallLogBody<B> {
         Self {
             body: B::default(),
             line: Line(None),
-            chunk_seen: false,
+            chunks_seen: 0,
         }
     }
 }
@@ -156,8 +156,13 @@ where
         let polled = ready!(this.body.poll_frame(cx));
         match &polled {
             Some(Ok(frame)) => match frame.trailers_ref() {
-                None if *this.chunk_seen => this.line.streams(),
-                None => *this.chunk_seen = true,
+                // Only the second says something new; each look at the record is a line of cache.
+                None => {
+                    *this.chunks_seen = this.chunks_seen.saturating_add(1);
+                    if *this.chunks_seen == 2 {
+                        this.line.streams();
+                    }
+                }
                 Some(trailers) => this.line.write_trailers(trailers),
             },
             Some(Err(error)) => this

@@ -27,8 +27,9 @@ use crate::{
 
 /// Largest request message that is not a publish: the longest 64 filters and 16 labels take 68 KiB.
 pub(crate) const REQUEST_BYTES_MAX: usize = 128 << 10;
-/// A request buffer begins small, since a `Session` call keeps its own for hours.
-const BUFFER: (usize, usize) = (512, 32 << 10);
+/// A request buffer begins small: thousands of streams begin together, and a `Session` call keeps its own for
+/// hours.
+const BUFFER: (usize, usize) = (64, 32 << 10);
 
 const ENCODING: &str = "grpc-encoding";
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
@@ -107,7 +108,12 @@ pub(super) fn streaming<B>(body: B) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
-    let mut response = Response::new(Body::new(body));
+    with_headers(Body::new(body))
+}
+
+/// A response with the headers of every gRPC answer.
+pub(super) fn with_headers<B>(body: B) -> Response<B> {
+    let mut response = Response::new(body);
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/grpc"),

@@ -12,16 +12,20 @@ pub(crate) mod wire;
 
 use std::{
     convert::Infallible,
+    future::{Future, ready},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use futures_util::{FutureExt as _, future::BoxFuture};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 use http::{Request, Response};
+use http_body::Frame;
 use tonic::{Status, body::Body};
 use tower::Service;
 
-use crate::{node::Node, probes::Probes};
+use crate::{node::Node, probes::Probes, session::SessionBody};
 
 /// Full names of the services whose health is told apart.
 pub const SERVICES: [&str; 3] = [
@@ -44,10 +48,47 @@ impl Router {
     }
 }
 
+/// The body of any answer. Subscriptions are told apart, since each of their deliveries would pay for a box
+/// that hides its type.
+pub(crate) enum NodeBody {
+    Session(Box<SessionBody>),
+    Other(Body),
+}
+
+impl Default for NodeBody {
+    fn default() -> Self {
+        Self::Other(Body::default())
+    }
+}
+
+impl http_body::Body for NodeBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.get_mut() {
+            Self::Session(body) => Pin::new(&mut **body)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
+            Self::Other(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Session(body) => body.is_end_stream(),
+            Self::Other(body) => body.is_end_stream(),
+        }
+    }
+}
+
 impl Service<Request<Body>> for Router {
-    type Response = Response<Body>;
+    type Response = Response<NodeBody>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+    type Future = BoxFuture<'static, Result<Response<NodeBody>, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -55,31 +96,42 @@ impl Service<Request<Body>> for Router {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         if let Some(answer) = self.probes.call(request.uri().path()) {
-            return answer(request);
+            return answer(request)
+                .map_ok(|response| response.map(NodeBody::Other))
+                .boxed();
         }
         let node = self.node.clone();
-        async move {
-            let answer = dispatch(node, request).await;
-            Ok(answer.unwrap_or_else(Status::into_http))
+        // Each call is a box of its own size: the largest would be paid by all of them.
+        match request.uri().path() {
+            "/longlived.v1.SubscriptionService/Subscribe" => {
+                answer(subscribe::subscribe(node, request))
+            }
+            "/longlived.v1.SubscriptionService/Session" => {
+                answer(ready(subscribe::session(node, request)))
+            }
+            "/longlived.v1.SubscriptionService/Unsubscribe" => {
+                answer(subscribe::unsubscribe(node, request))
+            }
+            "/longlived.v1.PublishService/Publish" => answer(publish::publish(node, request)),
+            "/longlived.v1.PublishService/PublishStream" => {
+                answer(ready(publish::publish_stream(node, request)))
+            }
+            "/longlived.v1.PublishService/BulkPublish" => {
+                answer(publish::bulk_publish(node, request))
+            }
+            "/protos.Longlived/Subscribe" => answer(subscribe::legacy_subscribe(node, request)),
+            "/protos.Longlived/Unsubscribe" => answer(subscribe::legacy_unsubscribe(node, request)),
+            unknown => {
+                let status = Status::unimplemented(format!("there is no method {unknown}"));
+                answer(ready(Err(status)))
+            }
         }
-        .boxed()
     }
 }
 
-async fn dispatch(node: Arc<Node>, request: Request<Body>) -> Result<Response<Body>, Status> {
-    match request.uri().path() {
-        "/longlived.v1.SubscriptionService/Subscribe" => subscribe::subscribe(node, request).await,
-        "/longlived.v1.SubscriptionService/Session" => subscribe::session(node, request),
-        "/longlived.v1.SubscriptionService/Unsubscribe" => {
-            subscribe::unsubscribe(node, request).await
-        }
-        "/longlived.v1.PublishService/Publish" => publish::publish(node, request).await,
-        "/longlived.v1.PublishService/PublishStream" => publish::publish_stream(node, request),
-        "/longlived.v1.PublishService/BulkPublish" => publish::bulk_publish(node, request).await,
-        "/protos.Longlived/Subscribe" => subscribe::legacy_subscribe(node, request).await,
-        "/protos.Longlived/Unsubscribe" => subscribe::legacy_unsubscribe(node, request).await,
-        unknown => Err(Status::unimplemented(format!(
-            "there is no method {unknown}"
-        ))),
-    }
+fn answer(
+    call: impl Future<Output = Result<Response<NodeBody>, Status>> + Send + 'static,
+) -> BoxFuture<'static, Result<Response<NodeBody>, Infallible>> {
+    call.map(|answer| Ok(answer.unwrap_or_else(Status::into_http)))
+        .boxed()
 }

@@ -15,13 +15,14 @@ use longlived_broker::{PublishOptions, Published, frame, store};
 use tonic::{Status, body::Body};
 
 use super::{
+    NodeBody,
     call::{self, Call},
     pipeline::{Pipeline, publish_bytes_max},
     status, validate,
 };
 use crate::node::Node;
 
-type Answer = Result<Response<Body>, Status>;
+type Answer = Result<Response<NodeBody>, Status>;
 
 /// Trailer of a refused `BulkPublish`: how many messages were stored before the refusal.
 const PUBLISHED: &str = "longlived-published";
@@ -62,18 +63,19 @@ pub(super) async fn publish(node: Arc<Node>, request: Request<Body>) -> Answer {
     };
     let published = node.log.publish(message, options).await;
     let published = published.map_err(|error| status::of_publish(&error))?;
-    Ok(call::unary(&response(&node, published)))
+    Ok(call::unary(&response(&node, published)).map(NodeBody::Other))
 }
 
 /// `longlived.v1.PublishService/PublishStream`
 pub(super) fn publish_stream(node: Arc<Node>, request: Request<Body>) -> Answer {
     let call = call(&node, request)?;
     call.record.set_streaming();
-    Ok(call::streaming(PublishStream {
+    let body = PublishStream {
         pipeline: Pipeline::new(node.clone(), call),
         node,
         ended: false,
-    }))
+    };
+    Ok(call::streaming(body).map(NodeBody::Other))
 }
 
 struct PublishStream {
@@ -137,10 +139,11 @@ pub(super) async fn bulk_publish(node: Arc<Node>, request: Request<Body>) -> Ans
             }
         }
     }
-    Ok(call::unary(&v1::BulkPublishResponse {
+    let response = v1::BulkPublishResponse {
         published,
         duplicates,
         last_position: last.map(|sequence| position(&node, sequence)),
         durability: durability(&node).into(),
-    }))
+    };
+    Ok(call::unary(&response).map(NodeBody::Other))
 }

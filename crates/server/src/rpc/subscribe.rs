@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -17,6 +18,7 @@ use longlived_broker::Position;
 use tonic::{Status, body::Body};
 
 use super::{
+    NodeBody,
     call::{self, Call, REQUEST_BYTES_MAX},
     status,
     validate::{self, InvalidRequest},
@@ -29,34 +31,56 @@ use crate::{
     session::{self, CloseReason, Plan, SessionBody, SessionRequests},
 };
 
-type Answer = Result<Response<Body>, Status>;
+type Answer = Result<Response<NodeBody>, Status>;
+
+// A fleet that comes back has all its calls wait for their first message at the same time, and what each holds
+// then is what the node grows by. So the request is taken apart before the wait, and what comes after it is a
+// box of its own.
 
 /// `longlived.v1.SubscriptionService/Subscribe`
-pub(super) async fn subscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call = Call::<v1::SubscribeRequest>::new(
+pub(super) fn subscribe(
+    node: Arc<Node>,
+    request: Request<Body>,
+) -> impl Future<Output = Answer> + Send {
+    let call = Call::<v1::SubscribeRequest>::new(
         node.clone(),
         request,
         "SubscribeRequest",
         REQUEST_BYTES_MAX,
-    )?;
-    let plan = validate::plan(&call.message().await?, &node.config)?;
-    begin(node, &plan, call.record).await
+    );
+    async move {
+        let mut call = call?;
+        let plan = validate::plan(&call.message().await?, &node.config)?;
+        begin(node, plan, call.record).await
+    }
 }
 
 /// `protos.Longlived/Subscribe`
-pub(super) async fn legacy_subscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call =
-        Call::<protos::Request>::new(node.clone(), request, "Request", REQUEST_BYTES_MAX)?;
-    let plan = validate::legacy_plan(call.message().await?.id, &node.config);
-    begin(node, &plan, call.record).await
+pub(super) fn legacy_subscribe(
+    node: Arc<Node>,
+    request: Request<Body>,
+) -> impl Future<Output = Answer> + Send {
+    let call = Call::<protos::Request>::new(node.clone(), request, "Request", REQUEST_BYTES_MAX);
+    async move {
+        let mut call = call?;
+        let plan = validate::legacy_plan(call.message().await?.id, &node.config);
+        begin(node, plan, call.record).await
+    }
 }
 
-async fn begin(node: Arc<Node>, plan: &Plan, record: Arc<CallRecord>) -> Answer {
-    let abort = StreamAbort::new();
-    let body = open(node, plan, record, abort.clone(), None).await?;
-    let mut response = call::streaming(body);
-    response.extensions_mut().insert(abort);
-    Ok(response)
+fn begin(
+    node: Arc<Node>,
+    plan: Plan,
+    record: Arc<CallRecord>,
+) -> impl Future<Output = Answer> + Send {
+    let begin = async move {
+        let abort = StreamAbort::new();
+        let body = open(node, &plan, record, abort.clone(), None).await?;
+        let mut response = call::with_headers(NodeBody::Session(Box::new(body)));
+        response.extensions_mut().insert(abort);
+        Ok(response)
+    };
+    begin.boxed()
 }
 
 async fn open(
@@ -99,7 +123,7 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
     };
     let mut response = call::streaming(SessionCall::Opening(opening.boxed()));
     response.extensions_mut().insert(abort);
-    Ok(response)
+    Ok(response.map(NodeBody::Other))
 }
 
 /// The body of a `Session` call, before and after its `open`.
@@ -152,9 +176,10 @@ pub(super) async fn unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answ
     )?;
     let subscriber = validate::subscriber_id(&call.message().await?.subscriber_id)?;
     let position = end_streams(&node, &subscriber, &call.record)?;
-    Ok(call::unary(&v1::UnsubscribeResponse {
+    let response = v1::UnsubscribeResponse {
         position: Some(wire::position(position)),
-    }))
+    };
+    Ok(call::unary(&response).map(NodeBody::Other))
 }
 
 /// `protos.Longlived/Unsubscribe`
@@ -163,7 +188,7 @@ pub(super) async fn legacy_unsubscribe(node: Arc<Node>, request: Request<Body>) 
         Call::<protos::Request>::new(node.clone(), request, "Request", REQUEST_BYTES_MAX)?;
     let subscriber = call.message().await?.id.to_string();
     end_streams(&node, &subscriber, &call.record)?;
-    Ok(call::unary(&protos::Response::default()))
+    Ok(call::unary(&protos::Response::default()).map(NodeBody::Other))
 }
 
 /// Ends the live streams of a subscriber; the last position sent on the newest.

@@ -5,19 +5,18 @@
 //! Does not: watch a reader that takes nothing, since it is not polled then; [`super::Maintenance`] does.
 
 use std::{
-    collections::VecDeque,
     convert::Infallible,
     future::Future as _,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use longlived_broker::{Cursor, CursorError, Delivery, Interest, Outcome, Signal};
+use longlived_broker::{Cursor, CursorError, Delivery, Interest, Outcome, Signal, SlowPolicy};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
@@ -37,17 +36,21 @@ pub(crate) struct SessionBody {
     signal: Arc<Signal>,
     record: Arc<CallRecord>,
     contract: Contract,
-    // Small control messages that come before anything else.
-    due: VecDeque<Bytes>,
+    // A control message that comes before anything else.
+    due: Option<Bytes>,
     end: Option<Status>,
     ended: bool,
     announced_current: bool,
     // Legacy streams cannot be told of gaps; they are counted for the log line.
     unsaid_gaps: u64,
+    // Kept here, and told to the record at the end: a delivery touches as little memory as it can.
+    events: u64,
+    // Whether the stall watch wants to know of each poll.
+    watched: bool,
     // The most quiet before we speak, and when we last did.
     quiet_max: Duration,
     spoke_at: Instant,
-    quiet: Option<Pin<Box<Sleep>>>,
+    quiet: Option<Quiet>,
     // Only a `Session` call has it.
     requests: Option<Box<Requests>>,
 }
@@ -61,10 +64,7 @@ impl SessionBody {
         record: Arc<CallRecord>,
         requests: Option<Box<Requests>>,
     ) -> Self {
-        let mut due = VecDeque::new();
-        if plan.contract == Contract::V1 {
-            due.push_back(wire::welcome(&node, plan, &opening));
-        }
+        let due = (plan.contract == Contract::V1).then(|| wire::welcome(&node, plan, &opening));
         Self {
             node,
             signal: opening.signal,
@@ -75,6 +75,8 @@ impl SessionBody {
             // A stream that begins with the next event has nothing to catch up with.
             announced_current: opening.outcome == Outcome::New && opening.cursor.is_current(),
             unsaid_gaps: 0,
+            events: 0,
+            watched: plan.options.slow_policy == SlowPolicy::Disconnect,
             quiet_max: speak_after(plan.max_silence),
             spoke_at: Instant::now(),
             quiet: None,
@@ -88,7 +90,7 @@ impl SessionBody {
     /// The next bytes to send, or `None` when the stream is to end with `self.end`.
     fn poll_speak(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            if let Some(bytes) = self.due.pop_front() {
+            if let Some(bytes) = self.due.take() {
                 return Poll::Ready(Some(bytes));
             }
             if self.end.is_some() {
@@ -128,7 +130,7 @@ impl SessionBody {
     fn say(&mut self, delivery: Delivery) -> Option<Bytes> {
         match delivery {
             Delivery::Events { bytes, count } => {
-                self.record.add_events(count as u64);
+                self.events += count as u64;
                 return Some(bytes);
             }
             Delivery::Gap(gap) => match self.contract {
@@ -148,14 +150,13 @@ impl SessionBody {
         if self.contract == Contract::V1 {
             let (position, current) = self.cursor.settle();
             let now = self.node.environment.now();
-            self.due.push_back(wire::progress(position, now, current));
+            self.due = Some(wire::progress(position, now, current));
         }
     }
 
     fn go_away(&mut self, reason: CloseReason) {
         if self.contract == Contract::V1 {
-            self.due
-                .push_back(wire::go_away(reason, self.cursor.position()));
+            self.due = Some(wire::go_away(reason, self.cursor.position()));
         }
         self.record.set_end(reason.as_str());
         self.end = Some(status::of_close(reason, self.contract));
@@ -178,7 +179,7 @@ impl SessionBody {
             Poll::Pending => false,
             Poll::Ready(Some(Ok(answer))) => {
                 session.set_filters(self.cursor.filters());
-                self.due.push_back(answer);
+                self.due = Some(answer);
                 true
             }
             Poll::Ready(Some(Err(status))) => {
@@ -201,25 +202,70 @@ impl SessionBody {
         }
         let quiet = self
             .quiet
-            .get_or_insert_with(|| Box::pin(sleep_until(self.spoke_at + self.quiet_max)));
+            .get_or_insert_with(|| Quiet::new(self.spoke_at + self.quiet_max));
         loop {
-            std::task::ready!(quiet.as_mut().poll(cx));
+            std::task::ready!(quiet.poll(cx));
             let due = self.spoke_at + self.quiet_max;
             if Instant::now() >= due {
                 return Poll::Ready(());
             }
-            quiet.as_mut().reset(due);
+            quiet.reset(due);
         }
     }
 
     fn trailers(&mut self) -> HeaderMap {
         self.ended = true;
+        // Before the log line that the trailers set off.
+        self.record.add_events(std::mem::take(&mut self.events));
         if self.unsaid_gaps > 0 {
             let subscriber = &self.registration.session().subscriber;
             tracing::info!(%subscriber, gaps = self.unsaid_gaps, "gaps that the frozen contract cannot say");
         }
         let status = self.end.take().unwrap_or_else(|| Status::ok(""));
         status::trailers(&status)
+    }
+}
+
+impl Drop for SessionBody {
+    fn drop(&mut self) {
+        self.record.add_events(self.events);
+    }
+}
+
+/// A timer that is asked only when it can have something to say: asking costs more than a delivery's share of
+/// everything else.
+struct Quiet {
+    sleep: Pin<Box<Sleep>>,
+    // Whom the timer wakes; it is asked again when that changes.
+    waker: Option<Waker>,
+}
+
+impl Quiet {
+    fn new(due: Instant) -> Self {
+        Self {
+            sleep: Box::pin(sleep_until(due)),
+            waker: None,
+        }
+    }
+
+    fn reset(&mut self, due: Instant) {
+        self.sleep.as_mut().reset(due);
+        self.waker = None;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let known = self
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()));
+        if known && !self.sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        let asked = self.sleep.as_mut().poll(cx);
+        if asked.is_pending() && !known {
+            self.waker = Some(cx.waker().clone());
+        }
+        asked
     }
 }
 
@@ -236,14 +282,14 @@ impl Body for SessionBody {
             return Poll::Ready(None);
         }
         let spoken = this.poll_speak(cx);
-        let now = Instant::now();
-        let session = this.registration.session();
-        session.polled(now, spoken.is_pending());
-        session.set_position(this.cursor.position());
+        if this.watched {
+            let session = this.registration.session();
+            session.polled(Instant::now(), spoken.is_pending());
+        }
         match spoken {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(bytes)) => {
-                this.spoke_at = now;
+                this.spoke_at = Instant::now();
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Poll::Ready(None) => Poll::Ready(Some(Ok(Frame::trailers(this.trailers())))),

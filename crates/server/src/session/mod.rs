@@ -109,11 +109,9 @@ pub(crate) struct Session {
     close: Mutex<Option<(CloseReason, Instant)>>,
     // Written by the body, read by the generator.
     follows_inbox: AtomicBool,
-    // Written by the body for Unsubscribe's answer.
-    epoch: AtomicU64,
-    sequence: AtomicU64,
-    // Written by the body at each poll, read by the stall watch: milliseconds since `started`, and whether the
-    // body had nothing more to say then.
+    epoch: u64,
+    // Written by the body at each poll if it is watched, read by the stall watch: milliseconds since `started`,
+    // and whether the body had nothing more to say then.
     started: Instant,
     polled_ms: AtomicU64,
     at_rest: AtomicBool,
@@ -156,17 +154,12 @@ impl Session {
         self.follows_inbox.load(Ordering::Relaxed).then_some(inbox)
     }
 
-    /// The last position handed to the connection.
+    /// The last position handed to the connection, or passed.
     pub(crate) fn position(&self) -> Position {
         Position {
-            epoch: self.epoch.load(Ordering::Relaxed),
-            sequence: self.sequence.load(Ordering::Relaxed),
+            epoch: self.epoch,
+            sequence: self.signal.sequence(),
         }
-    }
-
-    fn set_position(&self, position: Position) {
-        self.epoch.store(position.epoch, Ordering::Relaxed);
-        self.sequence.store(position.sequence, Ordering::Relaxed);
     }
 
     fn set_filters<'a>(&self, mut filters: impl Iterator<Item = &'a TopicFilter>) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::Reason;
 use tokio::time::Instant;
 
-use super::support::{Client, node, request};
+use super::support::{Client, node, request, spawn};
 
 #[tokio::test]
 async fn a_unary_call_is_answered_with_data_and_trailers() {
@@ -52,6 +52,37 @@ async fn chunks_of_all_sizes_arrive_in_order_on_streams_side_by_side() {
     let expected: Vec<u8> = (1..=3_000_u32).rev().map(|left| left as u8).collect();
     assert_eq!(counted, expected);
     assert!(all.iter().all(|other| other == &all[0]));
+}
+
+/// A wake-up that got lost between the threads would leave a stream waiting for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_other_threads_send_wakes_every_stream() {
+    const MESSAGES: u64 = 300;
+    let node = node();
+    let mut replies = Vec::new();
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        let mut client = Client::connect(&node).await;
+        for _ in 0..20 {
+            replies.push(client.call("/test/feed").await);
+        }
+        clients.push(client);
+    }
+    for feed in std::mem::take(&mut *node.calls.feeds.lock()) {
+        spawn(async move {
+            for number in 0..MESSAGES {
+                let message = Bytes::copy_from_slice(&number.to_be_bytes());
+                feed.send(message).await.expect("the body is there");
+                if number % 7 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+    }
+    let expected: Vec<u8> = (0..MESSAGES).flat_map(u64::to_be_bytes).collect();
+    for mut reply in replies {
+        assert_eq!(reply.all().await, (expected.clone(), Some("0".to_owned())));
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod acceptor;
 mod calls;
 mod drain;
+mod generated;
 mod liveness;
 mod log;
 mod stalls;

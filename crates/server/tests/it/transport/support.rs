@@ -1,6 +1,7 @@
 //! A node whose service does on each path what one test needs, and a bare HTTP/2 client.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,9 +20,10 @@ use longlived_server::acceptor::{self, AcceptorSettings, ConnectionCounts};
 use longlived_server::connection::StreamAbort;
 use longlived_server::layers::{CallRecord, Layers};
 use longlived_server::lifecycle::Drain;
-use longlived_server::tasks::Tasks;
+use longlived_server::tasks::{AbortOnDrop, Tasks};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tower::{Layer, Service};
 
@@ -35,7 +37,7 @@ pub(super) struct Node {
     pub(super) tasks: Tasks,
     pub(super) counts: ConnectionCounts,
     pub(super) calls: Arc<Calls>,
-    _abort: longlived_server::tasks::AbortOnDrop,
+    _abort: AbortOnDrop,
 }
 
 /// What the service has in hand.
@@ -45,6 +47,8 @@ pub(super) struct Calls {
     pub(super) live: AtomicUsize,
     /// One per response, in order.
     pub(super) aborts: Mutex<Vec<StreamAbort>>,
+    /// What the bodies of `/test/feed` send.
+    pub(super) feeds: Mutex<Vec<mpsc::Sender<Bytes>>>,
 }
 
 impl Calls {
@@ -73,28 +77,22 @@ pub(super) fn node() -> Node {
 }
 
 pub(super) fn node_with(settings: AcceptorSettings) -> Node {
-    let listener = acceptor::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
-    let address = listener
-        .local_addr()
-        .expect("a bound socket has an address");
-    let listener = tokio::net::TcpListener::from_std(listener).expect("within a runtime");
     let (drain, tasks, counts) = (Drain::new(), Tasks::new(), ConnectionCounts::default());
     let calls = Arc::new(Calls::default());
     let layers = Layers::new(|| 0x1d, drain.clone(), || Duration::from_millis(1234));
     let service = layers.layer(TestService {
         calls: Arc::clone(&calls),
     });
-    tasks.spawn(
-        "acceptor",
-        acceptor::accept(
-            listener,
-            service,
-            settings,
-            counts.clone(),
-            drain.clone(),
-            tasks.clone(),
-        ),
+    let (address, listener) = listener();
+    let accept = acceptor::accept(
+        listener,
+        service,
+        settings,
+        counts.clone(),
+        drain.clone(),
+        tasks.clone(),
     );
+    tasks.spawn("acceptor", accept);
     let abort = tasks.abort_on_drop();
     Node {
         address,
@@ -104,6 +102,38 @@ pub(super) fn node_with(settings: AcceptorSettings) -> Node {
         calls,
         _abort: abort,
     }
+}
+
+/// A node with a service of the test's own, until the guard is dropped.
+pub(super) fn node_of<S, B>(service: S, drain: Drain) -> (SocketAddr, AbortOnDrop)
+where
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let tasks = Tasks::new();
+    let (address, listener) = listener();
+    let (settings, counts) = (AcceptorSettings::default(), ConnectionCounts::default());
+    tasks.spawn(
+        "acceptor",
+        acceptor::accept(listener, service, settings, counts, drain, tasks.clone()),
+    );
+    (address, tasks.abort_on_drop())
+}
+
+fn listener() -> (SocketAddr, tokio::net::TcpListener) {
+    let listener = acceptor::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let address = listener
+        .local_addr()
+        .expect("a bound socket has an address");
+    (
+        address,
+        tokio::net::TcpListener::from_std(listener).expect("within a runtime"),
+    )
 }
 
 #[derive(Clone)]
@@ -124,6 +154,7 @@ impl Service<Request<tonic::body::Body>> for TestService {
         let live = Live::new(&self.calls);
         let abort = StreamAbort::new();
         self.calls.aborts.lock().push(abort.clone());
+        let calls = Arc::clone(&self.calls);
         Box::pin(async move {
             let record = request
                 .extensions()
@@ -150,6 +181,11 @@ impl Service<Request<tonic::body::Body>> for TestService {
                 "/test/quiet" => {
                     record.set_streaming();
                     Does::Quiet
+                }
+                "/test/feed" => {
+                    let (sender, fed) = mpsc::channel(4);
+                    calls.feeds.lock().push(sender);
+                    Does::Feed(fed)
                 }
                 "/test/never" => std::future::pending().await,
                 "/test/slow" => {
@@ -185,6 +221,8 @@ enum Does {
         seed: u64,
     },
     Quiet,
+    /// What the test sends, until it stops.
+    Feed(mpsc::Receiver<Bytes>),
     Fail,
     Nothing,
 }
@@ -210,7 +248,7 @@ impl Body for TestBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         match std::mem::replace(&mut self.does, Does::Nothing) {
             Does::Chunk(bytes) => {
@@ -230,7 +268,7 @@ impl Body for TestBody {
             }
             Does::Sizes { left: 0, .. } => {
                 self.does = Does::Status("0");
-                self.poll_frame(&mut Context::from_waker(std::task::Waker::noop()))
+                self.poll_frame(cx)
             }
             Does::Sizes { left, seed } => {
                 let seed = seed
@@ -248,6 +286,18 @@ impl Body for TestBody {
             Does::Quiet => {
                 self.does = Does::Quiet;
                 Poll::Pending
+            }
+            Does::Feed(mut fed) => {
+                let polled = fed.poll_recv(cx);
+                self.does = if let Poll::Ready(None) = polled {
+                    Does::Status("0")
+                } else {
+                    Does::Feed(fed)
+                };
+                match polled {
+                    Poll::Ready(None) => self.poll_frame(cx),
+                    polled => polled.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+                }
             }
             Does::Fail => Poll::Ready(Some(Err(std::io::Error::other("on purpose")))),
             Does::Nothing => Poll::Ready(None),

@@ -1,0 +1,20 @@
+# Built from the root of the repository: docker build -t longlived .
+FROM rust:1-slim-bookworm AS build
+# The allocator is C.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev make \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked --package longlived-cli \
+    && strip -o /longlived target/release/longlived
+
+FROM debian:bookworm-slim
+RUN useradd --system --uid 10001 --no-create-home longlived
+COPY --from=build /longlived /usr/local/bin/longlived
+USER longlived
+EXPOSE 7070
+# The process drains on SIGTERM, which is what `docker stop` sends.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["longlived"]
+CMD ["serve"]
+HEALTHCHECK --interval=5s --timeout=3s --start-period=2s CMD ["longlived", "healthcheck"]

@@ -1,0 +1,256 @@
+//! What a program opens once per server: the connections, the credential and the identity that its
+//! subscribers and publishers share.
+//!
+//! Holds: nothing is dialled before something is subscribed or published, so a client may be made before its
+//! server runs; dropping the client and all that came from it closes the connections.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use crate::backoff::BackoffOptions;
+use crate::credential::Credentials;
+use crate::legacy::LegacyBuilder;
+use crate::pool::{Pool, PoolOptions};
+use crate::publisher::Publisher;
+use crate::subscriber::SubscriberBuilder;
+
+/// The server's address cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("`{url}` is not a server address: {reason}")]
+pub struct UrlError {
+    /// What was given.
+    pub url: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// One server, reached over shared connections. Cheap to clone.
+///
+/// ```
+/// use longlived_client::{Client, Item};
+/// use tokio_stream::StreamExt as _;
+///
+/// # use longlived_server::{Config, Environment, Server};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let config = Config { listen: "127.0.0.1:0".parse()?, ..Config::default() };
+/// # let server = Server::bind(config, Environment::system())?;
+/// # let url = format!("http://{}", server.local_addr());
+/// # tokio::spawn(server.run(std::future::pending()));
+/// // For example "http://127.0.0.1:7070".
+/// let client = Client::new(url)?;
+/// client.publisher().publish(("orders.eu", "42 boxes")).await?;
+///
+/// let mut orders = client.subscriber("billing-1").filter("orders.>").earliest().build()?;
+/// while let Some(item) = orders.next().await {
+///     match item? {
+///         Item::Event(event) => {
+///             println!("{} {:?}", event.topic, event.payload);
+/// #           assert_eq!(event.payload, "42 boxes");
+///             break;
+///         }
+///         Item::Gap(gap) => eprintln!("missing: {gap}"),
+///         Item::Violation(violation) => eprintln!("the server broke its promise: {violation}"),
+///         Item::Notice(notice) => eprintln!("{notice}"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Read by everything that came from one client.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) pool: Pool,
+    pub(crate) credentials: Credentials,
+    pub(crate) backoff: BackoffOptions,
+    pub(crate) open_timeout: Duration,
+    pub(crate) identity: Identity,
+    /// Gives each subscriber and publisher a generator of its own, so that a seeded run repeats whatever the
+    /// order in which they wait.
+    seeds: Mutex<SmallRng>,
+}
+
+impl Shared {
+    pub(crate) fn rng(&self) -> SmallRng {
+        SmallRng::seed_from_u64(self.seeds.lock().random())
+    }
+}
+
+impl Client {
+    /// A client of the server at `url`, such as `http://127.0.0.1:7070`. Nothing is dialled yet.
+    pub fn new(url: impl Into<String>) -> Result<Self, UrlError> {
+        Self::builder(url).build()
+    }
+
+    /// A client with settings of its own.
+    pub fn builder(url: impl Into<String>) -> ClientBuilder {
+        ClientBuilder {
+            url: url.into(),
+            pool: PoolOptions::default(),
+            backoff: BackoffOptions::default(),
+            open_timeout: Duration::from_secs(10),
+            credentials: Credentials::none(),
+            seed: None,
+            instance: None,
+        }
+    }
+
+    /// Begins a subscription of contract `longlived.v1` under the subscriber id `id`.
+    pub fn subscriber(&self, id: impl Into<String>) -> SubscriberBuilder {
+        SubscriberBuilder::new(self.clone(), id.into())
+    }
+
+    /// Begins a subscription of the frozen contract `protos.Longlived`.
+    pub fn legacy_subscriber(&self, id: i32) -> LegacyBuilder {
+        LegacyBuilder::new(self.clone(), id)
+    }
+
+    /// Publishes over the connection kept for single calls.
+    pub fn publisher(&self) -> Publisher {
+        Publisher::new(self.clone())
+    }
+
+    /// The server's address as it was given.
+    pub fn url(&self) -> &str {
+        self.shared.pool.url()
+    }
+}
+
+/// Settings of a [`Client`].
+#[derive(Debug)]
+#[must_use]
+pub struct ClientBuilder {
+    url: String,
+    pool: PoolOptions,
+    backoff: BackoffOptions,
+    open_timeout: Duration,
+    credentials: Credentials,
+    seed: Option<u64>,
+    instance: Option<u64>,
+}
+
+impl ClientBuilder {
+    /// How many connections the streams share, 1 unless told; one per 100 subscribers is a good number.
+    /// Single calls have a connection beside them.
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.pool.connections = connections.max(1);
+        self
+    }
+
+    /// How long a dial may take, 5 s unless told.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.pool.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a stream may take from its request to its first response, 10 s unless told.
+    pub fn open_timeout(mut self, timeout: Duration) -> Self {
+        self.open_timeout = timeout;
+        self
+    }
+
+    /// HTTP/2 keepalive: a ping every `interval`, and the connection is dead `timeout` after one that is not
+    /// answered. 20 s and 10 s unless told. Streams of the frozen contract rely on TCP's keepalive with the
+    /// same numbers.
+    pub fn keepalive(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.pool.keepalive_interval = interval;
+        self.pool.keepalive_timeout = timeout;
+        self
+    }
+
+    /// The waits between attempts to come back; gRPC's numbers unless told.
+    pub fn backoff(mut self, backoff: BackoffOptions) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// Sends the token of `provider` as a bearer credential. It is asked when the first call is made, and
+    /// again when the server refuses what it gave.
+    pub fn credentials<F, Fut, E>(mut self, provider: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.credentials = Credentials::provided(provider);
+        self
+    }
+
+    /// Draws every random number from this seed, so that a run can be repeated.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The number that names this run of the program; drawn once per process unless told. Another program
+    /// with the same number and the same subscriber ids would not be seen as another.
+    pub fn instance(mut self, instance: u64) -> Self {
+        self.instance = Some(instance);
+        self
+    }
+
+    /// The client. It dials when it is first used.
+    pub fn build(self) -> Result<Client, UrlError> {
+        let identity = match self.instance {
+            Some(instance) => Identity::of(instance),
+            None => Identity::of_process(),
+        };
+        let seeds = match self.seed {
+            Some(seed) => SmallRng::seed_from_u64(seed),
+            None => rand::make_rng(),
+        };
+        Ok(Client {
+            shared: Arc::new(Shared {
+                pool: Pool::new(self.url, self.pool)?,
+                credentials: self.credentials,
+                backoff: self.backoff,
+                open_timeout: self.open_timeout,
+                identity,
+                seeds: Mutex::new(seeds),
+            }),
+        })
+    }
+}
+
+/// Which run of which program this is, and how many streams it has asked for.
+///
+/// The attempts are counted per instance and not per subscriber: a program that drops a subscriber and makes
+/// another with the same id must go on rising, or the server would refuse it as the older one.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) instance: u64,
+    attempts: Arc<AtomicU64>,
+}
+
+impl Identity {
+    fn of(instance: u64) -> Self {
+        Self {
+            instance,
+            attempts: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    fn of_process() -> Self {
+        static PROCESS: OnceLock<Identity> = OnceLock::new();
+        PROCESS
+            // 0 would mean unknown.
+            .get_or_init(|| Self::of(rand::random_range(1..=u64::MAX)))
+            .clone()
+    }
+
+    pub(crate) fn next_attempt(&self) -> u64 {
+        self.attempts.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}

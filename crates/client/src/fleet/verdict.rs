@@ -1,0 +1,185 @@
+//! What a fleet has to show at the end, and when that is good enough.
+
+use std::time::Duration;
+
+/// What one client has to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientVerdict {
+    /// The number of the client, from 1.
+    pub client: u32,
+    /// Events delivered.
+    pub delivered: u64,
+    /// Of them before its first stream was lost.
+    pub delivered_before: u64,
+    /// Of them since it last came back; 0 when it never had to.
+    pub delivered_after: u64,
+    /// Gaps announced to it.
+    pub gaps: u64,
+    /// Streams it opened after its first.
+    pub reconnects: u64,
+    /// From losing a stream to the first event or the first word that it is current: the longest. With the
+    /// frozen contract, to the next open stream.
+    pub recover_max: Option<Duration>,
+    /// Missing and not announced, by `previous_sequence` or by the ledger; `None` when it cannot be known.
+    pub lost: Option<u64>,
+    /// Came again; `None` when it cannot be known.
+    pub repeated: Option<u64>,
+    /// Unsubscribe was answered and its stream ended with OK.
+    pub unsubscribed_ok: bool,
+    /// Why it ended before it was told to.
+    pub failed: Option<String>,
+}
+
+/// What a fleet has to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// How many clients ran.
+    pub clients: u32,
+    /// Events delivered, over all clients.
+    pub delivered: u64,
+    /// Missing and not announced; `None` when the contract does not let anybody know.
+    pub lost: Option<u64>,
+    /// Came again; `None` when the contract does not let anybody know.
+    pub repeated: Option<u64>,
+    /// Gaps announced.
+    pub gaps: u64,
+    /// Streams opened after the first.
+    pub reconnects: u64,
+    /// Half of all recoveries took no longer.
+    pub recover_p50: Option<Duration>,
+    /// The longest recovery.
+    pub recover_max: Option<Duration>,
+    /// Clients whose stream ended with OK after Unsubscribe.
+    pub unsubscribed_ok: u32,
+    /// Clients to which nothing was ever delivered.
+    pub never_delivered: u32,
+    /// Clients that ended before they were told to.
+    pub failed: u32,
+    /// Messages registered as acknowledged.
+    pub acknowledged: u64,
+    /// The numbers of each client, by its number.
+    pub per_client: Vec<ClientVerdict>,
+}
+
+impl Verdict {
+    /// The sums over all clients. The recoveries are counted by the fleet as they happen.
+    pub(super) fn of(
+        mut per_client: Vec<ClientVerdict>,
+        acknowledged: u64,
+        recover_p50: Option<Duration>,
+    ) -> Self {
+        per_client.sort_by_key(|client| client.client);
+        let count = |is: fn(&ClientVerdict) -> bool| {
+            per_client.iter().filter(|client| is(client)).count() as u32
+        };
+        let sum = |of: fn(&ClientVerdict) -> u64| per_client.iter().map(of).sum::<u64>();
+        Self {
+            clients: per_client.len() as u32,
+            delivered: sum(|client| client.delivered),
+            // One client of which it cannot be known is enough.
+            lost: per_client.iter().map(|client| client.lost).sum(),
+            repeated: per_client.iter().map(|client| client.repeated).sum(),
+            gaps: sum(|client| client.gaps),
+            reconnects: sum(|client| client.reconnects),
+            recover_p50,
+            recover_max: per_client
+                .iter()
+                .filter_map(|client| client.recover_max)
+                .max(),
+            unsubscribed_ok: count(|client| client.unsubscribed_ok),
+            never_delivered: count(|client| client.delivered == 0),
+            failed: count(|client| client.failed.is_some()),
+            acknowledged,
+            per_client,
+        }
+    }
+
+    /// Something was delivered, and nothing is known to be lost or repeated.
+    pub fn is_clean(&self) -> bool {
+        self.delivered > 0 && self.lost.unwrap_or(0) == 0 && self.repeated.unwrap_or(0) == 0
+    }
+
+    /// It is clean, and every client came back at least once and was delivered something before and after.
+    pub fn survived(&self) -> bool {
+        self.is_clean()
+            && self.per_client.iter().all(|client| {
+                client.reconnects > 0 && client.delivered_before > 0 && client.delivered_after > 0
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn survivor(client: u32) -> ClientVerdict {
+        ClientVerdict {
+            client,
+            delivered: 3,
+            delivered_before: 1,
+            delivered_after: 2,
+            reconnects: 1,
+            lost: Some(0),
+            repeated: Some(0),
+            ..ClientVerdict::default()
+        }
+    }
+
+    fn verdict(second: ClientVerdict) -> Verdict {
+        Verdict::of(vec![second, survivor(1)], 0, None)
+    }
+
+    #[test]
+    fn every_client_must_have_survived() {
+        assert!(verdict(survivor(2)).survived());
+        for broken in [
+            ClientVerdict {
+                lost: Some(1),
+                ..survivor(2)
+            },
+            ClientVerdict {
+                repeated: Some(1),
+                ..survivor(2)
+            },
+            ClientVerdict {
+                delivered_before: 0,
+                ..survivor(2)
+            },
+            ClientVerdict {
+                delivered_after: 0,
+                ..survivor(2)
+            },
+            ClientVerdict {
+                reconnects: 0,
+                ..survivor(2)
+            },
+        ] {
+            assert!(!verdict(broken.clone()).survived(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_known_of_one_client_is_not_known_of_all() {
+        let verdict = verdict(ClientVerdict {
+            lost: None,
+            repeated: None,
+            ..survivor(2)
+        });
+        assert_eq!((verdict.lost, verdict.repeated), (None, None));
+        assert!(verdict.is_clean());
+    }
+
+    #[test]
+    fn nothing_delivered_is_not_clean() {
+        let nothing = Verdict::of(
+            vec![ClientVerdict {
+                lost: Some(0),
+                ..ClientVerdict::default()
+            }],
+            0,
+            None,
+        );
+        assert!(!nothing.is_clean());
+        assert_eq!(nothing.never_delivered, 1);
+    }
+}

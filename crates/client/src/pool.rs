@@ -1,0 +1,335 @@
+//! The connections to one server: some for streams, one for single calls, each dialled when it is needed.
+//!
+//! Holds: callers who wait for the same dial share its outcome, so that a server that is away costs one dial
+//! and not one per subscriber in a row; a connection that was reported broken is never handed out again,
+//! while streams that still run on it go on.
+//! Does not: retry. Whoever fails to get a connection waits by its own backoff.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper_util::client::legacy::connect::HttpConnector;
+use tokio::sync::Mutex;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::client::UrlError;
+use crate::subscriber::Lost;
+use crate::wire::Wire;
+
+/// The peer ends a connection whose reader leaves many small DATA frames unread, counted against the
+/// connection window; a stream that is not read holds back only its own window.
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolOptions {
+    pub(crate) connections: usize,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) keepalive_interval: Duration,
+    pub(crate) keepalive_timeout: Duration,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            connections: 1,
+            connect_timeout: Duration::from_secs(5),
+            keepalive_interval: Duration::from_secs(20),
+            keepalive_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Pool {
+    url: String,
+    endpoint: Endpoint,
+    options: PoolOptions,
+    streams: Vec<Slot>,
+    legacy: Vec<Slot>,
+    unary: Slot,
+    next: AtomicUsize,
+}
+
+/// Which connection of the pool a caller uses; kept for the life of a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Streams(usize),
+    /// As `Streams`, without HTTP/2 pings: servers of the frozen contract may be of other makes, and some end
+    /// a connection that pings more than once in five minutes. TCP's keepalive finds dead peers there.
+    Legacy(usize),
+    Unary,
+}
+
+/// A connection as it was handed out. Streams keep it, so that one that was retired stays open under them.
+#[derive(Clone, Debug)]
+pub(crate) struct Lease {
+    pub(crate) wire: Wire,
+    lane: Lane,
+    generation: u64,
+}
+
+/// One connection and its successors.
+#[derive(Debug, Default)]
+struct Slot {
+    /// Locked while dialling: who waits here shares the dial.
+    state: Mutex<State>,
+    /// Dials that came to an end; tells those who waited for one from those who came after it.
+    dials: AtomicU64,
+    /// The youngest generation that was reported broken.
+    broken: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    generation: u64,
+    channel: Option<Channel>,
+    failure: Option<Lost>,
+}
+
+impl Pool {
+    pub(crate) fn new(url: String, options: PoolOptions) -> Result<Self, UrlError> {
+        let endpoint = match endpoint(&url, options) {
+            Ok(endpoint) => endpoint,
+            Err(reason) => return Err(UrlError { url, reason }),
+        };
+        Ok(Self {
+            endpoint,
+            streams: slots(options.connections),
+            legacy: slots(options.connections),
+            unary: Slot::default(),
+            next: AtomicUsize::new(0),
+            options,
+            url,
+        })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The connection a new subscriber shall use: in turn.
+    pub(crate) fn assign(&self) -> Lane {
+        Lane::Streams(self.turn())
+    }
+
+    /// The connection a new subscriber of the frozen contract shall use: in turn.
+    pub(crate) fn assign_legacy(&self) -> Lane {
+        Lane::Legacy(self.turn())
+    }
+
+    fn turn(&self) -> usize {
+        self.next.fetch_add(1, Ordering::Relaxed) % self.streams.len()
+    }
+
+    /// The connection of this lane, dialled if there is none.
+    pub(crate) async fn lease(&self, lane: Lane) -> Result<Lease, Lost> {
+        let slot = self.slot(lane);
+        let dials_before = slot.dials.load(Ordering::Acquire);
+        let mut state = slot.state.lock().await;
+        if state.generation <= slot.broken.load(Ordering::Acquire) {
+            state.channel = None;
+        }
+        if state.channel.is_none() {
+            if slot.dials.load(Ordering::Acquire) != dials_before
+                && let Some(failure) = &state.failure
+            {
+                return Err(failure.clone());
+            }
+            let dialled = self.dial(lane).await;
+            slot.dials.fetch_add(1, Ordering::AcqRel);
+            match dialled {
+                Ok(channel) => {
+                    state.generation += 1;
+                    state.channel = Some(channel);
+                    state.failure = None;
+                }
+                Err(failure) => {
+                    state.failure = Some(failure.clone());
+                    return Err(failure);
+                }
+            }
+        }
+        let channel = state
+            .channel
+            .clone()
+            .expect("it was there, or it was dialled");
+        Ok(Lease {
+            wire: Wire::new(channel),
+            lane,
+            generation: state.generation,
+        })
+    }
+
+    /// This connection is broken or about to end: nobody gets it any more. Streams on it are left alone.
+    pub(crate) fn retire(&self, lease: &Lease) {
+        self.slot(lease.lane)
+            .broken
+            .fetch_max(lease.generation, Ordering::AcqRel);
+    }
+
+    fn slot(&self, lane: Lane) -> &Slot {
+        match lane {
+            Lane::Streams(index) => &self.streams[index],
+            Lane::Legacy(index) => &self.legacy[index],
+            Lane::Unary => &self.unary,
+        }
+    }
+
+    async fn dial(&self, lane: Lane) -> Result<Channel, Lost> {
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(self.options.connect_timeout));
+        connector.set_keepalive(Some(self.options.keepalive_interval));
+        connector.set_keepalive_interval(Some(self.options.keepalive_timeout));
+        connector.set_keepalive_retries(Some(2));
+        // Without it a peer that vanished holds the socket, and what was sent on it, for a quarter of an hour.
+        #[cfg(target_os = "linux")]
+        connector.set_tcp_user_timeout(Some(
+            self.options.keepalive_interval + self.options.keepalive_timeout,
+        ));
+        let endpoint = match lane {
+            Lane::Legacy(_) => self.endpoint.clone(),
+            Lane::Streams(_) | Lane::Unary => self
+                .endpoint
+                .clone()
+                .http2_keep_alive_interval(self.options.keepalive_interval)
+                .keep_alive_timeout(self.options.keepalive_timeout)
+                // Only while streams are open: an idle connection that dies is dialled when it is needed.
+                .keep_alive_while_idle(false),
+        };
+        match endpoint.connect_with_connector(connector).await {
+            Ok(channel) => Ok(channel),
+            Err(error) => {
+                let mut cause: &dyn std::error::Error = &error;
+                while let Some(source) = cause.source() {
+                    cause = source;
+                }
+                Err(Lost::Connect(cause.to_string()))
+            }
+        }
+    }
+}
+
+fn slots(connections: usize) -> Vec<Slot> {
+    (0..connections.max(1)).map(|_| Slot::default()).collect()
+}
+
+fn endpoint(url: &str, options: PoolOptions) -> Result<Endpoint, String> {
+    let uri: http::Uri = url
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| error.to_string())?;
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") => return Err("TLS is not supported yet; use http://".to_owned()),
+        Some(other) => return Err(format!("unknown scheme `{other}`; use http://HOST:PORT")),
+        None => return Err("use http://HOST:PORT".to_owned()),
+    }
+    if uri.host().is_none_or(str::is_empty) {
+        return Err("it names no host".to_owned());
+    }
+    Ok(Endpoint::from(uri)
+        .user_agent(concat!("longlived-client/", env!("CARGO_PKG_VERSION")))
+        .map_err(|error| error.to_string())?
+        .connect_timeout(options.connect_timeout)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn pool(url: String, connections: usize) -> Pool {
+        let options = PoolOptions {
+            connections,
+            ..PoolOptions::default()
+        };
+        Pool::new(url, options).unwrap()
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_dialled_are_refused_with_a_reason() {
+        for url in [
+            "",
+            "7070",
+            "127.0.0.1:7070",
+            "ftp://host:1",
+            "https://host:1",
+            "http://",
+            "http://:7070",
+        ] {
+            assert!(
+                Pool::new(url.to_owned(), PoolOptions::default()).is_err(),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn subscribers_are_spread_over_the_connections_in_turn() {
+        let pool = pool("http://127.0.0.1:1".to_owned(), 2);
+        let lanes: Vec<Lane> = (0..4).map(|_| pool.assign()).collect();
+        assert_eq!(
+            lanes,
+            [
+                Lane::Streams(0),
+                Lane::Streams(1),
+                Lane::Streams(0),
+                Lane::Streams(1)
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_share_one_dial() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pool = pool(format!("http://{}", listener.local_addr().unwrap()), 1);
+        let leases =
+            futures_util::future::join_all((0..50).map(|_| pool.lease(Lane::Streams(0)))).await;
+        assert!(
+            leases
+                .iter()
+                .all(|lease| lease.as_ref().unwrap().generation == 1)
+        );
+        let _first = listener.accept().await.unwrap();
+        let second = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+        assert!(second.is_err(), "one connection, not fifty");
+    }
+
+    #[tokio::test]
+    async fn a_broken_connection_is_not_handed_out_again_and_a_late_report_harms_no_successor() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pool = pool(format!("http://{}", listener.local_addr().unwrap()), 1);
+        let first = pool.lease(Lane::Streams(0)).await.unwrap();
+        pool.retire(&first);
+        let second = pool.lease(Lane::Streams(0)).await.unwrap();
+        assert_eq!(second.generation, 2);
+        pool.retire(&first);
+        assert_eq!(pool.lease(Lane::Streams(0)).await.unwrap().generation, 2);
+    }
+
+    #[tokio::test]
+    async fn a_failed_dial_is_told_to_all_who_waited_and_tried_again_by_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let pool = pool(format!("http://{address}"), 1);
+        let leases = futures_util::future::join_all((0..50).map(|_| pool.lease(Lane::Unary))).await;
+        assert!(
+            leases
+                .iter()
+                .all(|lease| matches!(lease, Err(Lost::Connect(_))))
+        );
+        assert!(
+            pool.unary.dials.load(Ordering::Relaxed) < 50,
+            "dials are shared"
+        );
+        let _listener = TcpListener::bind(address).await.unwrap();
+        assert!(pool.lease(Lane::Unary).await.is_ok());
+    }
+}

@@ -1,0 +1,346 @@
+//! Many messages in flight, answers in order.
+//!
+//! Holds: at most `in_flight` messages are unanswered, and they are kept until they are: a refusal with a hint
+//! to come back, or a lost stream whose messages all carry ids, sends them again and nobody notices.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::stream;
+use longlived_api::v1;
+use longlived_api::v1::publish_service_client::PublishServiceClient;
+use rand::rngs::SmallRng;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Status, Streaming};
+
+use super::single::{self, Meaning};
+use super::{Message, PublishError, Published};
+use crate::backoff::Backoff;
+use crate::client::Client;
+use crate::credential::Credential;
+use crate::pool::{Lane, Lease};
+use crate::subscriber::Refusal;
+use crate::wire::{self, Seen};
+
+pub(super) fn publish_stream<S>(
+    client: Client,
+    messages: S,
+    in_flight: usize,
+    timeout: Duration,
+) -> impl Stream<Item = Result<Published, PublishError>> + Send + use<S>
+where
+    S: Stream<Item = Message> + Send + 'static,
+{
+    let shared = &client.shared;
+    let pipeline = Box::new(Pipeline {
+        messages: Some(Box::pin(messages)),
+        unanswered: VecDeque::new(),
+        in_flight,
+        timeout,
+        lane: shared.pool.assign(),
+        backoff: Backoff::new(shared.backoff),
+        rng: shared.rng(),
+        line: None,
+        progress: Instant::now(),
+        perhaps: false,
+        refreshed: false,
+        refused: None,
+        over: false,
+        client,
+    });
+    // Pinned here, so that callers may poll what they get as it is.
+    Box::pin(stream::unfold(pipeline, |mut pipeline| async move {
+        let answer = pipeline.next().await?;
+        Some((answer, pipeline))
+    }))
+}
+
+struct Pipeline<S> {
+    client: Client,
+    /// `None` when there are no more.
+    messages: Option<Pin<Box<S>>>,
+    /// Sent or to be sent, oldest first.
+    unanswered: VecDeque<v1::PublishRequest>,
+    in_flight: usize,
+    timeout: Duration,
+    lane: Lane,
+    backoff: Backoff,
+    rng: SmallRng,
+    line: Option<Line>,
+    /// When the oldest unanswered message became the oldest; its time runs from here.
+    progress: Instant,
+    /// The oldest unanswered ones may be stored already, by a stream that was lost.
+    perhaps: bool,
+    refreshed: bool,
+    refused: Option<Credential>,
+    over: bool,
+}
+
+/// An open stream of messages and answers.
+struct Line {
+    send: mpsc::Sender<v1::PublishRequest>,
+    answers: Streaming<v1::PublishResponse>,
+    seen: Seen,
+    lease: Lease,
+    credential: Option<Credential>,
+}
+
+/// What ended a line, or kept it from being opened.
+struct Broken {
+    meaning: Meaning,
+    /// The credential was refused, and another may be tried.
+    refresh: bool,
+    /// The credential it was tried with.
+    credential: Option<Credential>,
+}
+
+impl From<Meaning> for Broken {
+    fn from(meaning: Meaning) -> Self {
+        Self {
+            meaning,
+            refresh: false,
+            credential: None,
+        }
+    }
+}
+
+impl<S> Pipeline<S>
+where
+    S: Stream<Item = Message> + Send + 'static,
+{
+    async fn next(&mut self) -> Option<Result<Published, PublishError>> {
+        if self.over {
+            return None;
+        }
+        loop {
+            if self.unanswered.is_empty() {
+                // A stream is opened for a message and not for the prospect of one.
+                let Some(message) = self.first_message().await else {
+                    self.over = true;
+                    return None;
+                };
+                self.progress = Instant::now();
+                self.enqueue(message);
+            }
+            if self.line.is_none() {
+                match self.open().await {
+                    Ok(line) => self.line = Some(line),
+                    Err(broken) => match self.broken(broken).await {
+                        Ok(()) => continue,
+                        Err(error) => return Some(Err(error)),
+                    },
+                }
+            }
+            let broken = match self.step().await {
+                Step::Message(Some(message)) => {
+                    self.enqueue(message);
+                    continue;
+                }
+                Step::Message(None) => {
+                    self.messages = None;
+                    continue;
+                }
+                Step::Answer(Ok(Some(answer))) => match Published::from_wire(answer) {
+                    Some(published) => {
+                        self.unanswered.pop_front();
+                        self.progress = Instant::now();
+                        self.backoff.reset();
+                        self.refreshed = false;
+                        return Some(Ok(published));
+                    }
+                    None => Meaning::Perhaps("an answer names no position".to_owned()).into(),
+                },
+                Step::Answer(Ok(None)) => {
+                    Meaning::Perhaps("the stream ended before its answers".to_owned()).into()
+                }
+                Step::Answer(Err(status)) => self.line_ended(&status),
+                Step::Overdue => {
+                    let cause = format!("no answer within {:?}", self.timeout);
+                    return Some(Err(self.give_up(Meaning::Perhaps(cause))));
+                }
+            };
+            if let Err(error) = self.broken(broken).await {
+                return Some(Err(error));
+            }
+        }
+    }
+
+    /// The next message when none is unanswered. A line that ends meanwhile took nothing with it, and the
+    /// message gets a new one.
+    async fn first_message(&mut self) -> Option<Message> {
+        let messages = self.messages.as_mut()?;
+        let Some(line) = &mut self.line else {
+            return messages.next().await;
+        };
+        tokio::select! {
+            biased;
+            _ended = line.answers.message() => {
+                self.line = None;
+                messages.next().await
+            }
+            message = messages.next() => message,
+        }
+    }
+
+    /// Keeps the message until it is answered, and hands it to the line if there is one.
+    fn enqueue(&mut self, message: Message) {
+        let request = v1::PublishRequest::from(message);
+        if let Some(line) = &self.line {
+            // There is room for all that may be unanswered; a line that is gone shows in its answers.
+            let _ = line.send.try_send(request.clone());
+        }
+        self.unanswered.push_back(request);
+    }
+
+    async fn step(&mut self) -> Step {
+        let line = self.line.as_mut().expect("a line is open");
+        let deadline = self.progress + self.timeout;
+        let room = self.unanswered.len() < self.in_flight;
+        let next = async {
+            match &mut self.messages {
+                Some(messages) if room => messages.next().await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = timeout_at(deadline, line.answers.message()) => match answer {
+                Ok(answer) => Step::Answer(answer),
+                Err(_elapsed) => Step::Overdue,
+            },
+            message = next => Step::Message(message),
+        }
+    }
+
+    async fn open(&mut self) -> Result<Line, Broken> {
+        let shared = &self.client.shared;
+        let credential = shared.credentials.other_than(self.refused.as_ref()).await;
+        let credential = credential.map_err(|error| Meaning::NotStored(error.into()))?;
+        let lease = shared.pool.lease(self.lane).await;
+        let lease = lease.map_err(|lost| Meaning::NeverSent(lost.to_string()))?;
+        let (send, receive) = mpsc::channel(self.in_flight);
+        for request in &self.unanswered {
+            let _ = send.try_send(request.clone());
+        }
+        let seen = Seen::default();
+        let mut request = Request::new(ReceiverStream::new(receive));
+        request.extensions_mut().insert(seen.clone());
+        if let Some(credential) = &credential {
+            request
+                .metadata_mut()
+                .insert("authorization", credential.header.clone());
+        }
+        let mut service = PublishServiceClient::new(lease.wire.clone());
+        let answers = timeout_at(
+            self.progress + self.timeout,
+            service.publish_stream(request),
+        )
+        .await;
+        match answers {
+            Ok(Ok(answers)) => Ok(Line {
+                send,
+                answers: answers.into_inner(),
+                seen,
+                lease,
+                credential,
+            }),
+            Ok(Err(status)) => Err(self.ended(&status, &seen, &lease, credential)),
+            Err(_elapsed) => {
+                shared.pool.retire(&lease);
+                Err(Meaning::Perhaps(format!("no answer within {:?}", self.timeout)).into())
+            }
+        }
+    }
+
+    fn line_ended(&self, status: &Status) -> Broken {
+        let line = self.line.as_ref().expect("the line that ended");
+        self.ended(status, &line.seen, &line.lease, line.credential.clone())
+    }
+
+    fn ended(
+        &self,
+        status: &Status,
+        seen: &Seen,
+        lease: &Lease,
+        credential: Option<Credential>,
+    ) -> Broken {
+        if !seen.sent() {
+            self.client.shared.pool.retire(lease);
+            let cause = seen.lost(status).to_string();
+            return if wire::never_sent(status) {
+                Meaning::NeverSent(cause).into()
+            } else {
+                Meaning::Perhaps(cause).into()
+            };
+        }
+        let refresh = status.code() == tonic::Code::Unauthenticated
+            && self.client.shared.credentials.can_refresh()
+            && !self.refreshed;
+        Broken {
+            // The contract: everything before a refusal was answered, and nothing after it is stored.
+            meaning: single::refused(Refusal::from(status), wire::pushback(status)),
+            refresh,
+            credential,
+        }
+    }
+
+    /// Waits until the unanswered may be sent again, or says why they may not.
+    async fn broken(&mut self, broken: Broken) -> Result<(), PublishError> {
+        self.line = None;
+        if broken.refresh {
+            self.refreshed = true;
+            self.refused = broken.credential;
+            return Ok(());
+        }
+        let wait = match &broken.meaning {
+            Meaning::NotStored(_) => None,
+            Meaning::NotStoredWait(_, wait) => Some(*wait),
+            Meaning::NeverSent(_) => Some(self.backoff.next_wait(&mut self.rng)),
+            Meaning::Perhaps(_) => {
+                let repeatable = self
+                    .unanswered
+                    .iter()
+                    .all(|request| !request.message_id.is_empty());
+                self.perhaps = true;
+                repeatable.then(|| self.backoff.next_wait(&mut self.rng))
+            }
+        };
+        match wait {
+            Some(wait) if Instant::now() + wait < self.progress + self.timeout => {
+                sleep(wait).await;
+                Ok(())
+            }
+            _ => Err(self.give_up(broken.meaning)),
+        }
+    }
+
+    fn give_up(&mut self, meaning: Meaning) -> PublishError {
+        self.over = true;
+        self.line = None;
+        let unanswered = self.unanswered.len();
+        let error = match meaning {
+            Meaning::NotStored(error) => error,
+            Meaning::NotStoredWait(refusal, _) => PublishError::Refused(refusal),
+            Meaning::NeverSent(cause) => PublishError::NotSent {
+                timeout: self.timeout,
+                cause,
+            },
+            Meaning::Perhaps(cause) => return PublishError::Unknown { unanswered, cause },
+        };
+        if self.perhaps {
+            let cause = format!("lost earlier, then {error}");
+            return PublishError::Unknown { unanswered, cause };
+        }
+        error
+    }
+}
+
+enum Step {
+    Message(Option<Message>),
+    Answer(Result<Option<v1::PublishResponse>, Status>),
+    Overdue,
+}

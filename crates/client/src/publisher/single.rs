@@ -1,0 +1,170 @@
+//! One message, with the attempts that are safe.
+
+use std::time::Duration;
+
+use longlived_api::v1;
+use longlived_api::v1::publish_service_client::PublishServiceClient;
+use tokio::time::{Instant, sleep};
+use tonic::Code;
+
+use super::{Message, Published};
+use crate::backoff::Backoff;
+use crate::client::Client;
+use crate::credential::CredentialError;
+use crate::pool::Lane;
+use crate::subscriber::Refusal;
+use crate::unary::{self, CallError, Failed};
+use crate::wire::Pushback;
+
+/// How long one attempt waits for its answer when another is safe: long enough for a slow disk, short enough
+/// that a server that died without a word costs one attempt and not all the time there is.
+const ATTEMPT_MAX: Duration = Duration::from_secs(10);
+
+/// Why a message is not known to be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The server refuses it; it is not stored.
+    #[error("refused, not stored: {0}")]
+    Refused(Refusal),
+    /// It could not be handed to a server in time; it is not stored.
+    #[error("not sent within {timeout:?}, not stored: {cause}")]
+    NotSent {
+        /// The time it had.
+        timeout: Duration,
+        /// What the last attempt met.
+        cause: String,
+    },
+    /// It was sent and the answer was lost: it may be stored, and sending it again may store it twice. A
+    /// message with a message id is repeated safely until its time is over.
+    #[error("sent, but the answer was lost, so {} may or may not be stored: {cause}", match unanswered { 1 => "it".to_owned(), many => format!("{many} messages") })]
+    Unknown {
+        /// How many messages this is about: more than one only in a stream.
+        unanswered: usize,
+        /// What was seen instead of the answer.
+        cause: String,
+    },
+    /// No credential could be had; it was not sent.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+}
+
+/// What a failed attempt means for the message.
+#[derive(Debug)]
+pub(super) enum Meaning {
+    /// Not stored, and the server names the wait before another attempt.
+    NotStoredWait(Refusal, Duration),
+    /// Not stored, for good.
+    NotStored(PublishError),
+    /// Never reached a server.
+    NeverSent(String),
+    /// Perhaps stored.
+    Perhaps(String),
+}
+
+/// What a status the server sent means.
+pub(super) fn refused(refusal: Refusal, pushback: Option<Pushback>) -> Meaning {
+    match refusal.code {
+        // A hint to come back is given only where nothing was begun.
+        Code::Unavailable | Code::ResourceExhausted => match pushback {
+            Some(Pushback::After(wait)) => Meaning::NotStoredWait(refusal, wait),
+            Some(Pushback::Never) => Meaning::NotStored(PublishError::Refused(refusal)),
+            None if refusal.code == Code::ResourceExhausted => {
+                Meaning::NotStored(PublishError::Refused(refusal))
+            }
+            None => Meaning::Perhaps(refusal.to_string()),
+        },
+        Code::Unknown
+        | Code::Internal
+        | Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::DataLoss
+        | Code::Aborted
+        | Code::Ok => Meaning::Perhaps(refusal.to_string()),
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Unauthenticated => Meaning::NotStored(PublishError::Refused(refusal)),
+    }
+}
+
+fn meaning(failed: Failed) -> Meaning {
+    match failed.error {
+        CallError::Refused(refusal) => refused(refusal, failed.pushback),
+        CallError::NotSent(lost) => Meaning::NeverSent(lost.to_string()),
+        CallError::Lost(lost) => Meaning::Perhaps(lost.to_string()),
+        CallError::Credential(error) => Meaning::NotStored(error.into()),
+    }
+}
+
+pub(super) async fn publish(
+    client: &Client,
+    message: Message,
+    timeout: Duration,
+) -> Result<Published, PublishError> {
+    let deadline = Instant::now() + timeout;
+    let mut backoff = Backoff::new(client.shared.backoff);
+    let mut rng = client.shared.rng();
+    let repeatable = message.repeatable();
+    let request = v1::PublishRequest::from(message);
+    let send =
+        |wire, request| async move { PublishServiceClient::new(wire).publish(request).await };
+    // Once an attempt may have been stored, no later failure makes it unstored.
+    let mut perhaps = false;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let attempt = if repeatable {
+            left.min(ATTEMPT_MAX)
+        } else {
+            left
+        };
+        let failed = match unary::call(client, Lane::Unary, &request, attempt, send).await {
+            Ok(answer) => {
+                return Published::from_wire(answer).ok_or_else(|| PublishError::Unknown {
+                    unanswered: 1,
+                    cause: "the answer names no position".to_owned(),
+                });
+            }
+            Err(failed) => meaning(failed),
+        };
+        let (wait, error) = match failed {
+            Meaning::NotStored(error) if !perhaps => return Err(error),
+            Meaning::NotStored(error) => {
+                return Err(PublishError::Unknown {
+                    unanswered: 1,
+                    cause: format!("lost earlier, then {error}"),
+                });
+            }
+            Meaning::NotStoredWait(refusal, wait) => (wait, PublishError::Refused(refusal)),
+            Meaning::NeverSent(cause) => (
+                backoff.next_wait(&mut rng),
+                PublishError::NotSent { timeout, cause },
+            ),
+            Meaning::Perhaps(cause) => {
+                perhaps = true;
+                let error = PublishError::Unknown {
+                    unanswered: 1,
+                    cause,
+                };
+                if !repeatable {
+                    return Err(error);
+                }
+                (backoff.next_wait(&mut rng), error)
+            }
+        };
+        if Instant::now() + wait >= deadline {
+            return Err(match error {
+                PublishError::Unknown { .. } => error,
+                other if perhaps => PublishError::Unknown {
+                    unanswered: 1,
+                    cause: format!("lost earlier, then {other}"),
+                },
+                other => other,
+            });
+        }
+        sleep(wait).await;
+    }
+}

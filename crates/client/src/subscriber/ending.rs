@@ -1,0 +1,221 @@
+//! How a stream ended, and what follows from it: the one place that decides between coming back and stopping.
+//!
+//! Holds: only a status the server itself sent can stop a subscription; whatever a proxy, a connection or this
+//! library made up is a reason to come back.
+//! Does not: wait, dial or speak to anybody. It is a table.
+
+use std::fmt;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+
+use super::notice::GoAwayReason;
+use crate::credential::CredentialError;
+use crate::position::Position;
+use crate::wire::{self, Pushback};
+
+/// The server's own words when it refuses something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The gRPC status code.
+    pub code: Code,
+    /// The text beside it.
+    pub message: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", wire::code_name(self.code), self.message)
+    }
+}
+
+impl From<&Status> for Refusal {
+    fn from(status: &Status) -> Self {
+        Self {
+            code: status.code(),
+            message: status.message().to_owned(),
+        }
+    }
+}
+
+/// Why a stream is gone although the subscription goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// No connection could be made.
+    Connect(String),
+    /// The connection or the stream broke without a status.
+    Transport(String),
+    /// It ended with OK and without a reason, as when a proxy cuts it.
+    Ended,
+    /// The server said beforehand that it would end it.
+    GoAway(GoAwayReason),
+    /// The server ended or refused it with a status that is worth another attempt.
+    Status(Refusal),
+    /// Something that is no gRPC server answered, with this HTTP status.
+    Http(u16),
+    /// Nothing arrived for longer than the server promised.
+    Silent(Duration),
+    /// The first response did not come in time.
+    NoWelcome(Duration),
+    /// What arrived does not follow the contract.
+    Protocol(&'static str),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(cause) => write!(f, "cannot connect: {cause}"),
+            Self::Transport(cause) => write!(f, "stream lost: {cause}"),
+            Self::Ended => f.write_str("stream ended without a reason"),
+            Self::GoAway(reason) => write!(f, "stream ended: {reason}"),
+            Self::Status(refusal) => write!(f, "stream ended: {refusal}"),
+            Self::Http(status) => write!(f, "not a gRPC answer: HTTP status {status}"),
+            Self::Silent(silence) => write!(f, "nothing arrived for {silence:?}"),
+            Self::NoWelcome(timeout) => write!(f, "no Welcome within {timeout:?}"),
+            Self::Protocol(what) => write!(f, "the server does not follow the contract: {what}"),
+        }
+    }
+}
+
+/// Why a subscription ended for good. Always the last item of a subscriber.
+#[derive(Debug, thiserror::Error)]
+pub enum SubscribeError {
+    /// The server refuses this subscription as it is; asking again would change nothing.
+    #[error("the server refuses the subscription: {0}")]
+    Refused(Refusal),
+    /// Another instance subscribed under the same id, or a newer stream of this one.
+    #[error("the subscriber id was taken over: {0}")]
+    TakenOver(Refusal),
+    /// What follows the position cannot be had and the gap policy is to fail. The same position never works
+    /// again; choose another, or another policy.
+    #[error("cannot continue after {}: {refusal}", position.map_or_else(|| "the start".to_owned(), |position| position.to_string()))]
+    OutOfRange {
+        /// Where the application stands.
+        position: Option<Position>,
+        /// The server's words; they name the range that is kept.
+        refusal: Refusal,
+    },
+    /// The credential was refused, and so was a fresh one if there is a provider.
+    #[error("the server refuses the credential: {0}")]
+    Unauthenticated(Refusal),
+    /// No credential could be had.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The server ended the subscription and told this client not to come back.
+    #[error("the server ended the subscription: {0}")]
+    Dismissed(GoAwayReason),
+}
+
+/// What was seen when a stream was over.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Trailers with OK.
+    Ok,
+    /// A status the server sent, in trailers or instead of a stream.
+    Sent(Status),
+    /// Lost, for a reason found on this side.
+    Lost(Lost),
+    /// No credential to open a stream with.
+    Credential(CredentialError),
+}
+
+/// What was known when it ended.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// The server's announcement: its reason, and whether to come back.
+    pub(crate) go_away: Option<(GoAwayReason, bool)>,
+    pub(crate) position: Option<Position>,
+    /// A fresh credential can be had and was not tried since the last healthy stream.
+    pub(crate) can_refresh: bool,
+    /// The application has asked to leave.
+    pub(crate) leaving: bool,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Come back after the wait that `GoAway` gave, or the growing one when it gave none.
+    Resume(Lost),
+    /// Come back after exactly this.
+    ResumeAfter(Lost, Duration),
+    /// Come back with a fresh credential.
+    Refresh(Lost),
+    /// Unsubscribed; the flag says whether the stream ended with OK.
+    Finished {
+        ok: bool,
+    },
+    Stop(SubscribeError),
+}
+
+/// The table.
+pub(crate) fn judge(end: End, known: &Known) -> Next {
+    if known.leaving {
+        return Next::Finished {
+            ok: matches!(end, End::Ok),
+        };
+    }
+    if let Some((reason, false)) = known.go_away {
+        return match (reason, end) {
+            (GoAwayReason::Unsubscribed, end) => Next::Finished {
+                ok: matches!(end, End::Ok),
+            },
+            // The status says the same with the server's words.
+            (_, End::Sent(status)) => stop(&status, known),
+            (reason, _) => Next::Stop(SubscribeError::Dismissed(reason)),
+        };
+    }
+    match end {
+        End::Ok => Next::Resume(match known.go_away {
+            Some((reason, _)) => Lost::GoAway(reason),
+            None => Lost::Ended,
+        }),
+        End::Lost(lost) => Next::Resume(match known.go_away {
+            // Announced, so it is no accident, however the connection went.
+            Some((reason, _)) => Lost::GoAway(reason),
+            None => lost,
+        }),
+        End::Credential(error) => Next::Stop(error.into()),
+        End::Sent(status) => sent(&status, known),
+    }
+}
+
+fn sent(status: &Status, known: &Known) -> Next {
+    let refusal = Refusal::from(status);
+    match status.code() {
+        Code::Unavailable | Code::ResourceExhausted => match wire::pushback(status) {
+            Some(Pushback::After(wait)) => Next::ResumeAfter(Lost::Status(refusal), wait),
+            // gRPC's word for: do not try again.
+            Some(Pushback::Never) => Next::Stop(SubscribeError::Refused(refusal)),
+            None => Next::Resume(Lost::Status(refusal)),
+        },
+        Code::Unauthenticated if known.can_refresh => Next::Refresh(Lost::Status(refusal)),
+        Code::Unauthenticated
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::PermissionDenied
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::Unimplemented => stop(status, known),
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::Internal
+        | Code::DataLoss => Next::Resume(Lost::Status(refusal)),
+    }
+}
+
+fn stop(status: &Status, known: &Known) -> Next {
+    let refusal = Refusal::from(status);
+    Next::Stop(match status.code() {
+        Code::Aborted => SubscribeError::TakenOver(refusal),
+        Code::Unauthenticated => SubscribeError::Unauthenticated(refusal),
+        Code::OutOfRange => SubscribeError::OutOfRange {
+            position: known.position,
+            refusal,
+        },
+        _ => SubscribeError::Refused(refusal),
+    })
+}

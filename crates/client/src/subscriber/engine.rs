@@ -1,0 +1,377 @@
+//! The life of a subscription: open, read, hand over, wait, come back.
+//!
+//! Holds: the position rises only with what goes to the application; of two streams open at once each event
+//! is taken from whichever brings it first, and dropped from the other; the queue to the application holds
+//! what one response led to and no more.
+//! Does not: decide which endings are final (`ending.rs`) or judge continuity (`continuity.rs`).
+
+mod responses;
+mod streams;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::stream;
+use longlived_api::v1;
+use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use self::streams::{Step, Streams, Successor, Which};
+use super::builder::Start;
+use super::ending::{self, End, Known, Lost, Next};
+use super::handle::Standing;
+use super::notice::GoAwayReason;
+use super::stream::{self as wire_stream, Ask, Departure, Got, Live, Opened, Opening};
+use super::{
+    Item, Notice, Outcome, SubscribeError, Subscriber, SubscriberBuilder, SubscriberHandle,
+};
+use crate::backoff::Backoff;
+use crate::credential::Credential;
+use crate::pool::Lane;
+use crate::position::Position;
+
+pub(super) fn subscriber(builder: SubscriberBuilder) -> Subscriber {
+    let position = match builder.start {
+        Start::After(position) => Some(position),
+        Start::Next | Start::Earliest | Start::Time(_) => None,
+    };
+    let standing = Arc::new(Standing {
+        id: builder.id.clone(),
+        position: Mutex::new(position),
+        leaving: CancellationToken::new(),
+    });
+    let handle = SubscriberHandle {
+        standing: standing.clone(),
+        client: builder.client.clone(),
+    };
+    let shared = &builder.client.shared;
+    let engine = Box::new(Engine {
+        lane: shared.pool.assign(),
+        backoff: Backoff::new(shared.backoff),
+        rng: shared.rng(),
+        ask: builder,
+        standing,
+        position,
+        queue: VecDeque::new(),
+        phase: Phase::Waiting(None),
+        streams: 0,
+        refused: None,
+        refreshed: false,
+    });
+    let items = stream::unfold(engine, |mut engine| async move {
+        let item = engine.next().await?;
+        Some((item, engine))
+    });
+    Subscriber {
+        items: Box::pin(items),
+        handle,
+    }
+}
+
+/// Everything a subscription is. Lives inside its stream and runs only while that is polled.
+struct Engine {
+    ask: SubscriberBuilder,
+    standing: Arc<Standing>,
+    lane: Lane,
+    backoff: Backoff,
+    rng: SmallRng,
+    /// Everything up to here is handed out or queued.
+    position: Option<Position>,
+    /// What the last response led to, with the position the application has reached when it takes it.
+    queue: VecDeque<(Item, Option<Position>)>,
+    phase: Phase,
+    /// Streams opened so far.
+    streams: u64,
+    /// The next stream needs another credential than this.
+    refused: Option<Credential>,
+    /// A fresh credential was tried since the last healthy stream.
+    refreshed: bool,
+}
+
+enum Phase {
+    /// No stream; the next attempt is then, or now.
+    Waiting(Option<Instant>),
+    Opening(Opening),
+    Live(Box<Streams>),
+    /// Says this last, if anything, and is over.
+    Over(Option<SubscribeError>),
+}
+
+impl Engine {
+    async fn next(&mut self) -> Option<Result<Item, SubscribeError>> {
+        loop {
+            if let Some((item, position)) = self.queue.pop_front() {
+                if position.is_some() {
+                    *self.standing.position.lock() = position;
+                }
+                return Some(Ok(item));
+            }
+            match &mut self.phase {
+                Phase::Over(last) => return last.take().map(Err),
+                Phase::Waiting(until) => {
+                    let until = *until;
+                    let leaving = self.standing.leaving.clone();
+                    tokio::select! {
+                        biased;
+                        () = leaving.cancelled() => self.finish(false),
+                        () = sleep_until_some(until) => {
+                            self.phase = Phase::Opening(self.open());
+                        }
+                    }
+                }
+                Phase::Opening(opening) => {
+                    let leaving = self.standing.leaving.clone();
+                    tokio::select! {
+                        biased;
+                        () = leaving.cancelled() => self.finish(false),
+                        opened = opening => self.opened(opened),
+                    }
+                }
+                Phase::Live(streams) => {
+                    let step = streams.step().await;
+                    self.take(step);
+                }
+            }
+        }
+    }
+
+    fn say(&mut self, notice: Notice) {
+        self.queue.push_back((Item::Notice(notice), None));
+    }
+
+    fn finish(&mut self, ok: bool) {
+        self.say(Notice::Unsubscribed { ok });
+        self.phase = Phase::Over(None);
+    }
+
+    fn open(&self) -> Opening {
+        let shared = &self.ask.client.shared;
+        wire_stream::open(Ask {
+            shared: shared.clone(),
+            lane: self.lane,
+            request: self
+                .ask
+                .request(self.position, shared.identity.next_attempt()),
+            refused: self.refused.clone(),
+        })
+    }
+
+    /// The attempt to open the only stream has an outcome.
+    fn opened(&mut self, opened: Opened) {
+        match opened.result {
+            Ok((live, welcome)) => {
+                self.welcomed(&live, &welcome);
+                self.phase = Phase::Live(Box::new(Streams {
+                    current: live,
+                    successor: Successor::None,
+                }));
+            }
+            Err(end) => self.ended(end, None, opened.credential),
+        }
+    }
+
+    /// A Welcome: the server is healthy.
+    fn welcomed(&mut self, live: &Live, welcome: &v1::Welcome) {
+        self.backoff.reset();
+        self.refused = None;
+        self.refreshed = false;
+        self.streams += 1;
+        let asked = self.position;
+        if asked.is_none() {
+            self.position = live.checker.position();
+        }
+        let notice = Notice::Connected {
+            outcome: Outcome::from_wire(welcome.outcome, asked.is_some()),
+            position: welcome
+                .position
+                .map_or(Position::new(live.checker.epoch(), 0), Into::into),
+            streams: self.streams,
+            max_silence: welcome
+                .max_silence
+                .and_then(|silence| silence.try_into().ok()),
+            node_id: welcome.node_id.clone(),
+            server_version: welcome.server_version.clone(),
+        };
+        tracing::debug!(subscriber = %self.standing.id, streams = self.streams, "{notice}");
+        self.queue.push_back((Item::Notice(notice), self.position));
+        if let Some(at) = welcome
+            .credential_expires
+            .and_then(|at| SystemTime::try_from(at).ok())
+        {
+            self.say(Notice::CredentialExpires { at });
+        }
+    }
+
+    /// No stream is left: come back, or stop.
+    fn ended(&mut self, end: End, departure: Option<Departure>, credential: Option<Credential>) {
+        let known = Known {
+            go_away: departure.map(|departure| (departure.reason, departure.reconnect)),
+            position: self.position,
+            can_refresh: self.ask.client.shared.credentials.can_refresh() && !self.refreshed,
+            leaving: self.standing.leaving.is_cancelled(),
+        };
+        if departure.is_some_and(|departure| departure.reason == GoAwayReason::CredentialExpired) {
+            self.refused.clone_from(&credential);
+        }
+        let (reason, until) = match ending::judge(end, &known) {
+            Next::Finished { ok } => return self.finish(ok),
+            Next::Stop(error) => {
+                tracing::debug!(subscriber = %self.standing.id, "{error}");
+                self.phase = Phase::Over(Some(error));
+                return;
+            }
+            Next::Resume(reason) => match departure {
+                Some(departure) => (reason, departure.turn),
+                None => (
+                    reason,
+                    Instant::now() + self.backoff.next_wait(&mut self.rng),
+                ),
+            },
+            Next::ResumeAfter(reason, wait) => (reason, Instant::now() + wait),
+            Next::Refresh(reason) => {
+                self.refreshed = true;
+                self.refused = credential;
+                (reason, Instant::now())
+            }
+        };
+        self.wait(reason, until);
+    }
+
+    fn wait(&mut self, reason: Lost, until: Instant) {
+        let retry_in = until.saturating_duration_since(Instant::now());
+        tracing::debug!(subscriber = %self.standing.id, ?retry_in, "{reason}");
+        self.say(Notice::Disconnected { reason, retry_in });
+        self.phase = Phase::Waiting(Some(until));
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Current(Got::Frame(frame)) => self.frame(frame, Which::Current),
+            Step::Successor(Got::Frame(frame)) => self.frame(frame, Which::Successor),
+            Step::Current(Got::End(end)) => self.current_ended(end),
+            Step::Successor(Got::End(end)) => self.successor_failed(end, None),
+            Step::Opened(opened) => match opened.result {
+                Err(end) => self.successor_failed(end, opened.credential),
+                Ok((live, welcome)) => {
+                    self.welcomed(&live, &welcome);
+                    self.streams_mut().successor = Successor::Open(Box::new(live));
+                }
+            },
+            Step::Turn => self.turn(),
+            Step::Overdue => self.current_ended(End::Ok),
+        }
+    }
+
+    /// The turn has come to open the next stream.
+    fn turn(&mut self) {
+        let leaving = self.standing.leaving.is_cancelled();
+        let Some(departure) = &mut self.streams_mut().current.departure else {
+            return;
+        };
+        if leaving {
+            // Nobody comes back; the stream is read to its end.
+            departure.turn = far_away();
+        } else if departure.ends.is_some() {
+            let opening = self.open();
+            self.streams_mut().successor = Successor::Opening(opening);
+        } else {
+            // It was the last response; the end need not be waited for.
+            self.current_ended(End::Ok);
+        }
+    }
+
+    fn streams_mut(&mut self) -> &mut Streams {
+        match &mut self.phase {
+            Phase::Live(streams) => streams,
+            Phase::Waiting(_) | Phase::Opening(_) | Phase::Over(_) => {
+                unreachable!("steps are taken only with a stream")
+            }
+        }
+    }
+
+    /// The stream that was read is over. Its successor takes its place, open or not.
+    fn current_ended(&mut self, end: End) {
+        let Phase::Live(streams) = std::mem::replace(&mut self.phase, Phase::Waiting(None)) else {
+            unreachable!("a stream ended, so there was one")
+        };
+        let Streams { current, successor } = *streams;
+        if matches!(&end, End::Lost(_)) {
+            self.ask.client.shared.pool.retire(&current.lease);
+        }
+        match successor {
+            Successor::Open(live) => {
+                self.phase = Phase::Live(Box::new(Streams {
+                    current: *live,
+                    successor: Successor::None,
+                }));
+            }
+            Successor::Opening(opening) if !self.standing.leaving.is_cancelled() => {
+                let announced = current.departure;
+                let reason =
+                    announced.map_or(Lost::Ended, |departure| Lost::GoAway(departure.reason));
+                self.say(Notice::Disconnected {
+                    reason,
+                    retry_in: Duration::ZERO,
+                });
+                self.phase = Phase::Opening(opening);
+            }
+            Successor::Opening(_) | Successor::None => {
+                self.ended(end, current.departure, current.credential);
+            }
+        }
+    }
+
+    /// The stream that was to replace the current one did not come about, or broke. While the current one
+    /// goes on, another is tried; only a final refusal ends the subscription.
+    fn successor_failed(&mut self, end: End, credential: Option<Credential>) {
+        let failed = std::mem::replace(&mut self.streams_mut().successor, Successor::None);
+        let credential = match failed {
+            Successor::Open(live) => {
+                if matches!(&end, End::Lost(_)) {
+                    self.ask.client.shared.pool.retire(&live.lease);
+                }
+                live.credential
+            }
+            Successor::None | Successor::Opening(_) => credential,
+        };
+        let known = Known {
+            go_away: None,
+            position: self.position,
+            can_refresh: self.ask.client.shared.credentials.can_refresh() && !self.refreshed,
+            leaving: self.standing.leaving.is_cancelled(),
+        };
+        let wait = match ending::judge(end, &known) {
+            // The current stream will show its own end.
+            Next::Finished { .. } => Duration::MAX,
+            Next::Stop(error) => {
+                self.phase = Phase::Over(Some(error));
+                return;
+            }
+            Next::Resume(_) => self.backoff.next_wait(&mut self.rng),
+            Next::ResumeAfter(_, wait) => wait,
+            Next::Refresh(_) => {
+                self.refreshed = true;
+                self.refused = credential;
+                Duration::ZERO
+            }
+        };
+        if let Some(departure) = &mut self.streams_mut().current.departure {
+            departure.turn = Instant::now().checked_add(wait).unwrap_or_else(far_away);
+        }
+    }
+}
+
+/// At once when there is no time to wait for.
+async fn sleep_until_some(until: Option<Instant>) {
+    if let Some(until) = until {
+        sleep_until(until).await;
+    }
+}
+
+/// Later than anything; tokio cannot sleep until the end of time.
+fn far_away() -> Instant {
+    Instant::now() + Duration::from_secs(86_400 * 365)
+}

@@ -1,0 +1,150 @@
+//! What a response leads to: items for the application, a new position, or the announcement of an end.
+
+use std::time::{Duration, SystemTime};
+
+use longlived_api::v1;
+use longlived_api::v1::subscribe_response::Frame;
+use tokio::time::Instant;
+
+use super::super::ending::End;
+use super::super::notice::{GoAwayReason, Notice};
+use super::super::stream::{Departure, Live};
+use super::streams::{Successor, Which};
+use super::{Engine, far_away};
+use crate::continuity::{Checked, Violation};
+use crate::event::{Event, GapReason};
+use crate::position::Position;
+use crate::subscriber::Item;
+
+impl Engine {
+    pub(super) fn frame(&mut self, frame: Frame, which: Which) {
+        match frame {
+            Frame::Event(event) => self.event(event, which),
+            Frame::Progress(progress) => self.progress(&progress, which),
+            Frame::Gap(gap) => self.gap(&gap, which),
+            Frame::GoAway(go_away) => self.go_away(&go_away, which),
+            Frame::CredentialNotice(notice) => {
+                if let Some(at) = notice.expires.and_then(|at| SystemTime::try_from(at).ok()) {
+                    self.say(Notice::CredentialExpires { at });
+                }
+            }
+            // Filters are not changed on a running stream, and a second Welcome says nothing new.
+            Frame::SubscriptionChange(_) | Frame::Welcome(_) => {}
+        }
+    }
+
+    fn live(&mut self, which: Which) -> &mut Live {
+        let streams = self.streams_mut();
+        match (which, &mut streams.successor) {
+            (Which::Successor, Successor::Open(live)) => live,
+            _ => &mut streams.current,
+        }
+    }
+
+    /// True when the application has this already, by way of the other stream.
+    fn known(&self, position: Position) -> bool {
+        self.position.is_some_and(|known| known.reaches(position))
+    }
+
+    fn event(&mut self, event: v1::Event, which: Which) {
+        let live = self.live(which);
+        let epoch = live.checker.epoch();
+        let checked = live
+            .checker
+            .event(&event.topic, event.sequence, event.previous_sequence);
+        let position = Position::new(epoch, event.sequence);
+        match checked {
+            Checked::Good => {}
+            Checked::GoodAfter(violation) => self.violation(violation),
+            Checked::Drop(violation) => return self.violation(violation),
+        }
+        // Only an event that came by way of the other stream: what one stream repeats was dropped above.
+        if self.known(position) {
+            return;
+        }
+        self.position = Some(position);
+        let event = Event::from_wire(epoch, event);
+        self.queue.push_back((Item::Event(event), Some(position)));
+    }
+
+    fn violation(&mut self, violation: Violation) {
+        tracing::warn!(subscriber = %self.standing.id, "{violation}");
+        self.queue.push_back((Item::Violation(violation), None));
+    }
+
+    fn progress(&mut self, progress: &v1::Progress, which: Which) {
+        if let Some(position) = progress.position.map(Position::from) {
+            if let Some(violation) = self.live(which).checker.progress(position) {
+                self.violation(violation);
+            }
+            // A stream of another epoch says nothing about this one.
+            let reached =
+                if position.epoch == self.live(which).checker.epoch() && !self.known(position) {
+                    self.position = Some(position);
+                    position
+                } else {
+                    self.position.unwrap_or(position)
+                };
+            let notice = if progress.current {
+                Notice::Current { position: reached }
+            } else {
+                Notice::Progress { position: reached }
+            };
+            self.queue.push_back((Item::Notice(notice), self.position));
+        }
+        if progress.current && matches!(which, Which::Successor) {
+            // It has everything the old stream had: nothing is lost by leaving that now.
+            self.current_ended(End::Ok);
+        }
+    }
+
+    fn gap(&mut self, wire: &v1::Gap, which: Which) {
+        let mut gap = self.live(which).checker.gap(wire);
+        if gap.reason != GapReason::Future {
+            let handing_over = matches!(self.streams_mut().successor, Successor::Open(_));
+            if handing_over && self.known(gap.through) {
+                return;
+            }
+            // What came by way of the other stream is not missing.
+            if let (Some(after), Some(known)) = (gap.after, self.position)
+                && known.reaches(after)
+            {
+                gap.after = Some(known);
+            }
+        }
+        self.position = self.live(which).checker.position().or(self.position);
+        self.queue.push_back((Item::Gap(gap), self.position));
+    }
+
+    fn go_away(&mut self, go_away: &v1::GoAway, which: Which) {
+        let reason = GoAwayReason::from_wire(go_away.reason);
+        let now = Instant::now();
+        let duration = |wire: Option<prost_types::Duration>| -> Option<Duration> {
+            wire.and_then(|wire| Duration::try_from(wire).ok())
+        };
+        let after = duration(go_away.reconnect_after).unwrap_or_default();
+        let ends = duration(go_away.ends_in);
+        let live = self.live(which);
+        live.departure = Some(Departure {
+            reason,
+            reconnect: go_away.reconnect,
+            // One that shall not come back is read to its end; nothing is opened before.
+            turn: now
+                .checked_add(after)
+                .filter(|_| go_away.reconnect)
+                .unwrap_or_else(far_away),
+            ends: ends.and_then(|ends| now.checked_add(ends)),
+        });
+        if reason == GoAwayReason::CredentialExpired {
+            self.refused = live.credential.clone();
+        }
+        if reason == GoAwayReason::Draining {
+            // The next stream shall not land on a connection to a server that is leaving.
+            let lease = self.live(which).lease.clone();
+            self.ask.client.shared.pool.retire(&lease);
+        }
+        if ends.is_some() && go_away.reconnect {
+            self.say(Notice::HandingOver { reason, after });
+        }
+    }
+}

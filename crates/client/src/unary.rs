@@ -1,0 +1,114 @@
+//! One call and its answer, over the connection kept for such calls.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tonic::{Request, Response, Status};
+
+use crate::client::Client;
+use crate::credential::CredentialError;
+use crate::pool::Lane;
+use crate::subscriber::{Lost, Refusal};
+use crate::wire::{self, Pushback, Seen, Wire};
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The server refused it.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// It never reached a server.
+    #[error("{0}")]
+    NotSent(Lost),
+    /// It was sent, and the answer was lost.
+    #[error("{0}")]
+    Lost(Lost),
+    /// No credential could be had.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+}
+
+/// A call without an answer, with what its caller needs to decide about another attempt.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: CallError,
+    pub(crate) pushback: Option<Pushback>,
+}
+
+impl From<CallError> for Failed {
+    fn from(error: CallError) -> Self {
+        Self {
+            error,
+            pushback: None,
+        }
+    }
+}
+
+/// Calls once, and once more with a fresh credential when the server refuses the first.
+pub(crate) async fn call<M, R, F, Fut>(
+    client: &Client,
+    lane: Lane,
+    message: &M,
+    timeout: Duration,
+    send: F,
+) -> Result<R, Failed>
+where
+    M: Clone,
+    F: Fn(Wire, Request<M>) -> Fut,
+    Fut: Future<Output = Result<Response<R>, Status>>,
+{
+    let shared = &client.shared;
+    let mut credential = shared
+        .credentials
+        .current()
+        .await
+        .map_err(CallError::from)?;
+    let mut fresh = false;
+    loop {
+        let lease = shared.pool.lease(lane).await.map_err(CallError::NotSent)?;
+        let seen = Seen::default();
+        let mut request = Request::new(message.clone());
+        request.extensions_mut().insert(seen.clone());
+        if let Some(credential) = &credential {
+            request
+                .metadata_mut()
+                .insert("authorization", credential.header.clone());
+        }
+        request.set_timeout(timeout);
+        // The server keeps the same deadline; ours is for one that does not answer at all.
+        let answer = tokio::time::timeout(timeout, send(lease.wire.clone(), request)).await;
+        let status = match answer {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Err(status)) => status,
+            Err(_elapsed) => {
+                shared.pool.retire(&lease);
+                return Err(CallError::Lost(Lost::Silent(timeout)).into());
+            }
+        };
+        if !seen.sent() {
+            shared.pool.retire(&lease);
+            let lost = seen.lost(&status);
+            return Err(if wire::never_sent(&status) {
+                CallError::NotSent(lost).into()
+            } else {
+                CallError::Lost(lost).into()
+            });
+        }
+        if status.code() == tonic::Code::Unauthenticated
+            && shared.credentials.can_refresh()
+            && !fresh
+        {
+            fresh = true;
+            credential = shared
+                .credentials
+                .other_than(credential.as_ref())
+                .await
+                .map_err(CallError::from)?;
+            continue;
+        }
+        return Err(Failed {
+            error: CallError::Refused(Refusal::from(&status)),
+            pushback: wire::pushback(&status),
+        });
+    }
+}

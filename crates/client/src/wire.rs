@@ -1,0 +1,238 @@
+//! Tells what a server sent from what was made up on the way: tonic gives both the same `Status`.
+//!
+//! Holds: [`Seen::sent`] is true only when a `grpc-status` arrived in headers or trailers of the response.
+//! A proxy's HTML page, a reset, a decoding error and a timeout are all false.
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tower::Service;
+
+use crate::subscriber::Lost;
+
+/// The server's wait hint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushback {
+    After(Duration),
+    /// A negative hint: do not try again.
+    Never,
+}
+
+/// `grpc-retry-pushback-ms` of a status, if it is there and a number.
+pub(crate) fn pushback(status: &Status) -> Option<Pushback> {
+    let hint = status
+        .metadata()
+        .get("grpc-retry-pushback-ms")?
+        .to_str()
+        .ok()?;
+    let millis: i64 = hint.trim().parse().ok()?;
+    Some(match u64::try_from(millis) {
+        Ok(millis) => Pushback::After(Duration::from_millis(millis)),
+        Err(_negative) => Pushback::Never,
+    })
+}
+
+/// The name of a code as gRPC writes it.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// What was seen of one response. Put into the extensions of a request, filled in by [`Wire`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen(Arc<SeenInner>);
+
+#[derive(Debug, Default)]
+struct SeenInner {
+    /// A `grpc-status` came with the response.
+    sent: AtomicBool,
+    /// The HTTP status of a response that is none of gRPC; 0 while there was none.
+    http: AtomicU16,
+}
+
+impl Seen {
+    /// True when the status of this call came from the server.
+    pub(crate) fn sent(&self) -> bool {
+        self.0.sent.load(Ordering::Acquire)
+    }
+
+    /// What to say about a status the server did not send.
+    pub(crate) fn lost(&self, status: &Status) -> Lost {
+        match self.0.http.load(Ordering::Acquire) {
+            0 if never_sent(status) => Lost::Connect(root_cause(status)),
+            0 => Lost::Transport(root_cause(status)),
+            http => Lost::Http(http),
+        }
+    }
+
+    fn look_for_status(&self, headers: &mut HeaderMap) {
+        if headers.contains_key("grpc-status") {
+            self.0.sent.store(true, Ordering::Release);
+        }
+        // tonic panics when this is not base64, and nothing here reads it.
+        headers.remove("grpc-status-details-bin");
+    }
+}
+
+/// True when no connection could be made, so that the server cannot have seen the request.
+pub(crate) fn never_sent(status: &Status) -> bool {
+    causes(status).any(<dyn Error>::is::<tonic::ConnectError>)
+}
+
+/// The innermost cause: tonic's own message is "transport error" for nearly everything.
+fn root_cause(status: &Status) -> String {
+    causes(status)
+        .last()
+        .map_or_else(|| status.message().to_owned(), ToString::to_string)
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(status.source(), |&cause| cause.source())
+}
+
+/// A response came whose HTTP status is not gRPC's.
+#[derive(Debug, thiserror::Error)]
+#[error("HTTP status {0} instead of a gRPC response")]
+struct NotGrpc(http::StatusCode);
+
+/// A connection that notes in a request's [`Seen`] what came back.
+#[derive(Clone, Debug)]
+pub(crate) struct Wire(Channel);
+
+impl Wire {
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self(channel)
+    }
+}
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+impl Service<http::Request<tonic::body::Body>> for Wire {
+    type Response = http::Response<WatchedBody>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        let seen = request
+            .extensions()
+            .get::<Seen>()
+            .cloned()
+            .unwrap_or_default();
+        let answer = self.0.call(request);
+        Box::pin(async move {
+            let mut response = answer.await?;
+            seen.look_for_status(response.headers_mut());
+            let status = response.status();
+            if status != http::StatusCode::OK && !seen.sent() {
+                seen.0.http.store(status.as_u16(), Ordering::Release);
+                return Err(NotGrpc(status).into());
+            }
+            Ok(response.map(|inner| WatchedBody { inner, seen }))
+        })
+    }
+}
+
+/// A response body that notes whether its trailers bring a status.
+#[derive(Debug)]
+pub(crate) struct WatchedBody {
+    inner: tonic::body::Body,
+    seen: Seen,
+}
+
+impl Body for WatchedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        let mut polled = Pin::new(&mut this.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            this.seen.look_for_status(trailers);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_pushback(hint: &'static str) -> Option<Pushback> {
+        let mut status = Status::unavailable("draining");
+        status
+            .metadata_mut()
+            .insert("grpc-retry-pushback-ms", hint.parse().unwrap());
+        pushback(&status)
+    }
+
+    #[test]
+    fn pushback_is_a_number_of_milliseconds_or_nothing() {
+        assert_eq!(
+            with_pushback("1500"),
+            Some(Pushback::After(Duration::from_millis(1_500)))
+        );
+        assert_eq!(with_pushback("0"), Some(Pushback::After(Duration::ZERO)));
+        assert_eq!(with_pushback("-1"), Some(Pushback::Never));
+        assert_eq!(with_pushback("soon"), None);
+        assert_eq!(pushback(&Status::unavailable("draining")), None);
+    }
+
+    #[test]
+    fn a_status_without_a_server_is_not_sent() {
+        let seen = Seen::default();
+        assert!(!seen.sent());
+        assert_eq!(
+            seen.lost(&Status::permission_denied("made up")),
+            Lost::Transport("made up".to_owned())
+        );
+        seen.look_for_status(&mut HeaderMap::from_iter([(
+            http::HeaderName::from_static("grpc-status"),
+            http::HeaderValue::from_static("7"),
+        )]));
+        assert!(seen.sent());
+    }
+}

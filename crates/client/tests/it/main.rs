@@ -1,0 +1,10 @@
+//! What the client does on the wire, against a server that plays by script.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fleet;
+mod legacy;
+mod publishing;
+mod real;
+mod scripted;
+mod subscribing;

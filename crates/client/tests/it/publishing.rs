@@ -1,0 +1,418 @@
+//! What is sent once, what is sent again, and what is said about it.
+
+use std::time::Duration;
+
+use longlived_api::v1;
+use longlived_client::{
+    BulkError, CallError, Durability, Message, Position, PublishError, Published,
+};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::Code;
+
+use crate::scripted::{Call, PATIENCE, Server};
+
+const EPOCH: u64 = 7;
+
+fn stored(sequence: u64) -> v1::PublishResponse {
+    v1::PublishResponse {
+        position: Some(v1::Position {
+            epoch: EPOCH,
+            sequence,
+        }),
+        durability: v1::Durability::Memory.into(),
+        duplicate: false,
+    }
+}
+
+fn plain() -> Message {
+    Message::new("t", "hello")
+}
+
+fn named(id: &str) -> Message {
+    plain().message_id(id)
+}
+
+async fn publish(server: &mut Server) -> (v1::PublishRequest, Call) {
+    let mut call = server.call().await;
+    assert_eq!(call.path, "/longlived.v1.PublishService/Publish");
+    (call.message().await.unwrap(), call)
+}
+
+fn answer(mut call: Call, sequence: u64) {
+    call.send(&stored(sequence));
+    call.end(Code::Ok);
+}
+
+#[tokio::test]
+async fn a_message_arrives_whole_and_its_answer_too() {
+    let mut server = Server::start().await;
+    let publisher = server.client().build().unwrap().publisher();
+    let message = named("m1").key("k").header("a", "b").deleted();
+    let (answered, ()) = tokio::join!(publisher.publish(message), async {
+        let (request, mut call) = publish(&mut server).await;
+        assert_eq!(
+            (request.topic.as_str(), request.payload.as_ref()),
+            ("t", b"hello".as_slice())
+        );
+        assert_eq!(
+            (request.key.as_str(), request.message_id.as_str()),
+            ("k", "m1")
+        );
+        assert_eq!(request.headers["a"], "b");
+        assert!(request.deleted);
+        assert!(call.headers.contains_key("grpc-timeout"));
+        call.send(&v1::PublishResponse {
+            durability: v1::Durability::Disk.into(),
+            duplicate: true,
+            ..stored(5)
+        });
+        call.end(Code::Ok);
+    });
+    assert_eq!(
+        answered.unwrap(),
+        Published {
+            position: Position::new(EPOCH, 5),
+            durability: Durability::Disk,
+            duplicate: true,
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_with_a_pushback_is_waited_out_even_without_an_id() {
+    let mut server = Server::start().await;
+    let publisher = server.client().build().unwrap().publisher();
+    let (answered, ()) = tokio::join!(publisher.publish(plain()), async {
+        let (_, mut call) = publish(&mut server).await;
+        let asked = Instant::now();
+        call.refuse(Code::Unavailable, &[("grpc-retry-pushback-ms", "200")]);
+        let (_, call) = publish(&mut server).await;
+        assert!(asked.elapsed() >= Duration::from_millis(200));
+        answer(call, 1);
+    });
+    assert_eq!(answered.unwrap().position.sequence, 1);
+}
+
+#[tokio::test]
+async fn without_an_id_a_lost_answer_is_said_and_nothing_is_sent_again() {
+    for lose in [
+        |call: &mut Call| call.kill_connection(),
+        |call: &mut Call| call.end(Code::Unavailable),
+        |call: &mut Call| call.end(Code::Internal),
+        |call: &mut Call| call.http(502),
+        |call: &mut Call| call.reset(h2::Reason::CANCEL),
+    ] {
+        let mut server = Server::start().await;
+        let publisher = server.client().build().unwrap().publisher();
+        let (answered, ()) = tokio::join!(publisher.publish(plain()), async {
+            let (_, mut call) = publish(&mut server).await;
+            lose(&mut call);
+        });
+        assert!(
+            matches!(answered, Err(PublishError::Unknown { unanswered: 1, .. })),
+            "{answered:?}"
+        );
+        assert!(server.is_left_alone().await);
+    }
+}
+
+#[tokio::test]
+async fn with_an_id_a_lost_answer_is_asked_for_again_under_the_same_id() {
+    let mut server = Server::start().await;
+    let publisher = server.client().build().unwrap().publisher();
+    let (answered, ()) = tokio::join!(publisher.publish(named("m1")), async {
+        let (_, call) = publish(&mut server).await;
+        call.kill_connection();
+        let (_, mut call) = publish(&mut server).await;
+        call.http(503);
+        let (request, call) = publish(&mut server).await;
+        assert_eq!(request.message_id, "m1");
+        answer(call, 9);
+    });
+    assert_eq!(answered.unwrap().position.sequence, 9);
+}
+
+#[tokio::test]
+async fn a_message_that_never_left_is_tried_until_its_time_is_over() {
+    let server = Server::start().await;
+    let client = server.client().build().unwrap();
+    let address = server.kill().await;
+    let publisher = client.publisher().timeout(Duration::from_millis(200));
+    let error = publisher.publish(plain()).await.unwrap_err();
+    assert!(matches!(error, PublishError::NotSent { .. }), "{error}");
+
+    // And it gets through when the server comes back in time.
+    let publisher = client.publisher();
+    let (answered, ()) = tokio::join!(publisher.publish(plain()), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut server = Server::start_at(address).await;
+        let (_, call) = publish(&mut server).await;
+        answer(call, 1);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    });
+    assert_eq!(answered.unwrap().position.sequence, 1);
+}
+
+#[tokio::test]
+async fn a_final_refusal_is_final() {
+    let mut server = Server::start().await;
+    let publisher = server.client().build().unwrap().publisher();
+    let (answered, ()) = tokio::join!(publisher.publish(named("m1")), async {
+        let (_, mut call) = publish(&mut server).await;
+        call.refuse(Code::InvalidArgument, &[]);
+    });
+    assert!(
+        matches!(answered, Err(PublishError::Refused(ref refusal)) if refusal.code == Code::InvalidArgument)
+    );
+    assert!(server.is_left_alone().await);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_costs_a_message_its_time() {
+    let mut server = Server::start().await;
+    let publisher = server
+        .client()
+        .build()
+        .unwrap()
+        .publisher()
+        .timeout(Duration::from_millis(200));
+    let (answered, _call) = tokio::join!(publisher.publish(plain()), publish(&mut server));
+    assert!(
+        matches!(answered, Err(PublishError::Unknown { .. })),
+        "{answered:?}"
+    );
+}
+
+/// A publish stream that is read all the time, and the messages to feed it.
+struct Pipe {
+    messages: mpsc::Sender<Message>,
+    answers: mpsc::Receiver<Result<Published, PublishError>>,
+    _task: JoinSet<()>,
+}
+
+impl Pipe {
+    fn new(server: &Server, in_flight: usize) -> Self {
+        let (messages, source) = mpsc::channel(64);
+        let (queue, answers) = mpsc::channel(64);
+        let publisher = server.client().build().unwrap().publisher();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut stream = publisher.publish_stream(ReceiverStream::new(source), in_flight);
+            while let Some(answer) = stream.next().await {
+                queue.send(answer).await.unwrap();
+            }
+        });
+        Self {
+            messages,
+            answers,
+            _task: task,
+        }
+    }
+
+    async fn send(&self, message: Message) {
+        self.messages.send(message).await.unwrap();
+    }
+
+    async fn answer(&mut self) -> Option<Result<Published, PublishError>> {
+        timeout(PATIENCE, self.answers.recv()).await.unwrap()
+    }
+
+    async fn stored(&mut self) -> u64 {
+        self.answer().await.unwrap().unwrap().position.sequence
+    }
+}
+
+async fn line(server: &mut Server) -> Call {
+    let call = server.call().await;
+    assert_eq!(call.path, "/longlived.v1.PublishService/PublishStream");
+    call
+}
+
+async fn ids(call: &mut Call, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        ids.push(
+            call.message::<v1::PublishRequest>()
+                .await
+                .unwrap()
+                .message_id,
+        );
+    }
+    ids
+}
+
+#[tokio::test]
+async fn a_stream_keeps_its_limit_in_flight_and_answers_in_order() {
+    let mut server = Server::start().await;
+    let mut pipe = Pipe::new(&server, 2);
+    for id in ["a", "b", "c"] {
+        pipe.send(named(id)).await;
+    }
+    let mut call = line(&mut server).await;
+    call.open();
+    assert_eq!(ids(&mut call, 2).await, ["a", "b"]);
+    let third = timeout(
+        Duration::from_millis(200),
+        call.message::<v1::PublishRequest>(),
+    );
+    assert!(third.await.is_err(), "two are unanswered");
+    call.send(&stored(1));
+    assert_eq!(pipe.stored().await, 1);
+    assert_eq!(ids(&mut call, 1).await, ["c"]);
+    call.send(&stored(2));
+    call.send(&stored(3));
+    assert_eq!((pipe.stored().await, pipe.stored().await), (2, 3));
+    drop(pipe.messages);
+    assert!(
+        timeout(PATIENCE, pipe.answers.recv())
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_lost_stream_of_messages_with_ids_sends_the_unanswered_again() {
+    let mut server = Server::start().await;
+    let mut pipe = Pipe::new(&server, 8);
+    for id in ["a", "b", "c"] {
+        pipe.send(named(id)).await;
+    }
+    let mut call = line(&mut server).await;
+    assert_eq!(ids(&mut call, 1).await, ["a"]);
+    call.send(&stored(1));
+    assert_eq!(pipe.stored().await, 1);
+    call.kill_connection();
+    let mut call = line(&mut server).await;
+    assert_eq!(ids(&mut call, 1).await, ["b"]);
+    call.send(&stored(2));
+    assert_eq!(ids(&mut call, 1).await, ["c"]);
+    call.send(&stored(3));
+    assert_eq!((pipe.stored().await, pipe.stored().await), (2, 3));
+}
+
+#[tokio::test]
+async fn a_lost_stream_of_messages_without_ids_says_how_many_are_unknown() {
+    let mut server = Server::start().await;
+    let mut pipe = Pipe::new(&server, 8);
+    for message in [named("a"), plain(), plain()] {
+        pipe.send(message).await;
+    }
+    let mut call = line(&mut server).await;
+    call.open();
+    ids(&mut call, 3).await;
+    call.send(&stored(1));
+    assert_eq!(pipe.stored().await, 1);
+    call.kill_connection();
+    let error = pipe.answer().await.unwrap().unwrap_err();
+    assert!(
+        matches!(error, PublishError::Unknown { unanswered: 2, .. }),
+        "{error}"
+    );
+    assert!(pipe.answer().await.is_none());
+    assert!(server.is_left_alone().await);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_pushed_back_waits_and_goes_on_even_without_ids() {
+    let mut server = Server::start().await;
+    let mut pipe = Pipe::new(&server, 8);
+    pipe.send(plain()).await;
+    let mut call = line(&mut server).await;
+    let asked = Instant::now();
+    call.refuse(Code::Unavailable, &[("grpc-retry-pushback-ms", "150")]);
+    let mut call = line(&mut server).await;
+    assert!(asked.elapsed() >= Duration::from_millis(150));
+    ids(&mut call, 1).await;
+    call.send(&stored(1));
+    assert_eq!(pipe.stored().await, 1);
+}
+
+#[tokio::test]
+async fn a_refused_message_ends_its_stream() {
+    let mut server = Server::start().await;
+    let mut pipe = Pipe::new(&server, 8);
+    pipe.send(plain()).await;
+    let mut call = line(&mut server).await;
+    call.open();
+    ids(&mut call, 1).await;
+    call.end(Code::InvalidArgument);
+    assert!(matches!(
+        pipe.answer().await,
+        Some(Err(PublishError::Refused(_)))
+    ));
+    assert!(pipe.answer().await.is_none());
+}
+
+#[tokio::test]
+async fn a_stream_that_dies_while_nothing_is_unanswered_goes_on_with_the_next_message() {
+    let mut server = Server::start().await;
+    let mut pipe = Pipe::new(&server, 8);
+    pipe.send(plain()).await;
+    let mut call = line(&mut server).await;
+    ids(&mut call, 1).await;
+    call.send(&stored(1));
+    assert_eq!(pipe.stored().await, 1);
+    call.kill_connection();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    pipe.send(plain()).await;
+    let mut call = line(&mut server).await;
+    ids(&mut call, 1).await;
+    call.send(&stored(2));
+    assert_eq!(pipe.stored().await, 2);
+}
+
+fn file() -> impl Stream<Item = Message> + Send + 'static {
+    tokio_stream::iter((1..=3).map(|line| Message::new("t", format!("line {line}"))))
+}
+
+#[tokio::test]
+async fn a_bulk_is_sent_to_its_end_and_answered_once() {
+    let mut server = Server::start().await;
+    let publisher = server.client().build().unwrap().publisher();
+    let (answer, ()) = tokio::join!(publisher.bulk(file()), async {
+        let mut call = server.call().await;
+        assert_eq!(call.path, "/longlived.v1.PublishService/BulkPublish");
+        let mut count = 0;
+        while call.message::<v1::PublishRequest>().await.is_some() {
+            count += 1;
+        }
+        call.send(&v1::BulkPublishResponse {
+            published: count,
+            duplicates: 0,
+            last_position: Some(v1::Position {
+                epoch: EPOCH,
+                sequence: 3,
+            }),
+            durability: v1::Durability::Memory.into(),
+        });
+        call.end(Code::Ok);
+    });
+    let answer = answer.unwrap();
+    assert_eq!(
+        (answer.published, answer.last_position),
+        (3, Some(Position::new(EPOCH, 3)))
+    );
+}
+
+#[tokio::test]
+async fn a_bulk_that_is_refused_says_how_far_it_came() {
+    let mut server = Server::start().await;
+    let publisher = server.client().build().unwrap().publisher();
+    let (answer, ()) = tokio::join!(publisher.bulk(file()), async {
+        let mut call = server.call().await;
+        call.end_with(Code::ResourceExhausted, &[("longlived-published", "2")]);
+    });
+    let error: BulkError = answer.unwrap_err();
+    assert_eq!(error.published, Some(2));
+    assert!(matches!(error.cause, CallError::Refused(_)));
+
+    let (answer, ()) = tokio::join!(publisher.bulk(file()), async {
+        server.call().await.kill_connection();
+    });
+    assert_eq!(answer.unwrap_err().published, None);
+}

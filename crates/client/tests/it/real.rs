@@ -1,0 +1,396 @@
+//! Against the real server, in this process.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use longlived_client::fleet::{Contract, Fleet, FleetConfig, Show};
+use longlived_client::{
+    BackoffOptions, Client, ClientBuilder, Durability, GapReason, GoAwayReason, Item, Lost,
+    Message, Notice, Outcome, SubscribeError,
+};
+use longlived_server::{Config, Environment, GeneratorConfig, Server};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+use tokio_stream::StreamExt as _;
+
+use crate::scripted::{PATIENCE, Watched};
+
+/// A server with a runtime of its own, so that it can be ended as SIGKILL would end it.
+struct Node {
+    address: SocketAddr,
+    runtime: Option<Runtime>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A runtime cannot be waited for within another.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Node {
+    fn start(config: Config) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let server = {
+            let _entered = runtime.enter();
+            Server::bind(config, Environment::system()).unwrap()
+        };
+        let address = server.local_addr();
+        let (stop, stopped) = oneshot::channel::<()>();
+        runtime.spawn(async move {
+            let stop = async {
+                // Without a word of stop the server runs until its runtime is gone.
+                if stopped.await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            server.run(stop).await.unwrap();
+        });
+        Self {
+            address,
+            runtime: Some(runtime),
+            stop: Some(stop),
+        }
+    }
+
+    fn any_port() -> Config {
+        Config {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ..Config::default()
+        }
+    }
+
+    fn at(address: SocketAddr) -> Config {
+        Config {
+            listen: address,
+            ..Config::default()
+        }
+    }
+
+    fn with_generator(config: Config) -> Config {
+        Config {
+            generator: Some(GeneratorConfig {
+                every: Duration::from_millis(100),
+                topic: None,
+            }),
+            ..config
+        }
+    }
+
+    fn client(&self) -> ClientBuilder {
+        Client::builder(format!("http://{}", self.address)).backoff(BackoffOptions {
+            initial: Duration::from_millis(20),
+            multiplier: 1.6,
+            max: Duration::from_millis(200),
+        })
+    }
+
+    /// Ends it without a word, and frees its port.
+    async fn kill(mut self) -> SocketAddr {
+        let runtime = self.runtime.take().unwrap();
+        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(5)))
+            .await
+            .unwrap();
+        self.address
+    }
+
+    /// Asks it to stop, and waits until it has.
+    async fn drain(mut self) -> SocketAddr {
+        self.stop.take().unwrap().send(()).unwrap();
+        let drained = async {
+            while std::net::TcpListener::bind(self.address).is_err() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, drained).await.unwrap();
+        self.address
+    }
+}
+
+async fn connected(watched: &mut Watched) -> Outcome {
+    loop {
+        if let Notice::Connected { outcome, .. } = watched.notice().await {
+            return outcome;
+        }
+    }
+}
+
+#[tokio::test]
+async fn messages_come_in_order_each_once_by_every_way_to_publish() {
+    let node = Node::start(Node::any_port());
+    let client = node.client().build().unwrap();
+    let mut watched = Watched::new(client.subscriber("a").filter("t.>").build().unwrap());
+    assert_eq!(connected(&mut watched).await, Outcome::New);
+    let publisher = client.publisher();
+
+    let first = publisher.publish(("t.one", "single")).await.unwrap();
+    assert_eq!(first.durability, Durability::Memory);
+    let lines = tokio_stream::iter((0..500).map(|line| Message::new("t.many", format!("{line}"))));
+    let answers: Vec<_> = publisher.publish_stream(lines, 64).collect().await;
+    assert_eq!(answers.len(), 500);
+    let file = tokio_stream::iter((0..500).map(|line| Message::new("t.file", format!("{line}"))));
+    let bulk = publisher.bulk(file).await.unwrap();
+    assert_eq!((bulk.published, bulk.duplicates), (500, 0));
+
+    let mut last = 0;
+    for _ in 0..1_001 {
+        let sequence = watched.event().await;
+        assert!(sequence > last);
+        last = sequence;
+    }
+    assert_eq!(bulk.last_position.unwrap().sequence, last);
+}
+
+#[tokio::test]
+async fn a_message_id_is_stored_once() {
+    let node = Node::start(Node::any_port());
+    let publisher = node.client().build().unwrap().publisher();
+    let message = Message::new("t", "hello").message_id("m1");
+    let first = publisher.publish(message.clone()).await.unwrap();
+    let second = publisher.publish(message).await.unwrap();
+    assert_eq!((first.duplicate, second.duplicate), (false, true));
+    assert_eq!(first.position, second.position);
+}
+
+#[tokio::test]
+async fn history_is_read_from_its_beginning_and_from_a_saved_position() {
+    let node = Node::start(Node::any_port());
+    let client = node.client().build().unwrap();
+    let publisher = client.publisher();
+    let mut positions = Vec::new();
+    for line in 0..10 {
+        positions.push(
+            publisher
+                .publish(("t", format!("{line}")))
+                .await
+                .unwrap()
+                .position,
+        );
+    }
+    let mut all = Watched::new(
+        client
+            .subscriber("a")
+            .filter("t")
+            .earliest()
+            .build()
+            .unwrap(),
+    );
+    for position in &positions {
+        assert_eq!(all.event().await, position.sequence);
+    }
+    let rest = client
+        .subscriber("b")
+        .filter("t")
+        .resume_after(positions[6]);
+    let mut rest = Watched::new(rest.build().unwrap());
+    assert_eq!(connected(&mut rest).await, Outcome::Resumed);
+    for position in &positions[7..] {
+        assert_eq!(rest.event().await, position.sequence);
+    }
+}
+
+#[tokio::test]
+async fn a_killed_server_that_lost_its_history_is_a_gap_and_the_subscription_goes_on() {
+    let node = Node::start(Node::any_port());
+    let client = node.client().build().unwrap();
+    let mut watched = Watched::new(client.subscriber("a").filter("t").build().unwrap());
+    connected(&mut watched).await;
+    let before = client.publisher().publish(("t", "before")).await.unwrap();
+    assert_eq!(watched.event().await, before.position.sequence);
+    let address = node.kill().await;
+    let _node = Node::start(Node::at(address));
+    assert_eq!(connected(&mut watched).await, Outcome::Reset);
+    match watched.beyond_notices().await {
+        Item::Gap(gap) => {
+            assert_eq!(gap.reason, GapReason::EpochChanged);
+            assert_ne!(gap.through.epoch, before.position.epoch);
+        }
+        other => panic!("{other:?}"),
+    }
+    let after = client.publisher().publish(("t", "after")).await.unwrap();
+    assert_eq!(watched.event().await, after.position.sequence);
+}
+
+#[tokio::test]
+async fn a_draining_server_sends_its_subscribers_away_and_they_come_back() {
+    let node = Node::start(Node::any_port());
+    let client = node.client().build().unwrap();
+    let mut watched = Watched::new(client.subscriber("a").filter("t").build().unwrap());
+    connected(&mut watched).await;
+    let address = node.drain().await;
+    loop {
+        if let Notice::Disconnected { reason, .. } = watched.notice().await {
+            assert_eq!(reason, Lost::GoAway(GoAwayReason::Draining));
+            break;
+        }
+    }
+    let _node = Node::start(Node::at(address));
+    connected(&mut watched).await;
+}
+
+#[tokio::test]
+async fn another_instance_takes_the_id_over_and_the_first_stops() {
+    let node = Node::start(Node::any_port());
+    let first = node.client().instance(1).build().unwrap();
+    let second = node.client().instance(2).build().unwrap();
+    let mut older = Watched::new(first.subscriber("a").filter("t").build().unwrap());
+    connected(&mut older).await;
+    let mut newer = Watched::new(second.subscriber("a").filter("t").build().unwrap());
+    connected(&mut newer).await;
+    assert!(matches!(older.error().await, SubscribeError::TakenOver(_)));
+    let published = second.publisher().publish(("t", "hello")).await.unwrap();
+    assert_eq!(newer.event().await, published.position.sequence);
+}
+
+#[tokio::test]
+async fn bad_requests_stop_with_the_servers_reason() {
+    let node = Node::start(Node::any_port());
+    let client = node.client().build().unwrap();
+    for (id, filter) in [("", "t"), ("a", "t..x"), ("a b", "t")] {
+        let mut watched = Watched::new(client.subscriber(id).filter(filter).build().unwrap());
+        match watched.error().await {
+            SubscribeError::Refused(refusal) => {
+                assert_eq!(
+                    refusal.code,
+                    tonic::Code::InvalidArgument,
+                    "{id:?} {filter}: {refusal}"
+                );
+            }
+            other => panic!("{id:?} {filter}: {other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn unsubscribe_is_answered_and_the_stream_ends_with_ok() {
+    let node = Node::start(Node::any_port());
+    let client = node.client().build().unwrap();
+    let mut subscriber = client.subscriber("a").filter("t").build().unwrap();
+    assert!(matches!(
+        subscriber.next().await,
+        Some(Ok(Item::Notice(Notice::Connected { .. })))
+    ));
+    timeout(PATIENCE, subscriber.unsubscribe())
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+async fn survives_a_kill(contract: Contract, clients: u32) {
+    let node = Node::start(Node::with_generator(Node::any_port()));
+    let client = node.client().connections(2).build().unwrap();
+    let config = FleetConfig {
+        clients,
+        stagger: Duration::from_millis(1),
+        topics: vec!["story".to_owned()],
+        inbox: true,
+        audit: vec!["story".to_owned()],
+        contract,
+        show: Show::Nothing,
+        ..FleetConfig::default()
+    };
+    let fleet = Fleet::start(client.clone(), config);
+    let reach = async |what: &dyn Fn(&Fleet) -> bool| {
+        let wait = async {
+            while !what(&fleet) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), wait)
+            .await
+            .expect("reached in time");
+    };
+    let publisher = client.publisher();
+    let publish = async |count: u32| {
+        for line in 0..count {
+            let message = Message::new("story", format!("line {line}"));
+            let answer = publisher.publish(message).await.unwrap();
+            fleet.acknowledged(answer.position, "story");
+        }
+    };
+    reach(&|fleet| fleet.snapshot().connected == clients).await;
+    reach(&|fleet| fleet.snapshot().delivered > u64::from(clients) * 3).await;
+    publish(20).await;
+    let address = node.kill().await;
+    reach(&|fleet| fleet.snapshot().connected == 0).await;
+    let _node = Node::start(Node::with_generator(Node::at(address)));
+    reach(&|fleet| fleet.snapshot().connected == clients).await;
+    publish(20).await;
+    let so_far = fleet.snapshot().delivered;
+    reach(&|fleet| fleet.snapshot().delivered > so_far + u64::from(clients) * 3).await;
+    if contract == Contract::V1 {
+        reach(&|fleet| fleet.outstanding() == 0).await;
+    }
+    let verdict = fleet.stop().await;
+    assert!(verdict.survived(), "{verdict:#?}");
+    assert_eq!(verdict.unsubscribed_ok, clients, "{verdict:#?}");
+    assert_eq!(verdict.failed, 0, "{verdict:#?}");
+    if contract == Contract::V1 {
+        assert_eq!((verdict.lost, verdict.repeated), (Some(0), Some(0)));
+        assert_eq!(
+            verdict.gaps,
+            u64::from(clients),
+            "each is told once that its history is gone"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_fleet_survives_a_killed_server() {
+    survives_a_kill(Contract::V1, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_fleet_of_the_frozen_contract_survives_a_killed_server() {
+    survives_a_kill(Contract::Protos, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_large_fleet_survives_a_killed_server() {
+    survives_a_kill(Contract::V1, 300).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_resumes_at_the_head_hears_at_once_that_it_is_current() {
+    let node = Node::start(Node::any_port());
+    let client = node.client().build().unwrap();
+    let position = client
+        .publisher()
+        .publish(("t", "hello"))
+        .await
+        .unwrap()
+        .position;
+    let subscriber = client.subscriber("a").filter("t").resume_after(position);
+    let mut watched = Watched::new(subscriber.build().unwrap());
+    connected(&mut watched).await;
+    let notice = timeout(Duration::from_secs(2), watched.notice())
+        .await
+        .expect("at once");
+    assert_eq!(notice, Notice::Current { position });
+}
+
+/// The contract's words reach the server as the builder means them.
+#[tokio::test]
+async fn a_promise_of_silence_is_kept_by_the_server() {
+    let node = Node::start(Node::any_port());
+    let client = node.client().build().unwrap();
+    let subscriber = client
+        .subscriber("a")
+        .filter("t")
+        .max_silence(Duration::from_secs(2))
+        .build()
+        .unwrap();
+    let mut watched = Watched::new(subscriber);
+    match watched.notice().await {
+        Notice::Connected { max_silence, .. } => assert!(max_silence.is_some()),
+        other => panic!("{other:?}"),
+    }
+}
