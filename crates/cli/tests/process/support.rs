@@ -30,10 +30,10 @@ pub(crate) use longlived_api::v1::subscribe_response::Frame;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    match timeout(PATIENCE, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("not within {PATIENCE:?}: {what}"),
-    }
+    let Ok(output) = timeout(PATIENCE, future).await else {
+        panic!("not within {PATIENCE:?}: {what}");
+    };
+    output
 }
 
 #[expect(
@@ -342,8 +342,8 @@ pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Opt
             sleep(Duration::from_millis(10)).await;
         }
     });
-    match found.await {
-        Ok(found) => found,
-        Err(_) => panic!("not within {PATIENCE:?}: {what}"),
-    }
+    let Ok(found) = found.await else {
+        panic!("not within {PATIENCE:?}: {what}");
+    };
+    found
 }

@@ -104,6 +104,7 @@ impl SessionBody {
                 continue;
             }
             if self.announced_current {
+                self.registration.session().set_current();
                 self.registration.became_current_once();
             }
             if self.poll_requests(cx) {

@@ -117,9 +117,9 @@ async fn what_is_small_only_while_compressed_meets_the_same_limit() {
     let node = Node::start();
     let mut publish = node.publishing().send_compressed(CompressionEncoding::Gzip);
     let status = publish
-        .publish(message("t", &"0".repeat(64 << 20)))
+        .publish(message("t", &"0".repeat(8 << 20)))
         .await
-        .expect_err("64 MiB");
+        .expect_err("8 MiB");
     assert_says(
         &status,
         Code::ResourceExhausted,

@@ -10,5 +10,6 @@ mod opening;
 mod publishing;
 mod random;
 mod sessions;
+mod slow;
 mod support;
 mod takeover;
