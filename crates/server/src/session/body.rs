@@ -65,6 +65,11 @@ impl SessionBody {
         requests: Option<Box<Requests>>,
     ) -> Self {
         let due = (plan.contract == Contract::V1).then(|| wire::welcome(&node, plan, &opening));
+        // A stream that begins with the next event has nothing to catch up with.
+        let current = opening.outcome == Outcome::New && opening.cursor.is_current();
+        if current {
+            opening.registration.session().set_current();
+        }
         Self {
             node,
             signal: opening.signal,
@@ -72,8 +77,7 @@ impl SessionBody {
             due,
             end: None,
             ended: false,
-            // A stream that begins with the next event has nothing to catch up with.
-            announced_current: opening.outcome == Outcome::New && opening.cursor.is_current(),
+            announced_current: current,
             unsaid_gaps: 0,
             events: 0,
             watched: plan.options.slow_policy == SlowPolicy::Disconnect,
@@ -104,7 +108,6 @@ impl SessionBody {
                 continue;
             }
             if self.announced_current {
-                self.registration.session().set_current();
                 self.registration.became_current_once();
             }
             if self.poll_requests(cx) {
@@ -140,6 +143,7 @@ impl SessionBody {
             Delivery::Scanned => self.progress(),
             Delivery::Current => {
                 self.announced_current = true;
+                self.registration.session().set_current();
                 self.progress();
             }
         }
