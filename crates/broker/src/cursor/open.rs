@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, ReadOptions};
+use super::{Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, ReadOptions, Waiting};
 use crate::{
     log::Log,
     position::{Position, Sequence},
@@ -72,6 +72,7 @@ impl Cursor {
             options,
             gap: None,
             gone_before: 0,
+            not_before: None,
         };
         let (outcome, position) = opening.place(begin).await?;
         signal.set_sequence(position);
@@ -86,6 +87,7 @@ impl Cursor {
             page: None,
             reading: None,
             first_gap: opening.gap.take().map(Box::new),
+            waiting: opening.not_before.map(Waiting::until),
         };
         Ok(Opened {
             position: cursor.position(),
@@ -102,6 +104,7 @@ struct Opening<'a> {
     options: ReadOptions,
     gap: Option<Gap>,
     gone_before: Sequence,
+    not_before: Option<i64>,
 }
 
 impl Opening<'_> {
@@ -115,6 +118,10 @@ impl Opening<'_> {
             }
             Begin::Time(nanos) => {
                 let before = self.log.store().before_time(nanos).await?;
+                if before >= self.visible {
+                    // The time may lie ahead: what is published until then is not wanted either.
+                    self.not_before = Some(nanos);
+                }
                 Ok((Outcome::New, before.min(self.visible)))
             }
             Begin::After(asked) if asked.epoch != self.log.epoch().get() => {
@@ -172,7 +179,7 @@ impl Opening<'_> {
         CursorError::OutOfRange {
             requested,
             epoch: self.log.epoch().get(),
-            first: first.unwrap_or(self.visible + 1),
+            first,
             last: self.visible,
         }
     }
