@@ -192,11 +192,11 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn until(not_before: i64) -> Box<Self> {
-        Box::new(Self {
+    fn until(not_before: i64) -> Self {
+        Self {
             not_before,
             asking: None,
-        })
+        }
     }
 }
 

@@ -87,7 +87,7 @@ impl Cursor {
             page: None,
             reading: None,
             first_gap: opening.gap.take().map(Box::new),
-            waiting: opening.not_before.map(Waiting::until),
+            waiting: opening.not_before.map(Waiting::until).map(Box::new),
         };
         Ok(Opened {
             position: cursor.position(),
