@@ -1,8 +1,18 @@
 //! The longlived binary: one node, and the clients to try it, watch it and measure it.
 
 mod bench;
+mod demo;
+mod healthcheck;
 mod logging;
+mod open_files;
+mod publish;
 mod serve;
+mod server_url;
+mod show;
+mod signals;
+mod simulate;
+mod subscribe;
+mod values;
 
 use std::process::ExitCode;
 
@@ -23,6 +33,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Demo(demo::Args),
+    Simulate(simulate::Args),
+    Subscribe(subscribe::Args),
+    Publish(publish::Args),
+    Healthcheck(healthcheck::Args),
     Bench(bench::Args),
 }
 
@@ -33,12 +48,14 @@ fn main() -> ExitCode {
     };
     let ended = match cli.command {
         Command::Serve(args) => serve::run(*args),
+        Command::Demo(args) => block_on(demo::run(args)),
+        Command::Simulate(args) => block_on(simulate::run(args)),
+        Command::Subscribe(args) => block_on(subscribe::run(args)),
+        Command::Publish(args) => block_on(publish::run(args)),
+        Command::Healthcheck(args) => block_on(healthcheck::run(args)),
         Command::Bench(args) => block_on(bench::run(args)),
     };
-    ended.unwrap_or_else(|error| {
-        eprintln!("longlived: {error:#}");
-        ExitCode::FAILURE
-    })
+    ended.unwrap_or_else(|error| failed(&error))
 }
 
 /// Clients need one thread; what they drive is limited by the server.
@@ -47,19 +64,35 @@ fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::
         .enable_all()
         .build()
         .context("the runtime")?;
-    runtime.block_on(command)
+    let ended = runtime.block_on(command);
+    // A read of standard input cannot be called off, and must not hold up the exit.
+    runtime.shutdown_background();
+    ended
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if let Some(wrong) = error.downcast_ref::<clap::Error>() {
+        return usage(wrong);
+    }
+    if show::is_broken_pipe(error) {
+        // Quietly, and as if SIGPIPE had ended it.
+        return signals::ended_by(13);
+    }
+    show::note(format!("{error:#}"));
+    ExitCode::FAILURE
 }
 
 /// Help goes to standard output; what is wrong with the arguments is one line on standard error.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        print!("{error}");
+        // A pager that was left early is no failure.
+        let _ = error.print();
         return ExitCode::SUCCESS;
     }
     let text = error.to_string();
     let said = text.lines().take_while(|line| !line.trim().is_empty());
     let said: Vec<_> = said.map(str::trim).collect();
     let said = said.join(" ");
-    eprintln!("longlived: {}", said.trim_start_matches("error: "));
+    show::note(said.trim_start_matches("error: "));
     ExitCode::from(2)
 }

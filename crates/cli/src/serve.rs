@@ -8,10 +8,10 @@ use longlived_server::{
     Config, Environment, GeneratorConfig, HistoryClass, SERVICES, Server, TopicFilter, TopicName,
     legacy_topic,
 };
-use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::logging::{self, LogFormat};
+use crate::open_files;
+use crate::signals::{self, StopSignals};
 
 /// Run a node.
 #[derive(Clone, Debug, Parser)]
@@ -192,7 +192,7 @@ impl Args {
 /// Runs the node; the exit code once it has drained.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     logging::start(args.log_format);
-    let files = raise_open_files();
+    let files = open_files::raise();
     let config = args.config();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -217,7 +217,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
             (name, number) = watch => {
                 tracing::warn!("{name} again: ending now");
-                Ok(ExitCode::from(128 + number))
+                Ok(signals::ended_by(number))
             }
         }
     });
@@ -243,38 +243,5 @@ fn announce(config: &Config, address: SocketAddr, files: Option<u64>) {
     }
     if let Some(files) = files {
         tracing::info!("open files: up to {files}");
-    }
-}
-
-/// Every connection is an open file; the soft limit is often 1,024 where the hard one allows far more.
-fn raise_open_files() -> Option<u64> {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
-    getrlimit(Resource::Nofile).current
-}
-
-/// SIGTERM and SIGINT, caught from the moment this is made.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?,
-            interrupt: signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?,
-        })
-    }
-
-    /// The next signal's name and number.
-    async fn next(&mut self) -> (&'static str, u8) {
-        tokio::select! {
-            _ = self.terminate.recv() => ("SIGTERM", 15),
-            _ = self.interrupt.recv() => ("SIGINT", 2),
-        }
     }
 }

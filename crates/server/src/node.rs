@@ -51,7 +51,8 @@ impl Node {
         }
     }
 
-    fn spread_turn(&self) -> Duration {
+    /// When a client that is sent away comes back, so that not all return at once.
+    pub(crate) fn spread_turn(&self) -> Duration {
         let live = u32::try_from(self.registry.live()).unwrap_or(u32::MAX);
         let spread = (RECONNECT_SPREAD_MIN + RECONNECT_SPREAD_EACH.saturating_mul(live))
             .min(RECONNECT_SPREAD_MAX);

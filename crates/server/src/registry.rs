@@ -15,6 +15,7 @@ use std::{
 
 use dashmap::{DashMap, Entry};
 use longlived_broker::TopicName;
+use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::session::{Attempt, CloseReason, Contract, Session};
@@ -26,6 +27,9 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// How long the newest attempt of a subscriber that left is remembered: longer than the network delays the
 /// start of a stream.
 const REMEMBERED: Duration = Duration::from_secs(60);
+/// Instances of one id whose newest attempt is remembered. Programs that fight over an id are few, and a stream
+/// is held up for seconds at most.
+const INSTANCES_REMEMBERED: usize = 8;
 /// A legacy program retries on every end, so two of one id would take over from each other for ever: within
 /// this time ...
 const LEGACY_TAKEOVER_WINDOW: Duration = Duration::from_secs(60);
@@ -66,7 +70,8 @@ pub(crate) struct Registry {
 /// What is known of one subscriber id.
 #[derive(Default)]
 struct Slot {
-    newest: Option<Attempt>,
+    // The newest attempt of each instance that was let in, the latest instance last; unknown ones are not kept.
+    newest: SmallVec<[Attempt; 1]>,
     live: Option<Arc<Session>>,
     // Replaced by `live`, but going on until that is current.
     older: Vec<(Arc<Session>, Instant)>,
@@ -115,11 +120,9 @@ impl Registry {
         };
         let slot = entry.value_mut();
         slot.check_newest(&session)?;
-        if let Some(live) = slot.live.clone() {
-            slot.displace(live, &session, now)?;
-        }
+        slot.displace(&session, now)?;
         let replaces = !slot.older.is_empty();
-        slot.newest = Some(session.attempt);
+        slot.remember(session.attempt);
         slot.live = Some(session.clone());
         slot.left_at = None;
         self.live.fetch_add(1, Ordering::AcqRel);
@@ -205,8 +208,8 @@ impl Registry {
                 slot.live = None;
                 slot.left_at = Some(Instant::now());
             }
-            // Nothing to remember of one whose attempts have no order.
-            let unordered = session.attempt.instance == 0 && slot.legacy_takeovers.is_empty();
+            // Nothing to remember of those whose attempts have no order.
+            let unordered = slot.newest.is_empty() && slot.legacy_takeovers.is_empty();
             if unordered && slot.live.is_none() && slot.older.is_empty() {
                 entry.remove();
             }
@@ -219,44 +222,54 @@ impl Registry {
 
 impl Slot {
     fn check_newest(&self, session: &Session) -> Result<(), AdmitError> {
-        match self.newest {
-            Some(newest)
-                if newest.same_instance(session.attempt)
-                    && session.attempt.number < newest.number =>
-            {
-                Err(AdmitError::NotNewest {
-                    subscriber: session.subscriber.clone(),
-                    attempt: session.attempt.number,
-                    newest: newest.number,
-                })
-            }
+        let same = |seen: &&Attempt| seen.same_instance(session.attempt);
+        match self.newest.iter().find(same) {
+            Some(newest) if session.attempt.number < newest.number => Err(AdmitError::NotNewest {
+                subscriber: session.subscriber.clone(),
+                attempt: session.attempt.number,
+                newest: newest.number,
+            }),
             _ => Ok(()),
         }
     }
 
-    /// Makes room for `session`. An instance's own older stream goes on for a while; another's ends now.
-    fn displace(
-        &mut self,
-        live: Arc<Session>,
-        session: &Session,
-        now: Instant,
-    ) -> Result<(), AdmitError> {
-        if live.attempt.same_instance(session.attempt) {
-            self.older.push((live, now));
-            return Ok(());
+    fn remember(&mut self, attempt: Attempt) {
+        self.newest.retain(|seen| !seen.same_instance(attempt));
+        if attempt.instance == 0 {
+            return;
         }
-        if session.contract == Contract::Legacy {
+        if self.newest.len() == INSTANCES_REMEMBERED {
+            self.newest.remove(0);
+        }
+        self.newest.push(attempt);
+    }
+
+    /// Makes room for `session`. An instance's own older streams go on for a while; another's end now, also
+    /// those whose replacement has left.
+    fn displace(&mut self, session: &Session, now: Instant) -> Result<(), AdmitError> {
+        let older = self.older.iter().map(|(older, _)| older);
+        let others = |stream: &&Arc<Session>| {
+            !stream.attempt.same_instance(session.attempt) && stream.closing().is_none()
+        };
+        let displaced: SmallVec<[_; 1]> = self
+            .live
+            .iter()
+            .chain(older)
+            .filter(others)
+            .cloned()
+            .collect();
+        if session.contract == Contract::Legacy && !displaced.is_empty() {
             self.forget_takeovers(now);
             if self.legacy_takeovers.len() >= LEGACY_TAKEOVERS_MAX {
                 return Err(AdmitError::TakeoverTooOften(session.subscriber.clone()));
             }
             self.legacy_takeovers.push(now);
         }
-        for (older, _) in &self.older {
-            older.close(CloseReason::TakenOver);
+        for stream in displaced {
+            stream.close(CloseReason::TakenOver);
         }
-        live.close(CloseReason::TakenOver);
-        self.older.push((live, now));
+        let live = self.live.take();
+        self.older.extend(live.map(|live| (live, now)));
         Ok(())
     }
 

@@ -121,14 +121,16 @@ pub enum Delivery {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CursorError {
     /// Events after the position cannot be had, and the policy is [`GapPolicy::Fail`].
-    #[error("events after {requested} cannot be had; kept are {first} to {last} of epoch {epoch}")]
+    #[error(
+        "events after {requested} cannot be had; {} of epoch {epoch}", kept(*first, *last)
+    )]
     OutOfRange {
         /// The position asked for.
         requested: Position,
         /// Epoch of what is kept.
         epoch: u64,
-        /// The first matching event that is kept, or the next to come.
-        first: Sequence,
+        /// The first matching event that is kept, if there is one.
+        first: Option<Sequence>,
         /// The last visible event.
         last: Sequence,
     },
@@ -144,6 +146,13 @@ pub enum CursorError {
     /// The log takes no more readers.
     #[error(transparent)]
     Attach(#[from] AttachError),
+}
+
+fn kept(first: Option<Sequence>, last: Sequence) -> String {
+    first.map_or_else(
+        || format!("nothing that matches is kept up to {last}"),
+        |first| format!("kept are {first} to {last}"),
+    )
 }
 
 /// One filter of a cursor.
@@ -166,11 +175,29 @@ pub struct Cursor {
     feeds: SmallVec<[Feed; 1]>,
     options: ReadOptions,
     position: Sequence,
+    // What was gone up to here is no loss to a reader that asked for whatever is kept.
+    gone_before: Sequence,
     catching_up: bool,
     // Read but not yet handed out. Reading live leaves nothing here.
     page: Option<Box<Page>>,
     reading: Option<BoxFuture<'static, Result<Page, ReadError>>>,
     first_gap: Option<Box<Gap>>,
+    waiting: Option<Box<Waiting>>,
+}
+
+/// For a start time that may lie ahead.
+struct Waiting {
+    not_before: i64,
+    asking: Option<BoxFuture<'static, Result<Sequence, ReadError>>>,
+}
+
+impl Waiting {
+    fn until(not_before: i64) -> Self {
+        Self {
+            not_before,
+            asking: None,
+        }
+    }
 }
 
 impl Cursor {
@@ -276,6 +303,9 @@ impl Cursor {
             if visible <= self.position {
                 return self.at_head();
             }
+            if self.waiting.is_some() && !ready!(self.poll_begins(cx, visible))? {
+                return self.at_head();
+            }
             match self.collect_live(visible) {
                 Ok(Live::Delivery(delivery, through)) => {
                     self.position = through;
@@ -289,6 +319,30 @@ impl Cursor {
                 Err(BehindTail) => self.read_history(visible)?,
             }
         }
+    }
+
+    /// Whether something visible was published at or after the time this cursor waits for. Moves the position past
+    /// what was published before.
+    fn poll_begins(
+        &mut self,
+        cx: &mut Context<'_>,
+        visible: Sequence,
+    ) -> Poll<Result<bool, ReadError>> {
+        let Some(waiting) = &mut self.waiting else {
+            return Poll::Ready(Ok(true));
+        };
+        let asking = waiting
+            .asking
+            .get_or_insert_with(|| self.log.store().before_time(waiting.not_before));
+        let before = ready!(asking.as_mut().poll(cx));
+        waiting.asking = None;
+        let before = before?;
+        self.position = self.position.max(before.min(visible));
+        let begins = before < visible;
+        if begins {
+            self.waiting = None;
+        }
+        Poll::Ready(Ok(begins))
     }
 
     /// Nothing is due: says so once after a catch-up, and waits otherwise.
@@ -442,11 +496,16 @@ impl Cursor {
             through_epoch: None,
         };
         let first = page.slices.front().map(Slice::first);
-        match self.options.gap_policy {
+        let policy = if page.trimmed_through <= self.gone_before {
+            GapPolicy::Earliest
+        } else {
+            self.options.gap_policy
+        };
+        match policy {
             GapPolicy::Fail => Err(CursorError::OutOfRange {
                 requested: self.position(),
                 epoch: self.log.epoch().get(),
-                first: first.unwrap_or(page.through + 1),
+                first,
                 last: self.log.visible(),
             }),
             GapPolicy::Latest => {

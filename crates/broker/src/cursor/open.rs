@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, ReadOptions};
+use super::{Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, ReadOptions, Waiting};
 use crate::{
     log::Log,
     position::{Position, Sequence},
@@ -71,6 +71,8 @@ impl Cursor {
             visible: log.visible(),
             options,
             gap: None,
+            gone_before: 0,
+            not_before: None,
         };
         let (outcome, position) = opening.place(begin).await?;
         signal.set_sequence(position);
@@ -80,10 +82,12 @@ impl Cursor {
             feeds,
             options,
             position,
+            gone_before: opening.gone_before,
             catching_up: begin != Begin::Next,
             page: None,
             reading: None,
             first_gap: opening.gap.take().map(Box::new),
+            waiting: opening.not_before.map(Waiting::until).map(Box::new),
         };
         Ok(Opened {
             position: cursor.position(),
@@ -99,6 +103,8 @@ struct Opening<'a> {
     visible: Sequence,
     options: ReadOptions,
     gap: Option<Gap>,
+    gone_before: Sequence,
+    not_before: Option<i64>,
 }
 
 impl Opening<'_> {
@@ -107,10 +113,15 @@ impl Opening<'_> {
             Begin::Next => Ok((Outcome::New, self.visible)),
             Begin::Earliest => {
                 let page = self.first_after(0).await?;
+                self.gone_before = page.trimmed_through;
                 Ok((Outcome::New, lost_before(&page)))
             }
             Begin::Time(nanos) => {
                 let before = self.log.store().before_time(nanos).await?;
+                if before >= self.visible {
+                    // The time may lie ahead: what is published until then is not wanted either.
+                    self.not_before = Some(nanos);
+                }
                 Ok((Outcome::New, before.min(self.visible)))
             }
             Begin::After(asked) if asked.epoch != self.log.epoch().get() => {
@@ -168,7 +179,7 @@ impl Opening<'_> {
         CursorError::OutOfRange {
             requested,
             epoch: self.log.epoch().get(),
-            first: first.unwrap_or(self.visible + 1),
+            first,
             last: self.visible,
         }
     }

@@ -410,3 +410,22 @@ fn a_start_time_begins_with_the_first_event_at_or_after_it() {
         }
     });
 }
+
+#[test]
+fn a_start_time_that_lies_ahead_begins_there_and_not_before() {
+    with_log(vec![], 0, async |log| {
+        let begin = Begin::Time(60_000_000_000);
+        let mut cursor = open(&log, &[filter("t")], begin, OPTIONS).await.cursor;
+        let mut seen = Vec::new();
+        for second in 0..4 {
+            publish(&log, &["t"]).await;
+            while let Poll::Ready(delivery) = poll(&mut cursor) {
+                if let Delivery::Events { bytes, .. } = delivery.unwrap() {
+                    seen.extend(events(&bytes).iter().map(|e| (second, e.sequence)));
+                }
+            }
+            tokio::time::advance(std::time::Duration::from_secs(30)).await;
+        }
+        assert_eq!(seen, [(2, 3), (3, 4)]);
+    });
+}

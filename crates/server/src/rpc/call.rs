@@ -20,12 +20,16 @@ use tonic::{
 use tonic_prost::ProstDecoder;
 
 use super::status;
-use crate::layers::{CallRecord, Deadline};
+use crate::{
+    layers::{CallRecord, Deadline},
+    node::Node,
+};
 
-/// Largest request message that is not a publish: 64 filters and 16 labels fit many times over.
-pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
-/// A request buffer begins small, since a `Session` call keeps its own for hours.
-const BUFFER: (usize, usize) = (512, 32 << 10);
+/// Largest request message that is not a publish: the longest 64 filters and 16 labels take 68 KiB.
+pub(crate) const REQUEST_BYTES_MAX: usize = 128 << 10;
+/// A request buffer begins small: thousands of streams begin together, and a `Session` call keeps its own for
+/// hours.
+const BUFFER: (usize, usize) = (64, 32 << 10);
 
 const ENCODING: &str = "grpc-encoding";
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
@@ -35,6 +39,7 @@ pub(super) struct Call<T> {
     pub(super) record: Arc<CallRecord>,
     pub(super) deadline: Option<tokio::time::Instant>,
     pub(super) messages: Streaming<T>,
+    node: Arc<Node>,
     name: &'static str,
     bytes_max: usize,
 }
@@ -42,6 +47,7 @@ pub(super) struct Call<T> {
 impl<T: prost::Message + Default + Send + 'static> Call<T> {
     /// Takes a request apart. `name` is the message's, for errors.
     pub(super) fn new(
+        node: Arc<Node>,
         request: Request<Body>,
         name: &'static str,
         bytes_max: usize,
@@ -58,23 +64,30 @@ impl<T: prost::Message + Default + Send + 'static> Call<T> {
             record: record.ok_or_else(|| Status::internal("the call has no record"))?,
             deadline: parts.extensions.remove::<Deadline>().map(|at| at.0),
             messages: Streaming::new_request(decoder, body, encoding, Some(bytes_max)),
+            node,
             name,
             bytes_max,
         })
     }
 
-    /// The one message of a call that has one.
+    /// The one message of a call that has one, or the first. A call that still waits for it when the node drains
+    /// is a new one, and refused like one.
     pub(super) async fn message(&mut self) -> Result<T, Status> {
-        let first = self.messages.message().await;
+        let first = tokio::select! {
+            biased;
+            first = self.messages.message() => first,
+            () = self.node.drain.draining() => return Err(status::draining(self.node.spread_turn())),
+        };
         let first = first.map_err(|error| refuse_oversize(error, self.name, self.bytes_max))?;
         first.ok_or_else(|| Status::invalid_argument(format!("no {} was sent", self.name)))
     }
 }
 
-/// The decoder says OUT_OF_RANGE of a message that is too large; what it means is a limit.
+/// The decoder says OUT_OF_RANGE of a message that is too large, and does not name one that is when it is
+/// decompressed; what both mean is a limit.
 pub(crate) fn refuse_oversize(status: Status, message: &str, bytes_max: usize) -> Status {
     match status.code() {
-        Code::OutOfRange => Status::resource_exhausted(format!(
+        Code::OutOfRange | Code::ResourceExhausted => Status::resource_exhausted(format!(
             "the {message} is larger than its limit of {bytes_max} bytes"
         )),
         _ => status,

@@ -27,8 +27,9 @@ type Answer = Result<Response<NodeBody>, Status>;
 /// Trailer of a refused `BulkPublish`: how many messages were stored before the refusal.
 const PUBLISHED: &str = "longlived-published";
 
-fn call(node: &Node, request: Request<Body>) -> Result<Call<v1::PublishRequest>, Status> {
-    Call::new(request, "PublishRequest", publish_bytes_max(&node.config))
+fn call(node: &Arc<Node>, request: Request<Body>) -> Result<Call<v1::PublishRequest>, Status> {
+    let bytes_max = publish_bytes_max(&node.config);
+    Call::new(node.clone(), request, "PublishRequest", bytes_max)
 }
 
 fn durability(node: &Node) -> v1::Durability {

@@ -31,6 +31,12 @@ fn later(mut status: Status, wait_ms: u32) -> Status {
     status
 }
 
+/// Refused because the node drains; the caller comes back at its turn.
+pub(crate) fn draining(turn: std::time::Duration) -> Status {
+    let wait_ms = u32::try_from(turn.as_millis()).unwrap_or(u32::MAX);
+    later(Status::unavailable("the server is draining"), wait_ms)
+}
+
 /// How a stream that is closed on purpose ends.
 pub(crate) fn of_close(reason: CloseReason, contract: Contract) -> Status {
     match (contract, reason) {

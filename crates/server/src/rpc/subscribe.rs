@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -32,27 +33,54 @@ use crate::{
 
 type Answer = Result<Response<NodeBody>, Status>;
 
+// A fleet that comes back has all its calls wait for their first message at the same time, and what each holds
+// then is what the node grows by. So the request is taken apart before the wait, and what comes after it is a
+// box of its own.
+
 /// `longlived.v1.SubscriptionService/Subscribe`
-pub(super) async fn subscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call =
-        Call::<v1::SubscribeRequest>::new(request, "SubscribeRequest", REQUEST_BYTES_MAX)?;
-    let plan = validate::plan(&call.message().await?, &node.config)?;
-    begin(node, &plan, call.record).await
+pub(super) fn subscribe(
+    node: Arc<Node>,
+    request: Request<Body>,
+) -> impl Future<Output = Answer> + Send {
+    let call = Call::<v1::SubscribeRequest>::new(
+        node.clone(),
+        request,
+        "SubscribeRequest",
+        REQUEST_BYTES_MAX,
+    );
+    async move {
+        let mut call = call?;
+        let plan = validate::plan(&call.message().await?, &node.config)?;
+        begin(node, plan, call.record).await
+    }
 }
 
 /// `protos.Longlived/Subscribe`
-pub(super) async fn legacy_subscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call = Call::<protos::Request>::new(request, "Request", REQUEST_BYTES_MAX)?;
-    let plan = validate::legacy_plan(call.message().await?.id, &node.config);
-    begin(node, &plan, call.record).await
+pub(super) fn legacy_subscribe(
+    node: Arc<Node>,
+    request: Request<Body>,
+) -> impl Future<Output = Answer> + Send {
+    let call = Call::<protos::Request>::new(node.clone(), request, "Request", REQUEST_BYTES_MAX);
+    async move {
+        let mut call = call?;
+        let plan = validate::legacy_plan(call.message().await?.id, &node.config);
+        begin(node, plan, call.record).await
+    }
 }
 
-async fn begin(node: Arc<Node>, plan: &Plan, record: Arc<CallRecord>) -> Answer {
-    let abort = StreamAbort::new();
-    let body = open(node, plan, record, abort.clone(), None).await?;
-    let mut response = call::with_headers(NodeBody::Session(Box::new(body)));
-    response.extensions_mut().insert(abort);
-    Ok(response)
+fn begin(
+    node: Arc<Node>,
+    plan: Plan,
+    record: Arc<CallRecord>,
+) -> impl Future<Output = Answer> + Send {
+    let begin = async move {
+        let abort = StreamAbort::new();
+        let body = open(node, &plan, record, abort.clone(), None).await?;
+        let mut response = call::with_headers(NodeBody::Session(Box::new(body)));
+        response.extensions_mut().insert(abort);
+        Ok(response)
+    };
+    begin.boxed()
 }
 
 async fn open(
@@ -71,7 +99,12 @@ async fn open(
 /// `longlived.v1.SubscriptionService/Session`. The headers go out at once: a client may wait for them before
 /// it says anything.
 pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call = Call::<v1::SessionRequest>::new(request, "SessionRequest", REQUEST_BYTES_MAX)?;
+    let mut call = Call::<v1::SessionRequest>::new(
+        node.clone(),
+        request,
+        "SessionRequest",
+        REQUEST_BYTES_MAX,
+    )?;
     call.record.set_streaming();
     let abort = StreamAbort::new();
     let opening = {
@@ -135,8 +168,12 @@ impl http_body::Body for SessionCall {
 
 /// `longlived.v1.SubscriptionService/Unsubscribe`
 pub(super) async fn unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call =
-        Call::<v1::UnsubscribeRequest>::new(request, "UnsubscribeRequest", REQUEST_BYTES_MAX)?;
+    let mut call = Call::<v1::UnsubscribeRequest>::new(
+        node.clone(),
+        request,
+        "UnsubscribeRequest",
+        REQUEST_BYTES_MAX,
+    )?;
     let subscriber = validate::subscriber_id(&call.message().await?.subscriber_id)?;
     let position = end_streams(&node, &subscriber, &call.record)?;
     let response = v1::UnsubscribeResponse {
@@ -147,7 +184,8 @@ pub(super) async fn unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answ
 
 /// `protos.Longlived/Unsubscribe`
 pub(super) async fn legacy_unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call = Call::<protos::Request>::new(request, "Request", REQUEST_BYTES_MAX)?;
+    let mut call =
+        Call::<protos::Request>::new(node.clone(), request, "Request", REQUEST_BYTES_MAX)?;
     let subscriber = call.message().await?.id.to_string();
     end_streams(&node, &subscriber, &call.record)?;
     Ok(call::unary(&protos::Response::default()).map(NodeBody::Other))

@@ -5,7 +5,6 @@
 //! Does not: watch a reader that takes nothing, since it is not polled then; [`super::Maintenance`] does.
 
 use std::{
-    collections::VecDeque,
     convert::Infallible,
     future::Future as _,
     pin::Pin,
@@ -37,8 +36,8 @@ pub(crate) struct SessionBody {
     signal: Arc<Signal>,
     record: Arc<CallRecord>,
     contract: Contract,
-    // Small control messages that come before anything else.
-    due: VecDeque<Bytes>,
+    // A control message that comes before anything else.
+    due: Option<Bytes>,
     end: Option<Status>,
     ended: bool,
     announced_current: bool,
@@ -65,9 +64,11 @@ impl SessionBody {
         record: Arc<CallRecord>,
         requests: Option<Box<Requests>>,
     ) -> Self {
-        let mut due = VecDeque::new();
-        if plan.contract == Contract::V1 {
-            due.push_back(wire::welcome(&node, plan, &opening));
+        let due = (plan.contract == Contract::V1).then(|| wire::welcome(&node, plan, &opening));
+        // A stream that begins with the next event has nothing to catch up with.
+        let current = opening.outcome == Outcome::New && opening.cursor.is_current();
+        if current {
+            opening.registration.session().set_current();
         }
         Self {
             node,
@@ -76,8 +77,7 @@ impl SessionBody {
             due,
             end: None,
             ended: false,
-            // A stream that begins with the next event has nothing to catch up with.
-            announced_current: opening.outcome == Outcome::New && opening.cursor.is_current(),
+            announced_current: current,
             unsaid_gaps: 0,
             events: 0,
             watched: plan.options.slow_policy == SlowPolicy::Disconnect,
@@ -94,7 +94,7 @@ impl SessionBody {
     /// The next bytes to send, or `None` when the stream is to end with `self.end`.
     fn poll_speak(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            if let Some(bytes) = self.due.pop_front() {
+            if let Some(bytes) = self.due.take() {
                 return Poll::Ready(Some(bytes));
             }
             if self.end.is_some() {
@@ -143,6 +143,7 @@ impl SessionBody {
             Delivery::Scanned => self.progress(),
             Delivery::Current => {
                 self.announced_current = true;
+                self.registration.session().set_current();
                 self.progress();
             }
         }
@@ -153,14 +154,13 @@ impl SessionBody {
         if self.contract == Contract::V1 {
             let (position, current) = self.cursor.settle();
             let now = self.node.environment.now();
-            self.due.push_back(wire::progress(position, now, current));
+            self.due = Some(wire::progress(position, now, current));
         }
     }
 
     fn go_away(&mut self, reason: CloseReason) {
         if self.contract == Contract::V1 {
-            self.due
-                .push_back(wire::go_away(reason, self.cursor.position()));
+            self.due = Some(wire::go_away(reason, self.cursor.position()));
         }
         self.record.set_end(reason.as_str());
         self.end = Some(status::of_close(reason, self.contract));
@@ -183,7 +183,7 @@ impl SessionBody {
             Poll::Pending => false,
             Poll::Ready(Some(Ok(answer))) => {
                 session.set_filters(self.cursor.filters());
-                self.due.push_back(answer);
+                self.due = Some(answer);
                 true
             }
             Poll::Ready(Some(Err(status))) => {
@@ -265,8 +265,11 @@ impl Quiet {
         if known && !self.sleep.is_elapsed() {
             return Poll::Pending;
         }
-        std::task::ready!(self.sleep.as_mut().poll(cx));
-        Poll::Ready(())
+        let asked = self.sleep.as_mut().poll(cx);
+        if asked.is_pending() && !known {
+            self.waker = Some(cx.waker().clone());
+        }
+        asked
     }
 }
 

@@ -115,6 +115,8 @@ pub(crate) struct Session {
     started: Instant,
     polled_ms: AtomicU64,
     at_rest: AtomicBool,
+    // Written by the body, read by the stall watch: who has never been current is behind, not slow.
+    has_been_current: AtomicBool,
 }
 
 impl Session {
@@ -172,8 +174,15 @@ impl Session {
         self.at_rest.store(at_rest, Ordering::Relaxed);
     }
 
-    /// How long the reader has taken nothing although something was due.
+    fn set_current(&self) {
+        self.has_been_current.store(true, Ordering::Relaxed);
+    }
+
+    /// How long the reader, once it has been current, has taken nothing although something was due.
     fn stalled_for(&self, now: Instant) -> Option<Duration> {
+        if !self.has_been_current.load(Ordering::Relaxed) {
+            return None;
+        }
         let due = !self.at_rest.load(Ordering::Relaxed) || self.signal.is_raised(Interest::Data);
         let polled = self.started + Duration::from_millis(self.polled_ms.load(Ordering::Relaxed));
         due.then(|| now.saturating_duration_since(polled))

@@ -148,7 +148,7 @@ impl Topics {
     /// are taken. Must not run between `add` and the `kept` of the same batch.
     pub(super) fn forget_empty(&mut self) -> Vec<TopicId> {
         let mut forgotten = Vec::new();
-        while self.ids.len() > self.limit / 10 * 9 {
+        while self.ids.len() > self.limit - self.limit.div_ceil(10) {
             let Some(id) = self.empty.pop_front() else {
                 break;
             };

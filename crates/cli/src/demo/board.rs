@@ -1,0 +1,274 @@
+//! What each client and each line has come to: the facts on which the demo goes on.
+//!
+//! Does not: judge. The fleet's verdict comes from the sequences of all events; this only knows the lines.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use longlived_client::fleet::What;
+use longlived_client::{Event, Position};
+
+/// One client.
+#[derive(Debug, Default)]
+struct Seat {
+    connected: bool,
+    streams_lost: u32,
+    /// Attempts to come back that failed.
+    failed: u32,
+    before: u64,
+    /// Since it last came back.
+    after: u64,
+    lines: HashSet<u32>,
+}
+
+/// One published line at one place of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Line {
+    /// Its number in the text, from 1.
+    pub(super) number: u32,
+    pub(super) text: Bytes,
+    /// Clients that got it.
+    pub(super) delivered: u32,
+    pub(super) acknowledged: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Board {
+    topic: &'static str,
+    total: usize,
+    seats: BTreeMap<u32, Seat>,
+    lines: HashMap<Position, Line>,
+    acknowledged: usize,
+    /// Lines that reached a client at a second place.
+    sent_again: HashSet<u32>,
+}
+
+impl Board {
+    pub(super) fn new(topic: &'static str, total: usize, clients: u32) -> Self {
+        Self {
+            topic,
+            total,
+            seats: (1..=clients)
+                .map(|client| (client, Seat::default()))
+                .collect(),
+            lines: HashMap::new(),
+            acknowledged: 0,
+            sent_again: HashSet::new(),
+        }
+    }
+
+    /// Enters what happened to a client. Returns a line that every client has now.
+    pub(super) fn happened(&mut self, client: u32, what: &What) -> Option<Line> {
+        let seat = self.seats.get_mut(&client)?;
+        match what {
+            What::Subscribed => seat.connected = true,
+            What::Resubscribed { .. } => {
+                seat.connected = true;
+                seat.after = 0;
+            }
+            What::BackingOff { had_stream, .. } => {
+                seat.connected = false;
+                if *had_stream {
+                    seat.streams_lost += 1;
+                } else {
+                    seat.failed += 1;
+                }
+            }
+            What::Unsubscribed { .. } | What::Failed { .. } => seat.connected = false,
+            What::Event(event) => {
+                if seat.streams_lost > 0 {
+                    seat.after += 1;
+                } else {
+                    seat.before += 1;
+                }
+                if event.topic == self.topic {
+                    return self.delivered(client, event);
+                }
+            }
+            What::Data(_)
+            | What::HandingOver { .. }
+            | What::Gap(_)
+            | What::Violation(_)
+            | What::Current(_) => {}
+        }
+        None
+    }
+
+    fn delivered(&mut self, client: u32, event: &Event) -> Option<Line> {
+        let clients = self.seats.len() as u32;
+        let number: u32 = event.key.parse().ok()?;
+        let line = self.lines.entry(event.position).or_default();
+        line.number = number;
+        line.text = event.payload.clone();
+        line.delivered += 1;
+        let complete = (line.delivered == clients).then(|| line.clone());
+        if !self.seats.get_mut(&client)?.lines.insert(number) {
+            self.sent_again.insert(number);
+        }
+        complete
+    }
+
+    /// The server acknowledged the next line.
+    pub(super) fn acknowledged(&mut self, position: Position) {
+        self.acknowledged += 1;
+        self.lines.entry(position).or_default().acknowledged = true;
+    }
+
+    pub(super) fn everybody_is_connected(&self) -> bool {
+        self.seats.values().all(|seat| seat.connected)
+    }
+
+    /// Attempts to come back that failed, of one client.
+    pub(super) fn failed_attempts_of(&self, client: u32) -> u32 {
+        self.seats.get(&client).map_or(0, |seat| seat.failed)
+    }
+
+    /// The same of all clients.
+    pub(super) fn failed_attempts(&self) -> u32 {
+        self.seats.values().map(|seat| seat.failed).sum()
+    }
+
+    pub(super) fn everybody_lost_a_stream(&self) -> bool {
+        self.seats.values().all(|seat| seat.streams_lost > 0)
+    }
+
+    /// Half of the text is acknowledged, and nobody is still without anything.
+    pub(super) fn is_half(&self) -> bool {
+        self.acknowledged * 2 >= self.total && self.seats.values().all(|seat| seat.before > 0)
+    }
+
+    /// All of the text is acknowledged, and everybody got something after coming back.
+    pub(super) fn is_told(&self) -> bool {
+        self.all_acknowledged() && self.seats.values().all(|seat| seat.after > 0)
+    }
+
+    pub(super) fn all_acknowledged(&self) -> bool {
+        self.acknowledged >= self.total
+    }
+
+    pub(super) fn acknowledged_lines(&self) -> usize {
+        self.acknowledged
+    }
+
+    /// Lines that went out and that not everybody has, by number.
+    pub(super) fn incomplete(&self) -> Vec<Line> {
+        let clients = self.seats.len() as u32;
+        let mut lines: Vec<Line> = self
+            .lines
+            .values()
+            .filter(|line| line.delivered < clients)
+            .cloned()
+            .collect();
+        lines.sort_by_key(|line| line.number);
+        lines
+    }
+
+    /// Of what the acknowledgements promised: how much was made.
+    pub(super) fn deliveries_made(&self) -> u64 {
+        let lines = self.lines.values().filter(|line| line.acknowledged);
+        lines.map(|line| u64::from(line.delivered)).sum()
+    }
+
+    pub(super) fn sent_again(&self) -> usize {
+        self.sent_again.len()
+    }
+
+    /// Who keeps the demo waiting, in words.
+    pub(super) fn laggards(&self) -> String {
+        let away: Vec<String> = self
+            .seats
+            .iter()
+            .filter(|(_, seat)| !seat.connected)
+            .map(|(client, _)| client.to_string())
+            .collect();
+        let streams = match away.len() {
+            0 => "every client has a stream".to_owned(),
+            1 => format!("client {} has no stream", away[0]),
+            _ => format!("clients {} have no stream", away.join(", ")),
+        };
+        let (acknowledged, total) = (self.acknowledged, self.total);
+        format!("{streams}; {acknowledged} of {total} lines are acknowledged")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const TOPIC: &str = "demo.lines";
+
+    fn event(topic: &str, position: Position, number: u32) -> What {
+        What::Event(Event {
+            position,
+            topic: topic.to_owned(),
+            payload: "text".into(),
+            key: number.to_string(),
+            headers: BTreeMap::new(),
+            publish_time: None,
+            deleted: false,
+            previous_sequence: 0,
+        })
+    }
+
+    fn lost() -> What {
+        What::BackingOff {
+            reason: String::new(),
+            retry_in: Duration::ZERO,
+            had_stream: true,
+        }
+    }
+
+    fn back() -> What {
+        What::Resubscribed {
+            outcome: None,
+            after: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn the_story_goes_on_when_everybody_is_so_far() {
+        let mut board = Board::new(TOPIC, 2, 2);
+        board.happened(1, &What::Subscribed);
+        assert!(!board.everybody_is_connected());
+        assert!(board.laggards().contains("client 2 has no stream"));
+        board.happened(2, &What::Subscribed);
+        assert!(board.everybody_is_connected());
+
+        let first = Position::new(7, 1);
+        board.acknowledged(first);
+        assert_eq!(board.happened(1, &event(TOPIC, first, 1)), None);
+        assert!(!board.is_half(), "client 2 has nothing yet");
+        board.happened(2, &event("inbox.2", Position::new(7, 2), 0));
+        assert!(board.is_half());
+        assert_eq!(board.incomplete().len(), 1);
+
+        for client in [1, 2] {
+            board.happened(client, &lost());
+        }
+        assert!(board.everybody_lost_a_stream());
+        for client in [1, 2] {
+            board.happened(client, &back());
+        }
+        let second = Position::new(9, 1);
+        board.acknowledged(second);
+        board.happened(1, &event(TOPIC, second, 2));
+        assert!(!board.is_told());
+        let complete = board.happened(2, &event(TOPIC, second, 2)).unwrap();
+        assert_eq!((complete.number, complete.delivered), (2, 2));
+        assert!(board.is_told());
+        assert_eq!(board.deliveries_made(), 3);
+    }
+
+    #[test]
+    fn a_line_at_a_second_place_was_sent_again() {
+        let mut board = Board::new(TOPIC, 1, 1);
+        board.happened(1, &event(TOPIC, Position::new(7, 1), 1));
+        assert_eq!(board.sent_again(), 0);
+        board.happened(1, &event(TOPIC, Position::new(9, 1), 1));
+        assert_eq!(board.sent_again(), 1);
+        board.acknowledged(Position::new(9, 1));
+        assert_eq!(board.deliveries_made(), 1, "the first was never promised");
+    }
+}

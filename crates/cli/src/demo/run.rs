@@ -1,0 +1,247 @@
+//! The story, from the first server to the verdict.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use longlived_client::fleet::{Fleet, FleetConfig, Verdict};
+use longlived_client::{BackoffOptions, Client};
+use tokio::time::Instant;
+
+use super::Args;
+use super::board::Board;
+use super::page::Page;
+use super::server::{FLAGS, Server};
+use super::stage::{Stage, Trouble};
+use super::text::Text;
+use crate::show::{self, Tone};
+use crate::signals::{self, StopSignals};
+
+const CLIENTS: u32 = 10;
+const TOPIC: &str = "demo.lines";
+/// How long the server stays dead: long enough that everybody tries in vain at least once.
+const OUTAGE: Duration = Duration::from_secs(2);
+/// The story ends by then, whatever happens; what follows takes at most [`LEAVE_TIMEOUT`].
+const STORY_MAX: Duration = Duration::from_secs(25);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Lines sent and not yet acknowledged.
+const IN_FLIGHT: usize = 64;
+/// gRPC's numbers, but for the longest wait: 120 s is longer than a demo may take.
+const BACKOFF: BackoffOptions = BackoffOptions {
+    initial: Duration::from_secs(1),
+    multiplier: 1.6,
+    max: Duration::from_secs(2),
+};
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let text = args.file.unwrap_or_else(Text::built_in);
+    let signals = StopSignals::new()?;
+    let page = Page::new(CLIENTS, text.lines.len());
+    let mut stage = open(page, signals, &text).await?;
+    let told = story(&mut stage, &text).await;
+    // Not a drain: nobody needs it any more. Seen through, so that no process is left behind.
+    if let Some(server) = stage.server.take() {
+        server.kill().await?;
+    }
+    match told {
+        Ok(told) => end(stage, told).await,
+        Err(Trouble::Interrupted(number)) => Ok(signals::ended_by(number)),
+        Err(Trouble::Failed(error)) => Err(error),
+        Err(Trouble::Waited(what)) => anyhow::bail!("gave up waiting for {what}"),
+    }
+}
+
+/// All steps up to the verdict; false when something was waited for in vain.
+async fn story(stage: &mut Stage, text: &Text) -> Result<bool, Trouble> {
+    let told = match tell(stage, text).await {
+        Ok(()) => true,
+        Err(Trouble::Waited(what)) => {
+            let waited = format!("gave up waiting for {what}");
+            stage.page.event("demo", Tone::Bad, &waited)?;
+            false
+        }
+        Err(trouble) => return Err(trouble),
+    };
+    stage.leave().await?;
+    Ok(told)
+}
+
+/// Step 1 and 2: a server, and everybody who will follow it.
+async fn open(page: Page, signals: StopSignals, text: &Text) -> anyhow::Result<Stage> {
+    let began = Instant::now();
+    page.title("longlived demo: ten subscribers, one server, and a kill -9 in the middle")?;
+    page.remark("Clients back off as always (a random wait of up to 1 s, then 1.6 times as much, and so on),")?;
+    page.remark(
+        "but here no wait is longer than 2 s instead of 120 s, so that this ends within 30 s.",
+    )?;
+
+    page.step(1, "A server starts")?;
+    let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    page.event("server", Tone::Plain, &started(&server))?;
+    page.remark(
+        "Its history is in memory: what dies with it is gone, and must be said to be gone.",
+    )?;
+
+    page.step(
+        2,
+        &format!("Ten clients subscribe, each to its inbox and to {TOPIC}"),
+    )?;
+    let url = format!("http://{}", server.address);
+    let client = Client::builder(url)
+        .connections(CLIENTS as usize)
+        .backoff(BACKOFF)
+        .build()?;
+    let config = FleetConfig {
+        clients: CLIENTS,
+        stagger: Duration::from_millis(60),
+        topics: vec![TOPIC.to_owned()],
+        inbox: true,
+        audit: vec![TOPIC.to_owned()],
+        stop_timeout: LEAVE_TIMEOUT,
+        ..FleetConfig::default()
+    };
+    Ok(Stage {
+        signals,
+        board: Board::new(TOPIC, text.lines.len(), CLIENTS),
+        page,
+        fleet: Fleet::start(client, config),
+        server: Some(server),
+        answers: None,
+        topic: TOPIC,
+        deadline: began + STORY_MAX,
+        returned: BTreeMap::new(),
+    })
+}
+
+/// Steps 2 to 5: everybody subscribes, the text begins, the server dies and comes back, the text ends.
+async fn tell(stage: &mut Stage, text: &Text) -> Result<(), Trouble> {
+    stage
+        .until("ten open streams", Board::everybody_is_connected)
+        .await?;
+
+    let total = stage.page.total();
+    let step = format!("A publisher sends {} to {TOPIC}, line by line", text.name);
+    stage.page.step(3, &step)?;
+    if text.left_out > 0 {
+        let left_out = format!("the first {total} lines; {} are left out", text.left_out);
+        stage.page.remark(&left_out)?;
+    }
+    let server = stage.server.as_ref().expect("it was started in step 1");
+    let address = server.address;
+    let publisher = Client::builder(format!("http://{address}"))
+        .backoff(BACKOFF)
+        .build()?
+        .publisher();
+    let messages = text.messages(TOPIC, rand::random());
+    stage.answers = Some(Box::pin(publisher.publish_stream(messages, IN_FLIGHT)));
+    stage.until("half of the lines", Board::is_half).await?;
+
+    kill(stage).await?;
+
+    stage.page.step(5, "It starts again, on the same port")?;
+    let server = Server::start(address).await?;
+    let started = format!("{}; a new history begins", started(&server));
+    stage.page.event("server", Tone::Plain, &started)?;
+    stage.server = Some(server);
+    stage
+        .until("ten clients that came back", Board::everybody_is_connected)
+        .await?;
+    stage.until("the end of the text", Board::is_told).await?;
+    stage.until_nothing_is_owed().await?;
+    // What the fleet has counted is still on its way to the page.
+    stage.pass(Duration::from_millis(100)).await
+}
+
+/// Step 4.
+async fn kill(stage: &mut Stage) -> Result<(), Trouble> {
+    let lines = stage.board.acknowledged_lines();
+    let step = format!("kill -9, after line {lines} of {}", stage.page.total());
+    stage.page.step(4, &step)?;
+    let killed = Instant::now();
+    if let Some(server) = stage.server.take() {
+        let gone = format!("killed (pid {}), without a word to anybody", server.pid);
+        server.kill().await?;
+        stage.page.event("server", Tone::Bad, &gone)?;
+    }
+    stage
+        .until("ten lost streams", Board::everybody_lost_a_stream)
+        .await?;
+    for line in stage.board.incomplete() {
+        // Acknowledged or not, some have it and some do not; the gap has to cover it.
+        stage.page.line_at_any_rate(&line)?;
+    }
+    stage.pass(OUTAGE.saturating_sub(killed.elapsed())).await?;
+    let attempts = format!(
+        "{} attempts in vain until now",
+        stage.board.failed_attempts()
+    );
+    stage.page.event("clients", Tone::Wait, &attempts)?;
+    Ok(())
+}
+
+/// Step 6: everybody has left; what did it cost?
+async fn end(stage: Stage, told: bool) -> anyhow::Result<ExitCode> {
+    let Stage {
+        page, board, fleet, ..
+    } = stage;
+    let verdict = fleet.stop().await;
+    let ok = verdict.unsubscribed_ok;
+    page.event(
+        "clients",
+        if ok == CLIENTS { Tone::Good } else { Tone::Bad },
+        &format!("{ok} of {CLIENTS} streams ended with OK"),
+    )?;
+    page.verdict(&verdict)?;
+    let passed = told && board.all_acknowledged() && verdict.survived() && verdict.failed == 0;
+    page.sentence(Tone::Plain, &balance(&board, &verdict))?;
+    if let Some(again) = sent_again(&board) {
+        page.sentence(Tone::Plain, &again)?;
+    }
+    let (tone, sentence) = show::cleanliness(&verdict);
+    page.sentence(tone, &sentence)?;
+    if passed {
+        page.sentence(
+            Tone::Good,
+            "Every client came back by itself and got something before and after.",
+        )?;
+    } else {
+        page.sentence(Tone::Bad, "The demo did not come through.")?;
+    }
+    Ok(ExitCode::from(u8::from(!passed)))
+}
+
+fn started(server: &Server) -> String {
+    format!(
+        "longlived serve --listen {} {}  (pid {})",
+        server.address,
+        FLAGS.join(" "),
+        server.pid
+    )
+}
+
+/// What the acknowledgements promised, and what became of it.
+fn balance(board: &Board, verdict: &Verdict) -> String {
+    let lines = board.acknowledged_lines() as u64;
+    let owed = lines * u64::from(CLIENTS);
+    let made = board.deliveries_made();
+    let lost = verdict.lost.unwrap_or_default();
+    let in_gaps = owed.saturating_sub(made + lost);
+    format!(
+        "{lines} lines acknowledged x {CLIENTS} clients = {owed} deliveries: {made} made, {in_gaps} inside an \
+         announced gap, {lost} lost."
+    )
+}
+
+/// The one thing that sequences do not show.
+fn sent_again(board: &Board) -> Option<String> {
+    let count = board.sent_again();
+    let lines = match count {
+        0 => return None,
+        1 => "1 line was".to_owned(),
+        many => format!("{many} lines were"),
+    };
+    Some(format!(
+        "{lines} published twice: the acknowledgement died with the server, so the publisher sent again."
+    ))
+}

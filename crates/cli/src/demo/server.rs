@@ -1,0 +1,139 @@
+//! The server of the demo: a real `longlived serve` in a process of its own.
+//!
+//! Holds: the process ends with this value, whatever ends the demo.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+/// How long it may take to say where it listens.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is started where its port is in use: a client that dials may hold it for a moment.
+const STARTS_MAX: u32 = 5;
+/// Lines of its log that an error shows.
+const TAIL_LINES: usize = 5;
+/// What the generator of the demo does.
+pub(super) const FLAGS: [&str; 2] = ["--generate-every", "1s"];
+
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) pid: u32,
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    tail: VecDeque<String>,
+}
+
+impl Server {
+    /// Starts one and waits until it listens.
+    pub(super) async fn start(listen: SocketAddr) -> anyhow::Result<Self> {
+        let mut starts = 1;
+        loop {
+            match Self::start_once(listen).await {
+                Ok(server) => return Ok(server),
+                Err(error) if starts == STARTS_MAX => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+            starts += 1;
+        }
+    }
+
+    async fn start_once(listen: SocketAddr) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("finding this program")?;
+        let mut command = Command::new(program);
+        // What is set for servers of the user's own is not meant for this one.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"LONGLIVED_") {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
+            .args(["serve", "--listen", &listen.to_string()])
+            .args(FLAGS)
+            .env("RUST_LOG", "info")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("starting the server")?;
+        let stderr = child.stderr.take().expect("it is piped");
+        let mut server = Self {
+            address: listen,
+            pid: child.id().unwrap_or_default(),
+            child,
+            log: BufReader::new(stderr).lines(),
+            tail: VecDeque::new(),
+        };
+        let listening = tokio::time::timeout(START_TIMEOUT, server.listening()).await;
+        server.address = listening.context("the server does not say where it listens")??;
+        Ok(server)
+    }
+
+    async fn listening(&mut self) -> anyhow::Result<SocketAddr> {
+        while let Some(line) = self.log.next_line().await? {
+            let address = listening_on(&line);
+            self.remember(line);
+            if let Some(address) = address {
+                return Ok(address);
+            }
+        }
+        bail!("the server ended at once{}", self.last_words())
+    }
+
+    /// Returns when it has ended by itself. Reads its log meanwhile, so that it never waits for a full pipe.
+    /// Safe to drop while it waits.
+    pub(super) async fn ended(&mut self) -> anyhow::Error {
+        while let Ok(Some(line)) = self.log.next_line().await {
+            self.remember(line);
+        }
+        anyhow::anyhow!("the server ended by itself{}", self.last_words())
+    }
+
+    /// SIGKILL, and the end of the process is seen.
+    pub(super) async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("killing the server")
+    }
+
+    fn remember(&mut self, line: String) {
+        if self.tail.len() == TAIL_LINES {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line);
+    }
+
+    fn last_words(&self) -> String {
+        if self.tail.is_empty() {
+            return String::new();
+        }
+        let lines: Vec<&str> = self.tail.iter().map(String::as_str).collect();
+        format!("; the end of its log: {}", lines.join(" | "))
+    }
+}
+
+/// The address in a line such as `... listening on 127.0.0.1:7070`.
+fn listening_on(line: &str) -> Option<SocketAddr> {
+    let (_, after) = line.split_once("listening on ")?;
+    after.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_found_in_the_log() {
+        let line = "2026-01-01T00:00:00Z  INFO longlived::serve: listening on 127.0.0.1:7070";
+        assert_eq!(
+            listening_on(line),
+            Some(SocketAddr::from(([127, 0, 0, 1], 7070)))
+        );
+        assert_eq!(listening_on("serving longlived.v1 on 127.0.0.1:7070"), None);
+    }
+}

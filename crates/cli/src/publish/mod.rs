@@ -1,0 +1,78 @@
+//! `longlived publish`: one message, or one for each line of standard input.
+
+mod lines;
+mod run;
+
+use std::time::Duration;
+
+pub(crate) use self::run::run;
+use crate::server_url::ServerArgs;
+use crate::values;
+
+/// Publish one message, or each line of standard input, and say where it is and what a crash can take away.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The topic: a name such as orders.eu, without wildcards.
+    #[arg(value_parser = values::topic)]
+    topic: String,
+
+    /// What to publish.
+    #[arg(required_unless_present = "lines")]
+    payload: Option<String>,
+
+    /// Publish standard input, one message a line, many in flight. Ends at the first refusal.
+    #[arg(long, conflicts_with = "payload")]
+    lines: bool,
+
+    /// The thing that the message is about.
+    #[arg(long)]
+    key: Option<String>,
+
+    /// A header for subscribers; repeatable.
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+
+    /// Stored once, however often it is sent with this id. With --lines each line has an id of its own: this
+    /// one, a dash, and the number of the line, so that the same lines can be sent again.
+    #[arg(long, value_name = "ID", value_parser = message_id)]
+    message_id: Option<String>,
+
+    /// How long a message may take with all attempts; a server that is away is waited for.
+    #[arg(long, default_value = "10s", value_parser = values::positive_duration)]
+    timeout: Duration,
+
+    /// One JSON object for each message that was acknowledged: epoch, sequence, topic, key, durability,
+    /// duplicate.
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("a header is NAME=VALUE".to_owned()),
+    }
+}
+
+fn message_id(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("an id has at least one character".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_split_at_its_first_equals_sign() {
+        assert_eq!(header("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(header("a="), Ok(("a".to_owned(), String::new())));
+        assert!(header("a").is_err());
+        assert!(header("=b").is_err());
+    }
+}

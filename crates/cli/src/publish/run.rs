@@ -1,0 +1,202 @@
+//! Sends, and reports what was acknowledged.
+
+use std::collections::VecDeque;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures_util::stream;
+use longlived_client::{Client, Message, Published, Publisher};
+use parking_lot::Mutex;
+use tokio::io::BufReader;
+use tokio_stream::{Stream, StreamExt as _};
+
+use super::Args;
+use super::lines::{Lines, LinesError};
+use crate::show::{self, Record, note};
+
+/// Messages sent and not yet acknowledged.
+const IN_FLIGHT: usize = 256;
+/// A person who waits longer than this wants to know what for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let client = Client::new(args.server.server.as_str())?;
+    let publisher = client.publisher().timeout(args.timeout);
+    let mut template = Message::new(args.topic, "").key(args.key.unwrap_or_default());
+    template.headers = args.headers.into_iter().collect();
+    let report = Report { json: args.json };
+    match args.payload {
+        Some(payload) => {
+            let mut message = template;
+            message.payload = payload.into();
+            message.message_id = args.message_id.unwrap_or_default();
+            let answer = publisher.publish(message.clone());
+            let answer = patiently(answer, client.url()).await?;
+            report.one(&message, &answer)?;
+        }
+        None => lines(&publisher, template, args.message_id, report).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says after a while that there is no answer yet.
+async fn patiently<T>(answer: impl Future<Output = T>, server: &str) -> T {
+    let mut answer = std::pin::pin!(answer);
+    match tokio::time::timeout(PATIENCE, &mut answer).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => {
+            note(format!("no answer from {server} yet, trying on"));
+            answer.await
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Report {
+    json: bool,
+}
+
+impl Report {
+    fn one(self, message: &Message, answer: &Published) -> anyhow::Result<()> {
+        let line = if self.json {
+            Record::published(message, answer).to_line()
+        } else {
+            format!("{}, {}", place(answer), durability(answer))
+        };
+        show::print_line(line).context("printing the answer")
+    }
+}
+
+fn place(answer: &Published) -> String {
+    if answer.duplicate {
+        format!("was published before, at {}", answer.position)
+    } else {
+        format!("published at {}", answer.position)
+    }
+}
+
+fn durability(answer: &Published) -> String {
+    use longlived_client::Durability;
+    match answer.durability {
+        Durability::Memory => "durability memory: a crash of the server loses it".to_owned(),
+        Durability::Disk => "durability disk: synced to the server's disk".to_owned(),
+        Durability::Replicated => {
+            "durability replicated: acknowledged by the cluster's log".to_owned()
+        }
+        Durability::Unknown => "durability unknown: the server did not say".to_owned(),
+    }
+}
+
+/// What the source of messages leaves for the side that reads the answers.
+#[derive(Default)]
+struct Sent {
+    /// In the order in which answers come; without payloads.
+    unanswered: VecDeque<Message>,
+    failure: Option<LinesError>,
+}
+
+async fn lines(
+    sender: &Publisher,
+    template: Message,
+    message_id: Option<String>,
+    report: Report,
+) -> anyhow::Result<()> {
+    let sent = Arc::new(Mutex::new(Sent::default()));
+    let messages = messages(template, message_id, sent.clone());
+    let mut answers = sender.publish_stream(messages, IN_FLIGHT);
+    let (mut published, mut duplicates) = (0u64, 0u64);
+    let mut last = None;
+    while let Some(answer) = answers.next().await {
+        let answer = answer
+            .with_context(|| format!("line {} ({published} published before it)", published + 1))?;
+        published += 1;
+        duplicates += u64::from(answer.duplicate);
+        last = Some(answer);
+        let message = sent.lock().unanswered.pop_front();
+        if let Some(message) = message.filter(|_| report.json) {
+            report.one(&message, &answer)?;
+        }
+    }
+    if let Some(failure) = sent.lock().failure.take() {
+        return Err(failure).with_context(|| format!("{published} lines published, then"));
+    }
+    if !report.json {
+        let line = summary(published, duplicates, last);
+        show::print_line(line).context("printing the answer")?;
+    }
+    Ok(())
+}
+
+fn summary(published: u64, duplicates: u64, last: Option<Published>) -> String {
+    let Some(last) = last else {
+        return "nothing to publish: standard input was empty".to_owned();
+    };
+    let lines = if published == 1 { "line" } else { "lines" };
+    let before = match duplicates {
+        0 => String::new(),
+        duplicates => format!(" ({duplicates} had been published before)"),
+    };
+    let (position, durability) = (last.position, durability(&last));
+    format!("published {published} {lines}{before}, the last at {position}, {durability}")
+}
+
+/// Each line as a message, read as fast as it can be sent.
+fn messages(
+    template: Message,
+    message_id: Option<String>,
+    sent: Arc<Mutex<Sent>>,
+) -> impl Stream<Item = Message> + Send + 'static {
+    let lines = Lines::new(BufReader::new(tokio::io::stdin()));
+    stream::unfold(lines, move |mut lines| {
+        let (mut message, message_id, sent) = (template.clone(), message_id.clone(), sent.clone());
+        async move {
+            let (number, line) = match lines.next().await {
+                Ok(line) => line?,
+                Err(error) => {
+                    sent.lock().failure = Some(error);
+                    return None;
+                }
+            };
+            if let Some(id) = message_id {
+                message.message_id = format!("{id}-{number}");
+            }
+            sent.lock().unanswered.push_back(message.clone());
+            message.payload = line.into();
+            Some((message, lines))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use longlived_client::{Durability, Position};
+
+    use super::*;
+
+    fn answer(duplicate: bool) -> Published {
+        Published {
+            position: Position::new(7, 42),
+            durability: Durability::Memory,
+            duplicate,
+        }
+    }
+
+    #[test]
+    fn the_answer_names_position_and_durability() {
+        assert_eq!(place(&answer(false)), "published at 7/42");
+        assert_eq!(place(&answer(true)), "was published before, at 7/42");
+        assert!(durability(&answer(false)).starts_with("durability memory"));
+    }
+
+    #[test]
+    fn many_lines_are_one_sentence() {
+        assert_eq!(
+            summary(3, 1, Some(answer(false))),
+            "published 3 lines (1 had been published before), the last at 7/42, durability memory: \
+             a crash of the server loses it"
+        );
+        assert!(summary(0, 0, None).contains("empty"));
+    }
+}

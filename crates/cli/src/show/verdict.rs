@@ -1,0 +1,226 @@
+//! The verdict as a table, and what it means in a sentence.
+
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Table};
+use longlived_client::fleet::Verdict;
+
+use super::terminal::{Output, Tone};
+use super::text::seconds;
+
+const HEADER: [&str; 7] = [
+    "client",
+    "delivered",
+    "lost",
+    "repeated",
+    "gaps\nannounced",
+    "reconnects",
+    "time to\nrecover",
+];
+/// Columns of [`HEADER`] in which anything but 0 is bad.
+const MUST_BE_ZERO: [usize; 2] = [2, 3];
+/// The name of the row of sums.
+const ALL: &str = "all";
+/// More rows than this nobody reads.
+const CLIENTS_SHOWN_MAX: usize = 10;
+
+fn known(count: Option<u64>) -> String {
+    count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
+}
+
+fn time(time: Option<Duration>) -> String {
+    time.map_or_else(|| "-".to_owned(), seconds)
+}
+
+/// One row for each client where they are few, and one for all of them.
+pub(crate) fn table(verdict: &Verdict, output: Output) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
+    table.set_header(HEADER);
+    let shown = verdict.per_client.len() <= CLIENTS_SHOWN_MAX;
+    for client in verdict.per_client.iter().filter(|_| shown) {
+        table.add_row([
+            client.client.to_string(),
+            client.delivered.to_string(),
+            known(client.lost),
+            known(client.repeated),
+            client.gaps.to_string(),
+            client.reconnects.to_string(),
+            time(client.recover_max),
+        ]);
+    }
+    table.add_row([
+        format!("{ALL} {}", verdict.clients),
+        verdict.delivered.to_string(),
+        known(verdict.lost),
+        known(verdict.repeated),
+        verdict.gaps.to_string(),
+        verdict.reconnects.to_string(),
+        match (verdict.recover_p50, verdict.recover_max) {
+            (Some(p50), Some(max)) => format!("p50 {}\nmax {}", seconds(p50), seconds(max)),
+            (p50, max) => time(max.or(p50)),
+        },
+    ]);
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    paint(&table.to_string(), output)
+}
+
+/// Borders step back, headings and sums stand out, and what must be 0 says whether it is.
+fn paint(table: &str, output: Output) -> String {
+    let mut base = Tone::Strong;
+    let mut painted = Vec::new();
+    for line in table.lines() {
+        if !line.starts_with('│') {
+            if line.starts_with('╞') {
+                base = Tone::Plain;
+            }
+            painted.push(output.paint(Tone::Dim, line));
+            continue;
+        }
+        if line.contains(ALL) {
+            base = Tone::Strong;
+        }
+        painted.push(paint_row(line, base, output));
+    }
+    painted.join("\n")
+}
+
+fn paint_row(line: &str, base: Tone, output: Output) -> String {
+    let bar = output.paint(Tone::Dim, "│");
+    let inner = line.trim_start_matches('│').trim_end_matches('│');
+    let cells = inner.split(['│', '┆']).enumerate().map(|(column, cell)| {
+        let count = cell.trim().parse::<u64>();
+        let tone = match count {
+            Ok(0) if MUST_BE_ZERO.contains(&column) => Tone::Good,
+            Ok(_) if MUST_BE_ZERO.contains(&column) => Tone::Bad,
+            _ => base,
+        };
+        output.paint(tone, cell)
+    });
+    let cells: Vec<String> = cells.collect();
+    format!("{bar}{}{bar}", cells.join(&bar))
+}
+
+/// What the numbers say.
+pub(crate) fn cleanliness(verdict: &Verdict) -> (Tone, String) {
+    let (Some(lost), Some(repeated)) = (verdict.lost, verdict.repeated) else {
+        return (
+            Tone::Wait,
+            "Loss and repetition cannot be known: the contract protos carries no sequences."
+                .to_owned(),
+        );
+    };
+    if verdict.delivered == 0 {
+        return (
+            Tone::Bad,
+            "Nothing was delivered, so nothing is proven.".to_owned(),
+        );
+    }
+    if lost == 0 && repeated == 0 {
+        let gaps = match verdict.gaps {
+            0 => String::new(),
+            1 => " One gap was announced: history that nobody has any more.".to_owned(),
+            gaps => format!(" {gaps} gaps were announced: history that nobody has any more."),
+        };
+        return (Tone::Good, format!("Nothing lost, nothing repeated.{gaps}"));
+    }
+    (
+        Tone::Bad,
+        format!("{lost} lost without a word, {repeated} repeated."),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use longlived_client::fleet::ClientVerdict;
+
+    use super::*;
+
+    fn verdict() -> Verdict {
+        let client = |client| ClientVerdict {
+            client,
+            delivered: 31,
+            gaps: 1,
+            reconnects: 1,
+            recover_max: Some(Duration::from_millis(2_310)),
+            lost: Some(0),
+            repeated: Some(0),
+            ..ClientVerdict::default()
+        };
+        Verdict {
+            clients: 2,
+            delivered: 62,
+            lost: Some(0),
+            repeated: Some(0),
+            gaps: 2,
+            reconnects: 2,
+            recover_p50: Some(Duration::from_millis(840)),
+            recover_max: Some(Duration::from_millis(2_310)),
+            per_client: vec![client(1), client(2)],
+            ..Verdict::default()
+        }
+    }
+
+    /// As in a pipe: the tests have no terminal.
+    fn shown(verdict: &Verdict) -> String {
+        table(verdict, Output::stdout())
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each_client_and_one_for_all() {
+        let expected = "\
+┌────────┬───────────┬──────┬──────────┬───────────┬────────────┬────────────┐
+│ client │ delivered │ lost │ repeated │      gaps │ reconnects │    time to │
+│        │           │      │          │ announced │            │    recover │
+╞════════╪═══════════╪══════╪══════════╪═══════════╪════════════╪════════════╡
+│      1 │        31 │    0 │        0 │         1 │          1 │     2.31 s │
+│      2 │        31 │    0 │        0 │         1 │          1 │     2.31 s │
+│  all 2 │        62 │    0 │        0 │         2 │          2 │ p50 840 ms │
+│        │           │      │          │           │            │ max 2.31 s │
+└────────┴───────────┴──────┴──────────┴───────────┴────────────┴────────────┘";
+        assert_eq!(shown(&verdict()), expected);
+    }
+
+    #[test]
+    fn many_clients_are_one_row() {
+        let mut many = verdict();
+        many.per_client = vec![ClientVerdict::default(); 11];
+        many.clients = 11;
+        assert_eq!(shown(&many).lines().count(), 7);
+    }
+
+    #[test]
+    fn what_cannot_be_known_is_said() {
+        let legacy = Verdict {
+            lost: None,
+            repeated: None,
+            per_client: Vec::new(),
+            ..verdict()
+        };
+        assert!(shown(&legacy).contains("unknown"));
+        assert!(cleanliness(&legacy).1.contains("cannot be known"));
+    }
+
+    #[test]
+    fn the_sentence_says_what_the_numbers_say() {
+        assert_eq!(
+            cleanliness(&verdict()).1,
+            "Nothing lost, nothing repeated. 2 gaps were announced: history that nobody has any more."
+        );
+        let lost = Verdict {
+            lost: Some(3),
+            ..verdict()
+        };
+        assert_eq!(
+            cleanliness(&lost),
+            (Tone::Bad, "3 lost without a word, 0 repeated.".to_owned())
+        );
+        let nothing = Verdict {
+            delivered: 0,
+            ..verdict()
+        };
+        assert_eq!(cleanliness(&nothing).0, Tone::Bad);
+    }
+}

@@ -1,0 +1,159 @@
+//! `longlived simulate`: many subscribers in one program, and a verdict about what reached them.
+
+mod run;
+mod view;
+
+use std::time::Duration;
+
+use clap::{CommandFactory as _, ValueEnum, error::ErrorKind};
+use longlived_client::fleet::{Contract, FleetConfig, Show};
+
+pub(crate) use self::run::run;
+use crate::server_url::ServerArgs;
+use crate::values;
+
+/// Up to so many clients each event is printed; of more only numbers can be read.
+const PRINTED_CLIENTS_MAX: u32 = 10;
+/// Clients on one connection where --connections says nothing.
+const CLIENTS_PER_CONNECTION: u32 = 100;
+
+/// Run many subscribers that survive whatever happens to the server, and judge what reached them.
+///
+/// Client N subscribes as `N` and follows its inbox, or what --topic says. Up to 10 clients each event, lost
+/// stream, backoff and resubscription is printed; of more a summary. Ends after --duration or on Ctrl-C, by
+/// unsubscribing everybody, with a verdict. Exit status 0 only if something was delivered and nothing was
+/// lost or repeated, by the sequences of the events.
+///
+/// With --json: one object a line, each with a `type`; of more than 10 clients a "summary" each second; the
+/// last one is the "verdict".
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many clients.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    clients: u32,
+
+    /// The wait between the starts of two clients.
+    #[arg(long, default_value = "200ms", value_parser = values::duration)]
+    stagger: Duration,
+
+    /// Connections that the clients share; one for each 100 clients unless given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    connections: Option<u32>,
+
+    /// What all clients follow instead of each its own inbox; several may be given.
+    #[arg(long = "topic", value_name = "FILTER", num_args = 1..=64, value_parser = values::topic_filter)]
+    topics: Vec<String>,
+
+    /// The contract they speak: longlived.v1, or the frozen protos.Longlived, with which nobody can know what
+    /// was lost.
+    #[arg(long, value_enum, default_value = "v1")]
+    contract: ContractFlag,
+
+    /// End after this; without it on Ctrl-C.
+    #[arg(long, value_parser = values::positive_duration)]
+    duration: Option<Duration>,
+
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ContractFlag {
+    V1,
+    Protos,
+}
+
+impl Args {
+    /// Whether each happening is printed.
+    fn prints_all(&self) -> bool {
+        self.clients <= PRINTED_CLIENTS_MAX
+    }
+
+    fn connections(&self) -> u32 {
+        self.connections
+            .unwrap_or_else(|| self.clients.div_ceil(CLIENTS_PER_CONNECTION))
+    }
+
+    fn config(&self) -> Result<FleetConfig, clap::Error> {
+        let contract = match self.contract {
+            ContractFlag::V1 => Contract::V1,
+            ContractFlag::Protos => Contract::Protos,
+        };
+        if contract == Contract::Protos && !self.topics.is_empty() {
+            return Err(crate::Cli::command().error(
+                ErrorKind::ArgumentConflict,
+                "--topic cannot be used with --contract protos: there the server decides \
+                 (serve --legacy-topics)",
+            ));
+        }
+        Ok(FleetConfig {
+            clients: self.clients,
+            stagger: self.stagger,
+            topics: self.topics.clone(),
+            contract,
+            show: if self.prints_all() {
+                Show::Everything
+            } else {
+                Show::Nothing
+            },
+            ..FleetConfig::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Alone {
+        #[command(flatten)]
+        simulate: Args,
+    }
+
+    fn args(flags: &[&str]) -> Args {
+        Alone::try_parse_from(["simulate"].iter().chain(flags))
+            .unwrap()
+            .simulate
+    }
+
+    #[test]
+    fn one_connection_carries_a_hundred_clients() {
+        assert_eq!(args(&[]).connections(), 1);
+        assert_eq!(args(&["--clients", "100"]).connections(), 1);
+        assert_eq!(args(&["--clients", "101"]).connections(), 2);
+        assert_eq!(
+            args(&["--clients", "101", "--connections", "7"]).connections(),
+            7
+        );
+    }
+
+    #[test]
+    fn topics_may_be_given_together_or_one_by_one() {
+        let together = args(&["--topic", "a.>", "b"]).topics;
+        let one_by_one = args(&["--topic", "a.>", "--topic", "b"]).topics;
+        assert_eq!(together, ["a.>", "b"]);
+        assert_eq!(together, one_by_one);
+    }
+
+    #[test]
+    fn the_frozen_contract_knows_no_topics() {
+        let error = args(&["--contract", "protos", "--topic", "a"])
+            .config()
+            .unwrap_err();
+        assert!(error.to_string().contains("--legacy-topics"), "{error}");
+    }
+
+    #[test]
+    fn events_are_printed_of_ten_clients_and_no_more() {
+        assert_eq!(args(&[]).config().unwrap().show, Show::Everything);
+        let eleven = args(&["--clients", "11"]).config().unwrap();
+        assert_eq!(eleven.show, Show::Nothing);
+    }
+}

@@ -1,0 +1,155 @@
+//! Where a subscription stands, kept in a file so that another run continues there.
+//!
+//! Holds: the file always holds one whole position, the old or the new, whatever is killed when; a position
+//! is written only after the caller is done with the event it names.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use longlived_client::{ParsePositionError, Position};
+
+/// What is wrong with the file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PositionFileError {
+    #[error("the position file {path} cannot be {verb}")]
+    Io {
+        path: PathBuf,
+        verb: &'static str,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("the position file {path} holds something else")]
+    Content {
+        path: PathBuf,
+        #[source]
+        cause: ParsePositionError,
+    },
+}
+
+/// An open position file.
+#[derive(Debug)]
+pub(super) struct PositionFile {
+    path: PathBuf,
+    /// Beside it, so that renaming replaces it in one step.
+    beside: PathBuf,
+    saved: Option<Position>,
+}
+
+impl PositionFile {
+    /// Reads what an earlier run saved, if there was one, and makes sure that this one can save.
+    pub(super) fn open(path: &Path) -> Result<Self, PositionFileError> {
+        // A link stays a link: what it points to is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(cause) => return Err(failed(&path, "read", cause)),
+        };
+        let saved = text
+            .map(|text| text.parse::<Position>())
+            .transpose()
+            .map_err(|cause| PositionFileError::Content {
+                path: path.clone(),
+                cause,
+            })?;
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.new", std::process::id()));
+        let beside = path.with_file_name(name);
+        File::create(&beside)
+            .and_then(|_| fs::remove_file(&beside))
+            .map_err(|cause| failed(&path, "written", cause))?;
+        Ok(Self {
+            path,
+            beside,
+            saved,
+        })
+    }
+
+    /// What is in the file.
+    pub(super) fn saved(&self) -> Option<Position> {
+        self.saved
+    }
+
+    /// Replaces what is in the file.
+    pub(super) fn save(&mut self, position: Position) -> Result<(), PositionFileError> {
+        if self.saved == Some(position) {
+            return Ok(());
+        }
+        self.write(position).map_err(|cause| {
+            let _ = fs::remove_file(&self.beside);
+            failed(&self.path, "written", cause)
+        })?;
+        self.saved = Some(position);
+        Ok(())
+    }
+
+    fn write(&self, position: Position) -> io::Result<()> {
+        let mut file = File::create(&self.beside)?;
+        writeln!(file, "{position}")?;
+        // A name must not reach the disk before what it names.
+        file.sync_data()?;
+        fs::rename(&self.beside, &self.path)
+    }
+}
+
+fn failed(path: &Path, verb: &'static str, cause: io::Error) -> PositionFileError {
+    PositionFileError::Io {
+        path: path.to_owned(),
+        verb,
+        cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_run_saves_the_next_one_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("orders.position");
+        let mut file = PositionFile::open(&path).unwrap();
+        assert_eq!(file.saved(), None);
+        assert!(!path.exists(), "nothing was received, so nothing is saved");
+        file.save(Position::new(7, 41)).unwrap();
+        file.save(Position::new(7, 42)).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "7/42\n");
+        assert_eq!(
+            PositionFile::open(&path).unwrap().saved(),
+            Some(Position::new(7, 42))
+        );
+        let names = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(names, 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("letter.txt");
+        fs::write(&path, "Dear reader").unwrap();
+        let error = PositionFile::open(&path).unwrap_err();
+        assert!(error.to_string().contains("letter.txt"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "Dear reader");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_found_out_before_the_first_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("missing").join("orders.position");
+        let error = PositionFile::open(&path).unwrap_err();
+        assert!(error.to_string().contains("cannot be written"), "{error}");
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        fs::write(&target, "7/1\n").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let mut file = PositionFile::open(&link).unwrap();
+        file.save(Position::new(7, 2)).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "7/2\n");
+    }
+}

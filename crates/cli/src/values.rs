@@ -1,0 +1,81 @@
+//! What flags of the client commands may hold. Each parser says in a few words what is wrong; clap puts the
+//! flag and the value before it.
+
+use std::time::Duration;
+
+use longlived_server::{TopicFilter, TopicName};
+
+/// Characters of a subscriber id, as the contract has it.
+const SUBSCRIBER_ID_BYTES_MAX: usize = 128;
+
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("must be longer than 0s".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+/// A filter as text: the client sends it as it is.
+pub(crate) fn topic_filter(text: &str) -> Result<String, String> {
+    match TopicFilter::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("it {error}")),
+    }
+}
+
+/// The name of a topic that may be published to.
+pub(crate) fn topic(text: &str) -> Result<String, String> {
+    let topic = TopicName::parse(text).map_err(|error| format!("it {error}"))?;
+    if topic.is_sys() {
+        return Err("topics that begin with $sys are the server's own".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+pub(crate) fn subscriber_id(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
+    if text.is_empty() || text.len() > SUBSCRIBER_ID_BYTES_MAX || !text.chars().all(allowed) {
+        return Err(format!(
+            "it is 1 to {SUBSCRIBER_ID_BYTES_MAX} characters of A-Z a-z 0-9 . _ : -"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_filters_are_checked_before_anything_is_sent() {
+        assert!(topic_filter("orders.*.new").is_ok());
+        assert!(topic_filter("orders.>").is_ok());
+        for wrong in ["", "a..b", "a.>.b", "a b", "ä"] {
+            assert!(topic_filter(wrong).is_err(), "{wrong}");
+            assert!(topic(wrong).is_err(), "{wrong}");
+        }
+        assert!(topic("orders.eu").is_ok());
+        assert!(topic("orders.*").is_err());
+        assert!(topic("$sys.load").is_err());
+    }
+
+    #[test]
+    fn an_id_has_the_characters_of_the_contract() {
+        assert!(subscriber_id("billing:1.a_b-C").is_ok());
+        for wrong in ["", "a b", "a/b", "ä", "x".repeat(129).as_str()] {
+            assert!(subscriber_id(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_length_of_time_has_a_unit() {
+        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert!(duration("5").is_err());
+        assert!(positive_duration("0s").is_err());
+    }
+}

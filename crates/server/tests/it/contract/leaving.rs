@@ -1,0 +1,165 @@
+//! How a subscriber leaves: by Unsubscribe, by ending its stream, by losing its connection.
+
+use std::time::Duration;
+
+use longlived_api::v1;
+use prost::Message as _;
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::support::{
+    Frame, GoAwayReason, Node, Raw, assert_says, endpoint, framed, message, request, until_gone,
+};
+
+const PATH: &str = "/longlived.v1.SubscriptionService/Subscribe";
+
+#[tokio::test]
+async fn unsubscribe_ends_the_stream_with_ok_and_answers_its_last_position() {
+    let node = Node::start();
+    let (mut stream, welcome) = node.open(request("s", &["t"])).await;
+    let epoch = welcome.position.expect("a position").epoch;
+    node.publish("t", "x").await;
+    let sequence = node.publish("t", "x").await;
+    assert_eq!(stream.events(2).await, [1, 2]);
+    let position = node.unsubscribe("s").await.expect("it is live");
+    assert_eq!((position.epoch, position.sequence), (epoch, sequence));
+    let go_away = stream.go_away().await;
+    assert_eq!(go_away.reason(), GoAwayReason::Unsubscribed);
+    assert!(!go_away.reconnect);
+    assert_eq!(go_away.position, Some(position));
+    assert_eq!(go_away.ends_in, None, "it is the last response");
+    stream.end().await.expect("OK");
+}
+
+#[tokio::test]
+async fn unsubscribe_finds_nobody_where_nobody_is() {
+    let node = Node::start();
+    let status = node.unsubscribe("s").await.expect_err("nobody");
+    assert_says(&status, Code::NotFound, &["subscriber_id", "s"]);
+    let (mut stream, _) = node.open(request("s", &["t"])).await;
+    node.unsubscribe("s").await.expect("it is live");
+    let status = node.unsubscribe("s").await.expect_err("it was told to end");
+    assert_eq!(status.code(), Code::NotFound);
+    stream.go_away().await;
+    let _back = node.open(request("s", &["t"])).await;
+    node.unsubscribe("s").await.expect("it came back");
+}
+
+#[tokio::test]
+async fn unsubscribe_ends_every_stream_of_the_id() {
+    let node = Node::start();
+    let attempt = |attempt| v1::SubscribeRequest {
+        instance: 7,
+        attempt,
+        ..request("s", &["t"])
+    };
+    let (mut bystander, _) = node.open(request("other", &["t"])).await;
+    // The older goes on beside one that catches up and stands still.
+    let (mut first, _) = node.open(attempt(1)).await;
+    let payload = "x".repeat(16 << 10);
+    for _ in 0..20 {
+        let stored = node.try_publish(message("t", &payload)).await;
+        stored.expect("it is stored");
+        first.event().await;
+    }
+    let resume = v1::SubscribeRequest {
+        start: Some(super::support::earliest()),
+        ..attempt(2)
+    };
+    let mut raw = Raw::connect(node.address).await;
+    let mut second = raw.call(PATH, &[], framed(&resume.encode_to_vec())).await;
+    assert!(matches!(second.frame().await, Frame::Welcome(_)));
+    node.unsubscribe("s").await.expect("it is live");
+    assert_eq!(first.go_away().await.reason(), GoAwayReason::Unsubscribed);
+    first.end().await.expect("OK");
+    let (_, trailers) = second.rest().await;
+    assert_eq!(super::support::text(&trailers, "grpc-status"), Some("0"));
+    assert_eq!(bystander.events(20).await.len(), 20);
+}
+
+async fn assert_all_gone_within_a_second(node: &Node, ids: impl Iterator<Item = String>) {
+    let since = Instant::now();
+    until_gone(node, ids).await;
+    assert!(
+        since.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        since.elapsed()
+    );
+}
+
+fn ids() -> impl Iterator<Item = String> {
+    (0..45).map(|n| format!("s-{n}"))
+}
+
+#[tokio::test]
+async fn a_stream_that_its_client_drops_is_removed_within_a_second() {
+    let node = Node::start();
+    let mut streams = Vec::new();
+    for id in ids() {
+        streams.push(node.open(request(&id, &["t"])).await);
+    }
+    drop(streams);
+    assert_all_gone_within_a_second(&node, ids()).await;
+}
+
+#[tokio::test]
+async fn the_streams_of_a_connection_that_closes_are_removed_within_a_second() {
+    let node = Node::start();
+    let channel = endpoint(node.address).connect().await.expect("it listens");
+    let mut client =
+        v1::subscription_service_client::SubscriptionServiceClient::new(channel.clone());
+    let mut streams = Vec::new();
+    for id in ids() {
+        let stream = client
+            .subscribe(request(&id, &["t"]))
+            .await
+            .expect("let in")
+            .into_inner();
+        streams.push(stream);
+    }
+    drop((streams, client, channel));
+    assert_all_gone_within_a_second(&node, ids()).await;
+}
+
+#[tokio::test]
+async fn the_streams_of_a_socket_that_closes_without_a_word_are_removed_within_a_second() {
+    let node = Node::start();
+    let mut raw = Raw::connect(node.address).await;
+    let mut replies = Vec::new();
+    for id in ids() {
+        let body = framed(&request(&id, &["t"]).encode_to_vec());
+        let mut reply = raw.call(PATH, &[], body).await;
+        assert!(matches!(reply.frame().await, Frame::Welcome(_)));
+        replies.push(reply);
+    }
+    // They stand still with something due, as a client does that hangs before it is killed.
+    let payload = "x".repeat(16 << 10);
+    for _ in 0..10 {
+        let stored = node.try_publish(message("t", &payload)).await;
+        stored.expect("it is stored");
+    }
+    raw.vanish();
+    assert_all_gone_within_a_second(&node, ids()).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_vanished_behind_an_open_socket_is_found_by_keepalive() {
+    let node = Node::start_with(|config| {
+        let connection = std::sync::Arc::make_mut(&mut config.acceptor.connection);
+        connection.keepalive_interval = Duration::from_millis(200);
+        connection.keepalive_timeout = Duration::from_millis(200);
+    });
+    let mut raw = Raw::connect(node.address).await;
+    let mut replies = Vec::new();
+    let ids: Vec<String> = (0..100).map(|n| format!("s-{n}")).collect();
+    for id in &ids {
+        let body = framed(&request(id, &["t"]).encode_to_vec());
+        let mut reply = raw.call(PATH, &[], body).await;
+        assert!(matches!(reply.frame().await, Frame::Welcome(_)));
+        replies.push(reply);
+    }
+    raw.freeze();
+    let since = Instant::now();
+    until_gone(&node, ids.into_iter()).await;
+    assert!(since.elapsed() > Duration::from_millis(100), "too early");
+}

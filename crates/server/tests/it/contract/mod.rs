@@ -1,0 +1,15 @@
+//! A whole node through the wire: every rule of both contracts that a client can see.
+
+mod bad_input;
+mod calls;
+mod drain;
+mod filters;
+mod frozen;
+mod leaving;
+mod opening;
+mod publishing;
+mod random;
+mod sessions;
+mod slow;
+mod support;
+mod takeover;
