@@ -181,6 +181,8 @@ pub(crate) struct VerdictRecord {
     recover_max_ms: Option<f64>,
     unsubscribed_ok: u32,
     failed: u32,
+    /// Promised deliveries for which the ledger had no room.
+    not_followed: u64,
 }
 
 impl<'a> Record<'a> {
@@ -292,6 +294,7 @@ impl<'a> Record<'a> {
             recover_max_ms: verdict.recover_max.map(millis),
             unsubscribed_ok: verdict.unsubscribed_ok,
             failed: verdict.failed,
+            not_followed: verdict.not_followed,
         })
     }
 
