@@ -193,7 +193,6 @@ async fn next_answer(answers: &mut Option<Answers>) -> Result<Published, Publish
         if let Some(answer) = stream.next().await {
             return answer;
         }
-        // A stream that has ended must not be read again.
         *answers = None;
     }
     std::future::pending().await

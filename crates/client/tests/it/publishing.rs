@@ -187,6 +187,23 @@ async fn a_server_that_does_not_answer_costs_a_message_its_time() {
     );
 }
 
+#[tokio::test]
+async fn a_publish_stream_that_has_ended_may_be_read_again() {
+    let mut server = Server::start().await;
+    let publisher = server.client().build().unwrap().publisher();
+    let mut nothing = publisher.publish_stream(tokio_stream::empty(), 8);
+    assert!(nothing.next().await.is_none());
+    assert!(nothing.next().await.is_none());
+
+    let mut refused = publisher.publish_stream(tokio_stream::once(plain()), 8);
+    let (answer, ()) = tokio::join!(refused.next(), async {
+        line(&mut server).await.refuse(Code::InvalidArgument, &[]);
+    });
+    assert!(matches!(answer, Some(Err(PublishError::Refused(_)))));
+    assert!(refused.next().await.is_none());
+    assert!(refused.next().await.is_none());
+}
+
 /// A publish stream that is read all the time, and the messages to feed it.
 struct Pipe {
     messages: mpsc::Sender<Message>,
