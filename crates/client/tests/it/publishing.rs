@@ -262,6 +262,14 @@ async fn ids(call: &mut Call, count: usize) -> Vec<String> {
     ids
 }
 
+async fn topics(call: &mut Call, count: usize) -> Vec<String> {
+    let mut topics = Vec::new();
+    for _ in 0..count {
+        topics.push(call.message::<v1::PublishRequest>().await.unwrap().topic);
+    }
+    topics
+}
+
 #[tokio::test]
 async fn a_stream_keeps_its_limit_in_flight_and_answers_in_order() {
     let mut server = Server::start().await;
@@ -347,6 +355,29 @@ async fn a_stream_that_is_pushed_back_waits_and_goes_on_even_without_ids() {
     ids(&mut call, 1).await;
     call.send(&stored(1));
     assert_eq!(pipe.stored().await, 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_ended_with_a_pushback_sends_again_what_was_not_answered() {
+    let mut server = Server::start().await;
+    let mut pipe = Pipe::new(&server, 8);
+    for topic in ["one", "two", "three"] {
+        pipe.send(Message::new(topic, "hello")).await;
+    }
+    let mut call = line(&mut server).await;
+    call.open();
+    assert_eq!(topics(&mut call, 3).await, ["one", "two", "three"]);
+    call.send(&stored(1));
+    let asked = Instant::now();
+    call.end_with(Code::Unavailable, &[("grpc-retry-pushback-ms", "150")]);
+    let mut call = line(&mut server).await;
+    assert!(asked.elapsed() >= Duration::from_millis(150));
+    assert_eq!(topics(&mut call, 2).await, ["two", "three"]);
+    call.send(&stored(2));
+    call.send(&stored(3));
+    for sequence in 1..=3 {
+        assert_eq!(pipe.stored().await, sequence);
+    }
 }
 
 #[tokio::test]
