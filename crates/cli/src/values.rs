@@ -8,8 +8,15 @@ use longlived_server::{TopicFilter, TopicName};
 /// Characters of a subscriber id, as the contract has it.
 const SUBSCRIBER_ID_BYTES_MAX: usize = 128;
 
+/// Longer than anybody waits, and far from what a clock can no longer add.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| error.to_string())
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration > DURATION_MAX {
+        return Err("must be at most 365 days".to_owned());
+    }
+    Ok(duration)
 }
 
 pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {

@@ -136,10 +136,8 @@ impl Registry {
 
     /// The live sessions of a subscriber, the newest first; the older ones are about to be replaced.
     pub(crate) fn sessions_of(&self, subscriber: &str) -> Vec<Arc<Session>> {
-        self.slots.get(subscriber).map_or_else(Vec::new, |slot| {
-            let older = slot.older.iter().map(|(session, _)| session);
-            slot.live.iter().chain(older).cloned().collect()
-        })
+        let slot = self.slots.get(subscriber);
+        slot.map_or_else(Vec::new, |slot| slot.sessions().cloned().collect())
     }
 
     /// The inboxes somebody follows now. Holds one shard of the map at a time.
@@ -162,8 +160,7 @@ impl Registry {
     /// Tells every session to end; `reason` is asked once for each.
     pub(crate) fn close_all(&self, mut reason: impl FnMut() -> CloseReason) {
         for slot in &self.slots {
-            let older = slot.older.iter().map(|(session, _)| session);
-            for session in slot.live.iter().chain(older) {
+            for session in slot.sessions() {
                 session.close(reason());
             }
         }
@@ -221,6 +218,12 @@ impl Registry {
 }
 
 impl Slot {
+    /// The newest first.
+    fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
+        let older = self.older.iter().rev().map(|(session, _)| session);
+        self.live.iter().chain(older)
+    }
+
     fn check_newest(&self, session: &Session) -> Result<(), AdmitError> {
         let same = |seen: &&Attempt| seen.same_instance(session.attempt);
         match self.newest.iter().find(same) {

@@ -145,6 +145,7 @@ async fn every_flag_has_an_environment_variable() {
         ("LONGLIVED_HISTORY", "a=events:2,bytes:1MiB;b=events:3"),
         ("LONGLIVED_TOPICS_MAX", "7"),
         ("LONGLIVED_DRAIN_TIMEOUT", "1s"),
+        ("LONGLIVED_REQUEST_TIMEOUT", "9s"),
         ("LONGLIVED_EVENT_BYTES_MAX", "1000"),
         ("LONGLIVED_SUBSCRIBERS_MAX", "10"),
         ("LONGLIVED_CONNECTIONS_MAX", "100"),

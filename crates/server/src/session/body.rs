@@ -169,7 +169,7 @@ impl SessionBody {
 
     fn fail(&mut self, error: &CursorError) {
         if let CursorError::Slow { .. } = error {
-            self.go_away(CloseReason::Slow);
+            self.go_away(CloseReason::slow());
         }
         self.end = Some(status::of_cursor(error, self.contract));
     }
@@ -222,10 +222,6 @@ impl SessionBody {
         self.ended = true;
         // Before the log line that the trailers set off.
         self.record.add_events(std::mem::take(&mut self.events));
-        if self.unsaid_gaps > 0 {
-            let subscriber = &self.registration.session().subscriber;
-            tracing::info!(%subscriber, gaps = self.unsaid_gaps, "gaps that the frozen contract cannot say");
-        }
         let status = self.end.take().unwrap_or_else(|| Status::ok(""));
         status::trailers(&status)
     }
@@ -234,6 +230,10 @@ impl SessionBody {
 impl Drop for SessionBody {
     fn drop(&mut self) {
         self.record.add_events(self.events);
+        if self.unsaid_gaps > 0 {
+            let subscriber = &self.registration.session().subscriber;
+            tracing::info!(%subscriber, gaps = self.unsaid_gaps, "gaps that the frozen contract cannot say");
+        }
     }
 }
 

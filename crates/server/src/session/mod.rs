@@ -66,15 +66,28 @@ pub(crate) enum CloseReason {
     Replaced,
     /// Another instance has the id now.
     TakenOver,
-    /// The reader took nothing for too long.
-    Slow,
+    /// The reader took nothing for too long; the client comes back after this wait.
+    Slow {
+        /// Long enough for whatever made it slow to pass.
+        reconnect_after: Duration,
+    },
 }
 
+/// How long a client that was too slow stays away: coming back at once would only have it catch up at full speed.
+const SLOW_RECONNECT_AFTER: Duration = Duration::from_secs(5);
+
 impl CloseReason {
+    /// The reader was too slow.
+    pub(crate) fn slow() -> Self {
+        Self::Slow {
+            reconnect_after: SLOW_RECONNECT_AFTER,
+        }
+    }
+
     /// Whether the client should come back.
     pub(crate) fn retryable(self) -> bool {
         match self {
-            Self::Draining { .. } | Self::Replaced | Self::Slow => true,
+            Self::Draining { .. } | Self::Replaced | Self::Slow { .. } => true,
             Self::Unsubscribed | Self::TakenOver => false,
         }
     }
@@ -86,7 +99,7 @@ impl CloseReason {
             Self::Unsubscribed => "unsubscribed",
             Self::Replaced => "replaced by a newer attempt",
             Self::TakenOver => "taken over by another instance",
-            Self::Slow => "slow subscriber",
+            Self::Slow { .. } => "slow subscriber",
         }
     }
 }
@@ -178,14 +191,11 @@ impl Session {
         self.has_been_current.store(true, Ordering::Relaxed);
     }
 
-    /// How long the reader, once it has been current, has taken nothing although something was due.
-    fn stalled_for(&self, now: Instant) -> Option<Duration> {
-        if !self.has_been_current.load(Ordering::Relaxed) {
-            return None;
-        }
+    /// If something is due that the reader, once it has been current, has not taken: when it last took something.
+    fn untaken_since_poll(&self) -> Option<u64> {
         let due = !self.at_rest.load(Ordering::Relaxed) || self.signal.is_raised(Interest::Data);
-        let polled = self.started + Duration::from_millis(self.polled_ms.load(Ordering::Relaxed));
-        due.then(|| now.saturating_duration_since(polled))
+        let slow = due && self.has_been_current.load(Ordering::Relaxed);
+        slow.then(|| self.polled_ms.load(Ordering::Relaxed))
     }
 }
 
