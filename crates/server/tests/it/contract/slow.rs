@@ -137,3 +137,29 @@ async fn a_reader_whose_position_left_the_memory_tail_is_sent_away_if_it_asked_f
     let (_, trailers) = reply.rest().await;
     assert_eq!(text(&trailers, "grpc-status"), Some("8"));
 }
+
+#[tokio::test]
+async fn a_reader_that_was_idle_longer_than_the_stall_timeout_is_not_slow_when_something_comes() {
+    let node = stalling();
+    let mut readers = Vec::new();
+    for n in 0..20 {
+        readers.push(node.open(disconnecting(&format!("s{n}"))).await.0);
+    }
+    // Idle for several looks of the watch, then one event after the other, so that some fall on a look.
+    tokio::time::sleep(STALL * 4).await;
+    for n in 1..=40 {
+        let stored = node.try_publish(message("t", "x")).await;
+        assert_eq!(
+            stored
+                .expect("stored")
+                .position
+                .expect("a position")
+                .sequence,
+            n
+        );
+        for reader in &mut readers {
+            reader.events(1).await;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
