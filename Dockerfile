@@ -12,6 +12,9 @@ FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 --no-create-home longlived
 COPY --from=build /longlived /usr/local/bin/longlived
 USER longlived
+# Where it serves is where the health check asks: whoever sets another port sets LONGLIVED_SERVER as well, for the
+# check.
+ENV LONGLIVED_LISTEN=0.0.0.0:7070
 EXPOSE 7070
 # The process drains on SIGTERM, which is what `docker stop` sends.
 STOPSIGNAL SIGTERM
