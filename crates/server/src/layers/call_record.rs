@@ -38,7 +38,7 @@ struct Texts {
 }
 
 impl CallRecord {
-    pub(super) fn new(
+    pub(crate) fn new(
         method: &str,
         request_id: Option<RequestId>,
         peer: Option<SocketAddr>,

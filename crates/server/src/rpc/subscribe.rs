@@ -28,7 +28,7 @@ use crate::{
     connection::StreamAbort,
     layers::CallRecord,
     node::Node,
-    session::{self, CloseReason, Plan, SessionBody, SessionRequests},
+    session::{self, CloseReason, Plan, Session, SessionBody, SessionRequests},
 };
 
 type Answer = Result<Response<NodeBody>, Status>;
@@ -191,12 +191,12 @@ pub(super) async fn legacy_unsubscribe(node: Arc<Node>, request: Request<Body>) 
     Ok(call::unary(&protos::Response::default()).map(NodeBody::Other))
 }
 
-/// Ends the live streams of a subscriber; the last position sent on the newest.
+/// Ends the live streams of a subscriber; the last position sent on the newest that was not told to end before.
 fn end_streams(node: &Node, subscriber: &str, record: &CallRecord) -> Result<Position, Status> {
     record.set_subscriber(subscriber);
     let sessions = node.registry.sessions_of(subscriber);
-    let newest = sessions.first();
-    let Some(newest) = newest.filter(|session| session.closing().is_none()) else {
+    let live = |session: &&Arc<Session>| session.closing().is_none();
+    let Some(newest) = sessions.iter().find(live) else {
         return Err(Status::not_found(format!(
             "`subscriber_id` {subscriber} has no live stream here"
         )));
