@@ -221,10 +221,6 @@ impl SessionBody {
         self.ended = true;
         // Before the log line that the trailers set off.
         self.record.add_events(std::mem::take(&mut self.events));
-        if self.unsaid_gaps > 0 {
-            let subscriber = &self.registration.session().subscriber;
-            tracing::info!(%subscriber, gaps = self.unsaid_gaps, "gaps that the frozen contract cannot say");
-        }
         let status = self.end.take().unwrap_or_else(|| Status::ok(""));
         status::trailers(&status)
     }
@@ -233,6 +229,11 @@ impl SessionBody {
 impl Drop for SessionBody {
     fn drop(&mut self) {
         self.record.add_events(self.events);
+        // Here and not with the trailers: most of these streams end with their connection.
+        if self.unsaid_gaps > 0 {
+            let subscriber = &self.registration.session().subscriber;
+            tracing::info!(%subscriber, gaps = self.unsaid_gaps, "gaps that the frozen contract cannot say");
+        }
     }
 }
 
