@@ -136,8 +136,9 @@ impl Registry {
 
     /// The live sessions of a subscriber, the newest first; the older ones are about to be replaced.
     pub(crate) fn sessions_of(&self, subscriber: &str) -> Vec<Arc<Session>> {
-        let slot = self.slots.get(subscriber);
-        slot.map_or_else(Vec::new, |slot| slot.sessions().cloned().collect())
+        self.slots
+            .get(subscriber)
+            .map_or_else(Vec::new, |slot| slot.sessions().cloned().collect())
     }
 
     /// The inboxes somebody follows now. Holds one shard of the map at a time.
@@ -218,7 +219,7 @@ impl Registry {
 }
 
 impl Slot {
-    /// The newest first.
+    /// Those that are here, the newest first.
     fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
         let older = self.older.iter().rev().map(|(session, _)| session);
         self.live.iter().chain(older)
@@ -250,17 +251,10 @@ impl Slot {
     /// Makes room for `session`. An instance's own older streams go on for a while; another's end now, also
     /// those whose replacement has left.
     fn displace(&mut self, session: &Session, now: Instant) -> Result<(), AdmitError> {
-        let older = self.older.iter().map(|(older, _)| older);
         let others = |stream: &&Arc<Session>| {
             !stream.attempt.same_instance(session.attempt) && stream.closing().is_none()
         };
-        let displaced: SmallVec<[_; 1]> = self
-            .live
-            .iter()
-            .chain(older)
-            .filter(others)
-            .cloned()
-            .collect();
+        let displaced: SmallVec<[_; 1]> = self.sessions().filter(others).cloned().collect();
         if session.contract == Contract::Legacy && !displaced.is_empty() {
             self.forget_takeovers(now);
             if self.legacy_takeovers.len() >= LEGACY_TAKEOVERS_MAX {
@@ -315,5 +309,32 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.registry.leave(&self.session);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admit(registry: &Arc<Registry>, number: u64) -> Registration {
+        let attempt = Attempt {
+            instance: 7,
+            number,
+        };
+        let session = Session::of("s", registry.next_generation(), attempt);
+        registry.admit(session).expect("it is the newest")
+    }
+
+    #[tokio::test]
+    async fn the_sessions_of_an_id_are_named_newest_first_also_when_the_newest_has_left() {
+        let registry = Registry::new(10);
+        let mut admitted: Vec<_> = (1..=4).map(|number| admit(&registry, number)).collect();
+        let numbers = || -> Vec<u64> {
+            let sessions = registry.sessions_of("s");
+            sessions.iter().map(|one| one.attempt.number).collect()
+        };
+        assert_eq!(numbers(), [4, 3, 2, 1]);
+        admitted.pop();
+        assert_eq!(numbers(), [3, 2, 1]);
     }
 }

@@ -44,7 +44,9 @@ async fn the_images_commands_serve_probe_and_simulate() {
     let probe = dockerfile.split_once("HEALTHCHECK").unwrap().1;
     let probe = words(&probe.replace(" CMD [", "\nCMD ["), "CMD", 0);
     assert_eq!(probe[0], "longlived");
-    assert!(setting(&compose, "LONGLIVED_LISTEN").ends_with(":7070"));
+    // Where the image listens is where its health check and the other service ask.
+    assert!(dockerfile.contains("ENV LONGLIVED_LISTEN=0.0.0.0:7070"));
+    assert!(!compose.contains("LONGLIVED_LISTEN"));
     let server_url = setting(&compose, "LONGLIVED_SERVER");
     assert_eq!(server_url, "http://server:7070");
 

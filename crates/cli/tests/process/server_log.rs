@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use longlived_api::protos;
 use longlived_api::v1::{self, publish_service_client::PublishServiceClient};
 use serde_json::Value;
 
-use super::support::{Server, Stream, longlived, request};
+use super::support::{Server, Stream, longlived, request, within};
 
 const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
 
@@ -175,4 +176,40 @@ async fn every_live_stream_has_its_line_when_the_server_drains() {
         assert_eq!(call["reason"], "server draining", "{call}");
         assert_eq!(call["status"], "OK", "{call}");
     }
+}
+
+#[tokio::test]
+async fn what_a_program_of_the_frozen_contract_missed_is_logged_also_when_it_just_leaves() {
+    let server = Server::start(&[
+        "--legacy-topics",
+        "t",
+        "--history",
+        "t=events:1",
+        "--tail-bytes-max",
+        "1024",
+    ])
+    .await;
+    let mut client = protos::longlived_client::LonglivedClient::new(server.channel());
+    let stream = client.subscribe(protos::Request { id: 1 }).await;
+    let mut stream = stream.expect("let in").into_inner();
+    // More than waits for a reader that takes nothing.
+    let payload = "x".repeat(32 << 10);
+    for _ in 0..100 {
+        server.publish("t", &payload).await.expect("stored");
+    }
+    server.publish("t", "last").await.expect("stored");
+    let mut heard = 0;
+    loop {
+        let next = within("a response", stream.message()).await;
+        let next = next.expect("no error").expect("the stream goes on");
+        if next.data == "last" {
+            break;
+        }
+        heard += 1;
+    }
+    assert!(heard < 100, "something is missing: {heard}");
+    drop(stream);
+    server
+        .line("the gaps", |line| line.contains("gaps that the frozen"))
+        .await;
 }

@@ -199,6 +199,31 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+impl Session {
+    /// One without a stream.
+    pub(crate) fn of(subscriber: &str, generation: u64, attempt: Attempt) -> Arc<Self> {
+        let drain = crate::lifecycle::Drain::new();
+        Arc::new(Self {
+            subscriber: subscriber.into(),
+            generation,
+            attempt,
+            contract: Contract::V1,
+            inbox: TopicName::inbox(subscriber),
+            signal: Arc::default(),
+            abort: StreamAbort::new(),
+            record: Arc::new(CallRecord::new("/test", None, None, drain)),
+            close: Mutex::new(None),
+            follows_inbox: AtomicBool::new(false),
+            epoch: 1,
+            started: Instant::now(),
+            polled_ms: AtomicU64::new(0),
+            at_rest: AtomicBool::new(true),
+            has_been_current: AtomicBool::new(false),
+        })
+    }
+}
+
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session")

@@ -221,9 +221,12 @@ async fn publishing_streams_end_unavailable_and_what_was_answered_is_stored() {
         .await
         .expect_err("it drains");
     assert_eq!(status.code(), Code::Unavailable);
+    let wait = status.metadata().get("grpc-retry-pushback-ms");
+    assert!(wait.is_some(), "nothing after the last answer is stored");
     let (_, trailers) = RawReply::of(response).await.rest().await;
     assert_eq!(text(&trailers, "grpc-status"), Some("14"));
     assert_eq!(text(&trailers, "longlived-published"), Some("3"));
+    assert!(text(&trailers, "grpc-retry-pushback-ms").is_some());
     loop {
         match reader.frame().await {
             Frame::GoAway(_) => break,
