@@ -26,7 +26,7 @@ use merge::Live;
 pub use open::{Begin, Opened, Outcome};
 
 use crate::{
-    channel::{Attachment, BehindTail},
+    channel::Attachment,
     frame::{self, Encoding, Slice},
     log::{AttachError, Log},
     position::{Position, Sequence},
@@ -178,6 +178,8 @@ pub struct Cursor {
     // What was gone up to here is no loss to a reader that asked for whatever is kept.
     gone_before: Sequence,
     catching_up: bool,
+    // What was visible when a catch-up came to the tails: there it is over, however busy the log is. 0 before.
+    caught_up_at: Sequence,
     // Read but not yet handed out. Reading live leaves nothing here.
     page: Option<Box<Page>>,
     reading: Option<BoxFuture<'static, Result<Page, ReadError>>>,
@@ -217,11 +219,6 @@ impl Cursor {
     /// Whether it has reached what was visible and has not fallen behind its channels since.
     pub fn is_current(&self) -> bool {
         !self.catching_up
-    }
-
-    /// How many sequences lie between the position and what is visible; not all of them need match.
-    pub fn lag(&self) -> u64 {
-        self.log.visible().saturating_sub(self.position)
     }
 
     /// What is needed to wait for a channel without borrowing the cursor.
@@ -298,6 +295,9 @@ impl Cursor {
                 }
                 continue;
             }
+            if self.catching_up && (1..=self.position).contains(&self.caught_up_at) {
+                return self.at_head();
+            }
             self.signal.take(Interest::Data);
             let visible = self.log.visible();
             if visible <= self.position {
@@ -306,17 +306,24 @@ impl Cursor {
             if self.waiting.is_some() && !ready!(self.poll_begins(cx, visible))? {
                 return self.at_head();
             }
-            match self.collect_live(visible) {
-                Ok(Live::Delivery(delivery, through)) => {
+            let Ok(live) = self.collect_live(visible) else {
+                self.caught_up_at = 0;
+                self.read_history(visible)?;
+                continue;
+            };
+            if self.catching_up && self.caught_up_at == 0 {
+                self.caught_up_at = visible;
+            }
+            match live {
+                Live::Delivery(delivery, through) => {
                     self.position = through;
                     return Poll::Ready(Ok(delivery));
                 }
-                Ok(Live::Page(page)) => self.page = Some(Box::new(page)),
-                Ok(Live::Nothing) => {
+                Live::Page(page) => self.page = Some(Box::new(page)),
+                Live::Nothing => {
                     self.position = visible;
                     return self.at_head();
                 }
-                Err(BehindTail) => self.read_history(visible)?,
             }
         }
     }
@@ -349,6 +356,7 @@ impl Cursor {
     fn at_head(&mut self) -> Poll<Result<Delivery, CursorError>> {
         if self.catching_up {
             self.catching_up = false;
+            self.caught_up_at = 0;
             Poll::Ready(Ok(Delivery::Current))
         } else {
             Poll::Pending

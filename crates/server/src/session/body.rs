@@ -124,7 +124,7 @@ impl SessionBody {
                     if self.poll_quiet(cx).is_pending() {
                         return Poll::Pending;
                     }
-                    self.progress();
+                    self.progress(false);
                 }
             }
         }
@@ -140,21 +140,22 @@ impl SessionBody {
                 Contract::V1 => return Some(wire::gap(&gap)),
                 Contract::Legacy => self.unsaid_gaps += 1,
             },
-            Delivery::Scanned => self.progress(),
+            Delivery::Scanned => self.progress(false),
             Delivery::Current => {
                 self.announced_current = true;
                 self.registration.session().set_current();
-                self.progress();
+                self.progress(true);
             }
         }
         None
     }
 
-    fn progress(&mut self) {
+    /// `reached`: a catch-up has come to what was the head then; on a busy log more may be due already.
+    fn progress(&mut self, reached: bool) {
         if self.contract == Contract::V1 {
             let (position, current) = self.cursor.settle();
             let now = self.node.environment.now();
-            self.due = Some(wire::progress(position, now, current));
+            self.due = Some(wire::progress(position, now, current || reached));
         }
     }
 
