@@ -485,3 +485,39 @@ async fn a_gap_that_comes_first_is_announced_as_a_reset() {
     assert_eq!(outcome, Outcome::Reset);
     assert_eq!(told(&items), ["gap 3..=3", "4", "5"]);
 }
+
+/// What a drain did not answer it did not store, so it may be sent again even without ids.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_publisher_without_ids_goes_on_over_a_drain_with_what_was_not_answered() {
+    let node = Node::start(Node::any_port());
+    let client = node.client().build().unwrap();
+    let lines = tokio_stream::iter((0..).map(|line| Message::new("t", format!("{line}"))));
+    let mut answers = client.publisher().publish_stream(lines, 64);
+    let mut next = async || timeout(PATIENCE, answers.next()).await.unwrap();
+    let first = next().await.unwrap().unwrap().position;
+    for sequence in 2..=100 {
+        assert_eq!(next().await.unwrap().unwrap().position.sequence, sequence);
+    }
+    let restart = async {
+        let address = node.drain().await;
+        Node::start(Node::at(address))
+    };
+    let into_the_next_history = async {
+        let mut answered = 100;
+        loop {
+            let position = next().await.unwrap().unwrap().position;
+            if position.epoch != first.epoch {
+                assert_eq!(position.sequence, 1);
+                return answered;
+            }
+            answered += 1;
+            assert_eq!(position.sequence, answered);
+        }
+    };
+    let (_node, answered) = tokio::join!(restart, into_the_next_history);
+    let reader = client.subscriber("a").filter("t").earliest();
+    match Watched::new(reader.build().unwrap()).beyond_notices().await {
+        Item::Event(event) => assert_eq!(event.payload, answered.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
