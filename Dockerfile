@@ -12,6 +12,8 @@ FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 --no-create-home longlived
 COPY --from=build /longlived /usr/local/bin/longlived
 USER longlived
+# The health check and the clients ask the default port of the server; change both together.
+ENV LONGLIVED_LISTEN=0.0.0.0:7070
 EXPOSE 7070
 # The process drains on SIGTERM, which is what `docker stop` sends.
 STOPSIGNAL SIGTERM

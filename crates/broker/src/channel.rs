@@ -115,6 +115,11 @@ impl Channel {
         self.last.load(Ordering::Acquire) > after
     }
 
+    /// Whether the tail has every matching event after a position.
+    pub(crate) fn reaches(&self, after: Sequence) -> bool {
+        self.tail.lock().start <= after
+    }
+
     /// Takes what is due after `after`, up to `visible`, about `bytes_max` of it. Whether all of it was taken.
     pub(crate) fn collect(
         &self,
@@ -180,11 +185,6 @@ impl Channel {
             readers.closed = true;
         }
         readers.closed
-    }
-
-    /// How many read here.
-    pub fn readers(&self) -> usize {
-        self.readers.lock().signals.len()
     }
 }
 

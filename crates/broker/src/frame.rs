@@ -20,6 +20,9 @@ use crate::{message::Message, position::Sequence};
 /// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
 pub const PREFIX_BYTES: usize = 5;
 
+/// The most a frame has beside its event: the prefix, a tag and a length.
+pub const FRAME_OVERHEAD_BYTES: usize = PREFIX_BYTES + 1 + 5;
+
 /// Number of a topic inside one store.
 pub type TopicId = u32;
 
@@ -322,15 +325,16 @@ pub enum Encoding {
     Legacy,
 }
 
-/// The bytes of several slices as one: shared when there is one slice, copied together otherwise, since HTTP/2
-/// would write one frame for each.
+/// The bytes of several slices as one: shared when there is one slice that is most of its batch, copied together
+/// otherwise, since HTTP/2 would write one frame for each.
 pub fn join(slices: &[Slice], encoding: Encoding) -> Bytes {
     let bytes = |slice: &Slice| match encoding {
         Encoding::V1 => slice.v1(),
         Encoding::Legacy => slice.legacy(),
     };
     match slices {
-        [one] => bytes(one),
+        // A small view would keep the whole batch in memory for as long as its reader is stalled.
+        [one] if one.len_bytes() * 4 >= one.frames.len_bytes() => bytes(one),
         many => {
             let parts: Vec<_> = many.iter().map(bytes).collect();
             let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());

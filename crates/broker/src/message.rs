@@ -62,6 +62,9 @@ pub enum MessageError {
     },
 }
 
+/// About what a header takes in memory beside its text: two strings and its place in the map.
+const HEADER_OVERHEAD_BYTES: usize = 100;
+
 /// The longest message id, in bytes: the window keeps each in memory.
 pub(crate) const MESSAGE_ID_BYTES_MAX: usize = 256;
 
@@ -104,6 +107,7 @@ impl Message {
 
     /// What it takes in the publish queue, in bytes, its own bookkeeping included.
     pub fn queued_bytes(&self) -> usize {
-        frame::event_len_max(self) + self.message_id.len() + size_of::<Self>()
+        let headers = self.headers.len() * HEADER_OVERHEAD_BYTES;
+        frame::event_len_max(self) + self.message_id.len() + headers + size_of::<Self>()
     }
 }

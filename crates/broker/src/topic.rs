@@ -136,6 +136,23 @@ impl TopicFilter {
         names.next().is_none()
     }
 
+    /// Stretches of the names in order, from inclusive to exclusive, outside of which nothing matches.
+    pub fn stretches(&self) -> Vec<(String, Option<String>)> {
+        // '/' is what comes after '.': the end of everything below a token.
+        let end = |begin: &str| format!("{}/", begin.trim_end_matches('.'));
+        match self.literal_prefix() {
+            // A leading wildcard passes over what may be most of all topics.
+            "" => vec![
+                (String::new(), Some(format!("{SYS}."))),
+                (end(SYS), Some(format!("{INBOX}."))),
+                (end(INBOX), None),
+            ],
+            prefix if self.has_wildcard() => vec![(prefix.to_owned(), Some(end(prefix)))],
+            // '-' is the first character of the grammar: the end of the one name.
+            name => vec![(name.to_owned(), Some(format!("{name}-")))],
+        }
+    }
+
     /// Whether the filter begins with the token `inbox`.
     pub fn is_inbox(&self) -> bool {
         first_token(&self.0) == INBOX

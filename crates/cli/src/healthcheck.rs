@@ -4,14 +4,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tonic::Code;
 use tonic::transport::Endpoint;
-use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::server_url::ServerArgs;
-use crate::show::{self, note};
+use crate::show::{self, Record, note};
 use crate::values;
 
 /// Ask a server whether it serves: exit status 0 if it does, 1 if not, within a few seconds.
@@ -24,6 +24,10 @@ pub(crate) struct Args {
     /// Give up after this.
     #[arg(long, default_value = "3s", value_parser = values::positive_duration)]
     timeout: Duration,
+
+    /// The answer as one JSON object on standard output: server, service, serving, and reason if not.
+    #[arg(long)]
+    json: bool,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -43,16 +47,24 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Answer::No(format!("no answer within {timeout}"))
         }
     };
-    match answer {
-        Answer::Serving => {
-            show::print_line(format!("{what}: serving"))?;
-            Ok(ExitCode::SUCCESS)
+    let reason = match &answer {
+        Answer::Serving => None,
+        Answer::No(why) => Some(why.as_str()),
+    };
+    match reason {
+        _ if args.json => {
+            let record = Record::Health {
+                server,
+                service: &args.service,
+                serving: reason.is_none(),
+                reason,
+            };
+            show::print_line(record.to_line())?;
         }
-        Answer::No(why) => {
-            note(format!("{what}: {why}"));
-            Ok(ExitCode::FAILURE)
-        }
+        None => show::print_line(format!("{what}: serving"))?,
+        Some(why) => note(format!("{what}: {why}")),
     }
+    Ok(ExitCode::from(u8::from(reason.is_some())))
 }
 
 enum Answer {
@@ -61,9 +73,7 @@ enum Answer {
 }
 
 async fn ask(args: &Args) -> anyhow::Result<Answer> {
-    let endpoint = Endpoint::from_shared(args.server.server.clone())
-        .context("the address")?
-        .connect_timeout(args.timeout);
+    let endpoint = Endpoint::from_shared(args.server.server.clone()).context("the address")?;
     let channel = match endpoint.connect().await {
         Ok(channel) => channel,
         Err(error) => {
@@ -74,10 +84,9 @@ async fn ask(args: &Args) -> anyhow::Result<Answer> {
             )));
         }
     };
-    let mut request = Request::new(HealthCheckRequest {
+    let request = HealthCheckRequest {
         service: args.service.clone(),
-    });
-    request.set_timeout(args.timeout);
+    };
     Ok(match HealthClient::new(channel).check(request).await {
         Ok(answer) => match answer.into_inner().status() {
             ServingStatus::Serving => Answer::Serving,

@@ -1,5 +1,7 @@
 //! The log on standard error: text for people, JSON for machines, and which of it from `RUST_LOG`.
 
+use std::io::IsTerminal as _;
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -20,6 +22,8 @@ pub(crate) fn start(format: LogFormat) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     match format {
+        // Files and pipes get plain text.
+        LogFormat::Text if !std::io::stderr().is_terminal() => builder.with_ansi(false).init(),
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }

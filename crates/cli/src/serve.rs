@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Parser, builder::RangedU64ValueParser};
 use longlived_server::{
     Config, Environment, GeneratorConfig, HistoryClass, SERVICES, Server, TopicFilter, TopicName,
     legacy_topic,
@@ -12,6 +12,7 @@ use longlived_server::{
 use crate::logging::{self, LogFormat};
 use crate::open_files;
 use crate::signals::{self, StopSignals};
+use crate::values::{duration, positive_duration};
 
 /// Run a node.
 #[derive(Clone, Debug, Parser)]
@@ -53,25 +54,30 @@ pub(crate) struct Args {
     history: Vec<HistoryClass>,
 
     /// Topics known at a time; publishing to a further one is refused.
-    #[arg(long, env = "LONGLIVED_TOPICS_MAX", default_value_t = Config::default().topics_max)]
+    #[arg(long, env = "LONGLIVED_TOPICS_MAX", value_parser = count(), default_value_t = Config::default().topics_max)]
     topics_max: usize,
 
     /// On SIGTERM or SIGINT: how long streams and connections have to end before they are dropped.
     #[arg(long, env = "LONGLIVED_DRAIN_TIMEOUT", default_value = "10s", value_parser = duration)]
     drain_timeout: Duration,
 
+    /// A call whose first message is not complete after so long is refused.
+    #[arg(long, env = "LONGLIVED_REQUEST_TIMEOUT", default_value = "30s", value_parser = positive_duration)]
+    request_timeout: Duration,
+
     /// Largest encoded event, in bytes; publishing a larger one is refused.
-    #[arg(long, env = "LONGLIVED_EVENT_BYTES_MAX", default_value_t = Config::default().event_bytes_max)]
+    #[arg(long, env = "LONGLIVED_EVENT_BYTES_MAX", value_parser = event_bytes(), default_value_t = Config::default().event_bytes_max)]
     event_bytes_max: usize,
 
     /// Subscriber ids known at a time; a further one is refused.
-    #[arg(long, env = "LONGLIVED_SUBSCRIBERS_MAX", default_value_t = Config::default().subscribers_max)]
+    #[arg(long, env = "LONGLIVED_SUBSCRIBERS_MAX", value_parser = count(), default_value_t = Config::default().subscribers_max)]
     subscribers_max: usize,
 
     /// Connections open at a time; a further one is closed.
     #[arg(
         long,
         env = "LONGLIVED_CONNECTIONS_MAX",
+        value_parser = count(),
         default_value_t = Config::default().acceptor.connections_max
     )]
     connections_max: usize,
@@ -80,6 +86,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         env = "LONGLIVED_STREAMS_MAX",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000),
         default_value_t = Config::default().acceptor.connection.streams_max
     )]
     streams_max: u32,
@@ -108,6 +115,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         env = "LONGLIVED_PUBLISH_QUEUE_BYTES_MAX",
+        value_parser = queue_bytes(),
         default_value_t = Config::default().log.publish_queue_bytes_max
     )]
     publish_queue_bytes_max: usize,
@@ -125,16 +133,19 @@ pub(crate) struct Args {
     log_format: LogFormat,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| error.to_string())
+/// At least one.
+fn count() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=1 << 40)
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
-    let duration = duration(text)?;
-    if duration.is_zero() {
-        return Err("must be longer than 0s".to_owned());
-    }
-    Ok(duration)
+/// From a message of a few words to what still travels as one gRPC message without hurting its neighbours.
+fn event_bytes() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(256..=64 << 20)
+}
+
+/// Room for a batch at least; 0 would be no limit at all.
+fn queue_bytes() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(64 << 10..=1 << 40)
 }
 
 fn silence(text: &str) -> Result<Duration, String> {
@@ -171,6 +182,7 @@ impl Args {
             history: self.history,
             topics_max: self.topics_max,
             drain_timeout: self.drain_timeout,
+            request_timeout: self.request_timeout,
             event_bytes_max: self.event_bytes_max,
             subscribers_max: self.subscribers_max,
             max_silence: self.max_silence,

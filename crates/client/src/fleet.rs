@@ -36,7 +36,7 @@ const HAPPENINGS_MAX: usize = 1_024;
 /// Unsubscribe calls in flight: fewer than the streams a server allows on one connection.
 const CALLS_MAX: usize = 64;
 
-/// What a ledger keeps, promises and deliveries together: some 100 MB at most.
+/// What a ledger keeps, a message to a client and a gap each: some 100 MB at most.
 const LEDGER_ENTRIES_MAX: usize = 2_000_000;
 
 /// A running fleet.
@@ -122,9 +122,10 @@ impl Fleet {
         self.common.ledger.lock().acknowledge(position, concerned);
     }
 
-    /// How many acknowledged messages are still owed, over all clients. To be waited for before the end.
+    /// How many acknowledged messages are still owed, over all clients. To be waited for before the end. What
+    /// found the ledger full is not among them; [`Verdict::not_followed`] counts it.
     pub fn outstanding(&self) -> u64 {
-        self.common.ledger.lock().owed().len() as u64
+        self.common.ledger.lock().outstanding()
     }
 
     /// Begins to unsubscribe; [`next_happening`](Self::next_happening) tells how it goes, and
@@ -141,17 +142,8 @@ impl Fleet {
         self.happenings.close();
         while self.happenings.try_recv().is_ok() {}
         self.tasks.ended().await;
-        let mut numbers = std::mem::take(&mut *self.common.done.lock());
+        let numbers = std::mem::take(&mut *self.common.done.lock());
         let ledger = self.common.ledger.lock();
-        for client in &mut numbers {
-            let owed = ledger.owed_to_client(client.client);
-            // The ledger and the proof by previous_sequence may have found the same loss.
-            client.lost = client.lost.map(|lost| lost.max(owed));
-        }
-        Verdict::of(
-            numbers,
-            ledger.acknowledged(),
-            self.common.totals.recover_p50(),
-        )
+        Verdict::of(numbers, &ledger, self.common.totals.recover_p50())
     }
 }

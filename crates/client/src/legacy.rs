@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use longlived_api::protos;
 use longlived_api::protos::longlived_client::LonglivedClient;
 use rand::rngs::SmallRng;
@@ -89,13 +89,14 @@ impl LegacyBuilder {
             Some((item, engine))
         });
         LegacySubscriber {
-            items: Box::pin(items),
+            // Fused, so that reading on after the end is answered.
+            items: Box::pin(items.fuse()),
             handle,
         }
     }
 }
 
-/// A subscription of the frozen contract.
+/// A subscription of the frozen contract. After its end it may be read on, and yields `None`.
 ///
 /// ```
 /// use longlived_client::{Client, legacy::LegacyItem};

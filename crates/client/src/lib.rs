@@ -40,3 +40,8 @@ pub use self::subscriber::{
     SubscribeError, Subscriber, SubscriberBuilder, SubscriberHandle, UnsubscribeError,
 };
 pub use self::unary::CallError;
+
+/// The example of the README is compiled with the tests of this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

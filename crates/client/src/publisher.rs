@@ -74,7 +74,7 @@ impl Publisher {
     }
 
     /// Publishes many messages with up to `in_flight` unanswered, and yields their answers in order. The
-    /// stream is driven by reading it; an error is its last item.
+    /// stream is driven by reading it; an error is its last item, and after the end it yields `None`.
     pub fn publish_stream<S>(
         &self,
         messages: S,

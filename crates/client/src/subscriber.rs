@@ -85,7 +85,8 @@ pub enum Item {
 /// ```
 ///
 /// To continue in another run of the program, save [`position`](Self::position) after the item was processed
-/// and hand it to [`SubscriberBuilder::resume_after`].
+/// and hand it to [`SubscriberBuilder::resume_after`]. After its end a subscriber may be read on, and yields
+/// `None`.
 #[must_use = "a subscriber does nothing until it is read"]
 pub struct Subscriber {
     items: Pin<Box<dyn Stream<Item = Result<Item, SubscribeError>> + Send>>,

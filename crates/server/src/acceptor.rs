@@ -96,7 +96,6 @@ pub struct ConnectionCounts {
 #[derive(Debug, Default)]
 struct Counts {
     open: AtomicUsize,
-    accepted: AtomicU64,
     refused: AtomicU64,
 }
 
@@ -104,11 +103,6 @@ impl ConnectionCounts {
     /// Connections open now.
     pub fn open(&self) -> usize {
         self.inner.open.load(Ordering::Relaxed)
-    }
-
-    /// Connections accepted since the start.
-    pub fn accepted(&self) -> u64 {
-        self.inner.accepted.load(Ordering::Relaxed)
     }
 
     /// Connections closed at once because `connections_max` were open.
@@ -123,7 +117,6 @@ struct Open(ConnectionCounts);
 impl Open {
     fn count(counts: &ConnectionCounts) -> Self {
         counts.inner.open.fetch_add(1, Ordering::Relaxed);
-        counts.inner.accepted.fetch_add(1, Ordering::Relaxed);
         Self(counts.clone())
     }
 }

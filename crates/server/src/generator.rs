@@ -6,8 +6,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use longlived_broker::{Message, PublishError, PublishOptions, TopicName};
-use smallvec::SmallVec;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -35,23 +35,30 @@ pub(crate) async fn run(node: Arc<Node>, config: GeneratorConfig, stop: Cancella
 }
 
 async fn interval(node: &Node, config: &GeneratorConfig, begin: Instant) {
-    let topic = config
-        .topic
-        .iter()
-        .map(|topic| message(topic, topic.as_str()));
+    let mut refused = None;
+    if let Some(topic) = &config.topic {
+        refused = publish(node, message(topic, topic.as_str())).await.err();
+    }
+    // Ids and inboxes only: the messages are made when their turn comes, for those who still follow then.
     let inboxes = node.registry.followed_inboxes();
-    let messages: Vec<_> = topic
-        .chain(inboxes.iter().map(|(inbox, id)| message(inbox, id)))
-        .collect();
     let slices_max = (config.every.as_nanos() / SLICE_EVERY.as_nanos()).max(1) as usize;
-    let per_slice = messages.len().div_ceil(slices_max).max(1);
-    let slices = messages.len().div_ceil(per_slice).max(1) as u32;
-    for (slice, messages) in (0..).zip(messages.chunks(per_slice)) {
+    let per_slice = inboxes.len().div_ceil(slices_max).max(1);
+    let slices = inboxes.len().div_ceil(per_slice).max(1) as u32;
+    for (slice, inboxes) in (0..).zip(inboxes.chunks(per_slice)) {
         sleep_until(begin + config.every * slice / slices).await;
-        if let Err(error) = publish(node, messages.iter().cloned().collect()).await {
-            tracing::warn!(%error, "the generator's messages were refused");
-            return;
-        }
+        let still = inboxes.iter().filter(|(_, id)| {
+            let sessions = node.registry.sessions_of(id);
+            sessions
+                .iter()
+                .any(|session| session.followed_inbox().is_some())
+        });
+        // Each by itself, so that a refusal concerns one inbox; all are queued before the first is waited for.
+        let messages = still.map(|(inbox, id)| publish(node, message(inbox, id)));
+        let outcomes = join_all(messages).await;
+        refused = refused.or(outcomes.into_iter().find_map(Result::err));
+    }
+    if let Some(error) = refused {
+        tracing::warn!(%error, "some of the generator's messages were refused");
     }
 }
 
@@ -59,12 +66,10 @@ fn message(topic: &TopicName, about: &str) -> Message {
     Message::new(topic.clone(), format!("data mock for: {about}"))
 }
 
-async fn publish(node: &Node, messages: SmallVec<[Message; 1]>) -> Result<(), PublishError> {
+async fn publish(node: &Node, message: Message) -> Result<(), PublishError> {
     let options = PublishOptions {
         background: true,
         ..PublishOptions::default()
     };
-    let answer = node.log.submit(messages, options).await?;
-    let reply = answer.await.map_err(|_| PublishError::Closed)?;
-    reply.refused.map_or(Ok(()), Err)
+    node.log.publish(message, options).await.map(drop)
 }

@@ -41,4 +41,7 @@ pub use longlived_broker::{
     store::{HistoryClass, RetentionError},
 };
 pub use node::{ServeError, Server};
-pub use rpc::{SERVICES, validate::legacy_topic};
+pub use rpc::{
+    SERVICES,
+    validate::{InvalidRequest, legacy_topic, subscriber_id},
+};

@@ -1,12 +1,18 @@
 //! The node: what its calls share, its tasks, and its life from listening to the end of the drain.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use longlived_broker::{
     Environment, Log,
     store::{MemoryStore, RetentionConfig},
 };
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
 use crate::{
@@ -77,6 +83,9 @@ pub enum ServeError {
     /// The listener cannot be used.
     #[error("the listener: {0}")]
     Listener(#[from] std::io::Error),
+    /// A task without which the node cannot serve has ended, most likely in a panic.
+    #[error("the task `{0}` ended before it was told to; see the log")]
+    TaskEnded(&'static str),
     /// The probes cannot be built.
     #[error(transparent)]
     Probes(#[from] ProbesError),
@@ -130,12 +139,15 @@ impl Server {
         let background = Tasks::new();
         let log_tasks = Tasks::new();
         let _abort = (background.abort_on_drop(), log_tasks.abort_on_drop());
-        log_tasks.spawn("sequencer", sequencer.run(log_tasks.cancel_token()));
+        let essential = Essential::default();
+        let sequencer = sequencer.run(log_tasks.cancel_token());
+        log_tasks.spawn("sequencer", essential.task("sequencer", sequencer));
         let maintenance = node.maintenance.clone();
-        background.spawn("maintenance", maintenance.run(background.cancel_token()));
+        let maintenance = maintenance.run(background.cancel_token());
+        background.spawn("maintenance", essential.task("maintenance", maintenance));
         if let Some(generator) = node.config.generator.clone() {
             let run = generator::run(node.clone(), generator, background.cancel_token());
-            background.spawn("generator", run);
+            background.spawn("generator", essential.task("generator", run));
         }
 
         let probes = Probes::new(drain.clone()).await?;
@@ -159,9 +171,12 @@ impl Server {
             drain.clone(),
             connections.clone(),
         );
-        connections.spawn("acceptor", accept);
+        connections.spawn("acceptor", essential.task("acceptor", accept));
 
-        stop.await;
+        let failed = tokio::select! {
+            () = stop => None,
+            name = essential.ended() => Some(name),
+        };
         let deadline = Instant::now() + node.config.drain_timeout;
         drain_node(&node, &probes, &connections, deadline).await;
         background.stop();
@@ -176,7 +191,46 @@ impl Server {
         {
             tracing::error!("tasks did not end in time and were dropped");
         }
-        Ok(())
+        failed.map_or(Ok(()), |name| Err(ServeError::TaskEnded(name)))
+    }
+}
+
+/// Watches over the tasks without which a node would look alive and serve nobody.
+#[derive(Default)]
+struct Essential {
+    ended: CancellationToken,
+    name: Arc<OnceLock<&'static str>>,
+}
+
+impl Essential {
+    /// The task, and the news of its end, a panic's too.
+    fn task<F: Future<Output = ()>>(
+        &self,
+        name: &'static str,
+        task: F,
+    ) -> impl Future<Output = ()> + use<F> {
+        let ended = self.ended.clone().drop_guard();
+        let names = self.name.clone();
+        async move {
+            let _ended = ended;
+            let _name = Named(names, name);
+            task.await;
+        }
+    }
+
+    /// The name of the first that ended.
+    async fn ended(&self) -> &'static str {
+        self.ended.cancelled().await;
+        self.name.get().copied().unwrap_or("unknown")
+    }
+}
+
+/// Leaves its name when it is dropped.
+struct Named(Arc<OnceLock<&'static str>>, &'static str);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        self.0.set(self.1).ok();
     }
 }
 

@@ -71,7 +71,14 @@ impl Probes {
         let drain = self.drain.clone();
         Some(move |request| {
             async move {
-                let response = service.oneshot(request).await?;
+                // A request whose message never comes must not hold up the end of the node either.
+                let response = tokio::select! {
+                    biased;
+                    response = service.oneshot(request) => response?,
+                    () = drain.going_away() => {
+                        return Ok(Status::unavailable("the server is draining").into_http());
+                    }
+                };
                 Ok(response.map(|body| end_when_going_away(body, drain)))
             }
             .boxed()

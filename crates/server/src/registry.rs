@@ -97,8 +97,6 @@ struct Contest {
 pub(crate) struct Registration {
     registry: Arc<Registry>,
     session: Arc<Session>,
-    // Whether it displaced a stream that waits for it to be current.
-    replaces: bool,
 }
 
 impl Registry {
@@ -119,7 +117,7 @@ impl Registry {
     }
 
     /// Makes a session the live one of its subscriber, if it is the newest. What it displaces is told to end:
-    /// at once if it belongs to another instance, otherwise when [`Registration::became_current_once`] is called.
+    /// at once if it belongs to another instance, otherwise when [`Registration::became_current`] is called.
     pub(crate) fn admit(
         self: &Arc<Self>,
         session: Arc<Session>,
@@ -135,7 +133,6 @@ impl Registry {
         let slot = entry.value_mut();
         slot.check_newest(&session)?;
         slot.displace(&session, now)?;
-        let replaces = !slot.older().is_empty();
         slot.remember(session.attempt);
         slot.place = Place::Live(session.clone());
         self.live.fetch_add(1, Ordering::AcqRel);
@@ -143,7 +140,6 @@ impl Registry {
         Ok(Registration {
             registry: self.clone(),
             session,
-            replaces,
         })
     }
 
@@ -243,9 +239,9 @@ impl Slot {
         self.contest.as_ref().map_or(&[], |contest| &contest.older)
     }
 
-    /// The newest first.
+    /// Those that are here, the newest first.
     fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
-        let older = self.older().iter().map(|(session, _)| session);
+        let older = self.older().iter().rev().map(|(session, _)| session);
         self.live().into_iter().chain(older)
     }
 
@@ -332,11 +328,8 @@ impl Registration {
         &self.session
     }
 
-    /// The session has caught up: the streams it replaces end. Costs nothing when called again.
-    pub(crate) fn became_current_once(&mut self) {
-        if !std::mem::take(&mut self.replaces) {
-            return;
-        }
+    /// The session has caught up: the streams it replaces end.
+    pub(crate) fn became_current(&self) {
         let older = self.registry.slots.get(&self.session.subscriber);
         let Some(slot) = older else { return };
         let is_newest = |live: &Arc<Session>| live.generation == self.session.generation;
@@ -351,5 +344,32 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.registry.leave(&self.session);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admit(registry: &Arc<Registry>, number: u64) -> Registration {
+        let attempt = Attempt {
+            instance: 7,
+            number,
+        };
+        let session = Session::of("s", registry.next_generation(), attempt);
+        registry.admit(session).expect("it is the newest")
+    }
+
+    #[tokio::test]
+    async fn the_sessions_of_an_id_are_named_newest_first_also_when_the_newest_has_left() {
+        let registry = Registry::new(10);
+        let mut admitted: Vec<_> = (1..=4).map(|number| admit(&registry, number)).collect();
+        let numbers = || -> Vec<u64> {
+            let sessions = registry.sessions_of("s");
+            sessions.iter().map(|one| one.attempt.number).collect()
+        };
+        assert_eq!(numbers(), [4, 3, 2, 1]);
+        admitted.pop();
+        assert_eq!(numbers(), [3, 2, 1]);
     }
 }

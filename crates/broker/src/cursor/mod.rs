@@ -26,7 +26,7 @@ use merge::Live;
 pub use open::{Begin, Opened, Outcome};
 
 use crate::{
-    channel::{Attachment, BehindTail},
+    channel::Attachment,
     frame::{self, Encoding, Slice},
     log::{AttachError, Log},
     position::{Position, Sequence},
@@ -121,14 +121,16 @@ pub enum Delivery {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CursorError {
     /// Events after the position cannot be had, and the policy is [`GapPolicy::Fail`].
-    #[error("events after {requested} cannot be had; kept are {first} to {last} of epoch {epoch}")]
+    #[error(
+        "events after {requested} cannot be had; {} of epoch {epoch}", kept(*first, *last)
+    )]
     OutOfRange {
         /// The position asked for.
         requested: Position,
         /// Epoch of what is kept.
         epoch: u64,
-        /// The first matching event that is kept, or the next to come.
-        first: Sequence,
+        /// The first matching event that is kept, if there is one.
+        first: Option<Sequence>,
         /// The last visible event.
         last: Sequence,
     },
@@ -144,6 +146,13 @@ pub enum CursorError {
     /// The log takes no more readers.
     #[error(transparent)]
     Attach(#[from] AttachError),
+}
+
+fn kept(first: Option<Sequence>, last: Sequence) -> String {
+    first.map_or_else(
+        || format!("nothing that matches is kept up to {last}"),
+        |first| format!("kept are {first} to {last}"),
+    )
 }
 
 /// One filter of a cursor.
@@ -169,10 +178,28 @@ pub struct Cursor {
     // What was gone up to here is no loss to a reader that asked for whatever is kept.
     gone_before: Sequence,
     catching_up: bool,
+    // What was visible when a catch-up came to the tails: there it is over, however busy the log is. 0 before.
+    caught_up_at: Sequence,
     // Read but not yet handed out. Reading live leaves nothing here.
     page: Option<Box<Page>>,
     reading: Option<BoxFuture<'static, Result<Page, ReadError>>>,
     first_gap: Option<Box<Gap>>,
+    waiting: Option<Box<Waiting>>,
+}
+
+/// For a start time that may lie ahead.
+struct Waiting {
+    not_before: i64,
+    asking: Option<BoxFuture<'static, Result<Sequence, ReadError>>>,
+}
+
+impl Waiting {
+    fn until(not_before: i64) -> Self {
+        Self {
+            not_before,
+            asking: None,
+        }
+    }
 }
 
 impl Cursor {
@@ -197,11 +224,6 @@ impl Cursor {
     /// Whether it has reached what was visible and has not fallen behind its channels since.
     pub fn is_current(&self) -> bool {
         !self.catching_up
-    }
-
-    /// How many sequences lie between the position and what is visible; not all of them need match.
-    pub fn lag(&self) -> u64 {
-        self.log.visible().saturating_sub(self.position)
     }
 
     /// What is needed to wait for a channel without borrowing the cursor.
@@ -278,30 +300,68 @@ impl Cursor {
                 }
                 continue;
             }
+            if self.catching_up && (1..=self.position).contains(&self.caught_up_at) {
+                return self.at_head();
+            }
             self.signal.take(Interest::Data);
             let visible = self.log.visible();
             if visible <= self.position {
                 return self.at_head();
             }
-            match self.collect_live(visible) {
-                Ok(Live::Delivery(delivery, through)) => {
+            if self.waiting.is_some() && !ready!(self.poll_begins(cx, visible))? {
+                return self.at_head();
+            }
+            let Ok(live) = self.collect_live(visible) else {
+                self.caught_up_at = 0;
+                self.read_history(visible)?;
+                continue;
+            };
+            if self.catching_up && self.caught_up_at == 0 {
+                self.caught_up_at = visible;
+            }
+            match live {
+                Live::Delivery(delivery, through) => {
                     self.position = through;
                     return Poll::Ready(Ok(delivery));
                 }
-                Ok(Live::Page(page)) => self.page = Some(Box::new(page)),
-                Ok(Live::Nothing) => {
+                Live::Page(page) => self.page = Some(Box::new(page)),
+                Live::Nothing => {
                     self.position = visible;
                     return self.at_head();
                 }
-                Err(BehindTail) => self.read_history(visible)?,
             }
         }
+    }
+
+    /// Whether something visible was published at or after the time this cursor waits for. Moves the position past
+    /// what was published before.
+    fn poll_begins(
+        &mut self,
+        cx: &mut Context<'_>,
+        visible: Sequence,
+    ) -> Poll<Result<bool, ReadError>> {
+        let Some(waiting) = &mut self.waiting else {
+            return Poll::Ready(Ok(true));
+        };
+        let asking = waiting
+            .asking
+            .get_or_insert_with(|| self.log.store().before_time(waiting.not_before));
+        let before = ready!(asking.as_mut().poll(cx));
+        waiting.asking = None;
+        let before = before?;
+        self.position = self.position.max(before.min(visible));
+        let begins = before < visible;
+        if begins {
+            self.waiting = None;
+        }
+        Poll::Ready(Ok(begins))
     }
 
     /// Nothing is due: says so once after a catch-up, and waits otherwise.
     fn at_head(&mut self) -> Poll<Result<Delivery, CursorError>> {
         if self.catching_up {
             self.catching_up = false;
+            self.caught_up_at = 0;
             Poll::Ready(Ok(Delivery::Current))
         } else {
             Poll::Pending
@@ -458,7 +518,7 @@ impl Cursor {
             GapPolicy::Fail => Err(CursorError::OutOfRange {
                 requested: self.position(),
                 epoch: self.log.epoch().get(),
-                first: first.unwrap_or(page.through + 1),
+                first,
                 last: self.log.visible(),
             }),
             GapPolicy::Latest => {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use smallvec::SmallVec;
 
-use super::{Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, ReadOptions};
+use super::{Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, ReadOptions, Waiting};
 use crate::{
     log::Log,
     position::{Position, Sequence},
@@ -31,9 +32,9 @@ pub enum Begin {
 pub enum Outcome {
     /// Nothing was to be resumed.
     New,
-    /// Nothing was missed.
+    /// Nothing was missed as far as can be said now.
     Resumed,
-    /// Something was missed; a gap follows.
+    /// Something was missed; a gap follows at once.
     Reset,
 }
 
@@ -57,23 +58,33 @@ impl Cursor {
         options: ReadOptions,
         signal: Arc<Signal>,
     ) -> Result<Opened, CursorError> {
-        let mut feeds = SmallVec::with_capacity(filters.len());
-        for filter in filters {
-            let attachment = log.attach(filter, &signal).await?;
-            feeds.push(Feed {
+        // All at once: each channel that is new waits for its turn with the sequencer.
+        let attachments = filters.iter().map(|filter| log.attach(filter, &signal));
+        let feeds: SmallVec<[Feed; 1]> = try_join_all(attachments)
+            .await?
+            .into_iter()
+            .map(|attachment| Feed {
                 attachment,
                 after: 0,
-            });
-        }
+            })
+            .collect();
         let mut opening = Opening {
             log,
             filters,
+            feeds: &feeds,
             visible: log.visible(),
             options,
             gap: None,
             gone_before: 0,
+            not_before: None,
         };
         let (outcome, position) = opening.place(begin).await?;
+        let Opening {
+            gap,
+            gone_before,
+            not_before,
+            ..
+        } = opening;
         signal.set_sequence(position);
         let cursor = Self {
             log: log.clone(),
@@ -81,11 +92,13 @@ impl Cursor {
             feeds,
             options,
             position,
-            gone_before: opening.gone_before,
+            gone_before,
             catching_up: begin != Begin::Next,
+            caught_up_at: 0,
             page: None,
             reading: None,
-            first_gap: opening.gap.take().map(Box::new),
+            first_gap: gap.map(Box::new),
+            waiting: not_before.map(Waiting::until).map(Box::new),
         };
         Ok(Opened {
             position: cursor.position(),
@@ -98,10 +111,12 @@ impl Cursor {
 struct Opening<'a> {
     log: &'a Log,
     filters: &'a [TopicFilter],
+    feeds: &'a [Feed],
     visible: Sequence,
     options: ReadOptions,
     gap: Option<Gap>,
     gone_before: Sequence,
+    not_before: Option<i64>,
 }
 
 impl Opening<'_> {
@@ -115,6 +130,12 @@ impl Opening<'_> {
             }
             Begin::Time(nanos) => {
                 let before = self.log.store().before_time(nanos).await?;
+                // What is gone of the time asked for is announced, whatever the policy for resuming.
+                self.gone_before = self.first_after(before).await?.trimmed_through;
+                if before >= self.visible {
+                    // The time may lie ahead: what is published until then is not wanted either.
+                    self.not_before = Some(nanos);
+                }
                 Ok((Outcome::New, before.min(self.visible)))
             }
             Begin::After(asked) if asked.epoch != self.log.epoch().get() => {
@@ -131,15 +152,25 @@ impl Opening<'_> {
                 Ok((Outcome::Reset, self.visible))
             }
             Begin::After(asked) => {
+                let reaches = |feed: &Feed| feed.attachment.channel().reaches(asked.sequence);
+                if self.feeds.iter().all(reaches) {
+                    // The tails have what history may have let go already.
+                    return Ok((Outcome::Resumed, asked.sequence));
+                }
                 let page = self.first_after(asked.sequence).await?;
                 if page.trimmed_through <= asked.sequence {
                     return Ok((Outcome::Resumed, asked.sequence));
                 }
-                if self.options.gap_policy == GapPolicy::Fail {
-                    return Err(self.out_of_range(asked, &page));
+                match self.options.gap_policy {
+                    GapPolicy::Fail => Err(self.out_of_range(asked, &page)),
+                    // The next matching event is kept and a later one is not: the gap comes in its place, and not
+                    // at once as a reset says.
+                    GapPolicy::Earliest if lost_before(&page) <= asked.sequence => {
+                        Ok((Outcome::Resumed, asked.sequence))
+                    }
+                    // The cursor finds the same when it reads on, and says it first.
+                    GapPolicy::Earliest | GapPolicy::Latest => Ok((Outcome::Reset, asked.sequence)),
                 }
-                // The cursor finds the same when it reads on, and says it in its place.
-                Ok((Outcome::Reset, asked.sequence))
             }
         }
     }
@@ -172,7 +203,7 @@ impl Opening<'_> {
         CursorError::OutOfRange {
             requested,
             epoch: self.log.epoch().get(),
-            first: first.unwrap_or(self.visible + 1),
+            first,
             last: self.visible,
         }
     }

@@ -1,9 +1,10 @@
 //! Which channels an event belongs to: a trie over the filters, and a cached answer for each topic.
 //!
-//! Holds: linking or unlinking a channel forgets the answers of the topics it matches and of no others.
+//! Holds: linking or unlinking a channel makes the answers of the topics it matches be asked again, and of no
+//! others; it costs the same however many topics are known.
 //! Does not: lock; the sequencer alone has it.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
@@ -16,17 +17,25 @@ use crate::{
 /// Index of a linked channel, stable while it is linked.
 pub(super) type ChannelKey = usize;
 
+/// Changes that are remembered; an answer that is further behind is asked again without looking at them.
+const CHANGES_MAX: usize = 64;
+
 #[derive(Default)]
 pub(super) struct Matcher {
     root: Node,
     cache: FxHashMap<TopicId, Cached>,
-    // The cached topics by name, to find those a filter matches.
-    names: BTreeMap<TopicName, TopicId>,
+    // The last filters with wildcards that were linked or unlinked, oldest first, and how many there were before.
+    // A filter without wildcards concerns one topic, whose answer is dropped at once.
+    changes: VecDeque<TopicFilter>,
+    changes_before: u64,
+    names: FxHashMap<TopicName, TopicId>,
 }
 
 struct Cached {
     topic: TopicName,
     channels: Arc<[ChannelKey]>,
+    // How many changes it has seen.
+    seen: u64,
 }
 
 #[derive(Default)]
@@ -41,18 +50,28 @@ struct Node {
 impl Matcher {
     /// The channels a topic's events go to.
     pub(super) fn channels_of(&mut self, id: TopicId, topic: &TopicName) -> &Arc<[ChannelKey]> {
+        let now = self.changes_before + self.changes.len() as u64;
         let names = &mut self.names;
         let root = &self.root;
         let cached = self.cache.entry(id).or_insert_with(|| {
             names.insert(topic.clone(), id);
-            let tokens: Vec<&str> = topic.as_str().split('.').collect();
-            let mut channels = Vec::new();
-            root.find(&tokens, true, &mut channels);
             Cached {
                 topic: topic.clone(),
-                channels: channels.into(),
+                channels: root.channels_of(topic),
+                seen: now,
             }
         });
+        if cached.seen < now {
+            let seen = cached.seen.checked_sub(self.changes_before);
+            let stale = seen.is_none_or(|seen| {
+                let mut missed = self.changes.range(seen as usize..);
+                missed.any(|filter| filter.matches(topic.as_str()))
+            });
+            if stale {
+                cached.channels = root.channels_of(topic);
+            }
+            cached.seen = now;
+        }
         &cached.channels
     }
 
@@ -72,13 +91,13 @@ impl Matcher {
         if !filter.as_str().ends_with('>') {
             node.here = Some(key);
         }
-        self.forget_matching(filter);
+        self.changed(filter);
     }
 
     pub(super) fn unlink(&mut self, filter: &TopicFilter) {
         let tokens: Vec<&str> = filter.tokens().collect();
         self.root.remove(&tokens);
-        self.forget_matching(filter);
+        self.changed(filter);
     }
 
     /// A topic id that now means nothing, or another topic.
@@ -88,22 +107,29 @@ impl Matcher {
         }
     }
 
-    fn forget_matching(&mut self, filter: &TopicFilter) {
-        let prefix = filter.literal_prefix();
-        let matching: Vec<_> = self
-            .names
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-            .take_while(|(name, _)| name.as_str().starts_with(prefix))
-            .filter(|(name, _)| filter.matches(name.as_str()))
-            .map(|(_, &id)| id)
-            .collect();
-        for id in matching {
-            self.forget(id);
+    fn changed(&mut self, filter: &TopicFilter) {
+        if let Some(topic) = filter.literal() {
+            if let Some(&id) = self.names.get(&topic) {
+                self.forget(id);
+            }
+            return;
+        }
+        self.changes.push_back(filter.clone());
+        if self.changes.len() > CHANGES_MAX {
+            self.changes.pop_front();
+            self.changes_before += 1;
         }
     }
 }
 
 impl Node {
+    fn channels_of(&self, topic: &TopicName) -> Arc<[ChannelKey]> {
+        let tokens: Vec<&str> = topic.as_str().split('.').collect();
+        let mut channels = Vec::new();
+        self.find(&tokens, true, &mut channels);
+        channels.into()
+    }
+
     fn find(&self, tokens: &[&str], first: bool, found: &mut Vec<ChannelKey>) {
         let Some((token, after)) = tokens.split_first() else {
             found.extend(self.here);
@@ -147,6 +173,8 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -177,7 +205,7 @@ mod tests {
     proptest! {
         #[test]
         fn links_unlinks_and_look_ups_in_any_order_agree_with_asking_each_filter(
-            steps in prop::collection::vec((0..3u8, filters(), names(&["a", "b", "inbox"])), 1..60),
+            steps in prop::collection::vec((0..3u8, filters(), names(&["a", "b", "inbox"])), 1..300),
         ) {
             let mut matcher = Matcher::default();
             let mut linked: BTreeMap<String, ChannelKey> = BTreeMap::new();

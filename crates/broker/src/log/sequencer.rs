@@ -28,9 +28,9 @@ use super::{
 use crate::{channel::Channel, frame::Frames, store::Admitted, topic::TopicFilter};
 
 /// One batch takes no further requests past this many messages or bytes: it bounds how long the first of
-/// them waits.
-const BATCH_MESSAGES_MAX: usize = 16_384;
-const BATCH_BYTES_MAX: usize = 4 << 20;
+/// them waits, and what a reader that stops in the middle of one keeps in memory.
+const BATCH_MESSAGES_MAX: usize = 4_096;
+const BATCH_BYTES_MAX: usize = 256 << 10;
 /// How often channels, message ids and history are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Channels looked at in one sweep.
@@ -119,8 +119,8 @@ impl Sequencer {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            // Not biased: neither a storm of new filters nor one of messages keeps the other waiting.
             let first = tokio::select! {
-                biased;
                 Some(link) = self.inbox.links.recv() => {
                     self.link(link);
                     continue;
@@ -137,7 +137,12 @@ impl Sequencer {
         }
         self.inbox.publish.close();
         self.inbox.background.close();
-        while let Ok(request) = self.inbox.publish.try_recv() {
+        while let Ok(request) = self
+            .inbox
+            .publish
+            .try_recv()
+            .or_else(|_| self.inbox.background.try_recv())
+        {
             self.batch(request).await;
         }
     }

@@ -132,6 +132,17 @@ impl RetentionConfig {
             .chain([Limits::INBOX, Limits::DEFAULT])
     }
 
+    /// The classes whose topics a filter may match.
+    pub fn classes_for(&self, filter: &TopicFilter) -> impl Iterator<Item = usize> {
+        let of_inboxes = filter.is_inbox();
+        let configured =
+            (self.configured.iter()).map(move |class| of_inboxes || !class.filter.is_inbox());
+        configured
+            .chain([of_inboxes, !of_inboxes])
+            .enumerate()
+            .filter_map(|(index, may)| may.then_some(index))
+    }
+
     /// Index of the class a topic belongs to.
     pub fn class_of(&self, topic: &TopicName) -> usize {
         let configured = self

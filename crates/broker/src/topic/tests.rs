@@ -62,6 +62,18 @@ proptest! {
     }
 
     #[test]
+    fn every_match_lies_in_a_stretch(filter in filter(), topic in topic(), tail in "-[ab]?|") {
+        let parsed = TopicFilter::parse(&filter.join(".")).unwrap();
+        let topic = topic.join(".") + &tail;
+        if parsed.matches(&topic) {
+            let inside = |(begin, end): &(String, Option<String>)| {
+                *begin <= topic && end.as_ref().is_none_or(|end| topic < *end)
+            };
+            prop_assert!(parsed.stretches().iter().any(inside), "{} in {:?}", topic, parsed.stretches());
+        }
+    }
+
+    #[test]
     fn any_text_is_parsed_or_refused_without_a_panic(text in ".{0,200}") {
         if let Ok(name) = TopicName::parse(&text) {
             prop_assert!(TopicFilter::parse(&text).unwrap().matches(name.as_str()));

@@ -19,7 +19,7 @@ mod text;
 pub(crate) use self::run::run;
 use self::text::Text;
 
-/// Watch ten subscribers survive the death of their server (15 to 30 s).
+/// Watch ten subscribers survive the death of their server (about 12 s, at most 30 s).
 ///
 /// Starts `longlived serve` on a free port, ten subscribers, and a publisher that sends a text line by line to
 /// a topic that all of them follow. Kills the server with SIGKILL in the middle, starts it again on the same

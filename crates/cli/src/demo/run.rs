@@ -39,26 +39,32 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let signals = StopSignals::new()?;
     let page = Page::new(CLIENTS, text.lines.len());
     let mut stage = open(page, signals, &text).await?;
-    let told = tell(&mut stage, &text).await;
-    let told = match told {
-        Ok(()) => {
-            let left = stage.leave().await;
-            left.map(|()| true)
-        }
-        Err(Trouble::Waited(what)) => {
-            let waited = format!("gave up waiting for {what}");
-            stage.page.event("demo", Tone::Bad, &waited)?;
-            let left = stage.leave().await;
-            left.map(|()| false)
-        }
-        Err(trouble) => Err(trouble),
-    };
+    let told = story(&mut stage, &text).await;
+    // Not a drain: nobody needs it any more. Seen through, so that no process is left behind.
+    if let Some(server) = stage.server.take() {
+        server.kill().await?;
+    }
     match told {
         Ok(told) => end(stage, told).await,
         Err(Trouble::Interrupted(number)) => Ok(signals::ended_by(number)),
         Err(Trouble::Failed(error)) => Err(error),
         Err(Trouble::Waited(what)) => anyhow::bail!("gave up waiting for {what}"),
     }
+}
+
+/// All steps up to the verdict; false when something was waited for in vain.
+async fn story(stage: &mut Stage, text: &Text) -> Result<bool, Trouble> {
+    let told = match tell(stage, text).await {
+        Ok(()) => true,
+        Err(Trouble::Waited(what)) => {
+            let waited = format!("gave up waiting for {what}");
+            stage.page.event("demo", Tone::Bad, &waited)?;
+            false
+        }
+        Err(trouble) => return Err(trouble),
+    };
+    stage.leave().await?;
+    Ok(told)
 }
 
 /// Step 1 and 2: a server, and everybody who will follow it.

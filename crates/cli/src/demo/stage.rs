@@ -162,7 +162,7 @@ impl Stage {
     }
 
     fn tell(&self, happening: &Happening) -> Result<(), Trouble> {
-        if let Some((tone, text)) = show::describe(&happening.what) {
+        if let Some((tone, text)) = show::describe(&happening.what, false) {
             let who = format!("client {}", happening.client);
             self.page.event(&who, tone, &text)?;
         }
@@ -193,7 +193,6 @@ async fn next_answer(answers: &mut Option<Answers>) -> Result<Published, Publish
         if let Some(answer) = stream.next().await {
             return answer;
         }
-        // A stream that has ended must not be read again.
         *answers = None;
     }
     std::future::pending().await

@@ -6,8 +6,9 @@ use longlived_client::{Gap, GapReason, Outcome};
 use super::terminal::Tone;
 use super::text;
 
-/// What to print, and in which colour; `None` when a person need not see it.
-pub(crate) fn describe(what: &What) -> Option<(Tone, String)> {
+/// What to print, and in which colour; `None` when a person need not see it. `newcomer`: the client has not had
+/// a stream yet.
+pub(crate) fn describe(what: &What, newcomer: bool) -> Option<(Tone, String)> {
     let line = match what {
         What::Subscribed => (Tone::Good, "subscribed".to_owned()),
         What::Event(event) => {
@@ -24,10 +25,10 @@ pub(crate) fn describe(what: &What) -> Option<(Tone, String)> {
             retry_in,
             had_stream,
         } => {
-            let what = if *had_stream {
-                "lost its stream"
-            } else {
-                "could not come back"
+            let what = match (had_stream, newcomer) {
+                (true, _) => "lost its stream",
+                (false, false) => "could not come back",
+                (false, true) => "has no stream yet",
             };
             let (reason, wait) = (short_reason(reason), text::seconds(*retry_in));
             let tone = if *had_stream { Tone::Bad } else { Tone::Wait };
@@ -116,28 +117,31 @@ mod tests {
 
     #[test]
     fn a_lost_stream_and_a_failed_attempt_are_told_apart_and_name_the_wait() {
-        let backing_off = |had_stream| {
+        let backing_off = |had_stream, newcomer| {
             let reason = "stream lost: Connection reset by peer (os error 104)".to_owned();
-            describe(&What::BackingOff {
+            let what = What::BackingOff {
                 reason,
                 retry_in: Duration::from_millis(412),
                 had_stream,
-            })
+            };
+            describe(&what, newcomer)
         };
         assert_eq!(
-            backing_off(true),
+            backing_off(true, false),
             Some((
                 Tone::Bad,
                 "lost its stream (connection reset by peer), backing off 412 ms".to_owned()
             ))
         );
         assert_eq!(
-            backing_off(false),
+            backing_off(false, false),
             Some((
                 Tone::Wait,
                 "could not come back (connection reset by peer), backing off 412 ms".to_owned()
             ))
         );
+        let (_, newcomer) = backing_off(false, true).unwrap();
+        assert!(newcomer.starts_with("has no stream yet"), "{newcomer}");
     }
 
     #[test]

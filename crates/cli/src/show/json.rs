@@ -58,6 +58,13 @@ pub(crate) enum Record<'a> {
         client: u32,
         reason: &'a str,
     },
+    Health {
+        server: &'a str,
+        service: &'a str,
+        serving: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+    },
     NoData {
         seconds: u64,
         hint: &'a str,
@@ -174,6 +181,8 @@ pub(crate) struct VerdictRecord {
     recover_max_ms: Option<f64>,
     unsubscribed_ok: u32,
     failed: u32,
+    /// Promised deliveries for which the ledger had no room.
+    not_followed: u64,
 }
 
 impl<'a> Record<'a> {
@@ -285,6 +294,7 @@ impl<'a> Record<'a> {
             recover_max_ms: verdict.recover_max.map(millis),
             unsubscribed_ok: verdict.unsubscribed_ok,
             failed: verdict.failed,
+            not_followed: verdict.not_followed,
         })
     }
 

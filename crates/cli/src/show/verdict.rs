@@ -118,17 +118,29 @@ pub(crate) fn cleanliness(verdict: &Verdict) -> (Tone, String) {
             "Nothing was delivered, so nothing is proven.".to_owned(),
         );
     }
+    let not_followed = match verdict.not_followed {
+        0 => String::new(),
+        1 => " 1 delivery was not followed: ledger full.".to_owned(),
+        count => format!(" {count} deliveries were not followed: ledger full."),
+    };
     if lost == 0 && repeated == 0 {
         let gaps = match verdict.gaps {
             0 => String::new(),
             1 => " One gap was announced: history that nobody has any more.".to_owned(),
             gaps => format!(" {gaps} gaps were announced: history that nobody has any more."),
         };
-        return (Tone::Good, format!("Nothing lost, nothing repeated.{gaps}"));
+        let tone = match verdict.not_followed {
+            0 => Tone::Good,
+            _ => Tone::Wait,
+        };
+        return (
+            tone,
+            format!("Nothing lost, nothing repeated.{gaps}{not_followed}"),
+        );
     }
     (
         Tone::Bad,
-        format!("{lost} lost without a word, {repeated} repeated."),
+        format!("{lost} lost without a word, {repeated} repeated.{not_followed}"),
     )
 }
 
@@ -222,5 +234,31 @@ mod tests {
             ..verdict()
         };
         assert_eq!(cleanliness(&nothing).0, Tone::Bad);
+    }
+
+    #[test]
+    fn what_was_not_followed_is_said_with_every_number() {
+        let clean = Verdict {
+            gaps: 0,
+            not_followed: 12,
+            ..verdict()
+        };
+        assert_eq!(
+            cleanliness(&clean),
+            (
+                Tone::Wait,
+                "Nothing lost, nothing repeated. 12 deliveries were not followed: ledger full."
+                    .to_owned()
+            )
+        );
+        let lost = Verdict {
+            lost: Some(3),
+            not_followed: 1,
+            ..verdict()
+        };
+        assert_eq!(
+            cleanliness(&lost).1,
+            "3 lost without a word, 0 repeated. 1 delivery was not followed: ledger full."
+        );
     }
 }

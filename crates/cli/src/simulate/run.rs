@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longlived_client::Client;
 use longlived_client::fleet::{Fleet, Snapshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::view::View;
 use super::{Args, ContractFlag};
@@ -33,7 +33,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut fleet = Fleet::start(client, config);
     let mut drought = Drought::new(&args, Instant::now());
     let end = args.duration.map(|duration| Instant::now() + duration);
-    let mut tick = interval(Duration::from_secs(1));
+    let second = Duration::from_secs(1);
+    let mut tick = interval_at(Instant::now() + second, second);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let why = loop {
         tokio::select! {
@@ -182,11 +183,16 @@ mod tests {
         simulate: Args,
     }
 
-    fn args(flags: &[&str]) -> Args {
-        let words = ["simulate", "--server", "http://127.0.0.1:7070"];
+    /// With a server of its own, whatever the environment says.
+    fn args_at(server: &str, flags: &[&str]) -> Args {
+        let words = ["simulate", "--server", server];
         Alone::try_parse_from(words.iter().chain(flags))
             .unwrap()
             .simulate
+    }
+
+    fn args(flags: &[&str]) -> Args {
+        args_at("http://127.0.0.1:7070", flags)
     }
 
     #[test]
@@ -213,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_hint_publishes_where_the_clients_listen() {
-        let args = args(&["--topic", "orders.>", "orders.eu", "--server", "http://a:1"]);
+        let args = args_at("http://a:1", &["--topic", "orders.>", "orders.eu"]);
         let drought = Drought::new(&args, Instant::now());
         let expected = "longlived publish --server http://a:1 orders.eu hello";
         assert!(

@@ -1,10 +1,11 @@
 //! What a simulation shows: each happening, or a summary, for a person or for a program.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use longlived_client::fleet::{Happening, Snapshot, Verdict};
+use longlived_client::fleet::{Happening, Snapshot, Verdict, What};
 use tokio::time::Instant;
 
 use super::Args;
@@ -29,6 +30,8 @@ pub(super) struct View {
     began: Instant,
     delivered: u64,
     looked: Instant,
+    /// Who has had a stream, where that is told.
+    subscribed: BTreeSet<u32>,
 }
 
 impl View {
@@ -48,6 +51,7 @@ impl View {
             began: now,
             delivered: 0,
             looked: now,
+            subscribed: BTreeSet::new(),
         }
     }
 
@@ -69,11 +73,15 @@ impl View {
         }
     }
 
-    pub(super) fn happening(&self, happening: &Happening) -> io::Result<()> {
+    pub(super) fn happening(&mut self, happening: &Happening) -> io::Result<()> {
         if let Form::Json = self.form {
             return show::print_line(Record::happening(happening).to_line());
         }
-        let Some((tone, text)) = show::describe(&happening.what) else {
+        if happening.what == What::Subscribed {
+            self.subscribed.insert(happening.client);
+        }
+        let newcomer = !self.subscribed.contains(&happening.client);
+        let Some((tone, text)) = show::describe(&happening.what, newcomer) else {
             return Ok(());
         };
         let who = format!("client {:<3}", happening.client);
@@ -147,8 +155,8 @@ impl View {
 fn summary(snapshot: &Snapshot, per_second: f64) -> String {
     let lag = snapshot.lag.map_or_else(|| "-".to_owned(), show::seconds);
     format!(
-        "connected {} of {}, reconnecting {}, delivered {} ({per_second:.0}/s), lag {lag}",
-        snapshot.connected, snapshot.clients, snapshot.reconnecting, snapshot.delivered
+        "connected {}/{}  reconnecting {}  delivered {per_second:.0}/s  lag {lag}",
+        snapshot.connected, snapshot.clients, snapshot.reconnecting
     )
 }
 
@@ -158,11 +166,11 @@ fn bar(duration: Option<Duration>) -> ProgressBar {
     let (bar, template) = match duration {
         Some(duration) => (
             ProgressBar::with_draw_target(Some(duration.as_millis() as u64), target),
-            "{elapsed:>5} [{bar:28}] {wide_msg}",
+            "{elapsed:>4} [{bar:12}] {wide_msg}",
         ),
         None => (
             ProgressBar::with_draw_target(None, target),
-            "{elapsed:>5} {spinner} {wide_msg}",
+            "{elapsed:>4} {spinner} {wide_msg}",
         ),
     };
     let style = ProgressStyle::with_template(template).expect("the template is well formed");
@@ -187,7 +195,7 @@ mod tests {
         };
         assert_eq!(
             summary(&snapshot, 96.6),
-            "connected 97 of 100, reconnecting 3, delivered 1234 (97/s), lag 1 ms"
+            "connected 97/100  reconnecting 3  delivered 97/s  lag 1 ms"
         );
     }
 

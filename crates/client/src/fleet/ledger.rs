@@ -1,7 +1,8 @@
 //! Who was owed what: acknowledged to the publisher, not delivered, and not inside a gap that was announced.
 //!
 //! Holds: acknowledgement and delivery may be entered in either order, since the answer to a publisher and the
-//! event to a subscriber race each other.
+//! event to a subscriber race each other. A ledger that is full takes no new promise and goes on settling the
+//! ones it has, so what it says is owed is owed.
 //! Does not: know topics or connections; the fleet says whom an acknowledgement concerns.
 
 use std::collections::BTreeMap;
@@ -39,9 +40,9 @@ pub struct Ledger {
     /// In the order in which they were first seen: sequences of two epochs cannot be compared, epochs can.
     epochs: FxHashMap<u64, usize>,
     acknowledged: u64,
-    /// Entries that may still be made.
+    /// Entries that may still be made. None is ever taken back, so at 0 no promise is entered any more.
     room: usize,
-    full: bool,
+    not_followed: u64,
 }
 
 /// One client's side.
@@ -49,21 +50,22 @@ pub struct Ledger {
 struct Account {
     /// Everything after this concerns it. `None` until its first stream is open.
     began: Option<Position>,
+    /// Acknowledged and not delivered. What is delivered moves from here to `delivered` and costs no room.
     promised: FxHashSet<Position>,
     delivered: FxHashSet<Position>,
     gaps: Vec<(Position, Position)>,
 }
 
 impl Ledger {
-    /// A ledger of at most so many entries, promises and deliveries together. When it is full it takes no
-    /// more, and says so.
+    /// A ledger of at most so many entries: a message to a client is one, a gap another. When it is full it
+    /// follows no further message, and counts them.
     pub fn new(entries_max: usize) -> Self {
         Self {
             accounts: BTreeMap::new(),
             epochs: FxHashMap::default(),
             acknowledged: 0,
             room: entries_max,
-            full: false,
+            not_followed: 0,
         }
     }
 
@@ -82,41 +84,45 @@ impl Ledger {
         self.note_epoch(position.epoch);
         self.acknowledged += 1;
         for client in clients {
-            if self.take_room() {
-                self.accounts
-                    .entry(client)
-                    .or_default()
-                    .promised
-                    .insert(position);
+            let account = self.accounts.entry(client).or_default();
+            if account.delivered.contains(&position) || account.promised.contains(&position) {
+                continue;
+            }
+            if take(&mut self.room) {
+                account.promised.insert(position);
+            } else {
+                self.not_followed += 1;
             }
         }
     }
 
-    /// The client got it. False when it had got it before.
+    /// The client got it. False when it is known that it had got it before.
     pub fn deliver(&mut self, client: u32, position: Position) -> bool {
         self.note_epoch(position.epoch);
-        if !self.take_room() {
-            return true;
+        let account = self.accounts.entry(client).or_default();
+        if account.delivered.contains(&position) {
+            return false;
         }
-        self.accounts
-            .entry(client)
-            .or_default()
-            .delivered
-            .insert(position)
+        // Without room its acknowledgement, should it come later, finds none either.
+        if account.promised.remove(&position) || take(&mut self.room) {
+            account.delivered.insert(position);
+        }
+        true
     }
 
     /// The client was told of a gap.
     pub fn gap(&mut self, client: u32, gap: &Gap) {
         self.note_epoch(gap.through.epoch);
-        if !self.take_room() {
+        let after = gap.after.unwrap_or(Position::new(gap.through.epoch, 0));
+        let account = self.accounts.entry(client).or_default();
+        if take(&mut self.room) {
+            account.gaps.push((after, gap.through));
             return;
         }
-        let after = gap.after.unwrap_or(Position::new(gap.through.epoch, 0));
-        self.accounts
-            .entry(client)
-            .or_default()
-            .gaps
-            .push((after, gap.through));
+        // No promise comes any more that would have to be held against it later.
+        let mut promised = std::mem::take(&mut account.promised);
+        promised.retain(|position| !self.is_between(*position, after, gap.through));
+        self.accounts.entry(client).or_default().promised = promised;
     }
 
     /// How many messages were acknowledged.
@@ -124,9 +130,9 @@ impl Ledger {
         self.acknowledged
     }
 
-    /// True when something could not be entered: what is owed is then not the whole truth.
-    pub fn is_full(&self) -> bool {
-        self.full
+    /// How many deliveries were promised that found no room: of them it is not known whether they came.
+    pub fn not_followed(&self) -> u64 {
+        self.not_followed
     }
 
     /// What is owed now, by client and place.
@@ -145,6 +151,12 @@ impl Ledger {
         owed
     }
 
+    /// How much is owed now, over all clients.
+    pub fn outstanding(&self) -> u64 {
+        let owed = |account| self.owed_to(account).count() as u64;
+        self.accounts.values().map(owed).sum()
+    }
+
     /// How much is owed to one client.
     pub fn owed_to_client(&self, client: u32) -> u64 {
         self.accounts
@@ -153,19 +165,15 @@ impl Ledger {
     }
 
     fn owed_to<'a>(&'a self, account: &'a Account) -> impl Iterator<Item = Position> + 'a {
-        account
-            .promised
-            .difference(&account.delivered)
-            .copied()
-            .filter(|position| {
-                account
-                    .began
-                    .is_some_and(|began| self.order(*position) > self.order(began))
-                    && !account
-                        .gaps
-                        .iter()
-                        .any(|(after, through)| self.is_between(*position, *after, *through))
-            })
+        account.promised.iter().copied().filter(|position| {
+            account
+                .began
+                .is_some_and(|began| self.order(*position) > self.order(began))
+                && !account
+                    .gaps
+                    .iter()
+                    .any(|(after, through)| self.is_between(*position, *after, *through))
+        })
     }
 
     /// Inside a gap from `after`, exclusive, through `through`, inclusive. A gap that ends in another epoch
@@ -184,15 +192,13 @@ impl Ledger {
         let next = self.epochs.len();
         self.epochs.entry(epoch).or_insert(next);
     }
+}
 
-    fn take_room(&mut self) -> bool {
-        let Some(room) = self.room.checked_sub(1) else {
-            self.full = true;
-            return false;
-        };
-        self.room = room;
-        true
-    }
+/// Room for one entry, if there is any.
+fn take(room: &mut usize) -> bool {
+    let left = room.checked_sub(1);
+    *room = left.unwrap_or_default();
+    left.is_some()
 }
 
 #[cfg(test)]
@@ -330,13 +336,56 @@ mod tests {
     }
 
     #[test]
-    fn a_full_ledger_says_so() {
-        let mut ledger = Ledger::new(2);
+    fn a_full_ledger_says_how_much_it_does_not_follow() {
+        let mut ledger = Ledger::new(3);
+        ledger.begin(1, at(9, 0));
+        ledger.begin(2, at(9, 0));
+        ledger.acknowledge(at(9, 1), [1, 2]);
+        assert_eq!(ledger.not_followed(), 0);
+        ledger.acknowledge(at(9, 2), [1, 2]);
+        assert_eq!((ledger.not_followed(), ledger.outstanding()), (1, 3));
+        ledger.acknowledge(at(9, 3), [1, 2]);
+        assert_eq!((ledger.not_followed(), ledger.outstanding()), (3, 3));
+        assert_eq!(ledger.acknowledged(), 3);
+    }
+
+    #[test]
+    fn a_full_ledger_goes_on_settling_what_was_promised_before() {
+        let mut ledger = Ledger::new(3);
+        ledger.begin(1, at(9, 0));
+        for sequence in 1..=6 {
+            ledger.acknowledge(at(9, sequence), [1]);
+        }
+        assert!(ledger.deliver(1, at(9, 1)));
+        assert!(!ledger.deliver(1, at(9, 1)), "it goes on knowing");
+        assert_eq!(owed(&ledger), [at(9, 2), at(9, 3)]);
+        ledger.gap(1, &gap(at(9, 1), at(9, 2)));
+        assert_eq!(owed(&ledger), [at(9, 3)], "a gap settles as well");
+        for sequence in 3..=6 {
+            assert!(ledger.deliver(1, at(9, sequence)));
+        }
+        assert_eq!((ledger.outstanding(), ledger.not_followed()), (0, 3));
+    }
+
+    #[test]
+    fn a_delivery_that_finds_no_room_is_not_owed_when_its_acknowledgement_comes() {
+        let mut ledger = Ledger::new(1);
         ledger.begin(1, at(9, 0));
         ledger.acknowledge(at(9, 1), [1]);
+        ledger.deliver(1, at(9, 2));
         ledger.acknowledge(at(9, 2), [1]);
-        assert!(!ledger.is_full());
         ledger.deliver(1, at(9, 1));
-        assert!(ledger.is_full());
+        assert_eq!((ledger.outstanding(), ledger.not_followed()), (0, 1));
+    }
+
+    #[test]
+    fn what_is_delivered_takes_the_room_of_its_promise() {
+        let mut ledger = Ledger::new(2);
+        ledger.begin(1, at(9, 0));
+        for sequence in 1..=2 {
+            ledger.acknowledge(at(9, sequence), [1]);
+            ledger.deliver(1, at(9, sequence));
+        }
+        assert_eq!(ledger.not_followed(), 0);
     }
 }

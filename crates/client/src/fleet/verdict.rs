@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::ledger::Ledger;
+
 /// What one client has to show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientVerdict {
@@ -57,6 +59,9 @@ pub struct Verdict {
     pub failed: u32,
     /// Messages registered as acknowledged.
     pub acknowledged: u64,
+    /// Deliveries that an acknowledgement promised and the ledger had no room for: whether they came is shown
+    /// by `previous_sequence` alone.
+    pub not_followed: u64,
     /// The numbers of each client, by its number.
     pub per_client: Vec<ClientVerdict>,
 }
@@ -65,9 +70,14 @@ impl Verdict {
     /// The sums over all clients. The recoveries are counted by the fleet as they happen.
     pub(super) fn of(
         mut per_client: Vec<ClientVerdict>,
-        acknowledged: u64,
+        ledger: &Ledger,
         recover_p50: Option<Duration>,
     ) -> Self {
+        for client in &mut per_client {
+            let owed = ledger.owed_to_client(client.client);
+            // The ledger and the proof by previous_sequence may have found the same loss.
+            client.lost = client.lost.map(|lost| lost.max(owed));
+        }
         per_client.sort_by_key(|client| client.client);
         let count = |is: fn(&ClientVerdict) -> bool| {
             per_client.iter().filter(|client| is(client)).count() as u32
@@ -89,7 +99,8 @@ impl Verdict {
             unsubscribed_ok: count(|client| client.unsubscribed_ok),
             never_delivered: count(|client| client.delivered == 0),
             failed: count(|client| client.failed.is_some()),
-            acknowledged,
+            acknowledged: ledger.acknowledged(),
+            not_followed: ledger.not_followed(),
             per_client,
         }
     }
@@ -111,6 +122,7 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::position::Position;
 
     fn survivor(client: u32) -> ClientVerdict {
         ClientVerdict {
@@ -126,7 +138,7 @@ mod tests {
     }
 
     fn verdict(second: ClientVerdict) -> Verdict {
-        Verdict::of(vec![second, survivor(1)], 0, None)
+        Verdict::of(vec![second, survivor(1)], &Ledger::new(0), None)
     }
 
     #[test]
@@ -176,10 +188,26 @@ mod tests {
                 lost: Some(0),
                 ..ClientVerdict::default()
             }],
-            0,
+            &Ledger::new(0),
             None,
         );
         assert!(!nothing.is_clean());
         assert_eq!(nothing.never_delivered, 1);
+    }
+
+    #[test]
+    fn what_the_ledger_says_is_owed_is_lost_and_what_it_does_not_follow_is_said() {
+        let mut ledger = Ledger::new(2);
+        ledger.begin(1, Position::new(9, 0));
+        for sequence in 1..=5 {
+            ledger.acknowledge(Position::new(9, sequence), [1]);
+        }
+        ledger.deliver(1, Position::new(9, 2));
+        let verdict = Verdict::of(vec![survivor(1), survivor(2)], &ledger, None);
+        assert_eq!((verdict.lost, verdict.not_followed), (Some(1), 3));
+        ledger.deliver(1, Position::new(9, 1));
+        let verdict = Verdict::of(vec![survivor(1), survivor(2)], &ledger, None);
+        assert_eq!((verdict.lost, verdict.not_followed), (Some(0), 3));
+        assert!(verdict.is_clean());
     }
 }

@@ -52,11 +52,12 @@ where
         over: false,
         client,
     });
-    // Pinned here, so that callers may poll what they get as it is.
-    Box::pin(stream::unfold(pipeline, |mut pipeline| async move {
+    let answers = stream::unfold(pipeline, |mut pipeline| async move {
         let answer = pipeline.next().await?;
         Some((answer, pipeline))
-    }))
+    });
+    // Pinned here, so that callers may poll what they get as it is; fused, so that they may do so after its end.
+    Box::pin(futures_util::StreamExt::fuse(answers))
 }
 
 struct Pipeline<S> {

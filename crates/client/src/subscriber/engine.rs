@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use longlived_api::v1;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
@@ -66,7 +66,8 @@ pub(super) fn subscriber(builder: SubscriberBuilder) -> Subscriber {
         Some((item, engine))
     });
     Subscriber {
-        items: Box::pin(items),
+        // Fused, so that reading on after the end is answered.
+        items: Box::pin(items.fuse()),
         handle,
     }
 }

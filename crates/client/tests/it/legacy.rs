@@ -115,6 +115,15 @@ async fn ok_is_the_answer_to_unsubscribe() {
 }
 
 #[tokio::test]
+async fn a_subscriber_that_has_ended_may_be_read_again() {
+    let (_server, mut subscriber, mut call) = running().await;
+    call.end(Code::PermissionDenied);
+    assert!(matches!(next(&mut subscriber).await, Some(Err(_))));
+    assert!(next(&mut subscriber).await.is_none());
+    assert!(next(&mut subscriber).await.is_none());
+}
+
+#[tokio::test]
 async fn a_server_that_sends_no_headers_before_its_first_response_is_waited_for() {
     let mut server = Server::start().await;
     let client = server

@@ -187,6 +187,23 @@ async fn a_server_that_does_not_answer_costs_a_message_its_time() {
     );
 }
 
+#[tokio::test]
+async fn a_publish_stream_that_has_ended_may_be_read_again() {
+    let mut server = Server::start().await;
+    let publisher = server.client().build().unwrap().publisher();
+    let mut nothing = publisher.publish_stream(tokio_stream::empty(), 8);
+    assert!(nothing.next().await.is_none());
+    assert!(nothing.next().await.is_none());
+
+    let mut refused = publisher.publish_stream(tokio_stream::once(plain()), 8);
+    let (answer, ()) = tokio::join!(refused.next(), async {
+        line(&mut server).await.refuse(Code::InvalidArgument, &[]);
+    });
+    assert!(matches!(answer, Some(Err(PublishError::Refused(_)))));
+    assert!(refused.next().await.is_none());
+    assert!(refused.next().await.is_none());
+}
+
 /// A publish stream that is read all the time, and the messages to feed it.
 struct Pipe {
     messages: mpsc::Sender<Message>,
@@ -243,6 +260,14 @@ async fn ids(call: &mut Call, count: usize) -> Vec<String> {
         );
     }
     ids
+}
+
+async fn topics(call: &mut Call, count: usize) -> Vec<String> {
+    let mut topics = Vec::new();
+    for _ in 0..count {
+        topics.push(call.message::<v1::PublishRequest>().await.unwrap().topic);
+    }
+    topics
 }
 
 #[tokio::test]
@@ -330,6 +355,29 @@ async fn a_stream_that_is_pushed_back_waits_and_goes_on_even_without_ids() {
     ids(&mut call, 1).await;
     call.send(&stored(1));
     assert_eq!(pipe.stored().await, 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_ended_with_a_pushback_sends_again_what_was_not_answered() {
+    let mut server = Server::start().await;
+    let mut pipe = Pipe::new(&server, 8);
+    for topic in ["one", "two", "three"] {
+        pipe.send(Message::new(topic, "hello")).await;
+    }
+    let mut call = line(&mut server).await;
+    call.open();
+    assert_eq!(topics(&mut call, 3).await, ["one", "two", "three"]);
+    call.send(&stored(1));
+    let asked = Instant::now();
+    call.end_with(Code::Unavailable, &[("grpc-retry-pushback-ms", "150")]);
+    let mut call = line(&mut server).await;
+    assert!(asked.elapsed() >= Duration::from_millis(150));
+    assert_eq!(topics(&mut call, 2).await, ["two", "three"]);
+    call.send(&stored(2));
+    call.send(&stored(3));
+    for sequence in 1..=3 {
+        assert_eq!(pipe.stored().await, sequence);
+    }
 }
 
 #[tokio::test]

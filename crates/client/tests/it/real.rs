@@ -6,9 +6,9 @@ use std::time::Duration;
 use longlived_client::fleet::{Contract, Fleet, FleetConfig, Show};
 use longlived_client::{
     BackoffOptions, Client, ClientBuilder, Durability, GapReason, GoAwayReason, Item, Lost,
-    Message, Notice, Outcome, SubscribeError,
+    Message, Notice, Outcome, Position, SubscribeError,
 };
-use longlived_server::{Config, Environment, GeneratorConfig, Server};
+use longlived_server::{Config, Environment, GeneratorConfig, HistoryClass, Server};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -82,6 +82,15 @@ impl Node {
                 topic: None,
             }),
             ..config
+        }
+    }
+
+    /// Any port, and these retention classes.
+    fn keeping(history: &[&str]) -> Config {
+        let class = |text: &&str| HistoryClass::parse(text, |_age| None).unwrap();
+        Config {
+            history: history.iter().map(class).collect(),
+            ..Self::any_port()
         }
     }
 
@@ -391,6 +400,124 @@ async fn a_promise_of_silence_is_kept_by_the_server() {
     let mut watched = Watched::new(subscriber);
     match watched.notice().await {
         Notice::Connected { max_silence, .. } => assert!(max_silence.is_some()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Publishes one message to each topic, in this order, and returns their positions.
+async fn publish_to(client: &Client, topics: &[&str]) -> Vec<Position> {
+    let publisher = client.publisher();
+    let mut positions = Vec::new();
+    for topic in topics {
+        let answer = publisher.publish((*topic, "hello")).await.unwrap();
+        positions.push(answer.position);
+    }
+    positions
+}
+
+#[tokio::test]
+async fn what_a_live_reader_keeps_in_the_tail_is_resumed_though_history_let_it_go() {
+    let node = Node::start(Node::keeping(&["orders.>=events:2"]));
+    let client = node.client().build().unwrap();
+    let live = client.subscriber("live").filter("orders.>");
+    let mut live = Watched::new(live.build().unwrap());
+    assert_eq!(connected(&mut live).await, Outcome::New);
+    let positions = publish_to(&client, &["orders.eu"; 10]).await;
+    for position in &positions {
+        assert_eq!(live.event().await, position.sequence);
+    }
+    let late = client.subscriber("late").filter("orders.>");
+    let late = late.resume_after(positions[2]).build().unwrap();
+    let mut late = Watched::new(late);
+    assert_eq!(connected(&mut late).await, Outcome::Resumed);
+    for position in &positions[3..] {
+        assert_eq!(late.event().await, position.sequence);
+    }
+}
+
+/// What a subscriber of `a` and `b` is told, in order, when it resumes after one of five messages of which
+/// the third is no longer kept.
+async fn resumed_among_classes(after: usize) -> (Outcome, Vec<Item>) {
+    let node = Node::start(Node::keeping(&["a=events:1", "b=events:100"]));
+    let client = node.client().build().unwrap();
+    let positions = publish_to(&client, &["b", "b", "a", "a", "b"]).await;
+    let subscriber = client.subscriber("late").filter("a").filter("b");
+    let subscriber = subscriber.resume_after(positions[after - 1]);
+    let mut watched = Watched::new(subscriber.build().unwrap());
+    let outcome = connected(&mut watched).await;
+    let mut items = Vec::new();
+    loop {
+        match watched.item().await {
+            Item::Notice(Notice::Current { position }) => {
+                assert_eq!(position, positions[4]);
+                return (outcome, items);
+            }
+            Item::Notice(Notice::Progress { .. }) => {}
+            item => items.push(item),
+        }
+    }
+}
+
+/// Numbers for events, ranges for gaps; a violation fails the test.
+fn told(items: &[Item]) -> Vec<String> {
+    let told = |item: &Item| match item {
+        Item::Event(event) => event.position.sequence.to_string(),
+        Item::Gap(gap) => {
+            assert_eq!(gap.reason, GapReason::Trimmed);
+            let after = gap.after.unwrap().sequence;
+            format!("gap {}..={}", after + 1, gap.through.sequence)
+        }
+        other => panic!("{other:?}"),
+    };
+    items.iter().map(told).collect()
+}
+
+#[tokio::test]
+async fn a_gap_between_kept_events_of_other_classes_comes_in_its_place() {
+    let (outcome, items) = resumed_among_classes(1).await;
+    assert_eq!(outcome, Outcome::Resumed);
+    assert_eq!(told(&items), ["2", "gap 3..=3", "4", "5"]);
+}
+
+#[tokio::test]
+async fn a_gap_that_comes_first_is_announced_as_a_reset() {
+    let (outcome, items) = resumed_among_classes(2).await;
+    assert_eq!(outcome, Outcome::Reset);
+    assert_eq!(told(&items), ["gap 3..=3", "4", "5"]);
+}
+
+/// What a drain did not answer it did not store, so it may be sent again even without ids.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_publisher_without_ids_goes_on_over_a_drain_with_what_was_not_answered() {
+    let node = Node::start(Node::any_port());
+    let client = node.client().build().unwrap();
+    let lines = tokio_stream::iter((0..).map(|line| Message::new("t", format!("{line}"))));
+    let mut answers = client.publisher().publish_stream(lines, 64);
+    let mut next = async || timeout(PATIENCE, answers.next()).await.unwrap();
+    let first = next().await.unwrap().unwrap().position;
+    for sequence in 2..=100 {
+        assert_eq!(next().await.unwrap().unwrap().position.sequence, sequence);
+    }
+    let restart = async {
+        let address = node.drain().await;
+        Node::start(Node::at(address))
+    };
+    let into_the_next_history = async {
+        let mut answered = 100;
+        loop {
+            let position = next().await.unwrap().unwrap().position;
+            if position.epoch != first.epoch {
+                assert_eq!(position.sequence, 1);
+                return answered;
+            }
+            answered += 1;
+            assert_eq!(position.sequence, answered);
+        }
+    };
+    let (_node, answered) = tokio::join!(restart, into_the_next_history);
+    let reader = client.subscriber("a").filter("t").earliest();
+    match Watched::new(reader.build().unwrap()).beyond_notices().await {
+        Item::Event(event) => assert_eq!(event.payload, answered.to_string()),
         other => panic!("{other:?}"),
     }
 }

@@ -788,6 +788,19 @@ async fn unsubscribing_between_two_streams_ends_at_once() {
 }
 
 #[tokio::test]
+async fn a_subscriber_that_has_ended_may_be_read_again() {
+    let mut server = Server::start().await;
+    let mut subscriber = subscriber(&server);
+    let (item, ()) = tokio::join!(subscriber.next(), async {
+        let (_, mut call) = server.subscribe().await;
+        call.refuse(Code::InvalidArgument, &[]);
+    });
+    assert!(matches!(item, Some(Err(SubscribeError::Refused(_)))));
+    assert!(subscriber.next().await.is_none());
+    assert!(subscriber.next().await.is_none());
+}
+
+#[tokio::test]
 async fn dropping_a_subscriber_cancels_its_stream() {
     let (_server, watched, mut call) = running().await;
     drop(watched);

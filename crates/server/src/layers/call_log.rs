@@ -168,10 +168,7 @@ where
             Some(Err(error)) => this
                 .line
                 .write(&Ended::Grpc(Code::Internal, &error.to_string())),
-            None => this.line.write(&Ended::Grpc(
-                Code::Unknown,
-                "the response ended without a status",
-            )),
+            None => this.line.write(&Ended::Grpc(Code::Unknown, NO_STATUS)),
         }
         Poll::Ready(polled)
     }

@@ -38,7 +38,7 @@ struct Texts {
 }
 
 impl CallRecord {
-    pub(super) fn new(
+    pub(crate) fn new(
         method: &str,
         request_id: Option<RequestId>,
         peer: Option<SocketAddr>,
@@ -82,7 +82,7 @@ impl CallRecord {
         self.events.load(Ordering::Relaxed)
     }
 
-    /// The full method, such as `/longlived.v1.Longlived/Subscribe`.
+    /// The full method, such as `/longlived.v1.SubscriptionService/Subscribe`.
     pub fn method(&self) -> &str {
         &self.method
     }

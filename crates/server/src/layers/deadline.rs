@@ -11,14 +11,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tonic::{Code, Status};
+use tonic::Status;
 use tower::{Layer, Service};
 
 use super::answer::{PassOrAnswer, trailers_only};
+use crate::rpc::status::trailers;
 
 const HEADER: &str = "grpc-timeout";
 
@@ -176,18 +177,6 @@ impl<B: Body<Data = Bytes>> Body for DeadlineBody<B> {
 
 fn exceeded() -> Status {
     Status::deadline_exceeded("the time that the caller gave in grpc-timeout is over")
-}
-
-fn trailers(status: &Status) -> HeaderMap {
-    let mut trailers = HeaderMap::with_capacity(2);
-    if status.add_header(&mut trailers).is_err() {
-        // Only a message that is no header value can fail; the code alone says enough.
-        trailers.insert(
-            Status::GRPC_STATUS,
-            HeaderValue::from(Code::DeadlineExceeded as i32),
-        );
-    }
-    trailers
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -69,12 +69,14 @@ fn refusal<Q, B: Default>(request: &Request<Q>) -> Option<Response<B>> {
     Some(response)
 }
 
-/// `application/grpc`, also with a format (`+proto`) or parameters; not `application/grpc-web`.
+/// `application/grpc`, also with the format `+proto` or parameters; not `application/grpc-web`, nor a format that
+/// would be taken for protobuf.
 fn is_grpc(content_type: &HeaderValue) -> bool {
-    content_type
-        .as_bytes()
-        .strip_prefix(b"application/grpc")
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+    let Some(rest) = content_type.as_bytes().strip_prefix(b"application/grpc") else {
+        return false;
+    };
+    let rest = rest.strip_prefix(b"+proto").unwrap_or(rest);
+    matches!(rest.trim_ascii_start().first(), None | Some(b';'))
 }
 
 #[cfg(test)]
@@ -98,6 +100,7 @@ mod tests {
             "application/grpc",
             "application/grpc+proto",
             "application/grpc; charset=utf-8",
+            "application/grpc+proto ;charset=utf-8",
         ] {
             assert_eq!(status_of(Method::POST, Some(content_type)), None);
         }
@@ -108,9 +111,17 @@ mod tests {
         assert_eq!(status_of(Method::GET, Some("application/grpc")), Some(405));
         assert_eq!(status_of(Method::POST, None), Some(415));
         assert_eq!(status_of(Method::POST, Some("application/json")), Some(415));
-        assert_eq!(
-            status_of(Method::POST, Some("application/grpc-web")),
-            Some(415)
-        );
+        for content_type in [
+            "application/grpc-web",
+            "application/grpc+json",
+            "application/grpc+protobuf",
+            "application/grpc proto",
+        ] {
+            assert_eq!(
+                status_of(Method::POST, Some(content_type)),
+                Some(415),
+                "{content_type}"
+            );
+        }
     }
 }

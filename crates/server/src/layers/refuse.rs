@@ -9,14 +9,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Request, Response};
-use tonic::Status;
+use http::{Request, Response};
 use tower::{Layer, Service};
 
 use super::answer::{PassOrAnswer, trailers_only};
 use crate::lifecycle::Drain;
-
-const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+use crate::rpc::status;
 
 /// The service that answers until the end.
 const HEALTH: &str = "/grpc.health.v1.";
@@ -79,20 +77,11 @@ where
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
         if self.layer.drain.is_draining() && !request.uri().path().starts_with(HEALTH) {
-            PassOrAnswer::answer(refused((self.layer.pushback)()))
+            PassOrAnswer::answer(trailers_only(status::draining((self.layer.pushback)())))
         } else {
             PassOrAnswer::Pass {
                 call: self.inner.call(request),
             }
         }
     }
-}
-
-fn refused<B: Default>(wait: Duration) -> Response<B> {
-    let mut response = trailers_only(Status::unavailable("the server is draining"));
-    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    response
-        .headers_mut()
-        .insert(PUSHBACK, HeaderValue::from(wait_ms));
-    response
 }

@@ -73,10 +73,18 @@ impl<T: prost::Message + Default + Send + 'static> Call<T> {
     /// The one message of a call that has one, or the first. A call that still waits for it when the node drains
     /// is a new one, and refused like one.
     pub(super) async fn message(&mut self) -> Result<T, Status> {
+        let limit = self.node.config.request_timeout;
         let first = tokio::select! {
             biased;
             first = self.messages.message() => first,
             () = self.node.drain.draining() => return Err(status::draining(self.node.spread_turn())),
+            // Half a message is memory that nothing else would ever give back.
+            () = tokio::time::sleep(limit) => {
+                return Err(Status::deadline_exceeded(format!(
+                    "the {} was not complete within request_timeout of {limit:?}",
+                    self.name
+                )));
+            }
         };
         let first = first.map_err(|error| refuse_oversize(error, self.name, self.bytes_max))?;
         first.ok_or_else(|| Status::invalid_argument(format!("no {} was sent", self.name)))

@@ -131,7 +131,7 @@ impl Pipeline {
         let mut group = SmallVec::new();
         let mut bytes = 0;
         if self.draining.poll_unpin(cx).is_ready() {
-            self.read_end = Some(Err(Status::unavailable("the server is draining")));
+            self.read_end = Some(Err(status::draining(self.node.spread_turn())));
             self.draining = futures_util::future::pending().boxed();
         }
         while self.read_end.is_none() && group.len() < GROUP_MESSAGES_MAX && bytes < GROUP_BYTES_MAX

@@ -118,7 +118,9 @@ impl http_body::Body for PublishStream {
 
 /// `longlived.v1.PublishService/BulkPublish`
 pub(super) async fn bulk_publish(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut pipeline = Pipeline::new(node.clone(), call(&node, request)?);
+    let call = call(&node, request)?;
+    call.record.set_streaming();
+    let mut pipeline = Pipeline::new(node.clone(), call);
     let mut published = 0;
     let mut duplicates = 0;
     let mut last = None;

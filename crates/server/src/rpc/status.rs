@@ -43,14 +43,14 @@ pub(crate) fn of_close(reason: CloseReason, contract: Contract) -> Status {
         (_, CloseReason::Unsubscribed)
         | (Contract::V1, CloseReason::Draining { .. } | CloseReason::Replaced) => Status::ok(""),
         (Contract::V1, CloseReason::TakenOver) => Status::aborted(reason.as_str()),
-        (Contract::V1, CloseReason::Slow) => Status::resource_exhausted(reason.as_str()),
+        (Contract::V1, CloseReason::Slow { .. }) => Status::resource_exhausted(reason.as_str()),
         // Programs of the frozen contract come back on every end but OK; these are meant to.
         (
             Contract::Legacy,
             CloseReason::Draining { .. }
             | CloseReason::Replaced
             | CloseReason::TakenOver
-            | CloseReason::Slow,
+            | CloseReason::Slow { .. },
         ) => Status::unavailable(reason.as_str()),
     }
 }

@@ -195,8 +195,10 @@ pub(super) async fn legacy_unsubscribe(node: Arc<Node>, request: Request<Body>) 
 fn end_streams(node: &Node, subscriber: &str, record: &CallRecord) -> Result<Position, Status> {
     record.set_subscriber(subscriber);
     let sessions = node.registry.sessions_of(subscriber);
-    let newest = sessions.first();
-    let Some(newest) = newest.filter(|session| session.closing().is_none()) else {
+    let mut live = sessions
+        .iter()
+        .filter(|session| session.closing().is_none());
+    let Some(newest) = live.next() else {
         return Err(Status::not_found(format!(
             "`subscriber_id` {subscriber} has no live stream here"
         )));

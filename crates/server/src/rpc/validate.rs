@@ -175,7 +175,7 @@ pub(crate) fn legacy_plan(id: i32, config: &Config) -> Plan {
 }
 
 /// Checks a subscriber id.
-pub(crate) fn subscriber_id(id: &str) -> Result<Arc<str>, InvalidRequest> {
+pub fn subscriber_id(id: &str) -> Result<Arc<str>, InvalidRequest> {
     let refused = |problem| Err(InvalidRequest::SubscriberId { problem });
     if id.is_empty() {
         return refused("is empty".to_owned());

@@ -88,7 +88,7 @@ pub(crate) fn go_away(reason: CloseReason, at: Position) -> Bytes {
         CloseReason::Draining { reconnect_after } => (Reason::Draining, Some(reconnect_after)),
         CloseReason::Unsubscribed => (Reason::Unsubscribed, None),
         CloseReason::Replaced | CloseReason::TakenOver => (Reason::TakenOver, None),
-        CloseReason::Slow => (Reason::Slow, None),
+        CloseReason::Slow { reconnect_after } => (Reason::Slow, Some(reconnect_after)),
     };
     response(subscribe_response::Frame::GoAway(v1::GoAway {
         reason: wire_reason.into(),

@@ -38,11 +38,12 @@ pub(crate) struct SessionBody {
     due: Option<Box<Bytes>>,
     end: Option<Status>,
     ended: bool,
-    announced_current: bool,
+    // To be told to the registry, after the word that says so.
+    became_current: bool,
     // Legacy streams cannot be told of gaps; they are counted for the log line.
     unsaid_gaps: u32,
     // Kept here, and told to the record at the end: a delivery touches as little memory as it can.
-    events: u64,
+    events: u32,
     // Whether the stall watch wants to know of each poll.
     watched: bool,
     // The most quiet before we speak, and since when it is quiet; `None` when we have spoken since that was asked.
@@ -63,14 +64,18 @@ impl SessionBody {
     ) -> Self {
         let due =
             (plan.contract == Contract::V1).then(|| Box::new(wire::welcome(&node, plan, &opening)));
+        // A stream that begins with the next event has nothing to catch up with.
+        let current = opening.outcome == Outcome::New && opening.cursor.is_current();
+        if current {
+            opening.registration.session().set_current();
+        }
         Self {
             node,
             contract: plan.contract,
             due,
             end: None,
             ended: false,
-            // A stream that begins with the next event has nothing to catch up with.
-            announced_current: opening.outcome == Outcome::New && opening.cursor.is_current(),
+            became_current: current,
             unsaid_gaps: 0,
             events: 0,
             watched: plan.options.slow_policy == SlowPolicy::Disconnect,
@@ -98,8 +103,8 @@ impl SessionBody {
                 self.go_away(reason);
                 continue;
             }
-            if self.announced_current {
-                self.registration.became_current_once();
+            if std::mem::take(&mut self.became_current) {
+                self.registration.became_current();
             }
             if self.poll_requests(cx) {
                 continue;
@@ -117,7 +122,7 @@ impl SessionBody {
                     if self.poll_quiet(cx).is_pending() {
                         return Poll::Pending;
                     }
-                    self.progress();
+                    self.progress(false);
                 }
             }
         }
@@ -126,27 +131,36 @@ impl SessionBody {
     fn say(&mut self, delivery: Delivery) -> Option<Bytes> {
         match delivery {
             Delivery::Events { bytes, count } => {
-                self.events += count as u64;
+                self.count(count as u32);
                 return Some(bytes);
             }
             Delivery::Gap(gap) => match self.contract {
                 Contract::V1 => return Some(wire::gap(&gap)),
                 Contract::Legacy => self.unsaid_gaps += 1,
             },
-            Delivery::Scanned => self.progress(),
+            Delivery::Scanned => self.progress(false),
             Delivery::Current => {
-                self.announced_current = true;
-                self.progress();
+                self.became_current = true;
+                self.registration.session().set_current();
+                self.progress(true);
             }
         }
         None
     }
 
-    fn progress(&mut self) {
+    fn count(&mut self, events: u32) {
+        self.events = self.events.checked_add(events).unwrap_or_else(|| {
+            self.record().add_events(self.events.into());
+            events
+        });
+    }
+
+    /// `reached`: a catch-up has come to what was the head then; on a busy log more may be due already.
+    fn progress(&mut self, reached: bool) {
         if self.contract == Contract::V1 {
             let (position, current) = self.cursor.settle();
             let now = self.node.environment.now();
-            self.due = Some(Box::new(wire::progress(position, now, current)));
+            self.due = Some(Box::new(wire::progress(position, now, current || reached)));
         }
     }
 
@@ -161,7 +175,7 @@ impl SessionBody {
 
     fn fail(&mut self, error: &CursorError) {
         if let CursorError::Slow { .. } = error {
-            self.go_away(CloseReason::Slow);
+            self.go_away(CloseReason::slow());
         }
         self.end = Some(status::of_cursor(error, self.contract));
     }
@@ -223,11 +237,7 @@ impl SessionBody {
         self.ended = true;
         // Before the log line that the trailers set off.
         let events = std::mem::take(&mut self.events);
-        self.record().add_events(events);
-        if self.unsaid_gaps > 0 {
-            let subscriber = &self.registration.session().subscriber;
-            tracing::info!(%subscriber, gaps = self.unsaid_gaps, "gaps that the frozen contract cannot say");
-        }
+        self.record().add_events(events.into());
         let status = self.end.take().unwrap_or_else(|| Status::ok(""));
         status::trailers(&status)
     }
@@ -235,7 +245,11 @@ impl SessionBody {
 
 impl Drop for SessionBody {
     fn drop(&mut self) {
-        self.record().add_events(self.events);
+        self.record().add_events(self.events.into());
+        if self.unsaid_gaps > 0 {
+            let subscriber = &self.registration.session().subscriber;
+            tracing::info!(%subscriber, gaps = self.unsaid_gaps, "gaps that the frozen contract cannot say");
+        }
     }
 }
 

@@ -23,7 +23,32 @@ pub(crate) struct Maintenance {
     registry: Arc<Registry>,
     stall_timeout: Duration,
     // Only those that asked to be disconnected when slow.
-    watched: Mutex<Vec<Weak<Session>>>,
+    watched: Mutex<Vec<Watched>>,
+}
+
+struct Watched {
+    session: Weak<Session>,
+    // Its last poll, and when something was first seen to be due since.
+    untaken: Option<(u64, Instant)>,
+}
+
+impl Watched {
+    /// Whether the reader has taken nothing for so long. A reader that was idle is not slow when something becomes
+    /// due: time counts from where the watch first saw it.
+    fn has_stalled(&mut self, session: &Session, now: Instant, limit: Duration) -> bool {
+        let since = match (session.untaken_since_poll(), self.untaken) {
+            (None, _) => {
+                self.untaken = None;
+                return false;
+            }
+            (Some(poll), Some((seen, since))) if poll == seen => since,
+            (Some(poll), _) => {
+                self.untaken = Some((poll, now));
+                now
+            }
+        };
+        now.saturating_duration_since(since) >= limit
+    }
 }
 
 impl Maintenance {
@@ -38,7 +63,10 @@ impl Maintenance {
 
     /// Disconnects this session when its reader stalls.
     pub(crate) fn watch(&self, session: &Arc<Session>) {
-        self.watched.lock().push(Arc::downgrade(session));
+        self.watched.lock().push(Watched {
+            session: Arc::downgrade(session),
+            untaken: None,
+        });
     }
 
     /// Runs until `stop`.
@@ -62,13 +90,13 @@ impl Maintenance {
 
     fn disconnect_stalled(&self, now: Instant) {
         let limit = self.stall_timeout;
-        self.watched.lock().retain(|weak| {
-            let Some(session) = weak.upgrade() else {
+        self.watched.lock().retain_mut(|watched| {
+            let Some(session) = watched.session.upgrade() else {
                 return false;
             };
-            let stalled = session.stalled_for(now).is_some_and(|time| time >= limit);
+            let stalled = watched.has_stalled(&session, now, limit);
             if stalled {
-                session.close(CloseReason::Slow);
+                session.close(CloseReason::slow());
                 session.reset();
             }
             !stalled

@@ -66,15 +66,28 @@ pub(crate) enum CloseReason {
     Replaced,
     /// Another instance has the id now.
     TakenOver,
-    /// The reader took nothing for too long.
-    Slow,
+    /// The reader took nothing for too long; the client comes back after this wait.
+    Slow {
+        /// Long enough for whatever made it slow to pass.
+        reconnect_after: Duration,
+    },
 }
 
+/// How long a client that was too slow stays away: coming back at once would only have it catch up at full speed.
+const SLOW_RECONNECT_AFTER: Duration = Duration::from_secs(5);
+
 impl CloseReason {
+    /// The reader was too slow.
+    pub(crate) fn slow() -> Self {
+        Self::Slow {
+            reconnect_after: SLOW_RECONNECT_AFTER,
+        }
+    }
+
     /// Whether the client should come back.
     pub(crate) fn retryable(self) -> bool {
         match self {
-            Self::Draining { .. } | Self::Replaced | Self::Slow => true,
+            Self::Draining { .. } | Self::Replaced | Self::Slow { .. } => true,
             Self::Unsubscribed | Self::TakenOver => false,
         }
     }
@@ -86,7 +99,7 @@ impl CloseReason {
             Self::Unsubscribed => "unsubscribed",
             Self::Replaced => "replaced by a newer attempt",
             Self::TakenOver => "taken over by another instance",
-            Self::Slow => "slow subscriber",
+            Self::Slow { .. } => "slow subscriber",
         }
     }
 }
@@ -115,6 +128,8 @@ pub(crate) struct Session {
     started: Instant,
     polled_ms: AtomicU64,
     at_rest: AtomicBool,
+    // Written by the body, read by the stall watch: who has never been current is behind, not slow.
+    has_been_current: AtomicBool,
 }
 
 impl Session {
@@ -172,11 +187,40 @@ impl Session {
         self.at_rest.store(at_rest, Ordering::Relaxed);
     }
 
-    /// How long the reader has taken nothing although something was due.
-    fn stalled_for(&self, now: Instant) -> Option<Duration> {
+    fn set_current(&self) {
+        self.has_been_current.store(true, Ordering::Relaxed);
+    }
+
+    /// If something is due that the reader, once it has been current, has not taken: when it last took something.
+    fn untaken_since_poll(&self) -> Option<u64> {
         let due = !self.at_rest.load(Ordering::Relaxed) || self.signal.is_raised(Interest::Data);
-        let polled = self.started + Duration::from_millis(self.polled_ms.load(Ordering::Relaxed));
-        due.then(|| now.saturating_duration_since(polled))
+        let slow = due && self.has_been_current.load(Ordering::Relaxed);
+        slow.then(|| self.polled_ms.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+impl Session {
+    /// One without a stream.
+    pub(crate) fn of(subscriber: &str, generation: u64, attempt: Attempt) -> Arc<Self> {
+        let drain = crate::lifecycle::Drain::new();
+        Arc::new(Self {
+            subscriber: subscriber.into(),
+            generation,
+            attempt,
+            contract: Contract::V1,
+            inbox: TopicName::inbox(subscriber),
+            signal: Arc::default(),
+            abort: StreamAbort::new(),
+            record: Arc::new(CallRecord::new("/test", None, None, drain)),
+            close: Mutex::new(None),
+            follows_inbox: AtomicBool::new(false),
+            epoch: 1,
+            started: Instant::now(),
+            polled_ms: AtomicU64::new(0),
+            at_rest: AtomicBool::new(true),
+            has_been_current: AtomicBool::new(false),
+        })
     }
 }
 

@@ -99,6 +99,7 @@ pub(crate) async fn open(
         started: Instant::now(),
         polled_ms: AtomicU64::new(0),
         at_rest: AtomicBool::new(true),
+        has_been_current: AtomicBool::new(false),
     });
     session.set_filters(opened.cursor.filters());
     let registration = node.registry.admit(session)?;

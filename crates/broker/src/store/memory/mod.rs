@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     environment::Environment,
-    frame::{EventWriter, Frames, TopicId},
+    frame::{self, EventWriter, FRAME_OVERHEAD_BYTES, Frames, TopicId},
     position::{Epoch, Sequence},
     topic::TopicName,
 };
@@ -108,7 +108,8 @@ impl Store for MemoryStore {
                 previous.push(history.topics.advance(admitted.topic, sequence));
             }
         }
-        let bytes = messages.iter().map(|m| m.message.payload.len() + 96).sum();
+        let frame_max = |m: &Admitted| frame::event_len_max(&m.message) + FRAME_OVERHEAD_BYTES;
+        let bytes = messages.iter().map(frame_max).sum();
         let mut writer = EventWriter::new(time, messages.len(), bytes);
         for ((sequence, admitted), previous) in (first..).zip(messages).zip(previous) {
             writer.push(&admitted.message, admitted.topic, sequence, previous);

@@ -6,7 +6,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
-use super::{History, class::Class};
+use super::History;
 use crate::{
     frame::{Frames, Slice, TopicId},
     position::Sequence,
@@ -44,11 +44,16 @@ pub(super) fn page(history: &History, query: &Query) -> Page {
 
 /// The last event that is gone and was wanted.
 fn trimmed_through(history: &History, filters: &[FilterFrom]) -> Sequence {
-    let floor = history.classes.iter().map(Class::trimmed_through).max();
-    let floor = floor.unwrap_or(0).max(history.topics.forgotten_through());
     let mut gone = 0;
-    // Nobody wants anything below the highest floor in the usual case: no topic is looked at.
-    for wanted in filters.iter().filter(|wanted| wanted.after < floor) {
+    for wanted in filters {
+        // Nobody wants anything below the floor in the usual case: no topic is looked at. Inboxes are trimmed all
+        // the time and are other people's.
+        let classes = history.retention.classes_for(&wanted.filter);
+        let floors = classes.map(|class| history.classes[class].trimmed_through());
+        let floor = floors.max().unwrap_or(0);
+        if wanted.after >= floor.max(history.topics.forgotten_through()) {
+            continue;
+        }
         for id in history.topics.matching(&wanted.filter) {
             let trimmed = history.topics.get(id).trimmed_through;
             if trimmed > wanted.after {

@@ -123,32 +123,30 @@ impl Topics {
         &self.by_id[id as usize]
     }
 
-    /// The topics a filter matches, found through what its names begin with.
-    pub(super) fn matching<'a>(
-        &'a self,
-        filter: &'a TopicFilter,
-    ) -> impl Iterator<Item = TopicId> + 'a {
+    /// The topics a filter matches, found in the stretches of the names where they can be.
+    pub(super) fn matching(&self, filter: &TopicFilter) -> impl Iterator<Item = TopicId> {
         let literal = filter.literal().and_then(|name| self.id_of(&name));
-        let prefix = filter.literal_prefix();
-        let ranged = filter
-            .has_wildcard()
-            .then(|| {
-                self.by_name
-                    .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-            })
-            .into_iter()
-            .flatten()
-            .take_while(move |(name, _)| name.as_str().starts_with(prefix))
+        let stretches = if filter.has_wildcard() {
+            filter.stretches()
+        } else {
+            Vec::new()
+        };
+        let ranged = stretches.into_iter().flat_map(|(begin, end)| {
+            let begin = Bound::Included(begin.as_str());
+            let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            self.by_name.range::<str, _>((begin, end))
+        });
+        let matching = ranged
             .filter(|(name, _)| filter.matches(name.as_str()))
             .map(|(_, &id)| id);
-        literal.into_iter().chain(ranged)
+        literal.into_iter().chain(matching)
     }
 
     /// Forgets topics that keep nothing, the longest empty first, while more than nine tenths of the room
     /// are taken. Must not run between `add` and the `kept` of the same batch.
     pub(super) fn forget_empty(&mut self) -> Vec<TopicId> {
         let mut forgotten = Vec::new();
-        while self.ids.len() > self.limit / 10 * 9 {
+        while self.ids.len() > self.limit - self.limit.div_ceil(10) {
             let Some(id) = self.empty.pop_front() else {
                 break;
             };

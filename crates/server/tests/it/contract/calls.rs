@@ -117,9 +117,9 @@ async fn what_is_small_only_while_compressed_meets_the_same_limit() {
     let node = Node::start();
     let mut publish = node.publishing().send_compressed(CompressionEncoding::Gzip);
     let status = publish
-        .publish(message("t", &"0".repeat(64 << 20)))
+        .publish(message("t", &"0".repeat(8 << 20)))
         .await
-        .expect_err("64 MiB");
+        .expect_err("8 MiB");
     assert_says(
         &status,
         Code::ResourceExhausted,
@@ -308,4 +308,33 @@ async fn many_streams_of_one_connection_are_served_together() {
             assert_eq!(stream.event().await.sequence, sequence);
         }
     }
+}
+
+#[tokio::test]
+async fn a_call_whose_first_message_never_ends_is_told_so_and_holds_nothing() {
+    let limit = Duration::from_millis(200);
+    let node = Node::start_with(|config| config.request_timeout = limit);
+    let mut raw = Raw::connect(node.address).await;
+    for path in [
+        "/longlived.v1.PublishService/Publish",
+        "/longlived.v1.SubscriptionService/Subscribe",
+        "/longlived.v1.SubscriptionService/Session",
+        "/protos.Longlived/Subscribe",
+    ] {
+        // A prefix that promises a kilobyte, and two bytes of it.
+        let (response, mut body) = raw.begin(path, &[]).await;
+        let half = Bytes::from_static(&[0, 0, 0, 4, 0, 1, 2]);
+        body.send_data(half, false).expect("the connection stands");
+        let (_, trailers) = RawReply::of(response).await.rest().await;
+        let status = tonic::Status::from_header_map(&trailers).expect("a status");
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{path}");
+        assert!(
+            status.message().contains("request_timeout"),
+            "{}",
+            status.message()
+        );
+    }
+    node.try_publish(message("t", "x"))
+        .await
+        .expect("the server goes on");
 }

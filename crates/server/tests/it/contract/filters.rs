@@ -37,7 +37,7 @@ async fn a_leading_wildcard_matches_no_inbox() {
         assert_eq!(stream.event().await.sequence, seen, "{filter}");
         // And neither from history.
         let replay = v1::SubscribeRequest {
-            start: earliest(),
+            start: Some(earliest()),
             ..request(id, &[filter])
         };
         let (mut stream, _) = node.open(replay).await;
@@ -77,7 +77,7 @@ async fn an_event_that_matches_several_filters_arrives_once() {
     let expected: Vec<u64> = (1..=20).collect();
     assert_eq!(live.events(20).await, expected);
     let replay = v1::SubscribeRequest {
-        start: earliest(),
+        start: Some(earliest()),
         ..request("replay", &filters)
     };
     let (mut replay, _) = node.open(replay).await;

@@ -63,7 +63,7 @@ async fn unsubscribe_ends_every_stream_of_the_id() {
         first.event().await;
     }
     let resume = v1::SubscribeRequest {
-        start: super::support::earliest(),
+        start: Some(super::support::earliest()),
         ..attempt(2)
     };
     let mut raw = Raw::connect(node.address).await;

@@ -8,6 +8,8 @@ mod frozen;
 mod leaving;
 mod opening;
 mod publishing;
+mod random;
 mod sessions;
+mod slow;
 mod support;
 mod takeover;

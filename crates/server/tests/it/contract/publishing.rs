@@ -26,7 +26,7 @@ fn with_id(topic: &str, payload: &str, id: &str) -> v1::PublishRequest {
 /// The payloads that are stored under topics that match.
 async fn stored(node: &Node, filter: &str) -> Vec<String> {
     let all = v1::SubscribeRequest {
-        start: earliest(),
+        start: Some(earliest()),
         ..request("reader", &[filter])
     };
     let (mut stream, _) = node.open(all).await;

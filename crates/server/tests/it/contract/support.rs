@@ -35,10 +35,10 @@ pub(super) use longlived_api::v1::{
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    match timeout(PATIENCE, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("not within {PATIENCE:?}: {what}"),
-    }
+    let Ok(output) = timeout(PATIENCE, future).await else {
+        panic!("not within {PATIENCE:?}: {what}");
+    };
+    output
 }
 
 #[expect(
@@ -192,10 +192,10 @@ pub(super) fn position(epoch: u64, sequence: u64) -> v1::Position {
 }
 
 /// Everything that is kept, from the first on.
-pub(super) fn earliest() -> Option<v1::Start> {
-    Some(v1::Start {
+pub(super) fn earliest() -> v1::Start {
+    v1::Start {
         at: Some(v1::start::At::Earliest(true)),
-    })
+    }
 }
 
 pub(super) fn message(topic: &str, payload: &str) -> v1::PublishRequest {
@@ -444,6 +444,8 @@ pub(super) struct RawReply {
     pub(super) headers_only: bool,
     body: RecvStream,
     read: BytesMut,
+    // Bytes in `read` whose room was not given back.
+    held: usize,
     connection: Option<Raw>,
 }
 
@@ -460,6 +462,7 @@ impl RawReply {
             headers_only,
             body,
             read: BytesMut::new(),
+            held: 0,
             connection: None,
         }
     }
@@ -485,6 +488,11 @@ impl RawReply {
 
     /// Exactly so many bytes of DATA.
     pub(super) async fn bytes(&mut self, count: usize) -> Bytes {
+        let held = std::mem::take(&mut self.held);
+        self.body
+            .flow_control()
+            .release_capacity(held)
+            .expect("it was received");
         while self.read.len() < count {
             let chunk = within("DATA", self.body.data())
                 .await
@@ -497,6 +505,14 @@ impl RawReply {
             self.read.extend_from_slice(&chunk);
         }
         self.read.split_to(count).freeze()
+    }
+
+    /// Returns when the stream is reset. What came before is kept, and its room is not given back.
+    pub(super) async fn reset(&mut self) {
+        while let Some(Ok(chunk)) = self.body.data().await {
+            self.read.extend_from_slice(&chunk);
+            self.held += chunk.len();
+        }
     }
 
     /// The rest of the data, and the trailers (the headers if those ended the stream).

@@ -1,0 +1,69 @@
+//! Wrong flags and values: one clear line on standard error, exit 2, before anything is sent.
+
+use super::cli_support::run;
+
+#[test]
+fn a_wrong_flag_is_named_in_one_line() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["frobnicate"], "frobnicate"),
+        (&["simulate", "--clients", "0"], "--clients"),
+        (&["simulate", "--clients", "many"], "--clients"),
+        (&["simulate", "--stagger", "5"], "--stagger"),
+        (&["simulate", "--duration", "0s"], "--duration"),
+        (&["simulate", "--connections", "0"], "--connections"),
+        (&["simulate", "--topic", "a..b"], "--topic"),
+        (&["simulate", "--contract", "v2"], "--contract"),
+        (
+            &["simulate", "--contract", "protos", "--topic", "a"],
+            "--topic",
+        ),
+        (&["simulate", "--server", "127.0.0.1:7070"], "--server"),
+        (&["demo", "--file", "/nonexistent/text"], "--file"),
+        (&["demo", "--file", "/dev/null"], "--file"),
+        (&["subscribe"], "FILTER"),
+        (&["subscribe", "a.>.b"], "a.>.b"),
+        (&["subscribe", "a", "--id", "a b"], "--id"),
+        (&["subscribe", "a", "--from", "yesterday"], "--from"),
+        (&["subscribe", "a", "--from", "7/"], "--from"),
+        (
+            &["subscribe", "a", "--server", "http://host:port"],
+            "--server",
+        ),
+        (&["publish", "a"], "PAYLOAD"),
+        (&["publish", "a.*", "x"], "a.*"),
+        (&["publish", "$sys.a", "x"], "$sys"),
+        (&["publish", "a", "x", "--lines"], "--lines"),
+        (&["publish", "a", "x", "--header", "nothing"], "--header"),
+        (&["publish", "a", "x", "--timeout", "0s"], "--timeout"),
+        (
+            &["healthcheck", "--server", "ftp://127.0.0.1:1"],
+            "--server",
+        ),
+        (&["healthcheck", "--timeout", "soon"], "--timeout"),
+    ];
+    for (arguments, named) in cases {
+        let ended = run(arguments);
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
+        assert_eq!(ended.stderr.len(), 1, "{arguments:?}: {ended:?}");
+        assert!(ended.stderr[0].contains(named), "{arguments:?}: {ended:?}");
+        assert!(ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_wrong_address_in_the_environment_is_named_too() {
+    let mut command = super::cli_support::command(&["healthcheck"]);
+    command.env("LONGLIVED_SERVER", "nowhere");
+    let ended = super::cli_support::Process::spawn(&mut command).ended();
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr[0].contains("nowhere"), "{ended:?}");
+}
+
+#[test]
+fn help_is_no_failure() {
+    for command in ["simulate", "demo", "subscribe", "publish", "healthcheck"] {
+        let ended = run(&[command, "--help"]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.stderr.is_empty(), "{ended:?}");
+    }
+}

@@ -1,0 +1,213 @@
+//! `longlived simulate`: clients that outlive their server, and a verdict that can be trusted.
+
+use rustix::process::Signal;
+
+use super::cli_support::{Process, Server, free_address, json, run};
+
+/// For each of the clients 1 to 3 a line that holds all of `parts`.
+fn three(process: &Process, parts: &[&str]) {
+    for client in ["client 1 ", "client 2 ", "client 3 "] {
+        let parts: Vec<&str> = [client].iter().chain(parts).copied().collect();
+        process.stdout.line_with(&parts);
+    }
+}
+
+#[test]
+fn clients_come_before_their_server_survive_its_death_and_leave_with_ok() {
+    let address = free_address();
+    let url = format!("http://{address}");
+    let simulate = [
+        "simulate",
+        "--server",
+        &url,
+        "--clients",
+        "3",
+        "--stagger",
+        "10ms",
+    ];
+    let simulation = Process::start(&simulate);
+    three(&simulation, &["has no stream yet", "backing off"]);
+
+    let flags = ["--generate-every", "200ms"];
+    let server = Server::start_at(address, &flags);
+    three(&simulation, &["subscribed"]);
+    three(&simulation, &["inbox.", "#", "data mock for: "]);
+
+    server.kill();
+    three(&simulation, &["lost its stream", "backing off"]);
+    let _server = Server::start_at(address, &flags);
+    three(&simulation, &["resubscribed"]);
+    three(&simulation, &["gap announced"]);
+    let again = simulation.stdout.all().len();
+    simulation
+        .stdout
+        .until("events after the restart", |lines| {
+            ["inbox.1 ", "inbox.2 ", "inbox.3 "]
+                .iter()
+                .all(|inbox| lines[again..].iter().any(|line| line.contains(inbox)))
+        });
+
+    simulation.signal(Signal::INT);
+    let ended = simulation.ended();
+    let text = ended.stdout.join("\n");
+    assert_eq!(ended.code, Some(0), "{text}");
+    assert!(text.contains("SIGINT: unsubscribing everybody"), "{text}");
+    assert_eq!(text.matches("stream ended OK").count(), 3, "{text}");
+    assert!(text.contains("Unsubscribed: 3 of 3"), "{text}");
+    assert!(text.contains("Nothing lost, nothing repeated."), "{text}");
+    assert!(text.contains("3 gaps were announced"), "{text}");
+    assert!(ended.stderr.is_empty(), "{:?}", ended.stderr);
+}
+
+#[test]
+fn of_many_clients_the_numbers_are_printed_and_the_duration_ends_it() {
+    let server = Server::start(&["--generate-every", "500ms"]);
+    let ended = run(&[
+        "simulate",
+        "--server",
+        &server.url,
+        "--clients",
+        "150",
+        "--stagger",
+        "1ms",
+        "--duration",
+        "3s",
+    ]);
+    let text = ended.stdout.join("\n");
+    assert_eq!(ended.code, Some(0), "{text}");
+    assert!(text.contains("150 clients over 2 connections"), "{text}");
+    assert!(
+        text.contains("connected 150/150  reconnecting 0  delivered "),
+        "{text}"
+    );
+    assert!(!text.contains("data mock for"), "{text}");
+    assert!(text.contains("Unsubscribed: 150 of 150"), "{text}");
+}
+
+#[test]
+fn with_the_frozen_contract_nobody_can_know_what_was_lost() {
+    let server = Server::start(&["--generate-every", "200ms"]);
+    let ended = run(&[
+        "simulate",
+        "--server",
+        &server.url,
+        "--clients",
+        "2",
+        "--contract",
+        "protos",
+        "--duration",
+        "2s",
+    ]);
+    let text = ended.stdout.join("\n");
+    assert_eq!(ended.code, Some(0), "{text}");
+    assert!(text.contains("data mock for: 1"), "{text}");
+    assert!(text.contains("unknown"), "{text}");
+    assert!(text.contains("cannot be known"), "{text}");
+    assert!(text.contains("Unsubscribed: 2 of 2"), "{text}");
+}
+
+#[test]
+fn without_data_it_says_how_to_make_some_and_fails() {
+    let server = Server::start(&[]);
+    let ended = run(&[
+        "simulate",
+        "--server",
+        &server.url,
+        "--clients",
+        "2",
+        "--stagger",
+        "0s",
+        "--topic",
+        "orders.>",
+        "orders.eu",
+        "--duration",
+        "6500ms",
+    ]);
+    let text = ended.stdout.join("\n");
+    assert_eq!(ended.code, Some(1), "{text}");
+    assert!(text.contains("no data for 5 s"), "{text}");
+    let hint = format!("longlived publish --server {} orders.eu hello", server.url);
+    assert!(text.contains(&hint), "{text}");
+    assert!(
+        text.contains("longlived serve --generate-every 1s"),
+        "{text}"
+    );
+    assert!(text.contains("Nothing was delivered"), "{text}");
+}
+
+#[test]
+fn the_hint_makes_data() {
+    let server = Server::start(&[]);
+    let simulate = [
+        "simulate",
+        "--server",
+        &server.url,
+        "--clients",
+        "2",
+        "--stagger",
+        "0s",
+        "--topic",
+        "orders.>",
+        "orders.eu",
+    ];
+    let simulation = Process::start(&simulate);
+    for client in ["client 1 ", "client 2 "] {
+        simulation.stdout.line_with(&[client, "subscribed"]);
+    }
+    server.publish("orders.eu", "hello");
+    for client in ["client 1 ", "client 2 "] {
+        simulation
+            .stdout
+            .line_with(&[client, "orders.eu #1  hello"]);
+    }
+    simulation.signal(Signal::TERM);
+    let ended = simulation.ended();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn with_json_each_line_is_an_object_and_the_last_one_the_verdict() {
+    let server = Server::start(&["--generate-every", "200ms"]);
+    let simulate = [
+        "simulate",
+        "--server",
+        &server.url,
+        "--clients",
+        "2",
+        "--json",
+    ];
+    let simulation = Process::start(&simulate);
+    simulation
+        .stdout
+        .line_with(&[r#""type":"event","client":1"#]);
+    simulation
+        .stdout
+        .line_with(&[r#""type":"event","client":2"#]);
+    simulation.signal(Signal::INT);
+    let ended = simulation.ended();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let lines: Vec<_> = ended.stdout.iter().map(|line| json(line)).collect();
+    let event = lines.iter().find(|line| line["type"] == "event").unwrap();
+    assert!(
+        event["payload"]
+            .as_str()
+            .unwrap()
+            .starts_with("data mock for: ")
+    );
+    let verdict = lines.last().unwrap();
+    assert_eq!(verdict["type"], "verdict");
+    assert_eq!(verdict["lost"], 0);
+    assert_eq!(verdict["unsubscribed_ok"], 2);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    // A server that is away cannot be unsubscribed from; neither does it hold anybody up.
+    let url = format!("http://{}", free_address());
+    let simulation = Process::start(&["simulate", "--server", &url, "--clients", "2"]);
+    simulation.stdout.line_with(&["client 1 ", "backing off"]);
+    simulation.signal(Signal::INT);
+    simulation.signal(Signal::TERM);
+    let ended = simulation.ended();
+    assert!(matches!(ended.code, Some(1 | 143 | 130)), "{ended:?}");
+}

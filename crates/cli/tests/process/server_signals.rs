@@ -1,0 +1,136 @@
+//! SIGTERM and SIGINT: everybody is told, and the process ends in time whatever its peers do.
+
+use std::time::Duration;
+
+use longlived_api::v1::go_away::Reason;
+use rustix::process::Signal;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::Instant};
+use tonic::Code;
+
+use super::support::{Server, Stuck, StuckReader, request};
+
+/// Beyond the drain timeout.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Publishes more than a stuck reader can be sent.
+async fn flood(server: &Server, topic: &str, messages: usize, bytes: usize) {
+    let payload = "x".repeat(bytes);
+    for _ in 0..messages {
+        let stored = server.publish(topic, &payload).await;
+        stored.expect("a stuck reader holds up nobody");
+    }
+}
+
+#[tokio::test]
+async fn live_streams_are_sent_away_with_spread_turns_and_the_exit_code_is_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = Server::start(&[]).await;
+        let mut streams = Vec::new();
+        for n in 0..20 {
+            streams.push(server.open(request(&format!("s-{n}"), &["t"])).await.0);
+        }
+        server.signal(signal);
+        let mut turns = Vec::new();
+        for stream in &mut streams {
+            let go_away = stream.go_away().await;
+            assert_eq!(go_away.reason(), Reason::Draining);
+            assert!(go_away.reconnect);
+            let turn = go_away.reconnect_after.expect("a turn");
+            turns.push(Duration::try_from(turn).expect("not negative"));
+            let end = stream.next().await.expect_err("the GoAway was the last");
+            end.expect("OK");
+        }
+        assert_eq!(server.ended().await.code(), Some(0));
+        turns.sort_unstable();
+        turns.dedup();
+        assert!(turns.len() > 15, "{turns:?}");
+        let spread = turns[turns.len() - 1].saturating_sub(turns[0]);
+        assert!(spread > Duration::from_millis(300), "{turns:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_clients_ends_at_once() {
+    let mut server = Server::start(&[]).await;
+    let since = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await.code(), Some(0));
+    assert!(since.elapsed() < GRACE, "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn stuck_silent_and_half_open_peers_do_not_hold_up_the_exit() {
+    let timeout = Duration::from_secs(2);
+    let mut server = Server::start(&["--drain-timeout", "2s"]).await;
+    let (mut live, _) = server.open(request("live", &["t"])).await;
+    let _stream = StuckReader::open(&server, "stream", "stuck", Stuck::Stream).await;
+    let _socket = StuckReader::open(&server, "socket", "stuck", Stuck::Socket).await;
+    flood(&server, "stuck", 20, 500 << 10).await;
+    let _silent = TcpStream::connect(server.address)
+        .await
+        .expect("it listens");
+    let mut half = TcpStream::connect(server.address)
+        .await
+        .expect("it listens");
+    half.write_all(b"PRI * HTTP/2.0\r\n").await.expect("taken");
+    let mut opened = TcpStream::connect(server.address)
+        .await
+        .expect("it listens");
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+    opened.write_all(preface).await.expect("taken");
+
+    let since = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(live.go_away().await.reason(), Reason::Draining);
+    let refused = server.subscribe(request("late", &["t"])).await;
+    let refused = refused.err().expect("it drains");
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert!(
+        refused.metadata().get("grpc-retry-pushback-ms").is_some(),
+        "{refused:?}"
+    );
+    assert_eq!(server.ended().await.code(), Some(0));
+    let took = since.elapsed();
+    assert!(took < timeout + GRACE, "{took:?}");
+}
+
+#[tokio::test]
+async fn silent_and_idle_connections_alone_do_not_delay_the_exit() {
+    let mut server = Server::start(&[]).await;
+    let _silent = TcpStream::connect(server.address)
+        .await
+        .expect("it listens");
+    server.publish("t", "x").await.expect("stored");
+    let since = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await.code(), Some(0));
+    assert!(since.elapsed() < GRACE, "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn a_second_signal_exits_at_once() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let mut server = Server::start(&["--drain-timeout", "60s"]).await;
+        let _stuck = StuckReader::open(&server, "s", "stuck", Stuck::Stream).await;
+        flood(&server, "stuck", 20, 16 << 10).await;
+        server.signal(Signal::TERM);
+        server
+            .line("that it drains", |line| line.contains("draining"))
+            .await;
+        let since = Instant::now();
+        server.signal(signal);
+        assert_eq!(server.ended().await.code(), Some(code));
+        assert!(since.elapsed() < GRACE, "{:?}", since.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_drain_timeout_of_zero_ends_at_once() {
+    let mut server = Server::start(&["--drain-timeout", "0s"]).await;
+    let _stuck = StuckReader::open(&server, "s", "stuck", Stuck::Socket).await;
+    flood(&server, "stuck", 20, 16 << 10).await;
+    let since = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await.code(), Some(0));
+    assert!(since.elapsed() < GRACE, "{:?}", since.elapsed());
+}
