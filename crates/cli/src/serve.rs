@@ -182,7 +182,6 @@ impl Args {
             history: self.history,
             topics_max: self.topics_max,
             drain_timeout: self.drain_timeout,
-            request_timeout: self.request_timeout,
             event_bytes_max: self.event_bytes_max,
             subscribers_max: self.subscribers_max,
             max_silence: self.max_silence,
@@ -194,6 +193,7 @@ impl Args {
         config.acceptor.connections_max = self.connections_max;
         let connection = std::sync::Arc::make_mut(&mut config.acceptor.connection);
         connection.streams_max = self.streams_max;
+        connection.request_timeout = self.request_timeout;
         connection.keepalive_interval = self.keepalive_interval;
         connection.keepalive_timeout = self.keepalive_timeout;
         connection.handshake_timeout = self.handshake_timeout;

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 use tower::Service;
 
-use crate::connection::{ConnectionEnd, ConnectionSettings, serve_connection};
+use crate::connection::{ConnectionEnd, ConnectionSettings, HalfSentTotal, serve_connection};
 use crate::lifecycle::Drain;
 use crate::limits;
 use crate::tasks::Tasks;
@@ -72,6 +72,8 @@ pub struct AcceptorSettings {
     pub tcp_user_timeout: Duration,
     /// Silence after which the kernel probes the peer.
     pub tcp_keepalive: Duration,
+    /// Bytes of request messages that have not come whole, of all connections together.
+    pub half_sent_bytes_max_total: usize,
     /// The limits of each connection.
     pub connection: Arc<ConnectionSettings>,
 }
@@ -82,6 +84,7 @@ impl Default for AcceptorSettings {
             connections_max: limits::CONNECTIONS_MAX,
             tcp_user_timeout: limits::TCP_USER_TIMEOUT,
             tcp_keepalive: limits::TCP_KEEPALIVE,
+            half_sent_bytes_max_total: limits::HALF_SENT_BYTES_MAX_TOTAL,
             connection: Arc::default(),
         }
     }
@@ -145,6 +148,7 @@ pub async fn accept<S, B>(
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let half_sent = HalfSentTotal::new(settings.half_sent_bytes_max_total);
     let mut refusals = Seldom::new(limits::ACCEPT_LOG_INTERVAL);
     let mut failures = Seldom::new(limits::ACCEPT_LOG_INTERVAL);
     loop {
@@ -180,14 +184,15 @@ pub async fn accept<S, B>(
             // The peer is gone already; serving it finds that out.
             tracing::debug!(%peer, %error, "socket options not set");
         }
-        let (service, connection, drain) = (
+        let (service, connection, half_sent, drain) = (
             service.clone(),
             Arc::clone(&settings.connection),
+            half_sent.clone(),
             drain.clone(),
         );
         tasks.spawn("connection", async move {
             // Made in here: handed in, it would be held twice.
-            let end = serve_connection(socket, peer, service, connection, drain).await;
+            let end = serve_connection(socket, peer, service, connection, half_sent, drain).await;
             drop(open);
             log_end(peer, &end);
         });

@@ -22,8 +22,6 @@ pub struct Config {
     pub topics_max: usize,
     /// From the stop signal to the end of the process, whatever the peers do.
     pub drain_timeout: Duration,
-    /// From the start of a call to the end of its first message.
-    pub request_timeout: Duration,
     /// Largest encoded event, in bytes.
     pub event_bytes_max: usize,
     /// Subscriber ids known at a time, the recently gone included.
@@ -56,7 +54,6 @@ impl Default for Config {
             history: Vec::new(),
             topics_max: 1_000_000,
             drain_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(30),
             event_bytes_max: 1 << 20,
             subscribers_max: 2_000_000,
             max_silence: Duration::from_secs(20),

@@ -70,9 +70,23 @@ pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// round trip. Met as: flow control.
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// Bytes of requests that one connection may have on their way to us: what a peer can make us hold unread.
+/// Bytes of requests that one connection may have on their way to us: what a peer can make us hold unread. What was
+/// read and is no whole message counts against `HALF_SENT_BYTES_MAX`.
 /// Met as: flow control.
 pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// How long a call waits for its first message, and for the rest of any message that was begun. Longer than a slow
+/// line needs for the largest message; a call that never says anything would stay for ever. Not for the first message
+/// of a stream of messages to publish, which may have nothing to say for hours. Met as: DEADLINE_EXCEEDED.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes that one connection may have sent of messages that have not come whole: sixteen of the largest, or a hundred
+/// streams with 160 KiB each. The only one under way may be larger. Met as: RESOURCE_EXHAUSTED with a pushback.
+pub const HALF_SENT_BYTES_MAX: usize = 16 << 20;
+
+/// The same for all connections together: what many of them can make us hold. Messages that come whole within one
+/// HTTP/2 frame (16 KiB) never count. Met as: RESOURCE_EXHAUSTED with a pushback.
+pub const HALF_SENT_BYTES_MAX_TOTAL: usize = 256 << 20;
 
 /// Bytes that one connection collects before it writes them, so that many small frames are one write. Held only
 /// while the socket takes no more, given back otherwise.

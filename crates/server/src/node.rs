@@ -150,7 +150,8 @@ impl Server {
             background.spawn("generator", essential.task("generator", run));
         }
 
-        let probes = Probes::new(drain.clone()).await?;
+        let request_timeout = node.config.acceptor.connection.request_timeout;
+        let probes = Probes::new(drain.clone(), request_timeout).await?;
         let connections = Tasks::new();
         let _abort_connections = connections.abort_on_drop();
         let layers = {

@@ -1,6 +1,6 @@
 //! What others ask about the node: health and reflection, as their published services say it.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{Request, Response};
@@ -10,7 +10,11 @@ use tonic::{Status, body::Body};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
-use crate::{lifecycle::Drain, rpc::SERVICES};
+use crate::{
+    connection::RequestError,
+    lifecycle::Drain,
+    rpc::{SERVICES, status},
+};
 
 type Inner = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
@@ -21,6 +25,7 @@ pub(crate) struct Probes {
     services: Arc<[(&'static str, Inner)]>,
     reporter: HealthReporter,
     drain: Drain,
+    request_timeout: Duration,
 }
 
 /// Why the services cannot be built: the compiled-in contracts do not decode.
@@ -30,7 +35,7 @@ pub struct ProbesError(#[from] tonic_reflection::server::Error);
 
 impl Probes {
     /// Everything is SERVING from now on.
-    pub(crate) async fn new(drain: Drain) -> Result<Self, ProbesError> {
+    pub(crate) async fn new(drain: Drain, request_timeout: Duration) -> Result<Self, ProbesError> {
         let (reporter, health) = tonic_health::server::health_reporter();
         set(&reporter, ServingStatus::Serving).await;
         let builder = || {
@@ -53,6 +58,7 @@ impl Probes {
             services: Arc::new(services),
             reporter,
             drain,
+            request_timeout,
         })
     }
 
@@ -69,14 +75,18 @@ impl Probes {
             .find(|(prefix, _)| path.starts_with(prefix))?;
         let service = service.clone();
         let drain = self.drain.clone();
-        Some(move |request| {
+        let limit = self.request_timeout;
+        Some(move |request: Request<Body>| {
             async move {
-                // A request whose message never comes must not hold up the end of the node either.
+                let request = request.map(|body| ending_when_going_away(body, drain.clone()));
                 let response = tokio::select! {
                     biased;
+                    // A request that has not come must not hold up the end of the node either.
+                    () = drain.going_away() => return Ok(gone().into_http()),
                     response = service.oneshot(request) => response?,
-                    () = drain.going_away() => {
-                        return Ok(Status::unavailable("the server is draining").into_http());
+                    () = tokio::time::sleep(limit) => {
+                        let status = status::of_request(&RequestError::TimedOut(limit));
+                        return Ok(status.into_http());
                     }
                 };
                 Ok(response.map(|body| end_when_going_away(body, drain)))
@@ -86,10 +96,29 @@ impl Probes {
     }
 }
 
+fn gone() -> Status {
+    Status::unavailable("the server is draining")
+}
+
 async fn set(reporter: &HealthReporter, status: ServingStatus) {
     for service in SERVICES.iter().chain([&""]) {
         reporter.set_service_status(service, status).await;
     }
+}
+
+/// Reflection hands its requests to a task of its own, which nothing but their end would end. The services know
+/// nothing of our limits either.
+fn ending_when_going_away(body: Body, drain: Drain) -> Body {
+    let frames = futures_util::stream::unfold((body, drain), |(mut body, drain)| async move {
+        let next = tokio::select! {
+            biased;
+            next = body.frame() => next?,
+            () = drain.going_away() => return None,
+        };
+        let next = next.map_err(|error| status::of_body(&error).unwrap_or(error));
+        Some((next, (body, drain)))
+    });
+    Body::new(http_body_util::StreamBody::new(frames))
 }
 
 /// A watch goes on for ever; once its last news is out it must not hold up the end of the node.
@@ -104,8 +133,7 @@ fn end_when_going_away(body: Body, drain: Drain) -> Body {
                 biased;
                 next = body.frame() => next?,
                 () = drain.going_away() => {
-                    let status = Status::unavailable("the server is draining");
-                    let trailers = crate::rpc::status::trailers(&status);
+                    let trailers = status::trailers(&gone());
                     return Some((Ok(http_body::Frame::trailers(trailers)), (body, drain, true)));
                 }
             };

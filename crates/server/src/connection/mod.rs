@@ -8,6 +8,7 @@
 //! Does not: know gRPC beyond what `Stream` needs for its shortest answer.
 
 mod abort;
+mod half_sent;
 mod io;
 mod keepalive;
 mod request_body;
@@ -35,6 +36,8 @@ use tokio::time::timeout;
 use tower::Service;
 
 pub use abort::{AbortFlag, StreamAbort};
+use half_sent::HalfSent;
+pub use half_sent::{HalfSentTotal, RequestError};
 use io::{Io, IoHandle};
 use keepalive::{Gone, Keepalive};
 use request_body::RequestBody;
@@ -82,6 +85,7 @@ pub async fn serve_connection<T, S, B>(
     peer: SocketAddr,
     service: S,
     settings: Arc<ConnectionSettings>,
+    half_sent: HalfSentTotal,
     drain: Drain,
 ) -> ConnectionEnd
 where
@@ -106,7 +110,8 @@ where
         }
     };
     handle.stage();
-    Connection::new(http2, handle, service, peer, &settings)
+    let half_sent = HalfSent::new(&settings, half_sent);
+    Connection::new(http2, handle, service, peer, &settings, half_sent)
         .run(&drain)
         .await
 }
@@ -122,6 +127,7 @@ where
     peer: SocketAddr,
     streams: StreamSet<Stream<S::Future, B>>,
     keepalive: Option<Keepalive>,
+    half_sent: Arc<HalfSent>,
 }
 
 impl<T, S, B> Connection<T, S, B>
@@ -138,6 +144,7 @@ where
         service: S,
         peer: SocketAddr,
         settings: &ConnectionSettings,
+        half_sent: Arc<HalfSent>,
     ) -> Self {
         let keepalive = http2.ping_pong().map(|pings| {
             Keepalive::new(
@@ -155,6 +162,7 @@ where
             service,
             peer,
             keepalive,
+            half_sent,
         }
     }
 
@@ -248,7 +256,9 @@ where
                 return;
             }
         }
-        let mut request = request.map(|stream| tonic::body::Body::new(RequestBody::new(stream)));
+        let mut request = request.map(|stream| {
+            tonic::body::Body::new(RequestBody::new(stream, Arc::clone(&self.half_sent)))
+        });
         request.extensions_mut().insert(PeerAddr(self.peer));
         self.streams
             .insert(Stream::new(self.service.call(request), respond));

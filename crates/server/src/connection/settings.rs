@@ -29,6 +29,10 @@ pub struct ConnectionSettings {
     pub stream_window_bytes: u32,
     /// Request bytes on their way, per connection.
     pub connection_window_bytes: u32,
+    /// From a call's begin to its first message, and from the begin of any message to its end.
+    pub request_timeout: Duration,
+    /// Bytes of messages that have not come whole.
+    pub half_sent_bytes_max: usize,
 }
 
 impl Default for ConnectionSettings {
@@ -45,6 +49,8 @@ impl Default for ConnectionSettings {
             send_buffer_bytes_max: limits::SEND_BUFFER_BYTES_MAX,
             stream_window_bytes: limits::STREAM_WINDOW_BYTES,
             connection_window_bytes: limits::CONNECTION_WINDOW_BYTES,
+            request_timeout: limits::REQUEST_TIMEOUT,
+            half_sent_bytes_max: limits::HALF_SENT_BYTES_MAX,
         }
     }
 }

@@ -3,7 +3,8 @@
 
 use std::{
     convert::Infallible,
-    pin::Pin,
+    future::{Future as _, poll_fn},
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
 };
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Frame;
 use longlived_broker::frame;
+use tokio::time::sleep;
 use tonic::{
     Code, Status, Streaming,
     body::Body,
@@ -21,6 +23,7 @@ use tonic_prost::ProstDecoder;
 
 use super::status;
 use crate::{
+    connection::RequestError,
     layers::{CallRecord, Deadline},
     node::Node,
 };
@@ -73,27 +76,38 @@ impl<T: prost::Message + Default + Send + 'static> Call<T> {
     /// The one message of a call that has one, or the first. A call that still waits for it when the node drains
     /// is a new one, and refused like one.
     pub(super) async fn message(&mut self) -> Result<T, Status> {
-        let limit = self.node.config.request_timeout;
-        let first = tokio::select! {
-            biased;
-            first = self.messages.message() => first,
-            () = self.node.drain.draining() => return Err(status::draining(self.node.spread_turn())),
-            // Half a message is memory that nothing else would ever give back.
-            () = tokio::time::sleep(limit) => {
-                return Err(Status::deadline_exceeded(format!(
-                    "the {} was not complete within request_timeout of {limit:?}",
-                    self.name
-                )));
+        let first = {
+            let mut first = pin!(self.messages.message());
+            match poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx))).await {
+                Poll::Ready(first) => first,
+                // Only who has to wait needs a timer, in a box of its own: what every call would hold otherwise.
+                Poll::Pending => {
+                    let limit = self.node.config.acceptor.connection.request_timeout;
+                    let expiry = Box::pin(sleep(limit));
+                    tokio::select! {
+                        biased;
+                        first = first => first,
+                        () = self.node.drain.draining() => {
+                            return Err(status::draining(self.node.spread_turn()));
+                        }
+                        () = expiry => {
+                            return Err(status::of_request(&RequestError::TimedOut(limit)));
+                        }
+                    }
+                }
             }
         };
-        let first = first.map_err(|error| refuse_oversize(error, self.name, self.bytes_max))?;
+        let first = first.map_err(|error| refused(error, self.name, self.bytes_max))?;
         first.ok_or_else(|| Status::invalid_argument(format!("no {} was sent", self.name)))
     }
 }
 
-/// The decoder says OUT_OF_RANGE of a message that is too large, and does not name one that is when it is
-/// decompressed; what both mean is a limit.
-pub(crate) fn refuse_oversize(status: Status, message: &str, bytes_max: usize) -> Status {
+/// What the decoder says of a request that cannot be read, as this server says it. The decoder knows nothing of our
+/// limits, says OUT_OF_RANGE of a message that is too large, and does not name one that is when it is decompressed.
+pub(crate) fn refused(status: Status, message: &str, bytes_max: usize) -> Status {
+    if let Some(ours) = status::of_body(&status) {
+        return ours;
+    }
     match status.code() {
         Code::OutOfRange | Code::ResourceExhausted => Status::resource_exhausted(format!(
             "the {message} is larger than its limit of {bytes_max} bytes"

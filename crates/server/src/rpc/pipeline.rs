@@ -153,9 +153,8 @@ impl Pipeline {
 
     fn check(&self, request: Result<v1::PublishRequest, Status>) -> Result<Message, Status> {
         let config = &self.node.config;
-        let request = request.map_err(|status| {
-            call::refuse_oversize(status, "PublishRequest", publish_bytes_max(config))
-        })?;
+        let request = request
+            .map_err(|status| call::refused(status, "PublishRequest", publish_bytes_max(config)))?;
         Ok(validate::message(request, config.event_bytes_max)?)
     }
 }

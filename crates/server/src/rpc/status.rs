@@ -6,12 +6,15 @@ use tonic::{Status, metadata::MetadataValue};
 
 use super::validate::InvalidRequest;
 use crate::{
+    connection::RequestError,
     registry::AdmitError,
     session::{CloseReason, Contract, OpenError},
 };
 
 /// How long a client waits when it is refused for a limit that time will lift.
 const RETRY_LATER_MS: u32 = 5_000;
+/// ... and for one that the peer itself lifts as its other messages arrive.
+const RETRY_SOON_MS: u32 = 1_000;
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// The status as trailers of a stream.
@@ -113,6 +116,25 @@ impl From<InvalidRequest> for Status {
             | InvalidRequest::Timestamp => Self::invalid_argument(text),
         }
     }
+}
+
+/// How a call ends whose request did not come whole. A time limit is DEADLINE_EXCEEDED, since trying again at once
+/// would be no better; a full budget is RESOURCE_EXHAUSTED with a pushback, since it is free again soon. Nothing of the
+/// message is stored either way.
+pub(crate) fn of_request(error: &RequestError) -> Status {
+    let text = error.to_string();
+    match error {
+        RequestError::TimedOut(_) => Status::deadline_exceeded(text),
+        RequestError::ConnectionExhausted(_) | RequestError::NodeExhausted(_) => {
+            later(Status::resource_exhausted(text), RETRY_SOON_MS)
+        }
+    }
+}
+
+/// The same, where the decoder has wrapped it up.
+pub(crate) fn of_body(status: &Status) -> Option<Status> {
+    let error = std::error::Error::source(status)?.downcast_ref()?;
+    Some(of_request(error))
 }
 
 /// How a publish is refused by the log.

@@ -63,7 +63,7 @@ impl Requests {
             let request = match next {
                 None => return Poll::Ready(None),
                 Some(Err(status)) => {
-                    return Poll::Ready(Some(Err(call::refuse_oversize(
+                    return Poll::Ready(Some(Err(call::refused(
                         status,
                         "SessionRequest",
                         call::REQUEST_BYTES_MAX,

@@ -309,32 +309,3 @@ async fn many_streams_of_one_connection_are_served_together() {
         }
     }
 }
-
-#[tokio::test]
-async fn a_call_whose_first_message_never_ends_is_told_so_and_holds_nothing() {
-    let limit = Duration::from_millis(200);
-    let node = Node::start_with(|config| config.request_timeout = limit);
-    let mut raw = Raw::connect(node.address).await;
-    for path in [
-        "/longlived.v1.PublishService/Publish",
-        "/longlived.v1.SubscriptionService/Subscribe",
-        "/longlived.v1.SubscriptionService/Session",
-        "/protos.Longlived/Subscribe",
-    ] {
-        // A prefix that promises a kilobyte, and two bytes of it.
-        let (response, mut body) = raw.begin(path, &[]).await;
-        let half = Bytes::from_static(&[0, 0, 0, 4, 0, 1, 2]);
-        body.send_data(half, false).expect("the connection stands");
-        let (_, trailers) = RawReply::of(response).await.rest().await;
-        let status = tonic::Status::from_header_map(&trailers).expect("a status");
-        assert_eq!(status.code(), Code::DeadlineExceeded, "{path}");
-        assert!(
-            status.message().contains("request_timeout"),
-            "{}",
-            status.message()
-        );
-    }
-    node.try_publish(message("t", "x"))
-        .await
-        .expect("the server goes on");
-}

@@ -5,6 +5,7 @@ mod calls;
 mod drain;
 mod filters;
 mod frozen;
+mod half_sent;
 mod leaving;
 mod opening;
 mod publishing;
