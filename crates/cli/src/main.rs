@@ -89,6 +89,11 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nothing was asked for: what could be is the answer.
+        eprint!("{error}");
+        return ExitCode::from(2);
+    }
     let text = error.to_string();
     let said = text.lines().take_while(|line| !line.trim().is_empty());
     let said: Vec<_> = said.map(str::trim).collect();

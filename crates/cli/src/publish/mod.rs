@@ -33,7 +33,8 @@ pub(crate) struct Args {
     headers: Vec<(String, String)>,
 
     /// Stored once, however often it is sent with this id. With --lines each line has an id of its own: this
-    /// one, a dash, and the number of the line, so that the same lines can be sent again.
+    /// one, a dash, and the number of the line, so that the same lines can be sent
+    /// again within the window, which is 2 minutes and 100,000 ids.
     #[arg(long, value_name = "ID", value_parser = message_id)]
     message_id: Option<String>,
 
