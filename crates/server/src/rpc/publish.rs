@@ -35,6 +35,7 @@ fn call(node: &Arc<Node>, request: Request<Body>) -> Result<Call<v1::PublishRequ
 fn durability(node: &Node) -> v1::Durability {
     match node.log.durability() {
         store::Durability::Memory => v1::Durability::Memory,
+        store::Durability::Disk => v1::Durability::Disk,
     }
 }
 
