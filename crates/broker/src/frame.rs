@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use longlived_api::{protos, v1};
 use prost::{
     Message as _,
-    encoding::{WireType, encode_key, encode_varint, encoded_len_varint},
+    encoding::{WireType, decode_varint, encode_key, encode_varint, encoded_len_varint},
 };
 
 use crate::{message::Message, position::Sequence};
@@ -99,6 +99,17 @@ impl Frames {
         self.entries[self.entries.len() - 1].sequence
     }
 
+    /// Frames as they were read back; every entry lies within the bytes. `None` when one does not, or there is none.
+    pub(crate) fn from_parts(bytes: Bytes, entries: Vec<Entry>) -> Option<Arc<Self>> {
+        let lawful = entries.iter().all(|entry| entry.end() <= bytes.len());
+        (lawful && !entries.is_empty()).then(|| Arc::new(Self::new(bytes, entries.into())))
+    }
+
+    /// All frames, one after the other.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     /// Bytes of all frames.
     pub fn len_bytes(&self) -> usize {
         self.bytes.len()
@@ -172,6 +183,21 @@ impl Frames {
             }
         })
     }
+}
+
+/// The topic of a frame; `None` when it is not one that [`EventWriter`] made.
+pub(crate) fn topic_of(frame: &[u8]) -> Option<&str> {
+    fn len(bytes: &[u8]) -> Option<(usize, &[u8])> {
+        let mut rest = bytes;
+        let len = decode_varint(&mut rest).ok()?;
+        Some((usize::try_from(len).ok()?, rest))
+    }
+    let tag = |field: u32| (field << 3 | WireType::LengthDelimited as u32) as u8;
+    let (_, event) = len(frame
+        .get(PREFIX_BYTES..)?
+        .strip_prefix(&[tag(RESPONSE_EVENT)])?)?;
+    let (topic_bytes, topic) = len(event.strip_prefix(&[tag(TOPIC)])?)?;
+    std::str::from_utf8(topic.get(..topic_bytes)?).ok()
 }
 
 /// What subscribers of the frozen contract see of an event: its payload as text, lossy.

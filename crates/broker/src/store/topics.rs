@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     frame::{Entry, TopicId},
     position::Sequence,
-    store::TopicsExhausted,
+    store::{FilterFrom, TopicsExhausted},
     topic::{TopicFilter, TopicName},
 };
 
@@ -69,12 +69,42 @@ impl Topics {
         if self.ids.len() >= self.limit {
             return Err(TopicsExhausted { limit: self.limit });
         }
+        // It may be one that was forgotten.
+        let trimmed_through = self.forgotten_through;
+        Ok(self.insert(name, class, trimmed_through))
+    }
+
+    /// The id of a topic that a store had before this process; it is kept whatever the limit is now.
+    pub(super) fn known(&mut self, name: &TopicName, class: usize) -> TopicId {
+        self.id_of(name)
+            .unwrap_or_else(|| self.insert(name.clone(), class, 0))
+    }
+
+    /// What a store remembers of a topic that may keep nothing.
+    pub(super) fn recall(&mut self, id: TopicId, last: Sequence, trimmed_through: Sequence) {
+        let topic = &mut self.by_id[id as usize];
+        topic.last = topic.last.max(last);
+        topic.trimmed_through = topic.trimmed_through.max(trimmed_through);
+    }
+
+    /// What a store remembers of topics that it does not know any more.
+    pub(super) fn recall_forgotten(&mut self, through: Sequence) {
+        self.forgotten_through = self.forgotten_through.max(through);
+    }
+
+    /// Events that are kept beside those that were noted one by one.
+    pub(super) fn kept_many(&mut self, id: TopicId, events: u64, bytes: u64) {
+        let topic = &mut self.by_id[id as usize];
+        topic.events += events;
+        topic.bytes += bytes;
+    }
+
+    fn insert(&mut self, name: TopicName, class: usize, trimmed_through: Sequence) -> TopicId {
         let topic = Topic {
             name: name.clone(),
             class,
             last: 0,
-            // It may be one that was forgotten.
-            trimmed_through: self.forgotten_through,
+            trimmed_through,
             events: 0,
             bytes: 0,
             queued_as_empty: true,
@@ -89,12 +119,22 @@ impl Topics {
         self.by_name.insert(name.clone(), id);
         self.ids.insert(name, id);
         self.empty.push_back(id);
-        Ok(id)
+        id
     }
 
     /// Gives a topic its next sequence and returns the one before.
     pub(super) fn advance(&mut self, id: TopicId, sequence: Sequence) -> Sequence {
         std::mem::replace(&mut self.by_id[id as usize].last, sequence)
+    }
+
+    /// Takes back a last sequence that a batch had given out before it failed.
+    pub(super) fn take_back(&mut self, id: TopicId, last: Sequence) {
+        self.by_id[id as usize].last = last;
+    }
+
+    /// Every topic that is known.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Topic> {
+        self.by_name.values().map(|&id| self.get(id))
     }
 
     /// Notes that an event is kept; the class it belongs to.
@@ -105,12 +145,19 @@ impl Topics {
         topic.class
     }
 
+    /// Takes an event out of [`Self::kept_many`] that an earlier process had let go of.
+    pub(super) fn let_go_before(&mut self, id: TopicId, bytes: u64) {
+        let topic = &mut self.by_id[id as usize];
+        topic.events = topic.events.saturating_sub(1);
+        topic.bytes = topic.bytes.saturating_sub(bytes);
+    }
+
     /// Notes that the oldest kept event of a topic is gone.
     pub(super) fn trimmed(&mut self, entry: &Entry) {
         let id = entry.topic;
         let topic = &mut self.by_id[id as usize];
-        topic.events -= 1;
-        topic.bytes -= u64::from(entry.len);
+        topic.events = topic.events.saturating_sub(1);
+        topic.bytes = topic.bytes.saturating_sub(u64::from(entry.len));
         topic.trimmed_through = topic.trimmed_through.max(entry.sequence);
         if topic.events == 0 && !topic.queued_as_empty {
             topic.queued_as_empty = true;
@@ -144,6 +191,58 @@ impl Topics {
             .filter(|(name, _)| filter.matches(name.as_str()))
             .map(|(_, &id)| id);
         literal.into_iter().chain(matching)
+    }
+
+    /// The last event that is gone and was wanted. `floor_of` gives the last event of a class that is gone.
+    pub(super) fn trimmed_through(
+        &self,
+        filters: &[FilterFrom],
+        floors: impl Fn(&TopicFilter) -> Sequence,
+    ) -> Sequence {
+        let mut gone = 0;
+        for wanted in filters {
+            // Nobody wants anything below the floor in the usual case: no topic is looked at. Inboxes are trimmed
+            // all the time and are other people's.
+            let floor = floors(&wanted.filter);
+            if wanted.after >= floor.max(self.forgotten_through) {
+                continue;
+            }
+            for id in self.matching(&wanted.filter) {
+                let trimmed = self.get(id).trimmed_through;
+                if trimmed > wanted.after {
+                    gone = gone.max(trimmed);
+                }
+            }
+            // A topic that is forgotten may have matched, unless the filter names one that is known.
+            let known = wanted
+                .filter
+                .literal()
+                .is_some_and(|name| self.id_of(&name).is_some());
+            if !known && self.forgotten_through > wanted.after {
+                gone = gone.max(self.forgotten_through);
+            }
+        }
+        gone
+    }
+
+    /// The matching topics with the lowest `after` of the filters that match each; `None` when there are more
+    /// than `limit`.
+    pub(super) fn up_to(
+        &self,
+        limit: usize,
+        filters: &[FilterFrom],
+    ) -> Option<FxHashMap<TopicId, Sequence>> {
+        let mut topics = FxHashMap::default();
+        for wanted in filters {
+            for id in self.matching(&wanted.filter) {
+                let after = topics.entry(id).or_insert(wanted.after);
+                *after = wanted.after.min(*after);
+                if topics.len() > limit {
+                    return None;
+                }
+            }
+        }
+        Some(topics)
     }
 
     /// The topics a filter matches after a name, in the order of their names.

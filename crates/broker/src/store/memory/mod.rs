@@ -7,12 +7,9 @@ mod class;
 mod kept;
 mod read;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
@@ -217,11 +214,6 @@ impl History {
         }
         left > 0
     }
-}
-
-/// The oldest publish time an age allows.
-fn oldest(now: i64, age: Duration) -> i64 {
-    i64::try_from(age.as_nanos()).map_or(i64::MIN, |age| now.saturating_sub(age))
 }
 
 #[cfg(test)]
