@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod disk_args;
 mod healthcheck;
 mod logging;
 mod open_files;

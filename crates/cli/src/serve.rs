@@ -5,10 +5,11 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::{Parser, builder::RangedU64ValueParser};
 use longlived_server::{
-    Config, Environment, GeneratorConfig, HistoryClass, SERVICES, Server, TopicFilter, TopicName,
-    legacy_topic,
+    Config, DedupeConfig, Environment, GeneratorConfig, HistoryClass, SERVICES, Server,
+    TopicFilter, TopicName, legacy_topic,
 };
 
+use crate::disk_args::DiskArgs;
 use crate::logging::{self, LogFormat};
 use crate::open_files;
 use crate::signals::{self, StopSignals};
@@ -52,6 +53,9 @@ pub(crate) struct Args {
         value_parser = history_class
     )]
     history: Vec<HistoryClass>,
+
+    #[command(flatten)]
+    disk: DiskArgs,
 
     /// Topics known at a time; publishing to a further one is refused.
     #[arg(long, env = "LONGLIVED_TOPICS_MAX", value_parser = count(), default_value_t = Config::default().topics_max)]
@@ -120,6 +124,23 @@ pub(crate) struct Args {
     )]
     publish_queue_bytes_max: usize,
 
+    /// The same message id by the same publisher on the same topic is stored once among so many newest ids ...
+    #[arg(
+        long,
+        env = "LONGLIVED_MESSAGE_IDS_MAX",
+        value_parser = RangedU64ValueParser::<usize>::new().range(0..=100_000_000),
+        default_value_t = Config::default().log.dedupe.ids_max
+    )]
+    message_ids_max: usize,
+
+    /// ... and within this time. With a data directory both hold across restarts.
+    #[arg(long, env = "LONGLIVED_MESSAGE_IDS_AGE", default_value = "2min", value_parser = duration)]
+    message_ids_age: Duration,
+
+    /// How often retention looks for history that has to go.
+    #[arg(long, env = "LONGLIVED_RETENTION_INTERVAL", default_value = "1s", value_parser = positive_duration)]
+    retention_interval: Duration,
+
     /// Bytes that live channels keep for readers a little behind; further behind they read history.
     #[arg(
         long,
@@ -172,6 +193,7 @@ fn history_class(text: &str) -> Result<HistoryClass, String> {
 
 impl Args {
     fn config(self) -> Config {
+        let retention_interval = self.retention_interval;
         let mut config = Config {
             listen: self.listen,
             generator: self.generate_every.map(|every| GeneratorConfig {
@@ -180,6 +202,7 @@ impl Args {
             }),
             legacy_topics: self.legacy_topics,
             history: self.history,
+            disk: self.disk.config(retention_interval),
             topics_max: self.topics_max,
             drain_timeout: self.drain_timeout,
             event_bytes_max: self.event_bytes_max,
@@ -190,6 +213,11 @@ impl Args {
         };
         config.log.publish_queue_bytes_max = self.publish_queue_bytes_max;
         config.log.tail_bytes_max = self.tail_bytes_max;
+        config.log.dedupe = DedupeConfig {
+            ids_max: self.message_ids_max,
+            age_max: self.message_ids_age,
+        };
+        config.log.sweep_interval = retention_interval.min(config.log.sweep_interval);
         config.acceptor.connections_max = self.connections_max;
         let connection = std::sync::Arc::make_mut(&mut config.acceptor.connection);
         connection.streams_max = self.streams_max;
@@ -240,8 +268,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn announce(config: &Config, address: SocketAddr, files: Option<u64>) {
     tracing::info!("listening on {address}");
+    let history = match &config.disk {
+        None => "in memory".to_owned(),
+        Some(disk) => format!("in {}", disk.dir.display()),
+    };
     tracing::info!(
-        "serving {}, health, reflection; history in memory",
+        "serving {}, health, reflection; history {history}",
         SERVICES.join(", ")
     );
     if let Some(generator) = &config.generator {

@@ -3,7 +3,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use longlived_broker::{LogConfig, TopicFilter, TopicName, store::HistoryClass};
+use longlived_broker::{
+    LogConfig, TopicFilter, TopicName,
+    store::{DiskConfig, HistoryClass},
+};
 
 use crate::acceptor::AcceptorSettings;
 
@@ -18,6 +21,8 @@ pub struct Config {
     pub legacy_topics: Vec<TopicFilter>,
     /// Retention classes; the first that matches a topic holds.
     pub history: Vec<HistoryClass>,
+    /// Where history is kept: in memory, or in a directory.
+    pub disk: Option<DiskConfig>,
     /// Topics known at a time.
     pub topics_max: usize,
     /// From the stop signal to the end of the process, whatever the peers do.
@@ -52,6 +57,7 @@ impl Default for Config {
             generator: None,
             legacy_topics: Vec::new(),
             history: Vec::new(),
+            disk: None,
             topics_max: 1_000_000,
             drain_timeout: Duration::from_secs(10),
             event_bytes_max: 1 << 20,

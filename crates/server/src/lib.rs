@@ -37,8 +37,8 @@ pub mod tasks;
 
 pub use config::{Config, GeneratorConfig};
 pub use longlived_broker::{
-    Environment, LogConfig, TopicFilter, TopicName,
-    store::{HistoryClass, RetentionError},
+    DedupeConfig, Environment, LogConfig, TopicFilter, TopicName,
+    store::{self, DiskConfig, HistoryClass, RetentionError},
 };
 pub use node::{ServeError, Server};
 pub use rpc::{

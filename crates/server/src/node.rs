@@ -9,7 +9,7 @@ use std::{
 
 use longlived_broker::{
     Environment, Log,
-    store::{AppendError, MemoryStore, RetentionConfig},
+    store::{AppendError, DiskConfig, DiskStore, MemoryStore, OpenError, RetentionConfig, Store},
 };
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -72,6 +72,7 @@ pub struct Server {
     address: SocketAddr,
     config: Config,
     environment: Environment,
+    store: Arc<dyn Store>,
 }
 
 /// Why a node cannot serve.
@@ -83,6 +84,9 @@ pub enum ServeError {
     /// The listener cannot be used.
     #[error("the listener: {0}")]
     Listener(#[from] std::io::Error),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The store cannot be trusted any more.
     #[error("{0}; nothing more is acknowledged, and a restart reads back what is durable")]
     Store(AppendError),
@@ -95,14 +99,27 @@ pub enum ServeError {
 }
 
 impl Server {
-    /// Listens on the configured address; clients may connect from here on and are served by [`Self::run`].
+    /// Opens the store and listens on the configured address; clients may connect from here on and are served by
+    /// [`Self::run`].
     pub fn bind(config: Config, environment: Environment) -> Result<Self, ServeError> {
+        // Whoever cannot have the data must not take the address of whoever has it.
+        let store = open_store(&config, &environment)?;
+        Self::with_store(config, environment, store)
+    }
+
+    /// The same over a store that is open already.
+    pub fn with_store(
+        config: Config,
+        environment: Environment,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, ServeError> {
         let listener = acceptor::bind(config.listen)?;
         Ok(Self {
             address: listener.local_addr()?,
             listener,
             config,
             environment,
+            store,
         })
     }
 
@@ -118,14 +135,10 @@ impl Server {
             listener,
             config,
             environment,
+            store,
             ..
         } = self;
-        let store = MemoryStore::new(
-            environment.clone(),
-            RetentionConfig::new(config.history.clone()),
-            config.topics_max,
-        );
-        let (log, sequencer) = Log::new(Arc::new(store), config.log.clone());
+        let (log, sequencer) = Log::new(store, config.log.clone());
         let registry = Registry::new(config.subscribers_max);
         let drain = Drain::new();
         let node = Arc::new(Node {
@@ -210,6 +223,28 @@ impl Server {
             (None, None) => Ok(()),
         }
     }
+}
+
+fn open_store(config: &Config, environment: &Environment) -> Result<Arc<dyn Store>, OpenError> {
+    let retention = RetentionConfig::new(config.history.clone());
+    Ok(match &config.disk {
+        None => Arc::new(MemoryStore::new(
+            environment.clone(),
+            retention,
+            config.topics_max,
+        )),
+        Some(disk) => Arc::new(DiskStore::open(
+            DiskConfig {
+                // The store remembers what the log asks of it, and no more.
+                ids_max: config.log.dedupe.ids_max,
+                ids_age_max: config.log.dedupe.age_max,
+                ..disk.clone()
+            },
+            environment.clone(),
+            retention,
+            config.topics_max,
+        )?),
+    })
 }
 
 /// Watches over the tasks without which a node would look alive and serve nobody.

@@ -41,6 +41,8 @@ pub struct LogConfig {
     pub tail_age_max: Duration,
     /// How long a channel that nobody reads stays linked.
     pub channel_linger: Duration,
+    /// How often channels, message ids and history are swept.
+    pub sweep_interval: Duration,
     /// The window of message ids.
     pub dedupe: DedupeConfig,
 }
@@ -52,6 +54,7 @@ impl Default for LogConfig {
             tail_bytes_max: 64 << 20,
             tail_age_max: Duration::from_secs(5),
             channel_linger: Duration::from_secs(10),
+            sweep_interval: Duration::from_secs(1),
             dedupe: DedupeConfig::default(),
         }
     }

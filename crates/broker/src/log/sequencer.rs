@@ -8,7 +8,6 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use rustc_hash::FxHashMap;
@@ -38,8 +37,6 @@ use crate::{
 /// them waits, and what a reader that stops in the middle of one keeps in memory.
 const BATCH_MESSAGES_MAX: usize = 4_096;
 const BATCH_BYTES_MAX: usize = 256 << 10;
-/// How often channels, message ids and history are swept.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Channels looked at in one sweep.
 const SWEEP_CHANNELS_MAX: usize = 50_000;
 
@@ -128,7 +125,7 @@ impl Sequencer {
     /// after that.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AppendError> {
         self.dedupe.restore(self.shared.store.recent_ids());
-        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        let mut sweep = tokio::time::interval(self.config.sweep_interval);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Not biased: neither a storm of new filters nor one of messages keeps the other waiting.
