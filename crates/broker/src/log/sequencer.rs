@@ -55,6 +55,9 @@ pub struct Sequencer {
     tails: VecDeque<TailChunk>,
     tail_bytes: usize,
     sweep_from: usize,
+    // Since the start, for the line at the end.
+    commits: u64,
+    messages: u64,
 }
 
 struct Linked {
@@ -111,6 +114,8 @@ impl Sequencer {
             tails: VecDeque::new(),
             tail_bytes: 0,
             sweep_from: 0,
+            commits: 0,
+            messages: 0,
         }
     }
 
@@ -145,6 +150,12 @@ impl Sequencer {
         {
             self.batch(request).await;
         }
+        // How well publishers share a commit is the first question to a slow disk.
+        tracing::info!(
+            commits = self.commits,
+            messages = self.messages,
+            "log closed"
+        );
     }
 
     async fn batch(&mut self, first: PublishRequest) {
@@ -230,6 +241,8 @@ impl Sequencer {
     /// The batch is stored: show it and say so.
     fn commit(&mut self, batch: Batch, frames: &Arc<Frames>) {
         let now = Instant::now();
+        self.commits += 1;
+        self.messages += batch.messages.len() as u64;
         let touched = self.route(&batch.messages, frames);
         for &key in &touched {
             let linked = &mut self.channels[key];
