@@ -200,6 +200,8 @@ impl Sequencer {
         let mut refused = request.refusal(Instant::now());
         let mut outcomes = Vec::with_capacity(request.messages.len());
         let messages = std::mem::take(&mut request.messages);
+        batch.messages.reserve(messages.len());
+        batch.bytes += request.bytes;
         for message in messages {
             if refused.is_some() {
                 break;
@@ -215,13 +217,18 @@ impl Sequencer {
                     continue;
                 }
             }
-            match self.shared.store.admit(&message.topic) {
+            // Most messages follow one of the same topic, and no topic is forgotten within a batch.
+            let before = batch.messages.last();
+            let topic = match before.filter(|before| before.message.topic.is(&message.topic)) {
+                Some(before) => Ok(before.topic),
+                None => self.shared.store.admit(&message.topic),
+            };
+            match topic {
                 Ok(topic) => {
                     let index = batch.messages.len();
                     if let Some(key) = key {
                         batch.keys.insert(key, index);
                     }
-                    batch.bytes += message.queued_bytes();
                     outcomes.push(Outcome::New(index));
                     batch.messages.push(Admitted { topic, message });
                 }
@@ -277,15 +284,20 @@ impl Sequencer {
     /// Notes for each channel which entries it gets; the channels that get any.
     fn route(&mut self, messages: &[Admitted], frames: &Frames) -> Vec<ChannelKey> {
         let mut touched = Vec::new();
-        for (index, (admitted, entry)) in messages.iter().zip(frames.entries()).enumerate() {
-            let topic = &admitted.message.topic;
-            for &key in self.matcher.channels_of(entry.topic, topic).iter() {
+        let entries = frames.entries();
+        let mut begin = 0;
+        // Consecutive entries of one topic go the same way.
+        for run in entries.chunk_by(|one, next| one.topic == next.topic) {
+            let topic = &messages[begin].message.topic;
+            let end = begin + run.len();
+            for &key in self.matcher.channels_of(run[0].topic, topic).iter() {
                 let due = &mut self.channels[key].due;
                 if due.is_empty() {
                     touched.push(key);
                 }
-                due.push(index as u32);
+                due.extend(begin as u32..end as u32);
             }
+            begin = end;
         }
         touched
     }
