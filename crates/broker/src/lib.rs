@@ -29,7 +29,7 @@ pub use log::{
     AttachError, DedupeConfig, Log, LogConfig, PublishError, PublishOptions, PublishReply,
     Published, Sequencer,
 };
-pub use message::{Message, MessageError, Principal};
+pub use message::{Message, MessageError, MessageKey, Principal};
 pub use position::{Epoch, Position, Sequence};
 pub use signal::{Interest, Signal};
 pub use topic::{TopicError, TopicFilter, TopicName};

@@ -1,8 +1,9 @@
 //! What a publisher hands in, before it has a number.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, hash::Hasher as _, sync::Arc};
 
 use bytes::Bytes;
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use crate::{frame, topic::TopicName};
 
@@ -15,6 +16,28 @@ impl Principal {
     /// The one principal of a server without authentication.
     pub fn anonymous() -> Self {
         Self("".into())
+    }
+}
+
+/// A message id together with its principal and topic, as a hash under a secret of the history: 128 bits, so that two
+/// never meet, and small enough to keep many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MessageKey(pub u128);
+
+impl MessageKey {
+    /// `None` when the message carries no id.
+    pub fn of(message: &Message, principal: &Principal, secret: [u64; 2]) -> Option<Self> {
+        if message.message_id.is_empty() {
+            return None;
+        }
+        let mut hasher = SipHasher13::new_with_keys(secret[0], secret[1]);
+        // Principals and topics hold no zero byte, so the three parts cannot be shifted against each other.
+        hasher.write(principal.0.as_bytes());
+        hasher.write(&[0]);
+        hasher.write(message.topic.as_str().as_bytes());
+        hasher.write(&[0]);
+        hasher.write(message.message_id.as_bytes());
+        Some(Self(hasher.finish128().as_u128()))
     }
 }
 

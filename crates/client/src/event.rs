@@ -85,6 +85,8 @@ pub enum GapReason {
     Future,
     /// One event is larger than this subscriber takes.
     TooLarge,
+    /// The server's disk did not give back what was written to it.
+    Damaged,
     /// A reason this version does not know.
     Other(i32),
 }
@@ -97,6 +99,7 @@ impl GapReason {
             Ok(Reason::EpochChanged) => Self::EpochChanged,
             Ok(Reason::Future) => Self::Future,
             Ok(Reason::TooLarge) => Self::TooLarge,
+            Ok(Reason::Damaged) => Self::Damaged,
             Ok(Reason::Unspecified) | Err(_) => Self::Other(reason),
         }
     }
@@ -109,6 +112,7 @@ impl fmt::Display for GapReason {
             Self::EpochChanged => f.write_str("their history is gone"),
             Self::Future => f.write_str("the position was never written"),
             Self::TooLarge => f.write_str("one event is too large"),
+            Self::Damaged => f.write_str("the server's disk was damaged"),
             Self::Other(code) => write!(f, "reason {code}"),
         }
     }

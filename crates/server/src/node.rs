@@ -9,7 +9,7 @@ use std::{
 
 use longlived_broker::{
     Environment, Log,
-    store::{MemoryStore, RetentionConfig},
+    store::{AppendError, MemoryStore, RetentionConfig},
 };
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -83,6 +83,9 @@ pub enum ServeError {
     /// The listener cannot be used.
     #[error("the listener: {0}")]
     Listener(#[from] std::io::Error),
+    /// The store cannot be trusted any more.
+    #[error("{0}; nothing more is acknowledged, and a restart reads back what is durable")]
+    Store(AppendError),
     /// A task without which the node cannot serve has ended, most likely in a panic.
     #[error("the task `{0}` ended before it was told to; see the log")]
     TaskEnded(&'static str),
@@ -140,7 +143,16 @@ impl Server {
         let log_tasks = Tasks::new();
         let _abort = (background.abort_on_drop(), log_tasks.abort_on_drop());
         let essential = Essential::default();
-        let sequencer = sequencer.run(log_tasks.cancel_token());
+        let store_failure = Arc::new(OnceLock::new());
+        let sequencer = {
+            let run = sequencer.run(log_tasks.cancel_token());
+            let failure = store_failure.clone();
+            async move {
+                if let Err(error) = run.await {
+                    failure.set(error).ok();
+                }
+            }
+        };
         log_tasks.spawn("sequencer", essential.task("sequencer", sequencer));
         let maintenance = node.maintenance.clone();
         let maintenance = maintenance.run(background.cancel_token());
@@ -192,7 +204,11 @@ impl Server {
         {
             tracing::error!("tasks did not end in time and were dropped");
         }
-        failed.map_or(Ok(()), |name| Err(ServeError::TaskEnded(name)))
+        match (store_failure.get(), failed) {
+            (Some(error), _) => Err(ServeError::Store(error.clone())),
+            (None, Some(name)) => Err(ServeError::TaskEnded(name)),
+            (None, None) => Ok(()),
+        }
     }
 }
 

@@ -54,9 +54,9 @@ impl Cursor {
             return Ok(Live::Delivery(delivery, through));
         }
         Ok(Live::Page(Page {
-            trimmed_through: 0,
             slices: run.into_iter().collect(),
             through,
+            ..Page::default()
         }))
     }
 
@@ -86,9 +86,9 @@ impl Cursor {
             _ => merge(sources, through),
         };
         Ok(Live::Page(Page {
-            trimmed_through: 0,
             slices,
             through,
+            ..Page::default()
         }))
     }
 }

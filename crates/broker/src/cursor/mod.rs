@@ -31,7 +31,7 @@ use crate::{
     log::{AttachError, Log},
     position::{Position, Sequence},
     signal::{Interest, Signal},
-    store::{FilterFrom, Page, Query, ReadError},
+    store::{Damaged, FilterFrom, Page, Query, ReadError},
     topic::TopicFilter,
 };
 
@@ -76,6 +76,8 @@ pub struct ReadOptions {
 pub enum GapReason {
     /// Retention removed them.
     Trimmed,
+    /// The store was damaged and cannot give them back.
+    Damaged,
     /// Their history is gone.
     EpochChanged,
     /// The position asked for was never written.
@@ -291,7 +293,9 @@ impl Cursor {
             if self.reading.is_some() {
                 let page = ready!(self.poll_history(cx))?;
                 // A scan that found nothing is still news for a client that waits.
-                let scanned = page.slices.is_empty() && page.trimmed_through <= self.position;
+                let scanned = page.slices.is_empty()
+                    && page.damaged.is_empty()
+                    && page.trimmed_through <= self.position;
                 let behind = page.through < self.log.visible();
                 self.page = Some(Box::new(page));
                 if scanned && behind {
@@ -436,15 +440,26 @@ impl Cursor {
             self.position = gap.through;
             return Ok(Some(Delivery::Gap(gap)));
         }
+        if let Some(damaged) = page.next_damaged(self.position) {
+            let gap = self.damaged_gap(page, damaged)?;
+            self.position = gap.through;
+            return Ok(Some(Delivery::Gap(gap)));
+        }
         let mut slices: SmallVec<[Slice; 4]> = SmallVec::new();
         let mut bytes = 0;
         while bytes < DELIVERY_BYTES
             && let Some(mut slice) = page.slices.pop_front()
         {
             let said = slices.last().map_or(self.position, Slice::last);
+            let whole = page.damaged.front().map_or(slice.count(), |damaged| {
+                slice
+                    .entries()
+                    .partition_point(|e| e.sequence <= damaged.after)
+            });
             let fitting = self
                 .fitting(&slice, page.trimmed_through, said)
-                .min(slice.count_within(DELIVERY_BYTES - bytes));
+                .min(slice.count_within(DELIVERY_BYTES - bytes))
+                .min(whole);
             if fitting == 0 {
                 page.slices.push_front(slice);
                 break;
@@ -464,7 +479,8 @@ impl Cursor {
             self.position = self.position.max(page.through);
             return Ok(None);
         };
-        self.position = if page.slices.is_empty() && page.trimmed_through <= last.last() {
+        let silent = page.damaged.is_empty() && page.trimmed_through <= last.last();
+        self.position = if page.slices.is_empty() && silent {
             page.through
         } else {
             last.last()
@@ -534,6 +550,39 @@ impl Cursor {
                 let known = first.map_or(page.through, |first| first - 1);
                 let through = page.trimmed_through.min(known);
                 Ok((through > self.position).then(|| gap(through)))
+            }
+        }
+    }
+
+    /// What to announce where the store has lost events.
+    fn damaged_gap(&self, page: &mut Page, damaged: Damaged) -> Result<Gap, CursorError> {
+        let gap = |through, events| Gap {
+            reason: GapReason::Damaged,
+            after: self.position.max(damaged.after),
+            through,
+            events,
+            through_epoch: None,
+        };
+        match self.options.gap_policy {
+            GapPolicy::Fail => Err(CursorError::OutOfRange {
+                requested: self.position(),
+                epoch: self.log.epoch().get(),
+                first: page.slices.front().map(Slice::first),
+                last: self.log.visible(),
+            }),
+            GapPolicy::Latest => {
+                let visible = self.log.visible();
+                *page = Page {
+                    through: visible,
+                    ..Page::default()
+                };
+                Ok(gap(visible, 0))
+            }
+            GapPolicy::Earliest => {
+                page.damaged.pop_front();
+                // A part of the range lies behind the reader: how many are left is not known.
+                let whole = damaged.after >= self.position;
+                Ok(gap(damaged.through, if whole { damaged.events } else { 0 }))
             }
         }
     }

@@ -157,15 +157,16 @@ impl Opening<'_> {
                     // The tails have what history may have let go already.
                     return Ok((Outcome::Resumed, asked.sequence));
                 }
-                let page = self.first_after(asked.sequence).await?;
-                if page.trimmed_through <= asked.sequence {
+                let mut page = self.first_after(asked.sequence).await?;
+                let damaged = page.next_damaged(asked.sequence).is_some();
+                if page.trimmed_through <= asked.sequence && !damaged {
                     return Ok((Outcome::Resumed, asked.sequence));
                 }
                 match self.options.gap_policy {
                     GapPolicy::Fail => Err(self.out_of_range(asked, &page)),
                     // The next matching event is kept and a later one is not: the gap comes in its place, and not
                     // at once as a reset says.
-                    GapPolicy::Earliest if lost_before(&page) <= asked.sequence => {
+                    GapPolicy::Earliest if lost_before(&page) <= asked.sequence && !damaged => {
                         Ok((Outcome::Resumed, asked.sequence))
                     }
                     // The cursor finds the same when it reads on, and says it first.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     Environment, LogConfig, Message, PublishOptions, TopicName,
-    store::{HistoryClass, Limits, MemoryStore, RetentionConfig},
+    store::{AppendError, HistoryClass, Limits, MemoryStore, RetentionConfig},
 };
 
 fn filter(text: &str) -> TopicFilter {
@@ -49,10 +49,10 @@ fn with_log<T>(
             ..LogConfig::default()
         };
         let (log, sequencer) = Log::new(Arc::new(store), config);
-        let run: std::pin::Pin<Box<dyn Future<Output = ()>>> =
+        let run: std::pin::Pin<Box<dyn Future<Output = Result<(), AppendError>>>> =
             Box::pin(sequencer.run(CancellationToken::new()));
         tokio::select! {
-            () = run => unreachable!("nobody stops it"),
+            _ = run => unreachable!("nobody stops it"),
             result = test(log) => result,
         }
     })

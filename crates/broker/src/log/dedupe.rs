@@ -1,15 +1,11 @@
 //! The window of message ids: the same id by the same principal on the same topic is stored once.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::{
-    message::{Message, Principal},
-    position::Sequence,
-    topic::TopicName,
-};
+use crate::{message::MessageKey, position::Sequence, store::RecentId};
 
 /// How long an id is remembered; whichever limit is reached first forgets.
 #[derive(Clone, Copy, Debug)]
@@ -29,28 +25,10 @@ impl Default for DedupeConfig {
     }
 }
 
-#[derive(PartialEq, Eq, Hash)]
-pub(super) struct MessageKey {
-    principal: Principal,
-    topic: TopicName,
-    message_id: String,
-}
-
-impl MessageKey {
-    /// `None` when the message carries no id.
-    pub(super) fn of(message: &Message, principal: &Principal) -> Option<Self> {
-        (!message.message_id.is_empty()).then(|| Self {
-            principal: principal.clone(),
-            topic: message.topic.clone(),
-            message_id: message.message_id.clone(),
-        })
-    }
-}
-
 pub(super) struct Dedupe {
     config: DedupeConfig,
-    seen: FxHashMap<Arc<MessageKey>, Sequence>,
-    order: VecDeque<(Instant, Arc<MessageKey>)>,
+    seen: FxHashMap<MessageKey, Sequence>,
+    order: VecDeque<(Instant, MessageKey)>,
 }
 
 impl Dedupe {
@@ -62,14 +40,27 @@ impl Dedupe {
         }
     }
 
-    pub(super) fn find(&self, key: &MessageKey) -> Option<Sequence> {
-        self.seen.get(key).copied()
+    /// Takes over what a store remembers from before this process.
+    pub(super) fn restore(&mut self, recent: Vec<RecentId>) {
+        let now = Instant::now();
+        for id in recent {
+            // A clock of this process that has not run for so long counts the id as younger: kept longer, never less.
+            let at = now.checked_sub(id.age).unwrap_or(now);
+            if id.age <= self.config.age_max {
+                self.seen.insert(id.key, id.sequence);
+                self.order.push_back((at, id.key));
+            }
+        }
+        self.expire(now);
+    }
+
+    pub(super) fn find(&self, key: MessageKey) -> Option<Sequence> {
+        self.seen.get(&key).copied()
     }
 
     /// Remembers an id whose message is stored.
     pub(super) fn insert(&mut self, key: MessageKey, sequence: Sequence, now: Instant) {
-        let key = Arc::new(key);
-        self.seen.insert(key.clone(), sequence);
+        self.seen.insert(key, sequence);
         self.order.push_back((now, key));
         self.expire(now);
     }

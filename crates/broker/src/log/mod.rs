@@ -15,7 +15,7 @@ use std::{
 };
 
 use dashmap::DashMap;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use dedupe::DedupeConfig;
 pub use publish::{PublishError, PublishOptions, PublishReply, Published};
@@ -26,7 +26,7 @@ use crate::{
     channel::{Attachment, Channel},
     position::{Epoch, Sequence},
     signal::Signal,
-    store::{Durability, Store},
+    store::{AppendError, Durability, Store},
     topic::TopicFilter,
 };
 
@@ -86,6 +86,8 @@ struct Shared {
     // Taken only when no publisher waits.
     background: mpsc::Sender<PublishRequest>,
     links: mpsc::Sender<Link>,
+    // Written by the sequencer alone.
+    room: watch::Sender<Result<(), AppendError>>,
     queue_bytes: Arc<Semaphore>,
     queue_bytes_max: usize,
 }
@@ -110,6 +112,7 @@ impl Log {
             publish,
             background,
             links,
+            room: watch::Sender::new(Ok(())),
             queue_bytes: Arc::new(Semaphore::new(queue_bytes_max)),
             queue_bytes_max,
         });
@@ -133,6 +136,11 @@ impl Log {
     /// What an answered publish is worth.
     pub fn durability(&self) -> Durability {
         self.shared.store.durability()
+    }
+
+    /// Whether messages are taken, and the news when that changes.
+    pub fn room(&self) -> watch::Receiver<Result<(), AppendError>> {
+        self.shared.room.subscribe()
     }
 
     /// The last sequence that may be shown to anybody.

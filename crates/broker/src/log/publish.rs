@@ -15,7 +15,7 @@ use super::Log;
 use crate::{
     message::{Message, Principal},
     position::Sequence,
-    store::TopicsExhausted,
+    store::{AppendError, TopicsExhausted},
 };
 
 /// One message that is in the log.
@@ -48,9 +48,9 @@ pub enum PublishError {
     /// An earlier message of the same stream was refused.
     #[error("an earlier message of this stream was refused")]
     AfterRefusal,
-    /// The store could not take the batch. Nothing of it is kept.
-    #[error("{0}")]
-    Store(String),
+    /// The store did not take the batch. Nothing of it is kept.
+    #[error(transparent)]
+    Append(#[from] AppendError),
     /// The log takes no more.
     #[error("the log is closed")]
     Closed,

@@ -13,6 +13,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 use slab::Slab;
+use smallvec::SmallVec;
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior},
@@ -21,11 +22,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Link, LogConfig, PublishError, PublishReply, Published, Shared,
-    dedupe::{Dedupe, MessageKey},
+    dedupe::Dedupe,
     matcher::{ChannelKey, Matcher},
     publish::PublishRequest,
 };
-use crate::{channel::Channel, frame::Frames, store::Admitted, topic::TopicFilter};
+use crate::{
+    channel::Channel,
+    frame::Frames,
+    message::MessageKey,
+    store::{Admitted, AppendError},
+    topic::TopicFilter,
+};
 
 /// One batch takes no further requests past this many messages or bytes: it bounds how long the first of
 /// them waits, and what a reader that stops in the middle of one keeps in memory.
@@ -58,6 +65,7 @@ pub struct Sequencer {
     // Since the start, for the line at the end.
     commits: u64,
     messages: u64,
+    secret: [u64; 2],
 }
 
 struct Linked {
@@ -105,6 +113,7 @@ impl Batch {
 impl Sequencer {
     pub(super) fn new(shared: Arc<Shared>, inbox: Inbox, config: LogConfig) -> Self {
         Self {
+            secret: shared.store.message_key_secret(),
             shared,
             inbox,
             dedupe: Dedupe::new(config.dedupe),
@@ -119,8 +128,11 @@ impl Sequencer {
         }
     }
 
-    /// Runs until `stop`; what was queued before is still stored and answered.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Runs until `stop`; what was queued before is still stored and answered. Ends with an error at once when the
+    /// store can be trusted no more: what it holds beyond `visible` may not be durable, so nothing is acknowledged
+    /// after that.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), AppendError> {
+        self.dedupe.restore(self.shared.store.recent_ids());
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -138,7 +150,7 @@ impl Sequencer {
                 Some(request) = self.inbox.background.recv() => request,
                 () = stop.cancelled() => break,
             };
-            self.batch(first).await;
+            self.batch(first).await?;
         }
         self.inbox.publish.close();
         self.inbox.background.close();
@@ -148,7 +160,7 @@ impl Sequencer {
             .try_recv()
             .or_else(|_| self.inbox.background.try_recv())
         {
-            self.batch(request).await;
+            self.batch(request).await?;
         }
         // How well publishers share a commit is the first question to a slow disk.
         tracing::info!(
@@ -156,9 +168,10 @@ impl Sequencer {
             messages = self.messages,
             "log closed"
         );
+        Ok(())
     }
 
-    async fn batch(&mut self, first: PublishRequest) {
+    async fn batch(&mut self, first: PublishRequest) -> Result<(), AppendError> {
         let mut batch = Batch::default();
         self.admit(first, &mut batch);
         while !batch.is_full() {
@@ -176,23 +189,42 @@ impl Sequencer {
         }
         if batch.messages.is_empty() {
             answer(batch.requests, None);
-            return;
+            return Ok(());
         }
         match self.shared.store.append(&batch.messages).await {
-            Ok(frames) => self.commit(batch, &frames),
+            Ok(frames) => {
+                self.note_room(Ok(()));
+                self.commit(batch, &frames);
+                Ok(())
+            }
             Err(error) => {
-                tracing::error!(%error, messages = batch.messages.len(), "batch not stored");
-                let error = PublishError::Store(error.to_string());
-                for pending in batch.requests {
-                    pending.request.stop_stream();
-                    let reply = PublishReply {
-                        refused: Some(error.clone()),
-                        ..PublishReply::default()
-                    };
-                    pending.request.reply.send(reply).ok();
+                refuse(batch.requests, &error);
+                match &error {
+                    AppendError::Full { .. } => {
+                        self.note_room(Err(error));
+                        Ok(())
+                    }
+                    AppendError::Broken(_) => {
+                        self.note_room(Err(error.clone()));
+                        Err(error)
+                    }
                 }
             }
         }
+    }
+
+    /// Tells whoever watches when publishing begins or ceases to be possible.
+    fn note_room(&self, room: Result<(), AppendError>) {
+        self.shared.room.send_if_modified(|known| {
+            let changed = known.is_ok() != room.is_ok();
+            match &room {
+                Ok(()) if changed => tracing::info!("publishing is possible again"),
+                Err(error) if changed => tracing::error!(%error, "publishing has stopped"),
+                _ => {}
+            }
+            *known = room;
+            changed
+        });
     }
 
     /// Decides about each message of a request, in order, up to the first refusal.
@@ -206,13 +238,13 @@ impl Sequencer {
             if refused.is_some() {
                 break;
             }
-            let key = MessageKey::of(&message, &request.options.principal);
-            if let Some(key) = &key {
+            let key = MessageKey::of(&message, &request.options.principal, self.secret);
+            if let Some(key) = key {
                 if let Some(sequence) = self.dedupe.find(key) {
                     outcomes.push(Outcome::Duplicate(sequence));
                     continue;
                 }
-                if let Some(&index) = batch.keys.get(key) {
+                if let Some(&index) = batch.keys.get(&key) {
                     outcomes.push(Outcome::SameAs(index));
                     continue;
                 }
@@ -230,7 +262,11 @@ impl Sequencer {
                         batch.keys.insert(key, index);
                     }
                     outcomes.push(Outcome::New(index));
-                    batch.messages.push(Admitted { topic, message });
+                    batch.messages.push(Admitted {
+                        topic,
+                        message,
+                        message_key: key,
+                    });
                 }
                 Err(error) => refused = Some(error.into()),
             }
@@ -343,6 +379,7 @@ impl Sequencer {
         for id in self.shared.store.trim() {
             self.matcher.forget(id);
         }
+        self.note_room(self.shared.store.room());
         self.unlink_idle(now);
     }
 
@@ -364,6 +401,32 @@ impl Sequencer {
                 self.channels.remove(self.sweep_from);
             }
         }
+    }
+}
+
+/// Nothing new of the batch is stored. What was stored before it is answered as ever, up to the first message that was
+/// not.
+fn refuse(requests: Vec<Pending>, error: &AppendError) {
+    for pending in requests {
+        let known = |outcome: &Outcome| match *outcome {
+            Outcome::Duplicate(sequence) => Some(Published {
+                sequence,
+                duplicate: true,
+            }),
+            Outcome::New(_) | Outcome::SameAs(_) => None,
+        };
+        let published: SmallVec<[Published; 1]> =
+            pending.outcomes.iter().map_while(known).collect();
+        let refused = if published.len() == pending.outcomes.len() {
+            pending.refused
+        } else {
+            Some(PublishError::Append(error.clone()))
+        };
+        if refused.is_some() {
+            pending.request.stop_stream();
+        }
+        let reply = PublishReply { published, refused };
+        pending.request.reply.send(reply).ok();
     }
 }
 

@@ -18,7 +18,7 @@ async fn with_log<T>(topics_max: usize, test: impl AsyncFnOnce(Log) -> T) -> T {
     let store = MemoryStore::new(environment, RetentionConfig::new(Vec::new()), topics_max);
     let (log, sequencer) = Log::new(Arc::new(store), LogConfig::default());
     tokio::select! {
-        () = sequencer.run(CancellationToken::new()) => unreachable!("nobody stops it"),
+        _ = sequencer.run(CancellationToken::new()) => unreachable!("nobody stops it"),
         result = test(log) => result,
     }
 }
@@ -139,7 +139,7 @@ async fn a_stopped_log_has_stored_what_was_queued_and_takes_nothing_more() {
         .unwrap();
     let stop = CancellationToken::new();
     stop.cancel();
-    sequencer.run(stop).await;
+    sequencer.run(stop).await.unwrap();
     assert_eq!(queued.await.unwrap().published.len(), 1);
     let refused = log
         .publish(message("a", ""), PublishOptions::default())

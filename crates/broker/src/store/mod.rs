@@ -6,20 +6,21 @@
 mod memory;
 mod query;
 mod retention;
+mod topics;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
 pub use memory::MemoryStore;
-pub use query::{FilterFrom, Page, Query};
+pub use query::{Damaged, FilterFrom, Page, Query};
 pub use retention::{HistoryClass, Limits, RetentionConfig, RetentionError};
 
 use crate::{
     frame::{Frames, TopicId},
-    message::Message,
+    message::{Message, MessageKey},
     position::{Epoch, Sequence},
-    topic::TopicName,
+    topic::{TopicFilter, TopicName},
 };
 
 /// How safe an event is once `append` returned.
@@ -27,6 +28,8 @@ use crate::{
 pub enum Durability {
     /// A crash of the process loses it.
     Memory,
+    /// Synced to this machine's disk.
+    Disk,
 }
 
 /// A message whose topic the store has admitted.
@@ -36,6 +39,34 @@ pub struct Admitted {
     pub topic: TopicId,
     /// The message.
     pub message: Message,
+    /// What its message id is remembered by, when it has one.
+    pub message_key: Option<MessageKey>,
+}
+
+/// A message id that was stored lately.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecentId {
+    /// Principal, topic and id.
+    pub key: MessageKey,
+    /// Where the message is.
+    pub sequence: Sequence,
+    /// How long ago it was published.
+    pub age: Duration,
+}
+
+/// What a store knows of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Its name.
+    pub topic: TopicName,
+    /// The oldest event that is kept; 0 when none is.
+    pub first: Sequence,
+    /// The last event published; 0 when that is not known any more.
+    pub last: Sequence,
+    /// How many events are kept.
+    pub events: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
 }
 
 /// No further topic can be kept.
@@ -46,10 +77,21 @@ pub struct TopicsExhausted {
     pub limit: usize,
 }
 
-/// The store could not take a batch; nothing of it is kept.
-#[derive(Debug, thiserror::Error)]
-#[error("the store could not append: {0}")]
-pub struct AppendError(pub String);
+/// Why a store did not take a batch; nothing of it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Writing it would touch the reserve. It may be tried again when there is room.
+    #[error("the disk has {available} bytes left, and disk_reserve keeps {reserve} of them free")]
+    Full {
+        /// What is free.
+        available: u64,
+        /// What stays free.
+        reserve: u64,
+    },
+    /// The store cannot say any more what is durable and takes nothing again; the process must end.
+    #[error("the store is broken: {0}")]
+    Broken(String),
+}
 
 /// The store could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -76,6 +118,23 @@ pub trait Store: Send + Sync + 'static {
         &'a self,
         messages: &'a [Admitted],
     ) -> BoxFuture<'a, Result<Arc<Frames>, AppendError>>;
+
+    /// Whether a batch would be taken now, as far as can be said without one.
+    fn room(&self) -> Result<(), AppendError>;
+
+    /// Secret of this history under which message ids are hashed; lasts as long as the epoch.
+    fn message_key_secret(&self) -> [u64; 2];
+
+    /// The message ids of the last messages, oldest first, for a log that begins anew over this history.
+    fn recent_ids(&self) -> Vec<RecentId>;
+
+    /// Topics that a filter matches, in the order of their names, after a name, at most so many.
+    fn topics(
+        &self,
+        filter: TopicFilter,
+        after: Option<TopicName>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<TopicInfo>, ReadError>>;
 
     /// The next matching events of a range.
     fn read(&self, query: Query) -> BoxFuture<'static, Result<Page, ReadError>>;

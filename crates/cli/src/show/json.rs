@@ -208,6 +208,7 @@ impl<'a> Record<'a> {
                 GapReason::EpochChanged => "epoch_changed",
                 GapReason::Future => "future",
                 GapReason::TooLarge => "too_large",
+                GapReason::Damaged => "damaged",
                 GapReason::Other(_) => "other",
             },
             after: gap.after.map(Into::into),

@@ -30,6 +30,7 @@ const PUBLISHED: &str = "longlived-published";
 fn durability(node: &Node) -> v1::Durability {
     match node.log.durability() {
         store::Durability::Memory => v1::Durability::Memory,
+        store::Durability::Disk => v1::Durability::Disk,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The only place that turns what happened into a gRPC status.
 
 use http::HeaderMap;
-use longlived_broker::{CursorError, MessageError, PublishError};
+use longlived_broker::{CursorError, MessageError, PublishError, store::AppendError};
 use tonic::{Status, metadata::MetadataValue};
 
 use super::{publish_requests::RequestStreamError, validate::InvalidRequest};
@@ -157,7 +157,10 @@ pub(crate) fn of_publish(error: &PublishError) -> Status {
         PublishError::TopicsExhausted(_) => Status::resource_exhausted(text),
         PublishError::DeadlineExceeded => Status::deadline_exceeded(text),
         PublishError::AfterRefusal => Status::aborted(text),
-        PublishError::Store(_) => internal(error),
+        PublishError::Append(AppendError::Full { .. }) => {
+            later(Status::resource_exhausted(text), RETRY_LATER_MS)
+        }
+        PublishError::Append(AppendError::Broken(_)) => internal(error),
         PublishError::Closed => Status::unavailable(text),
     }
 }

@@ -70,6 +70,7 @@ pub(crate) fn progress(at: Position, now: SystemTime, current: bool) -> Bytes {
 pub(crate) fn gap(gap: &Gap) -> Bytes {
     let reason = match gap.reason {
         GapReason::Trimmed => v1::gap::Reason::Trimmed,
+        GapReason::Damaged => v1::gap::Reason::Damaged,
         GapReason::EpochChanged => v1::gap::Reason::EpochChanged,
         GapReason::Future => v1::gap::Reason::Future,
         GapReason::TooLarge => v1::gap::Reason::TooLarge,

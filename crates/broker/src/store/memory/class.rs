@@ -2,8 +2,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{oldest, topics::Topics};
-use crate::{frame::Frames, position::Sequence, store::Limits};
+use super::{kept::Kept, oldest};
+use crate::{
+    frame::Frames,
+    position::Sequence,
+    store::{Limits, topics::Topics},
+};
 
 pub(super) struct Class {
     limits: Limits,
@@ -46,6 +50,7 @@ impl Class {
         now: i64,
         left: &mut usize,
         topics: &mut Topics,
+        kept: &mut Kept,
         dropped: &mut Vec<Arc<Frames>>,
     ) {
         let oldest = self.limits.age.map_or(i64::MIN, |age| oldest(now, age));
@@ -58,7 +63,8 @@ impl Class {
             let entry = batch.frames.entries()[self.skip];
             self.trimmed_through = entry.sequence;
             self.trimmed_time = batch.time;
-            topics.trimmed(entry.topic, entry.sequence);
+            topics.trimmed(&entry);
+            kept.trimmed(entry.topic, entry.sequence);
             self.events -= 1;
             self.bytes -= u64::from(entry.len);
             self.skip += 1;

@@ -4,8 +4,8 @@
 //! is let go, so a reader gets its events or learns exactly up to where they are missing.
 
 mod class;
+mod kept;
 mod read;
-mod topics;
 
 use std::{
     sync::{
@@ -18,21 +18,22 @@ use std::{
 use futures_util::{FutureExt as _, future::BoxFuture};
 use parking_lot::{Mutex, RwLock};
 
-use self::{class::Class, topics::Topics};
+use self::{class::Class, kept::Kept};
 use super::{
-    Admitted, AppendError, Durability, Page, Query, ReadError, RetentionConfig, Store,
-    TopicsExhausted,
+    Admitted, AppendError, Durability, Page, Query, ReadError, RecentId, RetentionConfig, Store,
+    TopicInfo, TopicsExhausted, topics::Topics,
 };
 use crate::{
     environment::Environment,
     frame::{self, EventWriter, FRAME_OVERHEAD_BYTES, Frames, TopicId},
     position::{Epoch, Sequence},
-    topic::TopicName,
+    topic::{TopicFilter, TopicName},
 };
 
 /// A store that forgets with its process.
 pub struct MemoryStore {
     epoch: Epoch,
+    message_key_secret: [u64; 2],
     environment: Environment,
     head: AtomicU64,
     // The publish time of the last batch; written under `history`'s lock by `append` alone.
@@ -44,6 +45,7 @@ pub struct MemoryStore {
 struct History {
     retention: RetentionConfig,
     topics: Topics,
+    kept: Kept,
     classes: Vec<Class>,
 }
 
@@ -52,10 +54,12 @@ impl MemoryStore {
     pub fn new(environment: Environment, retention: RetentionConfig, topics_max: usize) -> Self {
         Self {
             epoch: Epoch::from_random(environment.random()),
+            message_key_secret: [environment.random(), environment.random()],
             head: AtomicU64::new(0),
             last_time: Mutex::new(0),
             history: RwLock::new(History {
                 topics: Topics::new(topics_max),
+                kept: Kept::default(),
                 classes: retention.limits().map(Class::new).collect(),
                 retention,
             }),
@@ -122,6 +126,36 @@ impl Store for MemoryStore {
         futures_util::future::ready(Ok(frames)).boxed()
     }
 
+    fn room(&self) -> Result<(), AppendError> {
+        Ok(())
+    }
+
+    fn message_key_secret(&self) -> [u64; 2] {
+        self.message_key_secret
+    }
+
+    fn recent_ids(&self) -> Vec<RecentId> {
+        Vec::new()
+    }
+
+    fn topics(
+        &self,
+        filter: TopicFilter,
+        after: Option<TopicName>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<TopicInfo>, ReadError>> {
+        let history = self.history.read();
+        let listed = history.topics.listed(&filter, after.as_ref());
+        let infos = listed.take(limit).map(|(id, topic)| TopicInfo {
+            topic: topic.name.clone(),
+            first: history.kept.of(id).front().copied().unwrap_or(0),
+            last: topic.last,
+            events: topic.events,
+            bytes: topic.bytes,
+        });
+        futures_util::future::ready(Ok(infos.collect())).boxed()
+    }
+
     fn read(&self, query: Query) -> BoxFuture<'static, Result<Page, ReadError>> {
         let page = read::page(&self.history.read(), &query);
         futures_util::future::ready(Ok(page)).boxed()
@@ -159,7 +193,8 @@ impl History {
     fn keep(&mut self, frames: &Arc<Frames>, time: i64) -> Vec<Arc<Frames>> {
         let mut chosen: Vec<Vec<u32>> = vec![Vec::new(); self.classes.len()];
         for (index, entry) in frames.entries().iter().enumerate() {
-            let class = self.topics.kept(entry.topic, entry.sequence);
+            let class = self.topics.kept(entry);
+            self.kept.push(entry.topic, entry.sequence);
             chosen[class].push(index as u32);
         }
         for (class, chosen) in self.classes.iter_mut().zip(chosen) {
@@ -178,7 +213,7 @@ impl History {
     fn trim(&mut self, now: i64, budget: usize, dropped: &mut Vec<Arc<Frames>>) -> bool {
         let mut left = budget;
         for class in &mut self.classes {
-            class.trim(now, &mut left, &mut self.topics, dropped);
+            class.trim(now, &mut left, &mut self.topics, &mut self.kept, dropped);
         }
         left > 0
     }

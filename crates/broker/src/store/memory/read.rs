@@ -96,9 +96,9 @@ fn topics_up_to(
 fn merge_topics(history: &History, topics: &FxHashMap<TopicId, Sequence>, query: &Query) -> Page {
     let mut due = BinaryHeap::new();
     for (&id, &after) in topics {
-        let topic = history.topics.get(id);
-        let index = topic.kept.partition_point(|&sequence| sequence <= after);
-        if let Some(&sequence) = topic.kept.get(index) {
+        let kept = history.kept.of(id);
+        let index = kept.partition_point(|&sequence| sequence <= after);
+        if let Some(&sequence) = kept.get(index) {
             due.push(Reverse((sequence, id, index)));
         }
     }
@@ -123,7 +123,7 @@ fn merge_topics(history: &History, topics: &FxHashMap<TopicId, Sequence>, query:
         if let Some(frames) = class.batch(place.0) {
             builder.push(frames, place.1, place.1 + 1);
         }
-        if let Some(&next) = topic.kept.get(index + 1) {
+        if let Some(&next) = history.kept.of(id).get(index + 1) {
             due.push(Reverse((next, id, index + 1)));
         }
         if builder.is_full() {

@@ -36,6 +36,7 @@ fn append(store: &MemoryStore, topics: &[&str]) {
             Admitted {
                 topic: store.admit(&name).unwrap(),
                 message: Message::new(name, "payload"),
+                message_key: None,
             }
         })
         .collect();

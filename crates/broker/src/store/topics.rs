@@ -1,4 +1,4 @@
-//! The topics of the memory store: their ids, their last sequences, and where each topic's events are.
+//! The topics of a store: their ids, their last sequences, and how much is kept of each.
 //!
 //! A topic that keeps no event may be forgotten when room is needed. What it lost is remembered as a whole:
 //! `forgotten_through` is a sequence up to which a topic that is no longer known may have lost events.
@@ -11,12 +11,13 @@ use std::{
 use rustc_hash::FxHashMap;
 
 use crate::{
-    frame::TopicId,
+    frame::{Entry, TopicId},
     position::Sequence,
     store::TopicsExhausted,
     topic::{TopicFilter, TopicName},
 };
 
+#[derive(Debug)]
 pub(super) struct Topics {
     limit: usize,
     by_name: BTreeMap<TopicName, TopicId>,
@@ -29,14 +30,17 @@ pub(super) struct Topics {
     forgotten_through: Sequence,
 }
 
+#[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: TopicName,
     pub(super) class: usize,
     pub(super) last: Sequence,
     /// The last event that is gone; 0 when none is.
     pub(super) trimmed_through: Sequence,
-    /// Every event that is kept, rising.
-    pub(super) kept: VecDeque<Sequence>,
+    /// How many events are kept.
+    pub(super) events: u64,
+    /// Bytes of their frames.
+    pub(super) bytes: u64,
     queued_as_empty: bool,
 }
 
@@ -71,7 +75,8 @@ impl Topics {
             last: 0,
             // It may be one that was forgotten.
             trimmed_through: self.forgotten_through,
-            kept: VecDeque::new(),
+            events: 0,
+            bytes: 0,
             queued_as_empty: true,
         };
         let id = if let Some(id) = self.free.pop() {
@@ -93,24 +98,23 @@ impl Topics {
     }
 
     /// Notes that an event is kept; the class it belongs to.
-    pub(super) fn kept(&mut self, id: TopicId, sequence: Sequence) -> usize {
-        let topic = &mut self.by_id[id as usize];
-        topic.kept.push_back(sequence);
+    pub(super) fn kept(&mut self, entry: &Entry) -> usize {
+        let topic = &mut self.by_id[entry.topic as usize];
+        topic.events += 1;
+        topic.bytes += u64::from(entry.len);
         topic.class
     }
 
     /// Notes that the oldest kept event of a topic is gone.
-    pub(super) fn trimmed(&mut self, id: TopicId, sequence: Sequence) {
+    pub(super) fn trimmed(&mut self, entry: &Entry) {
+        let id = entry.topic;
         let topic = &mut self.by_id[id as usize];
-        let oldest = topic.kept.pop_front();
-        debug_assert_eq!(oldest, Some(sequence), "a topic is trimmed in its order");
-        topic.trimmed_through = sequence;
-        if topic.kept.is_empty() {
-            topic.kept = VecDeque::new();
-            if !topic.queued_as_empty {
-                topic.queued_as_empty = true;
-                self.empty.push_back(id);
-            }
+        topic.events -= 1;
+        topic.bytes -= u64::from(entry.len);
+        topic.trimmed_through = topic.trimmed_through.max(entry.sequence);
+        if topic.events == 0 && !topic.queued_as_empty {
+            topic.queued_as_empty = true;
+            self.empty.push_back(id);
         }
     }
 
@@ -142,6 +146,21 @@ impl Topics {
         literal.into_iter().chain(matching)
     }
 
+    /// The topics a filter matches after a name, in the order of their names.
+    pub(super) fn listed(
+        &self,
+        filter: &TopicFilter,
+        after: Option<&TopicName>,
+    ) -> impl Iterator<Item = (TopicId, &Topic)> {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        (self
+            .by_name
+            .range::<TopicName, _>((begin, Bound::Unbounded)))
+        .filter(|(name, _)| filter.matches(name.as_str()))
+        .map(|(_, &id)| (id, self.get(id)))
+        .filter(|(_, topic)| topic.last > 0 || topic.trimmed_through > 0)
+    }
+
     /// Forgets topics that keep nothing, the longest empty first, while more than nine tenths of the room
     /// are taken. Must not run between `add` and the `kept` of the same batch.
     pub(super) fn forget_empty(&mut self) -> Vec<TopicId> {
@@ -152,7 +171,7 @@ impl Topics {
             };
             let topic = &mut self.by_id[id as usize];
             topic.queued_as_empty = false;
-            if !topic.kept.is_empty() {
+            if topic.events > 0 {
                 continue;
             }
             self.forgotten_through = self.forgotten_through.max(topic.trimmed_through);
