@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use longlived_api::{protos, v1};
 use prost::{
     Message as _,
-    encoding::{WireType, decode_varint, encode_key, encode_varint, encoded_len_varint},
+    encoding::{WireType, decode_varint, encoded_len_varint},
 };
 
 use crate::{message::Message, position::Sequence};
@@ -422,6 +422,7 @@ fn headers_len(message: &Message) -> usize {
         .sum()
 }
 
+#[inline]
 fn event_len(message: &Message, sequence: u64, previous: u64, time: usize) -> usize {
     optional(message.topic.as_str().len())
         + number(sequence)
@@ -442,49 +443,68 @@ pub fn event_len_max(message: &Message) -> usize {
 /// Encodes a batch where its numbers are known.
 #[derive(Debug)]
 pub struct EventWriter {
-    joined: BytesMut,
+    joined: Vec<u8>,
     entries: Vec<Entry>,
-    seconds: u64,
-    nanos: u64,
+    // The field `publish_time`, which is the same for all of them, with its tag and length.
+    time: Short<19>,
 }
 
 impl EventWriter {
     /// Begins a batch whose events carry this publish time, in nanoseconds since 1970.
     pub fn new(publish_time_nanos: i64, count: usize, bytes: usize) -> Self {
         let time = u64::try_from(publish_time_nanos).unwrap_or(0);
+        let (seconds, nanos) = (time / 1_000_000_000, time % 1_000_000_000);
+        let mut field = Short::default();
+        field.len_field(PUBLISH_TIME, number(seconds) + number(nanos));
+        field.number(1, seconds);
+        field.number(2, nanos);
         Self {
-            joined: BytesMut::with_capacity(bytes),
+            joined: Vec::with_capacity(bytes),
             entries: Vec::with_capacity(count),
-            seconds: time / 1_000_000_000,
-            nanos: time % 1_000_000_000,
+            time: field,
         }
     }
 
     /// Appends one event.
     pub fn push(&mut self, message: &Message, topic: TopicId, sequence: u64, previous: u64) {
-        let time = number(self.seconds) + number(self.nanos);
-        let event = event_len(message, sequence, previous, time);
+        let time = self.time.bytes().len();
+        // What `event_len` says a time takes has its tag and length already.
+        let event = event_len(message, sequence, previous, time - 2);
         let body = len_field(event);
         let offset = self.joined.len();
         let buf = &mut self.joined;
         buf.reserve(PREFIX_BYTES + body);
-        buf.put_u8(0);
-        buf.put_u32(body as u32);
-        put_len(buf, RESPONSE_EVENT, event);
-        put_bytes(buf, TOPIC, message.topic.as_str().as_bytes());
-        put_number(buf, SEQUENCE, sequence);
-        put_number(buf, PREVIOUS_SEQUENCE, previous);
-        put_bytes(buf, PAYLOAD, &message.payload);
-        put_len(buf, PUBLISH_TIME, time);
-        put_number(buf, 1, self.seconds);
-        put_number(buf, 2, self.nanos);
-        put_bytes(buf, KEY, message.key.as_bytes());
-        for (name, value) in &message.headers {
-            put_len(buf, HEADERS, optional(name.len()) + optional(value.len()));
-            put_bytes(buf, 1, name.as_bytes());
-            put_bytes(buf, 2, value.as_bytes());
+        // What stands before and behind the texts is put together first: each part is one copy.
+        let name = message.topic.as_str().as_bytes();
+        let mut part = Short::<24>::default();
+        part.push(&[0]);
+        part.push(&(body as u32).to_be_bytes());
+        part.len_field(RESPONSE_EVENT, event);
+        part.len_field(TOPIC, name.len());
+        buf.extend_from_slice(part.bytes());
+        buf.extend_from_slice(name);
+        let mut part = Short::<40>::default();
+        part.number(SEQUENCE, sequence);
+        part.number(PREVIOUS_SEQUENCE, previous);
+        if !message.payload.is_empty() {
+            part.len_field(PAYLOAD, message.payload.len());
         }
-        put_number(buf, DELETED, u64::from(message.deleted));
+        buf.extend_from_slice(part.bytes());
+        buf.extend_from_slice(&message.payload);
+        buf.extend_from_slice(self.time.bytes());
+        put_text(buf, KEY, &message.key);
+        for (name, value) in &message.headers {
+            let mut part = Short::<12>::default();
+            part.len_field(HEADERS, optional(name.len()) + optional(value.len()));
+            buf.extend_from_slice(part.bytes());
+            put_text(buf, 1, name);
+            put_text(buf, 2, value);
+        }
+        if message.deleted {
+            let mut part = Short::<2>::default();
+            part.number(DELETED, 1);
+            buf.extend_from_slice(part.bytes());
+        }
         self.entries.push(Entry {
             sequence,
             topic,
@@ -496,26 +516,67 @@ impl EventWriter {
     /// The batch. At least one event must have been pushed.
     pub fn finish(self) -> Arc<Frames> {
         assert!(!self.entries.is_empty(), "a batch holds an event");
-        Arc::new(Frames::new(self.joined.freeze(), self.entries.into()))
+        Arc::new(Frames::new(self.joined.into(), self.entries.into()))
     }
 }
 
-fn put_len(buf: &mut BytesMut, tag: u32, len: usize) {
-    encode_key(tag, WireType::LengthDelimited, buf);
-    encode_varint(len as u64, buf);
+/// A few bytes that are put together before they are copied.
+#[derive(Debug)]
+struct Short<const MAX: usize> {
+    bytes: [u8; MAX],
+    len: usize,
 }
 
-fn put_bytes(buf: &mut BytesMut, tag: u32, bytes: &[u8]) {
-    if !bytes.is_empty() {
-        put_len(buf, tag, bytes.len());
-        buf.put_slice(bytes);
+impl<const MAX: usize> Default for Short<MAX> {
+    fn default() -> Self {
+        Self {
+            bytes: [0; MAX],
+            len: 0,
+        }
     }
 }
 
-fn put_number(buf: &mut BytesMut, tag: u32, value: u64) {
-    if value != 0 {
-        encode_key(tag, WireType::Varint, buf);
-        encode_varint(value, buf);
+impl<const MAX: usize> Short<MAX> {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes[self.len] = value as u8 | 0x80;
+            self.len += 1;
+            value >>= 7;
+        }
+        self.bytes[self.len] = value as u8;
+        self.len += 1;
+    }
+
+    /// The tag and length of a field of so many bytes.
+    fn len_field(&mut self, field: u32, len: usize) {
+        self.varint(u64::from(field << 3 | WireType::LengthDelimited as u32));
+        self.varint(len as u64);
+    }
+
+    /// A field of a number, which is absent when it is 0.
+    fn number(&mut self, field: u32, value: u64) {
+        if value != 0 {
+            self.varint(u64::from(field << 3 | WireType::Varint as u32));
+            self.varint(value);
+        }
+    }
+}
+
+fn put_text(buf: &mut Vec<u8>, field: u32, text: &str) {
+    if !text.is_empty() {
+        let mut part = Short::<12>::default();
+        part.len_field(field, text.len());
+        buf.extend_from_slice(part.bytes());
+        buf.extend_from_slice(text.as_bytes());
     }
 }
 

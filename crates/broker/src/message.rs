@@ -128,9 +128,12 @@ impl Message {
         Ok(())
     }
 
-    /// What it takes in the publish queue, in bytes, its own bookkeeping included.
+    /// About what it takes in the publish queue, in bytes, its own bookkeeping included.
     pub fn queued_bytes(&self) -> usize {
-        let headers = self.headers.len() * HEADER_OVERHEAD_BYTES;
-        frame::event_len_max(self) + self.message_id.len() + headers + size_of::<Self>()
+        let header =
+            |(name, value): (&String, &String)| name.len() + value.len() + HEADER_OVERHEAD_BYTES;
+        let headers: usize = self.headers.iter().map(header).sum();
+        let texts = self.topic.as_str().len() + self.key.len() + self.message_id.len();
+        size_of::<Self>() + texts + self.payload.len() + headers
     }
 }

@@ -64,9 +64,15 @@ impl TopicName {
         &self.0
     }
 
+    /// Whether both are clones of one name; equal names may be none.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether only the server may publish to it.
     pub fn is_sys(&self) -> bool {
-        first_token(&self.0) == SYS
+        let rest = self.0.strip_prefix(SYS);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 }
 

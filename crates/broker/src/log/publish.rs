@@ -83,6 +83,8 @@ impl Default for PublishOptions {
 /// What waits in the sequencer's queue. The permit gives the queue's bytes back when it is dropped.
 pub(super) struct PublishRequest {
     pub(super) messages: SmallVec<[Message; 1]>,
+    /// What they take in the queue.
+    pub(super) bytes: usize,
     pub(super) options: PublishOptions,
     pub(super) reply: oneshot::Sender<PublishReply>,
     _bytes: OwnedSemaphorePermit,
@@ -125,8 +127,8 @@ impl Log {
         let shared = &self.shared;
         let bytes: usize = messages.iter().map(Message::queued_bytes).sum();
         // One request larger than the queue passes alone.
-        let bytes = u32::try_from(bytes.min(shared.queue_bytes_max)).unwrap_or(u32::MAX);
-        let permit = shared.queue_bytes.clone().acquire_many_owned(bytes).await;
+        let permits = u32::try_from(bytes.min(shared.queue_bytes_max)).unwrap_or(u32::MAX);
+        let permit = shared.queue_bytes.clone().acquire_many_owned(permits).await;
         let permit = permit.map_err(|_| PublishError::Closed)?;
         let queue: &mpsc::Sender<_> = if options.background {
             &shared.background
@@ -136,6 +138,7 @@ impl Log {
         let (reply, answer) = oneshot::channel();
         let request = PublishRequest {
             messages,
+            bytes,
             options,
             reply,
             _bytes: permit,

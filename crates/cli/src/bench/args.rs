@@ -24,9 +24,14 @@ pub(super) enum Command {
     Idle(IdleArgs),
     /// Messages to many subscribers: CPU per delivery, deliveries per second, latency, memory
     Fanout(FanoutArgs),
+    /// Messages without subscribers: messages per second, CPU per message, messages per commit, time to the answer
+    Publish(PublishArgs),
     /// The load generator; `idle` and `fanout` start it and talk to it on its standard input
     #[command(hide = true)]
     Load,
+    /// The load generator of `publish`
+    #[command(hide = true)]
+    PublishLoad,
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,6 +89,36 @@ pub(super) struct FanoutArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct PublishArgs {
+    /// Messages measured, over all connections
+    #[arg(long, default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) messages: u64,
+    /// Messages before that, which are not counted [default: a fifth of --messages]
+    #[arg(long, value_name = "MESSAGES")]
+    pub(super) warmup: Option<u64>,
+    /// Bytes of payload in a message
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..=16_000))]
+    pub(super) payload_bytes: u32,
+    /// Connections, one `PublishStream` on each
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) connections: u32,
+    /// Messages that each connection may have unanswered
+    #[arg(long, default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) in_flight: u32,
+    /// A `Publish` call for each message instead of a stream
+    #[arg(long)]
+    pub(super) unary: bool,
+    /// Topics, published to in turn
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) topics: u32,
+    /// The server keeps its log here: `serve --data-dir DIR`
+    #[arg(long, value_name = "DIR", conflicts_with = "server")]
+    pub(super) data_dir: Option<String>,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct CommonArgs {
     /// A server that runs already, instead of one started for each run
     #[arg(long, value_name = "URL", value_parser = authority)]

@@ -8,9 +8,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::clock::monotonic_ns;
-use super::load::control::{Command, Plan, Report};
+use super::load::control::Report;
 use super::pin::Cores;
 use super::run::Stop;
 
@@ -19,23 +21,29 @@ const POLL: Duration = Duration::from_millis(50);
 /// Reports on their way; a process sends four in its life.
 const REPORTS_MAX: usize = 8;
 
+/// One that says `R`.
 #[derive(Debug)]
-pub(super) struct LoadProcess {
+pub(super) struct LoadProcess<R = Report> {
     child: Child,
     commands: ChildStdin,
-    reports: Receiver<anyhow::Result<Report>>,
+    reports: Receiver<anyhow::Result<R>>,
 }
 
-impl LoadProcess {
-    pub(super) fn start(plan: &Plan, cores: &Cores) -> anyhow::Result<Self> {
+impl<R: DeserializeOwned + Send + 'static> LoadProcess<R> {
+    /// Starts `longlived bench <command>` and tells it its plan.
+    pub(super) fn start(
+        command: &str,
+        plan: &impl Serialize,
+        cores: &Cores,
+    ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("finding this executable")?;
-        let mut command = Program::new(program);
-        command
-            .args(["bench", "load"])
+        let mut program = Program::new(program);
+        program
+            .args(["bench", command])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut child = cores
-            .spawn(&mut command)
+            .spawn(&mut program)
             .context("starting a load process")?;
         let commands = child.stdin.take().expect("it was piped");
         let stdout = child.stdout.take().expect("it was piped");
@@ -49,7 +57,7 @@ impl LoadProcess {
             .name("load-reports".to_owned())
             .spawn(move || read_reports(stdout, &sender))
             .context("starting the thread that reads reports")?;
-        process.send(plan)?;
+        process.tell(plan)?;
         Ok(process)
     }
 
@@ -57,11 +65,8 @@ impl LoadProcess {
         self.child.id()
     }
 
-    pub(super) fn tell(&mut self, command: &Command) -> anyhow::Result<()> {
-        self.send(command)
-    }
-
-    fn send(&mut self, line: &impl serde::Serialize) -> anyhow::Result<()> {
+    /// One line on its standard input.
+    pub(super) fn tell(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
         let mut bytes = serde_json::to_vec(line).context("writing to a load process")?;
         bytes.push(b'\n');
         self.commands
@@ -70,7 +75,7 @@ impl LoadProcess {
     }
 
     /// Its next report, by that time.
-    pub(super) fn hear(&mut self, deadline_ns: u64, stop: &Stop) -> anyhow::Result<Report> {
+    pub(super) fn hear(&mut self, deadline_ns: u64, stop: &Stop) -> anyhow::Result<R> {
         loop {
             stop.check()?;
             match self.reports.recv_timeout(POLL) {
@@ -86,14 +91,14 @@ impl LoadProcess {
     }
 }
 
-impl Drop for LoadProcess {
+impl<R> Drop for LoadProcess<R> {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-fn read_reports(stdout: impl Read, sender: &SyncSender<anyhow::Result<Report>>) {
+fn read_reports<R: DeserializeOwned>(stdout: impl Read, sender: &SyncSender<anyhow::Result<R>>) {
     for line in BufReader::new(stdout).lines() {
         let report = line.map_err(anyhow::Error::from).and_then(|line| {
             serde_json::from_str(&line).context("a load process wrote something else")

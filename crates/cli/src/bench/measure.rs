@@ -114,7 +114,7 @@ fn topics_in_words(topics: Topics) -> &'static str {
 
 /// Every run with a fresh server, then the result in the form asked for. The exit status says whether
 /// everything published arrived and every stream stood.
-fn repeat(
+pub(super) fn repeat(
     load: String,
     args: &CommonArgs,
     mut run: impl FnMut(&Pinning) -> anyhow::Result<Figures>,
@@ -315,6 +315,6 @@ fn trouble_in_words(published: &Published, seen: &Seen) -> String {
         .unwrap_or_default()
 }
 
-fn mib(bytes: u64) -> f64 {
+pub(super) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }

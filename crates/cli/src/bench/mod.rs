@@ -10,6 +10,7 @@
 //!              -> load     one epoll loop over all its connections, and the publisher
 //!                   -> http2   frames out and in, by hand
 //!         -> figures       rows, medians, text and JSON
+//! publish -> server, load_process (`longlived bench publish-load`), figures
 //! ```
 //!
 //! Does not: use the client crate. A reader that decodes every event costs more than the server that sent it,
@@ -39,6 +40,8 @@ mod measure;
 mod pin;
 #[cfg(target_os = "linux")]
 mod proc;
+#[cfg(target_os = "linux")]
+mod publish;
 #[cfg(target_os = "linux")]
 mod rig;
 #[cfg(target_os = "linux")]

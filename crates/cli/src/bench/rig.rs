@@ -104,7 +104,8 @@ impl<'a> Rig<'a> {
             memory: None,
         };
         for plan in plans(args, shape, &rig.server)? {
-            rig.loads.push(LoadProcess::start(&plan, &cores.load)?);
+            rig.loads
+                .push(LoadProcess::start("load", &plan, &cores.load)?);
         }
         let deadline = monotonic_ns() + nanoseconds(ANSWER_SLACK);
         for load in &mut rig.loads {

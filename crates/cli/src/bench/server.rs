@@ -8,15 +8,21 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::args::CommonArgs;
+use super::clock::monotonic_ns;
 use super::pin::Cores;
 
 /// How long a server may take to say where it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it may take to end when it is asked to.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// Lines of its log that an error shows.
 const TAIL_LINES: usize = 12;
 
@@ -27,6 +33,15 @@ pub(super) struct Server {
     pub(super) pid: Option<u32>,
     child: Option<Child>,
     tail: Tail,
+    /// Reads its log; ends with it.
+    log: Option<JoinHandle<()>>,
+}
+
+/// What the sequencer had done when it ended, from the server's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Committed {
+    pub(super) commits: u64,
+    pub(super) messages: u64,
 }
 
 /// The last lines a started server wrote to standard error.
@@ -48,6 +63,7 @@ impl Server {
             pid,
             child: None,
             tail: Tail::default(),
+            log: None,
         })
     }
 
@@ -70,6 +86,7 @@ impl Server {
             pid: Some(pid),
             child: Some(child),
             tail,
+            log: None,
         };
         let addresses = server.follow_log(stderr)?;
         server.address = match addresses.recv_timeout(START_TIMEOUT) {
@@ -87,16 +104,43 @@ impl Server {
 
     /// Reads its log for as long as it lives, so that it never waits for a full pipe.
     fn follow_log(
-        &self,
+        &mut self,
         stderr: impl Read + Send + 'static,
     ) -> anyhow::Result<Receiver<SocketAddr>> {
         let (found, addresses) = sync_channel(1);
         let tail = Arc::clone(&self.tail);
-        std::thread::Builder::new()
+        let log = std::thread::Builder::new()
             .name("server-log".to_owned())
             .spawn(move || read_log(stderr, &found, &tail))
             .context("starting the thread that reads the server's log")?;
+        self.log = Some(log);
         Ok(addresses)
+    }
+
+    /// Ends the server as an operator would and reads from its last lines how often it committed; `None` for one
+    /// that was not started here.
+    pub(super) fn drain(&mut self) -> anyhow::Result<Option<Committed>> {
+        let Some(child) = &mut self.child else {
+            return Ok(None);
+        };
+        let pid = Pid::from_child(child);
+        kill_process(pid, Signal::TERM).context("ending the server")?;
+        let begun_ns = monotonic_ns();
+        while child
+            .try_wait()
+            .context("waiting for the server")?
+            .is_none()
+        {
+            if Duration::from_nanos(monotonic_ns() - begun_ns) > DRAIN_TIMEOUT {
+                bail!("the server did not drain{}", self.last_words());
+            }
+            std::thread::sleep(DRAIN_POLL);
+        }
+        if let Some(log) = self.log.take() {
+            log.join().ok();
+        }
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(tail.iter().rev().find_map(|line| committed(line)))
     }
 
     /// An error with its last words if a server that was started here has ended.
@@ -162,6 +206,19 @@ fn listening_on(line: &str) -> Option<SocketAddr> {
     word.trim_end_matches(['.', '/', ';']).parse().ok()
 }
 
+/// From a line such as `... log closed commits=12 messages=3400`.
+fn committed(line: &str) -> Option<Committed> {
+    let (_, fields) = line.split_once("log closed")?;
+    let number = |name: &str| {
+        let mut words = fields.split_whitespace();
+        words.find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+    };
+    Some(Committed {
+        commits: number("commits")?,
+        messages: number("messages")?,
+    })
+}
+
 fn resolve(authority: &str) -> anyhow::Result<SocketAddr> {
     let mut addresses = authority
         .to_socket_addrs()
@@ -189,5 +246,18 @@ mod tests {
         }
         assert_eq!(listening_on("listening on everything"), None);
         assert_eq!(listening_on("serving 127.0.0.1:7070"), None);
+    }
+
+    #[test]
+    fn commits_are_found_in_the_last_words() {
+        let line =
+            "2026-01-01T00:00:00Z  INFO longlived_broker::log: log closed commits=12 messages=3400";
+        let expected = Committed {
+            commits: 12,
+            messages: 3_400,
+        };
+        assert_eq!(committed(line), Some(expected));
+        assert_eq!(committed("log closed"), None);
+        assert_eq!(committed("commits=12 messages=3400"), None);
     }
 }

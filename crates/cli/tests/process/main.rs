@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod cli_bad_input;
+#[cfg(target_os = "linux")]
+mod cli_bench;
 mod cli_demo;
 mod cli_healthcheck;
 mod cli_publish;

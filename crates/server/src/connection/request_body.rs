@@ -19,6 +19,7 @@ use super::half_sent::{HalfSent, Held, RequestError};
 
 /// Bytes before each gRPC message: a flag, and its length.
 const PREFIX: u8 = 5;
+const PREFIX_BYTES: usize = PREFIX as usize;
 
 /// The receiving half of a stream.
 pub(super) struct RequestBody {
@@ -120,7 +121,15 @@ impl Framing {
     fn advance(&mut self, mut data: &[u8]) -> (bool, usize) {
         let mut ended = false;
         while let Some((&first, rest)) = data.split_first() {
-            if self.prefix < PREFIX {
+            if self.prefix == 0
+                && let Some((&[_, length @ ..], rest)) = data.split_first_chunk::<PREFIX_BYTES>()
+            {
+                // Nearly always the prefix is there in one piece.
+                self.prefix = PREFIX;
+                self.missing = u32::from_be_bytes(length);
+                self.under_way = PREFIX_BYTES;
+                data = rest;
+            } else if self.prefix < PREFIX {
                 if self.prefix > 0 {
                     self.missing = self.missing << 8 | u32::from(first);
                 }

@@ -37,6 +37,44 @@ const BUFFER: (usize, usize) = (64, 32 << 10);
 const ENCODING: &str = "grpc-encoding";
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
+/// A call whose request messages are still bytes.
+pub(super) struct Head {
+    pub(super) record: Arc<CallRecord>,
+    pub(super) deadline: Option<tokio::time::Instant>,
+    /// How those of its messages that are compressed are.
+    pub(super) encoding: Option<CompressionEncoding>,
+    pub(super) body: Body,
+}
+
+impl Head {
+    /// Takes a request apart.
+    pub(super) fn of(request: Request<Body>) -> Result<Self, Status> {
+        let (mut parts, body) = request.into_parts();
+        let encoding = match parts.headers.get(ENCODING).map(HeaderValue::as_bytes) {
+            None | Some(b"identity") => None,
+            Some(b"gzip") => Some(CompressionEncoding::Gzip),
+            Some(other) => return Err(unknown_encoding(other)),
+        };
+        let record = parts.extensions.remove::<Arc<CallRecord>>();
+        Ok(Self {
+            record: record.ok_or_else(|| Status::internal("the call has no record"))?,
+            deadline: parts.extensions.remove::<Deadline>().map(|at| at.0),
+            encoding,
+            body,
+        })
+    }
+}
+
+/// The messages of a body, as the generated types read them.
+pub(super) fn messages<T: prost::Message + Default + Send + 'static>(
+    body: Body,
+    encoding: Option<CompressionEncoding>,
+    bytes_max: usize,
+) -> Streaming<T> {
+    let decoder = ProstDecoder::<T>::new(BufferSettings::new(BUFFER.0, BUFFER.1));
+    Streaming::new_request(decoder, body, encoding, Some(bytes_max))
+}
+
 /// The facts of a call that its method needs, and its request messages.
 pub(super) struct Call<T> {
     pub(super) record: Arc<CallRecord>,
@@ -55,18 +93,11 @@ impl<T: prost::Message + Default + Send + 'static> Call<T> {
         name: &'static str,
         bytes_max: usize,
     ) -> Result<Self, Status> {
-        let (mut parts, body) = request.into_parts();
-        let encoding = match parts.headers.get(ENCODING).map(HeaderValue::as_bytes) {
-            None | Some(b"identity") => None,
-            Some(b"gzip") => Some(CompressionEncoding::Gzip),
-            Some(other) => return Err(unknown_encoding(other)),
-        };
-        let record = parts.extensions.remove::<Arc<CallRecord>>();
-        let decoder = ProstDecoder::<T>::new(BufferSettings::new(BUFFER.0, BUFFER.1));
+        let head = Head::of(request)?;
         Ok(Self {
-            record: record.ok_or_else(|| Status::internal("the call has no record"))?,
-            deadline: parts.extensions.remove::<Deadline>().map(|at| at.0),
-            messages: Streaming::new_request(decoder, body, encoding, Some(bytes_max)),
+            record: head.record,
+            deadline: head.deadline,
+            messages: messages(head.body, head.encoding, bytes_max),
             node,
             name,
             bytes_max,

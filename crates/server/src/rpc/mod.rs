@@ -5,6 +5,8 @@
 pub(crate) mod call;
 mod pipeline;
 mod publish;
+mod publish_fields;
+mod publish_requests;
 pub(crate) mod status;
 mod subscribe;
 pub(crate) mod validate;

@@ -6,22 +6,17 @@
 
 use std::{
     collections::VecDeque,
-    pin::Pin,
     sync::{Arc, atomic::AtomicBool},
     task::{Context, Poll, ready},
 };
 
-use futures_util::{FutureExt as _, Stream as _, future::BoxFuture};
-use longlived_api::v1;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use longlived_broker::{Message, PublishError, PublishOptions, PublishReply, Published};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
-use super::{
-    call::{self, Call},
-    status, validate,
-};
+use super::{call::Head, publish_requests::PublishRequests, status};
 use crate::node::Node;
 
 /// Requests to the log that one stream may have in flight.
@@ -35,7 +30,9 @@ type Submitted = oneshot::Receiver<PublishReply>;
 /// The messages of one publishing call on their way.
 pub(super) struct Pipeline {
     node: Arc<Node>,
-    messages: Streaming<v1::PublishRequest>,
+    requests: PublishRequests,
+    // How many messages were there last time: room for the next.
+    group_len: usize,
     options: PublishOptions,
     // Waits for room in the log's queue.
     submitting: Option<BoxFuture<'static, Result<Submitted, PublishError>>>,
@@ -46,13 +43,15 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    pub(super) fn new(node: Arc<Node>, call: Call<v1::PublishRequest>) -> Self {
+    pub(super) fn new(node: Arc<Node>, head: Head) -> Self {
         let drain = node.drain.clone();
+        let requests = PublishRequests::new(node.clone(), head.body, head.encoding);
         Self {
             node,
-            messages: call.messages,
+            requests,
+            group_len: 1,
             options: PublishOptions {
-                deadline: call.deadline,
+                deadline: head.deadline,
                 stream: Some(Arc::new(AtomicBool::new(false))),
                 ..PublishOptions::default()
             },
@@ -136,11 +135,15 @@ impl Pipeline {
         }
         while self.read_end.is_none() && group.len() < GROUP_MESSAGES_MAX && bytes < GROUP_BYTES_MAX
         {
-            let Poll::Ready(next) = Pin::new(&mut self.messages).poll_next(cx) else {
+            let Poll::Ready(next) = self.requests.poll_next(cx) else {
                 break;
             };
-            match next.map(|request| self.check(request)) {
+            match next {
                 Some(Ok(message)) => {
+                    if group.len() == 1 {
+                        // There are several: as many as last time, about.
+                        group.reserve(self.group_len);
+                    }
                     bytes += message.queued_bytes();
                     group.push(message);
                 }
@@ -148,14 +151,10 @@ impl Pipeline {
                 None => self.read_end = Some(Ok(())),
             }
         }
+        if !group.is_empty() {
+            self.group_len = group.len();
+        }
         group
-    }
-
-    fn check(&self, request: Result<v1::PublishRequest, Status>) -> Result<Message, Status> {
-        let config = &self.node.config;
-        let request = request
-            .map_err(|status| call::refused(status, "PublishRequest", publish_bytes_max(config)))?;
-        Ok(validate::message(request, config.event_bytes_max)?)
     }
 }
 

@@ -7,18 +7,18 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
 use longlived_api::v1;
-use longlived_broker::{PublishOptions, Published, frame, store};
+use longlived_broker::{PublishOptions, Published, store};
 use tonic::{Status, body::Body};
 
 use super::{
     NodeBody,
-    call::{self, Call},
+    call::{self, Call, Head},
     pipeline::{Pipeline, publish_bytes_max},
-    status, validate,
+    status, validate, wire,
 };
 use crate::node::Node;
 
@@ -26,11 +26,6 @@ type Answer = Result<Response<NodeBody>, Status>;
 
 /// Trailer of a refused `BulkPublish`: how many messages were stored before the refusal.
 const PUBLISHED: &str = "longlived-published";
-
-fn call(node: &Arc<Node>, request: Request<Body>) -> Result<Call<v1::PublishRequest>, Status> {
-    let bytes_max = publish_bytes_max(&node.config);
-    Call::new(node.clone(), request, "PublishRequest", bytes_max)
-}
 
 fn durability(node: &Node) -> v1::Durability {
     match node.log.durability() {
@@ -56,7 +51,9 @@ fn response(node: &Node, published: Published) -> v1::PublishResponse {
 
 /// `longlived.v1.PublishService/Publish`
 pub(super) async fn publish(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let mut call = call(&node, request)?;
+    let bytes_max = publish_bytes_max(&node.config);
+    let mut call =
+        Call::<v1::PublishRequest>::new(node.clone(), request, "PublishRequest", bytes_max)?;
     let message = validate::message(call.message().await?, node.config.event_bytes_max)?;
     let options = PublishOptions {
         deadline: call.deadline,
@@ -69,10 +66,10 @@ pub(super) async fn publish(node: Arc<Node>, request: Request<Body>) -> Answer {
 
 /// `longlived.v1.PublishService/PublishStream`
 pub(super) fn publish_stream(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let call = call(&node, request)?;
-    call.record.set_streaming();
+    let head = Head::of(request)?;
+    head.record.set_streaming();
     let body = PublishStream {
-        pipeline: Pipeline::new(node.clone(), call),
+        pipeline: Pipeline::new(node.clone(), head),
         node,
         ended: false,
     };
@@ -99,11 +96,9 @@ impl http_body::Body for PublishStream {
         let end = match ready!(self.pipeline.poll_answers(cx)) {
             Ok(Some(answers)) => {
                 // One chunk for all of them: HTTP/2 would write a frame for each.
-                let mut bytes = BytesMut::new();
-                for published in answers {
-                    bytes.extend_from_slice(&frame::encode(&response(&self.node, published)));
-                }
-                return Poll::Ready(Some(Ok(Frame::data(bytes.freeze()))));
+                let epoch = self.node.log.epoch().get();
+                let bytes = wire::published(epoch, durability(&self.node), &answers);
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             Ok(None) => Status::ok(""),
             Err(status) => status,
@@ -119,9 +114,9 @@ impl http_body::Body for PublishStream {
 
 /// `longlived.v1.PublishService/BulkPublish`
 pub(super) async fn bulk_publish(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let call = call(&node, request)?;
-    call.record.set_streaming();
-    let mut pipeline = Pipeline::new(node.clone(), call);
+    let head = Head::of(request)?;
+    head.record.set_streaming();
+    let mut pipeline = Pipeline::new(node.clone(), head);
     let mut published = 0;
     let mut duplicates = 0;
     let mut last = None;

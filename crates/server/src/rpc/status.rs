@@ -4,7 +4,7 @@ use http::HeaderMap;
 use longlived_broker::{CursorError, MessageError, PublishError, store::AppendError};
 use tonic::{Status, metadata::MetadataValue};
 
-use super::validate::InvalidRequest;
+use super::{publish_requests::RequestStreamError, validate::InvalidRequest};
 use crate::{
     connection::RequestError,
     registry::AdmitError,
@@ -135,6 +135,19 @@ pub(crate) fn of_request(error: &RequestError) -> Status {
 pub(crate) fn of_body(status: &Status) -> Option<Status> {
     let error = std::error::Error::source(status)?.downcast_ref()?;
     Some(of_request(error))
+}
+
+/// How a stream of messages to publish ends whose bytes are none.
+pub(crate) fn of_request_stream(error: &RequestStreamError) -> Status {
+    let text = error.to_string();
+    match error {
+        RequestStreamError::TooLarge(_) => Status::resource_exhausted(text),
+        // What the specification and every implementation say of a broken message.
+        RequestStreamError::Compressed
+        | RequestStreamError::Flag(_)
+        | RequestStreamError::Cut
+        | RequestStreamError::Malformed(_) => Status::internal(text),
+    }
 }
 
 /// How a publish is refused by the log.

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use longlived_api::v1::{self, subscribe_response};
-use longlived_broker::{Gap, GapReason, Outcome, Position, frame};
+use longlived_broker::{Gap, GapReason, Outcome, Position, Published, frame};
+use prost::encoding::{encode_varint, encoded_len_varint};
 use prost_types::Timestamp;
 
 use crate::{
@@ -123,4 +124,62 @@ pub(crate) fn credential_notice(expires: Option<SystemTime>) -> Bytes {
             expires: expires.map(Timestamp::from),
         },
     ))
+}
+
+/// The answers to messages of one stream, one `PublishResponse` each, as prost would write them. A stream answers
+/// many at a time, and only the sequence differs.
+pub(crate) fn published(epoch: u64, durability: v1::Durability, answers: &[Published]) -> Bytes {
+    // Field number and wire type, as one byte.
+    const POSITION: u8 = 0x0a;
+    const EPOCH: u8 = 0x09;
+    const SEQUENCE: u8 = 0x10;
+    const DURABILITY: u8 = 0x10;
+    const DUPLICATE: u8 = 0x18;
+    /// Without its sequence, whose ten bytes are the longest.
+    const ANSWER_BYTES: usize = 5 + 2 + 9 + 1 + 2 + 2;
+
+    let durability = durability as u8;
+    let mut out = Vec::with_capacity(answers.len() * (ANSWER_BYTES + 10));
+    for answer in answers {
+        let position = 9 + 1 + encoded_len_varint(answer.sequence);
+        let body = 2 + position + 2 + 2 * usize::from(answer.duplicate);
+        let [high, low] = (body as u16).to_be_bytes();
+        out.extend_from_slice(&[0, 0, 0, high, low, POSITION, position as u8, EPOCH]);
+        out.extend_from_slice(&epoch.to_le_bytes());
+        out.push(SEQUENCE);
+        encode_varint(answer.sequence, &mut out);
+        out.extend_from_slice(&[DURABILITY, durability]);
+        if answer.duplicate {
+            out.extend_from_slice(&[DUPLICATE, 1]);
+        }
+    }
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn answers_are_what_prost_would_write(
+            epoch in 1..1_u64 << 53,
+            answers in prop::collection::vec((1..=u64::MAX, any::<bool>()), 0..20),
+        ) {
+            let answers = answers.into_iter().map(|(sequence, duplicate)| Published { sequence, duplicate });
+            let answers: Vec<_> = answers.collect();
+            let durability = v1::Durability::Memory;
+            let mut expected = Vec::new();
+            for answer in &answers {
+                expected.extend(frame::encode(&v1::PublishResponse {
+                    position: Some(v1::Position { epoch, sequence: answer.sequence }),
+                    durability: durability.into(),
+                    duplicate: answer.duplicate,
+                }));
+            }
+            prop_assert_eq!(published(epoch, durability, &answers), expected);
+        }
+    }
 }

@@ -31,14 +31,14 @@ pub(super) struct Connection {
 
 /// Bytes the socket has not taken yet.
 #[derive(Debug, Default)]
-pub(super) struct Output {
-    pub(super) bytes: Vec<u8>,
+pub(in crate::bench) struct Output {
+    pub(in crate::bench) bytes: Vec<u8>,
     written: usize,
 }
 
 impl Output {
     /// True when nothing is left.
-    pub(super) fn flush(&mut self, socket: &mut TcpStream) -> io::Result<bool> {
+    pub(in crate::bench) fn flush(&mut self, socket: &mut TcpStream) -> io::Result<bool> {
         while self.written < self.bytes.len() {
             match socket.write(&self.bytes[self.written..]) {
                 Ok(written) => self.written += written,
@@ -54,7 +54,7 @@ impl Output {
 }
 
 /// Begins to connect, without waiting for it.
-pub(super) fn start_connecting(server: SocketAddr) -> io::Result<TcpStream> {
+pub(in crate::bench) fn start_connecting(server: SocketAddr) -> io::Result<TcpStream> {
     let family = if server.is_ipv4() {
         AddressFamily::INET
     } else {

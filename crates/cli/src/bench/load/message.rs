@@ -53,7 +53,12 @@ pub(super) fn sent_at(head: &[u8]) -> Option<u64> {
 }
 
 /// A `PublishRequest` with its gRPC prefix; its payload is the time of sending, then filler.
-pub(super) fn publish_request(out: &mut Vec<u8>, topic: &str, sent_ns: u64, payload_bytes: usize) {
+pub(in crate::bench) fn publish_request(
+    out: &mut Vec<u8>,
+    topic: &str,
+    sent_ns: u64,
+    payload_bytes: usize,
+) {
     const TOPIC: u32 = 1;
     const PAYLOAD: u32 = 2;
 

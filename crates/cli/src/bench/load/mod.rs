@@ -13,6 +13,10 @@ mod message;
 mod publisher;
 mod tally;
 
+pub(super) use connection::{Output, start_connecting};
+pub(super) use message::publish_request;
+pub(super) use tally::describe;
+
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::AsFd as _;
 

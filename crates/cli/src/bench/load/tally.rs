@@ -204,7 +204,7 @@ fn due_to_all(plan: &Plan, messages: u64) -> u64 {
 }
 
 /// How a stream ended, in words.
-pub(super) fn describe(end: StreamEnd) -> String {
+pub(in crate::bench) fn describe(end: StreamEnd) -> String {
     match end {
         StreamEnd::Finished {
             grpc_status: Some(status),

@@ -1,0 +1,329 @@
+//! The messages of a publishing stream, as they arrive.
+//!
+//! Holds: a message is read where it lies; a payload is a view of the bytes that came, unless it would keep much
+//! more of them in memory than its own.
+//! Does not: bound what a peer may send; flow control, the half-sent limits and the pipeline do.
+
+use std::{
+    ops::Range,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream as _;
+use http_body::Body as _;
+use longlived_api::v1;
+use longlived_broker::{Message, TopicName};
+use prost::Message as _;
+use tonic::{Code, Status, Streaming, body::Body, codec::CompressionEncoding};
+
+use super::{call, pipeline::publish_bytes_max, publish_fields::PublishFields, status, validate};
+use crate::node::Node;
+
+/// Bytes before each message: a flag, and its length.
+const PREFIX_BYTES: usize = 5;
+/// A chunk of fewer bytes is copied: a view would keep the connection's whole read buffer.
+const VIEW_BYTES_MIN: usize = 4 << 10;
+/// A payload is a view when it is at least one part in so many of its message.
+const VIEW_ONE_IN: usize = 4;
+/// Topics remembered for each stream, a power of two.
+const TOPICS: usize = 64;
+
+/// What is wrong with the bytes of a request stream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RequestStreamError {
+    /// <https://grpc.github.io/grpc/core/md_doc_compression.html> asks for this.
+    #[error(
+        "protocol error: received message with compressed-flag but no grpc-encoding was specified"
+    )]
+    Compressed,
+    /// Neither compressed nor not.
+    #[error(
+        "protocol error: received message with invalid compression flag: {0} (valid flags are 0 and 1), while sending request"
+    )]
+    Flag(u8),
+    /// Refused before it is there.
+    #[error("the PublishRequest is larger than its limit of {0} bytes")]
+    TooLarge(usize),
+    /// The stream ended within a message.
+    #[error("Unexpected EOF decoding stream.")]
+    Cut,
+    /// No `PublishRequest`.
+    #[error(transparent)]
+    Malformed(#[from] prost::DecodeError),
+}
+
+/// The messages of one call.
+pub(super) struct PublishRequests {
+    node: Arc<Node>,
+    source: Source,
+    topics: Topics,
+}
+
+enum Source {
+    Plain(Framed),
+    // Messages may be compressed each by itself.
+    Compressed(Streaming<v1::PublishRequest>),
+}
+
+impl PublishRequests {
+    /// The messages of `body`; with an encoding some may be compressed.
+    pub(super) fn new(node: Arc<Node>, body: Body, encoding: Option<CompressionEncoding>) -> Self {
+        let bytes_max = publish_bytes_max(&node.config);
+        let source = if encoding.is_none() {
+            Source::Plain(Framed::new(body, bytes_max))
+        } else {
+            Source::Compressed(call::messages(body, encoding, bytes_max))
+        };
+        Self {
+            node,
+            source,
+            topics: Topics::default(),
+        }
+    }
+
+    /// The next message, checked. After an error or the end it must not be asked again.
+    pub(super) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Message, Status>>> {
+        let config = &self.node.config;
+        let refused = |status| call::refused(status, "PublishRequest", publish_bytes_max(config));
+        let message = match &mut self.source {
+            Source::Compressed(messages) => match ready!(Pin::new(messages).poll_next(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(status)) => Err(refused(status)),
+                Some(Ok(request)) => {
+                    validate::message(request, config.event_bytes_max).map_err(Status::from)
+                }
+            },
+            Source::Plain(framed) => match ready!(framed.poll_next(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(status)) => Err(refused(status)),
+                Some(Ok((bytes, range))) => {
+                    message(bytes, range, &mut self.topics, config.event_bytes_max)
+                }
+            },
+        };
+        Poll::Ready(Some(message))
+    }
+}
+
+/// The message in this part of the bytes.
+fn message(
+    bytes: &Bytes,
+    range: Range<usize>,
+    topics: &mut Topics,
+    event_bytes_max: usize,
+) -> Result<Message, Status> {
+    let length = range.len();
+    let request = &bytes[range.clone()];
+    let known = PublishFields::read(request).and_then(|fields| {
+        let topic = topics.find(fields.topic)?;
+        Some((fields, topic))
+    });
+    let Some((fields, topic)) = known else {
+        let request = v1::PublishRequest::decode(bytes.slice(range));
+        let request = request.map_err(|error| status::of_request_stream(&error.into()))?;
+        let mut message = validate::message(request, event_bytes_max)?;
+        topics.remember(&message.topic);
+        if is_small(&message.payload, length) {
+            message.payload = Bytes::copy_from_slice(&message.payload);
+        }
+        return Ok(message);
+    };
+    let payload = if is_small(fields.payload, length) {
+        Bytes::copy_from_slice(fields.payload)
+    } else {
+        bytes.slice_ref(fields.payload)
+    };
+    let message = Message {
+        key: fields.key.to_owned(),
+        message_id: fields.message_id.to_owned(),
+        deleted: fields.deleted,
+        ..Message::new(topic, payload)
+    };
+    message
+        .check(event_bytes_max)
+        .map_err(validate::InvalidRequest::from)?;
+    Ok(message)
+}
+
+/// Whether a view of it would keep much more in memory than the payload.
+fn is_small(payload: &[u8], message_bytes: usize) -> bool {
+    payload.len() * VIEW_ONE_IN < message_bytes
+}
+
+/// Names that this stream has used and that were found to be names, so that they need not be checked and
+/// allocated for each message.
+#[derive(Debug, Default)]
+struct Topics {
+    last: Option<TopicName>,
+    // Made when a stream uses a second one.
+    others: Option<Box<[Option<TopicName>; TOPICS]>>,
+}
+
+impl Topics {
+    fn find(&mut self, topic: &[u8]) -> Option<TopicName> {
+        let is = |name: &TopicName| name.as_str().as_bytes() == topic;
+        if let Some(last) = self.last.as_ref().filter(|last| is(last)) {
+            return Some(last.clone());
+        }
+        let others = self.others.as_ref()?;
+        let found = others[slot(topic)].as_ref().filter(|name| is(name))?;
+        self.last = Some(found.clone());
+        Some(found.clone())
+    }
+
+    fn remember(&mut self, topic: &TopicName) {
+        if let Some(before) = self.last.replace(topic.clone()) {
+            let others = self
+                .others
+                .get_or_insert_with(|| Box::new([const { None }; TOPICS]));
+            for name in [before, topic.clone()] {
+                let slot = slot(name.as_str().as_bytes());
+                others[slot] = Some(name);
+            }
+        }
+    }
+}
+
+/// Where a name is remembered. Names that are used together differ at their ends.
+fn slot(topic: &[u8]) -> usize {
+    let hash = |hash: usize, &byte: &u8| hash.wrapping_mul(31).wrapping_add(usize::from(byte));
+    topic.iter().rev().take(16).fold(topic.len(), hash) % TOPICS
+}
+
+/// gRPC messages out of the chunks of a body.
+struct Framed {
+    body: Body,
+    bytes_max: usize,
+    chunk: Bytes,
+    /// How much of the chunk was taken.
+    taken: usize,
+    /// The begin of a message that goes on in the next chunk, prefix included.
+    begun: BytesMut,
+    /// The last message that lay across chunks, prefix included.
+    joined: Bytes,
+}
+
+/// Where a message is.
+enum Place {
+    Chunk(Range<usize>),
+    Joined,
+}
+
+/// A message: a part of these bytes.
+type Framing<'a> = (&'a Bytes, Range<usize>);
+
+impl Framed {
+    fn new(body: Body, bytes_max: usize) -> Self {
+        Self {
+            body,
+            bytes_max,
+            chunk: Bytes::new(),
+            taken: 0,
+            begun: BytesMut::new(),
+            joined: Bytes::new(),
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Framing<'_>, Status>>> {
+        loop {
+            match self.take() {
+                Ok(Some(Place::Chunk(range))) => {
+                    return Poll::Ready(Some(Ok((&self.chunk, range))));
+                }
+                Ok(Some(Place::Joined)) => {
+                    let range = PREFIX_BYTES..self.joined.len();
+                    return Poll::Ready(Some(Ok((&self.joined, range))));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    return Poll::Ready(Some(Err(status::of_request_stream(&error))));
+                }
+            }
+            // Whoever waits for a peer keeps nothing of what it said.
+            self.chunk = Bytes::new();
+            self.taken = 0;
+            self.joined = Bytes::new();
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                // The peer gave the call up; what it said before still holds.
+                Some(Err(status)) if status.code() == Code::Cancelled => {
+                    return Poll::Ready(None);
+                }
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                None => return Poll::Ready(self.end()),
+            };
+            match frame.into_data() {
+                Ok(data) if data.len() < VIEW_BYTES_MIN => {
+                    self.chunk = Bytes::copy_from_slice(&data);
+                }
+                Ok(data) => self.chunk = data,
+                // Trailers: nothing follows them.
+                Err(_) => return Poll::Ready(self.end()),
+            }
+        }
+    }
+
+    fn end<T>(&self) -> Option<Result<T, Status>> {
+        let cut = !self.begun.is_empty();
+        cut.then(|| Err(status::of_request_stream(&RequestStreamError::Cut)))
+    }
+
+    /// The next message. Without one, what is left of the chunk is kept for the next.
+    fn take(&mut self) -> Result<Option<Place>, RequestStreamError> {
+        let left = &self.chunk[self.taken..];
+        if self.begun.is_empty() {
+            let length = self.length(left)?;
+            let end = length.map(|length| self.taken + PREFIX_BYTES + length);
+            if let Some(end) = end.filter(|&end| end <= self.chunk.len()) {
+                let range = self.taken + PREFIX_BYTES..end;
+                self.taken = end;
+                return Ok(Some(Place::Chunk(range)));
+            }
+        }
+        self.begin(PREFIX_BYTES.saturating_sub(self.begun.len()));
+        let Some(length) = self.length(&self.begun)? else {
+            return Ok(None);
+        };
+        let missing = PREFIX_BYTES + length - self.begun.len();
+        self.begun.reserve(missing);
+        self.begin(missing);
+        if self.begun.len() < PREFIX_BYTES + length {
+            return Ok(None);
+        }
+        self.joined = self.begun.split().freeze();
+        Ok(Some(Place::Joined))
+    }
+
+    /// Moves up to so many bytes from the chunk to the message that was begun.
+    fn begin(&mut self, count: usize) {
+        let end = self.chunk.len().min(self.taken + count);
+        self.begun.extend_from_slice(&self.chunk[self.taken..end]);
+        self.taken = end;
+    }
+
+    /// The length of the message that begins here; `None` when its prefix has not come whole.
+    fn length(&self, bytes: &[u8]) -> Result<Option<usize>, RequestStreamError> {
+        let Some(&[flag, a, b, c, d]) = bytes.first_chunk() else {
+            return Ok(None);
+        };
+        match flag {
+            0 => {}
+            1 => return Err(RequestStreamError::Compressed),
+            flag => return Err(RequestStreamError::Flag(flag)),
+        }
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        if length > self.bytes_max {
+            return Err(RequestStreamError::TooLarge(self.bytes_max));
+        }
+        Ok(Some(length))
+    }
+}
+
+#[cfg(test)]
+mod tests;
