@@ -64,6 +64,11 @@ impl TopicName {
         &self.0
     }
 
+    /// The filter that matches this topic alone.
+    pub fn to_filter(&self) -> TopicFilter {
+        TopicFilter(self.0.clone())
+    }
+
     /// Whether only the server may publish to it.
     pub fn is_sys(&self) -> bool {
         first_token(&self.0) == SYS
