@@ -26,6 +26,7 @@ use http_body::Frame;
 use tonic::{Status, body::Body};
 use tower::Service;
 
+pub(crate) use self::topics::PageBudget;
 use crate::{node::Node, probes::Probes, session::SessionBody};
 
 /// Full names of the services whose health is told apart.

@@ -7,7 +7,7 @@ use longlived_broker::{
 };
 use tonic::{Status, metadata::MetadataValue};
 
-use super::validate::InvalidRequest;
+use super::{topics::PagesExhausted, validate::InvalidRequest};
 use crate::{
     connection::RequestError,
     registry::AdmitError,
@@ -75,6 +75,11 @@ pub(crate) fn of_cursor(error: &CursorError, contract: Contract) -> Status {
 /// How a call ends for which the store could not be read.
 pub(crate) fn of_read(error: &ReadError) -> Status {
     internal(error)
+}
+
+/// How a call ends for whose page there is no room.
+pub(crate) fn pages_exhausted(error: PagesExhausted) -> Status {
+    later(Status::resource_exhausted(error.to_string()), RETRY_SOON_MS)
 }
 
 /// How a call ends that could not open a session.

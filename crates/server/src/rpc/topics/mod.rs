@@ -4,6 +4,7 @@
 //! caller's deadline is met between two reads.
 //! Does not: link channels or register anything: nobody is seen as a reader because somebody looked.
 
+mod budget;
 mod check;
 mod history;
 mod list;
@@ -19,6 +20,8 @@ use prost::Message;
 use tokio::task::yield_now;
 use tonic::{Status, body::Body};
 
+use self::budget::Reserved;
+pub(crate) use self::budget::{PageBudget, PagesExhausted};
 use super::{
     NodeBody,
     call::{self, Call, REQUEST_BYTES_MAX},
@@ -36,19 +39,24 @@ const PAGE_BYTES_MAX: u32 = 3 << 20;
 /// `longlived.v1.TopicService/ListTopics`
 pub(super) async fn list_topics(node: Arc<Node>, request: Request<Body>) -> Answer {
     let message = message(&node, request, "ListTopicsRequest").await?;
-    answer(&list::list(&node, message).await?)
+    let room = reserve(&node).await?;
+    let page = list::list(&node, message).await?;
+    Ok(held(room, &page))
 }
 
 /// `longlived.v1.TopicService/ReadHistory`
 pub(super) async fn read_history(node: Arc<Node>, request: Request<Body>) -> Answer {
     let message = message(&node, request, "ReadHistoryRequest").await?;
-    answer(&history::read(&node, &message).await?)
+    let room = reserve(&node).await?;
+    let page = history::read(&node, &message).await?;
+    Ok(held(room, &page))
 }
 
 /// `longlived.v1.TopicService/CheckPosition`
 pub(super) async fn check_position(node: Arc<Node>, request: Request<Body>) -> Answer {
     let message = message(&node, request, "CheckPositionRequest").await?;
-    answer(&check::check(&node, &message).await?)
+    let answer = check::check(&node, &message).await?;
+    Ok(call::unary(&answer).map(NodeBody::Other))
 }
 
 async fn message<T: Message + Default + Send + 'static>(
@@ -60,12 +68,15 @@ async fn message<T: Message + Default + Send + 'static>(
     call.message().await
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the last step of calls that can fail"
-)]
-fn answer(message: &impl Message) -> Answer {
-    Ok(call::unary(message).map(NodeBody::Other))
+async fn reserve(node: &Node) -> Result<Reserved, Status> {
+    let room = node.pages.reserve().await;
+    room.map_err(status::pages_exhausted)
+}
+
+/// A page that holds its room until it is taken.
+fn held(room: Reserved, page: &impl Message) -> Response<NodeBody> {
+    let bytes = page.encoded_len();
+    call::streaming(room.held(bytes, call::unary_body(page))).map(NodeBody::Other)
 }
 
 /// Who asks: a subscriber, or nobody.

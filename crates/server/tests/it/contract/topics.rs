@@ -13,7 +13,7 @@ use tonic::{Code, Status, transport::Channel};
 
 use super::support::{
     Frame, GapReason, Node, Raw, RawReply, assert_says, earliest, framed, history, message,
-    position, request, spawn, subscription, within,
+    position, request, spawn, subscription, text, within,
 };
 
 fn client(node: &Node) -> TopicServiceClient<Channel> {
@@ -603,6 +603,42 @@ async fn a_bad_request_is_named_with_its_field_and_limit() {
         &["ListTopicsRequest", "limit"],
     );
     list_page(&node, listing("t")).await.expect("it goes on");
+}
+
+#[tokio::test]
+async fn pages_that_nobody_takes_are_bounded_for_the_node_and_give_their_room_back() {
+    let node = Node::start_with(|config| config.page_bytes_max = 1);
+    for _ in 0..3 {
+        node.publish("t", &"x".repeat(900 << 10)).await;
+    }
+    let mut raw = Raw::connect(node.address).await;
+    let whole = v1::ReadHistoryRequest {
+        page_bytes: 3 << 20,
+        ..reading(&["t"])
+    };
+    let path = "/longlived.v1.TopicService/ReadHistory";
+    let mut stalled = raw.call(path, &[], framed(&whole.encode_to_vec())).await;
+    stalled.bytes(5).await;
+    let status = read_page(&node, reading(&["t"]))
+        .await
+        .expect_err("no room");
+    assert_says(&status, Code::ResourceExhausted, &["page_bytes_max"]);
+    let pushback = status.metadata().get("grpc-retry-pushback-ms");
+    assert_eq!(pushback.expect("a wait"), "1000");
+    let status = list_page(&node, listing("t")).await.expect_err("no room");
+    assert_says(&status, Code::ResourceExhausted, &["page_bytes_max"]);
+    // The rest is taken, and the next has its turn.
+    let (_, trailers) = stalled.rest().await;
+    assert_eq!(text(&trailers, "grpc-status"), Some("0"));
+    let page = read_page(&node, reading(&["t"]))
+        .await
+        .expect("there is room");
+    assert_eq!(page.entries.len(), 1);
+    let mut stalled = raw.call(path, &[], framed(&whole.encode_to_vec())).await;
+    stalled.bytes(5).await;
+    drop(stalled);
+    raw.vanish();
+    read_page(&node, whole).await.expect("there is room");
 }
 
 #[tokio::test]
