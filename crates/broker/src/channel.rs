@@ -77,6 +77,23 @@ impl Channel {
         }
     }
 
+    /// One that is linked nowhere and has nothing: whoever reads here is sent to history, always.
+    pub(crate) fn unlinked(filter: TopicFilter) -> Arc<Self> {
+        Arc::new(Self::new(filter, Sequence::MAX))
+    }
+
+    /// Who reads here: the signal of each reader stands for one stream, in all its channels.
+    pub(crate) fn readers(&self) -> Vec<*const Signal> {
+        let readers = self.readers.lock();
+        let signals = readers.signals.iter();
+        signals.map(|(_, signal)| Arc::as_ptr(signal)).collect()
+    }
+
+    /// How many read here.
+    pub(crate) fn reader_count(&self) -> usize {
+        self.readers.lock().signals.len()
+    }
+
     /// The filter whose events these are.
     pub fn filter(&self) -> &TopicFilter {
         &self.filter

@@ -372,6 +372,21 @@ pub fn join(slices: &[Slice], encoding: Encoding) -> Bytes {
     }
 }
 
+/// The events of frames in the encoding of version 1, each with the bytes of its frame. Payloads share the bytes
+/// they came in.
+pub fn events(mut bytes: Bytes) -> impl Iterator<Item = (usize, v1::Event)> {
+    std::iter::from_fn(move || {
+        let prefix = bytes.get(1..PREFIX_BYTES)?;
+        let len = u32::from_be_bytes(prefix.try_into().ok()?) as usize + PREFIX_BYTES;
+        let frame = (len <= bytes.len()).then(|| bytes.split_to(len))?;
+        let response = v1::SubscribeResponse::decode(frame.slice(PREFIX_BYTES..));
+        match response.ok()?.frame {
+            Some(v1::subscribe_response::Frame::Event(event)) => Some((len, event)),
+            _ => None,
+        }
+    })
+}
+
 /// A control message (anything but an event) with its prefix.
 pub fn encode<M: prost::Message>(message: &M) -> Bytes {
     let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + message.encoded_len());

@@ -26,8 +26,8 @@ pub use cursor::{
 pub use environment::Environment;
 pub use frame::Encoding;
 pub use log::{
-    AttachError, DedupeConfig, Log, LogConfig, PublishError, PublishOptions, PublishReply,
-    Published, Sequencer,
+    AttachError, DedupeConfig, ListedTopic, Log, LogConfig, PublishError, PublishOptions,
+    PublishReply, Published, Sequencer, TopicsPage,
 };
 pub use message::{Message, MessageError, MessageKey, Principal};
 pub use position::{Epoch, Position, Sequence};

@@ -13,6 +13,7 @@ mod show;
 mod signals;
 mod simulate;
 mod subscribe;
+mod topics;
 mod values;
 
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ enum Command {
     Simulate(simulate::Args),
     Subscribe(subscribe::Args),
     Publish(publish::Args),
+    Topics(topics::Args),
     Healthcheck(healthcheck::Args),
     Bench(bench::Args),
 }
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => block_on(simulate::run(args)),
         Command::Subscribe(args) => block_on(subscribe::run(args)),
         Command::Publish(args) => block_on(publish::run(args)),
+        Command::Topics(args) => block_on(topics::run(args)),
         Command::Healthcheck(args) => block_on(healthcheck::run(args)),
         Command::Bench(args) => block_on(bench::run(args)),
     };

@@ -77,6 +77,11 @@ pub(crate) struct Args {
     #[arg(long, env = "LONGLIVED_SUBSCRIBERS_MAX", value_parser = count(), default_value_t = Config::default().subscribers_max)]
     subscribers_max: usize,
 
+    /// Bytes of the pages of topics and history that were asked for and not taken yet, all callers together; a
+    /// further page waits, then is refused.
+    #[arg(long, env = "LONGLIVED_PAGE_BYTES_MAX", value_parser = page_bytes(), default_value_t = Config::default().page_bytes_max)]
+    page_bytes_max: usize,
+
     /// Connections open at a time; a further one is closed.
     #[arg(
         long,
@@ -159,6 +164,11 @@ fn count() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=1 << 40)
 }
 
+/// Room for at least one page.
+fn page_bytes() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(4 << 20..=1 << 40)
+}
+
 /// From a message of a few words to what still travels as one gRPC message without hurting its neighbours.
 fn event_bytes() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(256..=64 << 20)
@@ -207,6 +217,7 @@ impl Args {
             drain_timeout: self.drain_timeout,
             event_bytes_max: self.event_bytes_max,
             subscribers_max: self.subscribers_max,
+            page_bytes_max: self.page_bytes_max,
             max_silence: self.max_silence,
             stall_timeout: self.stall_timeout,
             ..Config::default()

@@ -31,6 +31,9 @@ pub struct Config {
     pub event_bytes_max: usize,
     /// Subscriber ids known at a time, the recently gone included.
     pub subscribers_max: usize,
+    /// Bytes that pages of topics and history may hold together, from when they are made until their readers have
+    /// taken them.
+    pub page_bytes_max: usize,
     /// The longest quiet promised to a subscriber that asks for nothing else.
     pub max_silence: Duration,
     /// How long a reader that asked to be disconnected may take nothing while something is due.
@@ -62,6 +65,7 @@ impl Default for Config {
             drain_timeout: Duration::from_secs(10),
             event_bytes_max: 1 << 20,
             subscribers_max: 2_000_000,
+            page_bytes_max: 128 << 20,
             max_silence: Duration::from_secs(20),
             stall_timeout: Duration::from_secs(30),
             log: LogConfig::default(),

@@ -23,7 +23,7 @@ use crate::{
     lifecycle::Drain,
     probes::{Probes, ProbesError},
     registry::Registry,
-    rpc::Router,
+    rpc::{PageBudget, Router},
     session::{CloseReason, Maintenance},
     tasks::Tasks,
 };
@@ -47,6 +47,7 @@ pub(crate) struct Node {
     pub(crate) registry: Arc<Registry>,
     pub(crate) maintenance: Arc<Maintenance>,
     pub(crate) drain: Drain,
+    pub(crate) pages: PageBudget,
 }
 
 impl Node {
@@ -145,6 +146,7 @@ impl Server {
             id: format!("{:08x}", environment.random() as u32),
             maintenance: Maintenance::new(registry.clone(), config.stall_timeout),
             environment,
+            pages: PageBudget::new(config.page_bytes_max),
             config,
             log,
             registry,

@@ -5,6 +5,7 @@ mod dedupe;
 mod matcher;
 mod publish;
 mod sequencer;
+mod topics;
 
 use std::{
     sync::{
@@ -15,13 +16,15 @@ use std::{
 };
 
 use dashmap::DashMap;
+use parking_lot::RwLock;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use dedupe::DedupeConfig;
 pub use publish::{PublishError, PublishOptions, PublishReply, Published};
 pub use sequencer::Sequencer;
+pub use topics::{ListedTopic, TopicsPage};
 
-use self::publish::PublishRequest;
+use self::{matcher::Node, publish::PublishRequest};
 use crate::{
     channel::{Attachment, Channel},
     position::{Epoch, Sequence},
@@ -85,6 +88,9 @@ struct Shared {
     // Written by the sequencer alone, after a batch is in all its channels.
     visible: AtomicU64,
     channels: DashMap<TopicFilter, Arc<Channel>>,
+    // Those of the channels whose filter has a wildcard, by what it matches. Written by the sequencer, read by
+    // whoever asks who follows a topic.
+    wildcards: RwLock<Node<Arc<Channel>>>,
     publish: mpsc::Sender<PublishRequest>,
     // Taken only when no publisher waits.
     background: mpsc::Sender<PublishRequest>,
@@ -112,6 +118,7 @@ impl Log {
             visible: AtomicU64::new(store.head()),
             store,
             channels: DashMap::new(),
+            wildcards: RwLock::default(),
             publish,
             background,
             links,

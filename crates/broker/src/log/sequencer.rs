@@ -365,6 +365,10 @@ impl Sequencer {
             due: Vec::new(),
         });
         self.matcher.link(&channel, key);
+        if filter.has_wildcard() {
+            let mut wildcards = self.shared.wildcards.write();
+            wildcards.insert(&filter, channel.clone());
+        }
         self.shared.channels.insert(filter, channel.clone());
         channel
     }
@@ -394,6 +398,9 @@ impl Sequencer {
             if linked.channel.close_if_idle(idle_before) {
                 let filter = linked.channel.filter().clone();
                 self.matcher.unlink(&filter);
+                if filter.has_wildcard() {
+                    self.shared.wildcards.write().remove(&filter);
+                }
                 self.shared.channels.remove(&filter);
                 self.channels.remove(self.sweep_from);
             }

@@ -245,19 +245,42 @@ impl Topics {
         Some(topics)
     }
 
-    /// The topics a filter matches after a name, in the order of their names.
+    /// The topics a filter matches after a name, in the order of their names: at most `limit` of them, found
+    /// among at most `scan_max` names. Where to go on when there may be more.
     pub(super) fn listed(
         &self,
         filter: &TopicFilter,
         after: Option<&TopicName>,
-    ) -> impl Iterator<Item = (TopicId, &Topic)> {
-        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
-        (self
-            .by_name
-            .range::<TopicName, _>((begin, Bound::Unbounded)))
-        .filter(|(name, _)| filter.matches(name.as_str()))
-        .map(|(_, &id)| (id, self.get(id)))
-        .filter(|(_, topic)| topic.last > 0 || topic.trimmed_through > 0)
+        limit: usize,
+        scan_max: usize,
+    ) -> (Vec<(TopicId, &Topic)>, Option<TopicName>) {
+        let mut found = Vec::new();
+        let mut scanned = 0;
+        for (begin, end) in filter.stretches() {
+            let begin = match after {
+                Some(after) if after.as_str() >= begin.as_str() => Bound::Excluded(after.as_str()),
+                _ => Bound::Included(begin.as_str()),
+            };
+            let (Bound::Included(first) | Bound::Excluded(first)) = begin else {
+                continue;
+            };
+            if end.as_deref().is_some_and(|end| end <= first) {
+                continue;
+            }
+            let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            for (name, &id) in self.by_name.range::<str, _>((begin, end)) {
+                scanned += 1;
+                let topic = self.get(id);
+                let known = topic.last > 0 || topic.trimmed_through > 0;
+                if known && filter.matches(name.as_str()) {
+                    found.push((id, topic));
+                }
+                if found.len() == limit || scanned == scan_max {
+                    return (found, Some(name.clone()));
+                }
+            }
+        }
+        (found, None)
     }
 
     /// Forgets topics that keep nothing, the longest empty first, while more than nine tenths of the room
@@ -280,5 +303,56 @@ impl Topics {
             forgotten.push(id);
         }
         forgotten
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names() -> impl Strategy<Value = String> {
+        let first = prop::sample::select(vec!["a", "a-b", "b", "inbox", "inboxes", "$sys"]);
+        let rest = prop::collection::vec(prop::sample::select(vec!["a", "a-", "b"]), 0..3);
+        (first, rest).prop_map(|(first, rest)| {
+            let tokens = std::iter::once(first).chain(rest);
+            tokens.collect::<Vec<_>>().join(".")
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn pages_of_any_size_together_list_what_the_filter_matches_in_the_order_of_names(
+            names in prop::collection::btree_set(names(), 0..60),
+            filter in prop::sample::select(vec![
+                ">", "*", "*.a", "*.>", "a.>", "a.*", "a", "a.a", "inbox.>", "inbox.a", "$sys.>", "b.*.a",
+            ]),
+            limit in 1..5_usize,
+            scan_max in 1..5_usize,
+        ) {
+            let mut topics = Topics::new(1_000);
+            for (sequence, name) in (1..).zip(&names) {
+                let id = topics.add(TopicName::parse(name).unwrap(), 0).unwrap();
+                topics.advance(id, sequence);
+            }
+            let filter = TopicFilter::parse(filter).unwrap();
+            let mut listed = Vec::new();
+            let mut next = None;
+            loop {
+                let (page, more) = topics.listed(&filter, next.as_ref(), limit, scan_max);
+                prop_assert!(page.len() <= limit);
+                listed.extend(page.iter().map(|(_, topic)| topic.name.to_string()));
+                next = more;
+                if next.is_none() {
+                    break;
+                }
+            }
+            let expected: BTreeSet<String> =
+                names.into_iter().filter(|name| filter.matches(name)).collect();
+            prop_assert_eq!(listed, expected.into_iter().collect::<Vec<_>>());
+        }
     }
 }

@@ -12,7 +12,7 @@ use tokio_stream::StreamExt as _;
 
 use super::Args;
 use super::position_file::PositionFile;
-use crate::show::{self, Output, Record, Tone, note};
+use crate::show::{self, Output, Record, note};
 use crate::signals::StopSignals;
 
 /// While more events are at hand the position is saved once in so many: it costs a sync of the disk.
@@ -153,36 +153,6 @@ impl Reading {
         if self.json {
             return show::print_line(Record::event(event, None).to_line());
         }
-        show::print_line(self.text(event))
-    }
-
-    /// `time  topic #sequence  [key]  payload  {header=value}`
-    fn text(&self, event: &Event) -> String {
-        let output = self.output;
-        let mut line = String::new();
-        if let Some(time) = event.publish_time.and_then(show::clock) {
-            line.push_str(&output.paint(Tone::Dim, time));
-            line.push_str("  ");
-        }
-        let place = format!("{} #{}", event.topic, event.position.sequence);
-        line.push_str(&output.paint(Tone::Strong, place));
-        line.push_str("  ");
-        if !event.key.is_empty() {
-            line.push_str(&output.paint(Tone::Dim, format!("[{}]  ", show::one_line(&event.key))));
-        }
-        if event.deleted {
-            line.push_str("(deleted) ");
-        }
-        line.push_str(&show::payload(&event.payload));
-        if !event.headers.is_empty() {
-            let headers: Vec<String> = event
-                .headers
-                .iter()
-                .map(|(name, value)| show::one_line(&format!("{name}={value}")))
-                .collect();
-            let headers = format!("  {{{}}}", headers.join(", "));
-            line.push_str(&output.paint(Tone::Dim, headers));
-        }
-        line
+        show::print_line(show::event_line(event, self.output))
     }
 }

@@ -11,6 +11,7 @@ mod cli_publish;
 mod cli_simulate;
 mod cli_subscribe;
 mod cli_support;
+mod cli_topics;
 mod image;
 mod server_flags;
 mod server_kill;

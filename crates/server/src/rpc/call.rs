@@ -176,13 +176,19 @@ pub(super) fn with_headers<B>(body: B) -> Response<B> {
 
 /// A response of one message.
 pub(super) fn unary<M: prost::Message>(message: &M) -> Response<Body> {
-    streaming(Unary {
-        message: Some(frame::encode(message)),
-        ended: false,
-    })
+    streaming(unary_body(message))
 }
 
-struct Unary {
+/// The body of such a response.
+pub(super) fn unary_body<M: prost::Message>(message: &M) -> Unary {
+    Unary {
+        message: Some(frame::encode(message)),
+        ended: false,
+    }
+}
+
+/// See [`unary_body`].
+pub(super) struct Unary {
     message: Option<Bytes>,
     ended: bool,
 }

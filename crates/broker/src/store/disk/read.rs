@@ -29,6 +29,9 @@ use crate::{
     topic::{TopicFilter, TopicName},
 };
 
+/// The most names one hold of the lock looks at.
+const LIST_SCAN_MAX: usize = 4_096;
+
 /// Whether a page may ask the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Io {
@@ -111,22 +114,31 @@ pub(super) async fn topics(
     after: Option<TopicName>,
     limit: usize,
 ) -> Result<Vec<TopicInfo>, ReadError> {
-    let mut infos: Vec<_> = {
-        let history = shared.history.read();
-        let listed = history.topics.listed(&filter, after.as_ref()).take(limit);
-        let info = |topic: &crate::store::topics::Topic| TopicInfo {
-            topic: topic.name.clone(),
-            first: 0,
-            last: topic.last,
-            events: topic.events,
-            bytes: topic.bytes,
+    let mut infos: Vec<TopicInfo> = Vec::new();
+    let mut next = after;
+    loop {
+        let left = limit - infos.len();
+        next = {
+            let history = shared.history.read();
+            let listed = &history.topics;
+            let (found, next) = listed.listed(&filter, next.as_ref(), left, LIST_SCAN_MAX);
+            infos.extend(found.into_iter().map(|(_, topic)| TopicInfo {
+                topic: topic.name.clone(),
+                first: 0,
+                last: topic.last,
+                events: topic.events,
+                bytes: topic.bytes,
+            }));
+            next
         };
-        listed.map(|(_, topic)| info(topic)).collect()
-    };
+        if next.is_none() || infos.len() == limit {
+            break;
+        }
+        // A filter that matches little is looked for among all names, but never in one go.
+        tokio::task::yield_now().await;
+    }
     for info in infos.iter_mut().filter(|info| info.events > 0) {
-        let Ok(filter) = TopicFilter::parse(info.topic.as_str()) else {
-            continue;
-        };
+        let filter = info.topic.to_filter();
         let query = Query {
             filters: vec![FilterFrom { filter, after: 0 }],
             after: 0,

@@ -14,3 +14,4 @@ mod sessions;
 mod slow;
 mod support;
 mod takeover;
+mod topics;
