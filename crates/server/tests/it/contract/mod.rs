@@ -12,5 +12,6 @@ mod publishing;
 mod random;
 mod sessions;
 mod slow;
+mod store_trouble;
 mod support;
 mod takeover;
