@@ -15,7 +15,7 @@ use super::rig::{LEAD, Pinning, Rig, Seen, Shape, Window, nanoseconds};
 use super::run::Stop;
 
 /// Latencies taken in a second, about, when nothing was said about it.
-const SAMPLES_PER_SECOND: u64 = 200_000;
+pub(super) const SAMPLES_PER_SECOND: u64 = 200_000;
 
 pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let load = format!(
@@ -114,7 +114,7 @@ fn topics_in_words(topics: Topics) -> &'static str {
 
 /// Every run with a fresh server, then the result in the form asked for. The exit status says whether
 /// everything published arrived and every stream stood.
-fn repeat(
+pub(super) fn repeat(
     load: String,
     args: &CommonArgs,
     mut run: impl FnMut(&Pinning) -> anyhow::Result<Figures>,
@@ -315,6 +315,6 @@ fn trouble_in_words(published: &Published, seen: &Seen) -> String {
         .unwrap_or_default()
 }
 
-fn mib(bytes: u64) -> f64 {
+pub(super) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }

@@ -10,6 +10,7 @@
 //!              -> load     one epoll loop over all its connections, and the publisher
 //!                   -> http2   frames out and in, by hand
 //!         -> figures       rows, medians, text and JSON
+//! slow    -> server, load_process, figures: some that read beside many that do not
 //! ```
 //!
 //! Does not: use the client crate. A reader that decodes every event costs more than the server that sent it,
@@ -45,6 +46,13 @@ mod rig;
 mod run;
 #[cfg(target_os = "linux")]
 mod server;
+#[cfg(target_os = "linux")]
+mod slow;
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "as above: the flags are refused there")
+)]
+mod slow_args;
 
 pub(crate) use args::Args;
 #[cfg(target_os = "linux")]
