@@ -274,6 +274,11 @@ impl Slice {
         self.frames.entries[self.end as usize - 1].sequence
     }
 
+    /// Bytes of the frames that it keeps in memory, its own among them.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.frames.len_bytes()
+    }
+
     /// How many events.
     pub fn count(&self) -> usize {
         (self.end - self.begin) as usize

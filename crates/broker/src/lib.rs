@@ -21,7 +21,7 @@ pub mod topic;
 
 pub use cursor::{
     Attached, Attacher, Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Opened,
-    Outcome, ReadOptions, SlowPolicy,
+    Outcome, ReadOptions, SlowPolicy, Tails,
 };
 pub use environment::Environment;
 pub use frame::Encoding;

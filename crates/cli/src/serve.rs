@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use clap::{Parser, builder::RangedU64ValueParser};
+use clap::{Parser, builder::RangedU64ValueParser, error::ErrorKind};
 use longlived_server::{
     Config, DedupeConfig, Environment, GeneratorConfig, HistoryClass, SERVICES, Server,
     TopicFilter, TopicName, legacy_topic,
@@ -13,7 +13,7 @@ use crate::disk_args::DiskArgs;
 use crate::logging::{self, LogFormat};
 use crate::open_files;
 use crate::signals::{self, StopSignals};
-use crate::values::{duration, positive_duration};
+use crate::values;
 
 /// Run a node.
 #[derive(Clone, Debug, Parser)]
@@ -24,7 +24,7 @@ pub(crate) struct Args {
 
     /// Publish `data mock for: <id>` to the inbox of every live subscriber that follows it, once in each
     /// interval (1s, 250ms, ...). Off unless given.
-    #[arg(long, env = "LONGLIVED_GENERATE_EVERY", value_parser = positive_duration)]
+    #[arg(long, env = "LONGLIVED_GENERATE_EVERY", value_parser = values::positive_duration)]
     generate_every: Option<Duration>,
 
     /// The generator publishes to this topic as well, once in each interval.
@@ -179,6 +179,24 @@ fn queue_bytes() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(64 << 10..=1 << 40)
 }
 
+/// A limit of more than a day is a mistake: nobody would be there to see it reached.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+
+fn duration(text: &str) -> Result<Duration, String> {
+    within_a_day(values::duration(text)?)
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    within_a_day(values::positive_duration(text)?)
+}
+
+fn within_a_day(duration: Duration) -> Result<Duration, String> {
+    if duration > DURATION_MAX {
+        return Err("must be at most 24h".to_owned());
+    }
+    Ok(duration)
+}
+
 fn silence(text: &str) -> Result<Duration, String> {
     let bounds = Duration::from_secs(1)..=Duration::from_secs(300);
     let duration = duration(text)?;
@@ -202,6 +220,18 @@ fn history_class(text: &str) -> Result<HistoryClass, String> {
 }
 
 impl Args {
+    /// What no flag can know of by itself.
+    fn check(&self) -> Result<(), clap::Error> {
+        if self.publish_queue_bytes_max < self.event_bytes_max {
+            let wrong = format!(
+                "invalid value '{}' for '--publish-queue-bytes-max': must be at least --event-bytes-max, which is {}",
+                self.publish_queue_bytes_max, self.event_bytes_max
+            );
+            return Err(clap::Error::raw(ErrorKind::ValueValidation, wrong));
+        }
+        Ok(())
+    }
+
     fn config(self) -> Config {
         let retention_interval = self.retention_interval;
         let mut config = Config {
@@ -242,6 +272,7 @@ impl Args {
 
 /// Runs the node; the exit code once it has drained.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    args.check()?;
     logging::start(args.log_format);
     let files = open_files::raise();
     let config = args.config();

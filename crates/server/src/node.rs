@@ -73,7 +73,7 @@ pub struct Server {
     address: SocketAddr,
     config: Config,
     environment: Environment,
-    store: Arc<dyn Store>,
+    store: Option<Arc<dyn Store>>,
 }
 
 /// Why a node cannot serve.
@@ -105,23 +105,23 @@ impl Server {
     pub fn bind(config: Config, environment: Environment) -> Result<Self, ServeError> {
         // Whoever cannot have the data must not take the address of whoever has it.
         let store = open_store(&config, &environment)?;
-        Self::with_store(config, environment, store)
-    }
-
-    /// The same over a store that is open already.
-    pub fn with_store(
-        config: Config,
-        environment: Environment,
-        store: Arc<dyn Store>,
-    ) -> Result<Self, ServeError> {
         let listener = acceptor::bind(config.listen)?;
         Ok(Self {
             address: listener.local_addr()?,
             listener,
             config,
             environment,
-            store,
+            store: Some(store),
         })
+    }
+
+    /// Keeps the log in this store instead of the one that the configuration describes.
+    #[must_use]
+    pub fn with_store(self, store: Arc<dyn Store>) -> Self {
+        Self {
+            store: Some(store),
+            ..self
+        }
     }
 
     /// The address it listens on, with the port that was free when 0 was asked for.
@@ -139,12 +139,21 @@ impl Server {
             store,
             ..
         } = self;
+        let store = store.unwrap_or_else(|| {
+            let retention = RetentionConfig::new(config.history.clone());
+            let store = MemoryStore::new(environment.clone(), retention, config.topics_max);
+            Arc::new(store)
+        });
         let (log, sequencer) = Log::new(store, config.log.clone());
         let registry = Registry::new(config.subscribers_max);
         let drain = Drain::new();
         let node = Arc::new(Node {
             id: format!("{:08x}", environment.random() as u32),
-            maintenance: Maintenance::new(registry.clone(), config.stall_timeout),
+            maintenance: Maintenance::new(
+                registry.clone(),
+                environment.clone(),
+                config.stall_timeout,
+            ),
             environment,
             pages: PageBudget::new(config.page_bytes_max),
             config,
@@ -179,18 +188,16 @@ impl Server {
 
         let request_timeout = node.config.acceptor.connection.request_timeout;
         let probes = Probes::new(drain.clone(), request_timeout).await?;
+        // Ends before the drain begins, whose word on health is the last.
+        let health = Tasks::new();
+        let _abort_health = health.abort_on_drop();
+        let watch = probes
+            .clone()
+            .watch_room(node.log.room(), health.cancel_token());
+        health.spawn("health", essential.task("health", watch));
         let connections = Tasks::new();
         let _abort_connections = connections.abort_on_drop();
-        let layers = {
-            let ids = node.environment.clone();
-            let turns = node.clone();
-            Layers::new(
-                move || ids.random(),
-                drain.clone(),
-                move || turns.spread_turn(),
-            )
-        };
-        let service = layers.layer(Router::new(node.clone(), probes.clone()));
+        let service = layers(&node).layer(Router::new(node.clone(), probes.clone()));
         let accept = acceptor::accept(
             tokio::net::TcpListener::from_std(listener)?,
             service,
@@ -206,6 +213,8 @@ impl Server {
             name = essential.ended() => Some(name),
         };
         let deadline = Instant::now() + node.config.drain_timeout;
+        health.stop();
+        health.close_and_wait().await;
         drain_node(&node, &probes, &connections, deadline).await;
         background.stop();
         log_tasks.stop();
@@ -247,6 +256,16 @@ fn open_store(config: &Config, environment: &Environment) -> Result<Arc<dyn Stor
             config.topics_max,
         )?),
     })
+}
+
+fn layers(node: &Arc<Node>) -> Layers {
+    let ids = node.environment.clone();
+    let turns = node.clone();
+    Layers::new(
+        move || ids.random(),
+        node.drain.clone(),
+        move || turns.spread_turn(),
+    )
 }
 
 /// Watches over the tasks without which a node would look alive and serve nobody.
@@ -317,4 +336,20 @@ async fn drain_node(node: &Arc<Node>, probes: &Probes, connections: &Tasks, dead
     timeout_at(deadline + Duration::from_millis(300), dropped)
         .await
         .ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_essential_task_that_ends_is_named_also_when_it_panics() {
+        let essential = Essential::default();
+        let tasks = Tasks::new();
+        tasks.spawn("goes on", essential.task("goes on", std::future::pending()));
+        let stall_watch = async { panic!("on purpose") };
+        tasks.spawn("maintenance", essential.task("maintenance", stall_watch));
+        assert_eq!(essential.ended().await, "maintenance");
+        tasks.abort_all();
+    }
 }

@@ -494,3 +494,52 @@ fn a_catch_up_is_over_at_the_head_it_came_to_however_busy_the_log_is() {
         panic!("never current");
     });
 }
+
+async fn publish_large(log: &Log, count: usize) {
+    let topic = TopicName::parse("t").unwrap();
+    let message = || Message::new(topic.clone(), vec![7; 100 << 10]);
+    let messages = (0..count).map(|_| message()).collect();
+    let answer = log.submit(messages, PublishOptions::default()).await;
+    assert_eq!(answer.unwrap().await.unwrap().published.len(), count);
+}
+
+#[test]
+fn a_reader_that_stops_in_the_middle_of_a_large_batch_does_not_keep_it() {
+    for tail_bytes_max in [64 << 20, 1] {
+        with_log(vec![], tail_bytes_max, async |log| {
+            let mut cursor = open(&log, &[filter("t")], Begin::Next, OPTIONS)
+                .await
+                .cursor;
+            publish_large(&log, 6).await;
+            let mut seen = Vec::new();
+            while let Poll::Ready(Ok(delivery)) = poll(&mut cursor) {
+                let held = cursor.page.as_ref().map_or(0, |page| page.held_bytes());
+                assert!(held <= PAGE_HELD_BYTES_MAX, "{held}");
+                assert!(cursor.reading.is_none());
+                if let Delivery::Events { bytes, .. } = delivery {
+                    assert!(bytes.len() < 2 * DELIVERY_BYTES + (100 << 10));
+                    seen.extend(events(&bytes).iter().map(|event| event.sequence));
+                }
+            }
+            assert_eq!(seen, [1, 2, 3, 4, 5, 6]);
+        });
+    }
+}
+
+#[test]
+fn the_tails_say_from_outside_whether_a_position_has_left_them() {
+    with_log(vec![], 150 << 10, async |log| {
+        let opened = open(&log, &[filter("t")], Begin::Next, OPTIONS).await;
+        let mut cursor = opened.cursor;
+        let tails = cursor.tails();
+        assert!(tails.reach(cursor.position().sequence));
+        for _ in 0..3 {
+            publish_large(&log, 1).await;
+        }
+        // Nobody polls it.
+        assert!(!tails.reach(cursor.signal().sequence()));
+        assert!(tails.reach(2));
+        while poll(&mut cursor).is_ready() {}
+        assert!(tails.reach(cursor.signal().sequence()));
+    });
+}

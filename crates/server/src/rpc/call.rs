@@ -143,6 +143,10 @@ pub(crate) fn refused(status: Status, message: &str, bytes_max: usize) -> Status
         Code::OutOfRange | Code::ResourceExhausted => Status::resource_exhausted(format!(
             "the {message} is larger than its limit of {bytes_max} bytes"
         )),
+        // The decoder's word for bytes that are no such message. What HTTP/2 failed at has a source.
+        Code::Internal if std::error::Error::source(&status).is_none() => Status::invalid_argument(
+            format!("the {message} cannot be decoded: {}", status.message()),
+        ),
         _ => status,
     }
 }

@@ -31,10 +31,13 @@ use tower::Service;
 pub(crate) use self::topics::PageBudget;
 use crate::{node::Node, probes::Probes, session::SessionBody};
 
+/// The service whose health follows whether messages are taken.
+pub(crate) const PUBLISH_SERVICE: &str = "longlived.v1.PublishService";
+
 /// Full names of the services whose health is told apart.
 pub const SERVICES: [&str; 4] = [
     "longlived.v1.SubscriptionService",
-    "longlived.v1.PublishService",
+    PUBLISH_SERVICE,
     "longlived.v1.TopicService",
     "protos.Longlived",
 ];
