@@ -83,6 +83,10 @@ impl Verdict {
             per_client.iter().filter(|client| is(client)).count() as u32
         };
         let sum = |of: fn(&ClientVerdict) -> u64| per_client.iter().map(of).sum::<u64>();
+        let recover_max = per_client
+            .iter()
+            .filter_map(|client| client.recover_max)
+            .max();
         Self {
             clients: per_client.len() as u32,
             delivered: sum(|client| client.delivered),
@@ -91,11 +95,9 @@ impl Verdict {
             repeated: per_client.iter().map(|client| client.repeated).sum(),
             gaps: sum(|client| client.gaps),
             reconnects: sum(|client| client.reconnects),
-            recover_p50,
-            recover_max: per_client
-                .iter()
-                .filter_map(|client| client.recover_max)
-                .max(),
+            // The histogram answers with the upper end of a bucket, which may lie above the longest of all.
+            recover_p50: recover_p50.min(recover_max),
+            recover_max,
             unsubscribed_ok: count(|client| client.unsubscribed_ok),
             never_delivered: count(|client| client.delivered == 0),
             failed: count(|client| client.failed.is_some()),
@@ -179,6 +181,18 @@ mod tests {
         });
         assert_eq!((verdict.lost, verdict.repeated), (None, None));
         assert!(verdict.is_clean());
+    }
+
+    #[test]
+    fn no_recovery_takes_half_of_all_longer_than_the_longest() {
+        let longest = Duration::from_nanos(5_000_100);
+        let client = ClientVerdict {
+            recover_max: Some(longest),
+            ..survivor(1)
+        };
+        let bucket = Some(Duration::from_micros(5_003));
+        let verdict = Verdict::of(vec![client], &Ledger::new(0), bucket);
+        assert_eq!(verdict.recover_p50, Some(longest));
     }
 
     #[test]
