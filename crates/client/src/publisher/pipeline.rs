@@ -12,7 +12,7 @@ use longlived_api::v1;
 use longlived_api::v1::publish_service_client::PublishServiceClient;
 use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Status, Streaming};
@@ -25,6 +25,9 @@ use crate::credential::Credential;
 use crate::pool::{Lane, Lease};
 use crate::subscriber::Refusal;
 use crate::wire::{self, Seen};
+
+/// How long the end of a stream is waited for after its last answer: nothing depends on it any more.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 pub(super) fn publish_stream<S>(
     client: Client,
@@ -83,7 +86,8 @@ struct Pipeline<S> {
 
 /// An open stream of messages and answers.
 struct Line {
-    send: mpsc::Sender<v1::PublishRequest>,
+    /// `None` when there are no more messages: the server has been told so.
+    send: Option<mpsc::Sender<v1::PublishRequest>>,
     answers: Streaming<v1::PublishResponse>,
     seen: Seen,
     lease: Lease,
@@ -122,6 +126,7 @@ where
                 // A stream is opened for a message and not for the prospect of one.
                 let Some(message) = self.first_message().await else {
                     self.over = true;
+                    self.close().await;
                     return None;
                 };
                 self.progress = Instant::now();
@@ -143,6 +148,9 @@ where
                 }
                 Step::Message(None) => {
                     self.messages = None;
+                    if let Some(line) = &mut self.line {
+                        line.send = None;
+                    }
                     continue;
                 }
                 Step::Answer(Ok(Some(answer))) => match Published::from_wire(answer) {
@@ -187,12 +195,24 @@ where
         }
     }
 
+    /// Everything is answered: says that nothing more comes and sees the server's OK, so that it does not take
+    /// a stream that did all it was to do for one that was called off.
+    async fn close(&mut self) {
+        if let Some(mut line) = self.line.take() {
+            line.send = None;
+            let last = timeout(self.timeout.min(CLOSE_MAX), line.answers.message()).await;
+            if !matches!(last, Ok(Ok(None))) {
+                tracing::debug!(?last, "the stream did not end with OK; all was answered");
+            }
+        }
+    }
+
     /// Keeps the message until it is answered, and hands it to the line if there is one.
     fn enqueue(&mut self, message: Message) {
         let request = v1::PublishRequest::from(message);
-        if let Some(line) = &self.line {
+        if let Some(send) = self.line.as_ref().and_then(|line| line.send.as_ref()) {
             // There is room for all that may be unanswered; a line that is gone shows in its answers.
-            let _ = line.send.try_send(request.clone());
+            let _ = send.try_send(request.clone());
         }
         self.unanswered.push_back(request);
     }
@@ -243,7 +263,7 @@ where
         .await;
         match answers {
             Ok(Ok(answers)) => Ok(Line {
-                send,
+                send: Some(send).filter(|_| self.messages.is_some()),
                 answers: answers.into_inner(),
                 seen,
                 lease,
@@ -297,25 +317,31 @@ where
             self.refused = broken.credential;
             return Ok(());
         }
+        let deadline = self.progress + self.timeout;
         let wait = match &broken.meaning {
             Meaning::NotStored(_) => None,
-            Meaning::NotStoredWait(_, wait) => Some(*wait),
-            Meaning::NeverSent(_) => Some(self.backoff.next_wait(&mut self.rng)),
+            Meaning::NotStoredWait(_, wait) => {
+                Some(*wait).filter(|wait| Instant::now() + *wait < deadline)
+            }
+            Meaning::NeverSent(_) => {
+                single::clipped(self.backoff.next_wait(&mut self.rng), deadline)
+            }
             Meaning::Perhaps(_) => {
                 let repeatable = self
                     .unanswered
                     .iter()
                     .all(|request| !request.message_id.is_empty());
                 self.perhaps = true;
-                repeatable.then(|| self.backoff.next_wait(&mut self.rng))
+                let wait = self.backoff.next_wait(&mut self.rng);
+                single::clipped(wait, deadline).filter(|_| repeatable)
             }
         };
         match wait {
-            Some(wait) if Instant::now() + wait < self.progress + self.timeout => {
+            Some(wait) => {
                 sleep(wait).await;
                 Ok(())
             }
-            _ => Err(self.give_up(broken.meaning)),
+            None => Err(self.give_up(broken.meaning)),
         }
     }
 
