@@ -14,6 +14,12 @@ use crate::values;
 
 /// Up to so many clients each event is printed; of more only numbers can be read.
 const PRINTED_CLIENTS_MAX: u32 = 10;
+/// The wait between two starts where --stagger says nothing and the clients are few.
+const STAGGER_MAX: Duration = Duration::from_millis(200);
+/// Where --stagger says nothing, all clients have started within this, and ...
+const RAMP_MAX: Duration = Duration::from_secs(10);
+/// ... within this part of the run.
+const RAMP_PART: u32 = 4;
 /// Clients on one connection where --connections says nothing.
 const CLIENTS_PER_CONNECTION: u32 = 100;
 
@@ -21,8 +27,9 @@ const CLIENTS_PER_CONNECTION: u32 = 100;
 ///
 /// Client N subscribes as `N` and follows its inbox, or what --topic says. Up to 10 clients each event, lost
 /// stream, backoff and resubscription is printed; of more a summary. Ends after --duration or on Ctrl-C, by
-/// unsubscribing everybody, with a verdict. Exit status 0 only if something was delivered and nothing was
-/// lost or repeated, by the sequences of the events.
+/// unsubscribing everybody, with a verdict. Exit status 0 only if something was delivered, every client was
+/// current at least once and stayed to the end, and nothing was lost or repeated, by the sequences of the events;
+/// 1 otherwise.
 ///
 /// With --json: one object a line, each with a `type`; of more than 10 clients a "summary" each second; the
 /// last one is the "verdict".
@@ -32,9 +39,10 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     clients: u32,
 
-    /// The wait between the starts of two clients.
-    #[arg(long, default_value = "200ms", value_parser = values::duration)]
-    stagger: Duration,
+    /// The wait between the starts of two clients. Unless given 200ms, or less, so that all have started within
+    /// 10s and within the first quarter of --duration.
+    #[arg(long, value_parser = values::duration)]
+    stagger: Option<Duration>,
 
     /// Connections that the clients share; one for each 100 clients unless given.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -78,6 +86,18 @@ impl Args {
             .unwrap_or_else(|| self.clients.div_ceil(CLIENTS_PER_CONNECTION))
     }
 
+    fn stagger(&self) -> Duration {
+        self.stagger.unwrap_or_else(|| {
+            let part = self.duration.map_or(RAMP_MAX, |end| end / RAMP_PART);
+            STAGGER_MAX.min(RAMP_MAX.min(part) / self.clients)
+        })
+    }
+
+    /// When the last client starts.
+    fn last_start(&self) -> Duration {
+        self.stagger().saturating_mul(self.clients - 1)
+    }
+
     fn config(&self) -> Result<FleetConfig, clap::Error> {
         let contract = match self.contract {
             ContractFlag::V1 => Contract::V1,
@@ -92,7 +112,7 @@ impl Args {
         }
         Ok(FleetConfig {
             clients: self.clients,
-            stagger: self.stagger,
+            stagger: self.stagger(),
             topics: self.topics.clone(),
             contract,
             show: if self.prints_all() {
@@ -132,6 +152,18 @@ mod tests {
             args(&["--clients", "101", "--connections", "7"]).connections(),
             7
         );
+    }
+
+    #[test]
+    fn all_clients_start_in_time_unless_told_otherwise() {
+        assert_eq!(args(&[]).stagger(), Duration::from_millis(200));
+        let many = args(&["--clients", "300", "--duration", "3s"]);
+        assert_eq!(many.stagger(), Duration::from_micros(2_500));
+        assert!(many.last_start() < Duration::from_millis(750));
+        let endless = args(&["--clients", "1000"]);
+        assert_eq!(endless.stagger(), Duration::from_millis(10));
+        let told = args(&["--clients", "300", "--stagger", "200ms"]);
+        assert_eq!(told.last_start(), Duration::from_millis(59_800));
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .build()?;
     let mut view = View::new(&args);
     view.say(Tone::Dim, &opening(&args))?;
+    if let Some(warning) = too_slow(&args) {
+        view.say(Tone::Wait, &warning)?;
+    }
     let mut fleet = Fleet::start(client, config);
     let mut drought = Drought::new(&args, Instant::now());
     let end = args.duration.map(|duration| Instant::now() + duration);
@@ -69,8 +72,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let verdict = fleet.stop().await;
     view.verdict(&verdict)?;
-    let clean = verdict.is_clean() && verdict.failed == 0;
-    Ok(ExitCode::from(u8::from(!clean)))
+    Ok(ExitCode::from(u8::from(!verdict.is_clean())))
 }
 
 async fn until(end: Option<Instant>) {
@@ -78,6 +80,17 @@ async fn until(end: Option<Instant>) {
         Some(end) => sleep_until(end).await,
         None => std::future::pending().await,
     }
+}
+
+/// What to say of a run that ends before its last client has begun.
+fn too_slow(args: &Args) -> Option<String> {
+    let (duration, last) = (args.duration?, args.last_start());
+    (last >= duration).then(|| {
+        format!(
+            "the last client starts after {}, and that is after the end: the verdict will say who never took part",
+            humantime::format_duration(last)
+        )
+    })
 }
 
 fn opening(args: &Args) -> String {

@@ -37,7 +37,9 @@ pub(super) struct View {
 impl View {
     pub(super) fn new(args: &Args) -> Self {
         let output = Output::stdout();
-        let form = match (args.json, args.prints_all(), output.is_terminal()) {
+        // indicatif shows nothing at all on a terminal that cannot move its cursor.
+        let in_place = output.is_terminal() && !ProgressDrawTarget::stdout().is_hidden();
+        let form = match (args.json, args.prints_all(), in_place) {
             (true, _, _) => Form::Json,
             (false, true, _) => Form::Lines,
             (false, false, false) => Form::Summary,
@@ -136,17 +138,8 @@ impl View {
         show::print_line("")?;
         show::print_line(show::table(verdict, self.output))?;
         show::print_line(unsubscribed)?;
-        let failed: Vec<_> = verdict
-            .per_client
-            .iter()
-            .filter_map(|client| Some((client.client, client.failed.as_ref()?)))
-            .collect();
-        if let Some((client, reason)) = failed.first() {
-            let failed = format!(
-                "{} ended before they were told to; client {client}: {reason}",
-                failed.len()
-            );
-            show::print_line(self.output.paint(Tone::Bad, failed))?;
+        for absence in show::absences(verdict) {
+            show::print_line(self.output.paint(Tone::Bad, absence))?;
         }
         show::print_line(self.output.paint(tone, sentence))
     }

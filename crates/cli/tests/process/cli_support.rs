@@ -219,6 +219,11 @@ impl Server {
         }
     }
 
+    /// Waits for a line of its log that contains all of `parts`.
+    pub(crate) fn said(&self, parts: &[&str]) -> String {
+        self.process.stderr.line_with(parts)
+    }
+
     /// SIGKILL. Returns where it listened.
     pub(crate) fn kill(self) -> SocketAddr {
         self.process.kill();
