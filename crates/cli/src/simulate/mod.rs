@@ -1,8 +1,11 @@
 //! `longlived simulate`: many subscribers in one program, and a verdict about what reached them.
 
+mod publishing;
+mod record;
 mod run;
 mod view;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, ValueEnum, error::ErrorKind};
@@ -57,6 +60,22 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "v1")]
     contract: ContractFlag,
 
+    /// Publish a message this often, in turn to each inbox or to a topic that each --topic selects. What is
+    /// acknowledged is owed to every client that follows it, and what does not come is lost.
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
+    publish_every: Option<Duration>,
+
+    /// Write down what every client did and was told, for `longlived check`; a file that exists is replaced.
+    /// When the disk cannot keep up the clients wait; when nothing more can be written the run ends with an
+    /// error. A second signal, or SIGKILL, leaves what was written until then.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+
+    /// With --record: what others publish to beside this command; the check then expects events that nobody
+    /// recorded there. `$sys.>` and `inbox.>` always, and without --publish-every all that is followed.
+    #[arg(long, value_name = "FILTER", num_args = 1..=64, requires = "record", value_parser = values::topic_filter)]
+    foreign: Vec<String>,
+
     /// End after this; without it on Ctrl-C.
     #[arg(long, value_parser = values::positive_duration)]
     duration: Option<Duration>,
@@ -86,6 +105,23 @@ impl Args {
             .unwrap_or_else(|| self.clients.div_ceil(CLIENTS_PER_CONNECTION))
     }
 
+    /// The topics that are published to.
+    fn published(&self) -> Vec<String> {
+        publishing::topics(&self.topics, self.clients)
+    }
+
+    /// What the history says that others publish.
+    fn foreign(&self) -> Vec<String> {
+        let mut foreign = vec!["$sys.>".to_owned(), "inbox.>".to_owned()];
+        if self.publish_every.is_none() {
+            foreign.extend(self.topics.iter().cloned());
+        }
+        foreign.extend(self.foreign.iter().cloned());
+        foreign.sort();
+        foreign.dedup();
+        foreign
+    }
+
     fn stagger(&self) -> Duration {
         self.stagger.unwrap_or_else(|| {
             let part = self.duration.map_or(RAMP_MAX, |end| end / RAMP_PART);
@@ -110,10 +146,21 @@ impl Args {
                  (serve --legacy-topics)",
             ));
         }
+        if contract == Contract::Protos && (self.record.is_some() || self.publish_every.is_some()) {
+            return Err(crate::Cli::command().error(
+                ErrorKind::ArgumentConflict,
+                "--record and --publish-every cannot be used with --contract protos: its responses \
+                 have no positions to judge",
+            ));
+        }
         Ok(FleetConfig {
             clients: self.clients,
             stagger: self.stagger(),
             topics: self.topics.clone(),
+            audit: match self.publish_every {
+                Some(_) => self.published(),
+                None => Vec::new(),
+            },
             contract,
             show: if self.prints_all() {
                 Show::Everything
@@ -180,6 +227,27 @@ mod tests {
             .config()
             .unwrap_err();
         assert!(error.to_string().contains("--legacy-topics"), "{error}");
+    }
+
+    #[test]
+    fn what_nobody_records_is_foreign() {
+        let alone = args(&["--record", "f", "--topic", "a.>"]);
+        assert_eq!(alone.foreign(), ["$sys.>", "a.>", "inbox.>"]);
+        let publishing = args(&[
+            "--record",
+            "f",
+            "--topic",
+            "a.>",
+            "--publish-every",
+            "1s",
+            "--foreign",
+            "b",
+        ]);
+        assert_eq!(publishing.foreign(), ["$sys.>", "b", "inbox.>"]);
+        assert_eq!(publishing.config().unwrap().audit, ["a.simulate"]);
+        let frozen = args(&["--contract", "protos", "--record", "f"]);
+        let error = frozen.config().unwrap_err().to_string();
+        assert!(error.contains("--record"), "{error}");
     }
 
     #[test]

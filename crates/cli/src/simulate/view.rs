@@ -9,6 +9,7 @@ use longlived_client::fleet::{Happening, Snapshot, Verdict, What};
 use tokio::time::Instant;
 
 use super::Args;
+use super::run::Published;
 use crate::show::{self, Output, Record, Tone};
 
 /// How it is shown.
@@ -123,7 +124,11 @@ impl View {
         self.say(Tone::Wait, &format!("no data for {seconds} s: {hint}"))
     }
 
-    pub(super) fn verdict(&self, verdict: &Verdict) -> io::Result<()> {
+    pub(super) fn verdict(
+        &self,
+        verdict: &Verdict,
+        published: Option<&Published>,
+    ) -> io::Result<()> {
         if let Form::Bar(bar) = &self.form {
             bar.finish_and_clear();
         }
@@ -138,6 +143,12 @@ impl View {
         show::print_line("")?;
         show::print_line(show::table(verdict, self.output))?;
         show::print_line(unsubscribed)?;
+        if let Some(published) = published {
+            show::print_line(format!(
+                "Published: {} acknowledged, {} not stored, {} unknown because the answer was lost.",
+                published.acknowledged, published.not_stored, published.unknown
+            ))?;
+        }
         for absence in show::absences(verdict) {
             show::print_line(self.output.paint(Tone::Bad, absence))?;
         }

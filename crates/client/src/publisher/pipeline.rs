@@ -68,7 +68,7 @@ struct Pipeline<S> {
     /// `None` when there are no more.
     messages: Option<Pin<Box<S>>>,
     /// Sent or to be sent, oldest first.
-    unanswered: VecDeque<v1::PublishRequest>,
+    unanswered: VecDeque<Unanswered>,
     in_flight: usize,
     timeout: Duration,
     lane: Lane,
@@ -82,6 +82,13 @@ struct Pipeline<S> {
     refreshed: bool,
     refused: Option<Credential>,
     over: bool,
+}
+
+/// A message that waits for its answer.
+struct Unanswered {
+    request: v1::PublishRequest,
+    /// Its number in the recording, if there is one.
+    publish: Option<u64>,
 }
 
 /// An open stream of messages and answers.
@@ -155,7 +162,9 @@ where
                 }
                 Step::Answer(Ok(Some(answer))) => match Published::from_wire(answer) {
                     Some(published) => {
-                        self.unanswered.pop_front();
+                        if let Some(unanswered) = self.unanswered.pop_front() {
+                            self.record_end(&unanswered, Ok(&published));
+                        }
                         self.progress = Instant::now();
                         self.backoff.reset();
                         self.refreshed = false;
@@ -210,11 +219,21 @@ where
     /// Keeps the message until it is answered, and hands it to the line if there is one.
     fn enqueue(&mut self, message: Message) {
         let request = v1::PublishRequest::from(message);
+        let recording = self.client.shared.recording.as_ref();
+        let publish = recording.map(|recording| recording.publish_begun(&request));
         if let Some(send) = self.line.as_ref().and_then(|line| line.send.as_ref()) {
             // There is room for all that may be unanswered; a line that is gone shows in its answers.
             let _ = send.try_send(request.clone());
         }
-        self.unanswered.push_back(request);
+        self.unanswered.push_back(Unanswered { request, publish });
+    }
+
+    fn record_end(&self, unanswered: &Unanswered, answer: Result<&Published, &PublishError>) {
+        if let (Some(recording), Some(publish)) =
+            (&self.client.shared.recording, unanswered.publish)
+        {
+            recording.publish_ended(publish, answer);
+        }
     }
 
     async fn step(&mut self) -> Step {
@@ -244,8 +263,8 @@ where
         let lease = shared.pool.lease(self.lane).await;
         let lease = lease.map_err(|lost| Meaning::NeverSent(lost.to_string()))?;
         let (send, receive) = mpsc::channel(self.in_flight);
-        for request in &self.unanswered {
-            let _ = send.try_send(request.clone());
+        for unanswered in &self.unanswered {
+            let _ = send.try_send(unanswered.request.clone());
         }
         let seen = Seen::default();
         let mut request = Request::new(ReceiverStream::new(receive));
@@ -330,7 +349,7 @@ where
                 let repeatable = self
                     .unanswered
                     .iter()
-                    .all(|request| !request.message_id.is_empty());
+                    .all(|unanswered| !unanswered.request.message_id.is_empty());
                 self.perhaps = true;
                 let wait = self.backoff.next_wait(&mut self.rng);
                 single::clipped(wait, deadline).filter(|_| repeatable)
@@ -348,6 +367,14 @@ where
     fn give_up(&mut self, meaning: Meaning) -> PublishError {
         self.over = true;
         self.line = None;
+        let error = self.verdict(meaning);
+        for unanswered in &self.unanswered {
+            self.record_end(unanswered, Err(&error));
+        }
+        error
+    }
+
+    fn verdict(&self, meaning: Meaning) -> PublishError {
         let unanswered = self.unanswered.len();
         let error = match meaning {
             Meaning::NotStored(error) => error,

@@ -117,11 +117,26 @@ pub(super) async fn publish(
     message: Message,
     timeout: Duration,
 ) -> Result<Published, PublishError> {
+    let request = v1::PublishRequest::from(message);
+    let Some(recording) = &client.shared.recording else {
+        return attempts(client, request, timeout).await;
+    };
+    // One publish whatever the attempts: without an id there is another only where the first is not stored.
+    let publish = recording.publish_begun(&request);
+    let answer = attempts(client, request, timeout).await;
+    recording.publish_ended(publish, answer.as_ref());
+    answer
+}
+
+async fn attempts(
+    client: &Client,
+    request: v1::PublishRequest,
+    timeout: Duration,
+) -> Result<Published, PublishError> {
     let deadline = Instant::now() + timeout;
     let mut backoff = Backoff::new(client.shared.backoff);
     let mut rng = client.shared.rng();
-    let repeatable = message.repeatable();
-    let request = v1::PublishRequest::from(message);
+    let repeatable = !request.message_id.is_empty();
     let send =
         |wire, request| async move { PublishServiceClient::new(wire).publish(request).await };
     // Once an attempt may have been stored, no later failure makes it unstored.
