@@ -25,7 +25,7 @@ pub use data::{
     Answer, Fault, History, Publish, Said, Step, StepGap, Stream, Texts, Told, Topic, TopicSet,
 };
 pub use digest::{Digest, digest};
-pub use reader::{HistoryError, read, read_from};
+pub use reader::{HistoryError, from_records, read, read_from};
 pub use writer::Writer;
 
 /// What [`Header::format`] says.
@@ -187,13 +187,14 @@ pub enum Durability {
 pub struct StreamOpened {
     /// Before the request is sent.
     pub at: u64,
-    /// Whose: the one application whose events it carries, over all its streams.
+    /// Whose: the one application whose events it carries, over all its streams. An application that begins
+    /// anew, without what it had, is another subscriber.
     pub subscriber: String,
     /// Unique in the history.
     pub stream: u64,
     /// Topic filters.
     pub filters: Vec<String>,
-    /// Absent = a new subscription: what the application got before does not count.
+    /// Absent = a new subscription.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_after: Option<Position>,
     /// Absent = with the next event.
@@ -315,6 +316,19 @@ pub enum GapReason {
     TooLarge,
     /// The store cannot read them any more.
     Damaged,
+}
+
+impl GapReason {
+    /// As a history has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trimmed => "trimmed",
+            Self::EpochChanged => "epoch_changed",
+            Self::Future => "future",
+            Self::TooLarge => "too_large",
+            Self::Damaged => "damaged",
+        }
+    }
 }
 
 /// Everything up to a position was sent.

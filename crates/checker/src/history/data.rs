@@ -64,6 +64,11 @@ impl Texts {
         number
     }
 
+    /// The number of a text that is among them.
+    pub fn find(&self, text: &str) -> Option<u32> {
+        self.numbers.get(text).copied()
+    }
+
     /// The text of a number.
     pub fn text(&self, number: u32) -> &str {
         &self.texts[number as usize]
@@ -93,6 +98,12 @@ impl TopicSet {
     /// Those that satisfy `wanted`.
     pub fn of(topics: &Texts, mut wanted: impl FnMut(&str) -> bool) -> Self {
         Self(topics.iter().map(|(_, text)| wanted(text)).collect())
+    }
+
+    /// Those that are in it, rising.
+    pub fn iter(&self) -> impl Iterator<Item = Topic> {
+        let inside = (0..).zip(&self.0).filter(|(_, inside)| **inside);
+        inside.map(|(topic, _)| topic)
     }
 
     /// Whether a topic is among them.

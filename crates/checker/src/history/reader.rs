@@ -108,6 +108,20 @@ pub fn read_from(mut source: impl BufRead) -> Result<History, HistoryError> {
     Ok(reading.history)
 }
 
+/// Takes a history that is in memory already. The header is line 1, the first record line 2.
+pub fn from_records(
+    header: Header,
+    records: impl IntoIterator<Item = Record>,
+) -> Result<History, HistoryError> {
+    let mut reading = Reading::default();
+    reading.header(header)?;
+    for (line, record) in (2..).zip(records) {
+        reading.record(line, record)?;
+        reading.history.lines = line;
+    }
+    Ok(reading.history)
+}
+
 enum Failed {
     Parse(serde_json::Error),
     Wrong(HistoryError),
@@ -173,19 +187,24 @@ impl Reading {
     fn line(&mut self, line: u64, text: &[u8]) -> Result<(), Failed> {
         if line == 1 {
             let header: Header = serde_json::from_slice(text)?;
-            if header.format != FORMAT {
-                let problem = format!("is `{}` and not `{FORMAT}`", header.format);
-                return Err(Failed::Wrong(wrong(line, Some("format"), problem)));
-            }
-            if header.version != VERSION {
-                let problem = format!("is {}; this program reads {VERSION}", header.version);
-                return Err(Failed::Wrong(wrong(line, Some("version"), problem)));
-            }
-            self.history.header = Some(header);
-            return Ok(());
+            return self.header(header).map_err(Failed::Wrong);
         }
         let record: Record = serde_json::from_slice(text)?;
         self.record(line, record).map_err(Failed::Wrong)
+    }
+
+    fn header(&mut self, header: Header) -> Result<(), HistoryError> {
+        if header.format != FORMAT {
+            let problem = format!("is `{}` and not `{FORMAT}`", header.format);
+            return Err(wrong(1, Some("format"), problem));
+        }
+        if header.version != VERSION {
+            let problem = format!("is {}; this program reads {VERSION}", header.version);
+            return Err(wrong(1, Some("version"), problem));
+        }
+        self.history.header = Some(header);
+        self.history.lines = 1;
+        Ok(())
     }
 
     fn record(&mut self, line: u64, record: Record) -> Result<(), HistoryError> {
