@@ -82,7 +82,8 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         // Quietly, and as if SIGPIPE had ended it.
         return signals::ended_by(13);
     }
-    show::note(format!("{error:#}"));
+    // One line, whatever names and texts an error quotes.
+    show::note(show::one_line(&format!("{error:#}")));
     ExitCode::FAILURE
 }
 

@@ -19,6 +19,7 @@ use crate::credential::Credentials;
 use crate::legacy::LegacyBuilder;
 use crate::pool::{Pool, PoolOptions};
 use crate::publisher::Publisher;
+use crate::record::Recording;
 use crate::subscriber::SubscriberBuilder;
 
 /// The server's address cannot be used.
@@ -77,6 +78,7 @@ pub(crate) struct Shared {
     pub(crate) backoff: BackoffOptions,
     pub(crate) open_timeout: Duration,
     pub(crate) identity: Identity,
+    pub(crate) recording: Option<Recording>,
     /// Gives each subscriber and publisher a generator of its own, so that a seeded run repeats whatever the
     /// order in which they wait.
     seeds: Mutex<SmallRng>,
@@ -104,6 +106,7 @@ impl Client {
             credentials: Credentials::none(),
             seed: None,
             instance: None,
+            recording: None,
         }
     }
 
@@ -139,6 +142,7 @@ pub struct ClientBuilder {
     credentials: Credentials,
     seed: Option<u64>,
     instance: Option<u64>,
+    recording: Option<Recording>,
 }
 
 impl ClientBuilder {
@@ -201,6 +205,12 @@ impl ClientBuilder {
         self
     }
 
+    /// Takes down every publish and every stream of contract `longlived.v1`.
+    pub fn recording(mut self, recording: Recording) -> Self {
+        self.recording = Some(recording);
+        self
+    }
+
     /// The client. It dials when it is first used.
     pub fn build(self) -> Result<Client, UrlError> {
         let identity = match self.instance {
@@ -218,6 +228,7 @@ impl ClientBuilder {
                 backoff: self.backoff,
                 open_timeout: self.open_timeout,
                 identity,
+                recording: self.recording,
                 seeds: Mutex::new(seeds),
             }),
         })

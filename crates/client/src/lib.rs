@@ -22,6 +22,7 @@ pub mod legacy;
 mod pool;
 mod position;
 mod publisher;
+pub mod record;
 mod subscriber;
 mod tasks;
 mod topics;

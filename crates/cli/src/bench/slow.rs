@@ -162,7 +162,7 @@ impl Group {
             plan.streams <= streams_max,
             "at most {streams_max} streams a connection"
         );
-        let mut process = LoadProcess::start(plan, &cores.load)?;
+        let mut process = LoadProcess::start("load", plan, &cores.load)?;
         let deadline = monotonic_ns() + nanoseconds(ANSWER_SLACK);
         match process.hear(deadline, stop)? {
             Report::Ready => {}

@@ -22,7 +22,7 @@ const UNSAVED_EVENTS_MAX: u32 = 64;
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut signals = StopSignals::new()?;
     let mut reading = Reading::new(&args)?;
-    let client = Client::new(args.server.server)?;
+    let client = Client::new(args.server.server.as_str())?;
     let id = args
         .id
         .unwrap_or_else(|| format!("cli-{:016x}", rand::random::<u64>()));
@@ -67,6 +67,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 struct Reading {
     output: Output,
+    /// Named where something goes wrong with it.
+    server: String,
     json: bool,
     position_file: Option<PositionFile>,
     /// Everything up to here was printed.
@@ -84,6 +86,7 @@ impl Reading {
             .transpose()?;
         Ok(Self {
             output: Output::stdout(),
+            server: args.server.server.clone(),
             json: args.json,
             position_file,
             done: None,
@@ -108,7 +111,7 @@ impl Reading {
         let Some(item) = item else {
             return Ok(Some(ExitCode::SUCCESS));
         };
-        match item? {
+        match item.with_context(|| self.server.clone())? {
             Item::Event(event) => {
                 self.print(&event).context("printing an event")?;
                 self.done = Some(event.position);
@@ -142,8 +145,8 @@ impl Reading {
                 }
                 note(format!("{who}: {notice}"));
             }
-            Notice::Disconnected { .. }
-            | Notice::HandingOver { .. }
+            Notice::Disconnected { .. } => note(format!("{who}: {}: {notice}", self.server)),
+            Notice::HandingOver { .. }
             | Notice::CredentialExpires { .. }
             | Notice::Unsubscribed { .. } => note(format!("{who}: {notice}")),
         }

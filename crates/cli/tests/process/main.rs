@@ -8,6 +8,7 @@ mod cli_bench;
 mod cli_demo;
 mod cli_healthcheck;
 mod cli_publish;
+mod cli_record;
 mod cli_simulate;
 mod cli_subscribe;
 mod cli_support;
