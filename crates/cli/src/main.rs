@@ -1,6 +1,7 @@
 //! The longlived binary: one node, and the clients to try it, watch it and measure it.
 
 mod bench;
+mod check;
 mod demo;
 mod disk_args;
 mod healthcheck;
@@ -42,6 +43,7 @@ enum Command {
     Topics(topics::Args),
     Healthcheck(healthcheck::Args),
     Bench(bench::Args),
+    Check(check::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::Topics(args) => block_on(topics::run(args)),
         Command::Healthcheck(args) => block_on(healthcheck::run(args)),
         Command::Bench(args) => block_on(bench::run(args)),
+        Command::Check(args) => check::run(&args),
     };
     ended.unwrap_or_else(|error| failed(&error))
 }

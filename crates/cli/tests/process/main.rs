@@ -5,6 +5,7 @@
 mod cli_bad_input;
 #[cfg(target_os = "linux")]
 mod cli_bench;
+mod cli_check;
 mod cli_demo;
 mod cli_healthcheck;
 mod cli_publish;
