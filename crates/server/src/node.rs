@@ -9,8 +9,9 @@ use std::{
 
 use longlived_broker::{
     Environment, Log,
-    store::{MemoryStore, RetentionConfig},
+    store::{MemoryStore, RetentionConfig, Store},
 };
+use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
@@ -21,6 +22,7 @@ use crate::{
     generator,
     layers::Layers,
     lifecycle::Drain,
+    listener::Listener,
     probes::{Probes, ProbesError},
     registry::Registry,
     rpc::Router,
@@ -67,11 +69,13 @@ impl Node {
 }
 
 /// A node that listens and has not begun to serve.
-pub struct Server {
-    listener: std::net::TcpListener,
+pub struct Server<L = TcpListener> {
+    // Called once a runtime is there: the kernel's sockets are registered with it.
+    open: Box<dyn FnOnce() -> std::io::Result<L> + Send>,
     address: SocketAddr,
     config: Config,
     environment: Environment,
+    store: Option<Arc<dyn Store>>,
 }
 
 /// Why a node cannot serve.
@@ -97,10 +101,37 @@ impl Server {
         let listener = acceptor::bind(config.listen)?;
         Ok(Self {
             address: listener.local_addr()?,
-            listener,
+            open: Box::new(move || TcpListener::from_std(listener)),
             config,
             environment,
+            store: None,
         })
+    }
+}
+
+impl<L: Listener> Server<L> {
+    /// A node whose connections come from `listener`, as in a simulation; `address` is what
+    /// [`Self::local_addr`] says, and `config.listen` is not looked at.
+    pub fn with_listener(
+        listener: L,
+        address: SocketAddr,
+        config: Config,
+        environment: Environment,
+    ) -> Self {
+        Self {
+            open: Box::new(move || Ok(listener)),
+            address,
+            config,
+            environment,
+            store: None,
+        }
+    }
+
+    /// Keeps the log in `store` and not in one that the configuration describes. The store may outlive the
+    /// node; only one node at a time may write to it.
+    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
     }
 
     /// The address it listens on, with the port that was free when 0 was asked for.
@@ -112,17 +143,20 @@ impl Server {
     /// back, flushes the log, and ends within the drain timeout whatever the peers do.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self {
-            listener,
+            open,
             config,
             environment,
+            store,
             ..
         } = self;
-        let store = MemoryStore::new(
-            environment.clone(),
-            RetentionConfig::new(config.history.clone()),
-            config.topics_max,
-        );
-        let (log, sequencer) = Log::new(Arc::new(store), config.log.clone());
+        let store = store.unwrap_or_else(|| {
+            Arc::new(MemoryStore::new(
+                environment.clone(),
+                RetentionConfig::new(config.history.clone()),
+                config.topics_max,
+            ))
+        });
+        let (log, sequencer) = Log::new(store, config.log.clone());
         let registry = Registry::new(config.subscribers_max);
         let drain = Drain::new();
         let node = Arc::new(Node {
@@ -165,7 +199,7 @@ impl Server {
         };
         let service = layers.layer(Router::new(node.clone(), probes.clone()));
         let accept = acceptor::accept(
-            tokio::net::TcpListener::from_std(listener)?,
+            open()?,
             service,
             node.config.acceptor.clone(),
             ConnectionCounts::default(),
@@ -175,6 +209,7 @@ impl Server {
         connections.spawn("acceptor", essential.task("acceptor", accept));
 
         let failed = tokio::select! {
+            biased;
             () = stop => None,
             name = essential.ended() => Some(name),
         };

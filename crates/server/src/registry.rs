@@ -167,12 +167,16 @@ impl Registry {
         self.live.load(Ordering::Acquire)
     }
 
-    /// Tells every session to end; `reason` is asked once for each.
+    /// Tells every session to end; `reason` is asked once for each. In the order in which they came, which a
+    /// replay repeats; the order of the map differs from process to process.
     pub(crate) fn close_all(&self, mut reason: impl FnMut() -> CloseReason) {
-        for slot in &self.slots {
-            for session in slot.sessions() {
-                session.close(reason());
-            }
+        let all = self.slots.iter();
+        let mut sessions: Vec<_> = all
+            .flat_map(|slot| slot.sessions().cloned().collect::<SmallVec<[_; 1]>>())
+            .collect();
+        sessions.sort_unstable_by_key(|session| session.generation);
+        for session in sessions {
+            session.close(reason());
         }
     }
 
@@ -190,18 +194,26 @@ impl Registry {
 
     /// Ends what was replaced long ago and forgets who left long ago.
     pub(crate) fn sweep(&self, now: Instant) {
+        let mut overdue: Vec<(Arc<Session>, bool)> = Vec::new();
         self.slots.retain(|_, slot| {
             for (session, replaced_at) in slot.older() {
                 if now.duration_since(*replaced_at) >= REPLACED_MAX {
-                    session.close(CloseReason::Replaced);
+                    overdue.push((session.clone(), true));
                 }
             }
-            for session in slot.sessions() {
-                session.reset_if_overdue(now, CLOSE_GRACE);
-            }
+            let closing = slot.sessions().filter(|one| one.closing().is_some());
+            overdue.extend(closing.map(|session| (session.clone(), false)));
             slot.forget_takeovers(now);
             !slot.is_forgettable(now)
         });
+        // As in `close_all`: not in the order of the map.
+        overdue.sort_by_key(|(session, _)| session.generation);
+        for (session, replaced) in overdue {
+            if replaced {
+                session.close(CloseReason::Replaced);
+            }
+            session.reset_if_overdue(now, CLOSE_GRACE);
+        }
     }
 
     fn leave(&self, session: &Session) {

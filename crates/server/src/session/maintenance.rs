@@ -76,6 +76,7 @@ impl Maintenance {
         let mut looks = 0u32;
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 now = interval.tick() => {
                     self.disconnect_stalled(now);
