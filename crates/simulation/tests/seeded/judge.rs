@@ -2,10 +2,10 @@
 //! was told as well.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use longlived_broker::TopicFilter;
-use longlived_client::{Event, Gap, GapReason, Item, Notice, Position};
+use longlived_client::{Event, Gap, GapPolicy, GapReason, Item, Notice, Position};
 
 use crate::plan::{Fault, Plan};
 use crate::publisher;
@@ -21,13 +21,21 @@ struct Stored {
     life: u32,
     topic: String,
     message: String,
+    bytes: usize,
 }
 
 /// One application's way through the log.
 struct Walk {
     name: String,
     filters: Vec<TopicFilter>,
+    gap_policy: GapPolicy,
+    event_bytes_max: usize,
     at: Option<Position>,
+    /// Publish time of the last event, and its epoch.
+    time: Option<(u64, SystemTime)>,
+    left: bool,
+    /// It has had a position before the stream it has.
+    resumed: bool,
     failures: Vec<String>,
 }
 
@@ -37,12 +45,7 @@ pub(crate) fn judge(records: &[(Duration, Record)], plan: &Plan) -> Vec<String> 
     let mut failures = Vec::new();
     let rules = Rules {
         truth: &truth,
-        trims: plan.retention.is_some(),
-        loses: !plan.durable,
-        takes_over: plan
-            .faults
-            .iter()
-            .any(|(_, fault)| matches!(fault, Fault::Takeover(_) | Fault::RestartHost(_))),
+        plan,
     };
     let mut walks: BTreeMap<Incarnation, Walk> = BTreeMap::new();
     for (_, record) in records {
@@ -52,13 +55,20 @@ pub(crate) fn judge(records: &[(Duration, Record)], plan: &Plan) -> Vec<String> 
                 subscriber,
                 filters,
                 after,
+                gap_policy,
+                event_bytes_max,
             } => {
                 let parse =
                     |filter: &String| TopicFilter::parse(filter).expect("a filter of our own");
                 let walk = Walk {
                     name: format!("{subscriber}#{incarnation}"),
                     filters: filters.iter().map(parse).collect(),
+                    gap_policy: *gap_policy,
+                    event_bytes_max: event_bytes_max.map_or(usize::MAX, |bytes| bytes as usize),
                     at: *after,
+                    time: None,
+                    left: false,
+                    resumed: after.is_some(),
                     failures: Vec::new(),
                 };
                 walks.insert(*incarnation, walk);
@@ -78,11 +88,7 @@ pub(crate) fn judge(records: &[(Duration, Record)], plan: &Plan) -> Vec<String> 
             }
             Record::Ended { incarnation, how } => {
                 let walk = walks.get_mut(incarnation).expect("it has begun");
-                match how {
-                    End::Stopped => {}
-                    End::TakenOver if rules.takes_over => {}
-                    End::TakenOver | End::Failed(_) => walk.fail(format!("ended: {how:?}")),
-                }
+                rules.ended(walk, how);
             }
             Record::Stored { .. }
             | Record::Sent { .. }
@@ -103,15 +109,39 @@ pub(crate) fn judge(records: &[(Duration, Record)], plan: &Plan) -> Vec<String> 
 
 struct Rules<'a> {
     truth: &'a Truth,
-    /// Retention may let go of events.
-    trims: bool,
-    /// A server's end is the end of its history.
-    loses: bool,
-    /// More than one instance may want the same id.
-    takes_over: bool,
+    plan: &'a Plan,
 }
 
 impl Rules<'_> {
+    /// Retention may let go of events.
+    fn trims(&self) -> bool {
+        self.plan.retention.is_some()
+    }
+
+    /// A server's end is the end of its history.
+    fn loses(&self) -> bool {
+        !self.plan.durable
+    }
+
+    fn plans(&self, wanted: impl Fn(&Fault) -> bool) -> bool {
+        self.plan.faults.iter().any(|(_, fault)| wanted(fault))
+    }
+
+    fn ended(&self, walk: &mut Walk, how: &End) {
+        let takes_over =
+            |fault: &Fault| matches!(fault, Fault::Takeover(_) | Fault::RestartHost(_));
+        let lawful = match how {
+            End::Stopped => true,
+            End::TakenOver => self.plans(takes_over),
+            End::OutOfRange => walk.gap_policy == GapPolicy::Fail && (self.trims() || self.loses()),
+            End::Left => walk.left && self.plans(|fault| matches!(fault, Fault::Unsubscribe(_))),
+            End::Failed(_) => false,
+        };
+        if !lawful {
+            walk.fail(format!("ended: {how:?}"));
+        }
+    }
+
     fn got(&self, walk: &mut Walk, item: &Item) {
         match item {
             Item::Event(event) => self.event(walk, event),
@@ -146,6 +176,16 @@ impl Rules<'_> {
             Some(at) => self.nothing_between(walk, at, position.sequence - 1),
         }
         walk.at = Some(position);
+        if event.payload.len() > walk.event_bytes_max {
+            walk.fail(format!("{position} has {} bytes", event.payload.len()));
+        }
+        let before = walk.time.filter(|(epoch, _)| *epoch == position.epoch);
+        match (before, event.publish_time) {
+            (Some((_, before)), Some(time)) if time < before => {
+                walk.fail(format!("{position} was published before the one before it"));
+            }
+            (_, time) => walk.time = time.map(|time| (position.epoch, time)),
+        }
     }
 
     fn gap(&self, walk: &mut Walk, gap: &Gap) {
@@ -158,10 +198,18 @@ impl Rules<'_> {
             (at, after) => walk.fail(format!("a gap begins at {after:?} and not at {at:?}")),
         }
         let lawful = match gap.reason {
-            GapReason::Trimmed => self.trims,
-            GapReason::EpochChanged => self.loses,
-            GapReason::Future | GapReason::TooLarge | GapReason::Other(_) => false,
+            GapReason::Trimmed => self.trims(),
+            GapReason::EpochChanged => self.loses(),
+            GapReason::TooLarge => self.is_too_large(walk, gap),
+            GapReason::Future | GapReason::Other(_) => false,
         };
+        // What was gone before it came at all is said, whatever it asked for.
+        if walk.gap_policy == GapPolicy::Fail
+            && walk.resumed
+            && matches!(gap.reason, GapReason::Trimmed | GapReason::EpochChanged)
+        {
+            walk.fail(format!("{gap:?}, and it asked to fail"));
+        }
         if !lawful {
             walk.fail(format!("{gap:?} has no cause"));
         }
@@ -177,9 +225,20 @@ impl Rules<'_> {
         walk.at = Some(gap.through);
     }
 
+    /// One event, and about as large as it must be for that.
+    fn is_too_large(&self, walk: &Walk, gap: &Gap) -> bool {
+        /// What an event has beside its payload.
+        const REST: usize = 200;
+        let through = gap.through;
+        let stored = self.truth.stored.get(&(through.epoch, through.sequence));
+        gap.events == Some(1)
+            && stored.is_some_and(|stored| stored.bytes + REST > walk.event_bytes_max)
+    }
+
     fn notice(&self, walk: &mut Walk, notice: &Notice) {
         match notice {
             Notice::Connected { position, .. } => {
+                walk.resumed |= walk.at.is_some();
                 walk.at.get_or_insert(*position);
             }
             Notice::Current { position } | Notice::Progress { position } => {
@@ -195,9 +254,8 @@ impl Rules<'_> {
                     .map(|at| Position::new(position.epoch, at.sequence.max(position.sequence)));
             }
             Notice::Disconnected { .. } | Notice::HandingOver { .. } => {}
-            Notice::CredentialExpires { .. } | Notice::Unsubscribed { .. } => {
-                walk.fail(format!("unasked for: {notice}"));
-            }
+            Notice::Unsubscribed { .. } => walk.left = true,
+            Notice::CredentialExpires { .. } => walk.fail(format!("unasked for: {notice}")),
         }
     }
 
@@ -236,12 +294,14 @@ impl Truth {
                 position,
                 topic,
                 message,
+                bytes,
             } = record
             {
                 let stored = Stored {
                     life: *life,
                     topic: topic.clone(),
                     message: message.clone(),
+                    bytes: *bytes,
                 };
                 truth
                     .stored

@@ -7,6 +7,7 @@ mod node;
 mod plan;
 mod publisher;
 mod run;
+mod storage;
 mod store;
 mod subscriber;
 mod trace;

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use longlived_broker::store::{MemoryStore, RetentionConfig, Store};
+use longlived_broker::store::Store;
 use longlived_server::{Config, Environment, LogConfig, Server};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -14,11 +16,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::network::Network;
 use crate::plan::Plan;
+use crate::storage::{Death, Forgetful, Lasting, Storage, TOPICS_MAX};
 use crate::store::Witness;
 use crate::trace::{Record, Trace};
 
-/// Topics known at a time.
-const TOPICS_MAX: usize = 1_000;
 /// From the order to drain to the end of the process.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// What the drain of a server may take beyond its timeout: its tasks are dropped in it.
@@ -29,9 +30,8 @@ pub(crate) struct Node {
     network: Network,
     trace: Trace,
     config: Config,
-    /// Draws what each life begins with.
-    environment: Environment,
-    durable: Option<Arc<dyn Store>>,
+    rng: StdRng,
+    storage: Box<dyn Storage>,
     slowness: u64,
     fails_one_in: u64,
     lives: u32,
@@ -70,30 +70,29 @@ impl Node {
         let connection = Arc::make_mut(&mut config.acceptor.connection);
         connection.keepalive_interval = Duration::from_secs(2);
         connection.keepalive_timeout = Duration::from_secs(1);
-        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let mut node = Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut forgetful = Forgetful {
+            history: plan.classes(),
+        };
+        let storage: Box<dyn Storage> = if plan.durable {
+            let store = forgetful.open(&environment(&mut rng));
+            Box::new(Lasting { store })
+        } else {
+            Box::new(forgetful)
+        };
+        Self {
             network,
             trace,
-            environment: Environment::seeded(seed, start),
             config,
-            durable: None,
+            rng,
+            storage,
             slowness: plan.slowness,
             fails_one_in: plan.fails_one_in,
             lives: 0,
             running: None,
             tasks: TaskTracker::new(),
             failures: Vec::new(),
-        };
-        node.durable = plan.durable.then(|| node.empty_store());
-        node
-    }
-
-    fn empty_store(&self) -> Arc<dyn Store> {
-        Arc::new(MemoryStore::new(
-            self.environment.clone(),
-            RetentionConfig::new(self.config.history.clone()),
-            TOPICS_MAX,
-        ))
+        }
     }
 
     /// Starts a server unless one runs; one that drains is waited for, as a process manager does.
@@ -105,12 +104,13 @@ impl Node {
         }
         self.lives += 1;
         let life = self.lives;
+        let environment = environment(&mut self.rng);
         let dead = Arc::new(AtomicBool::new(false));
         let store: Arc<dyn Store> = Arc::new(Witness {
-            inner: self.durable.clone().unwrap_or_else(|| self.empty_store()),
+            inner: self.storage.open(&environment),
             life,
             trace: self.trace.clone(),
-            chance: self.environment.clone(),
+            chance: environment.clone(),
             slowness: self.slowness,
             fails_one_in: self.fails_one_in,
             dead: dead.clone(),
@@ -119,7 +119,7 @@ impl Node {
             self.network.listen(),
             SocketAddr::from(([10, 0, 0, 0], 7070)),
             self.config.clone(),
-            self.environment.clone(),
+            environment,
         )
         .with_store(store.clone());
         let stop = CancellationToken::new();
@@ -146,22 +146,26 @@ impl Node {
 
     /// The process is gone at once.
     pub(crate) fn kill(&mut self) {
-        self.die(Network::cut_server);
+        self.die(Death::Killed);
     }
 
     /// The machine is gone at once.
     pub(crate) fn cut_power(&mut self) {
-        self.die(Network::cut_power);
+        self.die(Death::PowerCut);
     }
 
-    fn die(&mut self, cut: impl FnOnce(&Network)) {
+    fn die(&mut self, death: Death) {
         let Some(running) = self.running.take() else {
             return;
         };
         // First the wires and the store: what its tasks still do until they are dropped reaches nobody.
-        cut(&self.network);
+        match death {
+            Death::PowerCut => self.network.cut_power(),
+            Death::Killed | Death::Drained => self.network.cut_server(),
+        }
         running.dead.store(true, Ordering::Relaxed);
         running.task.abort();
+        self.storage.ended(death);
         let life = running.life;
         self.trace
             .add(Record::Server(format!("life {life} is killed")));
@@ -192,6 +196,7 @@ impl Node {
                 .push(format!("life {life} did not drain in time"));
         }
         running.dead.store(true, Ordering::Relaxed);
+        self.storage.ended(Death::Drained);
         // Whatever it left open is closed by its machine.
         self.network.cut_server();
     }
@@ -212,4 +217,11 @@ impl Node {
             self.running = None;
         }
     }
+}
+
+/// What a life begins with: chances of its own, and a clock that is up to a minute wrong.
+fn environment(rng: &mut StdRng) -> Environment {
+    let wrong = Duration::from_millis(rng.random_range(0..60_000));
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    Environment::seeded(rng.random(), start + wrong)
 }

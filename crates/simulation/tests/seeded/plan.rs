@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use longlived_broker::TopicFilter;
 use longlived_broker::store::{HistoryClass, Limits};
+use longlived_client::GapPolicy;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -20,6 +21,9 @@ pub(crate) const TOPICS: [&str; 6] = [
     "prices.tin",
     "inbox.s1",
 ];
+
+/// The largest event that a subscriber with little room takes; the largest messages are larger.
+pub(crate) const EVENT_BYTES_SMALL: u32 = 10_000;
 
 /// What subscribers choose their filters from.
 const FILTERS: [&[&str]; 8] = [
@@ -63,6 +67,8 @@ pub(crate) struct SubscriberPlan {
     pub(crate) filters: Vec<String>,
     pub(crate) earliest: bool,
     pub(crate) disconnect_when_slow: bool,
+    pub(crate) gap_policy: GapPolicy,
+    pub(crate) event_bytes_max: Option<u32>,
     /// It saves its position after so many items.
     pub(crate) saves_in: u32,
 }
@@ -86,6 +92,7 @@ pub(crate) enum Fault {
     RestartHost(Host),
     Refilter(usize, Vec<String>),
     Takeover(usize),
+    Unsubscribe(usize),
 }
 
 impl Plan {
@@ -98,6 +105,12 @@ impl Plan {
                 filters: filters(&mut rng),
                 earliest: rng.random(),
                 disconnect_when_slow: rng.random_ratio(1, 4),
+                gap_policy: match rng.random_range(0..8) {
+                    0 => GapPolicy::Fail,
+                    1 => GapPolicy::Latest,
+                    _ => GapPolicy::Earliest,
+                },
+                event_bytes_max: rng.random_ratio(1, 4).then_some(EVENT_BYTES_SMALL),
                 saves_in: rng.random_range(1..=5),
             })
             .collect();
@@ -141,7 +154,7 @@ impl Plan {
         let host = rng.random_range(1..=hosts);
         let who = rng.random_range(0..self.subscribers.len());
         let mut add = |at: Duration, fault: Fault| self.faults.push((at, fault));
-        match rng.random_range(0..13) {
+        match rng.random_range(0..14) {
             0..=2 => {
                 add(at, Fault::Kill);
                 add(at + lasts, Fault::StartServer);
@@ -173,6 +186,7 @@ impl Plan {
             9 => add(at, Fault::Restart(who)),
             10 => add(at, Fault::RestartHost(host)),
             11 => add(at, Fault::Refilter(who, filters(rng))),
+            12 => add(at, Fault::Unsubscribe(who)),
             _ => add(at, Fault::Takeover(who)),
         }
     }

@@ -149,6 +149,7 @@ impl World {
             sleep_until(begin + at).await;
             self.node.watch();
             self.trace.add(Record::Fault(format!("{fault:?}")));
+            self.begin_where_deserted();
             self.apply(fault).await;
         }
         sleep_until(begin + self.plan.calm).await;
@@ -171,6 +172,15 @@ impl World {
         let desk = &mut self.desks[number];
         let client = &self.programs[usize::from(desk.host())];
         desk.begin(self.incarnations, client, &self.tasks);
+    }
+
+    /// Who has left, or could not continue, comes again.
+    fn begin_where_deserted(&mut self) {
+        for number in 0..self.desks.len() {
+            if self.desks[number].is_deserted() {
+                self.begin(number);
+            }
+        }
     }
 
     async fn apply(&mut self, fault: Fault) {
@@ -199,6 +209,7 @@ impl World {
                 self.desks[number].filters = filters;
                 self.begin(number);
             }
+            Fault::Unsubscribe(number) => self.desks[number].unsubscribe(&self.tasks),
             Fault::Takeover(number) => {
                 let client = self.program(OTHERS + number as Host);
                 self.incarnations += 1;
@@ -252,14 +263,14 @@ impl World {
         self.desks.iter().map(last).collect()
     }
 
-    async fn settled(&self) {
+    async fn settled(&mut self) {
         let targets = self.targets();
-        while !self
-            .desks
-            .iter()
-            .zip(&targets)
-            .all(|(desk, target)| self.is_at(desk, *target))
-        {
+        let all = |world: &Self| {
+            let mut desks = world.desks.iter().zip(&targets);
+            desks.all(|(desk, target)| world.is_at(desk, *target))
+        };
+        while !all(self) {
+            self.begin_where_deserted();
             sleep(Duration::from_millis(20)).await;
         }
     }

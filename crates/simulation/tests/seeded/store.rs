@@ -76,6 +76,7 @@ impl Store for Witness {
                     position: Position::new(self.epoch().get(), entry.sequence),
                     topic: admitted.message.topic.as_str().to_owned(),
                     message: crate::publisher::name_of(&admitted.message.payload),
+                    bytes: admitted.message.payload.len(),
                 });
             }
             // Between here and the answer a node may die: stored, and nobody knows.

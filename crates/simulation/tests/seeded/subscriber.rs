@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longlived_client::{Client, Position, SlowPolicy, SubscribeError, Subscriber};
+use longlived_client::{
+    Client, Item, Notice, Position, SlowPolicy, SubscribeError, Subscriber, SubscriberHandle,
+};
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
@@ -34,6 +36,7 @@ struct Shared {
 struct Alive {
     incarnation: Incarnation,
     task: AbortHandle,
+    handle: SubscriberHandle,
     /// What it says of itself.
     stands: Arc<Mutex<Option<Position>>>,
     ended: Arc<Mutex<Option<End>>>,
@@ -64,7 +67,11 @@ impl Desk {
         let mut builder = client
             .subscriber(&self.id)
             .filters(&self.filters)
-            .max_silence(Duration::from_secs(2));
+            .max_silence(Duration::from_secs(2))
+            .gap_policy(self.plan.gap_policy);
+        if let Some(bytes) = self.plan.event_bytes_max {
+            builder = builder.max_event_bytes(bytes);
+        }
         if self.plan.disconnect_when_slow {
             builder = builder.slow_policy(SlowPolicy::Disconnect);
         }
@@ -78,6 +85,8 @@ impl Desk {
             subscriber: self.id.clone(),
             filters: self.filters.clone(),
             after,
+            gap_policy: self.plan.gap_policy,
+            event_bytes_max: self.plan.event_bytes_max,
         });
         let app = App {
             incarnation,
@@ -88,11 +97,13 @@ impl Desk {
             ended: Arc::default(),
             trace: self.trace.clone(),
         };
+        let handle = app.subscriber.handle();
         let (stands, ended) = (app.stands.clone(), app.ended.clone());
         let task = tasks.spawn(app.run()).abort_handle();
         self.alive.push(Alive {
             incarnation,
             task,
+            handle,
             stands,
             ended,
         });
@@ -108,6 +119,23 @@ impl Desk {
                 self.trace.add(Record::Ended { incarnation, how });
             }
         }
+    }
+
+    /// Its applications are told to leave; they read on until they have.
+    pub(crate) fn unsubscribe(&self, tasks: &TaskTracker) {
+        for alive in &self.alive {
+            let (handle, trace) = (alive.handle.clone(), self.trace.clone());
+            tasks.spawn(async move {
+                let id = handle.id().to_owned();
+                let answer = handle.unsubscribe().await;
+                trace.add(Record::Fault(format!("unsubscribed {id}: {answer:?}")));
+            });
+        }
+    }
+
+    /// Whether none of its applications goes on.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.alive.iter().all(|alive| alive.ended.lock().is_some())
     }
 
     /// It takes nothing until then.
@@ -145,15 +173,23 @@ impl App {
 
     async fn read(&mut self) -> End {
         let mut unsaved = 0;
+        let mut left = false;
         loop {
             let slow_until = *self.shared.slow_until.lock();
             sleep_until(slow_until).await;
             let item = match self.subscriber.next().await {
                 Some(Ok(item)) => item,
                 Some(Err(SubscribeError::TakenOver(_))) => return End::TakenOver,
+                Some(Err(SubscribeError::OutOfRange { .. })) => {
+                    // The application that asked for this begins anew.
+                    *self.shared.saved.lock() = None;
+                    return End::OutOfRange;
+                }
                 Some(Err(error)) => return End::Failed(error.to_string()),
+                None if left => return End::Left,
                 None => return End::Failed("it ended without a word".to_owned()),
             };
+            left |= matches!(item, Item::Notice(Notice::Unsubscribed { .. }));
             let position = self.subscriber.position();
             self.trace.add(Record::Got {
                 incarnation: self.incarnation,

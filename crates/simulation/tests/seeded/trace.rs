@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longlived_client::{Item, Position};
+use longlived_client::{GapPolicy, Item, Position};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -25,6 +25,8 @@ pub(crate) enum Record {
         position: Position,
         topic: String,
         message: String,
+        /// Of the payload.
+        bytes: usize,
     },
     /// A publisher is about to send it.
     Sent { message: String, id: bool },
@@ -36,6 +38,8 @@ pub(crate) enum Record {
         subscriber: String,
         filters: Vec<String>,
         after: Option<Position>,
+        gap_policy: GapPolicy,
+        event_bytes_max: Option<u32>,
     },
     /// What it was handed.
     Got {
@@ -72,6 +76,10 @@ pub(crate) enum End {
     Stopped,
     /// Another instance has the id.
     TakenOver,
+    /// It cannot continue where it was, and wanted to be told.
+    OutOfRange,
+    /// By unsubscribing.
+    Left,
     /// Anything else.
     Failed(String),
 }
