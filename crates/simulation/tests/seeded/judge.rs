@@ -9,7 +9,7 @@ use longlived_client::{Event, Gap, GapPolicy, GapReason, Item, Notice, Position}
 
 use crate::plan::{Fault, Plan};
 use crate::publisher;
-use crate::trace::{Answer, End, Incarnation, Record};
+use crate::trace::{Answer, Began, End, Incarnation, Record};
 
 /// What the store has, by epoch and sequence.
 #[derive(Default)]
@@ -50,28 +50,8 @@ pub(crate) fn judge(records: &[(Duration, Record)], plan: &Plan) -> Vec<String> 
     let mut walks: BTreeMap<Incarnation, Walk> = BTreeMap::new();
     for (_, record) in records {
         match record {
-            Record::Began {
-                incarnation,
-                subscriber,
-                filters,
-                after,
-                gap_policy,
-                event_bytes_max,
-            } => {
-                let parse =
-                    |filter: &String| TopicFilter::parse(filter).expect("a filter of our own");
-                let walk = Walk {
-                    name: format!("{subscriber}#{incarnation}"),
-                    filters: filters.iter().map(parse).collect(),
-                    gap_policy: *gap_policy,
-                    event_bytes_max: event_bytes_max.map_or(usize::MAX, |bytes| bytes as usize),
-                    at: *after,
-                    time: None,
-                    left: false,
-                    resumed: after.is_some(),
-                    failures: Vec::new(),
-                };
-                walks.insert(*incarnation, walk);
+            Record::Began(began) => {
+                walks.insert(began.incarnation, Walk::of(began));
             }
             Record::Got {
                 incarnation,
@@ -91,7 +71,7 @@ pub(crate) fn judge(records: &[(Duration, Record)], plan: &Plan) -> Vec<String> 
                 rules.ended(walk, how);
             }
             Record::Stored { .. }
-            | Record::Sent { .. }
+            | Record::Sent(_)
             | Record::Answered { .. }
             | Record::Fault(_)
             | Record::Server(_)
@@ -276,6 +256,22 @@ impl Rules<'_> {
 }
 
 impl Walk {
+    fn of(began: &Began) -> Self {
+        let parse = |filter: &String| TopicFilter::parse(filter).expect("a filter of our own");
+        let bytes = began.event_bytes_max;
+        Self {
+            name: format!("{}#{}", began.subscriber, began.incarnation),
+            filters: began.filters.iter().map(parse).collect(),
+            gap_policy: began.gap_policy,
+            event_bytes_max: bytes.map_or(usize::MAX, |bytes| bytes as usize),
+            at: began.after,
+            time: None,
+            left: false,
+            resumed: began.after.is_some(),
+            failures: Vec::new(),
+        }
+    }
+
     fn follows(&self, topic: &str) -> bool {
         self.filters.iter().any(|filter| filter.matches(topic))
     }
@@ -336,8 +332,8 @@ impl Truth {
         let mut sent: BTreeMap<&str, bool> = BTreeMap::new();
         for (_, record) in records {
             match record {
-                Record::Sent { message, id } => {
-                    sent.insert(message, *id);
+                Record::Sent(message) => {
+                    sent.insert(&message.name, message.id);
                 }
                 Record::Answered { message, answer } => match answer {
                     Answer::Stored { position, .. } => {

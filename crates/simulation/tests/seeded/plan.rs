@@ -22,6 +22,10 @@ pub(crate) const TOPICS: [&str; 6] = [
     "inbox.s1",
 ];
 
+/// First host of the publishers, and of those who take over.
+pub(crate) const PUBLISHERS: Host = 100;
+pub(crate) const OTHERS: Host = 150;
+
 /// The largest event that a subscriber with little room takes; the largest messages are larger.
 pub(crate) const EVENT_BYTES_SMALL: u32 = 10_000;
 
@@ -139,7 +143,7 @@ impl Plan {
             calm: faulty,
             subscribers,
         };
-        for _ in 0..rng.random_range(1..=8) {
+        for _ in 0..rng.random_range(1..=12) {
             let at = Duration::from_millis(rng.random_range(500..faulty.as_millis() as u64));
             plan.break_something(&mut rng, at, hosts);
         }
@@ -151,7 +155,10 @@ impl Plan {
     /// One fault and, where it has an end, its end.
     fn break_something(&mut self, rng: &mut StdRng, at: Duration, hosts: Host) {
         let lasts = Duration::from_millis(rng.random_range(1..4_000));
-        let host = rng.random_range(1..=hosts);
+        // Programs that publish are cut off as well.
+        let publishers = PUBLISHERS..PUBLISHERS + self.publishers as Host;
+        let all: Vec<Host> = (1..=hosts).chain(publishers).collect();
+        let host = *all.choose(rng).expect("it is not empty");
         let who = rng.random_range(0..self.subscribers.len());
         let mut add = |at: Duration, fault: Fault| self.faults.push((at, fault));
         match rng.random_range(0..14) {
@@ -169,7 +176,7 @@ impl Plan {
             }
             5 => {
                 let both = rng.random_ratio(2, 3);
-                let inward = rng.random();
+                let inward: bool = rng.random();
                 for (from, to) in [(host, 0), (0, host)] {
                     if both || (from == 0) == inward {
                         add(at, Fault::Hold(from, to));
@@ -184,7 +191,7 @@ impl Plan {
             }
             8 => add(at, Fault::Slow(who, lasts)),
             9 => add(at, Fault::Restart(who)),
-            10 => add(at, Fault::RestartHost(host)),
+            10 => add(at, Fault::RestartHost(1 + host % hosts)),
             11 => add(at, Fault::Refilter(who, filters(rng))),
             12 => add(at, Fault::Unsubscribe(who)),
             _ => add(at, Fault::Takeover(who)),

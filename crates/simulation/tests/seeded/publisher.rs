@@ -13,7 +13,7 @@ use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::plan::TOPICS;
-use crate::trace::{Answer, Record, Trace};
+use crate::trace::{Answer, Record, Sent, Trace};
 
 /// How long one attempt of the application may take, with all attempts of the library.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -76,16 +76,18 @@ impl PublisherApp {
         let name = format!("p{}-{}", self.number, self.sent);
         let topic = TOPICS.choose(&mut self.rng).expect("it is not empty");
         let filler = match self.rng.random_range(0..50) {
-            0 => 40_000,
+            0 => 12_000,
             1..=5 => 2_000,
             _ => 20,
         };
         let payload: Bytes = format!("{name}:{}", "x".repeat(filler)).into();
         let message = Message::new(*topic, payload);
-        self.trace.add(Record::Sent {
-            message: name.clone(),
+        self.trace.add(Record::Sent(Sent {
+            name: name.clone(),
+            topic: message.topic.clone(),
+            payload: message.payload.clone(),
             id: with_id,
-        });
+        }));
         if with_id {
             message.message_id(name)
         } else {

@@ -10,10 +10,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::history;
 use crate::judge;
 use crate::network::{Host, Network, Weather};
 use crate::node::Node;
-use crate::plan::{Fault, Plan};
+use crate::plan::{Fault, OTHERS, PUBLISHERS, Plan};
 use crate::publisher::PublisherApp;
 use crate::subscriber::Desk;
 use crate::trace::{self, Record, Trace};
@@ -22,11 +23,7 @@ use crate::trace::{self, Record, Trace};
 /// that is dead is noticed within 4 s (a promise of 2 s and its margin, or a ping of 2 s and 1 s for its answer), one
 /// wait of the backoff takes up to 1 s, and a dial or an opening that met the last fault up to 1 s each; publishers
 /// have as long, and what they sent last is delivered after that.
-const SETTLES_IN: Duration = Duration::from_secs(10);
-
-/// First host of the publishers, and of those who take over.
-const PUBLISHERS: Host = 100;
-const OTHERS: Host = 150;
+pub(crate) const SETTLES_IN: Duration = Duration::from_secs(10);
 
 /// What a run was.
 pub(crate) struct Outcome {
@@ -57,6 +54,7 @@ pub(crate) fn run(seed: u64) -> Outcome {
     }
     let plan = Plan::of(seed);
     failures.extend(judge::judge(&records, &plan));
+    failures.extend(history::check(&records, &plan));
     Outcome {
         seed,
         digest: trace::digest(&records),

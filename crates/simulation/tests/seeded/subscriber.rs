@@ -14,7 +14,7 @@ use tokio_stream::StreamExt as _;
 use tokio_util::task::TaskTracker;
 
 use crate::plan::SubscriberPlan;
-use crate::trace::{End, Incarnation, Record, Trace};
+use crate::trace::{Began, End, Incarnation, Record, Trace};
 
 /// Everything under one subscriber id.
 pub(crate) struct Desk {
@@ -80,14 +80,15 @@ impl Desk {
             None if self.plan.earliest => builder.earliest(),
             None => builder,
         };
-        self.trace.add(Record::Began {
+        self.trace.add(Record::Began(Began {
             incarnation,
             subscriber: self.id.clone(),
             filters: self.filters.clone(),
             after,
+            earliest: self.plan.earliest,
             gap_policy: self.plan.gap_policy,
             event_bytes_max: self.plan.event_bytes_max,
-        });
+        }));
         let app = App {
             incarnation,
             subscriber: builder.build().expect("there are filters"),

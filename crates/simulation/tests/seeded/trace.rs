@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use longlived_client::{GapPolicy, Item, Position};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -29,18 +30,11 @@ pub(crate) enum Record {
         bytes: usize,
     },
     /// A publisher is about to send it.
-    Sent { message: String, id: bool },
+    Sent(Sent),
     /// What the publisher learned.
     Answered { message: String, answer: Answer },
     /// A subscriber begins to read.
-    Began {
-        incarnation: Incarnation,
-        subscriber: String,
-        filters: Vec<String>,
-        after: Option<Position>,
-        gap_policy: GapPolicy,
-        event_bytes_max: Option<u32>,
-    },
+    Began(Began),
     /// What it was handed.
     Got {
         incarnation: Incarnation,
@@ -60,12 +54,38 @@ pub(crate) enum Record {
     Settled,
 }
 
+/// A message as its publisher has it.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) name: String,
+    pub(crate) topic: String,
+    pub(crate) payload: Bytes,
+    /// Its name is its message id.
+    pub(crate) id: bool,
+}
+
+/// What a subscriber asks for.
+#[derive(Debug)]
+pub(crate) struct Began {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) subscriber: String,
+    pub(crate) filters: Vec<String>,
+    pub(crate) after: Option<Position>,
+    /// Without a position, with everything that is kept.
+    pub(crate) earliest: bool,
+    pub(crate) gap_policy: GapPolicy,
+    pub(crate) event_bytes_max: Option<u32>,
+}
+
 /// What a publisher knows of a message after all its attempts.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "texts for whoever reads a trace")]
 pub(crate) enum Answer {
-    Stored { position: Position, duplicate: bool },
+    Stored {
+        position: Position,
+        duplicate: bool,
+    },
     NotStored(String),
+    #[expect(dead_code, reason = "for whoever reads a trace")]
     Unknown(String),
 }
 
