@@ -18,10 +18,14 @@ use std::env;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
+use longlived_client::Item;
 use parking_lot::Mutex;
 
+use crate::plan::Plan;
 use crate::run::Outcome;
+use crate::trace::Record;
 
 /// Seeds of an ordinary test run.
 const SEEDS: u64 = 200;
@@ -123,4 +127,68 @@ fn the_same_seed_gives_the_same_trace() {
             .find(|(first, second)| first != second);
         panic!("seed {seed} was not repeated; the first difference: {differing:#?}");
     }
+}
+
+/// What must be found: a record taken out of a lawful trace, or told twice.
+#[test]
+fn a_trace_that_was_tampered_with_is_not_lawful() {
+    // Where nothing may be missing, so that nothing can be explained away.
+    let strict = |seed: &u64| {
+        let plan = Plan::of(*seed);
+        plan.durable && plan.retention.is_none()
+    };
+    let seed = (0..SEEDS).find(strict).expect("one of many is strict");
+    let tampered = |tamper: fn(&mut Vec<(Duration, Record)>, usize)| {
+        let mut outcome = run(seed);
+        assert!(outcome.failures.is_empty(), "{}", report(&outcome));
+        let events = outcome.records.iter().enumerate();
+        let of_one = |record: &Record| {
+            matches!(
+                record,
+                Record::Got {
+                    incarnation: 1,
+                    item: Item::Event(_),
+                    ..
+                }
+            )
+        };
+        let places: Vec<usize> = events
+            .filter(|(_, (_, record))| of_one(record))
+            .map(|(index, _)| index)
+            .collect();
+        assert!(places.len() > 2, "seed {seed} has too few events");
+        tamper(&mut outcome.records, places[places.len() / 2]);
+        let plan = Plan::of(seed);
+        (
+            judge::judge(&outcome.records, &plan),
+            history::check(&outcome.records, &plan),
+        )
+    };
+    let (truth, clients) = tampered(|records, at| drop(records.remove(at)));
+    assert!(!truth.is_empty() && !clients.is_empty());
+    let (truth, clients) = tampered(|records, at| {
+        let (
+            time,
+            Record::Got {
+                incarnation,
+                item,
+                position,
+            },
+        ) = &records[at]
+        else {
+            unreachable!("it is what somebody got")
+        };
+        let again = Record::Got {
+            incarnation: *incarnation,
+            item: item.clone(),
+            position: *position,
+        };
+        let again = (*time, again);
+        records.insert(at, again);
+    });
+    assert!(truth.iter().any(|what| what.contains("again")), "{truth:?}");
+    assert!(
+        clients.iter().any(|what| what.contains("no_repeat")),
+        "{clients:?}"
+    );
 }
