@@ -28,6 +28,7 @@ mod generator;
 pub mod layers;
 pub mod lifecycle;
 pub mod limits;
+pub mod listener;
 mod node;
 mod probes;
 mod registry;
@@ -38,7 +39,7 @@ pub mod tasks;
 pub use config::{Config, GeneratorConfig};
 pub use longlived_broker::{
     DedupeConfig, Environment, LogConfig, TopicFilter, TopicName,
-    store::{self, DiskConfig, HistoryClass, RetentionError},
+    store::{self, DiskConfig, HistoryClass, RetentionError, Store},
 };
 pub use node::{ServeError, Server};
 pub use rpc::{

@@ -11,6 +11,7 @@ use longlived_broker::{
     Environment, Log,
     store::{AppendError, DiskConfig, DiskStore, MemoryStore, OpenError, RetentionConfig, Store},
 };
+use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
@@ -21,6 +22,7 @@ use crate::{
     generator,
     layers::Layers,
     lifecycle::Drain,
+    listener::Listener,
     probes::{Probes, ProbesError},
     registry::Registry,
     rpc::{PageBudget, Router},
@@ -68,8 +70,9 @@ impl Node {
 }
 
 /// A node that listens and has not begun to serve.
-pub struct Server {
-    listener: std::net::TcpListener,
+pub struct Server<L = TcpListener> {
+    // Called once a runtime is there: the kernel's sockets are registered with it.
+    open: Box<dyn FnOnce() -> std::io::Result<L> + Send>,
     address: SocketAddr,
     config: Config,
     environment: Environment,
@@ -108,20 +111,37 @@ impl Server {
         let listener = acceptor::bind(config.listen)?;
         Ok(Self {
             address: listener.local_addr()?,
-            listener,
+            open: Box::new(move || TcpListener::from_std(listener)),
             config,
             environment,
             store: Some(store),
         })
     }
+}
 
-    /// Keeps the log in this store instead of the one that the configuration describes.
-    #[must_use]
-    pub fn with_store(self, store: Arc<dyn Store>) -> Self {
+impl<L: Listener> Server<L> {
+    /// A node whose connections come from `listener`, as in a simulation; `address` is what
+    /// [`Self::local_addr`] says, and `config.listen` is not looked at.
+    pub fn with_listener(
+        listener: L,
+        address: SocketAddr,
+        config: Config,
+        environment: Environment,
+    ) -> Self {
         Self {
-            store: Some(store),
-            ..self
+            open: Box::new(move || Ok(listener)),
+            address,
+            config,
+            environment,
+            store: None,
         }
+    }
+
+    /// Keeps the log in `store` and not in one that the configuration describes. The store may outlive the
+    /// node; only one node at a time may write to it.
+    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
     }
 
     /// The address it listens on, with the port that was free when 0 was asked for.
@@ -133,7 +153,7 @@ impl Server {
     /// back, flushes the log, and ends within the drain timeout whatever the peers do.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self {
-            listener,
+            open,
             config,
             environment,
             store,
@@ -199,7 +219,7 @@ impl Server {
         let _abort_connections = connections.abort_on_drop();
         let service = layers(&node).layer(Router::new(node.clone(), probes.clone()));
         let accept = acceptor::accept(
-            tokio::net::TcpListener::from_std(listener)?,
+            open()?,
             service,
             node.config.acceptor.clone(),
             ConnectionCounts::default(),
@@ -209,6 +229,7 @@ impl Server {
         connections.spawn("acceptor", essential.task("acceptor", accept));
 
         let failed = tokio::select! {
+            biased;
             () = stop => None,
             name = essential.ended() => Some(name),
         };

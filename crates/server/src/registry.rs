@@ -181,12 +181,16 @@ impl Registry {
         self.live.load(Ordering::Acquire)
     }
 
-    /// Tells every session to end; `reason` is asked once for each.
+    /// Tells every session to end; `reason` is asked once for each. In the order in which they came, which a
+    /// replay repeats; the order of the map differs from process to process.
     pub(crate) fn close_all(&self, mut reason: impl FnMut() -> CloseReason) {
-        for slot in &self.slots {
-            for session in slot.sessions() {
-                session.close(reason());
-            }
+        let all = self.slots.iter();
+        let mut sessions: Vec<_> = all
+            .flat_map(|slot| slot.sessions().cloned().collect::<SmallVec<[_; 1]>>())
+            .collect();
+        sessions.sort_unstable_by_key(|session| session.generation);
+        for session in sessions {
+            session.close(reason());
         }
     }
 

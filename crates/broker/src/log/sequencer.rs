@@ -92,6 +92,13 @@ enum Outcome {
     Duplicate(u64),
 }
 
+/// What the sequencer does next.
+enum Due {
+    Sweep,
+    Link(Link),
+    Batch(PublishRequest),
+}
+
 /// The messages of one batch.
 #[derive(Default)]
 struct Batch {
@@ -132,22 +139,41 @@ impl Sequencer {
         self.dedupe.restore(self.shared.store.recent_ids());
         let mut sweep = tokio::time::interval(self.config.sweep_interval);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Links and messages have the first turn alternately, so that neither a storm of new filters nor one of
+        // messages keeps the other waiting. Not left to chance: a replay takes the same turns.
+        let mut links_first = true;
         loop {
-            // Not biased: neither a storm of new filters nor one of messages keeps the other waiting.
-            let first = tokio::select! {
-                Some(link) = self.inbox.links.recv() => {
-                    self.link(link);
-                    continue;
+            let inbox = &mut self.inbox;
+            let due = if links_first {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => break,
+                    _ = sweep.tick() => Due::Sweep,
+                    Some(link) = inbox.links.recv() => Due::Link(link),
+                    Some(request) = inbox.publish.recv() => Due::Batch(request),
+                    Some(request) = inbox.background.recv() => Due::Batch(request),
                 }
-                _ = sweep.tick() => {
-                    self.sweep();
-                    continue;
+            } else {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => break,
+                    _ = sweep.tick() => Due::Sweep,
+                    Some(request) = inbox.publish.recv() => Due::Batch(request),
+                    Some(link) = inbox.links.recv() => Due::Link(link),
+                    Some(request) = inbox.background.recv() => Due::Batch(request),
                 }
-                Some(request) = self.inbox.publish.recv() => request,
-                Some(request) = self.inbox.background.recv() => request,
-                () = stop.cancelled() => break,
             };
-            self.batch(first).await?;
+            match due {
+                Due::Sweep => self.sweep(),
+                Due::Link(link) => {
+                    links_first = false;
+                    self.link(link);
+                }
+                Due::Batch(first) => {
+                    links_first = true;
+                    self.batch(first).await?;
+                }
+            }
         }
         self.inbox.publish.close();
         self.inbox.background.close();

@@ -67,6 +67,7 @@ impl Maintenance {
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 now = interval.tick() => self.look(now).await,
             }
