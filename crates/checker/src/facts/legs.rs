@@ -1,6 +1,6 @@
 //! A leg is the part of a stream that reads one epoch: where it began, what it follows, how far it came.
 
-use crate::history::{GapReason, History, Position, Said, Start, Step, Stream};
+use crate::history::{GapReason, History, Position, Said, Start, Step, Stream, WelcomeOutcome};
 
 /// A part of the log: above `after`, up to `through`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -187,13 +187,15 @@ pub(super) fn of(history: &History) -> Vec<Leg> {
             .iter()
             .enumerate()
             .find_map(|(at, step)| match step.said {
-                Said::Welcome { position, .. } => Some((at, position)),
+                Said::Welcome { position, outcome } => {
+                    Some((at, position, outcome == WelcomeOutcome::Reset))
+                }
                 _ => None,
             });
-        let Some((from, welcome)) = first else {
+        let Some((from, welcome, reset)) = first else {
             continue;
         };
-        let (begin, base) = beginning(stream, welcome);
+        let (begin, base) = beginning(stream, welcome, reset);
         let mut leg = Leg::new(index, stream, welcome.epoch, begin, base, from);
         let waits = matches!(stream.start, Some(Start::TimeNanos(_))) && begin == Begin::New;
         for (at, step) in stream.steps.iter().enumerate().skip(from) {
@@ -212,7 +214,7 @@ pub(super) fn of(history: &History) -> Vec<Leg> {
     legs
 }
 
-fn beginning(stream: &Stream, welcome: Position) -> (Begin, u64) {
+fn beginning(stream: &Stream, welcome: Position, reset: bool) -> (Begin, u64) {
     let Some(asked) = stream.resume_after else {
         return (Begin::New, welcome.sequence);
     };
@@ -225,7 +227,13 @@ fn beginning(stream: &Stream, welcome: Position) -> (Begin, u64) {
         Said::Event(_) => Some(None),
         _ => None,
     });
-    (Begin::Resumed, future.flatten().unwrap_or(asked.sequence))
+    // Of a position that was never written the Welcome says where the stream stands; the gap may be lost.
+    let stands = if reset {
+        welcome.sequence.min(asked.sequence)
+    } else {
+        asked.sequence
+    };
+    (Begin::Resumed, future.flatten().unwrap_or(stands))
 }
 
 fn joined(mut stretches: Vec<Stretch>) -> Vec<Stretch> {

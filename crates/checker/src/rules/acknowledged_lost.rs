@@ -11,7 +11,7 @@ use rustc_hash::FxHashSet;
 
 use crate::{
     facts::{Begin, Facts, Leg, Skip, Why},
-    history::{GapReason, Said},
+    history::Said,
     report::{Findings, Rule},
 };
 
@@ -90,13 +90,10 @@ fn between_streams(facts: &Facts<'_>, findings: &mut Findings) {
     }
 }
 
+/// Whether the position asked for was never written: then nobody had come there.
 fn is_future(facts: &Facts<'_>, leg: &Leg) -> bool {
-    let steps = leg.steps(facts.history).iter();
-    let mut gaps = steps.filter_map(|step| match &step.said {
-        Said::Gap(gap) => Some(gap.reason),
-        _ => None,
-    });
-    gaps.next() == Some(GapReason::Future)
+    let asked = facts.history.streams[leg.stream].resume_after;
+    asked.is_some_and(|asked| asked.sequence > leg.base)
 }
 
 fn hole(facts: &Facts<'_>, before: &Leg, leg: &Leg, findings: &mut Findings) {

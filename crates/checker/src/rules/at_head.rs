@@ -31,15 +31,18 @@ pub(super) fn check(facts: &Facts<'_>, limits: &Limits, findings: &mut Findings)
         let subscriber = history.streams[leg.stream].subscriber;
         legs.entry(subscriber).or_default().push(leg);
     }
+    // Only those that were there when the last fault had ended; they may have come back later.
     let mut last: FxHashMap<u32, &Stream> = FxHashMap::default();
     for stream in &history.streams {
-        last.insert(stream.subscriber, stream);
+        if stream.opened_at <= over || last.contains_key(&stream.subscriber) {
+            last.insert(stream.subscriber, stream);
+        }
     }
     let acknowledged = Acknowledged::of(facts, epoch, over);
     let mut not_judged = 0;
     let mut open: Vec<_> = last.into_values().collect();
     open.sort_by_key(|stream| stream.opened_line);
-    for stream in open.into_iter().filter(|stream| stays(stream, over)) {
+    for stream in open.into_iter().filter(|stream| stays(stream)) {
         let legs = legs.get(&stream.subscriber).map_or(&[][..], Vec::as_slice);
         let Some((due, line)) = acknowledged.due(facts, stream, legs) else {
             continue;
@@ -64,9 +67,9 @@ pub(super) fn check(facts: &Facts<'_>, limits: &Limits, findings: &mut Findings)
     not_judged
 }
 
-/// Whether the subscriber of a last stream is still there, and was when the last fault had ended.
-fn stays(stream: &Stream, over: u64) -> bool {
-    stream.opened_at <= over && stream.ended.is_none_or(|(_, _, returns)| returns)
+/// Whether the subscriber of a last stream is still there.
+fn stays(stream: &Stream) -> bool {
+    stream.ended.is_none_or(|(_, _, returns)| returns)
 }
 
 /// The epoch that was heard of last.

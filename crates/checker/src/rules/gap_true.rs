@@ -6,6 +6,8 @@
 //! the end, that a stream that wanted the earliest was told of nothing that is still kept. Of TOO_LARGE: that
 //! it is one event, and above the limit. Of EPOCH_CHANGED: that the epoch did change, after the position asked
 //! for. Of FUTURE: that nobody knew of that position. Also a reset that no gap follows.
+//! Where only some of the matching events are gone, the server announces each stretch between two that are
+//! kept, up to the last that is gone; of such a run it is seen that it leads to something that is gone.
 //! Cannot see: whether retention had reason to remove what it removed. A gap over what publishes of unknown
 //! outcome may have filled is taken as true, as is one of a stream that receives foreign topics. Of DAMAGED only
 //! that there was any event at all, since a store that cannot read them does not know what would have matched.
@@ -64,11 +66,7 @@ impl Judge<'_, '_> {
                     place.due = missed.then_some(step.line);
                 }
                 Said::Event(told) => {
-                    if let Some(line) = place.due.take() {
-                        findings.add(RULE, [line, step.line], || {
-                            format!("{} was reset and told of no gap", self.who())
-                        });
-                    }
+                    self.no_gap(&mut place, step, findings);
                     let sequence = told.sequence;
                     if sequence <= place.gap_end.0 && sequence > place.last_event {
                         findings.add(RULE, [place.gap_end.1, step.line], || {
@@ -83,7 +81,11 @@ impl Judge<'_, '_> {
                     place.last_event = place.last_event.max(sequence);
                     place.position = place.position.max(sequence);
                 }
-                Said::Progress { position, .. } if position.epoch == leg.epoch => {
+                Said::Progress { position, current } if position.epoch == leg.epoch => {
+                    // An answer to a client that asks at once may come before.
+                    if *current {
+                        self.no_gap(&mut place, step, findings);
+                    }
                     place.position = place.position.max(position.sequence);
                 }
                 Said::Gap(gap) => {
@@ -106,6 +108,14 @@ impl Judge<'_, '_> {
                 }
                 _ => {}
             }
+        }
+    }
+
+    fn no_gap(&self, place: &mut Place, step: &Step, findings: &mut Findings) {
+        if let Some(line) = place.due.take() {
+            findings.add(RULE, [line, step.line], || {
+                format!("{} was reset and told of no gap", self.who())
+            });
         }
     }
 
@@ -234,18 +244,42 @@ impl Judge<'_, '_> {
     }
 
     fn wrong_count(&self, gap: &StepGap, step: &Step) -> Option<Wrong> {
-        let known = self.inside(gap).len() as u64;
-        let possible = self.possible(gap, step, false)?;
-        if gap.events == 0 && known + possible == 0 {
-            return Some(Wrong::here(
-                "where nothing that matches was published".to_owned(),
-            ));
+        if gap.events == 0 {
+            let nothing = self.loses_nothing(gap, step);
+            return nothing
+                .then(|| Wrong::here("where nothing that matches was published".to_owned()));
         }
-        if gap.events != 0 && !(known..=known + possible).contains(&gap.events) {
+        let possible = self.possible(gap, step, false)?;
+        let known = self.inside(gap).len() as u64;
+        if !(known..=known + possible).contains(&gap.events) {
             let text = format!("of {} events, but {known} matched there", gap.events);
             return Some(Wrong::here(text));
         }
         None
+    }
+
+    /// Whether the gap neither holds something nor is one of the stretches that lead to something: where only some of
+    /// the matching events are gone, each stretch between two that are kept is a gap, up to the last one lost.
+    fn loses_nothing(&self, gap: &StepGap, step: &Step) -> bool {
+        let stream = &self.facts.history.streams[self.leg.stream];
+        let alone = stream.gap_policy == GapPolicy::Latest && self.leg.begin != Begin::New;
+        let onward = StepGap {
+            through: if alone { gap.through } else { u64::MAX },
+            ..*gap
+        };
+        if self.possible(&onward, step, false) != Some(0) {
+            return false;
+        }
+        let begun = |known: &Known| {
+            let publish = known
+                .publish
+                .map(|index| &self.facts.history.publishes[index as usize]);
+            publish.is_none_or(|publish| publish.begun_at < step.at)
+        };
+        !self.inside(&onward).into_iter().any(|known| {
+            let announced = self.leg.is_announced(known.sequence);
+            begun(known) && (announced || known.sequence > self.leg.reached.0)
+        })
     }
 
     /// A stream that wants the earliest is told of what is gone, and gets everything that is kept.
