@@ -86,6 +86,9 @@ fn a_run_over_a_killed_server_is_lawful_and_one_delivery_less_is_not() {
     let faults = lines_of(&path, "fault").join("\n");
     assert!(faults.contains("server_away"), "{faults}");
     assert!(faults.contains("server_back"), "{faults}");
+    assert_eq!(faults.lines().count(), 2, "{faults}");
+    let judged = run(&["check", path.to_str().unwrap()]);
+    assert_eq!(judged.code, Some(0), "{judged:?}");
     let history = read(&path).unwrap();
     assert_eq!(history.truncated, None);
 
@@ -97,6 +100,8 @@ fn a_run_over_a_killed_server_is_lawful_and_one_delivery_less_is_not() {
         .collect();
     lines.remove(deliveries[deliveries.len() / 2]);
     fs::write(&path, lines.join("\n") + "\n").unwrap();
+    let judged = run(&["check", path.to_str().unwrap()]);
+    assert_eq!(judged.code, Some(1), "{judged:?}");
     let broken = broken(&path);
     assert!(broken.contains(&Rule::AcknowledgedLost), "{broken:?}");
 }
