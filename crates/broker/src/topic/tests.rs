@@ -81,6 +81,29 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn a_name_is_what_the_grammar_says(
+        tokens in prop::collection::vec(prop_oneof![
+            "[a-zA-Z0-9_-]{1,3}", "[a-z]{63,65}", Just(String::new()), "[*>$. ]", Just("$sys".to_owned()),
+        ], 0..19),
+    ) {
+        let text = tokens.join(".");
+        let tokens: Vec<_> = text.split('.').collect();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let expected = tokens.len() <= TOKENS_MAX
+            && tokens.iter().enumerate().all(|(index, token)| {
+                (index == 0 && *token == SYS)
+                    || ((1..=TOKEN_BYTES_MAX).contains(&token.len()) && token.chars().all(allowed))
+            });
+        prop_assert_eq!(TopicName::parse(&text).is_ok(), expected, "{}", text);
+        if expected {
+            prop_assert_eq!(TopicName::parse(&text).unwrap().is_sys(), tokens[0] == SYS);
+            prop_assert!(TopicFilter::parse(&text).is_ok());
+        }
+    }
+}
+
 #[test]
 fn malformed_names_say_what_is_wrong() {
     let long = "x".repeat(65);

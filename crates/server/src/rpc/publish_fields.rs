@@ -7,7 +7,7 @@
 /// The fields, absent ones empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PublishFields<'a> {
-    pub(super) topic: &'a [u8],
+    pub(super) topic: &'a str,
     pub(super) payload: &'a [u8],
     pub(super) key: &'a str,
     pub(super) message_id: &'a str,
@@ -22,14 +22,13 @@ const MESSAGE_ID: u8 = 0x2a;
 const DELETED: u8 = 0x30;
 
 impl<'a> PublishFields<'a> {
-    /// `None` when only the generated type can say what this is. Whether `topic` is UTF-8 is not looked at: most
-    /// often it is known to be.
+    /// `None` when only the generated type can say what this is.
     pub(super) fn read(mut bytes: &'a [u8]) -> Option<Self> {
         let mut fields = Self::default();
         while let Some((&tag, rest)) = bytes.split_first() {
             bytes = rest;
             match tag {
-                TOPIC => fields.topic = delimited(&mut bytes)?,
+                TOPIC => fields.topic = std::str::from_utf8(delimited(&mut bytes)?).ok()?,
                 PAYLOAD => fields.payload = delimited(&mut bytes)?,
                 KEY => fields.key = std::str::from_utf8(delimited(&mut bytes)?).ok()?,
                 MESSAGE_ID => {
@@ -76,11 +75,8 @@ mod tests {
         let Some(fields) = PublishFields::read(bytes) else {
             return Ok(false);
         };
-        let Ok(topic) = std::str::from_utf8(fields.topic) else {
-            return Ok(false);
-        };
         let read = v1::PublishRequest {
-            topic: topic.to_owned(),
+            topic: fields.topic.to_owned(),
             payload: fields.payload.to_vec().into(),
             key: fields.key.to_owned(),
             headers: std::collections::BTreeMap::new(),

@@ -19,7 +19,13 @@ use longlived_broker::{Message, TopicName};
 use prost::Message as _;
 use tonic::{Code, Status, Streaming, body::Body, codec::CompressionEncoding};
 
-use super::{call, pipeline::publish_bytes_max, publish_fields::PublishFields, status, validate};
+use super::{
+    call,
+    pipeline::publish_bytes_max,
+    publish_fields::PublishFields,
+    status,
+    validate::{self, InvalidRequest},
+};
 use crate::node::Node;
 
 /// Bytes before each message: a flag, and its length.
@@ -120,20 +126,16 @@ fn message(
 ) -> Result<Message, Status> {
     let length = range.len();
     let request = &bytes[range.clone()];
-    let known = PublishFields::read(request).and_then(|fields| {
-        let topic = topics.find(fields.topic)?;
-        Some((fields, topic))
-    });
-    let Some((fields, topic)) = known else {
+    let Some(fields) = PublishFields::read(request) else {
         let request = v1::PublishRequest::decode(bytes.slice(range));
         let request = request.map_err(|error| status::of_request_stream(&error.into()))?;
         let mut message = validate::message(request, event_bytes_max)?;
-        topics.remember(&message.topic);
         if is_small(&message.payload, length) {
             message.payload = Bytes::copy_from_slice(&message.payload);
         }
         return Ok(message);
     };
+    let topic = topics.name(fields.topic)?;
     let payload = if is_small(fields.payload, length) {
         Bytes::copy_from_slice(fields.payload)
     } else {
@@ -145,10 +147,7 @@ fn message(
         deleted: fields.deleted,
         ..Message::new(topic, payload)
     };
-    message
-        .check(event_bytes_max)
-        .map_err(validate::InvalidRequest::from)?;
-    Ok(message)
+    validate::checked(message, event_bytes_max).map_err(Status::from)
 }
 
 /// Whether a view of it would keep much more in memory than the payload.
@@ -166,27 +165,27 @@ struct Topics {
 }
 
 impl Topics {
-    fn find(&mut self, topic: &[u8]) -> Option<TopicName> {
-        let is = |name: &TopicName| name.as_str().as_bytes() == topic;
-        if let Some(last) = self.last.as_ref().filter(|last| is(last)) {
-            return Some(last.clone());
+    fn name(&mut self, text: &str) -> Result<TopicName, InvalidRequest> {
+        if let Some(last) = self.last.as_ref().filter(|last| last.as_str() == text) {
+            return Ok(last.clone());
         }
-        let others = self.others.as_ref()?;
-        let found = others[slot(topic)].as_ref().filter(|name| is(name))?;
-        self.last = Some(found.clone());
-        Some(found.clone())
-    }
-
-    fn remember(&mut self, topic: &TopicName) {
-        if let Some(before) = self.last.replace(topic.clone()) {
+        let slot = slot(text.as_bytes());
+        let known = self
+            .others
+            .as_ref()
+            .and_then(|others| others[slot].as_ref());
+        let name = match known.filter(|known| known.as_str() == text) {
+            Some(known) => known.clone(),
+            None => validate::topic_name(text)?,
+        };
+        // One that publishes to one topic needs no more than the last.
+        if self.last.replace(name.clone()).is_some() {
             let others = self
                 .others
                 .get_or_insert_with(|| Box::new([const { None }; TOPICS]));
-            for name in [before, topic.clone()] {
-                let slot = slot(name.as_str().as_bytes());
-                others[slot] = Some(name);
-            }
+            others[slot] = Some(name.clone());
         }
+        Ok(name)
     }
 }
 

@@ -307,18 +307,27 @@ pub(crate) fn message(
     request: v1::PublishRequest,
     event_bytes_max: usize,
 ) -> Result<Message, InvalidRequest> {
-    let topic = TopicName::parse(&request.topic).map_err(|problem| InvalidRequest::Topic {
-        field: "topic",
-        problem,
-    })?;
     let message = Message {
-        topic,
+        topic: topic_name(&request.topic)?,
         payload: request.payload,
         key: request.key,
         headers: request.headers,
         deleted: request.deleted,
         message_id: request.message_id,
     };
+    checked(message, event_bytes_max)
+}
+
+/// Checks the name of a topic to publish to.
+pub(crate) fn topic_name(text: &str) -> Result<TopicName, InvalidRequest> {
+    TopicName::parse(text).map_err(|problem| InvalidRequest::Topic {
+        field: "topic",
+        problem,
+    })
+}
+
+/// Checks what is not the name of a topic.
+pub(crate) fn checked(message: Message, event_bytes_max: usize) -> Result<Message, InvalidRequest> {
     message.check(event_bytes_max)?;
     Ok(message)
 }
