@@ -30,7 +30,7 @@ use crate::{
     frame::{self, Encoding, Slice},
     log::{AttachError, Log},
     position::{Position, Sequence},
-    signal::{Interest, Signal},
+    signal::Signal,
     store::{Damaged, FilterFrom, Page, Query, ReadError},
     topic::TopicFilter,
 };
@@ -317,7 +317,9 @@ impl Cursor {
             if self.catching_up && (1..=self.position).contains(&self.caught_up_at) {
                 return self.at_head();
             }
-            self.signal.take(Interest::Data);
+            if self.signal.take_data() {
+                self.feeds.iter().for_each(|feed| feed.attachment.rejoin());
+            }
             let visible = self.log.visible();
             if visible <= self.position {
                 return self.at_head();

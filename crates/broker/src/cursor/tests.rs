@@ -1,4 +1,10 @@
-use std::{collections::BTreeSet, future::Future, task::Waker, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    task::Waker,
+    time::SystemTime,
+};
 
 use longlived_api::v1;
 use proptest::prelude::*;
@@ -542,4 +548,47 @@ fn the_tails_say_from_outside_whether_a_position_has_left_them() {
         while poll(&mut cursor).is_ready() {}
         assert!(tails.reach(cursor.signal().sequence()));
     });
+}
+
+#[test]
+fn a_reader_that_does_not_come_is_left_out_of_wake_ups_and_woken_again_once_it_came() {
+    with_log(vec![], 64 << 20, async |log| {
+        let filters = [filter("a.x"), filter("a.*")];
+        let mut stalled = open(&log, &filters, Begin::Next, OPTIONS).await.cursor;
+        let mut reads = open(&log, &filters[1..], Begin::Next, OPTIONS).await.cursor;
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        for round in 0..3 {
+            let first = round * 101 + 1;
+            // Long enough for both channels to give it up, and then some.
+            for _ in 0..100 {
+                publish(&log, &["a.x"]).await;
+                assert!(poll(&mut reads).is_ready());
+                assert!(poll(&mut reads).is_pending());
+            }
+            let mut seen = Vec::new();
+            while let Poll::Ready(delivery) = stalled.poll_next(&mut Context::from_waker(&waker)) {
+                if let Delivery::Events { bytes, .. } = delivery.unwrap() {
+                    seen.extend(events(&bytes).iter().map(|event| event.sequence));
+                }
+            }
+            assert_eq!(seen, (first..first + 100).collect::<Vec<_>>());
+            let before = woken.0.load(Relaxed);
+            publish(&log, &["a.x"]).await;
+            assert_eq!(woken.0.load(Relaxed), before + 1, "it came, so it is woken");
+            assert!(poll(&mut reads).is_ready());
+            assert!(poll(&mut reads).is_pending());
+            assert!(poll(&mut stalled).is_ready());
+            assert!(poll(&mut stalled).is_pending());
+        }
+    });
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
 }
