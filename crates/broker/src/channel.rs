@@ -131,13 +131,15 @@ impl Channel {
     /// Who reads here: the signal of each reader stands for one stream, in all its channels.
     pub(crate) fn readers(&self) -> Vec<*const Signal> {
         let readers = self.readers.lock();
-        let signals = readers.signals.iter();
-        signals.map(|(_, signal)| Arc::as_ptr(signal)).collect()
+        let signals = readers.all.iter();
+        signals
+            .map(|(_, reader)| Arc::as_ptr(&reader.signal))
+            .collect()
     }
 
     /// How many read here.
     pub(crate) fn reader_count(&self) -> usize {
-        self.readers.lock().signals.len()
+        self.readers.lock().all.len()
     }
 
     /// The filter whose events these are.
