@@ -15,8 +15,8 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 
 pub use disk::{
-    DiskConfig, DiskCounts, DiskStore, Faults, File, Files, Lock, LockError, MemoryFiles,
-    OpenError, OpenMode, SystemFiles,
+    DiskConfig, DiskCounts, DiskStore, EpochChange, Faults, File, Files, Lock, LockError,
+    MemoryFiles, NewEpochError, OpenError, OpenMode, SystemFiles,
 };
 pub use memory::MemoryStore;
 pub(crate) use merge::merge;

@@ -11,6 +11,7 @@
 
 mod append;
 mod builder;
+mod epoch;
 mod files;
 mod format;
 mod history;
@@ -39,6 +40,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use quick_cache::{Weighter, sync::Cache};
 use tokio::sync::Semaphore;
 
+pub use epoch::{EpochChange, NewEpochError};
 pub use files::{Faults, File, Files, Lock, LockError, MemoryFiles, OpenMode, SystemFiles};
 pub use open::OpenError;
 

@@ -99,7 +99,7 @@ impl Scan<'_> {
             .find(is_header);
         self.at = next.unwrap_or(self.content.len());
         let between = &self.content[begin..self.at];
-        if between.iter().all(|&byte| byte == 0) {
+        if is_empty(between) {
             // The end of what was written.
             return next.and_then(|_| self.next());
         }
@@ -108,6 +108,14 @@ impl Scan<'_> {
             torn: header_is_missing,
         })
     }
+}
+
+/// Whether nothing was ever written there. By the sector: most of a segment can be empty, and every start looks at it.
+fn is_empty(content: &[u8]) -> bool {
+    const ZEROS: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
+    content
+        .chunks(SECTOR_BYTES)
+        .all(|sector| sector == &ZEROS[..sector.len()])
 }
 
 /// Whether some sector of a record was never written.

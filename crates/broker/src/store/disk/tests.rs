@@ -413,6 +413,60 @@ fn a_directory_in_use_or_of_a_newer_format_or_of_others_is_refused_untouched() {
 }
 
 #[test]
+fn a_new_epoch_keeps_everything_else() {
+    let files = MemoryFiles::new();
+    let dir = Path::new("/data");
+    let new_epoch = || DiskStore::new_epoch_with(&files, dir, &environment());
+    assert!(matches!(new_epoch(), Err(NewEpochError::Empty { .. })));
+    assert!(files.list(dir).unwrap().is_empty(), "not touched");
+
+    let store = open(&files, &[]);
+    append(&store, &["a.1", "b.1"]).unwrap();
+    let identified = message(&store, "c", "once");
+    let appended = store
+        .append(std::slice::from_ref(&identified))
+        .now_or_never()
+        .unwrap();
+    appended.unwrap();
+    let before = store.epoch();
+    assert!(matches!(
+        new_epoch(),
+        Err(NewEpochError::Open(OpenError::InUse { .. }))
+    ));
+    drop(store);
+
+    let change = new_epoch().unwrap();
+    assert_eq!(change.before, before);
+    assert_ne!(change.after, before);
+    let store = open(&files, &[]);
+    assert_eq!(store.epoch(), change.after);
+    assert_eq!(read_all(&store, &[(">", 0)], 0, 1 << 20).0, [1, 2, 3]);
+    let ids = store.recent_ids();
+    assert_eq!(ids.len(), 1, "message ids are still known");
+    assert_eq!(Some(ids[0].key), identified.message_key);
+    append(&store, &["a.1"]).unwrap();
+    assert_eq!(store.head(), 4, "numbers go on");
+    drop(store);
+
+    // The same random numbers: it is another epoch all the same.
+    let again = new_epoch().unwrap();
+    assert_eq!(again.before, change.after);
+    assert_ne!(again.after, again.before);
+
+    // One copy is enough; none is damage.
+    files.damage(&dir.join("META"), Vec::clear);
+    assert_eq!(new_epoch().unwrap().before, again.after);
+    for name in ["META", "META.copy"] {
+        files.damage(&dir.join(name), Vec::clear);
+    }
+    let refused = new_epoch();
+    assert!(matches!(
+        refused,
+        Err(NewEpochError::Open(OpenError::Damaged { .. }))
+    ));
+}
+
+#[test]
 fn a_time_is_found_wherever_its_events_are() {
     let files = MemoryFiles::new();
     let runtime = tokio::runtime::Builder::new_current_thread()
