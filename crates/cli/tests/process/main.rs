@@ -14,6 +14,7 @@ mod cli_simulate;
 mod cli_subscribe;
 mod cli_support;
 mod cli_topics;
+mod data_dir;
 mod image;
 mod server_flags;
 mod server_kill;
