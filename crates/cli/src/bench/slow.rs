@@ -309,6 +309,11 @@ fn figures(args: &SlowArgs, alone: &Half, beside: &Half) -> anyhow::Result<Figur
     if let (Some(alone), Some(beside)) = (alone.memory, beside.memory) {
         add_memory(&mut figures, args, alone, beside);
     }
+    add_end(&mut figures, args, alone, beside);
+    Ok(figures)
+}
+
+fn add_end(figures: &mut Figures, args: &SlowArgs, alone: &Half, beside: &Half) {
     if let Some(stalled) = &beside.stalled {
         let each = stalled.delivered as f64 / f64::from(args.stalled);
         figures.add("stalled_received", "events each stalled one received", each);
@@ -334,7 +339,6 @@ fn figures(args: &SlowArgs, alone: &Half, beside: &Half) -> anyhow::Result<Figur
             ));
         }
     }
-    Ok(figures)
 }
 
 fn add_memory(figures: &mut Figures, args: &SlowArgs, alone: Memory, beside: Memory) {
