@@ -1,6 +1,7 @@
 //! The longlived binary: one node, and the clients to try it, watch it and measure it.
 
 mod bench;
+mod check;
 mod demo;
 mod healthcheck;
 mod logging;
@@ -39,6 +40,7 @@ enum Command {
     Publish(publish::Args),
     Healthcheck(healthcheck::Args),
     Bench(bench::Args),
+    Check(check::Args),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Publish(args) => block_on(publish::run(args)),
         Command::Healthcheck(args) => block_on(healthcheck::run(args)),
         Command::Bench(args) => block_on(bench::run(args)),
+        Command::Check(args) => check::run(&args),
     };
     ended.unwrap_or_else(|error| failed(&error))
 }

@@ -81,6 +81,8 @@ impl Judge<'_, '_> {
                     place.last_event = place.last_event.max(sequence);
                     place.position = place.position.max(sequence);
                 }
+                // What was missed may have been missed by this filter alone. A lost epoch is missed by all.
+                Said::FilterRemoved { .. } if leg.begin != Begin::OtherEpoch => place.due = None,
                 Said::Progress { position, current } if position.epoch == leg.epoch => {
                     // An answer to a client that asks at once may come before.
                     if *current {
@@ -250,8 +252,13 @@ impl Judge<'_, '_> {
                 .then(|| Wrong::here("where nothing that matches was published".to_owned()));
         }
         let possible = self.possible(gap, step, false)?;
-        let known = self.inside(gap).len() as u64;
-        if !(known..=known + possible).contains(&gap.events) {
+        let inside = self.inside(gap);
+        let known = inside.len() as u64;
+        // Before the time it waits for, a stream misses nothing.
+        let missed = inside
+            .iter()
+            .filter(|known| known.sequence > self.leg.due_after);
+        if !(missed.count() as u64..=known + possible).contains(&gap.events) {
             let text = format!("of {} events, but {known} matched there", gap.events);
             return Some(Wrong::here(text));
         }
@@ -276,9 +283,29 @@ impl Judge<'_, '_> {
                 .map(|index| &self.facts.history.publishes[index as usize]);
             publish.is_none_or(|publish| publish.begun_at < step.at)
         };
-        !self.inside(&onward).into_iter().any(|known| {
+        let leads_to = self.inside(&onward).into_iter().any(|known| {
             let announced = self.leg.is_announced(known.sequence);
             begun(known) && (announced || known.sequence > self.leg.reached.0)
+        });
+        !leads_to && !self.led_to_what_was_removed(&onward)
+    }
+
+    /// Whether the run of gaps was on its way to an event of a filter that was removed before it came there.
+    fn led_to_what_was_removed(&self, onward: &StepGap) -> bool {
+        let removed = self
+            .leg
+            .follows
+            .iter()
+            .filter(|it| it.stretch.through != u64::MAX);
+        removed.into_iter().any(|follow| {
+            let mut topics = self.facts.meant[follow.filter as usize].topics();
+            topics.any(|topic| {
+                let after = follow.stretch.through.max(onward.after);
+                self.epoch
+                    .of_topic(topic, after, onward.through)
+                    .next()
+                    .is_some()
+            })
         })
     }
 
@@ -294,10 +321,10 @@ impl Judge<'_, '_> {
                 .trimmed
                 .get(&(self.leg.epoch, known.topic))
         };
-        let kept = self
-            .inside(gap)
-            .into_iter()
-            .find(|known| trimmed(known).is_some_and(|&through| known.sequence > through))?;
+        let kept = self.inside(gap).into_iter().find(|known| {
+            known.sequence > self.leg.due_after
+                && trimmed(known).is_some_and(|&through| known.sequence > through)
+        })?;
         let text = format!("but {} is still kept at the end", kept.sequence);
         Some(Wrong::at(kept.line, text))
     }

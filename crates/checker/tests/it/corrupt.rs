@@ -53,7 +53,7 @@ pub(crate) const ALL: &[Corruption] = &[
         rules: &[OneContent, DeliveredUnpublished, OnlyMatching],
         apply: |records, dice| {
             with_event(records, dice, |event| {
-                "elsewhere".clone_into(&mut event.topic)
+                "elsewhere".clone_into(&mut event.topic);
             })
         },
     },

@@ -11,10 +11,11 @@ const HISTORIES: u64 = 10_000;
 #[test]
 fn ten_thousand_lawful_histories_break_no_rule() {
     let mut seen = Summary::default();
-    // More by hand: LONGLIVED_HISTORIES=1000000.
-    let asked = std::env::var("LONGLIVED_HISTORIES").ok();
-    let histories = asked.map_or(HISTORIES, |count| count.parse().unwrap());
-    for seed in 0..histories {
+    // More by hand: LONGLIVED_HISTORIES=1000000, and one again by LONGLIVED_FIRST.
+    let asked = |name| std::env::var(name).ok().map(|count| count.parse().unwrap());
+    let histories = asked("LONGLIVED_HISTORIES").unwrap_or(HISTORIES);
+    let first: u64 = asked("LONGLIVED_FIRST").unwrap_or(0);
+    for seed in first..first + histories {
         let steps = if seed % 50 == 0 {
             1_000
         } else {

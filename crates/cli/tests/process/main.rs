@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod cli_bad_input;
+mod cli_check;
 mod cli_demo;
 mod cli_healthcheck;
 mod cli_publish;
