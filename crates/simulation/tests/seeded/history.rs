@@ -136,7 +136,8 @@ impl Recorder {
                         duplicate: *duplicate,
                     },
                     Answer::NotStored(code) => PublishOutcome::Refused { code: code.clone() },
-                    Answer::Unknown(_) => PublishOutcome::Unknown,
+                    // A history has no word for it: where it is, only the last of a bulk was told.
+                    Answer::Unknown(_) | Answer::StoredInBulk => PublishOutcome::Unknown,
                 };
                 self.lines.push(Line::PublishEnded(PublishEnded {
                     at,
