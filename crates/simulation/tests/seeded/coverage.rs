@@ -82,6 +82,7 @@ fn what(record: &Record) -> Option<&'static str> {
                 GapReason::Trimmed => "gap: trimmed",
                 GapReason::EpochChanged => "gap: epoch",
                 GapReason::TooLarge => "gap: too large",
+                GapReason::Damaged => "gap: damaged",
                 GapReason::Future | GapReason::Other(_) => "gap: other",
             },
             Item::Violation(_) => "violation",

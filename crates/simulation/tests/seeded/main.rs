@@ -175,7 +175,7 @@ fn a_trace_that_was_tampered_with_is_not_lawful() {
         let plan = Plan::of(seed);
         (
             judge::judge(&outcome.records, &plan),
-            history::check(&outcome.records, &plan),
+            history::check(&outcome.records),
         )
     };
     let (truth, clients) = tampered(|records, at| drop(records.remove(at)));

@@ -60,7 +60,7 @@ pub(crate) fn run(seed: u64) -> Outcome {
     }
     let plan = Plan::of(seed);
     failures.extend(judge::judge(&records, &plan));
-    failures.extend(history::check(&records, &plan));
+    failures.extend(history::check(&records));
     Outcome {
         seed,
         digest: trace::digest(&records),
