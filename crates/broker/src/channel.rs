@@ -27,6 +27,9 @@ use crate::{
 /// Chunks of up to this many bytes on average are merged for readers that are several behind.
 const MERGE_CHUNK_BYTES: usize = 8 << 10;
 
+/// A reader that has not come for so many wake-ups in a row is not woken again until it does.
+const UNHEARD_MAX: u8 = 64;
+
 /// What a reader takes from one tail: most often one chunk.
 pub(crate) type Run = SmallVec<[Slice; 2]>;
 
@@ -49,9 +52,51 @@ struct Tail {
 }
 
 struct Readers {
-    signals: Slab<Arc<Signal>>,
+    all: Slab<Reader>,
+    // Keys of those that are woken. Who has not come for long is not among them: with thousands of stalled readers
+    // each append would pay for every one.
+    awake: Vec<u32>,
     closed: bool,
     idle_since: Instant,
+}
+
+struct Reader {
+    signal: Arc<Signal>,
+    // Where it is among those that are woken.
+    awake_at: Option<u32>,
+    // Wake-ups in a row that found the last one not come for.
+    unheard: u8,
+}
+
+impl Readers {
+    fn insert(&mut self, signal: Arc<Signal>) -> usize {
+        let key = self.all.insert(Reader {
+            signal,
+            awake_at: None,
+            unheard: 0,
+        });
+        self.join(key);
+        key
+    }
+
+    fn join(&mut self, key: usize) {
+        let reader = &mut self.all[key];
+        reader.unheard = 0;
+        if reader.awake_at.is_none() {
+            reader.awake_at = Some(self.awake.len() as u32);
+            self.awake.push(key as u32);
+        }
+    }
+
+    fn leave_out(&mut self, key: usize) {
+        let Some(at) = self.all[key].awake_at.take() else {
+            return;
+        };
+        self.awake.swap_remove(at as usize);
+        if let Some(&moved) = self.awake.get(at as usize) {
+            self.all[moved as usize].awake_at = Some(at);
+        }
+    }
 }
 
 /// The tail no longer reaches back to where a reader stands: it reads history instead.
@@ -70,11 +115,31 @@ impl Channel {
                 merged: None,
             }),
             readers: Mutex::new(Readers {
-                signals: Slab::new(),
+                all: Slab::new(),
+                awake: Vec::new(),
                 closed: false,
                 idle_since: Instant::now(),
             }),
         }
+    }
+
+    /// One that is linked nowhere and has nothing: whoever reads here is sent to history, always.
+    pub(crate) fn unlinked(filter: TopicFilter) -> Arc<Self> {
+        Arc::new(Self::new(filter, Sequence::MAX))
+    }
+
+    /// Who reads here: the signal of each reader stands for one stream, in all its channels.
+    pub(crate) fn readers(&self) -> Vec<*const Signal> {
+        let readers = self.readers.lock();
+        let signals = readers.all.iter();
+        signals
+            .map(|(_, reader)| Arc::as_ptr(&reader.signal))
+            .collect()
+    }
+
+    /// How many read here.
+    pub(crate) fn reader_count(&self) -> usize {
+        self.readers.lock().all.len()
     }
 
     /// The filter whose events these are.
@@ -105,8 +170,22 @@ impl Channel {
 
     /// Wakes whoever reads here.
     pub(crate) fn wake(&self) {
-        for (_, signal) in &self.readers.lock().signals {
-            signal.raise(Interest::Data);
+        let readers = &mut *self.readers.lock();
+        let mut index = 0;
+        while let Some(&key) = readers.awake.get(index) {
+            index += 1;
+            let key = key as usize;
+            let reader = &mut readers.all[key];
+            if reader.signal.raise(Interest::Data) {
+                reader.unheard = 0;
+                continue;
+            }
+            reader.unheard = reader.unheard.saturating_add(1);
+            if reader.unheard >= UNHEARD_MAX && reader.signal.leave_out() {
+                readers.leave_out(key);
+                // Another has its place now.
+                index -= 1;
+            }
         }
     }
 
@@ -171,7 +250,7 @@ impl Channel {
         if readers.closed {
             return None;
         }
-        let key = readers.signals.insert(signal.clone());
+        let key = readers.insert(signal.clone());
         Some(Attachment {
             channel: self.clone(),
             key,
@@ -181,7 +260,7 @@ impl Channel {
     /// Closes the channel if nobody has read it since `idle_before`; whether it is closed.
     pub(crate) fn close_if_idle(&self, idle_before: Instant) -> bool {
         let mut readers = self.readers.lock();
-        if readers.signals.is_empty() && readers.idle_since < idle_before {
+        if readers.all.is_empty() && readers.idle_since < idle_before {
             readers.closed = true;
         }
         readers.closed
@@ -215,15 +294,22 @@ impl Attachment {
     pub(crate) fn channel(&self) -> &Arc<Channel> {
         &self.channel
     }
+
+    /// Is woken again, after it was left out.
+    pub(crate) fn rejoin(&self) {
+        self.channel.readers.lock().join(self.key);
+    }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
         let mut readers = self.channel.readers.lock();
-        readers.signals.try_remove(self.key);
-        if readers.signals.is_empty() {
+        readers.leave_out(self.key);
+        readers.all.remove(self.key);
+        if readers.all.is_empty() {
             readers.idle_since = Instant::now();
-            readers.signals.shrink_to_fit();
+            readers.all.shrink_to_fit();
+            readers.awake.shrink_to_fit();
         }
     }
 }

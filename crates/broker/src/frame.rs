@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use longlived_api::{protos, v1};
 use prost::{
     Message as _,
-    encoding::{WireType, encoded_len_varint},
+    encoding::{WireType, decode_varint, encoded_len_varint},
 };
 
 use crate::{message::Message, position::Sequence};
@@ -99,6 +99,17 @@ impl Frames {
         self.entries[self.entries.len() - 1].sequence
     }
 
+    /// Frames as they were read back; every entry lies within the bytes. `None` when one does not, or there is none.
+    pub(crate) fn from_parts(bytes: Bytes, entries: Vec<Entry>) -> Option<Arc<Self>> {
+        let lawful = entries.iter().all(|entry| entry.end() <= bytes.len());
+        (lawful && !entries.is_empty()).then(|| Arc::new(Self::new(bytes, entries.into())))
+    }
+
+    /// All frames, one after the other.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     /// Bytes of all frames.
     pub fn len_bytes(&self) -> usize {
         self.bytes.len()
@@ -174,6 +185,21 @@ impl Frames {
     }
 }
 
+/// The topic of a frame; `None` when it is not one that [`EventWriter`] made.
+pub(crate) fn topic_of(frame: &[u8]) -> Option<&str> {
+    fn len(bytes: &[u8]) -> Option<(usize, &[u8])> {
+        let mut rest = bytes;
+        let len = decode_varint(&mut rest).ok()?;
+        Some((usize::try_from(len).ok()?, rest))
+    }
+    let tag = |field: u32| (field << 3 | WireType::LengthDelimited as u32) as u8;
+    let (_, event) = len(frame
+        .get(PREFIX_BYTES..)?
+        .strip_prefix(&[tag(RESPONSE_EVENT)])?)?;
+    let (topic_bytes, topic) = len(event.strip_prefix(&[tag(TOPIC)])?)?;
+    std::str::from_utf8(topic.get(..topic_bytes)?).ok()
+}
+
 /// What subscribers of the frozen contract see of an event: its payload as text, lossy.
 fn legacy_response(frame: &[u8]) -> protos::Response {
     let decoded = v1::SubscribeResponse::decode(&frame[PREFIX_BYTES..]);
@@ -246,6 +272,11 @@ impl Slice {
     /// Sequence of the last event.
     pub fn last(&self) -> Sequence {
         self.frames.entries[self.end as usize - 1].sequence
+    }
+
+    /// Bytes of the frames that it keeps in memory, its own among them.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.frames.len_bytes()
     }
 
     /// How many events.
@@ -344,6 +375,21 @@ pub fn join(slices: &[Slice], encoding: Encoding) -> Bytes {
             joined.freeze()
         }
     }
+}
+
+/// The events of frames in the encoding of version 1, each with the bytes of its frame. Payloads share the bytes
+/// they came in.
+pub fn events(mut bytes: Bytes) -> impl Iterator<Item = (usize, v1::Event)> {
+    std::iter::from_fn(move || {
+        let prefix = bytes.get(1..PREFIX_BYTES)?;
+        let len = u32::from_be_bytes(prefix.try_into().ok()?) as usize + PREFIX_BYTES;
+        let frame = (len <= bytes.len()).then(|| bytes.split_to(len))?;
+        let response = v1::SubscribeResponse::decode(frame.slice(PREFIX_BYTES..));
+        match response.ok()?.frame {
+            Some(v1::subscribe_response::Frame::Event(event)) => Some((len, event)),
+            _ => None,
+        }
+    })
 }
 
 /// A control message (anything but an event) with its prefix.

@@ -21,13 +21,13 @@ pub mod topic;
 
 pub use cursor::{
     Attached, Attacher, Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Opened,
-    Outcome, ReadOptions, SlowPolicy,
+    Outcome, ReadOptions, SlowPolicy, Tails,
 };
 pub use environment::Environment;
 pub use frame::Encoding;
 pub use log::{
-    AttachError, DedupeConfig, Log, LogConfig, PublishError, PublishOptions, PublishReply,
-    Published, Sequencer,
+    AttachError, DedupeConfig, ListedTopic, Log, LogConfig, PublishError, PublishOptions,
+    PublishReply, Published, Sequencer, TopicsPage,
 };
 pub use message::{Message, MessageError, MessageKey, Principal};
 pub use position::{Epoch, Position, Sequence};

@@ -19,6 +19,11 @@ impl Epoch {
         Self(random % Self::MAX + 1)
     }
 
+    /// One that was written down; `None` when it is no epoch.
+    pub(crate) fn from_stored(number: u64) -> Option<Self> {
+        (1..=Self::MAX).contains(&number).then_some(Self(number))
+    }
+
     /// The number on the wire.
     pub fn get(self) -> u64 {
         self.0

@@ -22,6 +22,10 @@ pub enum Interest {
     Control = 2,
 }
 
+/// Beside the interests: a channel wakes it no more, since it has not come for its mark in a long time. Up only while
+/// [`Interest::Data`] is.
+const LEFT_OUT: u8 = 4;
+
 /// The wake-up of one subscriber, and where it stands.
 #[derive(Debug, Default)]
 pub struct Signal {
@@ -33,12 +37,32 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// Marks the interest and wakes the subscriber if it was not marked before.
-    pub fn raise(&self, interest: Interest) {
+    /// Marks the interest and wakes the subscriber if it was not marked before; whether that was so.
+    pub fn raise(&self, interest: Interest) -> bool {
         let before = self.raised.fetch_or(interest as u8, Ordering::AcqRel);
-        if before & interest as u8 == 0 {
+        let first = before & interest as u8 == 0;
+        if first {
             self.waker.wake();
         }
+        first
+    }
+
+    /// Leaves the subscriber out of further wake-ups of a channel, if it still has not come for its mark; it is told
+    /// when it does. One word says both, so neither is missed.
+    pub(crate) fn leave_out(&self) -> bool {
+        let data = Interest::Data as u8;
+        let left_out = |raised| (raised & data != 0).then_some(raised | LEFT_OUT);
+        let order = Ordering::AcqRel;
+        (self.raised.fetch_update(order, Ordering::Acquire, left_out)).is_ok()
+    }
+
+    /// Takes the mark of the data down; whether a channel has left the subscriber out meanwhile.
+    pub(crate) fn take_data(&self) -> bool {
+        if !self.is_raised(Interest::Data) {
+            return false;
+        }
+        let both = Interest::Data as u8 | LEFT_OUT;
+        self.raised.fetch_and(!both, Ordering::AcqRel) & LEFT_OUT != 0
     }
 
     /// Takes a mark down; whether it was up.

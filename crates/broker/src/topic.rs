@@ -69,6 +69,11 @@ impl TopicName {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// The filter that matches this topic alone.
+    pub fn to_filter(&self) -> TopicFilter {
+        TopicFilter(self.0.clone())
+    }
+
     /// Whether only the server may publish to it.
     pub fn is_sys(&self) -> bool {
         let rest = self.0.strip_prefix(SYS);

@@ -1,7 +1,9 @@
 //! The longlived binary: one node, and the clients to try it, watch it and measure it.
 
 mod bench;
+mod check;
 mod demo;
+mod disk_args;
 mod healthcheck;
 mod logging;
 mod open_files;
@@ -12,6 +14,7 @@ mod show;
 mod signals;
 mod simulate;
 mod subscribe;
+mod topics;
 mod values;
 
 use std::process::ExitCode;
@@ -37,8 +40,10 @@ enum Command {
     Simulate(simulate::Args),
     Subscribe(subscribe::Args),
     Publish(publish::Args),
+    Topics(topics::Args),
     Healthcheck(healthcheck::Args),
     Bench(bench::Args),
+    Check(check::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,8 +57,10 @@ fn main() -> ExitCode {
         Command::Simulate(args) => block_on(simulate::run(args)),
         Command::Subscribe(args) => block_on(subscribe::run(args)),
         Command::Publish(args) => block_on(publish::run(args)),
+        Command::Topics(args) => block_on(topics::run(args)),
         Command::Healthcheck(args) => block_on(healthcheck::run(args)),
         Command::Bench(args) => block_on(bench::run(args)),
+        Command::Check(args) => check::run(&args),
     };
     ended.unwrap_or_else(|error| failed(&error))
 }
@@ -78,7 +85,8 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         // Quietly, and as if SIGPIPE had ended it.
         return signals::ended_by(13);
     }
-    show::note(format!("{error:#}"));
+    // One line, whatever names and texts an error quotes.
+    show::note(show::one_line(&format!("{error:#}")));
     ExitCode::FAILURE
 }
 

@@ -3,16 +3,17 @@
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use clap::{Parser, builder::RangedU64ValueParser};
+use clap::{Parser, builder::RangedU64ValueParser, error::ErrorKind};
 use longlived_server::{
-    Config, Environment, GeneratorConfig, HistoryClass, SERVICES, Server, TopicFilter, TopicName,
-    legacy_topic,
+    Config, DedupeConfig, Environment, GeneratorConfig, HistoryClass, SERVICES, Server,
+    TopicFilter, TopicName, legacy_topic,
 };
 
+use crate::disk_args::DiskArgs;
 use crate::logging::{self, LogFormat};
 use crate::open_files;
 use crate::signals::{self, StopSignals};
-use crate::values::{duration, positive_duration};
+use crate::values;
 
 /// Run a node.
 #[derive(Clone, Debug, Parser)]
@@ -23,7 +24,7 @@ pub(crate) struct Args {
 
     /// Publish `data mock for: <id>` to the inbox of every live subscriber that follows it, once in each
     /// interval (1s, 250ms, ...). Off unless given.
-    #[arg(long, env = "LONGLIVED_GENERATE_EVERY", value_parser = positive_duration)]
+    #[arg(long, env = "LONGLIVED_GENERATE_EVERY", value_parser = values::positive_duration)]
     generate_every: Option<Duration>,
 
     /// The generator publishes to this topic as well, once in each interval.
@@ -53,6 +54,9 @@ pub(crate) struct Args {
     )]
     history: Vec<HistoryClass>,
 
+    #[command(flatten)]
+    disk: DiskArgs,
+
     /// Topics known at a time; publishing to a further one is refused.
     #[arg(long, env = "LONGLIVED_TOPICS_MAX", value_parser = count(), default_value_t = Config::default().topics_max)]
     topics_max: usize,
@@ -72,6 +76,11 @@ pub(crate) struct Args {
     /// Subscriber ids known at a time; a further one is refused.
     #[arg(long, env = "LONGLIVED_SUBSCRIBERS_MAX", value_parser = count(), default_value_t = Config::default().subscribers_max)]
     subscribers_max: usize,
+
+    /// Bytes of the pages of topics and history that were asked for and not taken yet, all callers together; a
+    /// further page waits, then is refused.
+    #[arg(long, env = "LONGLIVED_PAGE_BYTES_MAX", value_parser = page_bytes(), default_value_t = Config::default().page_bytes_max)]
+    page_bytes_max: usize,
 
     /// Connections open at a time; a further one is closed.
     #[arg(
@@ -120,6 +129,23 @@ pub(crate) struct Args {
     )]
     publish_queue_bytes_max: usize,
 
+    /// The same message id by the same publisher on the same topic is stored once among so many newest ids ...
+    #[arg(
+        long,
+        env = "LONGLIVED_MESSAGE_IDS_MAX",
+        value_parser = RangedU64ValueParser::<usize>::new().range(0..=100_000_000),
+        default_value_t = Config::default().log.dedupe.ids_max
+    )]
+    message_ids_max: usize,
+
+    /// ... and within this time. With a data directory both hold across restarts.
+    #[arg(long, env = "LONGLIVED_MESSAGE_IDS_AGE", default_value = "2min", value_parser = duration)]
+    message_ids_age: Duration,
+
+    /// How often retention looks for history that has to go.
+    #[arg(long, env = "LONGLIVED_RETENTION_INTERVAL", default_value = "1s", value_parser = positive_duration)]
+    retention_interval: Duration,
+
     /// Bytes that live channels keep for readers a little behind; further behind they read history.
     #[arg(
         long,
@@ -138,6 +164,11 @@ fn count() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=1 << 40)
 }
 
+/// Room for at least one page.
+fn page_bytes() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(4 << 20..=1 << 40)
+}
+
 /// From a message of a few words to what still travels as one gRPC message without hurting its neighbours.
 fn event_bytes() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(256..=64 << 20)
@@ -146,6 +177,24 @@ fn event_bytes() -> RangedU64ValueParser<usize> {
 /// Room for a batch at least; 0 would be no limit at all.
 fn queue_bytes() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(64 << 10..=1 << 40)
+}
+
+/// A limit of more than a day is a mistake: nobody would be there to see it reached.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+
+fn duration(text: &str) -> Result<Duration, String> {
+    within_a_day(values::duration(text)?)
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    within_a_day(values::positive_duration(text)?)
+}
+
+fn within_a_day(duration: Duration) -> Result<Duration, String> {
+    if duration > DURATION_MAX {
+        return Err("must be at most 24h".to_owned());
+    }
+    Ok(duration)
 }
 
 fn silence(text: &str) -> Result<Duration, String> {
@@ -171,7 +220,20 @@ fn history_class(text: &str) -> Result<HistoryClass, String> {
 }
 
 impl Args {
+    /// What no flag can know of by itself.
+    fn check(&self) -> Result<(), clap::Error> {
+        if self.publish_queue_bytes_max < self.event_bytes_max {
+            let wrong = format!(
+                "invalid value '{}' for '--publish-queue-bytes-max': must be at least --event-bytes-max, which is {}",
+                self.publish_queue_bytes_max, self.event_bytes_max
+            );
+            return Err(clap::Error::raw(ErrorKind::ValueValidation, wrong));
+        }
+        Ok(())
+    }
+
     fn config(self) -> Config {
+        let retention_interval = self.retention_interval;
         let mut config = Config {
             listen: self.listen,
             generator: self.generate_every.map(|every| GeneratorConfig {
@@ -180,16 +242,23 @@ impl Args {
             }),
             legacy_topics: self.legacy_topics,
             history: self.history,
+            disk: self.disk.config(retention_interval),
             topics_max: self.topics_max,
             drain_timeout: self.drain_timeout,
             event_bytes_max: self.event_bytes_max,
             subscribers_max: self.subscribers_max,
+            page_bytes_max: self.page_bytes_max,
             max_silence: self.max_silence,
             stall_timeout: self.stall_timeout,
             ..Config::default()
         };
         config.log.publish_queue_bytes_max = self.publish_queue_bytes_max;
         config.log.tail_bytes_max = self.tail_bytes_max;
+        config.log.dedupe = DedupeConfig {
+            ids_max: self.message_ids_max,
+            age_max: self.message_ids_age,
+        };
+        config.log.sweep_interval = retention_interval.min(config.log.sweep_interval);
         config.acceptor.connections_max = self.connections_max;
         let connection = std::sync::Arc::make_mut(&mut config.acceptor.connection);
         connection.streams_max = self.streams_max;
@@ -203,6 +272,7 @@ impl Args {
 
 /// Runs the node; the exit code once it has drained.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    args.check()?;
     logging::start(args.log_format);
     let files = open_files::raise();
     let config = args.config();
@@ -240,8 +310,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn announce(config: &Config, address: SocketAddr, files: Option<u64>) {
     tracing::info!("listening on {address}");
+    let history = match &config.disk {
+        None => "in memory".to_owned(),
+        Some(disk) => format!("in {}", disk.dir.display()),
+    };
     tracing::info!(
-        "serving {}, health, reflection; history in memory",
+        "serving {}, health, reflection; history {history}",
         SERVICES.join(", ")
     );
     if let Some(generator) = &config.generator {

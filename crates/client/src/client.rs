@@ -5,20 +5,25 @@
 //! server runs; dropping the client and all that came from it closes the connections.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::Uri;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::backoff::BackoffOptions;
+use crate::connector::Connector;
 use crate::credential::Credentials;
 use crate::legacy::LegacyBuilder;
 use crate::pool::{Pool, PoolOptions};
 use crate::publisher::Publisher;
+use crate::record::Recording;
 use crate::subscriber::SubscriberBuilder;
 
 /// The server's address cannot be used.
@@ -77,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) backoff: BackoffOptions,
     pub(crate) open_timeout: Duration,
     pub(crate) identity: Identity,
+    pub(crate) recording: Option<Recording>,
     /// Gives each subscriber and publisher a generator of its own, so that a seeded run repeats whatever the
     /// order in which they wait.
     seeds: Mutex<SmallRng>,
@@ -99,11 +105,13 @@ impl Client {
         ClientBuilder {
             url: url.into(),
             pool: PoolOptions::default(),
+            connector: None,
             backoff: BackoffOptions::default(),
             open_timeout: Duration::from_secs(10),
             credentials: Credentials::none(),
             seed: None,
             instance: None,
+            recording: None,
         }
     }
 
@@ -134,11 +142,13 @@ impl Client {
 pub struct ClientBuilder {
     url: String,
     pool: PoolOptions,
+    connector: Option<Connector>,
     backoff: BackoffOptions,
     open_timeout: Duration,
     credentials: Credentials,
     seed: Option<u64>,
     instance: Option<u64>,
+    recording: Option<Recording>,
 }
 
 impl ClientBuilder {
@@ -152,6 +162,19 @@ impl ClientBuilder {
     /// How long a dial may take, 5 s unless told.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.pool.connect_timeout = timeout;
+        self
+    }
+
+    /// Makes connections by `dial`, which is given the server's address, instead of by TCP: for a proxy of one's
+    /// own, a pipe, or a simulated network. The connect timeout and HTTP/2's keepalive hold as for TCP; keepalive of
+    /// the socket itself is the dialler's matter.
+    pub fn connector<F, Fut, S>(mut self, dial: F) -> Self
+    where
+        F: Fn(Uri) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.connector = Some(Connector::new(dial));
         self
     }
 
@@ -201,6 +224,12 @@ impl ClientBuilder {
         self
     }
 
+    /// Takes down every publish and every stream of contract `longlived.v1`.
+    pub fn recording(mut self, recording: Recording) -> Self {
+        self.recording = Some(recording);
+        self
+    }
+
     /// The client. It dials when it is first used.
     pub fn build(self) -> Result<Client, UrlError> {
         let identity = match self.instance {
@@ -213,11 +242,12 @@ impl ClientBuilder {
         };
         Ok(Client {
             shared: Arc::new(Shared {
-                pool: Pool::new(self.url, self.pool)?,
+                pool: Pool::new(self.url, self.pool, self.connector)?,
                 credentials: self.credentials,
                 backoff: self.backoff,
                 open_timeout: self.open_timeout,
                 identity,
+                recording: self.recording,
                 seeds: Mutex::new(seeds),
             }),
         })

@@ -4,6 +4,7 @@
 //! - [`Subscriber`]: a `Stream` of events with positions. It comes back by itself, resumes after the last
 //!   event, proves that nothing is missing, and says what is.
 //! - [`Publisher`]: one message, many in flight, or a whole file.
+//! - [`Client::topics`], [`Client::read_history`], [`Client::check_position`]: looking without subscribing.
 //! - [`legacy`]: the frozen contract `protos.Longlived`.
 //! - [`fleet`]: many subscribers and a verdict, as `longlived simulate` runs them.
 //!
@@ -13,6 +14,7 @@
 
 mod backoff;
 mod client;
+mod connector;
 mod continuity;
 mod credential;
 mod event;
@@ -21,8 +23,10 @@ pub mod legacy;
 mod pool;
 mod position;
 mod publisher;
+pub mod record;
 mod subscriber;
 mod tasks;
+mod topics;
 mod unary;
 mod wire;
 
@@ -38,6 +42,10 @@ pub use self::publisher::{
 pub use self::subscriber::{
     BuildError, GapPolicy, GoAwayReason, Item, Lost, Notice, Outcome, Refusal, SlowPolicy,
     SubscribeError, Subscriber, SubscriberBuilder, SubscriberHandle, UnsubscribeError,
+};
+pub use self::topics::{
+    HistoryEntry, HistoryPage, HistoryQuery, PositionCheck, TopicInfo, TopicsError, TopicsPage,
+    TopicsQuery,
 };
 pub use self::unary::CallError;
 

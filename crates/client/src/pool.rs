@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::client::UrlError;
+use crate::connector::Connector;
 use crate::subscriber::Lost;
 use crate::wire::Wire;
 
@@ -45,6 +46,7 @@ pub(crate) struct Pool {
     url: String,
     endpoint: Endpoint,
     options: PoolOptions,
+    connector: Option<Connector>,
     streams: Vec<Slot>,
     legacy: Vec<Slot>,
     unary: Slot,
@@ -88,7 +90,12 @@ struct State {
 }
 
 impl Pool {
-    pub(crate) fn new(url: String, options: PoolOptions) -> Result<Self, UrlError> {
+    /// Dials by `connector`, or by TCP when there is none.
+    pub(crate) fn new(
+        url: String,
+        options: PoolOptions,
+        connector: Option<Connector>,
+    ) -> Result<Self, UrlError> {
         let endpoint = match endpoint(&url, options) {
             Ok(endpoint) => endpoint,
             Err(reason) => return Err(UrlError { url, reason }),
@@ -100,6 +107,7 @@ impl Pool {
             unary: Slot::default(),
             next: AtomicUsize::new(0),
             options,
+            connector,
             url,
         })
     }
@@ -177,6 +185,33 @@ impl Pool {
     }
 
     async fn dial(&self, lane: Lane) -> Result<Channel, Lost> {
+        let endpoint = match lane {
+            Lane::Legacy(_) => self.endpoint.clone(),
+            Lane::Streams(_) | Lane::Unary => self
+                .endpoint
+                .clone()
+                .http2_keep_alive_interval(self.options.keepalive_interval)
+                .keep_alive_timeout(self.options.keepalive_timeout)
+                // Only while streams are open: an idle connection that dies is dialled when it is needed.
+                .keep_alive_while_idle(false),
+        };
+        let dialled = match &self.connector {
+            Some(connector) => endpoint.connect_with_connector(connector.clone()).await,
+            None => endpoint.connect_with_connector(self.tcp()).await,
+        };
+        match dialled {
+            Ok(channel) => Ok(channel),
+            Err(error) => {
+                let mut cause: &dyn std::error::Error = &error;
+                while let Some(source) = cause.source() {
+                    cause = source;
+                }
+                Err(Lost::Connect(cause.to_string()))
+            }
+        }
+    }
+
+    fn tcp(&self) -> HttpConnector {
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_nodelay(true);
@@ -189,26 +224,7 @@ impl Pool {
         connector.set_tcp_user_timeout(Some(
             self.options.keepalive_interval + self.options.keepalive_timeout,
         ));
-        let endpoint = match lane {
-            Lane::Legacy(_) => self.endpoint.clone(),
-            Lane::Streams(_) | Lane::Unary => self
-                .endpoint
-                .clone()
-                .http2_keep_alive_interval(self.options.keepalive_interval)
-                .keep_alive_timeout(self.options.keepalive_timeout)
-                // Only while streams are open: an idle connection that dies is dialled when it is needed.
-                .keep_alive_while_idle(false),
-        };
-        match endpoint.connect_with_connector(connector).await {
-            Ok(channel) => Ok(channel),
-            Err(error) => {
-                let mut cause: &dyn std::error::Error = &error;
-                while let Some(source) = cause.source() {
-                    cause = source;
-                }
-                Err(Lost::Connect(cause.to_string()))
-            }
-        }
+        connector
     }
 }
 
@@ -249,7 +265,7 @@ mod tests {
             connections,
             ..PoolOptions::default()
         };
-        Pool::new(url, options).unwrap()
+        Pool::new(url, options, None).unwrap()
     }
 
     #[test]
@@ -264,7 +280,7 @@ mod tests {
             "http://:7070",
         ] {
             assert!(
-                Pool::new(url.to_owned(), PoolOptions::default()).is_err(),
+                Pool::new(url.to_owned(), PoolOptions::default(), None).is_err(),
                 "{url}"
             );
         }

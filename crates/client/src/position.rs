@@ -50,6 +50,30 @@ impl fmt::Display for Position {
 )]
 pub struct ParsePositionError(String);
 
+/// So much of a text that is no position is shown.
+const SHOWN_CHARS: usize = 60;
+
+impl ParsePositionError {
+    /// Keeps what fits into one line: the text may be anything, a whole file for example.
+    fn of(text: &str) -> Self {
+        let text = text.trim();
+        let mut shown: String = text
+            .chars()
+            .take(SHOWN_CHARS)
+            .flat_map(|c| {
+                let control = c.is_control();
+                c.escape_default()
+                    .filter(move |_| control)
+                    .chain((!control).then_some(c))
+            })
+            .collect();
+        if text.chars().nth(SHOWN_CHARS).is_some() {
+            shown.push('…');
+        }
+        Self(shown)
+    }
+}
+
 impl FromStr for Position {
     type Err = ParsePositionError;
 
@@ -59,7 +83,7 @@ impl FromStr for Position {
             let epoch: u64 = epoch.parse().ok().filter(|epoch| *epoch != 0)?;
             Some(Self::new(epoch, sequence.parse().ok()?))
         };
-        parse().ok_or_else(|| ParsePositionError(text.to_owned()))
+        parse().ok_or_else(|| ParsePositionError::of(text))
     }
 }
 
@@ -98,6 +122,19 @@ mod tests {
         ] {
             assert!(text.parse::<Position>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_shown_of_another_text_fits_into_a_line() {
+        let text = format!("Dear\nreader\u{1b}[31m {}", "x".repeat(1_000));
+        let shown = text.parse::<Position>().unwrap_err().to_string();
+        assert!(
+            shown.starts_with("`Dear\\nreader\\u{1b}[31m xxx"),
+            "{shown}"
+        );
+        assert!(!shown.contains(char::is_control), "{shown}");
+        assert!(shown.contains("x…` is not a position"), "{shown}");
+        assert!(shown.chars().count() < 200, "{shown}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub enum CallError {
     /// The server refused it.
     #[error("{0}")]
     Refused(Refusal),
-    /// It never reached a server.
+    /// It never reached a server, or the server says that it did not process it.
     #[error("{0}")]
     NotSent(Lost),
     /// It was sent, and the answer was lost.

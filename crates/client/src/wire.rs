@@ -86,7 +86,7 @@ impl Seen {
     /// What to say about a status the server did not send.
     pub(crate) fn lost(&self, status: &Status) -> Lost {
         match self.0.http.load(Ordering::Acquire) {
-            0 if never_sent(status) => Lost::Connect(root_cause(status)),
+            0 if never_connected(status) => Lost::Connect(root_cause(status)),
             0 => Lost::Transport(root_cause(status)),
             http => Lost::Http(http),
         }
@@ -101,9 +101,28 @@ impl Seen {
     }
 }
 
-/// True when no connection could be made, so that the server cannot have seen the request.
+/// True when the server's application cannot have seen the request: there was no connection, or HTTP/2 says
+/// that the stream was not processed.
 pub(crate) fn never_sent(status: &Status) -> bool {
+    never_connected(status)
+        || causes(status)
+            .filter_map(|cause| cause.downcast_ref::<h2::Error>())
+            .any(not_processed)
+}
+
+fn never_connected(status: &Status) -> bool {
     causes(status).any(<dyn Error>::is::<tonic::ConnectError>)
+}
+
+/// RFC 9113, 8.7: a stream reset with REFUSED_STREAM, and one above the last stream that a graceful GOAWAY
+/// names. A GOAWAY with another reason is told to all streams, also to those that were processed.
+fn not_processed(error: &h2::Error) -> bool {
+    error.is_remote()
+        && match error.reason() {
+            Some(h2::Reason::REFUSED_STREAM) => error.is_reset(),
+            Some(h2::Reason::NO_ERROR) => error.is_go_away(),
+            _ => false,
+        }
 }
 
 /// The innermost cause: tonic's own message is "transport error" for nearly everything.

@@ -1,4 +1,4 @@
-//! Takes connections from the kernel, as fast as they come.
+//! Takes connections from the listener, as fast as they come.
 //!
 //! Holds: nothing here waits for a connection; a lack of open files or too many connections costs a pause or a
 //! closed socket, never a spinning core or the listener.
@@ -15,14 +15,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::{Instant, sleep};
 use tower::Service;
 
 use crate::connection::{ConnectionEnd, ConnectionSettings, HalfSentTotal, serve_connection};
 use crate::lifecycle::Drain;
 use crate::limits;
+use crate::listener::Listener;
 use crate::tasks::Tasks;
 
 /// Why an address cannot be listened on.
@@ -132,14 +132,15 @@ impl Drop for Open {
 
 /// Accepts until the node goes away (`Drain::go_away`); each connection becomes a task of `tasks`, served by a
 /// clone of `service`.
-pub async fn accept<S, B>(
-    listener: TcpListener,
+pub async fn accept<L, S, B>(
+    mut listener: L,
     service: S,
     settings: AcceptorSettings,
     counts: ConnectionCounts,
     drain: Drain,
     tasks: Tasks,
 ) where
+    L: Listener,
     S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
@@ -180,7 +181,7 @@ pub async fn accept<S, B>(
             continue;
         }
         let open = Open::count(&counts);
-        if let Err(error) = prepare(&socket, &settings) {
+        if let Err(error) = L::prepare(&socket, &settings) {
             // The peer is gone already; serving it finds that out.
             tracing::debug!(%peer, %error, "socket options not set");
         }
@@ -197,16 +198,6 @@ pub async fn accept<S, B>(
             log_end(peer, &end);
         });
     }
-}
-
-fn prepare(socket: &TcpStream, settings: &AcceptorSettings) -> io::Result<()> {
-    // Whole turns are written at once; waiting to merge them would only delay.
-    socket.set_nodelay(true)?;
-    let socket = SockRef::from(socket);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(settings.tcp_keepalive))?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(settings.tcp_user_timeout))?;
-    Ok(())
 }
 
 /// Errors of `accept` that are about the one connection, as opposed to us.

@@ -3,7 +3,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use longlived_broker::{LogConfig, TopicFilter, TopicName, store::HistoryClass};
+use longlived_broker::{
+    LogConfig, TopicFilter, TopicName,
+    store::{DiskConfig, HistoryClass},
+};
 
 use crate::acceptor::AcceptorSettings;
 
@@ -18,6 +21,8 @@ pub struct Config {
     pub legacy_topics: Vec<TopicFilter>,
     /// Retention classes; the first that matches a topic holds.
     pub history: Vec<HistoryClass>,
+    /// Where history is kept: in memory, or in a directory.
+    pub disk: Option<DiskConfig>,
     /// Topics known at a time.
     pub topics_max: usize,
     /// From the stop signal to the end of the process, whatever the peers do.
@@ -26,6 +31,9 @@ pub struct Config {
     pub event_bytes_max: usize,
     /// Subscriber ids known at a time, the recently gone included.
     pub subscribers_max: usize,
+    /// Bytes that pages of topics and history may hold together, from when they are made until their readers have
+    /// taken them.
+    pub page_bytes_max: usize,
     /// The longest quiet promised to a subscriber that asks for nothing else.
     pub max_silence: Duration,
     /// How long a reader that asked to be disconnected may take nothing while something is due.
@@ -52,10 +60,12 @@ impl Default for Config {
             generator: None,
             legacy_topics: Vec::new(),
             history: Vec::new(),
+            disk: None,
             topics_max: 1_000_000,
             drain_timeout: Duration::from_secs(10),
             event_bytes_max: 1 << 20,
             subscribers_max: 2_000_000,
+            page_bytes_max: 128 << 20,
             max_silence: Duration::from_secs(20),
             stall_timeout: Duration::from_secs(30),
             log: LogConfig::default(),

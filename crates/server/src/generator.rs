@@ -22,10 +22,12 @@ pub(crate) async fn run(node: Arc<Node>, config: GeneratorConfig, stop: Cancella
     let mut begin = Instant::now() + config.every;
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = sleep_until(begin) => {}
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = interval(&node, &config, begin) => {}
         }

@@ -28,6 +28,7 @@ mod generator;
 pub mod layers;
 pub mod lifecycle;
 pub mod limits;
+pub mod listener;
 mod node;
 mod probes;
 mod registry;
@@ -37,8 +38,8 @@ pub mod tasks;
 
 pub use config::{Config, GeneratorConfig};
 pub use longlived_broker::{
-    Environment, LogConfig, TopicFilter, TopicName,
-    store::{HistoryClass, RetentionError},
+    DedupeConfig, Environment, LogConfig, TopicFilter, TopicName,
+    store::{self, DiskConfig, HistoryClass, RetentionError, Store},
 };
 pub use node::{ServeError, Server};
 pub use rpc::{

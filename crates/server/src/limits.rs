@@ -62,8 +62,9 @@ pub const RESET_STREAMS_REMEMBERED_MAX: usize = STREAMS_PER_CONNECTION_MAX as us
 /// token may need a little more. Met as: HTTP status 431.
 pub const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
-/// Bytes of one stream that are handed to HTTP/2 before they can be sent. The body is asked for its next chunk
-/// only when all of the last one has gone out, so this is one chunk; the bytes are shared, not copied.
+/// Bytes of one stream that are handed to HTTP/2 before they can be sent. Where the stream's window is used up the body
+/// is asked for its next chunk only when all of the last one has gone out, and where the socket takes nothing no stream
+/// is asked, so this is one chunk; the bytes are shared, not copied.
 pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of requests that one stream may have on their way to us. Enough for one large publish batch within a
@@ -101,6 +102,11 @@ pub const STREAM_TURN_BYTES: usize = 64 * 1024;
 /// Chunks that the streams of a connection hand over before these are written. HTTP/2 keeps a slot for each that
 /// waits, and never gives slots back.
 pub const CONNECTION_TURN_CHUNKS: u32 = 16;
+
+/// How long a connection without streams stays after GOAWAY. A peer that speaks HTTP/2 as it should has closed it by
+/// then, and what the last stream said has gone out; one that does not must not hold up the end of the node. Met as: a
+/// closed connection.
+pub const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 
 /// How long after its deadline a stream whose reader is stalled is reset. A reader that only has to catch up gets
 /// the status within it. Met as: `RST_STREAM(CANCEL)`.

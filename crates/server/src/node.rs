@@ -9,8 +9,9 @@ use std::{
 
 use longlived_broker::{
     Environment, Log,
-    store::{AppendError, MemoryStore, RetentionConfig},
+    store::{AppendError, DiskConfig, DiskStore, MemoryStore, OpenError, RetentionConfig, Store},
 };
+use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
@@ -21,9 +22,10 @@ use crate::{
     generator,
     layers::Layers,
     lifecycle::Drain,
+    listener::Listener,
     probes::{Probes, ProbesError},
     registry::Registry,
-    rpc::Router,
+    rpc::{PageBudget, Router},
     session::{CloseReason, Maintenance},
     tasks::Tasks,
 };
@@ -47,6 +49,7 @@ pub(crate) struct Node {
     pub(crate) registry: Arc<Registry>,
     pub(crate) maintenance: Arc<Maintenance>,
     pub(crate) drain: Drain,
+    pub(crate) pages: PageBudget,
 }
 
 impl Node {
@@ -67,11 +70,13 @@ impl Node {
 }
 
 /// A node that listens and has not begun to serve.
-pub struct Server {
-    listener: std::net::TcpListener,
+pub struct Server<L = TcpListener> {
+    // Called once a runtime is there: the kernel's sockets are registered with it.
+    open: Box<dyn FnOnce() -> std::io::Result<L> + Send>,
     address: SocketAddr,
     config: Config,
     environment: Environment,
+    store: Option<Arc<dyn Store>>,
 }
 
 /// Why a node cannot serve.
@@ -83,6 +88,9 @@ pub enum ServeError {
     /// The listener cannot be used.
     #[error("the listener: {0}")]
     Listener(#[from] std::io::Error),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The store cannot be trusted any more.
     #[error("{0}; nothing more is acknowledged, and a restart reads back what is durable")]
     Store(AppendError),
@@ -95,15 +103,45 @@ pub enum ServeError {
 }
 
 impl Server {
-    /// Listens on the configured address; clients may connect from here on and are served by [`Self::run`].
+    /// Opens the store and listens on the configured address; clients may connect from here on and are served by
+    /// [`Self::run`].
     pub fn bind(config: Config, environment: Environment) -> Result<Self, ServeError> {
+        // Whoever cannot have the data must not take the address of whoever has it.
+        let store = open_store(&config, &environment)?;
         let listener = acceptor::bind(config.listen)?;
         Ok(Self {
             address: listener.local_addr()?,
-            listener,
+            open: Box::new(move || TcpListener::from_std(listener)),
             config,
             environment,
+            store: Some(store),
         })
+    }
+}
+
+impl<L: Listener> Server<L> {
+    /// A node whose connections come from `listener`, as in a simulation; `address` is what
+    /// [`Self::local_addr`] says, and `config.listen` is not looked at.
+    pub fn with_listener(
+        listener: L,
+        address: SocketAddr,
+        config: Config,
+        environment: Environment,
+    ) -> Self {
+        Self {
+            open: Box::new(move || Ok(listener)),
+            address,
+            config,
+            environment,
+            store: None,
+        }
+    }
+
+    /// Keeps the log in `store` and not in one that the configuration describes. The store may outlive the
+    /// node; only one node at a time may write to it.
+    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
     }
 
     /// The address it listens on, with the port that was free when 0 was asked for.
@@ -115,23 +153,29 @@ impl Server {
     /// back, flushes the log, and ends within the drain timeout whatever the peers do.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self {
-            listener,
+            open,
             config,
             environment,
+            store,
             ..
         } = self;
-        let store = MemoryStore::new(
-            environment.clone(),
-            RetentionConfig::new(config.history.clone()),
-            config.topics_max,
-        );
-        let (log, sequencer) = Log::new(Arc::new(store), config.log.clone());
+        let store = store.unwrap_or_else(|| {
+            let retention = RetentionConfig::new(config.history.clone());
+            let store = MemoryStore::new(environment.clone(), retention, config.topics_max);
+            Arc::new(store)
+        });
+        let (log, sequencer) = Log::new(store, config.log.clone());
         let registry = Registry::new(config.subscribers_max);
         let drain = Drain::new();
         let node = Arc::new(Node {
             id: format!("{:08x}", environment.random() as u32),
-            maintenance: Maintenance::new(registry.clone(), config.stall_timeout),
+            maintenance: Maintenance::new(
+                registry.clone(),
+                environment.clone(),
+                config.stall_timeout,
+            ),
             environment,
+            pages: PageBudget::new(config.page_bytes_max),
             config,
             log,
             registry,
@@ -164,20 +208,18 @@ impl Server {
 
         let request_timeout = node.config.acceptor.connection.request_timeout;
         let probes = Probes::new(drain.clone(), request_timeout).await?;
+        // Ends before the drain begins, whose word on health is the last.
+        let health = Tasks::new();
+        let _abort_health = health.abort_on_drop();
+        let watch = probes
+            .clone()
+            .watch_room(node.log.room(), health.cancel_token());
+        health.spawn("health", essential.task("health", watch));
         let connections = Tasks::new();
         let _abort_connections = connections.abort_on_drop();
-        let layers = {
-            let ids = node.environment.clone();
-            let turns = node.clone();
-            Layers::new(
-                move || ids.random(),
-                drain.clone(),
-                move || turns.spread_turn(),
-            )
-        };
-        let service = layers.layer(Router::new(node.clone(), probes.clone()));
+        let service = layers(&node).layer(Router::new(node.clone(), probes.clone()));
         let accept = acceptor::accept(
-            tokio::net::TcpListener::from_std(listener)?,
+            open()?,
             service,
             node.config.acceptor.clone(),
             ConnectionCounts::default(),
@@ -187,10 +229,13 @@ impl Server {
         connections.spawn("acceptor", essential.task("acceptor", accept));
 
         let failed = tokio::select! {
+            biased;
             () = stop => None,
             name = essential.ended() => Some(name),
         };
         let deadline = Instant::now() + node.config.drain_timeout;
+        health.stop();
+        health.close_and_wait().await;
         drain_node(&node, &probes, &connections, deadline).await;
         background.stop();
         log_tasks.stop();
@@ -210,6 +255,38 @@ impl Server {
             (None, None) => Ok(()),
         }
     }
+}
+
+fn open_store(config: &Config, environment: &Environment) -> Result<Arc<dyn Store>, OpenError> {
+    let retention = RetentionConfig::new(config.history.clone());
+    Ok(match &config.disk {
+        None => Arc::new(MemoryStore::new(
+            environment.clone(),
+            retention,
+            config.topics_max,
+        )),
+        Some(disk) => Arc::new(DiskStore::open(
+            DiskConfig {
+                // The store remembers what the log asks of it, and no more.
+                ids_max: config.log.dedupe.ids_max,
+                ids_age_max: config.log.dedupe.age_max,
+                ..disk.clone()
+            },
+            environment.clone(),
+            retention,
+            config.topics_max,
+        )?),
+    })
+}
+
+fn layers(node: &Arc<Node>) -> Layers {
+    let ids = node.environment.clone();
+    let turns = node.clone();
+    Layers::new(
+        move || ids.random(),
+        node.drain.clone(),
+        move || turns.spread_turn(),
+    )
 }
 
 /// Watches over the tasks without which a node would look alive and serve nobody.
@@ -280,4 +357,20 @@ async fn drain_node(node: &Arc<Node>, probes: &Probes, connections: &Tasks, dead
     timeout_at(deadline + Duration::from_millis(300), dropped)
         .await
         .ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_essential_task_that_ends_is_named_also_when_it_panics() {
+        let essential = Essential::default();
+        let tasks = Tasks::new();
+        tasks.spawn("goes on", essential.task("goes on", std::future::pending()));
+        let stall_watch = async { panic!("on purpose") };
+        tasks.spawn("maintenance", essential.task("maintenance", stall_watch));
+        assert_eq!(essential.ended().await, "maintenance");
+        tasks.abort_all();
+    }
 }

@@ -6,6 +6,9 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use longlived_api::FILE_DESCRIPTOR_SET;
+use longlived_broker::store::AppendError;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
@@ -13,7 +16,7 @@ use tower::{ServiceExt as _, util::BoxCloneSyncService};
 use crate::{
     connection::RequestError,
     lifecycle::Drain,
-    rpc::{SERVICES, status},
+    rpc::{PUBLISH_SERVICE, SERVICES, status},
 };
 
 type Inner = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -65,6 +68,28 @@ impl Probes {
     /// Everything is NOT_SERVING from now on.
     pub(crate) async fn not_serving(&self) {
         set(&self.reporter, ServingStatus::NotServing).await;
+    }
+
+    /// Publishing is SERVING while the log takes messages, until `stop`. The other services and the node as a whole
+    /// stay as they are: subscribers go on, and a balancer that took the node out would cut them off.
+    pub(crate) async fn watch_room(
+        self,
+        mut room: watch::Receiver<Result<(), AppendError>>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let status = match *room.borrow_and_update() {
+                Ok(()) => ServingStatus::Serving,
+                Err(_) => ServingStatus::NotServing,
+            };
+            self.reporter
+                .set_service_status(PUBLISH_SERVICE, status)
+                .await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = room.changed() => if changed.is_err() { return },
+            }
+        }
     }
 
     /// How to answer, if the path is one of these services'.

@@ -6,6 +6,7 @@
 //! Does not: speak to anybody; it leaves orders with sessions, which never waits. No guard leaves this file.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -15,15 +16,16 @@ use std::{
 
 use dashmap::{DashMap, Entry};
 use longlived_broker::TopicName;
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::session::{Attempt, CloseReason, Contract, Session};
+use crate::session::{Attempt, CloseReason, Closing, Contract, Session};
 
 /// Longest time an older stream goes on beside its replacement (the contract's number).
 const REPLACED_MAX: Duration = Duration::from_secs(30);
-/// How long a stream that was told to end may take before it is reset: its reader takes nothing.
-const CLOSE_GRACE: Duration = Duration::from_secs(5);
+/// When an id that has something to forget or to end is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long the newest attempt of a subscriber that left is remembered: longer than the network delays the
 /// start of a stream.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -65,6 +67,10 @@ pub(crate) struct Registry {
     // Sessions whose registration has not been dropped.
     live: AtomicUsize,
     emptied: Notify,
+    // Ids with something to forget or to end, and since when they wait to be looked at. Each at most once, and
+    // never those of a quiet live subscriber: there is no need to walk over all.
+    unsettled: Mutex<VecDeque<(Instant, Arc<str>)>>,
+    closing: Arc<Closing>,
 }
 
 /// What is known of one subscriber id. Small, since a map keeps about twice as many as it has ids.
@@ -75,6 +81,8 @@ struct Slot {
     place: Place,
     // Only while several streams want the id.
     contest: Option<Box<Contest>>,
+    // Its id is among the unsettled.
+    queued: bool,
 }
 
 /// Who has the id.
@@ -108,6 +116,8 @@ impl Registry {
             generations: AtomicU64::new(0),
             live: AtomicUsize::new(0),
             emptied: Notify::new(),
+            unsettled: Mutex::default(),
+            closing: Arc::default(),
         })
     }
 
@@ -136,7 +146,11 @@ impl Registry {
         slot.remember(session.attempt);
         slot.place = Place::Live(session.clone());
         self.live.fetch_add(1, Ordering::AcqRel);
+        let unsettled = slot.is_newly_unsettled();
         drop(entry);
+        if unsettled {
+            self.queue(session.subscriber.clone());
+        }
         Ok(Registration {
             registry: self.clone(),
             session,
@@ -167,12 +181,16 @@ impl Registry {
         self.live.load(Ordering::Acquire)
     }
 
-    /// Tells every session to end; `reason` is asked once for each.
+    /// Tells every session to end; `reason` is asked once for each. In the order in which they came, which a
+    /// replay repeats; the order of the map differs from process to process.
     pub(crate) fn close_all(&self, mut reason: impl FnMut() -> CloseReason) {
-        for slot in &self.slots {
-            for session in slot.sessions() {
-                session.close(reason());
-            }
+        let all = self.slots.iter();
+        let mut sessions: Vec<_> = all
+            .flat_map(|slot| slot.sessions().cloned().collect::<SmallVec<[_; 1]>>())
+            .collect();
+        sessions.sort_unstable_by_key(|session| session.generation);
+        for session in sessions {
+            session.close(reason());
         }
     }
 
@@ -188,23 +206,63 @@ impl Registry {
         }
     }
 
-    /// Ends what was replaced long ago and forgets who left long ago.
-    pub(crate) fn sweep(&self, now: Instant) {
-        self.slots.retain(|_, slot| {
-            for (session, replaced_at) in slot.older() {
-                if now.duration_since(*replaced_at) >= REPLACED_MAX {
-                    session.close(CloseReason::Replaced);
-                }
+    /// Streams that were told to end.
+    pub(crate) fn closing(&self) -> &Arc<Closing> {
+        &self.closing
+    }
+
+    /// Ends what was replaced long ago and forgets who left long ago, of at most `limit` ids; whether others are due.
+    pub(crate) fn look_again(&self, now: Instant, limit: usize) -> bool {
+        let due: Vec<_> = {
+            let mut unsettled = self.unsettled.lock();
+            let is_due =
+                |(since, _): &(Instant, _)| now.saturating_duration_since(*since) >= LOOK_AGAIN;
+            let due = unsettled
+                .iter()
+                .take(limit)
+                .take_while(|one| is_due(one))
+                .count();
+            if unsettled.is_empty() {
+                unsettled.shrink_to(64);
             }
-            for session in slot.sessions() {
-                session.reset_if_overdue(now, CLOSE_GRACE);
+            unsettled.drain(..due).map(|(_, id)| id).collect()
+        };
+        let more = due.len() == limit;
+        for id in due {
+            if self.is_still_unsettled(&id, now) {
+                self.queue(id);
             }
-            slot.forget_takeovers(now);
-            !slot.is_forgettable(now)
-        });
+        }
+        more
+    }
+
+    fn queue(&self, id: Arc<str>) {
+        let mut unsettled = self.unsettled.lock();
+        // Under the lock, so that the order is that of time.
+        unsettled.push_back((Instant::now(), id));
+    }
+
+    fn is_still_unsettled(&self, id: &Arc<str>, now: Instant) -> bool {
+        let Entry::Occupied(mut entry) = self.slots.entry(id.clone()) else {
+            return false;
+        };
+        let slot = entry.get_mut();
+        for (session, replaced_at) in slot.older() {
+            if now.duration_since(*replaced_at) >= REPLACED_MAX {
+                session.close(CloseReason::Replaced);
+            }
+        }
+        slot.forget_takeovers(now);
+        slot.queued = false;
+        if slot.is_forgettable(now) {
+            entry.remove();
+            return false;
+        }
+        slot.is_newly_unsettled()
     }
 
     fn leave(&self, session: &Session) {
+        let mut unsettled = false;
         if let Entry::Occupied(mut entry) = self.slots.entry(session.subscriber.clone()) {
             let slot = entry.get_mut();
             slot.settle(|contest| {
@@ -219,7 +277,12 @@ impl Registry {
             // Nothing to remember of those whose attempts have no order.
             if slot.newest.is_empty() && slot.is_unclaimed() {
                 entry.remove();
+            } else {
+                unsettled = slot.is_newly_unsettled();
             }
+        }
+        if unsettled {
+            self.queue(session.subscriber.clone());
         }
         if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.emptied.notify_waiters();
@@ -258,6 +321,12 @@ impl Slot {
     /// Neither live nor contested.
     fn is_unclaimed(&self) -> bool {
         self.live().is_none() && self.contest.is_none()
+    }
+
+    /// Whether there is something to forget or to end and nobody knows yet; from now on somebody does.
+    fn is_newly_unsettled(&mut self) -> bool {
+        let settled = self.contest.is_none() && matches!(self.place, Place::Free | Place::Live(_));
+        !settled && !std::mem::replace(&mut self.queued, true)
     }
 
     fn check_newest(&self, session: &Session) -> Result<(), AdmitError> {
@@ -371,5 +440,44 @@ mod tests {
         assert_eq!(numbers(), [4, 3, 2, 1]);
         admitted.pop();
         assert_eq!(numbers(), [3, 2, 1]);
+    }
+
+    #[test]
+    fn what_is_known_of_an_id_stays_small() {
+        // A map keeps about twice as many as it has ids.
+        assert!(size_of::<Slot>() <= 56, "{}", size_of::<Slot>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_left_long_ago_is_forgotten_a_few_at_a_time_and_who_is_there_is_not_looked_at() {
+        let registry = Registry::new(100);
+        let admit = |id: usize| {
+            let attempt = Attempt {
+                instance: 7,
+                number: 1,
+            };
+            let session = Session::of(&id.to_string(), registry.next_generation(), attempt);
+            registry.admit(session).expect("it is the newest")
+        };
+        let stays = admit(0);
+        drop((1..=10).map(admit).collect::<Vec<_>>());
+        assert_eq!(registry.unsettled.lock().len(), 10);
+        // Coming and going does not wait twice.
+        drop(admit(1));
+        assert_eq!(registry.unsettled.lock().len(), 10);
+        let mut steps = 0;
+        for _ in 0..20 {
+            tokio::time::advance(LOOK_AGAIN).await;
+            loop {
+                steps += 1;
+                if !registry.look_again(Instant::now(), 4) {
+                    break;
+                }
+            }
+        }
+        assert_eq!(registry.slots.len(), 1);
+        assert!(registry.unsettled.lock().is_empty());
+        assert!(steps > 20, "several steps a look: {steps}");
+        drop(stays);
     }
 }

@@ -4,7 +4,7 @@
 //! when `close_and_wait` returned, none is left.
 //! Does not: restart anything, or know what a task does.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -35,7 +35,8 @@ struct Inner {
 #[derive(Default)]
 struct Running {
     next: u64,
-    handles: HashMap<u64, AbortHandle>,
+    // In the order of their start, so that a replay drops them in the same one.
+    handles: BTreeMap<u64, AbortHandle>,
     /// Set by `abort_all`: whatever is spawned later is dropped at once.
     aborted: bool,
 }

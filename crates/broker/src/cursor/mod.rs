@@ -26,17 +26,20 @@ use merge::Live;
 pub use open::{Begin, Opened, Outcome};
 
 use crate::{
-    channel::Attachment,
+    channel::{Attachment, Channel},
     frame::{self, Encoding, Slice},
     log::{AttachError, Log},
     position::{Position, Sequence},
-    signal::{Interest, Signal},
+    signal::Signal,
     store::{Damaged, FilterFrom, Page, Query, ReadError},
     topic::TopicFilter,
 };
 
 /// About how many bytes one delivery holds: a few HTTP/2 frames, and what a stalled reader can pin.
 const DELIVERY_BYTES: usize = 64 << 10;
+
+/// What a page that is not all handed out may keep in memory: the batches that its events are a part of.
+const PAGE_HELD_BYTES_MAX: usize = 4 * DELIVERY_BYTES;
 
 /// What to do when events after the position cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,6 +231,12 @@ impl Cursor {
         !self.catching_up
     }
 
+    /// The tails it reads, for whoever watches it from outside.
+    pub fn tails(&self) -> Tails {
+        let tail = |feed: &Feed| (feed.attachment.channel().clone(), feed.after);
+        Tails(self.feeds.iter().map(tail).collect())
+    }
+
     /// What is needed to wait for a channel without borrowing the cursor.
     pub fn attacher(&self) -> Attacher {
         Attacher {
@@ -282,8 +291,9 @@ impl Cursor {
         loop {
             if let Some(mut page) = self.page.take() {
                 if let Some(delivery) = self.hand_out(&mut page)? {
-                    // What is left is kept for the next call.
-                    if page.through > self.position {
+                    // What is left is kept for the next call, unless a reader that makes none would hold much by it:
+                    // then it is found again.
+                    if page.through > self.position && page.held_bytes() <= PAGE_HELD_BYTES_MAX {
                         self.page = Some(page);
                     }
                     return Poll::Ready(Ok(delivery));
@@ -307,7 +317,9 @@ impl Cursor {
             if self.catching_up && (1..=self.position).contains(&self.caught_up_at) {
                 return self.at_head();
             }
-            self.signal.take(Interest::Data);
+            if self.signal.take_data() {
+                self.feeds.iter().for_each(|feed| feed.attachment.rejoin());
+            }
             let visible = self.log.visible();
             if visible <= self.position {
                 return self.at_head();
@@ -598,6 +610,17 @@ impl Cursor {
             events: 1,
             through_epoch: None,
         }
+    }
+}
+
+/// The live tails of a cursor's filters.
+pub struct Tails(SmallVec<[(Arc<Channel>, Sequence); 1]>);
+
+impl Tails {
+    /// Whether they have everything that is due after a position.
+    pub fn reach(&self, position: Sequence) -> bool {
+        let reaches = |(tail, after): &(Arc<Channel>, Sequence)| tail.reaches(position.max(*after));
+        self.0.iter().all(reaches)
     }
 }
 

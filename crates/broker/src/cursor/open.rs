@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::{Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, ReadOptions, Waiting};
 use crate::{
+    channel::{Attachment, Channel},
     log::Log,
     position::{Position, Sequence},
     signal::Signal,
@@ -46,6 +47,9 @@ pub struct Opened {
     pub outcome: Outcome,
     /// Everything after this that matches will follow; before any gap.
     pub position: Position,
+    /// Retention has removed matching events after the position asked for, the last of them here; 0 = none that
+    /// is known of.
+    pub gone_through: Sequence,
 }
 
 impl Cursor {
@@ -60,8 +64,33 @@ impl Cursor {
     ) -> Result<Opened, CursorError> {
         // All at once: each channel that is new waits for its turn with the sequencer.
         let attachments = filters.iter().map(|filter| log.attach(filter, &signal));
-        let feeds: SmallVec<[Feed; 1]> = try_join_all(attachments)
-            .await?
+        let attachments = try_join_all(attachments).await?;
+        Self::begin(log, filters, attachments, begin, options, signal).await
+    }
+
+    /// Reads history alone: no channel is linked, no reader counted and the sequencer not asked. It ends with
+    /// [`Delivery::Current`](super::Delivery::Current), after which nothing wakes it.
+    pub async fn open_history(
+        log: &Log,
+        filters: &[TopicFilter],
+        begin: Begin,
+        options: ReadOptions,
+    ) -> Result<Opened, CursorError> {
+        let signal = Arc::new(Signal::default());
+        let attach = |filter: &TopicFilter| Channel::unlinked(filter.clone()).attach(&signal);
+        let attachments = filters.iter().filter_map(attach).collect();
+        Self::begin(log, filters, attachments, begin, options, signal).await
+    }
+
+    async fn begin(
+        log: &Log,
+        filters: &[TopicFilter],
+        attachments: Vec<Attachment>,
+        begin: Begin,
+        options: ReadOptions,
+        signal: Arc<Signal>,
+    ) -> Result<Opened, CursorError> {
+        let feeds: SmallVec<[Feed; 1]> = attachments
             .into_iter()
             .map(|attachment| Feed {
                 attachment,
@@ -77,12 +106,14 @@ impl Cursor {
             gap: None,
             gone_before: 0,
             not_before: None,
+            gone_through: 0,
         };
         let (outcome, position) = opening.place(begin).await?;
         let Opening {
             gap,
             gone_before,
             not_before,
+            gone_through,
             ..
         } = opening;
         signal.set_sequence(position);
@@ -104,6 +135,7 @@ impl Cursor {
             position: cursor.position(),
             cursor,
             outcome,
+            gone_through,
         })
     }
 }
@@ -117,6 +149,7 @@ struct Opening<'a> {
     gap: Option<Gap>,
     gone_before: Sequence,
     not_before: Option<i64>,
+    gone_through: Sequence,
 }
 
 impl Opening<'_> {
@@ -159,6 +192,7 @@ impl Opening<'_> {
                 }
                 let mut page = self.first_after(asked.sequence).await?;
                 let damaged = page.next_damaged(asked.sequence).is_some();
+                self.gone_through = page.trimmed_through;
                 if page.trimmed_through <= asked.sequence && !damaged {
                     return Ok((Outcome::Resumed, asked.sequence));
                 }

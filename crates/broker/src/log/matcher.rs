@@ -22,7 +22,7 @@ const CHANGES_MAX: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Matcher {
-    root: Node,
+    root: Node<ChannelKey>,
     cache: FxHashMap<TopicId, Cached>,
     // The last filters with wildcards that were linked or unlinked, oldest first, and how many there were before.
     // A filter without wildcards concerns one topic, whose answer is dropped at once.
@@ -38,13 +38,24 @@ struct Cached {
     seen: u64,
 }
 
-#[derive(Default)]
-struct Node {
-    children: FxHashMap<Box<str>, Node>,
-    any: Option<Box<Node>>,
-    // A filter that ends here, and one that ends with `>` here.
-    here: Option<ChannelKey>,
-    rest: Option<ChannelKey>,
+/// A trie over filters: what is put there under a filter is found by the topics it matches.
+pub(super) struct Node<T> {
+    children: FxHashMap<Box<str>, Node<T>>,
+    any: Option<Box<Node<T>>>,
+    // Of a filter that ends here, and of one that ends with `>` here.
+    here: Option<T>,
+    rest: Option<T>,
+}
+
+impl<T> Default for Node<T> {
+    fn default() -> Self {
+        Self {
+            children: FxHashMap::default(),
+            any: None,
+            here: None,
+            rest: None,
+        }
+    }
 }
 
 impl Matcher {
@@ -57,7 +68,7 @@ impl Matcher {
             names.insert(topic.clone(), id);
             Cached {
                 topic: topic.clone(),
-                channels: root.channels_of(topic),
+                channels: root.matching(topic).into(),
                 seen: now,
             }
         });
@@ -68,7 +79,7 @@ impl Matcher {
                 missed.any(|filter| filter.matches(topic.as_str()))
             });
             if stale {
-                cached.channels = root.channels_of(topic);
+                cached.channels = root.matching(topic).into();
             }
             cached.seen = now;
         }
@@ -76,27 +87,12 @@ impl Matcher {
     }
 
     pub(super) fn link(&mut self, channel: &Channel, key: ChannelKey) {
-        let filter = channel.filter();
-        let mut node = &mut self.root;
-        for token in filter.tokens() {
-            node = match token {
-                ">" => {
-                    node.rest = Some(key);
-                    break;
-                }
-                "*" => node.any.get_or_insert_default(),
-                token => node.children.entry(token.into()).or_default(),
-            };
-        }
-        if !filter.as_str().ends_with('>') {
-            node.here = Some(key);
-        }
-        self.changed(filter);
+        self.root.insert(channel.filter(), key);
+        self.changed(channel.filter());
     }
 
     pub(super) fn unlink(&mut self, filter: &TopicFilter) {
-        let tokens: Vec<&str> = filter.tokens().collect();
-        self.root.remove(&tokens);
+        self.root.remove(filter);
         self.changed(filter);
     }
 
@@ -122,17 +118,40 @@ impl Matcher {
     }
 }
 
-impl Node {
-    fn channels_of(&self, topic: &TopicName) -> Arc<[ChannelKey]> {
-        let tokens: Vec<&str> = topic.as_str().split('.').collect();
-        let mut channels = Vec::new();
-        self.find(&tokens, true, &mut channels);
-        channels.into()
+impl<T: Clone> Node<T> {
+    /// Puts something under a filter, in the place of what was there.
+    pub(super) fn insert(&mut self, filter: &TopicFilter, value: T) {
+        let mut node = self;
+        for token in filter.tokens() {
+            node = match token {
+                ">" => {
+                    node.rest = Some(value);
+                    return;
+                }
+                "*" => node.any.get_or_insert_default(),
+                token => node.children.entry(token.into()).or_default(),
+            };
+        }
+        node.here = Some(value);
     }
 
-    fn find(&self, tokens: &[&str], first: bool, found: &mut Vec<ChannelKey>) {
+    /// Takes away what is under a filter.
+    pub(super) fn remove(&mut self, filter: &TopicFilter) {
+        let tokens: Vec<&str> = filter.tokens().collect();
+        self.remove_tokens(&tokens);
+    }
+
+    /// What is under the filters that match a topic.
+    pub(super) fn matching(&self, topic: &TopicName) -> Vec<T> {
+        let tokens: Vec<&str> = topic.as_str().split('.').collect();
+        let mut found = Vec::new();
+        self.find(&tokens, true, &mut found);
+        found
+    }
+
+    fn find(&self, tokens: &[&str], first: bool, found: &mut Vec<T>) {
         let Some((token, after)) = tokens.split_first() else {
-            found.extend(self.here);
+            found.extend(self.here.clone());
             return;
         };
         if let Some(child) = self.children.get(*token) {
@@ -141,19 +160,23 @@ impl Node {
         if first && is_reserved(token) {
             return;
         }
-        found.extend(self.rest);
+        found.extend(self.rest.clone());
         if let Some(any) = &self.any {
             any.find(after, false, found);
         }
     }
 
     /// Whether the node is empty afterwards.
-    fn remove(&mut self, tokens: &[&str]) -> bool {
+    fn remove_tokens(&mut self, tokens: &[&str]) -> bool {
         match tokens.split_first() {
             None => self.here = None,
             Some((&">", _)) => self.rest = None,
             Some((&"*", after)) => {
-                if self.any.as_mut().is_some_and(|any| any.remove(after)) {
+                if self
+                    .any
+                    .as_mut()
+                    .is_some_and(|any| any.remove_tokens(after))
+                {
                     self.any = None;
                 }
             }
@@ -161,7 +184,7 @@ impl Node {
                 let empty = self
                     .children
                     .get_mut(*token)
-                    .is_some_and(|child| child.remove(after));
+                    .is_some_and(|child| child.remove_tokens(after));
                 if empty {
                     self.children.remove(*token);
                 }

@@ -5,6 +5,7 @@ mod dedupe;
 mod matcher;
 mod publish;
 mod sequencer;
+mod topics;
 
 use std::{
     sync::{
@@ -15,13 +16,15 @@ use std::{
 };
 
 use dashmap::DashMap;
+use parking_lot::RwLock;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use dedupe::DedupeConfig;
 pub use publish::{PublishError, PublishOptions, PublishReply, Published};
 pub use sequencer::Sequencer;
+pub use topics::{ListedTopic, TopicsPage};
 
-use self::publish::PublishRequest;
+use self::{matcher::Node, publish::PublishRequest};
 use crate::{
     channel::{Attachment, Channel},
     position::{Epoch, Sequence},
@@ -41,6 +44,8 @@ pub struct LogConfig {
     pub tail_age_max: Duration,
     /// How long a channel that nobody reads stays linked.
     pub channel_linger: Duration,
+    /// How often channels, message ids and history are swept.
+    pub sweep_interval: Duration,
     /// The window of message ids.
     pub dedupe: DedupeConfig,
 }
@@ -52,6 +57,7 @@ impl Default for LogConfig {
             tail_bytes_max: 64 << 20,
             tail_age_max: Duration::from_secs(5),
             channel_linger: Duration::from_secs(10),
+            sweep_interval: Duration::from_secs(1),
             dedupe: DedupeConfig::default(),
         }
     }
@@ -82,6 +88,9 @@ struct Shared {
     // Written by the sequencer alone, after a batch is in all its channels.
     visible: AtomicU64,
     channels: DashMap<TopicFilter, Arc<Channel>>,
+    // Those of the channels whose filter has a wildcard, by what it matches. Written by the sequencer, read by
+    // whoever asks who follows a topic.
+    wildcards: RwLock<Node<Arc<Channel>>>,
     publish: mpsc::Sender<PublishRequest>,
     // Taken only when no publisher waits.
     background: mpsc::Sender<PublishRequest>,
@@ -109,6 +118,7 @@ impl Log {
             visible: AtomicU64::new(store.head()),
             store,
             channels: DashMap::new(),
+            wildcards: RwLock::default(),
             publish,
             background,
             links,

@@ -8,7 +8,6 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use rustc_hash::FxHashMap;
@@ -38,8 +37,6 @@ use crate::{
 /// them waits, and what a reader that stops in the middle of one keeps in memory.
 const BATCH_MESSAGES_MAX: usize = 4_096;
 const BATCH_BYTES_MAX: usize = 256 << 10;
-/// How often channels, message ids and history are swept.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Channels looked at in one sweep.
 const SWEEP_CHANNELS_MAX: usize = 50_000;
 
@@ -95,6 +92,13 @@ enum Outcome {
     Duplicate(u64),
 }
 
+/// What the sequencer does next.
+enum Due {
+    Sweep,
+    Link(Link),
+    Batch(PublishRequest),
+}
+
 /// The messages of one batch.
 #[derive(Default)]
 struct Batch {
@@ -133,24 +137,43 @@ impl Sequencer {
     /// after that.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AppendError> {
         self.dedupe.restore(self.shared.store.recent_ids());
-        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        let mut sweep = tokio::time::interval(self.config.sweep_interval);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Links and messages have the first turn alternately, so that neither a storm of new filters nor one of
+        // messages keeps the other waiting. Not left to chance: a replay takes the same turns.
+        let mut links_first = true;
         loop {
-            // Not biased: neither a storm of new filters nor one of messages keeps the other waiting.
-            let first = tokio::select! {
-                Some(link) = self.inbox.links.recv() => {
-                    self.link(link);
-                    continue;
+            let inbox = &mut self.inbox;
+            let due = if links_first {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => break,
+                    _ = sweep.tick() => Due::Sweep,
+                    Some(link) = inbox.links.recv() => Due::Link(link),
+                    Some(request) = inbox.publish.recv() => Due::Batch(request),
+                    Some(request) = inbox.background.recv() => Due::Batch(request),
                 }
-                _ = sweep.tick() => {
-                    self.sweep();
-                    continue;
+            } else {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => break,
+                    _ = sweep.tick() => Due::Sweep,
+                    Some(request) = inbox.publish.recv() => Due::Batch(request),
+                    Some(link) = inbox.links.recv() => Due::Link(link),
+                    Some(request) = inbox.background.recv() => Due::Batch(request),
                 }
-                Some(request) = self.inbox.publish.recv() => request,
-                Some(request) = self.inbox.background.recv() => request,
-                () = stop.cancelled() => break,
             };
-            self.batch(first).await?;
+            match due {
+                Due::Sweep => self.sweep(),
+                Due::Link(link) => {
+                    links_first = false;
+                    self.link(link);
+                }
+                Due::Batch(first) => {
+                    links_first = true;
+                    self.batch(first).await?;
+                }
+            }
         }
         self.inbox.publish.close();
         self.inbox.background.close();
@@ -368,6 +391,10 @@ impl Sequencer {
             due: Vec::new(),
         });
         self.matcher.link(&channel, key);
+        if filter.has_wildcard() {
+            let mut wildcards = self.shared.wildcards.write();
+            wildcards.insert(&filter, channel.clone());
+        }
         self.shared.channels.insert(filter, channel.clone());
         channel
     }
@@ -397,6 +424,9 @@ impl Sequencer {
             if linked.channel.close_if_idle(idle_before) {
                 let filter = linked.channel.filter().clone();
                 self.matcher.unlink(&filter);
+                if filter.has_wildcard() {
+                    self.shared.wildcards.write().remove(&filter);
+                }
                 self.shared.channels.remove(&filter);
                 self.channels.remove(self.sweep_from);
             }

@@ -3,7 +3,9 @@
 //! Holds: numbers rise by at least 1 in the order of `append`; what `append` returned can be read at once.
 //! Does not: know who reads; `visible` and the channels are the log's matter.
 
+mod disk;
 mod memory;
+mod merge;
 mod query;
 mod retention;
 mod topics;
@@ -12,7 +14,12 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
+pub use disk::{
+    DiskConfig, DiskCounts, DiskStore, Faults, File, Files, Lock, LockError, MemoryFiles,
+    OpenError, OpenMode, SystemFiles,
+};
 pub use memory::MemoryStore;
+pub(crate) use merge::merge;
 pub use query::{Damaged, FilterFrom, Page, Query};
 pub use retention::{HistoryClass, Limits, RetentionConfig, RetentionError};
 

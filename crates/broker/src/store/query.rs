@@ -51,6 +51,11 @@ pub struct Page {
 }
 
 impl Page {
+    /// Bytes of the batches that its events are a part of.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.slices.iter().map(Slice::held_bytes).sum()
+    }
+
     /// The damage that comes before every event of the page, for a reader that stands at `position`.
     pub(crate) fn next_damaged(&mut self, position: Sequence) -> Option<Damaged> {
         // A gap that was announced for another reason may have covered it.

@@ -24,6 +24,12 @@ impl Limits {
         age: Some(Duration::from_secs(3600)),
     };
 
+    /// The oldest publish time that the age allows, in nanoseconds since 1970.
+    pub(crate) fn oldest(&self, now: i64) -> i64 {
+        let age = self.age.and_then(|age| i64::try_from(age.as_nanos()).ok());
+        age.map_or(i64::MIN, |age| now.saturating_sub(age))
+    }
+
     /// What all inboxes together keep: enough to resume after a restart of a subscriber, small enough that
     /// a generator's ticks stay cheap.
     pub const INBOX: Self = Self {
@@ -130,6 +136,15 @@ impl RetentionConfig {
             .iter()
             .map(|class| class.limits)
             .chain([Limits::INBOX, Limits::DEFAULT])
+    }
+
+    /// What each class is known by across restarts, by its index.
+    pub(crate) fn identities(&self) -> impl Iterator<Item = String> + '_ {
+        self.configured
+            .iter()
+            .map(|class| class.filter.as_str().to_owned())
+            // No filter begins like this.
+            .chain(["$inboxes".to_owned(), "$others".to_owned()])
     }
 
     /// The classes whose topics a filter may match.

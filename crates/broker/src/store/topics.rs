@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     frame::{Entry, TopicId},
     position::Sequence,
-    store::TopicsExhausted,
+    store::{FilterFrom, TopicsExhausted},
     topic::{TopicFilter, TopicName},
 };
 
@@ -69,12 +69,42 @@ impl Topics {
         if self.ids.len() >= self.limit {
             return Err(TopicsExhausted { limit: self.limit });
         }
+        // It may be one that was forgotten.
+        let trimmed_through = self.forgotten_through;
+        Ok(self.insert(name, class, trimmed_through))
+    }
+
+    /// The id of a topic that a store had before this process; it is kept whatever the limit is now.
+    pub(super) fn known(&mut self, name: &TopicName, class: usize) -> TopicId {
+        self.id_of(name)
+            .unwrap_or_else(|| self.insert(name.clone(), class, 0))
+    }
+
+    /// What a store remembers of a topic that may keep nothing.
+    pub(super) fn recall(&mut self, id: TopicId, last: Sequence, trimmed_through: Sequence) {
+        let topic = &mut self.by_id[id as usize];
+        topic.last = topic.last.max(last);
+        topic.trimmed_through = topic.trimmed_through.max(trimmed_through);
+    }
+
+    /// What a store remembers of topics that it does not know any more.
+    pub(super) fn recall_forgotten(&mut self, through: Sequence) {
+        self.forgotten_through = self.forgotten_through.max(through);
+    }
+
+    /// Events that are kept beside those that were noted one by one.
+    pub(super) fn kept_many(&mut self, id: TopicId, events: u64, bytes: u64) {
+        let topic = &mut self.by_id[id as usize];
+        topic.events += events;
+        topic.bytes += bytes;
+    }
+
+    fn insert(&mut self, name: TopicName, class: usize, trimmed_through: Sequence) -> TopicId {
         let topic = Topic {
             name: name.clone(),
             class,
             last: 0,
-            // It may be one that was forgotten.
-            trimmed_through: self.forgotten_through,
+            trimmed_through,
             events: 0,
             bytes: 0,
             queued_as_empty: true,
@@ -89,12 +119,22 @@ impl Topics {
         self.by_name.insert(name.clone(), id);
         self.ids.insert(name, id);
         self.empty.push_back(id);
-        Ok(id)
+        id
     }
 
     /// Gives a topic its next sequence and returns the one before.
     pub(super) fn advance(&mut self, id: TopicId, sequence: Sequence) -> Sequence {
         std::mem::replace(&mut self.by_id[id as usize].last, sequence)
+    }
+
+    /// Takes back a last sequence that a batch had given out before it failed.
+    pub(super) fn take_back(&mut self, id: TopicId, last: Sequence) {
+        self.by_id[id as usize].last = last;
+    }
+
+    /// Every topic that is known.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Topic> {
+        self.by_name.values().map(|&id| self.get(id))
     }
 
     /// Notes that an event is kept; the class it belongs to.
@@ -105,12 +145,19 @@ impl Topics {
         topic.class
     }
 
+    /// Takes an event out of [`Self::kept_many`] that an earlier process had let go of.
+    pub(super) fn let_go_before(&mut self, id: TopicId, bytes: u64) {
+        let topic = &mut self.by_id[id as usize];
+        topic.events = topic.events.saturating_sub(1);
+        topic.bytes = topic.bytes.saturating_sub(bytes);
+    }
+
     /// Notes that the oldest kept event of a topic is gone.
     pub(super) fn trimmed(&mut self, entry: &Entry) {
         let id = entry.topic;
         let topic = &mut self.by_id[id as usize];
-        topic.events -= 1;
-        topic.bytes -= u64::from(entry.len);
+        topic.events = topic.events.saturating_sub(1);
+        topic.bytes = topic.bytes.saturating_sub(u64::from(entry.len));
         topic.trimmed_through = topic.trimmed_through.max(entry.sequence);
         if topic.events == 0 && !topic.queued_as_empty {
             topic.queued_as_empty = true;
@@ -146,19 +193,94 @@ impl Topics {
         literal.into_iter().chain(matching)
     }
 
-    /// The topics a filter matches after a name, in the order of their names.
+    /// The last event that is gone and was wanted. `floor_of` gives the last event of a class that is gone.
+    pub(super) fn trimmed_through(
+        &self,
+        filters: &[FilterFrom],
+        floors: impl Fn(&TopicFilter) -> Sequence,
+    ) -> Sequence {
+        let mut gone = 0;
+        for wanted in filters {
+            // Nobody wants anything below the floor in the usual case: no topic is looked at. Inboxes are trimmed
+            // all the time and are other people's.
+            let floor = floors(&wanted.filter);
+            if wanted.after >= floor.max(self.forgotten_through) {
+                continue;
+            }
+            for id in self.matching(&wanted.filter) {
+                let trimmed = self.get(id).trimmed_through;
+                if trimmed > wanted.after {
+                    gone = gone.max(trimmed);
+                }
+            }
+            // A topic that is forgotten may have matched, unless the filter names one that is known.
+            let known = wanted
+                .filter
+                .literal()
+                .is_some_and(|name| self.id_of(&name).is_some());
+            if !known && self.forgotten_through > wanted.after {
+                gone = gone.max(self.forgotten_through);
+            }
+        }
+        gone
+    }
+
+    /// The matching topics with the lowest `after` of the filters that match each; `None` when there are more
+    /// than `limit`.
+    pub(super) fn up_to(
+        &self,
+        limit: usize,
+        filters: &[FilterFrom],
+    ) -> Option<FxHashMap<TopicId, Sequence>> {
+        let mut topics = FxHashMap::default();
+        for wanted in filters {
+            for id in self.matching(&wanted.filter) {
+                let after = topics.entry(id).or_insert(wanted.after);
+                *after = wanted.after.min(*after);
+                if topics.len() > limit {
+                    return None;
+                }
+            }
+        }
+        Some(topics)
+    }
+
+    /// The topics a filter matches after a name, in the order of their names: at most `limit` of them, found
+    /// among at most `scan_max` names. Where to go on when there may be more.
     pub(super) fn listed(
         &self,
         filter: &TopicFilter,
         after: Option<&TopicName>,
-    ) -> impl Iterator<Item = (TopicId, &Topic)> {
-        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
-        (self
-            .by_name
-            .range::<TopicName, _>((begin, Bound::Unbounded)))
-        .filter(|(name, _)| filter.matches(name.as_str()))
-        .map(|(_, &id)| (id, self.get(id)))
-        .filter(|(_, topic)| topic.last > 0 || topic.trimmed_through > 0)
+        limit: usize,
+        scan_max: usize,
+    ) -> (Vec<(TopicId, &Topic)>, Option<TopicName>) {
+        let mut found = Vec::new();
+        let mut scanned = 0;
+        for (begin, end) in filter.stretches() {
+            let begin = match after {
+                Some(after) if after.as_str() >= begin.as_str() => Bound::Excluded(after.as_str()),
+                _ => Bound::Included(begin.as_str()),
+            };
+            let (Bound::Included(first) | Bound::Excluded(first)) = begin else {
+                continue;
+            };
+            if end.as_deref().is_some_and(|end| end <= first) {
+                continue;
+            }
+            let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            for (name, &id) in self.by_name.range::<str, _>((begin, end)) {
+                scanned += 1;
+                let topic = self.get(id);
+                let known = topic.last > 0 || topic.trimmed_through > 0;
+                if known && filter.matches(name.as_str()) {
+                    found.push((id, topic));
+                }
+                if found.len() == limit || scanned == scan_max {
+                    return (found, Some(name.clone()));
+                }
+            }
+        }
+        (found, None)
     }
 
     /// Forgets topics that keep nothing, the longest empty first, while more than nine tenths of the room
@@ -181,5 +303,56 @@ impl Topics {
             forgotten.push(id);
         }
         forgotten
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names() -> impl Strategy<Value = String> {
+        let first = prop::sample::select(vec!["a", "a-b", "b", "inbox", "inboxes", "$sys"]);
+        let rest = prop::collection::vec(prop::sample::select(vec!["a", "a-", "b"]), 0..3);
+        (first, rest).prop_map(|(first, rest)| {
+            let tokens = std::iter::once(first).chain(rest);
+            tokens.collect::<Vec<_>>().join(".")
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn pages_of_any_size_together_list_what_the_filter_matches_in_the_order_of_names(
+            names in prop::collection::btree_set(names(), 0..60),
+            filter in prop::sample::select(vec![
+                ">", "*", "*.a", "*.>", "a.>", "a.*", "a", "a.a", "inbox.>", "inbox.a", "$sys.>", "b.*.a",
+            ]),
+            limit in 1..5_usize,
+            scan_max in 1..5_usize,
+        ) {
+            let mut topics = Topics::new(1_000);
+            for (sequence, name) in (1..).zip(&names) {
+                let id = topics.add(TopicName::parse(name).unwrap(), 0).unwrap();
+                topics.advance(id, sequence);
+            }
+            let filter = TopicFilter::parse(filter).unwrap();
+            let mut listed = Vec::new();
+            let mut next = None;
+            loop {
+                let (page, more) = topics.listed(&filter, next.as_ref(), limit, scan_max);
+                prop_assert!(page.len() <= limit);
+                listed.extend(page.iter().map(|(_, topic)| topic.name.to_string()));
+                next = more;
+                if next.is_none() {
+                    break;
+                }
+            }
+            let expected: BTreeSet<String> =
+                names.into_iter().filter(|name| filter.matches(name)).collect();
+            prop_assert_eq!(listed, expected.into_iter().collect::<Vec<_>>());
+        }
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::slow_args::SlowArgs;
+
 /// Cores that an affinity mask can name.
 const CORES_MAX: usize = 1024;
 
@@ -26,6 +28,8 @@ pub(super) enum Command {
     Fanout(FanoutArgs),
     /// Messages without subscribers: messages per second, CPU per message, messages per commit, time to the answer
     Publish(PublishArgs),
+    /// Subscribers that stop reading beside some that go on: latency of those with and without them, memory
+    Slow(SlowArgs),
     /// The load generator; `idle` and `fanout` start it and talk to it on its standard input
     #[command(hide = true)]
     Load,
@@ -190,7 +194,7 @@ impl FromStr for CoreList {
 }
 
 /// A length of time in which something can be counted.
-fn window(text: &str) -> Result<Duration, String> {
+pub(super) fn window(text: &str) -> Result<Duration, String> {
     let shortest = Duration::from_millis(100);
     match humantime::parse_duration(text) {
         Ok(duration) if duration >= shortest => Ok(duration),

@@ -15,7 +15,7 @@ use super::rig::{LEAD, Pinning, Rig, Seen, Shape, Window, nanoseconds};
 use super::run::Stop;
 
 /// Latencies taken in a second, about, when nothing was said about it.
-const SAMPLES_PER_SECOND: u64 = 200_000;
+pub(super) const SAMPLES_PER_SECOND: u64 = 200_000;
 
 pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let load = format!(

@@ -11,6 +11,7 @@
 //!                   -> http2   frames out and in, by hand
 //!         -> figures       rows, medians, text and JSON
 //! publish -> server, load_process (`longlived bench publish-load`), figures
+//! slow    -> server, load_process, figures: some that read beside many that do not
 //! ```
 //!
 //! Does not: use the client crate. A reader that decodes every event costs more than the server that sent it,
@@ -48,6 +49,13 @@ mod rig;
 mod run;
 #[cfg(target_os = "linux")]
 mod server;
+#[cfg(target_os = "linux")]
+mod slow;
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "as above: the flags are refused there")
+)]
+mod slow_args;
 
 pub(crate) use args::Args;
 #[cfg(target_os = "linux")]

@@ -74,6 +74,13 @@ pub(super) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     kib_field(&status, "VmRSS:").context("/proc/PID/status has no VmRSS")
 }
 
+/// The most memory a process has had resident, in bytes.
+pub(super) fn peak_bytes(pid: u32) -> anyhow::Result<u64> {
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).context("reading a process's memory")?;
+    kib_field(&status, "VmHWM:").context("/proc/PID/status has no VmHWM")
+}
+
 fn kib_field(text: &str, name: &str) -> Option<u64> {
     let value = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -133,6 +140,7 @@ mod tests {
     fn this_process_has_memory_and_uses_time() {
         let pid = std::process::id();
         assert!(resident_bytes(pid).unwrap() > 0);
+        assert!(peak_bytes(pid).unwrap() > 0);
         let before = CpuTime::of(pid).unwrap();
         assert!(CpuTime::of(pid).unwrap().since(&before) < 60_000_000_000);
     }

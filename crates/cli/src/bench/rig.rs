@@ -18,15 +18,15 @@ use super::run::Stop;
 use super::server::Server;
 
 /// After the last Welcome, until memory is read: what serves the burst should be over.
-const SETTLE: Duration = Duration::from_secs(1);
+pub(super) const SETTLE: Duration = Duration::from_secs(1);
 /// Time for commands to arrive before what they announce begins.
 pub(super) const LEAD: Duration = Duration::from_millis(200);
 /// Nothing received for so long, and what is missing is lost.
-const QUIET: Duration = Duration::from_secs(2);
+pub(super) const QUIET: Duration = Duration::from_secs(2);
 /// The longest wait for what was published to arrive.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
+pub(super) const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// How much later than its deadline a load process may answer.
-const ANSWER_SLACK: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_SLACK: Duration = Duration::from_secs(10);
 /// Descriptors of a load process that are not connections.
 const OTHER_FILES: u64 = 64;
 

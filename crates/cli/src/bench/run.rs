@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Args, Command};
-use super::{load, measure, publish};
+use super::{load, measure, publish, slow};
 
 /// Set when the measurement should end early; looked at by every wait.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Command::Idle(args) => measure::idle(&args, &stop),
             Command::Fanout(args) => measure::fanout(&args, &stop),
             Command::Publish(args) => publish::measure(&args, &stop),
+            Command::Slow(args) => slow::slow(&args, &stop),
             // It ends with its standard input, so the signals of a terminal need no answer here.
             Command::Load => load::run().map(|()| ExitCode::SUCCESS),
             Command::PublishLoad => publish::load().map(|()| ExitCode::SUCCESS),

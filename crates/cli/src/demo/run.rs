@@ -193,7 +193,10 @@ async fn end(stage: Stage, told: bool) -> anyhow::Result<ExitCode> {
         &format!("{ok} of {CLIENTS} streams ended with OK"),
     )?;
     page.verdict(&verdict)?;
-    let passed = told && board.all_acknowledged() && verdict.survived() && verdict.failed == 0;
+    for absence in show::absences(&verdict) {
+        page.sentence(Tone::Bad, &absence)?;
+    }
+    let passed = told && board.all_acknowledged() && verdict.survived();
     page.sentence(Tone::Plain, &balance(&board, &verdict))?;
     if let Some(again) = sent_again(&board) {
         page.sentence(Tone::Plain, &again)?;

@@ -10,6 +10,11 @@ use crate::server_url::ServerArgs;
 use crate::values;
 
 /// Publish one message, or each line of standard input, and say where it is and what a crash can take away.
+///
+/// Exit status 0: everything was acknowledged, and the server still has the history it was acknowledged in. 3:
+/// everything was acknowledged, but with --lines the server began a new history in between (it was restarted
+/// and keeps its messages in memory): the lines before that are gone, and standard error says which. 1:
+/// something was not acknowledged, and standard error says what is known of it. 2: the arguments are wrong.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The topic: a name such as orders.eu, without wildcards.

@@ -18,6 +18,8 @@ use crate::show::{self, Record, note};
 
 /// Messages sent and not yet acknowledged.
 const IN_FLIGHT: usize = 256;
+/// The exit status when acknowledged lines are gone with the history they were in.
+const LINES_ARE_GONE: u8 = 3;
 /// A person who waits longer than this wants to know what for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -33,12 +35,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             message.payload = payload.into();
             message.message_id = args.message_id.unwrap_or_default();
             let answer = publisher.publish(message.clone());
-            let answer = patiently(answer, client.url()).await?;
-            report.one(&message, &answer)?;
+            let answer = patiently(answer, client.url()).await;
+            report.one(&message, &answer.with_context(|| client.url().to_owned())?)?;
+            Ok(ExitCode::SUCCESS)
         }
-        None => lines(&publisher, template, args.message_id, report).await?,
+        None => lines(&publisher, template, args.message_id, report)
+            .await
+            .with_context(|| client.url().to_owned()),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Says after a while that there is no answer yet.
@@ -102,44 +106,93 @@ async fn lines(
     template: Message,
     message_id: Option<String>,
     report: Report,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ExitCode> {
     let sent = Arc::new(Mutex::new(Sent::default()));
     let messages = messages(template, message_id, sent.clone());
     let mut answers = sender.publish_stream(messages, IN_FLIGHT);
-    let (mut published, mut duplicates) = (0u64, 0u64);
-    let mut last = None;
+    let mut count = Count::default();
     while let Some(answer) = answers.next().await {
-        let answer = answer
-            .with_context(|| format!("line {} ({published} published before it)", published + 1))?;
-        published += 1;
-        duplicates += u64::from(answer.duplicate);
-        last = Some(answer);
+        let answer = answer.with_context(|| count.before_failure())?;
+        count.answered(&answer);
         let message = sent.lock().unanswered.pop_front();
         if let Some(message) = message.filter(|_| report.json) {
             report.one(&message, &answer)?;
         }
     }
     if let Some(failure) = sent.lock().failure.take() {
+        let published = count.published;
         return Err(failure).with_context(|| format!("{published} lines published, then"));
     }
     if !report.json {
-        let line = summary(published, duplicates, last);
-        show::print_line(line).context("printing the answer")?;
+        show::print_line(count.summary()).context("printing the answer")?;
     }
-    Ok(())
+    Ok(match count.loss() {
+        None => ExitCode::SUCCESS,
+        Some(loss) => {
+            note(loss);
+            ExitCode::from(LINES_ARE_GONE)
+        }
+    })
 }
 
-fn summary(published: u64, duplicates: u64, last: Option<Published>) -> String {
-    let Some(last) = last else {
-        return "nothing to publish: standard input was empty".to_owned();
-    };
-    let lines = if published == 1 { "line" } else { "lines" };
-    let before = match duplicates {
-        0 => String::new(),
-        duplicates => format!(" ({duplicates} had been published before)"),
-    };
-    let (position, durability) = (last.position, durability(&last));
-    format!("published {published} {lines}{before}, the last at {position}, {durability}")
+/// What was acknowledged. Answers come in the order of the lines.
+#[derive(Debug, Default)]
+struct Count {
+    published: u64,
+    duplicates: u64,
+    last: Option<Published>,
+    /// The lines up to this one were acknowledged in a history that is gone.
+    gone: u64,
+}
+
+impl Count {
+    fn answered(&mut self, answer: &Published) {
+        let epoch = answer.position.epoch;
+        if self.last.is_some_and(|last| last.position.epoch != epoch) {
+            self.gone = self.published;
+        }
+        self.published += 1;
+        self.duplicates += u64::from(answer.duplicate);
+        self.last = Some(*answer);
+    }
+
+    fn summary(&self) -> String {
+        let Some(last) = self.last else {
+            return "nothing to publish: standard input was empty".to_owned();
+        };
+        let lines = if self.published == 1 { "line" } else { "lines" };
+        let before = match self.duplicates {
+            0 => String::new(),
+            duplicates => format!(" ({duplicates} had been published before)"),
+        };
+        let gone = match self.gone {
+            0 => String::new(),
+            gone => format!(" of which {gone} are gone,"),
+        };
+        let (published, position, durability) = (self.published, last.position, durability(&last));
+        format!("published {published} {lines}{before},{gone} the last at {position}, {durability}")
+    }
+
+    /// What became of lines although they were acknowledged.
+    fn loss(&self) -> Option<String> {
+        let lines = match self.gone {
+            0 => return None,
+            1 => "line 1 was".to_owned(),
+            gone => format!("lines 1 to {gone} were"),
+        };
+        Some(format!(
+            "{lines} acknowledged and gone: the server began a new history since, without them; publish them again"
+        ))
+    }
+
+    /// Where it was when it failed.
+    fn before_failure(&self) -> String {
+        let (published, next) = (self.published, self.published + 1);
+        match self.loss() {
+            None => format!("line {next} ({published} published before it)"),
+            Some(loss) => format!("line {next} ({published} published before it; {loss})"),
+        }
+    }
 }
 
 /// Each line as a message, read as fast as it can be sent.
@@ -192,11 +245,41 @@ mod tests {
 
     #[test]
     fn many_lines_are_one_sentence() {
+        let mut count = Count::default();
+        for duplicate in [true, false, false] {
+            count.answered(&answer(duplicate));
+        }
         assert_eq!(
-            summary(3, 1, Some(answer(false))),
+            count.summary(),
             "published 3 lines (1 had been published before), the last at 7/42, durability memory: \
              a crash of the server loses it"
         );
-        assert!(summary(0, 0, None).contains("empty"));
+        assert_eq!(count.loss(), None);
+        assert!(Count::default().summary().contains("empty"));
+    }
+
+    #[test]
+    fn lines_whose_history_is_gone_are_named() {
+        let mut count = Count::default();
+        for epoch in [7, 7, 9, 9, 9] {
+            let mut answer = answer(false);
+            answer.position.epoch = epoch;
+            count.answered(&answer);
+        }
+        let summary = count.summary();
+        assert!(
+            summary.starts_with("published 5 lines, of which 2 are gone, the last at 9/42"),
+            "{summary}"
+        );
+        let loss = count.loss().unwrap();
+        assert!(
+            loss.starts_with("lines 1 to 2 were acknowledged and gone"),
+            "{loss}"
+        );
+        let failure = count.before_failure();
+        assert!(
+            failure.contains("line 6 (5 published before it; lines 1 to 2"),
+            "{failure}"
+        );
     }
 }

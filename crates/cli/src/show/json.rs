@@ -169,6 +169,7 @@ pub(crate) struct SummaryRecord {
 /// The end of a simulation.
 #[derive(Debug, Serialize)]
 pub(crate) struct VerdictRecord {
+    /// Nothing is known to be lost or repeated, and all clients took part to the end.
     clean: bool,
     clients: u32,
     delivered: u64,
@@ -180,6 +181,9 @@ pub(crate) struct VerdictRecord {
     recover_p50_ms: Option<f64>,
     recover_max_ms: Option<f64>,
     unsubscribed_ok: u32,
+    /// Clients that never had everything there was, or never even a stream.
+    never_current: u32,
+    /// Clients that ended before they were told to.
     failed: u32,
     /// Promised deliveries for which the ledger had no room.
     not_followed: u64,
@@ -294,6 +298,7 @@ impl<'a> Record<'a> {
             recover_p50_ms: verdict.recover_p50.map(millis),
             recover_max_ms: verdict.recover_max.map(millis),
             unsubscribed_ok: verdict.unsubscribed_ok,
+            never_current: verdict.never_current,
             failed: verdict.failed,
             not_followed: verdict.not_followed,
         })

@@ -103,45 +103,66 @@ fn paint_row(line: &str, base: Tone, output: Output) -> String {
     format!("{bar}{}{bar}", cells.join(&bar))
 }
 
-/// What the numbers say.
+/// What the numbers say, and of whom they say it.
 pub(crate) fn cleanliness(verdict: &Verdict) -> (Tone, String) {
-    let (Some(lost), Some(repeated)) = (verdict.lost, verdict.repeated) else {
-        return (
-            Tone::Wait,
-            "Loss and repetition cannot be known: the contract protos carries no sequences."
-                .to_owned(),
-        );
-    };
     if verdict.delivered == 0 {
-        return (
-            Tone::Bad,
-            "Nothing was delivered, so nothing is proven.".to_owned(),
-        );
+        let nothing = "Nothing was delivered, so nothing is proven.";
+        return (Tone::Bad, nothing.to_owned());
     }
+    let (Some(lost), Some(repeated)) = (verdict.lost, verdict.repeated) else {
+        let unknown =
+            "Loss and repetition cannot be known: the contract protos carries no sequences.";
+        return (Tone::Wait, unknown.to_owned());
+    };
     let not_followed = match verdict.not_followed {
         0 => String::new(),
         1 => " 1 delivery was not followed: ledger full.".to_owned(),
         count => format!(" {count} deliveries were not followed: ledger full."),
     };
-    if lost == 0 && repeated == 0 {
-        let gaps = match verdict.gaps {
-            0 => String::new(),
-            1 => " One gap was announced: history that nobody has any more.".to_owned(),
-            gaps => format!(" {gaps} gaps were announced: history that nobody has any more."),
-        };
-        let tone = match verdict.not_followed {
-            0 => Tone::Good,
-            _ => Tone::Wait,
-        };
-        return (
-            tone,
-            format!("Nothing lost, nothing repeated.{gaps}{not_followed}"),
-        );
+    if lost > 0 || repeated > 0 {
+        let sentence = format!("{lost} lost without a word, {repeated} repeated.{not_followed}");
+        return (Tone::Bad, sentence);
     }
-    (
-        Tone::Bad,
-        format!("{lost} lost without a word, {repeated} repeated.{not_followed}"),
-    )
+    let gaps = match verdict.gaps {
+        0 => String::new(),
+        1 => " One gap was announced: history that nobody has any more.".to_owned(),
+        gaps => format!(" {gaps} gaps were announced: history that nobody has any more."),
+    };
+    if verdict.never_current > 0 || verdict.failed > 0 {
+        let sentence = format!(
+            "Of what clients received, nothing was lost or repeated while they took part; of the rest nothing \
+             is proven.{gaps}{not_followed}"
+        );
+        return (Tone::Bad, sentence);
+    }
+    let tone = match verdict.not_followed {
+        0 => Tone::Good,
+        _ => Tone::Wait,
+    };
+    let sentence = format!("Nothing lost, nothing repeated.{gaps}{not_followed}");
+    (tone, sentence)
+}
+
+/// Who took no part, or not to the end: one sentence for each kind.
+pub(crate) fn absences(verdict: &Verdict) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if verdict.never_current > 0 {
+        sentences.push(format!(
+            "{} of {} clients were never current: not started, without a stream, or still behind when it ended.",
+            verdict.never_current, verdict.clients
+        ));
+    }
+    let failed = verdict
+        .per_client
+        .iter()
+        .find_map(|client| Some((client.client, client.failed.as_ref()?)));
+    if let Some((client, reason)) = failed {
+        sentences.push(format!(
+            "{} ended before they were told to; client {client}: {reason}",
+            verdict.failed
+        ));
+    }
+    sentences
 }
 
 #[cfg(test)]
@@ -213,6 +234,11 @@ mod tests {
         };
         assert!(shown(&legacy).contains("unknown"));
         assert!(cleanliness(&legacy).1.contains("cannot be known"));
+        let silent = Verdict {
+            delivered: 0,
+            ..legacy
+        };
+        assert!(cleanliness(&silent).1.contains("Nothing was delivered"));
     }
 
     #[test]
@@ -234,6 +260,36 @@ mod tests {
             ..verdict()
         };
         assert_eq!(cleanliness(&nothing).0, Tone::Bad);
+    }
+
+    #[test]
+    fn nothing_lost_is_said_only_where_all_took_part_to_the_end() {
+        let late = Verdict {
+            never_current: 1,
+            ..verdict()
+        };
+        assert_eq!(
+            absences(&late),
+            [
+                "1 of 2 clients were never current: not started, without a stream, or still behind when it ended."
+            ]
+        );
+        let mut taken_over = Verdict {
+            failed: 1,
+            ..verdict()
+        };
+        taken_over.per_client[1].failed = Some("taken over".to_owned());
+        assert_eq!(
+            absences(&taken_over),
+            ["1 ended before they were told to; client 2: taken over"]
+        );
+        for partial in [late, taken_over] {
+            let (tone, sentence) = cleanliness(&partial);
+            assert_eq!(tone, Tone::Bad);
+            assert!(!sentence.contains("Nothing lost"), "{sentence}");
+            assert!(sentence.contains("of the rest nothing is proven"));
+        }
+        assert!(absences(&verdict()).is_empty());
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! `longlived simulate`: many subscribers in one program, and a verdict about what reached them.
 
+mod publishing;
+mod record;
 mod run;
 mod view;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, ValueEnum, error::ErrorKind};
@@ -14,6 +17,12 @@ use crate::values;
 
 /// Up to so many clients each event is printed; of more only numbers can be read.
 const PRINTED_CLIENTS_MAX: u32 = 10;
+/// The wait between two starts where --stagger says nothing and the clients are few.
+const STAGGER_MAX: Duration = Duration::from_millis(200);
+/// Where --stagger says nothing, all clients have started within this, and ...
+const RAMP_MAX: Duration = Duration::from_secs(10);
+/// ... within this part of the run.
+const RAMP_PART: u32 = 4;
 /// Clients on one connection where --connections says nothing.
 const CLIENTS_PER_CONNECTION: u32 = 100;
 
@@ -21,8 +30,9 @@ const CLIENTS_PER_CONNECTION: u32 = 100;
 ///
 /// Client N subscribes as `N` and follows its inbox, or what --topic says. Up to 10 clients each event, lost
 /// stream, backoff and resubscription is printed; of more a summary. Ends after --duration or on Ctrl-C, by
-/// unsubscribing everybody, with a verdict. Exit status 0 only if something was delivered and nothing was
-/// lost or repeated, by the sequences of the events.
+/// unsubscribing everybody, with a verdict. Exit status 0 only if something was delivered, every client was
+/// current at least once and stayed to the end, and nothing was lost or repeated, by the sequences of the events;
+/// 1 otherwise.
 ///
 /// With --json: one object a line, each with a `type`; of more than 10 clients a "summary" each second; the
 /// last one is the "verdict".
@@ -32,9 +42,10 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     clients: u32,
 
-    /// The wait between the starts of two clients.
-    #[arg(long, default_value = "200ms", value_parser = values::duration)]
-    stagger: Duration,
+    /// The wait between the starts of two clients. Unless given 200ms, or less, so that all have started within
+    /// 10s and within the first quarter of --duration.
+    #[arg(long, value_parser = values::duration)]
+    stagger: Option<Duration>,
 
     /// Connections that the clients share; one for each 100 clients unless given.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -48,6 +59,22 @@ pub(crate) struct Args {
     /// was lost.
     #[arg(long, value_enum, default_value = "v1")]
     contract: ContractFlag,
+
+    /// Publish a message this often, in turn to each inbox or to a topic that each --topic selects. What is
+    /// acknowledged is owed to every client that follows it, and what does not come is lost.
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
+    publish_every: Option<Duration>,
+
+    /// Write down what every client did and was told, for `longlived check`; a file that exists is replaced.
+    /// When the disk cannot keep up the clients wait; when nothing more can be written the run ends with an
+    /// error. A second signal, or SIGKILL, leaves what was written until then.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+
+    /// With --record: what others publish to beside this command; the check then expects events that nobody
+    /// recorded there. `$sys.>` and `inbox.>` always, and without --publish-every all that is followed.
+    #[arg(long, value_name = "FILTER", num_args = 1..=64, requires = "record", value_parser = values::topic_filter)]
+    foreign: Vec<String>,
 
     /// End after this; without it on Ctrl-C.
     #[arg(long, value_parser = values::positive_duration)]
@@ -78,6 +105,35 @@ impl Args {
             .unwrap_or_else(|| self.clients.div_ceil(CLIENTS_PER_CONNECTION))
     }
 
+    /// The topics that are published to.
+    fn published(&self) -> Vec<String> {
+        publishing::topics(&self.topics, self.clients)
+    }
+
+    /// What the history says that others publish.
+    fn foreign(&self) -> Vec<String> {
+        let mut foreign = vec!["$sys.>".to_owned(), "inbox.>".to_owned()];
+        if self.publish_every.is_none() {
+            foreign.extend(self.topics.iter().cloned());
+        }
+        foreign.extend(self.foreign.iter().cloned());
+        foreign.sort();
+        foreign.dedup();
+        foreign
+    }
+
+    fn stagger(&self) -> Duration {
+        self.stagger.unwrap_or_else(|| {
+            let part = self.duration.map_or(RAMP_MAX, |end| end / RAMP_PART);
+            STAGGER_MAX.min(RAMP_MAX.min(part) / self.clients)
+        })
+    }
+
+    /// When the last client starts.
+    fn last_start(&self) -> Duration {
+        self.stagger().saturating_mul(self.clients - 1)
+    }
+
     fn config(&self) -> Result<FleetConfig, clap::Error> {
         let contract = match self.contract {
             ContractFlag::V1 => Contract::V1,
@@ -90,10 +146,21 @@ impl Args {
                  (serve --legacy-topics)",
             ));
         }
+        if contract == Contract::Protos && (self.record.is_some() || self.publish_every.is_some()) {
+            return Err(crate::Cli::command().error(
+                ErrorKind::ArgumentConflict,
+                "--record and --publish-every cannot be used with --contract protos: its responses \
+                 have no positions to judge",
+            ));
+        }
         Ok(FleetConfig {
             clients: self.clients,
-            stagger: self.stagger,
+            stagger: self.stagger(),
             topics: self.topics.clone(),
+            audit: match self.publish_every {
+                Some(_) => self.published(),
+                None => Vec::new(),
+            },
             contract,
             show: if self.prints_all() {
                 Show::Everything
@@ -135,6 +202,18 @@ mod tests {
     }
 
     #[test]
+    fn all_clients_start_in_time_unless_told_otherwise() {
+        assert_eq!(args(&[]).stagger(), Duration::from_millis(200));
+        let many = args(&["--clients", "300", "--duration", "3s"]);
+        assert_eq!(many.stagger(), Duration::from_micros(2_500));
+        assert!(many.last_start() < Duration::from_millis(750));
+        let endless = args(&["--clients", "1000"]);
+        assert_eq!(endless.stagger(), Duration::from_millis(10));
+        let told = args(&["--clients", "300", "--stagger", "200ms"]);
+        assert_eq!(told.last_start(), Duration::from_millis(59_800));
+    }
+
+    #[test]
     fn topics_may_be_given_together_or_one_by_one() {
         let together = args(&["--topic", "a.>", "b"]).topics;
         let one_by_one = args(&["--topic", "a.>", "--topic", "b"]).topics;
@@ -148,6 +227,27 @@ mod tests {
             .config()
             .unwrap_err();
         assert!(error.to_string().contains("--legacy-topics"), "{error}");
+    }
+
+    #[test]
+    fn what_nobody_records_is_foreign() {
+        let alone = args(&["--record", "f", "--topic", "a.>"]);
+        assert_eq!(alone.foreign(), ["$sys.>", "a.>", "inbox.>"]);
+        let publishing = args(&[
+            "--record",
+            "f",
+            "--topic",
+            "a.>",
+            "--publish-every",
+            "1s",
+            "--foreign",
+            "b",
+        ]);
+        assert_eq!(publishing.foreign(), ["$sys.>", "b", "inbox.>"]);
+        assert_eq!(publishing.config().unwrap().audit, ["a.simulate"]);
+        let frozen = args(&["--contract", "protos", "--record", "f"]);
+        let error = frozen.config().unwrap_err().to_string();
+        assert!(error.contains("--record"), "{error}");
     }
 
     #[test]

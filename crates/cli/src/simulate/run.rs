@@ -3,10 +3,13 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use longlived_client::Client;
-use longlived_client::fleet::{Fleet, Snapshot};
+use longlived_client::fleet::{Fleet, FleetConfig, Snapshot};
+use longlived_client::{Client, Item, Notice, Position, PublishError};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio_stream::StreamExt as _;
 
+use super::publishing::{Answer, Publishing};
+use super::record::History;
 use super::view::View;
 use super::{Args, ContractFlag};
 use crate::open_files;
@@ -15,23 +18,62 @@ use crate::signals::{self, StopSignals};
 
 /// Without data for so long, a person wonders what is wrong.
 const NO_DATA: Duration = Duration::from_secs(5);
+/// How long the end waits for answers and for what was acknowledged.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
+/// How often it looks whether that has come.
+const SETTLE_LOOK: Duration = Duration::from_millis(50);
+/// How long the end waits for a server that says where its log ends.
+const HEAD_MAX: Duration = Duration::from_secs(3);
 /// Files that a process of few connections needs.
 const FILES_FEW: u32 = 256;
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let mut signals = StopSignals::new()?;
+    let signals = StopSignals::new()?;
     let config = args.config()?;
+    let history = args.record.as_deref();
+    let history = history
+        .map(|path| History::create(path, &args.foreign()))
+        .transpose()?;
+    let ended = simulate(&args, config, signals, history.as_ref()).await;
+    // However it ended, what was told is in the file.
+    let closed = history.map_or(Ok(()), History::close);
+    let code = ended?;
+    closed?;
+    Ok(code)
+}
+
+async fn simulate(
+    args: &Args,
+    config: FleetConfig,
+    mut signals: StopSignals,
+    history: Option<&History>,
+) -> anyhow::Result<ExitCode> {
     let connections = args.connections();
     if connections > FILES_FEW {
         open_files::raise();
     }
-    let client = Client::builder(args.server.server.as_str())
-        .connections(connections as usize)
-        .build()?;
-    let mut view = View::new(&args);
-    view.say(Tone::Dim, &opening(&args))?;
-    let mut fleet = Fleet::start(client, config);
-    let mut drought = Drought::new(&args, Instant::now());
+    let mut client = Client::builder(args.server.server.as_str()).connections(connections as usize);
+    if let Some(history) = history {
+        client = client.recording(history.recording());
+    }
+    let client = client.build()?;
+    let view = View::new(args);
+    view.say(Tone::Dim, &opening(args))?;
+    if let Some(warning) = too_slow(args) {
+        view.say(Tone::Wait, &warning)?;
+    }
+    let publishing = args
+        .publish_every
+        .map(|every| Publishing::new(&client, args.published(), every));
+    let mut run = Run {
+        fleet: Fleet::start(client, config),
+        view,
+        publishing,
+        history,
+        clients: args.clients,
+        published: Published::default(),
+    };
+    let mut drought = Drought::new(args, Instant::now());
     let end = args.duration.map(|duration| Instant::now() + duration);
     let second = Duration::from_secs(1);
     let mut tick = interval_at(Instant::now() + second, second);
@@ -41,36 +83,175 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             biased;
             (name, _) = signals.next() => break format!("{name}: "),
             () = until(end) => break String::new(),
+            () = broken(history) => break "the history cannot be written; ".to_owned(),
             _ = tick.tick() => {
-                let snapshot = fleet.snapshot();
-                view.numbers(&snapshot)?;
+                let snapshot = run.look();
+                run.view.numbers(&snapshot)?;
                 if let Some(hint) = drought.look(&snapshot, Instant::now()) {
-                    view.no_data(NO_DATA, hint)?;
+                    run.view.no_data(NO_DATA, hint)?;
                 }
             }
-            happening = fleet.next_happening() => match happening {
-                Some(happening) => view.happening(&happening)?,
+            more = run.step() => if !more? {
                 // Everybody ended for a reason of its own; each has told it.
-                None => break "all clients have ended; ".to_owned(),
+                break "all clients have ended; ".to_owned();
             },
         }
     };
-    view.say(Tone::Dim, &format!("{why}unsubscribing everybody"))?;
-    fleet.leave();
+    tokio::select! {
+        biased;
+        (_, number) = signals.next() => return Ok(signals::ended_by(number)),
+        settled = run.settle(&args.server.server) => settled?,
+    }
+    run.view
+        .say(Tone::Dim, &format!("{why}unsubscribing everybody"))?;
+    run.fleet.leave();
     loop {
         tokio::select! {
             biased;
             (_, number) = signals.next() => return Ok(signals::ended_by(number)),
-            happening = fleet.next_happening() => match happening {
-                Some(happening) => view.happening(&happening)?,
+            happening = run.fleet.next_happening() => match happening {
+                Some(happening) => run.view.happening(&happening)?,
                 None => break,
             },
         }
     }
-    let verdict = fleet.stop().await;
-    view.verdict(&verdict)?;
-    let clean = verdict.is_clean() && verdict.failed == 0;
-    Ok(ExitCode::from(u8::from(!clean)))
+    let verdict = run.fleet.stop().await;
+    let published = run.publishing.is_some().then_some(&run.published);
+    run.view.verdict(&verdict, published)?;
+    Ok(ExitCode::from(u8::from(!verdict.is_clean())))
+}
+
+/// What became of the messages this command published.
+#[derive(Debug, Default)]
+pub(super) struct Published {
+    pub(super) acknowledged: u64,
+    pub(super) not_stored: u64,
+    pub(super) unknown: u64,
+}
+
+/// Everything that runs, watched in one loop.
+struct Run<'a> {
+    fleet: Fleet,
+    view: View,
+    publishing: Option<Publishing>,
+    history: Option<&'a History>,
+    clients: u32,
+    published: Published,
+}
+
+impl Run<'_> {
+    /// The numbers of this moment.
+    fn look(&self) -> Snapshot {
+        let snapshot = self.fleet.snapshot();
+        if let Some(history) = self.history
+            && snapshot.connected == self.clients
+        {
+            history.everybody_is_connected();
+        }
+        snapshot
+    }
+
+    /// Takes what happens next; false when nothing more does. Safe to drop while it waits.
+    async fn step(&mut self) -> anyhow::Result<bool> {
+        tokio::select! {
+            biased;
+            (topic, answer) = next_answer(&mut self.publishing) => match answer {
+                Ok(answer) => {
+                    self.published.acknowledged += 1;
+                    self.fleet.acknowledged(answer.position, &topic);
+                }
+                Err(PublishError::Unknown { .. }) => self.published.unknown += 1,
+                Err(_) => self.published.not_stored += 1,
+            },
+            happening = self.fleet.next_happening() => match happening {
+                Some(happening) => self.view.happening(&happening)?,
+                None => return Ok(false),
+            },
+        }
+        Ok(true)
+    }
+
+    /// Waits, not for long, until what was published is answered and what was acknowledged has come; then asks
+    /// for the end of the log.
+    async fn settle(&mut self, server: &str) -> anyhow::Result<()> {
+        if let Some(publishing) = &mut self.publishing {
+            publishing.finish();
+            let deadline = Instant::now() + SETTLE_MAX;
+            while Instant::now() < deadline && !self.is_settled() {
+                self.pass(SETTLE_LOOK).await?;
+            }
+        }
+        if let Some(history) = self.history {
+            self.look();
+            let mut head = std::pin::pin!(tokio::time::timeout(HEAD_MAX, head(server)));
+            let head = loop {
+                tokio::select! {
+                    head = &mut head => break head.ok().flatten(),
+                    more = self.step() => if !more? {
+                        break head.await.ok().flatten();
+                    },
+                }
+            };
+            // A server that is away says nothing, and neither does the history.
+            if let Some(head) = head {
+                history.head(head);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_settled(&self) -> bool {
+        let answered = self.publishing.as_ref().is_none_or(Publishing::is_answered);
+        answered && self.fleet.outstanding() == 0
+    }
+
+    /// Takes what happens for a while.
+    async fn pass(&mut self, time: Duration) -> anyhow::Result<()> {
+        let end = Instant::now() + time;
+        loop {
+            tokio::select! {
+                biased;
+                () = sleep_until(end) => return Ok(()),
+                more = self.step() => if !more? {
+                    sleep_until(end).await;
+                    return Ok(());
+                },
+            }
+        }
+    }
+}
+
+/// The last position of the log, as the server tells a new subscriber.
+async fn head(server: &str) -> Option<Position> {
+    let id = format!("simulate-head-{:016x}", rand::random::<u64>());
+    // A client of its own: this stream is none of those that are judged.
+    let client = Client::new(server).ok()?;
+    let inbox = format!("inbox.{id}");
+    let mut subscriber = client.subscriber(id).filter(inbox).build().ok()?;
+    let position = loop {
+        if let Item::Notice(Notice::Connected { position, .. }) = subscriber.next().await?.ok()? {
+            break position;
+        }
+    };
+    // What it answers changes nothing any more.
+    let _ = subscriber.unsubscribe().await;
+    Some(position)
+}
+
+/// Never, where nothing is published.
+async fn next_answer(publishing: &mut Option<Publishing>) -> Answer {
+    match publishing {
+        Some(publishing) => publishing.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Never, where nothing is recorded.
+async fn broken(history: Option<&History>) {
+    match history {
+        Some(history) => history.broken().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn until(end: Option<Instant>) {
@@ -78,6 +259,17 @@ async fn until(end: Option<Instant>) {
         Some(end) => sleep_until(end).await,
         None => std::future::pending().await,
     }
+}
+
+/// What to say of a run that ends before its last client has begun.
+fn too_slow(args: &Args) -> Option<String> {
+    let (duration, last) = (args.duration?, args.last_start());
+    (last >= duration).then(|| {
+        format!(
+            "the last client starts after {}, and that is after the end: the verdict will say who never took part",
+            humantime::format_duration(last)
+        )
+    })
 }
 
 fn opening(args: &Args) -> String {

@@ -9,6 +9,7 @@ use longlived_client::fleet::{Happening, Snapshot, Verdict, What};
 use tokio::time::Instant;
 
 use super::Args;
+use super::run::Published;
 use crate::show::{self, Output, Record, Tone};
 
 /// How it is shown.
@@ -37,7 +38,9 @@ pub(super) struct View {
 impl View {
     pub(super) fn new(args: &Args) -> Self {
         let output = Output::stdout();
-        let form = match (args.json, args.prints_all(), output.is_terminal()) {
+        // indicatif shows nothing at all on a terminal that cannot move its cursor.
+        let in_place = output.is_terminal() && !ProgressDrawTarget::stdout().is_hidden();
+        let form = match (args.json, args.prints_all(), in_place) {
             (true, _, _) => Form::Json,
             (false, true, _) => Form::Lines,
             (false, false, false) => Form::Summary,
@@ -121,7 +124,11 @@ impl View {
         self.say(Tone::Wait, &format!("no data for {seconds} s: {hint}"))
     }
 
-    pub(super) fn verdict(&self, verdict: &Verdict) -> io::Result<()> {
+    pub(super) fn verdict(
+        &self,
+        verdict: &Verdict,
+        published: Option<&Published>,
+    ) -> io::Result<()> {
         if let Form::Bar(bar) = &self.form {
             bar.finish_and_clear();
         }
@@ -136,17 +143,14 @@ impl View {
         show::print_line("")?;
         show::print_line(show::table(verdict, self.output))?;
         show::print_line(unsubscribed)?;
-        let failed: Vec<_> = verdict
-            .per_client
-            .iter()
-            .filter_map(|client| Some((client.client, client.failed.as_ref()?)))
-            .collect();
-        if let Some((client, reason)) = failed.first() {
-            let failed = format!(
-                "{} ended before they were told to; client {client}: {reason}",
-                failed.len()
-            );
-            show::print_line(self.output.paint(Tone::Bad, failed))?;
+        if let Some(published) = published {
+            show::print_line(format!(
+                "Published: {} acknowledged, {} not stored, {} unknown because the answer was lost.",
+                published.acknowledged, published.not_stored, published.unknown
+            ))?;
+        }
+        for absence in show::absences(verdict) {
+            show::print_line(self.output.paint(Tone::Bad, absence))?;
         }
         show::print_line(self.output.paint(tone, sentence))
     }

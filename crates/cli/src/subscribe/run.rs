@@ -12,7 +12,7 @@ use tokio_stream::StreamExt as _;
 
 use super::Args;
 use super::position_file::PositionFile;
-use crate::show::{self, Output, Record, Tone, note};
+use crate::show::{self, Output, Record, note};
 use crate::signals::StopSignals;
 
 /// While more events are at hand the position is saved once in so many: it costs a sync of the disk.
@@ -22,7 +22,7 @@ const UNSAVED_EVENTS_MAX: u32 = 64;
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut signals = StopSignals::new()?;
     let mut reading = Reading::new(&args)?;
-    let client = Client::new(args.server.server)?;
+    let client = Client::new(args.server.server.as_str())?;
     let id = args
         .id
         .unwrap_or_else(|| format!("cli-{:016x}", rand::random::<u64>()));
@@ -67,6 +67,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 struct Reading {
     output: Output,
+    /// Named where something goes wrong with it.
+    server: String,
     json: bool,
     position_file: Option<PositionFile>,
     /// Everything up to here was printed.
@@ -84,6 +86,7 @@ impl Reading {
             .transpose()?;
         Ok(Self {
             output: Output::stdout(),
+            server: args.server.server.clone(),
             json: args.json,
             position_file,
             done: None,
@@ -108,7 +111,7 @@ impl Reading {
         let Some(item) = item else {
             return Ok(Some(ExitCode::SUCCESS));
         };
-        match item? {
+        match item.with_context(|| self.server.clone())? {
             Item::Event(event) => {
                 self.print(&event).context("printing an event")?;
                 self.done = Some(event.position);
@@ -142,8 +145,8 @@ impl Reading {
                 }
                 note(format!("{who}: {notice}"));
             }
-            Notice::Disconnected { .. }
-            | Notice::HandingOver { .. }
+            Notice::Disconnected { .. } => note(format!("{who}: {}: {notice}", self.server)),
+            Notice::HandingOver { .. }
             | Notice::CredentialExpires { .. }
             | Notice::Unsubscribed { .. } => note(format!("{who}: {notice}")),
         }
@@ -153,36 +156,6 @@ impl Reading {
         if self.json {
             return show::print_line(Record::event(event, None).to_line());
         }
-        show::print_line(self.text(event))
-    }
-
-    /// `time  topic #sequence  [key]  payload  {header=value}`
-    fn text(&self, event: &Event) -> String {
-        let output = self.output;
-        let mut line = String::new();
-        if let Some(time) = event.publish_time.and_then(show::clock) {
-            line.push_str(&output.paint(Tone::Dim, time));
-            line.push_str("  ");
-        }
-        let place = format!("{} #{}", event.topic, event.position.sequence);
-        line.push_str(&output.paint(Tone::Strong, place));
-        line.push_str("  ");
-        if !event.key.is_empty() {
-            line.push_str(&output.paint(Tone::Dim, format!("[{}]  ", show::one_line(&event.key))));
-        }
-        if event.deleted {
-            line.push_str("(deleted) ");
-        }
-        line.push_str(&show::payload(&event.payload));
-        if !event.headers.is_empty() {
-            let headers: Vec<String> = event
-                .headers
-                .iter()
-                .map(|(name, value)| show::one_line(&format!("{name}={value}")))
-                .collect();
-            let headers = format!("  {{{}}}", headers.join(", "));
-            line.push_str(&output.paint(Tone::Dim, headers));
-        }
-        line
+        show::print_line(show::event_line(event, self.output))
     }
 }

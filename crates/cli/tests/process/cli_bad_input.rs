@@ -40,6 +40,8 @@ fn a_wrong_flag_is_named_in_one_line() {
             "--server",
         ),
         (&["healthcheck", "--timeout", "soon"], "--timeout"),
+        (&["check"], "HISTORY"),
+        (&["check", "a", "--head-within", "5"], "--head-within"),
     ];
     for (arguments, named) in cases {
         let ended = run(arguments);

@@ -1,6 +1,9 @@
 //! `longlived publish`, and what subscribers receive of it.
 
-use super::cli_support::{Process, Server, free_address, json, run, run_with_input};
+use std::io::Write as _;
+use std::process::Stdio;
+
+use super::cli_support::{Process, Server, command, free_address, json, run, run_with_input};
 
 #[test]
 fn the_answer_names_position_and_durability() {
@@ -128,6 +131,71 @@ fn a_refusal_names_the_limit_and_the_line() {
     assert_eq!(ended.stderr.len(), 1, "{ended:?}");
     assert!(ended.stderr[0].contains("line 2"), "{ended:?}");
     assert!(ended.stderr[0].contains("1000"), "{ended:?}");
+}
+
+#[test]
+fn lines_that_were_acknowledged_and_are_gone_are_said_with_an_exit_status_of_their_own() {
+    let server = Server::start(&[]);
+    let url = server.url.clone();
+    let publish = ["publish", "--server", &url, "a", "--lines", "--json"];
+    let mut publisher = Process::spawn(command(&publish).stdin(Stdio::piped()));
+    let mut input = publisher.stdin();
+    input.write_all(b"one\ntwo\n").unwrap();
+    publisher
+        .stdout
+        .until("two answers", |lines| lines.len() == 2);
+    let address = server.kill();
+    let server = Server::start_at(address, &[]);
+    input.write_all(b"three\n").unwrap();
+    publisher
+        .stdout
+        .until("three answers", |lines| lines.len() == 3);
+    drop(input);
+    let ended = publisher.ended();
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let said = ended.stderr.join("\n");
+    assert!(
+        said.contains("lines 1 to 2 were acknowledged and gone"),
+        "{said}"
+    );
+    assert!(said.contains("publish them again"), "{said}");
+    drop(server);
+}
+
+#[test]
+fn lines_that_were_all_answered_are_a_call_that_ended_with_ok() {
+    let server = Server::start(&[]);
+    let publish = ["publish", "--server", &server.url, "a", "--lines"];
+    let ended = run_with_input(&publish, b"one\ntwo\n");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let line = server.said(&["call ended", "PublishStream"]);
+    assert!(line.contains("status=\"OK\""), "{line}");
+}
+
+#[test]
+fn an_error_names_the_server() {
+    let url = format!("http://{}", free_address());
+    let commands: [&[&str]; 2] = [
+        &["publish", "--timeout", "300ms", "a", "x"],
+        &["publish", "--timeout", "300ms", "a", "--lines"],
+    ];
+    for command in commands {
+        let ended = run_with_input(&[command, &["--server", &url]].concat(), b"x\n");
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(ended.stderr.len(), 1, "{ended:?}");
+        assert!(ended.stderr[0].contains(&url), "{ended:?}");
+    }
+    let subscriber = Process::start(&["subscribe", "a", "--server", &url]);
+    subscriber
+        .stderr
+        .line_with(&["cli-", &url, "cannot connect"]);
+    let server = Server::start(&[]);
+    let inbox = ["subscribe", "inbox.other", "--server", &server.url];
+    let ended = run(&inbox);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let last = ended.stderr.last().unwrap();
+    assert!(last.contains(&server.url), "{ended:?}");
+    assert!(last.contains("PERMISSION_DENIED"), "{ended:?}");
 }
 
 #[test]

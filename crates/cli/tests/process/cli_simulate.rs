@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::cli_support::{Process, Server, free_address, json, run};
+use super::cli_support::{Process, Server, command, free_address, json, run};
 
 /// For each of the clients 1 to 3 a line that holds all of `parts`.
 fn three(process: &Process, parts: &[&str]) {
@@ -82,6 +82,108 @@ fn of_many_clients_the_numbers_are_printed_and_the_duration_ends_it() {
     );
     assert!(!text.contains("data mock for"), "{text}");
     assert!(text.contains("Unsubscribed: 150 of 150"), "{text}");
+}
+
+#[test]
+fn clients_that_had_no_time_to_start_spoil_the_verdict() {
+    let server = Server::start(&["--generate-every", "100ms"]);
+    let simulate = [
+        "simulate",
+        "--server",
+        &server.url,
+        "--clients",
+        "300",
+        "--stagger",
+        "200ms",
+        "--duration",
+        "3s",
+    ];
+    let ended = run(&simulate);
+    let text = ended.stdout.join("\n");
+    assert_eq!(ended.code, Some(1), "{text}");
+    assert!(
+        text.contains("the last client starts after 59s 800ms"),
+        "{text}"
+    );
+    assert!(
+        text.contains(" of 300 clients were never current"),
+        "{text}"
+    );
+    assert!(!text.contains("Nothing lost"), "{text}");
+    // Without a stagger of its own the same run has time for all.
+    let ended = run(&[&simulate[..5], &simulate[7..]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stdout.join("\n"));
+}
+
+#[test]
+fn clients_that_were_taken_over_spoil_the_verdict() {
+    let server = Server::start(&["--generate-every", "100ms"]);
+    let simulate = ["simulate", "--server", &server.url, "--clients", "2"];
+    let first = Process::start(&simulate);
+    for client in ["client 1 ", "client 2 "] {
+        first.stdout.line_with(&[client, "data mock for: "]);
+    }
+    let second = Process::start(&simulate);
+    for client in ["client 1 ", "client 2 "] {
+        second.stdout.line_with(&[client, "data mock for: "]);
+    }
+    let ended = first.ended();
+    let text = ended.stdout.join("\n");
+    assert_eq!(ended.code, Some(1), "{text}");
+    assert!(text.contains("2 ended before they were told to"), "{text}");
+    assert!(!text.contains("Nothing lost"), "{text}");
+    second.signal(Signal::INT);
+    assert_eq!(second.ended().code, Some(0));
+}
+
+/// On a terminal of this name, as one that a person sits at.
+fn on_a_terminal(kind: &str, arguments: &[&str]) -> String {
+    use std::io::Read as _;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap();
+    let theirs = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    let mut command = command(arguments);
+    command.env("TERM", kind).env_remove("NO_COLOR");
+    command.stdout(theirs);
+    let process = Process::spawn(&mut command);
+    // With this the last open end of theirs is that of the process.
+    drop(command);
+    let mut shown = Vec::new();
+    // A terminal that everybody has left is an error and no end.
+    let _ = std::fs::File::from(ours).read_to_end(&mut shown);
+    drop(process.ended());
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
+#[test]
+fn a_terminal_that_cannot_move_its_cursor_gets_plain_lines() {
+    let server = Server::start(&["--generate-every", "100ms"]);
+    let simulate = [
+        "simulate",
+        "--server",
+        &server.url,
+        "--clients",
+        "20",
+        "--duration",
+        "2500ms",
+    ];
+    let dumb = on_a_terminal("dumb", &simulate);
+    assert!(dumb.contains("20 clients over 1 connection"), "{dumb}");
+    assert!(dumb.contains("connected 20/20"), "{dumb}");
+    assert!(dumb.contains("Nothing lost"), "{dumb}");
+    assert!(!dumb.contains('\u{1b}'), "{dumb}");
+    let able = on_a_terminal("xterm", &simulate);
+    assert!(able.contains("connected 20/20"), "{able}");
+    assert!(able.contains('\u{1b}'), "{able}");
 }
 
 #[test]

@@ -219,6 +219,18 @@ impl Server {
         }
     }
 
+    /// Waits for a line of its log that contains all of `parts`.
+    pub(crate) fn said(&self, parts: &[&str]) -> String {
+        self.process.stderr.line_with(parts)
+    }
+
+    /// SIGTERM, waited out.
+    pub(crate) fn drain(self) {
+        self.process.signal(Signal::TERM);
+        let ended = self.process.ended();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+
     /// SIGKILL. Returns where it listened.
     pub(crate) fn kill(self) -> SocketAddr {
         self.process.kill();

@@ -56,7 +56,7 @@ async fn an_address_that_is_not_this_machines_is_named_and_the_exit_code_is_1() 
 
 #[tokio::test]
 async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
-    let cases: [&[&str]; 26] = [
+    let cases: [&[&str]; 33] = [
         &["--listen", "nonsense"],
         &["--listen", "127.0.0.1"],
         &["--listen", "127.0.0.1:99999"],
@@ -79,6 +79,13 @@ async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
         &["--topics-max", "1.5"],
         &["--topics-max", "many"],
         &["--drain-timeout", "x"],
+        &["--drain-timeout", "25h"],
+        &["--stall-timeout", "2d"],
+        &["--request-timeout", "86401s"],
+        &["--handshake-timeout", "100d"],
+        &["--keepalive-interval", "1month"],
+        &["--keepalive-timeout", "48h"],
+        &["--publish-queue-bytes-max", "1048575"],
         &["--max-silence", "1ms"],
         &["--log-format", "xml"],
         &["--nonsense"],
@@ -97,6 +104,36 @@ async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
             "{args:?}: {err}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_limit_that_is_too_high_or_too_low_for_another_is_named_with_its_bound() {
+    for (args, bound) in [
+        (vec!["--stall-timeout", "25h"], "at most 24h"),
+        (
+            vec![
+                "--event-bytes-max",
+                "100000",
+                "--publish-queue-bytes-max",
+                "99999",
+            ],
+            "at least --event-bytes-max, which is 100000",
+        ),
+    ] {
+        let (code, _, err) = run_to_end(longlived().arg("serve").args(&args)).await;
+        assert_eq!(code, Some(2), "{args:?}: {err}");
+        assert!(err.contains(bound), "{args:?}: {err}");
+    }
+    // The bounds themselves are let in.
+    let args = [
+        "--stall-timeout",
+        "24h",
+        "--event-bytes-max",
+        "100000",
+        "--publish-queue-bytes-max",
+        "100000",
+    ];
+    Server::start(&args).await;
 }
 
 #[tokio::test]

@@ -100,6 +100,27 @@ async fn a_stream_has_one_json_line_with_who_how_long_how_many_and_why() {
 }
 
 #[tokio::test]
+async fn the_begin_of_a_subscription_is_one_line_with_who_how_many_filters_how_and_where() {
+    let server = Server::start(&["--log-format", "json"]).await;
+    server.publish("t", "x").await.expect("stored");
+    let (_stream, welcome) = server.open(request("s", &["t", "u.>"])).await;
+    let line = server
+        .line("subscription begins", |line| {
+            line.contains("subscription begins")
+        })
+        .await;
+    let line: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(line["level"], "INFO", "{line}");
+    assert_eq!(line["subscriber"], "s", "{line}");
+    assert_eq!(line["filters"], 2, "{line}");
+    assert_eq!(line["outcome"], "new", "{line}");
+    let position = line["position"].as_str().expect("a text");
+    let epoch = welcome.position.expect("a position").epoch;
+    assert!(position.contains(&epoch.to_string()), "{line}");
+    assert!(position.contains('1'), "{line}");
+}
+
+#[tokio::test]
 async fn a_call_that_fails_is_logged_at_info_with_its_request_id() {
     let server = Server::start(&["--log-format", "json"]).await;
     let mut client = PublishServiceClient::new(server.channel());

@@ -16,6 +16,7 @@ use super::tally::{Tally, Totals};
 use super::verdict::ClientVerdict;
 use crate::client::Client;
 use crate::continuity::Violation;
+use crate::subscriber::Outcome;
 
 /// What all clients of a fleet share.
 #[derive(Debug)]
@@ -211,13 +212,15 @@ async fn take(common: &Common, teller: &Teller, tally: &mut Tally<'_>, said: Sai
         }
         Said::Opened(welcome) => {
             let away = tally.opened();
+            if let Some((_, position)) = welcome.filter(|_| audited) {
+                common.ledger.lock().begin(teller.number, position);
+            }
             match welcome {
-                Some((_, position)) if audited => {
-                    common.ledger.lock().begin(teller.number, position);
-                }
-                Some(_) => {}
-                // This contract has no word for being current.
-                None => tally.recovered(),
+                // Progress will say it.
+                Some((Outcome::Resumed | Outcome::Reset, _)) => {}
+                // It begins with the next event, so there is nothing to catch up with; and the frozen contract
+                // has no word for being current.
+                Some((Outcome::New, _)) | None => tally.current(),
             }
             match away {
                 None => What::Subscribed,
@@ -228,7 +231,7 @@ async fn take(common: &Common, teller: &Teller, tally: &mut Tally<'_>, said: Sai
             }
         }
         Said::Current(position) => {
-            tally.recovered();
+            tally.current();
             What::Current(position)
         }
         Said::Lost { reason, retry_in } => What::BackingOff {

@@ -180,6 +180,12 @@ impl<'a> Tally<'a> {
         had_stream
     }
 
+    /// It has everything there is.
+    pub(super) fn current(&mut self) {
+        self.numbers.was_current = true;
+        self.recovered();
+    }
+
     /// It has what it missed, or something new.
     pub(super) fn recovered(&mut self) {
         if let Some(lost) = self.lost_at.take() {

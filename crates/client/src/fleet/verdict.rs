@@ -28,6 +28,9 @@ pub struct ClientVerdict {
     pub repeated: Option<u64>,
     /// Unsubscribe was answered and its stream ended with OK.
     pub unsubscribed_ok: bool,
+    /// It had everything there was at least once, by the server's word. With the frozen contract, which has no
+    /// word for that: it had a stream.
+    pub was_current: bool,
     /// Why it ended before it was told to.
     pub failed: Option<String>,
 }
@@ -55,6 +58,9 @@ pub struct Verdict {
     pub unsubscribed_ok: u32,
     /// Clients to which nothing was ever delivered.
     pub never_delivered: u32,
+    /// Clients that never came so far as to have everything there was: not started before the end, without a
+    /// stream, or still behind.
+    pub never_current: u32,
     /// Clients that ended before they were told to.
     pub failed: u32,
     /// Messages registered as acknowledged.
@@ -83,6 +89,10 @@ impl Verdict {
             per_client.iter().filter(|client| is(client)).count() as u32
         };
         let sum = |of: fn(&ClientVerdict) -> u64| per_client.iter().map(of).sum::<u64>();
+        let recover_max = per_client
+            .iter()
+            .filter_map(|client| client.recover_max)
+            .max();
         Self {
             clients: per_client.len() as u32,
             delivered: sum(|client| client.delivered),
@@ -91,13 +101,12 @@ impl Verdict {
             repeated: per_client.iter().map(|client| client.repeated).sum(),
             gaps: sum(|client| client.gaps),
             reconnects: sum(|client| client.reconnects),
-            recover_p50,
-            recover_max: per_client
-                .iter()
-                .filter_map(|client| client.recover_max)
-                .max(),
+            // The histogram answers with the upper end of a bucket, which may lie above the longest of all.
+            recover_p50: recover_p50.min(recover_max),
+            recover_max,
             unsubscribed_ok: count(|client| client.unsubscribed_ok),
             never_delivered: count(|client| client.delivered == 0),
+            never_current: count(|client| !client.was_current),
             failed: count(|client| client.failed.is_some()),
             acknowledged: ledger.acknowledged(),
             not_followed: ledger.not_followed(),
@@ -105,9 +114,14 @@ impl Verdict {
         }
     }
 
-    /// Something was delivered, and nothing is known to be lost or repeated.
+    /// Something was delivered, every client was current at least once and stayed until it was told to leave,
+    /// and nothing is known to be lost or repeated.
     pub fn is_clean(&self) -> bool {
-        self.delivered > 0 && self.lost.unwrap_or(0) == 0 && self.repeated.unwrap_or(0) == 0
+        self.delivered > 0
+            && self.never_current == 0
+            && self.failed == 0
+            && self.lost.unwrap_or(0) == 0
+            && self.repeated.unwrap_or(0) == 0
     }
 
     /// It is clean, and every client came back at least once and was delivered something before and after.
@@ -133,6 +147,7 @@ mod tests {
             reconnects: 1,
             lost: Some(0),
             repeated: Some(0),
+            was_current: true,
             ..ClientVerdict::default()
         }
     }
@@ -165,6 +180,14 @@ mod tests {
                 reconnects: 0,
                 ..survivor(2)
             },
+            ClientVerdict {
+                was_current: false,
+                ..survivor(2)
+            },
+            ClientVerdict {
+                failed: Some("taken over".to_owned()),
+                ..survivor(2)
+            },
         ] {
             assert!(!verdict(broken.clone()).survived(), "{broken:?}");
         }
@@ -179,6 +202,18 @@ mod tests {
         });
         assert_eq!((verdict.lost, verdict.repeated), (None, None));
         assert!(verdict.is_clean());
+    }
+
+    #[test]
+    fn no_recovery_takes_half_of_all_longer_than_the_longest() {
+        let longest = Duration::from_nanos(5_000_100);
+        let client = ClientVerdict {
+            recover_max: Some(longest),
+            ..survivor(1)
+        };
+        let bucket = Some(Duration::from_micros(5_003));
+        let verdict = Verdict::of(vec![client], &Ledger::new(0), bucket);
+        assert_eq!(verdict.recover_p50, Some(longest));
     }
 
     #[test]

@@ -56,7 +56,15 @@ where
     let lease = shared.pool.lease(lane).await;
     let lease = lease.map_err(|lost| BulkError::nothing_sent(CallError::NotSent(lost)))?;
     let seen = Seen::default();
-    let mut request = Request::new(messages.map(v1::PublishRequest::from));
+    let recording = shared.recording.clone();
+    let mut request = Request::new(messages.map(move |message| {
+        let request = v1::PublishRequest::from(message);
+        if let Some(recording) = &recording {
+            // The one answer does not say where each is, so none is recorded as ended.
+            recording.publish_begun(&request);
+        }
+        request
+    }));
     request.extensions_mut().insert(seen.clone());
     if let Some(credential) = credential {
         request

@@ -69,11 +69,6 @@ impl Message {
         self.deleted = true;
         self
     }
-
-    /// True when the server can tell a repeated attempt from a new message.
-    pub(crate) fn repeatable(&self) -> bool {
-        !self.message_id.is_empty()
-    }
 }
 
 impl<T: Into<String>, P: Into<Bytes>> From<(T, P)> for Message {

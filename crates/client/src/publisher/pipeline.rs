@@ -12,7 +12,7 @@ use longlived_api::v1;
 use longlived_api::v1::publish_service_client::PublishServiceClient;
 use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Status, Streaming};
@@ -25,6 +25,9 @@ use crate::credential::Credential;
 use crate::pool::{Lane, Lease};
 use crate::subscriber::Refusal;
 use crate::wire::{self, Seen};
+
+/// How long the end of a stream is waited for after its last answer: nothing depends on it any more.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 pub(super) fn publish_stream<S>(
     client: Client,
@@ -65,7 +68,7 @@ struct Pipeline<S> {
     /// `None` when there are no more.
     messages: Option<Pin<Box<S>>>,
     /// Sent or to be sent, oldest first.
-    unanswered: VecDeque<v1::PublishRequest>,
+    unanswered: VecDeque<Unanswered>,
     in_flight: usize,
     timeout: Duration,
     lane: Lane,
@@ -81,9 +84,17 @@ struct Pipeline<S> {
     over: bool,
 }
 
+/// A message that waits for its answer.
+struct Unanswered {
+    request: v1::PublishRequest,
+    /// Its number in the recording, if there is one.
+    publish: Option<u64>,
+}
+
 /// An open stream of messages and answers.
 struct Line {
-    send: mpsc::Sender<v1::PublishRequest>,
+    /// `None` when there are no more messages: the server has been told so.
+    send: Option<mpsc::Sender<v1::PublishRequest>>,
     answers: Streaming<v1::PublishResponse>,
     seen: Seen,
     lease: Lease,
@@ -122,6 +133,7 @@ where
                 // A stream is opened for a message and not for the prospect of one.
                 let Some(message) = self.first_message().await else {
                     self.over = true;
+                    self.close().await;
                     return None;
                 };
                 self.progress = Instant::now();
@@ -143,11 +155,16 @@ where
                 }
                 Step::Message(None) => {
                     self.messages = None;
+                    if let Some(line) = &mut self.line {
+                        line.send = None;
+                    }
                     continue;
                 }
                 Step::Answer(Ok(Some(answer))) => match Published::from_wire(answer) {
                     Some(published) => {
-                        self.unanswered.pop_front();
+                        if let Some(unanswered) = self.unanswered.pop_front() {
+                            self.record_end(&unanswered, Ok(&published));
+                        }
                         self.progress = Instant::now();
                         self.backoff.reset();
                         self.refreshed = false;
@@ -187,14 +204,36 @@ where
         }
     }
 
+    /// Everything is answered: says that nothing more comes and sees the server's OK, so that it does not take
+    /// a stream that did all it was to do for one that was called off.
+    async fn close(&mut self) {
+        if let Some(mut line) = self.line.take() {
+            line.send = None;
+            let last = timeout(self.timeout.min(CLOSE_MAX), line.answers.message()).await;
+            if !matches!(last, Ok(Ok(None))) {
+                tracing::debug!(?last, "the stream did not end with OK; all was answered");
+            }
+        }
+    }
+
     /// Keeps the message until it is answered, and hands it to the line if there is one.
     fn enqueue(&mut self, message: Message) {
         let request = v1::PublishRequest::from(message);
-        if let Some(line) = &self.line {
+        let recording = self.client.shared.recording.as_ref();
+        let publish = recording.map(|recording| recording.publish_begun(&request));
+        if let Some(send) = self.line.as_ref().and_then(|line| line.send.as_ref()) {
             // There is room for all that may be unanswered; a line that is gone shows in its answers.
-            let _ = line.send.try_send(request.clone());
+            let _ = send.try_send(request.clone());
         }
-        self.unanswered.push_back(request);
+        self.unanswered.push_back(Unanswered { request, publish });
+    }
+
+    fn record_end(&self, unanswered: &Unanswered, answer: Result<&Published, &PublishError>) {
+        if let (Some(recording), Some(publish)) =
+            (&self.client.shared.recording, unanswered.publish)
+        {
+            recording.publish_ended(publish, answer);
+        }
     }
 
     async fn step(&mut self) -> Step {
@@ -224,8 +263,8 @@ where
         let lease = shared.pool.lease(self.lane).await;
         let lease = lease.map_err(|lost| Meaning::NeverSent(lost.to_string()))?;
         let (send, receive) = mpsc::channel(self.in_flight);
-        for request in &self.unanswered {
-            let _ = send.try_send(request.clone());
+        for unanswered in &self.unanswered {
+            let _ = send.try_send(unanswered.request.clone());
         }
         let seen = Seen::default();
         let mut request = Request::new(ReceiverStream::new(receive));
@@ -243,7 +282,7 @@ where
         .await;
         match answers {
             Ok(Ok(answers)) => Ok(Line {
-                send,
+                send: Some(send).filter(|_| self.messages.is_some()),
                 answers: answers.into_inner(),
                 seen,
                 lease,
@@ -297,31 +336,45 @@ where
             self.refused = broken.credential;
             return Ok(());
         }
+        let deadline = self.progress + self.timeout;
         let wait = match &broken.meaning {
             Meaning::NotStored(_) => None,
-            Meaning::NotStoredWait(_, wait) => Some(*wait),
-            Meaning::NeverSent(_) => Some(self.backoff.next_wait(&mut self.rng)),
+            Meaning::NotStoredWait(_, wait) => {
+                Some(*wait).filter(|wait| Instant::now() + *wait < deadline)
+            }
+            Meaning::NeverSent(_) => {
+                single::clipped(self.backoff.next_wait(&mut self.rng), deadline)
+            }
             Meaning::Perhaps(_) => {
                 let repeatable = self
                     .unanswered
                     .iter()
-                    .all(|request| !request.message_id.is_empty());
+                    .all(|unanswered| !unanswered.request.message_id.is_empty());
                 self.perhaps = true;
-                repeatable.then(|| self.backoff.next_wait(&mut self.rng))
+                let wait = self.backoff.next_wait(&mut self.rng);
+                single::clipped(wait, deadline).filter(|_| repeatable)
             }
         };
         match wait {
-            Some(wait) if Instant::now() + wait < self.progress + self.timeout => {
+            Some(wait) => {
                 sleep(wait).await;
                 Ok(())
             }
-            _ => Err(self.give_up(broken.meaning)),
+            None => Err(self.give_up(broken.meaning)),
         }
     }
 
     fn give_up(&mut self, meaning: Meaning) -> PublishError {
         self.over = true;
         self.line = None;
+        let error = self.verdict(meaning);
+        for unanswered in &self.unanswered {
+            self.record_end(unanswered, Err(&error));
+        }
+        error
+    }
+
+    fn verdict(&self, meaning: Meaning) -> PublishError {
         let unanswered = self.unanswered.len();
         let error = match meaning {
             Meaning::NotStored(error) => error,

@@ -20,6 +20,18 @@ use crate::wire::Pushback;
 /// that a server that died without a word costs one attempt and not all the time there is.
 const ATTEMPT_MAX: Duration = Duration::from_secs(10);
 
+/// The last attempt begins this long before the time is over, or there would be none left for its answer.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
+
+/// The wait before another attempt: what is drawn, but never so long that the time that is left goes by without
+/// one. `None` when there is no time for another.
+pub(super) fn clipped(wait: Duration, deadline: Instant) -> Option<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    left.checked_sub(LAST_MOMENT)
+        .filter(|left| !left.is_zero())
+        .map(|left| wait.min(left))
+}
+
 /// Why a message is not known to be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -105,11 +117,26 @@ pub(super) async fn publish(
     message: Message,
     timeout: Duration,
 ) -> Result<Published, PublishError> {
+    let request = v1::PublishRequest::from(message);
+    let Some(recording) = &client.shared.recording else {
+        return attempts(client, request, timeout).await;
+    };
+    // One publish whatever the attempts: without an id there is another only where the first is not stored.
+    let publish = recording.publish_begun(&request);
+    let answer = attempts(client, request, timeout).await;
+    recording.publish_ended(publish, answer.as_ref());
+    answer
+}
+
+async fn attempts(
+    client: &Client,
+    request: v1::PublishRequest,
+    timeout: Duration,
+) -> Result<Published, PublishError> {
     let deadline = Instant::now() + timeout;
     let mut backoff = Backoff::new(client.shared.backoff);
     let mut rng = client.shared.rng();
-    let repeatable = message.repeatable();
-    let request = v1::PublishRequest::from(message);
+    let repeatable = !request.message_id.is_empty();
     let send =
         |wire, request| async move { PublishServiceClient::new(wire).publish(request).await };
     // Once an attempt may have been stored, no later failure makes it unstored.
@@ -130,6 +157,8 @@ pub(super) async fn publish(
             }
             Err(failed) => meaning(failed),
         };
+        // A wait that the server names is waited out or not begun; one of our own is cut to what is left.
+        let named = |wait| (Instant::now() + wait < deadline).then_some(wait);
         let (wait, error) = match failed {
             Meaning::NotStored(error) if !perhaps => return Err(error),
             Meaning::NotStored(error) => {
@@ -138,9 +167,9 @@ pub(super) async fn publish(
                     cause: format!("lost earlier, then {error}"),
                 });
             }
-            Meaning::NotStoredWait(refusal, wait) => (wait, PublishError::Refused(refusal)),
+            Meaning::NotStoredWait(refusal, wait) => (named(wait), PublishError::Refused(refusal)),
             Meaning::NeverSent(cause) => (
-                backoff.next_wait(&mut rng),
+                clipped(backoff.next_wait(&mut rng), deadline),
                 PublishError::NotSent { timeout, cause },
             ),
             Meaning::Perhaps(cause) => {
@@ -152,19 +181,19 @@ pub(super) async fn publish(
                 if !repeatable {
                     return Err(error);
                 }
-                (backoff.next_wait(&mut rng), error)
+                (clipped(backoff.next_wait(&mut rng), deadline), error)
             }
         };
-        if Instant::now() + wait >= deadline {
-            return Err(match error {
-                PublishError::Unknown { .. } => error,
-                other if perhaps => PublishError::Unknown {
+        match (wait, error) {
+            (Some(wait), _) => sleep(wait).await,
+            (None, error @ PublishError::Unknown { .. }) => return Err(error),
+            (None, error) if perhaps => {
+                return Err(PublishError::Unknown {
                     unanswered: 1,
-                    cause: format!("lost earlier, then {other}"),
-                },
-                other => other,
-            });
+                    cause: format!("lost earlier, then {error}"),
+                });
+            }
+            (None, error) => return Err(error),
         }
-        sleep(wait).await;
     }
 }

@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use super::notice::GoAwayReason;
 use crate::credential::CredentialError;
 use crate::position::Position;
+use crate::record::StreamEnd;
 use crate::wire::{self, Pushback};
 
 /// The server's own words when it refuses something.
@@ -119,6 +120,18 @@ pub(crate) enum End {
     Credential(CredentialError),
 }
 
+impl End {
+    /// In the words of a recording.
+    pub(crate) fn recorded(&self) -> StreamEnd {
+        match self {
+            Self::Ok => StreamEnd::Status(Code::Ok),
+            Self::Sent(status) => StreamEnd::Status(status.code()),
+            Self::Lost(lost) => StreamEnd::Lost(lost.clone()),
+            Self::Credential(_) => StreamEnd::Left,
+        }
+    }
+}
+
 /// What was known when it ended.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
@@ -145,6 +158,16 @@ pub(crate) enum Next {
         ok: bool,
     },
     Stop(SubscribeError),
+}
+
+impl Next {
+    /// Another stream follows.
+    pub(crate) fn returns(&self) -> bool {
+        match self {
+            Self::Resume(_) | Self::ResumeAfter(..) | Self::Refresh(_) => true,
+            Self::Finished { .. } | Self::Stop(_) => false,
+        }
+    }
 }
 
 /// The table.

@@ -32,6 +32,7 @@ use crate::backoff::Backoff;
 use crate::credential::Credential;
 use crate::pool::Lane;
 use crate::position::Position;
+use crate::record::{StreamEnd, StreamRecord};
 
 pub(super) fn subscriber(builder: SubscriberBuilder) -> Subscriber {
     let position = match builder.start {
@@ -170,7 +171,7 @@ impl Engine {
                     successor: Successor::None,
                 }));
             }
-            Err(end) => self.ended(end, None, opened.credential),
+            Err(end) => self.ended(end, None, opened.credential, opened.record),
         }
     }
 
@@ -207,7 +208,13 @@ impl Engine {
     }
 
     /// No stream is left: come back, or stop.
-    fn ended(&mut self, end: End, departure: Option<Departure>, credential: Option<Credential>) {
+    fn ended(
+        &mut self,
+        end: End,
+        departure: Option<Departure>,
+        credential: Option<Credential>,
+        record: Option<StreamRecord>,
+    ) {
         let known = Known {
             go_away: departure.map(|departure| (departure.reason, departure.reconnect)),
             position: self.position,
@@ -217,7 +224,7 @@ impl Engine {
         if departure.is_some_and(|departure| departure.reason == GoAwayReason::CredentialExpired) {
             self.refused.clone_from(&credential);
         }
-        let (reason, until) = match ending::judge(end, &known) {
+        let (reason, until) = match judged(end, &known, record) {
             Next::Finished { ok } => return self.finish(ok),
             Next::Stop(error) => {
                 tracing::debug!(subscriber = %self.standing.id, "{error}");
@@ -253,9 +260,9 @@ impl Engine {
             Step::Current(Got::Frame(frame)) => self.frame(frame, Which::Current),
             Step::Successor(Got::Frame(frame)) => self.frame(frame, Which::Successor),
             Step::Current(Got::End(end)) => self.current_ended(end),
-            Step::Successor(Got::End(end)) => self.successor_failed(end, None),
+            Step::Successor(Got::End(end)) => self.successor_failed(end, None, None),
             Step::Opened(opened) => match opened.result {
-                Err(end) => self.successor_failed(end, opened.credential),
+                Err(end) => self.successor_failed(end, opened.credential, opened.record),
                 Ok((live, welcome)) => {
                     self.welcomed(&live, &welcome);
                     self.streams_mut().successor = Successor::Open(Box::new(live));
@@ -298,18 +305,28 @@ impl Engine {
         let Phase::Live(streams) = std::mem::replace(&mut self.phase, Phase::Waiting(None)) else {
             unreachable!("a stream ended, so there was one")
         };
-        let Streams { current, successor } = *streams;
+        let Streams {
+            mut current,
+            successor,
+        } = *streams;
+        let record = current.record.take();
         if matches!(&end, End::Lost(_)) {
             self.ask.client.shared.pool.retire(&current.lease);
         }
         match successor {
             Successor::Open(live) => {
+                if let Some(record) = record {
+                    record.ended(StreamEnd::Left, true);
+                }
                 self.phase = Phase::Live(Box::new(Streams {
                     current: *live,
                     successor: Successor::None,
                 }));
             }
             Successor::Opening(opening) if !self.standing.leaving.is_cancelled() => {
+                if let Some(record) = record {
+                    record.ended(end.recorded(), true);
+                }
                 let announced = current.departure;
                 let reason =
                     announced.map_or(Lost::Ended, |departure| Lost::GoAway(departure.reason));
@@ -320,23 +337,28 @@ impl Engine {
                 self.phase = Phase::Opening(opening);
             }
             Successor::Opening(_) | Successor::None => {
-                self.ended(end, current.departure, current.credential);
+                self.ended(end, current.departure, current.credential, record);
             }
         }
     }
 
     /// The stream that was to replace the current one did not come about, or broke. While the current one
     /// goes on, another is tried; only a final refusal ends the subscription.
-    fn successor_failed(&mut self, end: End, credential: Option<Credential>) {
+    fn successor_failed(
+        &mut self,
+        end: End,
+        credential: Option<Credential>,
+        record: Option<StreamRecord>,
+    ) {
         let failed = std::mem::replace(&mut self.streams_mut().successor, Successor::None);
-        let credential = match failed {
-            Successor::Open(live) => {
+        let (credential, record) = match failed {
+            Successor::Open(mut live) => {
                 if matches!(&end, End::Lost(_)) {
                     self.ask.client.shared.pool.retire(&live.lease);
                 }
-                live.credential
+                (live.credential.take(), live.record.take())
             }
-            Successor::None | Successor::Opening(_) => credential,
+            Successor::None | Successor::Opening(_) => (credential, record),
         };
         let known = Known {
             go_away: None,
@@ -344,7 +366,7 @@ impl Engine {
             can_refresh: self.ask.client.shared.credentials.can_refresh() && !self.refreshed,
             leaving: self.standing.leaving.is_cancelled(),
         };
-        let wait = match ending::judge(end, &known) {
+        let wait = match judged(end, &known, record) {
             // The current stream will show its own end.
             Next::Finished { .. } => Duration::MAX,
             Next::Stop(error) => {
@@ -363,6 +385,16 @@ impl Engine {
             departure.turn = Instant::now().checked_add(wait).unwrap_or_else(far_away);
         }
     }
+}
+
+/// What follows from the end of a stream, recorded with it.
+fn judged(end: End, known: &Known, record: Option<StreamRecord>) -> Next {
+    let how = end.recorded();
+    let next = ending::judge(end, known);
+    if let Some(record) = record {
+        record.ended(how, next.returns());
+    }
+    next
 }
 
 /// At once when there is no time to wait for.

@@ -116,6 +116,7 @@ pub(super) async fn unsubscribe_and_drain(
     let mut drained = None;
     let answer = loop {
         tokio::select! {
+            biased;
             answer = &mut call => break answer,
             ok = &mut drain, if drained.is_none() => drained = Some(ok),
         }

@@ -22,6 +22,7 @@ use crate::continuity::Continuity;
 use crate::credential::Credential;
 use crate::pool::{Lane, Lease};
 use crate::position::Position;
+use crate::record::{StreamRecord, Told};
 use crate::wire::Seen;
 
 /// What a response may be larger than its event.
@@ -45,6 +46,8 @@ pub(super) type Opening = Pin<Box<dyn Future<Output = Opened> + Send>>;
 pub(super) struct Opened {
     pub(super) credential: Option<Credential>,
     pub(super) result: Result<(Live, v1::Welcome), End>,
+    /// Of a stream that was asked for in vain.
+    pub(super) record: Option<StreamRecord>,
 }
 
 /// An open stream.
@@ -60,6 +63,7 @@ pub(super) struct Live {
     silence: Option<Duration>,
     /// Later than this without a response, the stream is dead.
     deadline: Option<Instant>,
+    pub(super) record: Option<StreamRecord>,
 }
 
 /// The server has announced the end of a stream.
@@ -89,20 +93,36 @@ pub(super) fn open(ask: Ask) -> Opening {
                 return Opened {
                     credential: None,
                     result: Err(End::Credential(error)),
+                    record: None,
                 };
             }
         };
-        let result = open_with(&ask, credential.clone()).await;
-        Opened { credential, result }
+        let mut record = None;
+        let result = open_with(&ask, credential.clone(), &mut record).await;
+        Opened {
+            credential,
+            result,
+            record,
+        }
     })
 }
 
-async fn open_with(ask: &Ask, credential: Option<Credential>) -> Result<(Live, v1::Welcome), End> {
+async fn open_with(
+    ask: &Ask,
+    credential: Option<Credential>,
+    record: &mut Option<StreamRecord>,
+) -> Result<(Live, v1::Welcome), End> {
     let pool = &ask.shared.pool;
     let timeout = ask.shared.open_timeout;
     let lease = pool.lease(ask.lane).await.map_err(End::Lost)?;
+    let recording = ask.shared.recording.as_ref();
+    *record = recording.map(|recording| recording.stream_opened(&ask.request));
     let opened = tokio::time::timeout(timeout, welcome(ask, &lease, credential)).await;
-    let opened = opened.unwrap_or(Err(End::Lost(Lost::NoWelcome(timeout))));
+    let mut opened = opened.unwrap_or(Err(End::Lost(Lost::NoWelcome(timeout))));
+    if let Ok((live, welcome)) = &mut opened {
+        live.record = record.take();
+        live.told(Told::Welcome(welcome));
+    }
     if let Err(End::Lost(_)) = &opened {
         pool.retire(&lease);
     }
@@ -155,6 +175,7 @@ async fn welcome(
         departure: None,
         silence: welcome.max_silence.and_then(watched_silence),
         deadline: None,
+        record: None,
     };
     live.heard();
     Ok((live, welcome))
@@ -207,6 +228,13 @@ impl Live {
                 Ok(None) => return Got::End(End::Ok),
                 Err(status) => return Got::End(ended(status, &self.seen)),
             }
+        }
+    }
+
+    /// Tells the recorder, if there is one.
+    pub(super) fn told(&self, told: Told<'_>) {
+        if let Some(record) = &self.record {
+            record.told(told);
         }
     }
 

@@ -189,6 +189,49 @@ async fn a_fleet_whose_server_is_gone_stops_without_its_ok() {
 }
 
 #[tokio::test]
+async fn a_client_that_never_came_so_far_leaves_no_clean_verdict() {
+    let mut server = Server::start().await;
+    // The second would start long after the end.
+    let config = FleetConfig {
+        stagger: Duration::from_secs(3_600),
+        ..config(2)
+    };
+    let fleet = Fleet::start(server.client().build().unwrap(), config);
+    let mut first = streams(&mut server, 1).await;
+    for call in first.values_mut() {
+        call.welcome(New, EPOCH, 0);
+        call.event(1);
+    }
+    delivered(&fleet, 1).await;
+    let (verdict, ()) = tokio::join!(fleet.stop(), unsubscribe_all(&mut server, first));
+    assert_eq!((verdict.clients, verdict.never_current), (2, 1));
+    assert_eq!((verdict.lost, verdict.repeated), (Some(0), Some(0)));
+    assert!(!verdict.is_clean(), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_was_taken_over_leaves_no_clean_verdict() {
+    let mut server = Server::start().await;
+    let fleet = Fleet::start(server.client().build().unwrap(), config(2));
+    let mut first = streams(&mut server, 2).await;
+    for call in first.values_mut() {
+        call.welcome(New, EPOCH, 0);
+        call.event(1);
+    }
+    delivered(&fleet, 2).await;
+    first.remove("1").unwrap().end(Code::Aborted);
+    let wait = async {
+        while fleet.snapshot().ended == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("client 1 ends");
+    let (verdict, ()) = tokio::join!(fleet.stop(), unsubscribe_all(&mut server, first));
+    assert_eq!((verdict.failed, verdict.never_current), (1, 0));
+    assert!(!verdict.is_clean(), "{verdict:?}");
+}
+
+#[tokio::test]
 async fn a_server_that_answers_nothing_is_left_in_time() {
     let mut server = Server::start().await;
     let config = FleetConfig {

@@ -6,5 +6,6 @@ mod fleet;
 mod legacy;
 mod publishing;
 mod real;
+mod recording;
 mod scripted;
 mod subscribing;

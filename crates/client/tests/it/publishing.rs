@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longlived_api::v1;
 use longlived_client::{
-    BulkError, CallError, Durability, Message, Position, PublishError, Published,
+    BackoffOptions, BulkError, CallError, Durability, Message, Position, PublishError, Published,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -158,6 +158,81 @@ async fn a_message_that_never_left_is_tried_until_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn a_message_that_http2_says_was_not_processed_is_sent_again_even_without_an_id() {
+    let mut server = Server::start().await;
+    let publisher = server.client().build().unwrap().publisher();
+    let (answered, ()) = tokio::join!(publisher.publish(plain()), async {
+        let (_, mut call) = publish(&mut server).await;
+        call.turn_away(h2::Reason::REFUSED_STREAM);
+        let (_, call) = publish(&mut server).await;
+        answer(call, 1);
+    });
+    assert_eq!(answered.unwrap().position.sequence, 1);
+
+    let mut pipe = Pipe::new(&server, 8);
+    pipe.send(plain()).await;
+    let mut call = line(&mut server).await;
+    call.turn_away(h2::Reason::REFUSED_STREAM);
+    let mut call = line(&mut server).await;
+    ids(&mut call, 1).await;
+    call.send(&stored(2));
+    assert_eq!(pipe.stored().await, 2);
+}
+
+#[tokio::test]
+async fn a_message_that_is_never_processed_is_said_to_be_not_stored() {
+    let mut server = Server::start().await;
+    let publisher = server.client().build().unwrap().publisher();
+    let publisher = publisher.timeout(Duration::from_millis(300));
+    let refuse = async {
+        loop {
+            let (_, mut call) = publish(&mut server).await;
+            call.turn_away(h2::Reason::REFUSED_STREAM);
+        }
+    };
+    let error = tokio::select! {
+        answer = publisher.publish(plain()) => answer.unwrap_err(),
+        () = refuse => unreachable!("it refuses for ever"),
+    };
+    assert!(matches!(error, PublishError::NotSent { .. }), "{error}");
+    assert!(error.to_string().contains("not stored"), "{error}");
+}
+
+#[tokio::test]
+async fn a_wait_longer_than_the_time_that_is_left_costs_no_attempt() {
+    let server = Server::start().await;
+    let long = BackoffOptions {
+        initial: Duration::from_secs(3_600),
+        multiplier: 1.0,
+        max: Duration::from_secs(3_600),
+    };
+    // With this seed no wait that is drawn is short.
+    let client = server.client().backoff(long).seed(7).build().unwrap();
+    let address = server.kill().await;
+    let time = Duration::from_millis(1_500);
+    let publisher = client.publisher().timeout(time);
+    let began = Instant::now();
+    let error = publisher.publish(plain()).await.unwrap_err();
+    assert!(matches!(error, PublishError::NotSent { .. }), "{error}");
+    assert!(began.elapsed() >= time * 9 / 10, "{:?}", began.elapsed());
+
+    let mut stream = publisher.publish_stream(tokio_stream::once(plain()), 8);
+    let began = Instant::now();
+    let error = stream.next().await.unwrap().unwrap_err();
+    assert!(matches!(error, PublishError::NotSent { .. }), "{error}");
+    assert!(began.elapsed() >= time * 9 / 10, "{:?}", began.elapsed());
+
+    // A server that is back before the time is over is found.
+    let (answered, _server) = tokio::join!(publisher.publish(plain()), async {
+        let mut server = Server::start_at(address).await;
+        let (_, call) = publish(&mut server).await;
+        answer(call, 1);
+        server
+    });
+    assert_eq!(answered.unwrap().position.sequence, 1);
+}
+
+#[tokio::test]
 async fn a_final_refusal_is_final() {
     let mut server = Server::start().await;
     let publisher = server.client().build().unwrap().publisher();
@@ -292,12 +367,17 @@ async fn a_stream_keeps_its_limit_in_flight_and_answers_in_order() {
     call.send(&stored(3));
     assert_eq!((pipe.stored().await, pipe.stored().await), (2, 3));
     drop(pipe.messages);
+    // The client says that nothing more comes, and sees the OK.
+    assert!(call.message::<v1::PublishRequest>().await.is_none());
     assert!(
-        timeout(PATIENCE, pipe.answers.recv())
+        timeout(Duration::from_millis(100), pipe.answers.recv())
             .await
-            .unwrap()
-            .is_none()
+            .is_err(),
+        "it waits for the status"
     );
+    call.end(Code::Ok);
+    let end = timeout(PATIENCE, pipe.answers.recv()).await.unwrap();
+    assert!(end.is_none(), "{end:?}");
 }
 
 #[tokio::test]

@@ -278,6 +278,11 @@ impl Call {
         self.stream().send_reset(reason);
     }
 
+    /// Resets the stream before anything was answered.
+    pub(crate) fn turn_away(&mut self, reason: h2::Reason) {
+        self.respond.send_reset(reason);
+    }
+
     /// Drops the connection under it.
     pub(crate) fn kill_connection(&self) {
         self.connection.cancel();

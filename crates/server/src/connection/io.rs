@@ -46,6 +46,8 @@ struct Staged<T> {
     staging: bool,
     /// The socket took less than it was given: nothing more is collected until it took the rest.
     full: bool,
+    /// The last write found no room; it is tried again when the socket says so.
+    blocked: bool,
     last_received: Instant,
 }
 
@@ -58,6 +60,7 @@ pub(super) fn split<T: AsyncWrite>(socket: T) -> (Io<T>, IoHandle<T>) {
         written: 0,
         staging: false,
         full: false,
+        blocked: false,
         last_received: Instant::now(),
     };
     let shared = Arc::new(Mutex::new(staged));
@@ -74,6 +77,11 @@ impl<T> IoHandle<T> {
     /// From now on writes are collected until `poll_written`.
     pub(super) fn stage(&self) {
         self.shared.lock().staging = true;
+    }
+
+    /// Whether what was written last still waits for the socket, so that more would only wait behind it.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.shared.lock().blocked
     }
 
     /// When the peer last sent anything.
@@ -135,7 +143,9 @@ impl<T> Staged<T> {
 impl<T: AsyncWrite + Unpin> Staged<T> {
     fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_empty() {
-            match Pin::new(&mut self.socket).poll_write(cx, &self.buffer[self.written..]) {
+            let polled = Pin::new(&mut self.socket).poll_write(cx, &self.buffer[self.written..]);
+            self.blocked = polled.is_pending();
+            match polled {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => self.written += count,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -173,6 +183,16 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
         self.poll_write_through(cx, slices)
     }
 
+    fn poll_write_socket(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.blocked = polled.is_pending();
+        polled
+    }
+
     /// What was collected and `slices` behind it, in one write and without copying them.
     fn poll_write_through(
         &mut self,
@@ -180,7 +200,7 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if self.is_empty() {
-            return Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+            return self.poll_write_socket(cx, slices);
         }
         let collected = self.buffer.len() - self.written;
         let polled = {
@@ -189,6 +209,7 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
             all.extend(slices.iter().map(|slice| IoSlice::new(slice)));
             Pin::new(&mut self.socket).poll_write_vectored(cx, &all)
         };
+        self.blocked = polled.is_pending();
         match polled {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Poll::Ready(Ok(count)) if count > collected => {
@@ -199,7 +220,7 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
                 self.written += count;
                 // Nothing of `slices` was taken, which has no other name than "not now".
                 ready!(self.poll_written(cx))?;
-                Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+                self.poll_write_socket(cx, slices)
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {

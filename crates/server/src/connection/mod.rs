@@ -32,7 +32,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tower::Service;
 
 pub use abort::{AbortFlag, StreamAbort};
@@ -170,6 +170,9 @@ where
         let mut going_away = pin!(drain.going_away());
         let mut killed = pin!(drain.killed());
         let mut told = false;
+        let mut leaving = None;
+        // Streams were woken and wait for the socket: what they would send now would only pile up in HTTP/2.
+        let mut held_back = false;
         poll_fn(|cx| {
             self.wakes.begin(cx.waker());
             for _ in 0..limits::CONNECTION_TURN_ROUNDS {
@@ -190,13 +193,30 @@ where
                         return Poll::Ready(ConnectionEnd::PeerVanished);
                     }
                 }
-                if self.wakes.take(STREAMS) {
-                    self.poll_streams();
+                if self.wakes.take(STREAMS) || held_back {
+                    held_back = self.io.is_blocked();
+                    if held_back {
+                        self.streams.poll_blocked();
+                    } else {
+                        self.poll_streams();
+                    }
                 }
                 if self.wakes.take(SOCKET)
                     && let Poll::Ready(end) = self.poll_http2()
                 {
                     return Poll::Ready(end);
+                }
+                if told {
+                    if !self.streams.is_empty() {
+                        leaving = None;
+                    } else if leaving
+                        .get_or_insert_with(|| Box::pin(sleep(limits::GOAWAY_GRACE)))
+                        .as_mut()
+                        .poll(&mut Context::from_waker(&self.wakes.control))
+                        .is_ready()
+                    {
+                        return Poll::Ready(ConnectionEnd::Closed);
+                    }
                 }
                 if self.wakes.is_due() {
                     if coop::has_budget_remaining() {
@@ -207,6 +227,9 @@ where
                 }
                 if let Err(error) = self.write() {
                     return Poll::Ready(ConnectionEnd::Write(error));
+                }
+                if held_back && !self.io.is_blocked() {
+                    continue;
                 }
                 if self.wakes.end() {
                     return Poll::Pending;

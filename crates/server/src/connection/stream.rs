@@ -74,6 +74,10 @@ where
             Self::Calling { .. } | Self::Ended => Poll::Ready(()),
         }
     }
+
+    fn is_sending(&self) -> bool {
+        matches!(self, Self::Sending { .. })
+    }
 }
 
 /// The sending half of a stream.

@@ -5,7 +5,7 @@
 //! lie, and a stream that would not be served in this turn is not looked at.
 //!
 //! Holds: a stream that was woken is polled after that; one that the turn had no room for is among the first of
-//! the next.
+//! the next; one that is aborted ends also while the socket takes nothing.
 //! Does not: know what a stream does.
 
 use std::sync::Arc;
@@ -44,6 +44,9 @@ impl Turn {
 pub(super) trait Member {
     /// Ready when nothing more is to be done; it is dropped then. `cx` and `own` wake the same.
     fn poll(&mut self, cx: &mut Context<'_>, own: &Arc<StreamWaker>, turn: &mut Turn) -> Poll<()>;
+
+    /// Whether it has nothing to do but to send, so that it need not be polled while the socket takes nothing.
+    fn is_sending(&self) -> bool;
 }
 
 pub(super) struct StreamSet<S> {
@@ -84,6 +87,8 @@ impl StreamWaker {
     pub(super) fn abort(&self) {
         self.aborted.store(true, Ordering::Release);
         self.raise();
+        // A connection whose socket is blocked leaves wake-ups where they are.
+        self.block.task.wake_by_ref();
     }
 
     pub(super) fn is_aborted(&self) -> bool {
@@ -117,6 +122,10 @@ impl<S: Member> StreamSet<S> {
             next: 0,
             task,
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
     }
 
     /// A stream that is to be polled.
@@ -177,6 +186,32 @@ impl<S: Member> StreamSet<S> {
         // Woken again in the first block while others of it waited for the second look: the task was not told.
         let again = |block: &Arc<Block>| block.woken.load(Ordering::Acquire) & later != 0;
         from != 0 && self.blocks.get(first).is_some_and(again)
+    }
+
+    /// For a connection whose socket takes nothing: streams whose response has not begun go on, and those that are
+    /// aborted end; the others stay woken and are polled when there is room again.
+    pub(super) fn poll_blocked(&mut self) {
+        // Over before it begins: nothing but the head of a response is sent.
+        let mut turn = Turn(0);
+        for block in 0..self.blocks.len() {
+            let woken = self.blocks[block].woken.load(Ordering::Acquire);
+            let mut due = woken;
+            while due != 0 {
+                let bit = due.trailing_zeros() as usize;
+                let key = block * BLOCK + bit;
+                due &= due - 1;
+                let Some(slot) = self.slots.get(key) else {
+                    continue;
+                };
+                if slot.stream.is_sending() && !slot.own.is_aborted() {
+                    continue;
+                }
+                self.blocks[block]
+                    .woken
+                    .fetch_and(!(1 << bit), Ordering::AcqRel);
+                self.poll(key, &mut turn);
+            }
+        }
     }
 
     fn poll(&mut self, key: usize, turn: &mut Turn) {

@@ -143,6 +143,10 @@ pub(crate) fn refused(status: Status, message: &str, bytes_max: usize) -> Status
         Code::OutOfRange | Code::ResourceExhausted => Status::resource_exhausted(format!(
             "the {message} is larger than its limit of {bytes_max} bytes"
         )),
+        // The decoder's word for bytes that are no such message. What HTTP/2 failed at has a source.
+        Code::Internal if std::error::Error::source(&status).is_none() => Status::invalid_argument(
+            format!("the {message} cannot be decoded: {}", status.message()),
+        ),
         _ => status,
     }
 }
@@ -176,13 +180,19 @@ pub(super) fn with_headers<B>(body: B) -> Response<B> {
 
 /// A response of one message.
 pub(super) fn unary<M: prost::Message>(message: &M) -> Response<Body> {
-    streaming(Unary {
-        message: Some(frame::encode(message)),
-        ended: false,
-    })
+    streaming(unary_body(message))
 }
 
-struct Unary {
+/// The body of such a response.
+pub(super) fn unary_body<M: prost::Message>(message: &M) -> Unary {
+    Unary {
+        message: Some(frame::encode(message)),
+        ended: false,
+    }
+}
+
+/// See [`unary_body`].
+pub(super) struct Unary {
     message: Option<Bytes>,
     ended: bool,
 }

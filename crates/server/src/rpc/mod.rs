@@ -9,6 +9,7 @@ mod publish_fields;
 mod publish_requests;
 pub(crate) mod status;
 mod subscribe;
+mod topics;
 pub(crate) mod validate;
 pub(crate) mod wire;
 
@@ -27,12 +28,17 @@ use http_body::Frame;
 use tonic::{Status, body::Body};
 use tower::Service;
 
+pub(crate) use self::topics::PageBudget;
 use crate::{node::Node, probes::Probes, session::SessionBody};
 
+/// The service whose health follows whether messages are taken.
+pub(crate) const PUBLISH_SERVICE: &str = "longlived.v1.PublishService";
+
 /// Full names of the services whose health is told apart.
-pub const SERVICES: [&str; 3] = [
+pub const SERVICES: [&str; 4] = [
     "longlived.v1.SubscriptionService",
-    "longlived.v1.PublishService",
+    PUBLISH_SERVICE,
+    "longlived.v1.TopicService",
     "protos.Longlived",
 ];
 
@@ -120,6 +126,11 @@ impl Service<Request<Body>> for Router {
             }
             "/longlived.v1.PublishService/BulkPublish" => {
                 answer(publish::bulk_publish(node, request))
+            }
+            "/longlived.v1.TopicService/ListTopics" => answer(topics::list_topics(node, request)),
+            "/longlived.v1.TopicService/ReadHistory" => answer(topics::read_history(node, request)),
+            "/longlived.v1.TopicService/CheckPosition" => {
+                answer(topics::check_position(node, request))
             }
             "/protos.Longlived/Subscribe" => answer(subscribe::legacy_subscribe(node, request)),
             "/protos.Longlived/Unsubscribe" => answer(subscribe::legacy_unsubscribe(node, request)),

@@ -1,10 +1,15 @@
 //! The only place that turns what happened into a gRPC status.
 
 use http::HeaderMap;
-use longlived_broker::{CursorError, MessageError, PublishError, store::AppendError};
+use longlived_broker::{
+    CursorError, MessageError, PublishError,
+    store::{AppendError, ReadError},
+};
 use tonic::{Status, metadata::MetadataValue};
 
-use super::{publish_requests::RequestStreamError, validate::InvalidRequest};
+use super::{
+    publish_requests::RequestStreamError, topics::PagesExhausted, validate::InvalidRequest,
+};
 use crate::{
     connection::RequestError,
     registry::AdmitError,
@@ -69,6 +74,16 @@ pub(crate) fn of_cursor(error: &CursorError, contract: Contract) -> Status {
     }
 }
 
+/// How a call ends for which the store could not be read.
+pub(crate) fn of_read(error: &ReadError) -> Status {
+    internal(error)
+}
+
+/// How a call ends for whose page there is no room.
+pub(crate) fn pages_exhausted(error: PagesExhausted) -> Status {
+    later(Status::resource_exhausted(error.to_string()), RETRY_SOON_MS)
+}
+
 /// How a call ends that could not open a session.
 pub(crate) fn of_open(error: &OpenError, contract: Contract) -> Status {
     match error {
@@ -112,6 +127,7 @@ impl From<InvalidRequest> for Status {
             | InvalidRequest::LabelCount(_)
             | InvalidRequest::LabelLength { .. }
             | InvalidRequest::EnumValue { .. }
+            | InvalidRequest::Page { .. }
             | InvalidRequest::Duration(_)
             | InvalidRequest::Timestamp => Self::invalid_argument(text),
         }

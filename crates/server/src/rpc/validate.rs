@@ -60,7 +60,8 @@ pub enum InvalidRequest {
     },
     /// Inboxes belong to one subscriber each.
     #[error(
-        "`topic_filter` {filter} is not the inbox of subscriber `{subscriber}`; a subscriber may follow its own inbox only"
+        "`topic_filter` {filter} is not the inbox of {}; a subscriber may follow its own inbox only",
+        named(subscriber)
     )]
     ForeignInbox {
         /// What was asked for.
@@ -85,6 +86,16 @@ pub enum InvalidRequest {
         /// What was sent.
         value: i32,
     },
+    /// More of a page than there is in one.
+    #[error("`{field}` is {value}; at most {max} are allowed")]
+    Page {
+        /// Which field.
+        field: &'static str,
+        /// What was asked for.
+        value: u32,
+        /// The limit.
+        max: u32,
+    },
     /// Negative or out of range.
     #[error("`{0}` is not a positive duration")]
     Duration(&'static str),
@@ -96,24 +107,20 @@ pub enum InvalidRequest {
     Message(#[from] MessageError),
 }
 
+fn named(subscriber: &str) -> String {
+    if subscriber.is_empty() {
+        return "anybody, for `subscriber_id` is not set".to_owned();
+    }
+    format!("subscriber `{subscriber}`")
+}
+
 /// Checks a subscription of version 1.
 pub(crate) fn plan(
     request: &v1::SubscribeRequest,
     config: &Config,
 ) -> Result<Plan, InvalidRequest> {
     let subscriber = subscriber_id(&request.subscriber_id)?;
-    let count = request.subscriptions.len();
-    if !(1..=SUBSCRIPTIONS_MAX).contains(&count) {
-        return Err(InvalidRequest::SubscriptionCount(count));
-    }
-    let mut filters = Vec::with_capacity(count);
-    for subscription in &request.subscriptions {
-        let filter = own_filter(&subscription.topic_filter, &subscriber)?;
-        // One that is named twice is followed once.
-        if !filters.contains(&filter) {
-            filters.push(filter);
-        }
-    }
+    let filters = filters(&request.subscriptions, &subscriber)?;
     labels(&request.labels)?;
     let begin = match (&request.resume_after, &request.start) {
         (Some(position), _) => Begin::After(Position {
@@ -147,6 +154,25 @@ pub(crate) fn plan(
                 .clamp(SILENCE_MIN, SILENCE_MAX),
         },
     })
+}
+
+/// The filters of a request; one that is named twice is followed once.
+pub(crate) fn filters(
+    subscriptions: &[v1::Subscription],
+    subscriber: &str,
+) -> Result<Vec<TopicFilter>, InvalidRequest> {
+    let count = subscriptions.len();
+    if !(1..=SUBSCRIPTIONS_MAX).contains(&count) {
+        return Err(InvalidRequest::SubscriptionCount(count));
+    }
+    let mut filters = Vec::with_capacity(count);
+    for subscription in subscriptions {
+        let filter = own_filter(&subscription.topic_filter, subscriber)?;
+        if !filters.contains(&filter) {
+            filters.push(filter);
+        }
+    }
+    Ok(filters)
 }
 
 /// The subscription of a program of the frozen contract.
@@ -203,7 +229,7 @@ pub(crate) fn added_filter(
 }
 
 /// A filter this subscriber may follow. Without authorisation that is anything but other people's inboxes.
-fn own_filter(text: &str, subscriber: &str) -> Result<TopicFilter, InvalidRequest> {
+pub(crate) fn own_filter(text: &str, subscriber: &str) -> Result<TopicFilter, InvalidRequest> {
     let filter = TopicFilter::parse(text).map_err(|problem| InvalidRequest::Topic {
         field: "topic_filter",
         problem,

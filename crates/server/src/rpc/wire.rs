@@ -35,6 +35,14 @@ pub(crate) fn position(position: Position) -> v1::Position {
     }
 }
 
+/// A position as it came.
+pub(crate) fn position_from(position: v1::Position) -> Position {
+    Position {
+        epoch: position.epoch,
+        sequence: position.sequence,
+    }
+}
+
 fn duration(duration: Duration) -> prost_types::Duration {
     // Durations here are configured or clamped, far below what the message can hold.
     prost_types::Duration::try_from(duration).unwrap_or_default()
@@ -68,6 +76,11 @@ pub(crate) fn progress(at: Position, now: SystemTime, current: bool) -> Bytes {
 }
 
 pub(crate) fn gap(gap: &Gap) -> Bytes {
+    response(subscribe_response::Frame::Gap(gap_message(gap)))
+}
+
+/// A gap on the wire.
+pub(crate) fn gap_message(gap: &Gap) -> v1::Gap {
     let reason = match gap.reason {
         GapReason::Trimmed => v1::gap::Reason::Trimmed,
         GapReason::Damaged => v1::gap::Reason::Damaged,
@@ -75,13 +88,13 @@ pub(crate) fn gap(gap: &Gap) -> Bytes {
         GapReason::Future => v1::gap::Reason::Future,
         GapReason::TooLarge => v1::gap::Reason::TooLarge,
     };
-    response(subscribe_response::Frame::Gap(v1::Gap {
+    v1::Gap {
         reason: reason.into(),
         after_sequence: gap.after,
         through_sequence: gap.through,
         events: gap.events,
         through_epoch: gap.through_epoch.unwrap_or(0),
-    }))
+    }
 }
 
 pub(crate) fn go_away(reason: CloseReason, at: Position) -> Bytes {

@@ -175,7 +175,7 @@ impl SessionBody {
 
     fn fail(&mut self, error: &CursorError) {
         if let CursorError::Slow { .. } = error {
-            self.go_away(CloseReason::slow());
+            self.go_away(CloseReason::slow(&self.node.environment));
         }
         self.end = Some(status::of_cursor(error, self.contract));
     }
@@ -189,7 +189,7 @@ impl SessionBody {
         match requests.poll_answer(cx, &mut self.cursor, session, &self.node) {
             Poll::Pending => false,
             Poll::Ready(Some(Ok(answer))) => {
-                session.set_filters(self.cursor.filters());
+                session.set_filters(&self.cursor);
                 self.due = Some(Box::new(answer));
                 true
             }
@@ -309,7 +309,7 @@ impl Body for SessionBody {
         let spoken = this.poll_speak(cx);
         if this.watched {
             let session = this.registration.session();
-            session.polled(Instant::now(), spoken.is_pending());
+            session.polled(spoken.is_pending());
         }
         match spoken {
             Poll::Pending => Poll::Pending,

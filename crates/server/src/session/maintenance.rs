@@ -1,26 +1,33 @@
 //! Watches sessions from outside their bodies: a body is not polled while its reader takes nothing, so what
 //! depends on time cannot be left to it.
+//!
+//! Holds: a look goes on in steps and gives way between them, however many sessions there are.
 
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
 
+use longlived_broker::Environment;
 use parking_lot::Mutex;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::{
+    task::yield_now,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{CloseReason, Session};
+use super::{CloseReason, Session, pace::Untaken};
 use crate::registry::Registry;
 
 /// How often sessions are looked at.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
-/// How often the registry is swept, in looks.
-const SWEEP_IN: u32 = 10;
+/// Sessions or ids looked at before other tasks have their turn: some tens of microseconds.
+const STEP: usize = 512;
 
 /// The watch over sessions whose reader may stall.
 pub(crate) struct Maintenance {
     registry: Arc<Registry>,
+    environment: Environment,
     stall_timeout: Duration,
     // Only those that asked to be disconnected when slow.
     watched: Mutex<Vec<Watched>>,
@@ -28,44 +35,29 @@ pub(crate) struct Maintenance {
 
 struct Watched {
     session: Weak<Session>,
-    // Its last poll, and when something was first seen to be due since.
-    untaken: Option<(u64, Instant)>,
-}
-
-impl Watched {
-    /// Whether the reader has taken nothing for so long. A reader that was idle is not slow when something becomes
-    /// due: time counts from where the watch first saw it.
-    fn has_stalled(&mut self, session: &Session, now: Instant, limit: Duration) -> bool {
-        let since = match (session.untaken_since_poll(), self.untaken) {
-            (None, _) => {
-                self.untaken = None;
-                return false;
-            }
-            (Some(poll), Some((seen, since))) if poll == seen => since,
-            (Some(poll), _) => {
-                self.untaken = Some((poll, now));
-                now
-            }
-        };
-        now.saturating_duration_since(since) >= limit
-    }
+    untaken: Untaken,
 }
 
 impl Maintenance {
     /// For the sessions of a registry.
-    pub(crate) fn new(registry: Arc<Registry>, stall_timeout: Duration) -> Arc<Self> {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        environment: Environment,
+        stall_timeout: Duration,
+    ) -> Arc<Self> {
         Arc::new(Self {
             registry,
+            environment,
             stall_timeout,
             watched: Mutex::new(Vec::new()),
         })
     }
 
-    /// Disconnects this session when its reader stalls.
+    /// Disconnects this session when its reader is slow.
     pub(crate) fn watch(&self, session: &Arc<Session>) {
         self.watched.lock().push(Watched {
             session: Arc::downgrade(session),
-            untaken: None,
+            untaken: Untaken::default(),
         });
     }
 
@@ -73,33 +65,57 @@ impl Maintenance {
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut interval = tokio::time::interval(WATCH_EVERY);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looks = 0u32;
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
-                now = interval.tick() => {
-                    self.disconnect_stalled(now);
-                    looks += 1;
-                    if looks.is_multiple_of(SWEEP_IN) {
-                        self.registry.sweep(now);
-                    }
-                }
+                now = interval.tick() => self.look(now).await,
             }
         }
     }
 
-    fn disconnect_stalled(&self, now: Instant) {
-        let limit = self.stall_timeout;
-        self.watched.lock().retain_mut(|watched| {
-            let Some(session) = watched.session.upgrade() else {
-                return false;
-            };
-            let stalled = watched.has_stalled(&session, now, limit);
-            if stalled {
-                session.close(CloseReason::slow());
+    async fn look(&self, now: Instant) {
+        self.close_slow(now).await;
+        while let Some(overdue) = self.registry.closing().take_overdue(now, STEP) {
+            for session in overdue {
                 session.reset();
             }
-            !stalled
-        });
+            yield_now().await;
+        }
+        while self.registry.look_again(now, STEP) {
+            yield_now().await;
+        }
+    }
+
+    /// Tells slow readers to go. Who cannot hear it is reset when its grace is over.
+    async fn close_slow(&self, now: Instant) {
+        let mut looked_at = std::mem::take(&mut *self.watched.lock());
+        let mut kept = 0;
+        for index in 0..looked_at.len() {
+            if self.stays(&mut looked_at[index], now) {
+                looked_at.swap(kept, index);
+                kept += 1;
+            }
+            if (index + 1).is_multiple_of(STEP) {
+                yield_now().await;
+            }
+        }
+        looked_at.truncate(kept);
+        let mut watched = self.watched.lock();
+        // Those that came meanwhile.
+        looked_at.append(&mut watched);
+        *watched = looked_at;
+    }
+
+    fn stays(&self, watched: &mut Watched, now: Instant) -> bool {
+        let Some(session) = watched.session.upgrade() else {
+            return false;
+        };
+        let behind = session.behind();
+        let slow = watched.untaken.lasts(behind, now, self.stall_timeout);
+        if slow {
+            session.close(CloseReason::slow(&self.environment));
+        }
+        !slow
     }
 }

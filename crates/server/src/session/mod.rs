@@ -4,25 +4,30 @@
 //! the generator and the drain hold. They never wait for it: they leave an order and raise its signal.
 
 mod body;
+mod closing;
 mod maintenance;
 mod opening;
+mod pace;
 mod requests;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use longlived_broker::{Interest, Position, Signal, TopicFilter, TopicName};
+use longlived_broker::{Cursor, Environment, Interest, Position, Signal, TopicName};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{connection::StreamAbort, layers::CallRecord};
 
+use pace::{Behind, Pace};
+
 pub(crate) use body::SessionBody;
+pub(crate) use closing::Closing;
 pub(crate) use maintenance::Maintenance;
 pub(crate) use opening::{OpenError, Opening, Plan, open};
 pub(crate) use requests::Requests as SessionRequests;
@@ -74,13 +79,17 @@ pub(crate) enum CloseReason {
 }
 
 /// How long a client that was too slow stays away: coming back at once would only have it catch up at full speed.
-const SLOW_RECONNECT_AFTER: Duration = Duration::from_secs(5);
+/// What made one slow often made many slow, so each waits for a time of its own.
+const SLOW_RECONNECT_MIN: Duration = Duration::from_secs(1);
+const SLOW_RECONNECT_SPREAD: Duration = Duration::from_secs(4);
 
 impl CloseReason {
     /// The reader was too slow.
-    pub(crate) fn slow() -> Self {
+    pub(crate) fn slow(environment: &Environment) -> Self {
+        let spread = SLOW_RECONNECT_SPREAD.as_nanos() as u64;
         Self::Slow {
-            reconnect_after: SLOW_RECONNECT_AFTER,
+            reconnect_after: SLOW_RECONNECT_MIN
+                + Duration::from_nanos(environment.random_below(spread)),
         }
     }
 
@@ -119,41 +128,37 @@ pub(crate) struct Session {
     abort: StreamAbort,
     record: Arc<CallRecord>,
     // Written by whoever wants it closed, first one wins; read by the body.
-    close: Mutex<Option<(CloseReason, Instant)>>,
+    close: Mutex<Option<CloseReason>>,
+    closing: Arc<Closing>,
     // Written by the body, read by the generator.
     follows_inbox: AtomicBool,
     epoch: u64,
-    // Written by the body at each poll if it is watched, read by the stall watch: milliseconds since `started`,
-    // and whether the body had nothing more to say then.
-    started: Instant,
-    polled_ms: AtomicU64,
-    at_rest: AtomicBool,
-    // Written by the body, read by the stall watch: who has never been current is behind, not slow.
-    has_been_current: AtomicBool,
+    // Only of a reader that asked to be disconnected when slow.
+    pace: Option<Box<Pace>>,
 }
 
 impl Session {
     /// Asks the stream to end; the first reason holds.
-    pub(crate) fn close(&self, reason: CloseReason) {
-        self.close.lock().get_or_insert((reason, Instant::now()));
+    pub(crate) fn close(self: &Arc<Self>, reason: CloseReason) {
+        let first = {
+            let mut close = self.close.lock();
+            let first = close.is_none();
+            close.get_or_insert(reason);
+            first
+        };
+        if first {
+            self.closing.note(self);
+        }
         self.signal.raise(Interest::Control);
     }
 
     /// Why it was asked to end, if it was.
     pub(crate) fn closing(&self) -> Option<CloseReason> {
-        self.close.lock().map(|(reason, _)| reason)
-    }
-
-    /// Resets the stream if it was asked to end long ago: its reader takes nothing.
-    pub(crate) fn reset_if_overdue(&self, now: Instant, grace: Duration) {
-        let since = self.close.lock().map(|(_, since)| since);
-        if since.is_some_and(|since| now.saturating_duration_since(since) >= grace) {
-            self.reset();
-        }
+        *self.close.lock()
     }
 
     /// Resets the stream, for a reader that takes nothing and so cannot be told anything.
-    pub(crate) fn reset(&self) {
+    fn reset(&self) {
         self.record.set_end(match self.closing() {
             Some(reason) => format!("{}; reset, the reader takes nothing", reason.as_str()),
             None => "reset".to_owned(),
@@ -175,27 +180,33 @@ impl Session {
         }
     }
 
-    fn set_filters<'a>(&self, mut filters: impl Iterator<Item = &'a TopicFilter>) {
+    /// The filters of its cursor are these now.
+    fn set_filters(&self, cursor: &Cursor) {
         let inbox = self.inbox.as_ref().map(TopicName::as_str);
-        let follows = inbox.is_some_and(|inbox| filters.any(|filter| filter.as_str() == inbox));
+        let follows =
+            inbox.is_some_and(|inbox| cursor.filters().any(|filter| filter.as_str() == inbox));
         self.follows_inbox.store(follows, Ordering::Relaxed);
+        if let Some(pace) = &self.pace {
+            pace.set_tails(cursor);
+        }
     }
 
-    fn polled(&self, now: Instant, at_rest: bool) {
-        let since = now.duration_since(self.started).as_millis() as u64;
-        self.polled_ms.store(since, Ordering::Relaxed);
-        self.at_rest.store(at_rest, Ordering::Relaxed);
+    /// Its body was polled, and had nothing to say if `at_rest`.
+    fn polled(&self, at_rest: bool) {
+        if let Some(pace) = &self.pace {
+            pace.polled(Instant::now(), at_rest);
+        }
     }
 
     fn set_current(&self) {
-        self.has_been_current.store(true, Ordering::Relaxed);
+        if let Some(pace) = &self.pace {
+            pace.set_current();
+        }
     }
 
-    /// If something is due that the reader, once it has been current, has not taken: when it last took something.
-    fn untaken_since_poll(&self) -> Option<u64> {
-        let due = !self.at_rest.load(Ordering::Relaxed) || self.signal.is_raised(Interest::Data);
-        let slow = due && self.has_been_current.load(Ordering::Relaxed);
-        slow.then(|| self.polled_ms.load(Ordering::Relaxed))
+    /// How its reader falls behind, if that matters to anybody.
+    fn behind(&self) -> Option<Behind> {
+        self.pace.as_ref()?.behind(&self.signal)
     }
 }
 
@@ -216,10 +227,8 @@ impl Session {
             close: Mutex::new(None),
             follows_inbox: AtomicBool::new(false),
             epoch: 1,
-            started: Instant::now(),
-            polled_ms: AtomicU64::new(0),
-            at_rest: AtomicBool::new(true),
-            has_been_current: AtomicBool::new(false),
+            closing: Arc::default(),
+            pace: None,
         })
     }
 }

@@ -2,10 +2,7 @@
 //! stream that cannot begin disturbs nobody.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -14,9 +11,8 @@ use longlived_broker::{
     TopicName,
 };
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
-use super::{Attempt, Contract, Session};
+use super::{Attempt, Contract, Session, pace::Pace};
 use crate::{
     connection::StreamAbort,
     layers::CallRecord,
@@ -84,6 +80,7 @@ pub(crate) async fn open(
         signal.clone(),
     )
     .await?;
+    let watched = plan.options.slow_policy == SlowPolicy::Disconnect;
     let session = Arc::new(Session {
         subscriber: plan.subscriber.clone(),
         generation: node.registry.next_generation(),
@@ -96,14 +93,19 @@ pub(crate) async fn open(
         close: Mutex::new(None),
         follows_inbox: AtomicBool::new(false),
         epoch: node.log.epoch().get(),
-        started: Instant::now(),
-        polled_ms: AtomicU64::new(0),
-        at_rest: AtomicBool::new(true),
-        has_been_current: AtomicBool::new(false),
+        closing: node.registry.closing().clone(),
+        pace: watched.then(|| Box::new(Pace::new(&opened.cursor))),
     });
-    session.set_filters(opened.cursor.filters());
+    session.set_filters(&opened.cursor);
     let registration = node.registry.admit(session)?;
-    if plan.options.slow_policy == SlowPolicy::Disconnect {
+    tracing::info!(
+        subscriber = &*plan.subscriber,
+        filters = plan.filters.len(),
+        outcome = outcome_in_words(opened.outcome),
+        position = %opened.position,
+        "subscription begins"
+    );
+    if watched {
         node.maintenance.watch(registration.session());
     }
     // A drain that passed the registry before this session was in it.
@@ -116,4 +118,13 @@ pub(crate) async fn open(
         outcome: opened.outcome,
         position: opened.position,
     })
+}
+
+/// As `Welcome` says it.
+fn outcome_in_words(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::New => "new",
+        Outcome::Resumed => "resumed",
+        Outcome::Reset => "reset",
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{kept::Kept, oldest};
+use super::kept::Kept;
 use crate::{
     frame::Frames,
     position::Sequence,
@@ -53,7 +53,7 @@ impl Class {
         kept: &mut Kept,
         dropped: &mut Vec<Arc<Frames>>,
     ) {
-        let oldest = self.limits.age.map_or(i64::MIN, |age| oldest(now, age));
+        let oldest = self.limits.oldest(now);
         while let Some(batch) = self.batches.front() {
             let over = self.events > self.limits.events || self.bytes > self.limits.bytes;
             if *left == 0 || (!over && batch.time >= oldest) {

@@ -7,12 +7,9 @@ mod class;
 mod kept;
 mod read;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
@@ -38,7 +35,7 @@ pub struct MemoryStore {
     head: AtomicU64,
     // The publish time of the last batch; written under `history`'s lock by `append` alone.
     last_time: Mutex<i64>,
-    history: RwLock<History>,
+    history: Arc<RwLock<History>>,
 }
 
 /// Everything kept, and the topics it belongs to.
@@ -57,12 +54,12 @@ impl MemoryStore {
             message_key_secret: [environment.random(), environment.random()],
             head: AtomicU64::new(0),
             last_time: Mutex::new(0),
-            history: RwLock::new(History {
+            history: Arc::new(RwLock::new(History {
                 topics: Topics::new(topics_max),
                 kept: Kept::default(),
                 classes: retention.limits().map(Class::new).collect(),
                 retention,
-            }),
+            })),
             environment,
         }
     }
@@ -144,16 +141,23 @@ impl Store for MemoryStore {
         after: Option<TopicName>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<TopicInfo>, ReadError>> {
-        let history = self.history.read();
-        let listed = history.topics.listed(&filter, after.as_ref());
-        let infos = listed.take(limit).map(|(id, topic)| TopicInfo {
-            topic: topic.name.clone(),
-            first: history.kept.of(id).front().copied().unwrap_or(0),
-            last: topic.last,
-            events: topic.events,
-            bytes: topic.bytes,
-        });
-        futures_util::future::ready(Ok(infos.collect())).boxed()
+        let history = self.history.clone();
+        let listing = async move {
+            let mut infos = Vec::new();
+            let mut next = after;
+            loop {
+                let left = limit - infos.len();
+                next = history
+                    .read()
+                    .list(&filter, next.as_ref(), left, &mut infos);
+                if next.is_none() || infos.len() == limit {
+                    return Ok(infos);
+                }
+                // A filter that matches little is looked for among all names, but never in one go.
+                tokio::task::yield_now().await;
+            }
+        };
+        listing.boxed()
     }
 
     fn read(&self, query: Query) -> BoxFuture<'static, Result<Page, ReadError>> {
@@ -184,11 +188,33 @@ impl Store for MemoryStore {
     }
 }
 
+/// The most names one hold of the lock looks at.
+const LIST_SCAN_MAX: usize = 4_096;
+
 /// The most events one hold of the lock lets go, so that no publish or read waits long for retention: about
 /// a millisecond.
 const TRIM_MAX: usize = 16_384;
 
 impl History {
+    /// The next topics that a filter matches, at most so many. Where to go on when there may be more.
+    fn list(
+        &self,
+        filter: &TopicFilter,
+        after: Option<&TopicName>,
+        limit: usize,
+        infos: &mut Vec<TopicInfo>,
+    ) -> Option<TopicName> {
+        let (listed, next) = self.topics.listed(filter, after, limit, LIST_SCAN_MAX);
+        infos.extend(listed.into_iter().map(|(id, topic)| TopicInfo {
+            topic: topic.name.clone(),
+            first: self.kept.of(id).front().copied().unwrap_or(0),
+            last: topic.last,
+            events: topic.events,
+            bytes: topic.bytes,
+        }));
+        next
+    }
+
     /// Puts a batch into its classes, then trims. Returns what was let go.
     fn keep(&mut self, frames: &Arc<Frames>, time: i64) -> Vec<Arc<Frames>> {
         let mut chosen: Vec<Vec<u32>> = vec![Vec::new(); self.classes.len()];
@@ -217,11 +243,6 @@ impl History {
         }
         left > 0
     }
-}
-
-/// The oldest publish time an age allows.
-fn oldest(now: i64, age: Duration) -> i64 {
-    i64::try_from(age.as_nanos()).map_or(i64::MIN, |age| now.saturating_sub(age))
 }
 
 #[cfg(test)]

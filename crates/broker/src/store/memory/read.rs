@@ -30,67 +30,22 @@ pub(super) fn page(history: &History, query: &Query) -> Page {
             after: wanted.after.max(query.after),
         })
         .collect();
-    let mut page = topics_up_to(FEW_TOPICS, history, &filters)
+    let mut page = history
+        .topics
+        .up_to(FEW_TOPICS, &filters)
         .map(|topics| merge_topics(history, &topics, query))
         .or_else(|| scan(history, &filters, query))
         .or_else(|| {
-            topics_up_to(usize::MAX, history, &filters)
+            (history.topics.up_to(usize::MAX, &filters))
                 .map(|topics| merge_topics(history, &topics, query))
         })
         .unwrap_or_default();
-    page.trimmed_through = trimmed_through(history, &filters);
-    page
-}
-
-/// The last event that is gone and was wanted.
-fn trimmed_through(history: &History, filters: &[FilterFrom]) -> Sequence {
-    let mut gone = 0;
-    for wanted in filters {
-        // Nobody wants anything below the floor in the usual case: no topic is looked at. Inboxes are trimmed all
-        // the time and are other people's.
-        let classes = history.retention.classes_for(&wanted.filter);
+    page.trimmed_through = history.topics.trimmed_through(&filters, |filter| {
+        let classes = history.retention.classes_for(filter);
         let floors = classes.map(|class| history.classes[class].trimmed_through());
-        let floor = floors.max().unwrap_or(0);
-        if wanted.after >= floor.max(history.topics.forgotten_through()) {
-            continue;
-        }
-        for id in history.topics.matching(&wanted.filter) {
-            let trimmed = history.topics.get(id).trimmed_through;
-            if trimmed > wanted.after {
-                gone = gone.max(trimmed);
-            }
-        }
-        // A topic that is forgotten may have matched, unless the filter names one that is known.
-        let known = wanted
-            .filter
-            .literal()
-            .is_some_and(|name| history.topics.id_of(&name).is_some());
-        let forgotten = history.topics.forgotten_through();
-        if !known && forgotten > wanted.after {
-            gone = gone.max(forgotten);
-        }
-    }
-    gone
-}
-
-/// The matching topics with the lowest `after` of the filters that match each; `None` when there are more
-/// than `limit`.
-fn topics_up_to(
-    limit: usize,
-    history: &History,
-    filters: &[FilterFrom],
-) -> Option<FxHashMap<TopicId, Sequence>> {
-    let mut topics = FxHashMap::default();
-    for wanted in filters {
-        for id in history.topics.matching(&wanted.filter) {
-            let after = topics.entry(id).or_insert(wanted.after);
-            *after = wanted.after.min(*after);
-            if topics.len() > limit {
-                return None;
-            }
-        }
-    }
-    Some(topics)
+        floors.max().unwrap_or(0)
+    });
+    page
 }
 
 fn merge_topics(history: &History, topics: &FxHashMap<TopicId, Sequence>, query: &Query) -> Page {

@@ -2,7 +2,7 @@
 //!
 //! Holds: the split of the bytes over reads changes nothing that is reported, except that a message's head may
 //! be shorter; what is kept for a stream is sixteen bytes. Whatever arrives is credited back to the server's
-//! windows, since a load that does not read would measure itself.
+//! windows, since a load that does not read would measure itself; unless it is told to be such a one.
 //! Does not: decode response headers. How a stream ended is read from frame flags, reset codes and, when it
 //! can be recognised, `grpc-status`.
 
@@ -59,6 +59,7 @@ pub(in crate::bench) struct Reader {
     settings_seen: bool,
     windows: Windows,
     connection_unacknowledged: u32,
+    credits: bool,
     streams: Vec<StreamReader>,
 }
 
@@ -97,8 +98,14 @@ impl Reader {
             settings_seen: false,
             windows,
             connection_unacknowledged: 0,
+            credits: true,
             streams: vec![StreamReader::default(); streams as usize],
         }
+    }
+
+    /// From now on the server's windows are not filled again.
+    pub(in crate::bench) fn stop_crediting(&mut self) {
+        self.credits = false;
     }
 
     /// Takes the next bytes of the connection; what has to be answered is appended to `reply`.
@@ -192,6 +199,9 @@ impl Reader {
 
     /// Gives received bytes back to the server's windows once half of one is used.
     fn credit(&mut self, length: u32, reply: &mut Vec<u8>) {
+        if !self.credits {
+            return;
+        }
         self.connection_unacknowledged += length;
         if self.connection_unacknowledged > self.windows.connection_bytes / 2 {
             request::window_update(reply, 0, self.connection_unacknowledged);

@@ -91,6 +91,11 @@ impl Connection {
         self.socket.as_ref()
     }
 
+    /// The server's windows are used up and not filled again.
+    pub(super) fn stop_crediting(&mut self) {
+        self.reader.stop_crediting();
+    }
+
     pub(super) fn subscribers(&self) -> &[Subscriber] {
         &self.subscribers
     }

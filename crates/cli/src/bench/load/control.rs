@@ -35,6 +35,8 @@ pub(in crate::bench) struct Plan {
 pub(in crate::bench) enum Command {
     /// Open everything now; answered by `Connected` when all is decided, or then.
     Connect { deadline_ns: u64 },
+    /// From now on nobody reads; the connections stand.
+    Stall(Stall),
     /// Count deliveries and take latencies from here to there.
     Window { start_ns: u64, end_ns: u64 },
     /// Publish from here to there; answered by `Published`.
@@ -45,6 +47,16 @@ pub(in crate::bench) enum Command {
         quiet_ns: u64,
         deadline_ns: u64,
     },
+}
+
+/// How a subscriber stops reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::bench) enum Stall {
+    /// It gives back no room in its windows, as a program does that waits elsewhere.
+    Window,
+    /// Nothing is read from the socket, as of a process that is stopped.
+    Socket,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]

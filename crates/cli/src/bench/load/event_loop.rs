@@ -14,7 +14,7 @@ use rustix::event::epoll::{EventData, EventFlags};
 use rustix::time::Timespec;
 
 use super::connection::Connection;
-use super::control::{Command, Plan, Published, Report};
+use super::control::{Command, Plan, Published, Report, Stall};
 use super::publisher::Publisher;
 use super::tally::Tally;
 use crate::bench::clock::monotonic_ns;
@@ -282,12 +282,28 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         Ok(())
     }
 
+    fn stall(&mut self, stall: Stall) -> anyhow::Result<()> {
+        for connection in &mut self.connections {
+            let Some(socket) = connection.socket() else {
+                continue;
+            };
+            match stall {
+                Stall::Window => connection.stop_crediting(),
+                Stall::Socket => {
+                    epoll::delete(&self.epoll, socket).context("leaving a socket alone")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn carry_out(&mut self, command: Command) -> anyhow::Result<()> {
         match command {
             Command::Connect { deadline_ns } => {
                 self.connect_deadline_ns = Some(deadline_ns);
                 self.connecting = true;
             }
+            Command::Stall(stall) => self.stall(stall)?,
             Command::Window { start_ns, end_ns } => self.tally.open_window(start_ns, end_ns),
             Command::Publish(publish) => {
                 let publisher =

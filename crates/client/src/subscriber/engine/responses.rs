@@ -14,15 +14,25 @@ use super::{Engine, far_away};
 use crate::continuity::{Checked, Violation};
 use crate::event::{Event, GapReason};
 use crate::position::Position;
+use crate::record::Told;
 use crate::subscriber::Item;
 
 impl Engine {
     pub(super) fn frame(&mut self, frame: Frame, which: Which) {
         match frame {
             Frame::Event(event) => self.event(event, which),
-            Frame::Progress(progress) => self.progress(&progress, which),
-            Frame::Gap(gap) => self.gap(&gap, which),
-            Frame::GoAway(go_away) => self.go_away(&go_away, which),
+            Frame::Progress(progress) => {
+                self.live(which).told(Told::Progress(&progress));
+                self.progress(&progress, which);
+            }
+            Frame::Gap(gap) => {
+                self.live(which).told(Told::Gap(&gap));
+                self.gap(&gap, which);
+            }
+            Frame::GoAway(go_away) => {
+                self.live(which).told(Told::GoAway(&go_away));
+                self.go_away(&go_away, which);
+            }
             Frame::CredentialNotice(notice) => {
                 if let Some(at) = notice.expires.and_then(|at| SystemTime::try_from(at).ok()) {
                     self.say(Notice::CredentialExpires { at });
@@ -53,13 +63,17 @@ impl Engine {
             .checker
             .event(&event.topic, event.sequence, event.previous_sequence);
         let position = Position::new(epoch, event.sequence);
+        // Known is only an event that came by way of the other stream: what one stream repeats is to be dropped.
+        let applied = !matches!(checked, Checked::Drop(_)) && !self.known(position);
+        self.live(which).told(Told::Event {
+            event: &event,
+            applied,
+        });
         match checked {
             Checked::Good => {}
-            Checked::GoodAfter(violation) => self.violation(violation),
-            Checked::Drop(violation) => return self.violation(violation),
+            Checked::GoodAfter(violation) | Checked::Drop(violation) => self.violation(violation),
         }
-        // Only an event that came by way of the other stream: what one stream repeats was dropped above.
-        if self.known(position) {
+        if !applied {
             return;
         }
         self.position = Some(position);

@@ -51,6 +51,10 @@ impl Member for Told {
             Does::End => Poll::Ready(()),
         }
     }
+
+    fn is_sending(&self) -> bool {
+        matches!(self.does, Does::Send | Does::SendOne)
+    }
 }
 
 struct Rig {
@@ -161,4 +165,22 @@ fn the_slot_of_a_stream_that_ended_is_used_again_and_its_old_waker_does_no_harm(
     rig.wake(3);
     assert!(rig.task_was_woken());
     assert_eq!(rig.turn().0.len(), 2);
+}
+
+#[test]
+fn while_the_socket_is_blocked_only_those_that_end_or_have_not_begun_are_polled() {
+    let mut rig = Rig::new(3, Does::Send);
+    rig.insert(3, Does::Wait);
+    assert_eq!(rig.turn().0, [0, 1, 2, 3]);
+    rig.task_was_woken();
+    rig.set.poll_blocked();
+    assert_eq!(rig.polled.take(), [0; 0]);
+    // Its bit's block has others that are woken, and still it is heard of.
+    rig.set.slots[1].own.abort();
+    assert!(rig.task_was_woken());
+    rig.set.slots[1].stream.does = Does::End;
+    rig.wake(3);
+    rig.set.poll_blocked();
+    assert_eq!(rig.polled.take(), [1, 3]);
+    assert_eq!(rig.turn().0, [0, 2], "the others are not forgotten");
 }

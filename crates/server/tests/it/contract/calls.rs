@@ -185,10 +185,11 @@ async fn health_is_serving_for_the_server_and_each_service() {
     assert_eq!(status.code(), Code::NotFound);
 }
 
-const REFLECTED: [&str; 4] = [
+const REFLECTED: [&str; 5] = [
     "grpc.health.v1.Health",
     "longlived.v1.PublishService",
     "longlived.v1.SubscriptionService",
+    "longlived.v1.TopicService",
     "protos.Longlived",
 ];
 

@@ -142,6 +142,59 @@ async fn a_node_with_nothing_but_idle_connections_ends_at_once() {
     drop(idle);
 }
 
+#[tokio::test]
+async fn an_idle_peer_that_ignores_goaway_holds_the_end_up_for_a_second_only() {
+    let mut node = Node::start();
+    let mut raw = Raw::connect(node.address).await;
+    raw.call("/nothing/Nothing", &[], framed(b"")).await;
+    raw.freeze();
+    node.drain();
+    let since = Instant::now();
+    node.ended().await;
+    let took = since.elapsed();
+    assert!(took < Duration::from_millis(2_500), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_stuck_reader_holds_the_end_up_until_it_is_reset() {
+    let mut node = Node::start();
+    let (raw, mut reply) = stuck(&node).await;
+    node.drain();
+    let since = Instant::now();
+    within("the reset", reply.reset()).await;
+    let took = since.elapsed();
+    assert!(took < Duration::from_millis(2_500), "{took:?}");
+    node.ended().await;
+    assert!(since.elapsed() < Duration::from_secs(5));
+    drop(raw);
+}
+
+#[tokio::test]
+async fn an_open_reflection_stream_does_not_hold_the_end_up() {
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest,
+    };
+    let mut node = Node::start();
+    let (ask, asked) = tokio::sync::mpsc::channel(1);
+    let asked = tokio_stream::wrappers::ReceiverStream::new(asked);
+    let mut client = ServerReflectionClient::new(node.channel());
+    let answers = client.server_reflection_info(asked).await;
+    let mut answers = answers.expect("it answers").into_inner();
+    let list = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    ask.send(list).await.expect("the call stands");
+    let answer = within("an answer", answers.message()).await;
+    answer.expect("no error").expect("an answer");
+    node.drain();
+    assert_ends_at_once(&mut node).await;
+    let end = within("the end of the stream", answers.message()).await;
+    assert_eq!(end.expect_err("it drains").code(), Code::Unavailable);
+    drop(ask);
+}
+
 async fn assert_ends_at_once(node: &mut Node) {
     let since = Instant::now();
     node.ended().await;

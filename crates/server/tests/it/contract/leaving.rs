@@ -77,6 +77,25 @@ async fn unsubscribe_ends_every_stream_of_the_id() {
     assert_eq!(bystander.events(20).await.len(), 20);
 }
 
+#[tokio::test]
+async fn a_stream_that_is_told_to_end_and_whose_reader_is_stuck_is_reset_soon() {
+    let node = Node::start();
+    let mut raw = Raw::connect(node.address).await;
+    let body = framed(&request("s", &["t"]).encode_to_vec());
+    let mut reply = raw.call(PATH, &[], body).await;
+    assert!(matches!(reply.frame().await, Frame::Welcome(_)));
+    let payload = "x".repeat(16 << 10);
+    for _ in 0..20 {
+        let stored = node.try_publish(message("t", &payload)).await;
+        stored.expect("it is stored");
+    }
+    node.unsubscribe("s").await.expect("it is live");
+    let since = Instant::now();
+    super::support::within("the reset", reply.reset()).await;
+    let took = since.elapsed();
+    assert!(took < Duration::from_millis(2_500), "{took:?}");
+}
+
 async fn assert_all_gone_within_a_second(node: &Node, ids: impl Iterator<Item = String>) {
     let since = Instant::now();
     until_gone(node, ids).await;

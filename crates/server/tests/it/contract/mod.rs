@@ -12,5 +12,7 @@ mod publishing;
 mod random;
 mod sessions;
 mod slow;
+mod store_trouble;
 mod support;
 mod takeover;
+mod topics;

@@ -8,6 +8,7 @@ use tonic::Code;
 
 use super::support::{
     Frame, GoAwayReason, Node, PATIENCE, Raw, RawReply, earliest, framed, message, request, text,
+    until_gone,
 };
 
 const PATH: &str = "/longlived.v1.SubscriptionService/Subscribe";
@@ -40,9 +41,14 @@ fn stalling() -> Node {
     Node::start_with(|config| config.stall_timeout = STALL)
 }
 
-/// Whether the server resets the stream within some stall timeouts in which the reader takes nothing.
+/// Longer than a slow reader is let go on: the stall timeout, the grace in which it may still hear its GoAway, and two
+/// looks of the watch.
+const DISCONNECTED_WITHIN: Duration = Duration::from_millis(250 + 1_500 + 2 * 500 + 750);
+
+/// Whether the server resets the stream while the reader takes nothing.
 async fn is_disconnected(reply: &mut RawReply) -> bool {
-    tokio::time::timeout(STALL * 6, reply.reset()).await.is_ok()
+    let reset = tokio::time::timeout(DISCONNECTED_WITHIN, reply.reset());
+    reset.await.is_ok()
 }
 
 #[tokio::test]
@@ -136,6 +142,66 @@ async fn a_reader_whose_position_left_the_memory_tail_is_sent_away_if_it_asked_f
     assert_eq!(go_away.position.expect("the last sent").sequence, at);
     let (_, trailers) = reply.rest().await;
     assert_eq!(text(&trailers, "grpc-status"), Some("8"));
+}
+
+fn wait_of(go_away: &v1::GoAway) -> Duration {
+    let wait = go_away.reconnect_after.expect("a wait");
+    Duration::try_from(wait).expect("not negative")
+}
+
+#[tokio::test]
+async fn a_stalled_reader_that_reads_again_in_time_gets_a_go_away_with_its_position() {
+    let node = stalling();
+    let mut waits = Vec::new();
+    let mut readers = Vec::new();
+    let mut raw = Raw::connect(node.address).await;
+    for n in 0..8 {
+        readers.push(open(&mut raw, &disconnecting(&format!("s-{n}"))).await);
+    }
+    let probe = |n| format!("probe-{n}");
+    for n in 0..120 {
+        readers.push(open(&mut raw, &disconnecting(&probe(n))).await);
+    }
+    flood(&node, 20).await;
+    // Who is told to go is not found any more, although it cannot hear it yet.
+    until_gone(&node, (0..120).map(probe)).await;
+    readers.truncate(8);
+    for mut reply in readers {
+        let mut at = 0;
+        let go_away = loop {
+            match reply.frame().await {
+                Frame::Event(event) => at = event.sequence,
+                Frame::GoAway(go_away) => break go_away,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(go_away.reason(), GoAwayReason::Slow);
+        assert!(go_away.reconnect);
+        assert_eq!(go_away.position.expect("the last sent").sequence, at);
+        waits.push(wait_of(&go_away));
+        let (_, trailers) = reply.rest().await;
+        assert_eq!(text(&trailers, "grpc-status"), Some("8"));
+    }
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(5);
+    assert!(waits.iter().all(|wait| bounds.contains(wait)), "{waits:?}");
+    waits.sort_unstable();
+    waits.dedup();
+    assert!(waits.len() > 6, "not all at once: {waits:?}");
+}
+
+#[tokio::test]
+async fn a_stalled_reader_whose_position_left_the_memory_tail_does_not_wait_for_the_stall_timeout()
+{
+    let node = Node::start_with(|config| {
+        config.log.tail_bytes_max = 32 << 10;
+        config.stall_timeout = PATIENCE;
+    });
+    let mut raw = Raw::connect(node.address).await;
+    let mut reply = open(&mut raw, &disconnecting("s")).await;
+    let (mut other, _) = node.open(request("parked", &["t"])).await;
+    flood(&node, 20).await;
+    assert!(is_disconnected(&mut reply).await);
+    other.events(1).await;
 }
 
 #[tokio::test]

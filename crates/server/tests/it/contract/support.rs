@@ -22,7 +22,8 @@ use longlived_api::{
         subscription_service_client::SubscriptionServiceClient,
     },
 };
-use longlived_server::{Config, Environment, HistoryClass, Server};
+use longlived_broker::store::Store;
+use longlived_server::{Config, Environment, HistoryClass, ServeError, Server};
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle, time::timeout};
 use tonic::{Code, Status, Streaming, transport::Channel, transport::Endpoint};
 
@@ -58,7 +59,7 @@ pub(super) struct Node {
     pub(super) address: SocketAddr,
     channel: Channel,
     stop: Option<oneshot::Sender<()>>,
-    run: Option<JoinHandle<()>>,
+    run: Option<JoinHandle<Result<(), ServeError>>>,
 }
 
 impl Node {
@@ -73,11 +74,26 @@ impl Node {
         };
         change(&mut config);
         let server = Server::bind(config, Environment::system()).expect("a free port");
+        Self::run(server)
+    }
+
+    /// Over a store of the test's own.
+    pub(super) fn start_over(store: Arc<dyn Store>) -> Self {
+        let config = Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            stall_timeout: Duration::from_secs(1),
+            ..Config::default()
+        };
+        let server = Server::bind(config, Environment::system()).expect("a free port");
+        Self::run(server.with_store(store))
+    }
+
+    fn run(server: Server) -> Self {
         let address = server.local_addr();
         let (stop, stopped) = oneshot::channel();
         let run = spawn(async move {
             let stop = async { stopped.await.unwrap_or(()) };
-            server.run(stop).await.expect("it serves to the end");
+            server.run(stop).await
         });
         Self {
             address,
@@ -98,10 +114,15 @@ impl Node {
 
     /// Returns when it has ended by itself.
     pub(super) async fn ended(&mut self) {
+        self.outcome().await.expect("it serves to the end");
+    }
+
+    /// How it ended by itself.
+    pub(super) async fn outcome(&mut self) -> Result<(), ServeError> {
         let run = self.run.take().expect("waited for once");
         within("the node ends", run)
             .await
-            .expect("it does not panic");
+            .expect("it does not panic")
     }
 
     /// The connection that the clients below share.

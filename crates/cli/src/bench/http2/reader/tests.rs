@@ -289,6 +289,22 @@ fn windows_are_credited_when_half_is_used() {
 }
 
 #[test]
+fn who_stopped_crediting_gives_no_room_back_and_still_answers_pings() {
+    let windows = Windows {
+        stream_bytes: 1000,
+        connection_bytes: 1500,
+    };
+    let mut reader = Reader::new(1, windows);
+    reader.stop_crediting();
+    let mut reply = Vec::new();
+    let mut bytes = frame(kind::SETTINGS, flag::ACK, 0, &[]);
+    bytes.extend(frame(kind::DATA, 0, stream_id(0), &grpc(&[0; 995])));
+    bytes.extend(frame(kind::PING, 0, 0, &[7; 8]));
+    reader.read(&bytes, &mut Vec::new(), &mut reply).unwrap();
+    assert_eq!(reply, frame(kind::PING, flag::ACK, 0, &[7; 8]));
+}
+
+#[test]
 fn an_answer_that_is_not_http2_is_recognised() {
     let mut reader = Reader::new(1, WINDOWS);
     let result = reader.read(

@@ -1,0 +1,152 @@
+//! The topics of the log as they may be shown: what is kept of each, and how many streams read it now.
+//!
+//! Holds: no number of a page lies beyond the `visible` it names; a stream counts once for a topic, however
+//! many of its filters match.
+//! Does not: link channels, or ask the sequencer for anything.
+
+use std::{sync::Arc, time::Duration};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::time::{Instant, sleep};
+
+use super::Log;
+use crate::{
+    channel::Channel,
+    position::Sequence,
+    store::{ReadError, TopicInfo},
+    topic::{TopicFilter, TopicName},
+};
+
+/// Readers of several channels that one page tells apart: about ten milliseconds of work. A page ends with the
+/// topic that reaches it.
+const READERS_MAX: usize = 100_000;
+/// How long a page waits for a batch that the store has and nobody may see yet; a disk syncs within it.
+const VISIBLE_WAIT: Duration = Duration::from_millis(100);
+/// How often it looks.
+const VISIBLE_LOOK: Duration = Duration::from_millis(1);
+
+/// A topic, and who follows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedTopic {
+    /// What the store knows of it.
+    pub info: TopicInfo,
+    /// Streams that have a filter that matches.
+    pub readers: usize,
+}
+
+/// Some topics, in the order of their names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicsPage {
+    /// The topics.
+    pub topics: Vec<ListedTopic>,
+    /// The name to go on after; `None` when there are no more.
+    pub next: Option<TopicName>,
+    /// What was visible.
+    pub head: Sequence,
+}
+
+impl Log {
+    /// The topics that a filter matches after a name, at most `limit` of them (at least 1).
+    pub async fn topics(
+        &self,
+        filter: &TopicFilter,
+        after: Option<&TopicName>,
+        limit: usize,
+    ) -> Result<TopicsPage, ReadError> {
+        // One more shows whether there are more.
+        let asked = limit.saturating_add(1);
+        let topics = self.store().topics(filter.clone(), after.cloned(), asked);
+        let mut infos = topics.await?;
+        let mut more = infos.len() > limit;
+        infos.truncate(limit);
+        let head = self.visible_at(&infos).await;
+        let mut counting = Counting::default();
+        let mut topics = Vec::with_capacity(infos.len());
+        let all = infos.len();
+        for info in infos {
+            let readers = counting.readers(self, &info.topic);
+            topics.push(ListedTopic {
+                info: shown(info, head),
+                readers,
+            });
+            if counting.looked_at >= READERS_MAX {
+                break;
+            }
+        }
+        more |= topics.len() < all;
+        let last = topics.last().filter(|_| more);
+        Ok(TopicsPage {
+            next: last.map(|last| last.info.topic.clone()),
+            topics,
+            head,
+        })
+    }
+
+    /// What is visible, once that is all of what the store said: it names a batch from the moment it has
+    /// numbers.
+    async fn visible_at(&self, infos: &[TopicInfo]) -> Sequence {
+        let last = infos.iter().map(|info| info.last).max().unwrap_or(0);
+        let deadline = Instant::now() + VISIBLE_WAIT;
+        while self.visible() < last && Instant::now() < deadline {
+            sleep(VISIBLE_LOOK).await;
+        }
+        self.visible()
+    }
+
+    fn channels_of(&self, topic: &TopicName) -> Vec<Arc<Channel>> {
+        let mut channels = self.shared.wildcards.read().matching(topic);
+        let literal = topic.to_filter();
+        let literal = self.shared.channels.get(&literal);
+        channels.extend(literal.map(|entry| entry.value().clone()));
+        channels
+    }
+}
+
+/// What may be shown of a topic while a batch is being stored that cannot be seen yet, or never will.
+fn shown(info: TopicInfo, head: Sequence) -> TopicInfo {
+    if info.first > head {
+        return TopicInfo {
+            first: 0,
+            last: 0,
+            events: 0,
+            bytes: 0,
+            ..info
+        };
+    }
+    TopicInfo {
+        last: info.last.min(head),
+        ..info
+    }
+}
+
+/// Counts the readers of one page's topics.
+#[derive(Default)]
+struct Counting {
+    // Neighbours in the order of names are most often followed by the same filters.
+    known: FxHashMap<Vec<*const Channel>, usize>,
+    looked_at: usize,
+}
+
+// Only compared, never followed.
+impl Counting {
+    fn readers(&mut self, log: &Log, topic: &TopicName) -> usize {
+        let channels = log.channels_of(topic);
+        match channels.as_slice() {
+            [] => 0,
+            [one] => one.reader_count(),
+            several => {
+                let key = several.iter().map(Arc::as_ptr).collect();
+                let looked_at = &mut self.looked_at;
+                *self.known.entry(key).or_insert_with(|| {
+                    let mut readers = FxHashSet::default();
+                    for channel in several {
+                        let signals = channel.readers();
+                        *looked_at += signals.len();
+                        readers.extend(signals);
+                    }
+                    readers.len()
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Takes a batch: numbers and encodes it, has it made durable, then shows it to readers.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{
+    BlockKey, Shared,
+    history::Recent,
+    read::log_key,
+    record::{self, Beside},
+    sealed::Loaded,
+    segment::Record,
+    writer::{Commits, Place},
+};
+use crate::{
+    frame::{self, EventWriter, FRAME_OVERHEAD_BYTES, Frames, TopicId},
+    message::MessageKey,
+    position::Sequence,
+    store::{Admitted, AppendError},
+};
+
+pub(super) async fn append(
+    shared: &Shared,
+    commits: &Commits,
+    messages: &[Admitted],
+) -> Result<Arc<Frames>, AppendError> {
+    shared.room()?;
+    let numbered = Numbered::new(shared, messages);
+    let frames = numbered.encode(messages);
+    let keys = keys(messages);
+    let encoded = record::encode(
+        &frames,
+        numbered.time,
+        Beside::Keys(&keys),
+        numbered.first - 1,
+        shared.record_secret,
+        // Frames say their topics themselves; numbers would need a table that can be damaged.
+        |_| 0,
+    );
+    let header = encoded.header;
+    match commits.commit(encoded, frames.clone()).await {
+        Ok(place) => {
+            shared.keep(&frames, &header, &place, &keys);
+            Ok(frames)
+        }
+        Err(error) => {
+            numbered.take_back(shared);
+            Err(error)
+        }
+    }
+}
+
+/// The numbers of a batch, given out and not yet certain.
+struct Numbered {
+    first: Sequence,
+    time: i64,
+    // Topic and the sequence before, for each message.
+    previous: Vec<(TopicId, Sequence)>,
+}
+
+impl Numbered {
+    fn new(shared: &Shared, messages: &[Admitted]) -> Self {
+        let first = shared.head.load(Ordering::Acquire) + 1;
+        let now = shared.environment.unix_nanos();
+        let history = &mut *shared.history.write();
+        let previous = (first..)
+            .zip(messages)
+            .map(|(sequence, admitted)| {
+                let topic = admitted.topic;
+                (topic, history.topics.advance(topic, sequence))
+            })
+            .collect();
+        Self {
+            first,
+            // Never lower than that of an earlier event.
+            time: now.max(history.last_time),
+            previous,
+        }
+    }
+
+    fn encode(&self, messages: &[Admitted]) -> Arc<Frames> {
+        let frame_max = |m: &Admitted| frame::event_len_max(&m.message) + FRAME_OVERHEAD_BYTES;
+        let bytes = messages.iter().map(frame_max).sum();
+        let mut writer = EventWriter::new(self.time, messages.len(), bytes);
+        let numbers = (self.first..).zip(&self.previous);
+        for (admitted, (sequence, &(topic, previous))) in messages.iter().zip(numbers) {
+            writer.push(&admitted.message, topic, sequence, previous);
+        }
+        writer.finish()
+    }
+
+    /// Nothing of the batch is stored: what it changed is as before.
+    fn take_back(&self, shared: &Shared) {
+        let history = &mut *shared.history.write();
+        for &(topic, previous) in self.previous.iter().rev() {
+            history.topics.take_back(topic, previous);
+        }
+    }
+}
+
+fn keys(messages: &[Admitted]) -> Vec<(u32, MessageKey)> {
+    (0..)
+        .zip(messages)
+        .filter_map(|(index, admitted)| Some((index, admitted.message_key?)))
+        .collect()
+}
+
+impl Shared {
+    fn keep(
+        &self,
+        frames: &Arc<Frames>,
+        header: &record::Header,
+        place: &Place,
+        keys: &[(u32, MessageKey)],
+    ) {
+        let record = Record {
+            frames_at: place.at + header.frames_at() as u64,
+            frames_bytes: header.frames_bytes,
+            frames_crc: header.frames_crc,
+            time: header.time,
+            entries: frames.entries().into(),
+        };
+        let recent = keys.iter().map(|&(entry, key)| Recent {
+            key,
+            sequence: frames.entries()[entry as usize].sequence,
+            time: header.time,
+        });
+        let block = {
+            let history = &mut *self.history.write();
+            history.keep(&place.file, record);
+            history.remember(recent, &self.config, header.time);
+            let segment = history.log.back();
+            segment.map_or(0, |segment| segment.records.len() - 1)
+        };
+        let key = BlockKey {
+            file: log_key(place.file.number),
+            block: block as u32,
+        };
+        self.blocks.insert(key, Loaded::Whole(frames.clone()));
+        self.head.store(frames.last(), Ordering::Release);
+    }
+}

@@ -1,0 +1,100 @@
+//! The file system as the disk store uses it: few operations, so that a test can put one of its own in its place that
+//! fails, fills up, or forgets what was not synced.
+
+use std::{any::Any, fmt, io, path::Path, sync::Arc};
+
+mod memory;
+mod system;
+
+pub use memory::{Faults, MemoryFiles};
+pub use system::SystemFiles;
+
+/// A file that is open. Reads and writes name their place, so that it can be shared.
+pub trait File: fmt::Debug + Send + Sync {
+    /// Fills the buffer from an offset; `UnexpectedEof` when the file is shorter.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all parts one after the other, from an offset on.
+    fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
+
+    /// Returns when what was written is on the disk.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Its length in bytes.
+    fn len_bytes(&self) -> io::Result<u64>;
+
+    /// Cuts it, or makes it longer with zeros.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Takes space for so many bytes, which read as zeros, so that writing them later cannot find the disk full.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// It must exist; for reading.
+    Read,
+    /// It is made anew and empty, whatever was there.
+    Create,
+}
+
+/// Held for as long as the value lives.
+pub type Lock = Box<dyn Any + Send + Sync>;
+
+/// Why a directory cannot be locked.
+#[derive(Debug)]
+pub enum LockError {
+    /// Another process has it; what it says of itself.
+    Held(String),
+    /// The lock cannot be asked for.
+    Io(io::Error),
+}
+
+/// Directories and files.
+pub trait Files: fmt::Debug + Send + Sync {
+    /// Makes a directory and those above it; it may exist.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a directory, sorted.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+
+    /// Opens a file.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
+
+    /// Gives a file another name, whose file, if there is one, is gone.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Returns when the directory's names are on the disk.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Bytes that may still be written there.
+    fn available(&self, path: &Path) -> io::Result<u64>;
+
+    /// Locks a file for this process and writes into it who has it.
+    fn lock(&self, path: &Path, owner: &str) -> Result<Lock, LockError>;
+}
+
+/// The whole content of a file.
+pub(super) fn read_all(file: &dyn File) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(file.len_bytes()?).map_err(io::Error::other)?;
+    let mut content = vec![0; len];
+    file.read_exact_at(&mut content, 0)?;
+    Ok(content)
+}
+
+/// Puts a file in its place as a whole: whoever opens it finds the old content or the new.
+pub(super) fn replace(files: &dyn Files, path: &Path, content: &[u8]) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default();
+    let mut new = name.to_owned();
+    new.push(".new");
+    let new = path.with_file_name(new);
+    let file = files.open(&new, OpenMode::Create)?;
+    file.write_all_at(&[content], 0)?;
+    file.sync()?;
+    files.rename(&new, path)?;
+    files.sync_dir(path.parent().unwrap_or(Path::new(".")))
+}

@@ -1,0 +1,236 @@
+//! The small files of a data directory, and the footers of sealed files: messages with a checksum before them.
+
+use std::{io, path::Path};
+
+use prost::Message;
+
+use super::files::{self, Files, OpenMode};
+
+/// Newest format this code reads and the one it writes.
+pub(super) const FORMAT: u32 = 1;
+const ENVELOPE_BYTES: usize = 16;
+const MAGIC: &[u8; 8] = b"longlive";
+
+/// `META`: what a directory is. Never changes.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Meta {
+    #[prost(uint32, tag = "1")]
+    pub(super) format: u32,
+    #[prost(uint64, tag = "2")]
+    pub(super) epoch: u64,
+    /// Begins the checksum of every record's header.
+    #[prost(fixed64, tag = "3")]
+    pub(super) record_secret: u64,
+    #[prost(fixed64, repeated, tag = "4")]
+    pub(super) message_key_secret: Vec<u64>,
+}
+
+/// `STATE`: which sealed files there are, and what is gone. Replaced as a whole; the higher version holds.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct State {
+    #[prost(uint64, tag = "1")]
+    pub(super) version: u64,
+    /// Everything up to here is in sealed files, or gone.
+    #[prost(uint64, tag = "2")]
+    pub(super) sealed_through: u64,
+    /// No event has a later publish time up to there.
+    #[prost(int64, tag = "3")]
+    pub(super) sealed_time: i64,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) files: Vec<FileRef>,
+    #[prost(message, repeated, tag = "5")]
+    pub(super) classes: Vec<ClassState>,
+    #[prost(message, repeated, tag = "6")]
+    pub(super) topics: Vec<TopicState>,
+    /// Topics that are not listed may have lost events up to here.
+    #[prost(uint64, tag = "7")]
+    pub(super) forgotten_through: u64,
+    #[prost(message, repeated, tag = "8")]
+    pub(super) holes: Vec<Hole>,
+}
+
+/// A sealed file, named by its first sequence.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct FileRef {
+    #[prost(uint64, tag = "1")]
+    pub(super) first: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) last: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct ClassState {
+    #[prost(string, tag = "1")]
+    pub(super) identity: String,
+    /// Nothing of the class up to here is kept.
+    #[prost(uint64, tag = "2")]
+    pub(super) floor: u64,
+    #[prost(int64, tag = "3")]
+    pub(super) floor_time: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct TopicState {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(uint64, tag = "2")]
+    pub(super) last: u64,
+    #[prost(uint64, tag = "3")]
+    pub(super) trimmed_through: u64,
+}
+
+/// Events that the disk did not give back.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct Hole {
+    /// Exclusive.
+    #[prost(uint64, tag = "1")]
+    pub(super) after: u64,
+    /// Inclusive.
+    #[prost(uint64, tag = "2")]
+    pub(super) through: u64,
+}
+
+/// `IDS`: message ids of events that are sealed.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Ids {
+    #[prost(fixed64, repeated, tag = "1")]
+    pub(super) key_low: Vec<u64>,
+    #[prost(fixed64, repeated, tag = "2")]
+    pub(super) key_high: Vec<u64>,
+    #[prost(uint64, repeated, tag = "3")]
+    pub(super) sequence: Vec<u64>,
+    #[prost(int64, repeated, tag = "4")]
+    pub(super) unix_nanos: Vec<i64>,
+}
+
+/// What a sealed file holds; in memory for as long as the file is kept.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Summary {
+    /// Retention class.
+    #[prost(string, tag = "1")]
+    pub(super) class: String,
+    /// By the number that the file's records use.
+    #[prost(message, repeated, tag = "2")]
+    pub(super) topics: Vec<TopicSummary>,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) blocks: Vec<Block>,
+    #[prost(int64, tag = "4")]
+    pub(super) last_time: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct TopicSummary {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(uint32, tag = "2")]
+    pub(super) events: u32,
+    #[prost(uint64, tag = "3")]
+    pub(super) bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub(super) last: u64,
+}
+
+/// One record of a sealed file.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct Block {
+    #[prost(uint64, tag = "1")]
+    pub(super) offset: u64,
+    #[prost(uint32, tag = "2")]
+    pub(super) record_bytes: u32,
+    #[prost(uint32, tag = "3")]
+    pub(super) events: u32,
+    #[prost(uint64, tag = "4")]
+    pub(super) first: u64,
+    #[prost(uint64, tag = "5")]
+    pub(super) last: u64,
+    #[prost(int64, tag = "6")]
+    pub(super) time: i64,
+}
+
+/// Where each topic's events stand in a sealed file; read when it is needed.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Postings {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) topics: Vec<TopicPostings>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct TopicPostings {
+    /// [`place`] of each event, rising.
+    #[prost(uint32, repeated, tag = "1")]
+    pub(super) places: Vec<u32>,
+}
+
+/// The most events in one block: a place has 12 bits for them, and 20 for the block.
+pub(super) const BLOCK_EVENTS_MAX: usize = 1 << 12;
+/// The most blocks in one file.
+pub(super) const BLOCKS_MAX: usize = 1 << 20;
+
+/// Block and entry as one number that rises with the sequence.
+pub(super) fn place(block: usize, entry: usize) -> u32 {
+    debug_assert!(block < BLOCKS_MAX && entry < BLOCK_EVENTS_MAX);
+    (block << 12 | entry) as u32
+}
+
+/// The two parts of a place.
+pub(super) fn split(place: u32) -> (usize, usize) {
+    ((place >> 12) as usize, (place & 0xfff) as usize)
+}
+
+/// A message with its envelope.
+pub(super) fn seal(message: &impl Message) -> Vec<u8> {
+    let body = message.encode_to_vec();
+    let mut content = Vec::with_capacity(ENVELOPE_BYTES + body.len());
+    content.extend_from_slice(MAGIC);
+    content.extend((body.len() as u32).to_le_bytes());
+    content.extend(crc32c::crc32c(&body).to_le_bytes());
+    content.extend(body);
+    content
+}
+
+/// The message in an envelope; `None` when it is damaged.
+pub(super) fn unseal<M: Message + Default>(content: &[u8]) -> Option<M> {
+    let (envelope, body) = content.split_at_checked(ENVELOPE_BYTES)?;
+    let number = |at: usize| {
+        u32::from_le_bytes([
+            envelope[at],
+            envelope[at + 1],
+            envelope[at + 2],
+            envelope[at + 3],
+        ])
+    };
+    let body = body.get(..number(8) as usize)?;
+    let whole = &envelope[..8] == MAGIC && crc32c::crc32c(body) == number(12);
+    whole.then(|| M::decode(body).ok()).flatten()
+}
+
+/// Reads a small file; `None` when it is not there or damaged.
+pub(super) fn read<M: Message + Default>(files: &dyn Files, path: &Path) -> io::Result<Option<M>> {
+    match files.open(path, OpenMode::Read) {
+        Ok(file) => Ok(unseal(&files::read_all(&*file)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces a small file.
+pub(super) fn write(files: &dyn Files, path: &Path, message: &impl Message) -> io::Result<()> {
+    files::replace(files, path, &seal(message))
+}
+
+/// Both copies of a small file that the store cannot do without.
+pub(super) fn read_pair<M: Message + Default>(
+    files: &dyn Files,
+    path: &Path,
+) -> io::Result<[Option<M>; 2]> {
+    Ok([
+        read(files, path)?,
+        read(files, &path.with_extension("copy"))?,
+    ])
+}
+
+/// Replaces both copies, one after the other.
+pub(super) fn write_pair(files: &dyn Files, path: &Path, message: &impl Message) -> io::Result<()> {
+    write(files, path, message)?;
+    write(files, &path.with_extension("copy"), message)
+}

@@ -1,0 +1,322 @@
+//! What the store knows without asking the disk: topics, classes with their sealed files and floors, and the log's
+//! segments with their index.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    DiskConfig,
+    format::{ClassState, FileRef, Hole, Ids, State, TopicState},
+    sealed::Sealed,
+    segment::{Record, Segment, SegmentFile},
+};
+use crate::{
+    frame::TopicId,
+    message::MessageKey,
+    position::Sequence,
+    store::{Limits, RecentId, RetentionConfig, TopicsExhausted, topics::Topics},
+    topic::{TopicFilter, TopicName},
+};
+
+#[derive(Debug)]
+pub(super) struct History {
+    pub(super) retention: RetentionConfig,
+    pub(super) topics: Topics,
+    // The configured classes by their index, then those that are not configured any more and still have files.
+    pub(super) classes: Vec<Class>,
+    configured: usize,
+    /// Everything up to here is in sealed files or gone; the log has the rest.
+    pub(super) sealed_through: Sequence,
+    pub(super) sealed_time: i64,
+    pub(super) log: VecDeque<Segment>,
+    pub(super) holes: Vec<Hole>,
+    pub(super) recent: VecDeque<Recent>,
+    version: u64,
+    /// Publish time of the last event.
+    pub(super) last_time: i64,
+}
+
+/// A retention class.
+#[derive(Debug)]
+pub(super) struct Class {
+    pub(super) identity: String,
+    pub(super) limits: Limits,
+    /// Oldest first; a reader takes the list and reads on whatever becomes of it here.
+    pub(super) files: Arc<Vec<Arc<Sealed>>>,
+    /// Nothing of the class up to here is kept.
+    pub(super) floor: Sequence,
+    pub(super) floor_time: i64,
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+    /// No kept event is older, so age need not be looked at before.
+    pub(super) oldest_time: i64,
+}
+
+/// A message id that was stored lately.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recent {
+    pub(super) key: MessageKey,
+    pub(super) sequence: Sequence,
+    pub(super) time: i64,
+}
+
+impl Class {
+    pub(super) fn new(identity: String, limits: Limits) -> Self {
+        Self {
+            identity,
+            limits,
+            files: Arc::default(),
+            floor: 0,
+            floor_time: i64::MIN,
+            events: 0,
+            bytes: 0,
+            oldest_time: i64::MIN,
+        }
+    }
+
+    /// Whether its oldest event, published at `time`, has to go.
+    pub(super) fn is_over(&self, time: i64, now: i64) -> bool {
+        self.events > self.limits.events
+            || self.bytes > self.limits.bytes
+            || time < self.limits.oldest(now)
+    }
+}
+
+impl History {
+    pub(super) fn new(retention: RetentionConfig, topics_max: usize) -> Self {
+        let classes: Vec<_> = retention
+            .identities()
+            .zip(retention.limits())
+            .map(|(identity, limits)| Class::new(identity, limits))
+            .collect();
+        Self {
+            configured: classes.len(),
+            retention,
+            topics: Topics::new(topics_max),
+            classes,
+            sealed_through: 0,
+            sealed_time: 0,
+            log: VecDeque::new(),
+            holes: Vec::new(),
+            recent: VecDeque::new(),
+            version: 0,
+            last_time: 0,
+        }
+    }
+
+    pub(super) fn admit(&mut self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
+        let class = self.retention.class_of(topic);
+        self.topics.add(topic.clone(), class)
+    }
+
+    /// The id of a topic that is on the disk.
+    pub(super) fn known(&mut self, topic: &TopicName) -> TopicId {
+        let class = self.retention.class_of(topic);
+        self.topics.known(topic, class)
+    }
+
+    /// The class of sealed files; one that is not configured any more goes on under the limits of the class that the
+    /// file's topics belong to now.
+    pub(super) fn class_of_files(&mut self, identity: &str, topic: Option<&TopicName>) -> usize {
+        let known = self
+            .classes
+            .iter()
+            .position(|class| class.identity == identity);
+        known.unwrap_or_else(|| {
+            let like = topic.map_or(self.configured - 1, |topic| self.retention.class_of(topic));
+            let limits = self.classes[like].limits;
+            self.classes.push(Class::new(identity.to_owned(), limits));
+            self.classes.len() - 1
+        })
+    }
+
+    /// The classes whose files may hold what a filter matches.
+    pub(super) fn classes_for(&self, filter: &TopicFilter) -> impl Iterator<Item = &Class> {
+        let configured = self.retention.classes_for(filter);
+        configured
+            .chain(self.configured..self.classes.len())
+            .map(|index| &self.classes[index])
+    }
+
+    /// The highest floor of the classes that a filter may concern.
+    pub(super) fn floor_for(&self, filter: &TopicFilter) -> Sequence {
+        let floors = self.classes_for(filter).map(|class| class.floor);
+        floors.max().unwrap_or(0)
+    }
+
+    /// Puts a batch into the log; the new segment is the one before when the file is the same. Whether a segment has
+    /// become full.
+    pub(super) fn keep(&mut self, file: &Arc<SegmentFile>, record: Record) -> bool {
+        let last = self.log.back().map(|segment| segment.file.number);
+        if last != Some(file.number) {
+            self.log.push_back(Segment::new(file.clone()));
+        }
+        for entry in record.entries.iter() {
+            let class = &mut self.classes[self.topics.get(entry.topic).class];
+            // A log that is read back may hold what retention had let go of already.
+            if entry.sequence > class.floor {
+                if class.events == 0 {
+                    class.oldest_time = record.time;
+                }
+                class.events += 1;
+                class.bytes += u64::from(entry.len);
+                self.topics.kept(entry);
+            }
+        }
+        self.last_time = self.last_time.max(record.time);
+        if let Some(segment) = self.log.back_mut() {
+            segment.push(record);
+        }
+        last != Some(file.number) && last.is_some()
+    }
+
+    /// Remembers message ids.
+    pub(super) fn remember(
+        &mut self,
+        ids: impl IntoIterator<Item = Recent>,
+        config: &DiskConfig,
+        now: i64,
+    ) {
+        self.recent.extend(ids);
+        let age_max = i64::try_from(config.ids_age_max.as_nanos()).unwrap_or(i64::MAX);
+        let oldest = now.saturating_sub(age_max);
+        while let Some(first) = self.recent.front()
+            && (self.recent.len() > config.ids_max || first.time < oldest)
+        {
+            self.recent.pop_front();
+        }
+    }
+
+    pub(super) fn recent_ids(&self, now: i64) -> Vec<RecentId> {
+        let age = |time: i64| u64::try_from(now.saturating_sub(time)).unwrap_or(0);
+        let ids = self.recent.iter().map(|recent| RecentId {
+            key: recent.key,
+            sequence: recent.sequence,
+            age: Duration::from_nanos(age(recent.time)),
+        });
+        ids.collect()
+    }
+
+    /// The message ids of everything that is sealed when `through` is.
+    pub(super) fn ids_through(&self, through: Sequence) -> Ids {
+        let mut ids = Ids::default();
+        for recent in self.recent.iter().filter(|id| id.sequence <= through) {
+            ids.key_low.push(recent.key.0 as u64);
+            ids.key_high.push((recent.key.0 >> 64) as u64);
+            ids.sequence.push(recent.sequence);
+            ids.unix_nanos.push(recent.time);
+        }
+        ids
+    }
+
+    /// Adds sealed files to their classes.
+    pub(super) fn add_files(&mut self, files: Vec<(usize, Arc<Sealed>)>) {
+        for (class, file) in files {
+            Arc::make_mut(&mut self.classes[class].files).push(file);
+        }
+    }
+
+    /// Counts what is kept of a sealed file, and gives the file to its class.
+    pub(super) fn count_sealed(&mut self, class: &str, sealed: &Arc<Sealed>) {
+        let name = sealed.topics.first().map(|topic| topic.name.clone());
+        let class = self.class_of_files(class, name.as_ref());
+        for topic in &sealed.topics {
+            let (events, bytes) = (u64::from(topic.events), topic.bytes);
+            self.topics.recall(topic.id, topic.last, 0);
+            self.topics.kept_many(topic.id, events, bytes);
+            self.classes[class].events += events;
+            self.classes[class].bytes += bytes;
+        }
+        let floor = self.classes[class].floor;
+        self.add_files(vec![(class, sealed.clone())]);
+        // Retention was in the middle of this file: take out what it had let go of.
+        for (number, block) in sealed.blocks.iter().enumerate() {
+            if block.first > floor {
+                break;
+            }
+            // Damage is met, and counted, where it is read.
+            let Ok(Some(index)) = sealed.load_index(number) else {
+                continue;
+            };
+            for entry in index.entries.iter().filter(|entry| entry.sequence <= floor) {
+                if let Some(topic) = sealed.topics.get(entry.topic as usize) {
+                    let bytes = u64::from(entry.len);
+                    self.topics.let_go_before(topic.id, bytes);
+                    let class = &mut self.classes[class];
+                    class.events = class.events.saturating_sub(1);
+                    class.bytes = class.bytes.saturating_sub(bytes);
+                }
+            }
+        }
+    }
+
+    /// What `STATE` says from now on.
+    pub(super) fn next_state(&mut self) -> State {
+        self.version += 1;
+        let files = self.classes.iter().flat_map(|class| class.files.iter());
+        let mut refs: BTreeMap<Sequence, FileRef> = BTreeMap::new();
+        for file in files {
+            let (first, last) = (file.first(), file.last());
+            refs.insert(first, FileRef { first, last });
+        }
+        let remembered = (self.topics.all())
+            .filter(|topic| topic.trimmed_through > 0 || (topic.events == 0 && topic.last > 0));
+        State {
+            version: self.version,
+            sealed_through: self.sealed_through,
+            sealed_time: self.sealed_time,
+            files: refs.into_values().collect(),
+            classes: self
+                .classes
+                .iter()
+                .map(|class| ClassState {
+                    identity: class.identity.clone(),
+                    floor: class.floor,
+                    floor_time: class.floor_time,
+                })
+                .collect(),
+            topics: remembered
+                .map(|topic| TopicState {
+                    name: topic.name.as_str().to_owned(),
+                    last: topic.last,
+                    trimmed_through: topic.trimmed_through,
+                })
+                .collect(),
+            forgotten_through: self.topics.forgotten_through(),
+            holes: self.holes.clone(),
+        }
+    }
+
+    /// Takes over what `STATE` says, but for the files.
+    pub(super) fn recall(&mut self, state: &State) {
+        self.version = state.version;
+        self.sealed_through = state.sealed_through;
+        self.sealed_time = state.sealed_time;
+        self.last_time = state.sealed_time;
+        self.holes.clone_from(&state.holes);
+        for known in &state.classes {
+            let class = self.class_of_files(&known.identity, None);
+            let class = &mut self.classes[class];
+            class.floor = known.floor;
+            class.floor_time = known.floor_time;
+        }
+        for known in &state.topics {
+            if let Ok(name) = TopicName::parse(&known.name) {
+                let id = self.known(&name);
+                self.topics.recall(id, known.last, known.trimmed_through);
+            }
+        }
+        self.topics.recall_forgotten(state.forgotten_through);
+    }
+
+    /// Notes that events were lost to damage.
+    pub(super) fn add_hole(&mut self, after: Sequence, through: Sequence) {
+        match self.holes.last_mut() {
+            Some(last) if last.through >= after => last.through = last.through.max(through),
+            _ => self.holes.push(Hole { after, through }),
+        }
+    }
+}

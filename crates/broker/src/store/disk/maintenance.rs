@@ -1,0 +1,93 @@
+//! The work beside publishing and reading: makes the next segment ahead, seals full ones, enforces retention. On a
+//! thread of its own, or where it is asked to when the store runs inline.
+
+use std::{io, sync::Arc, thread::JoinHandle};
+
+use super::Shared;
+
+type Step = fn(&Shared) -> io::Result<()>;
+
+/// Runs the maintenance until the store is dropped.
+#[derive(Debug)]
+pub(super) enum Runner {
+    Inline,
+    Thread {
+        shared: Arc<Shared>,
+        // `None` once it is joined.
+        thread: Option<JoinHandle<()>>,
+    },
+}
+
+impl Runner {
+    pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+        if shared.config.inline {
+            return Ok(Self::Inline);
+        }
+        let thread = std::thread::Builder::new().name("store-maintenance".to_owned());
+        let run = shared.clone();
+        Ok(Self::Thread {
+            shared: shared.clone(),
+            thread: Some(thread.spawn(move || run.maintain_until_stopped())?),
+        })
+    }
+
+    /// Does inline what a thread would do by itself.
+    pub(super) fn tick(&self, shared: &Shared) {
+        match self {
+            Self::Inline => shared.maintain(),
+            Self::Thread { .. } => {}
+        }
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        if let Self::Thread { shared, thread } = self {
+            shared.bell.stop();
+            if let Some(thread) = thread.take() {
+                thread.join().ok();
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn maintain_until_stopped(&self) {
+        while !self.bell.is_stopped() {
+            self.maintain();
+            self.bell.wait(self.config.retention_interval);
+        }
+    }
+
+    /// One round. What fails is tried again in the next: nothing of it is needed for what is acknowledged.
+    fn maintain(&self) {
+        if self.broken.get().is_some() {
+            return;
+        }
+        let steps: [(&str, Step); 3] = [
+            ("cannot make the next segment", Self::prepare),
+            ("cannot seal a segment", Self::seal_full),
+            ("cannot enforce retention", Self::enforce_retention),
+        ];
+        for (what, step) in steps {
+            if let Err(error) = step(self) {
+                tracing::warn!(%error, dir = %self.config.dir.display(), "{what}");
+            }
+        }
+    }
+
+    /// Makes the next segment while the writer still has one.
+    fn prepare(&self) -> io::Result<()> {
+        // The last bytes of a disk are for what is being written, not for what may be.
+        if self.prepared.lock().is_none() && self.room().is_ok() {
+            let file = self.make_segment(0)?;
+            *self.prepared.lock() = Some(file);
+        }
+        Ok(())
+    }
+
+    fn seal_full(&self) -> io::Result<()> {
+        while self.seal_oldest(false)? {}
+        Ok(())
+    }
+}

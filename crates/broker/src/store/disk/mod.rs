@@ -1,0 +1,323 @@
+//! History on disk: synced before it is acknowledged, in files of our own.
+//!
+//! A batch is appended to the log's [`segment`] and synced. Full segments are moved, in the background, into
+//! [`sealed`] files of one retention class each, with an index by topic; [`retention`] removes those. `STATE` says
+//! which sealed files there are and what is gone; it is replaced as a whole, before anything that it does not name any
+//! more is removed.
+//!
+//! Holds: what `append` returned is on the disk; a sequence is never given out twice; what cannot be read back is
+//! named as damaged and never taken for something else; everything behind it is kept.
+//! Does not: spare anybody a disk that acknowledges a sync without doing it.
+
+mod append;
+mod builder;
+mod files;
+mod format;
+mod history;
+mod maintenance;
+mod open;
+mod read;
+mod record;
+mod recover;
+mod retention;
+mod seal;
+mod sealed;
+mod segment;
+mod writer;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use parking_lot::{Condvar, Mutex, RwLock};
+use quick_cache::{Weighter, sync::Cache};
+use tokio::sync::Semaphore;
+
+pub use files::{Faults, File, Files, Lock, LockError, MemoryFiles, OpenMode, SystemFiles};
+pub use open::OpenError;
+
+use self::{
+    format::Postings, history::History, read::TopicSet, sealed::Loaded, segment::SegmentFile,
+    writer::Commits,
+};
+use super::{
+    Admitted, AppendError, Durability, Page, Query, ReadError, RecentId, Store, TopicInfo,
+    TopicsExhausted,
+};
+use crate::{
+    environment::Environment,
+    frame::{Frames, TopicId},
+    position::{Epoch, Sequence},
+    topic::{TopicFilter, TopicName},
+};
+
+/// Reads of the disk that run at a time, each on a thread of its own.
+const READS_MAX: usize = 8;
+
+/// How a data directory is used.
+#[derive(Clone, Debug)]
+pub struct DiskConfig {
+    /// Where the history is; one process at a time.
+    pub dir: PathBuf,
+    /// Length of a segment of the log, in bytes: so much is moved at a time, and read when the store opens.
+    pub segment_bytes: u64,
+    /// Bytes of the disk that publishing leaves free, so that segments can be moved and retention can work.
+    pub reserve_bytes: u64,
+    /// Bytes of history that are kept in memory for readers.
+    pub cache_bytes: u64,
+    /// How often retention looks.
+    pub retention_interval: Duration,
+    /// Message ids that are remembered across a restart.
+    pub ids_max: usize,
+    /// ... and for how long.
+    pub ids_age_max: Duration,
+    /// Do everything on the caller's thread: slower, and the same at every run. For simulation.
+    pub inline: bool,
+}
+
+impl DiskConfig {
+    /// The usual sizes, in a directory.
+    pub fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            segment_bytes: 64 << 20,
+            reserve_bytes: 256 << 20,
+            cache_bytes: 64 << 20,
+            retention_interval: Duration::from_secs(1),
+            ids_max: 100_000,
+            ids_age_max: Duration::from_secs(120),
+            inline: false,
+        }
+    }
+}
+
+/// What the store has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskCounts {
+    /// Batches synced.
+    pub commits: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Blocks and batches read from the disk for readers.
+    pub reads: u64,
+    /// Blocks and batches found damaged.
+    pub damaged: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    commits: AtomicU64,
+    events: AtomicU64,
+    reads: AtomicU64,
+    damaged: AtomicU64,
+}
+
+/// A store in a directory.
+#[derive(Debug)]
+pub struct DiskStore {
+    shared: Arc<Shared>,
+    commits: Commits,
+    maintenance: maintenance::Runner,
+}
+
+/// A block of a sealed file, or a batch of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct BlockKey {
+    file: u64,
+    block: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ByBytes;
+
+impl Weighter<BlockKey, Loaded> for ByBytes {
+    fn weight(&self, _: &BlockKey, block: &Loaded) -> u64 {
+        match block {
+            Loaded::Whole(frames) => {
+                let entries = size_of_val(frames.entries());
+                (frames.len_bytes() + entries) as u64 + 128
+            }
+            Loaded::Damaged(_) => 128,
+        }
+    }
+}
+
+impl Weighter<u64, Arc<Postings>> for ByBytes {
+    fn weight(&self, _: &u64, postings: &Arc<Postings>) -> u64 {
+        let places = postings.topics.iter().map(|topic| topic.places.len());
+        (places.sum::<usize>() * 4 + postings.topics.len() * 24) as u64 + 64
+    }
+}
+
+/// What the writer, the readers and the maintenance share.
+#[derive(Debug)]
+struct Shared {
+    config: DiskConfig,
+    files: Arc<dyn Files>,
+    environment: Environment,
+    epoch: Epoch,
+    record_secret: u64,
+    message_key_secret: [u64; 2],
+    head: AtomicU64,
+    history: RwLock<History>,
+    blocks: Cache<BlockKey, Loaded, ByBytes>,
+    postings: Cache<u64, Arc<Postings>, ByBytes>,
+    // Which topics of a sealed file a filter matches.
+    matches: Cache<(u64, TopicFilter), Arc<TopicSet>>,
+    reads: Arc<Semaphore>,
+    counters: Counters,
+    // The first failure after which nothing is certain.
+    broken: OnceLock<String>,
+    // The next segment, made ahead.
+    prepared: Mutex<Option<SegmentFile>>,
+    next_segment: AtomicU64,
+    next_file: AtomicU64,
+    // Rung when there is work for the maintenance.
+    bell: Bell,
+    // Held for the life of the store.
+    _lock: Lock,
+}
+
+/// Wakes the maintenance, and tells it to end.
+#[derive(Debug, Default)]
+struct Bell {
+    state: Mutex<BellState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct BellState {
+    rung: bool,
+    stopped: bool,
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.state.lock().rung = true;
+        self.changed.notify_one();
+    }
+
+    fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.changed.notify_one();
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.state.lock().stopped
+    }
+
+    /// Until it is rung or stopped, or a time has passed.
+    fn wait(&self, at_most: Duration) {
+        let mut state = self.state.lock();
+        if !state.rung && !state.stopped {
+            self.changed.wait_for(&mut state, at_most);
+        }
+        state.rung = false;
+    }
+}
+
+impl Shared {
+    fn log_dir(&self) -> PathBuf {
+        self.config.dir.join("log")
+    }
+
+    fn sealed_dir(&self) -> PathBuf {
+        self.config.dir.join("sealed")
+    }
+
+    /// Remembers the first failure that makes the store useless.
+    fn set_broken(&self, what: &str, error: &std::io::Error) -> AppendError {
+        let dir = self.config.dir.display();
+        let text = format!("{what} in {dir}: {error}");
+        AppendError::Broken(self.broken.get_or_init(|| text).clone())
+    }
+
+    fn note_damage(&self, path: &std::path::Path, first: Sequence, last: Sequence) {
+        self.counters.damaged.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(file = %path.display(), first, last, "damaged: these events cannot be read back");
+    }
+}
+
+impl DiskStore {
+    /// What it has done so far.
+    pub fn counts(&self) -> DiskCounts {
+        let counters = &self.shared.counters;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        DiskCounts {
+            commits: load(&counters.commits),
+            events: load(&counters.events),
+            reads: load(&counters.reads),
+            damaged: load(&counters.damaged),
+        }
+    }
+}
+
+impl Store for DiskStore {
+    fn epoch(&self) -> Epoch {
+        self.shared.epoch
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Disk
+    }
+
+    fn head(&self) -> Sequence {
+        self.shared.head.load(Ordering::Acquire)
+    }
+
+    fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
+        let known = self.shared.history.read().topics.id_of(topic);
+        known.map_or_else(|| self.shared.history.write().admit(topic), Ok)
+    }
+
+    fn append<'a>(
+        &'a self,
+        messages: &'a [Admitted],
+    ) -> BoxFuture<'a, Result<Arc<Frames>, AppendError>> {
+        append::append(&self.shared, &self.commits, messages).boxed()
+    }
+
+    fn room(&self) -> Result<(), AppendError> {
+        self.shared.room()
+    }
+
+    fn message_key_secret(&self) -> [u64; 2] {
+        self.shared.message_key_secret
+    }
+
+    fn recent_ids(&self) -> Vec<RecentId> {
+        let now = self.shared.environment.unix_nanos();
+        self.shared.history.read().recent_ids(now)
+    }
+
+    fn topics(
+        &self,
+        filter: TopicFilter,
+        after: Option<TopicName>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<TopicInfo>, ReadError>> {
+        read::topics(self.shared.clone(), filter, after, limit).boxed()
+    }
+
+    fn read(&self, query: Query) -> BoxFuture<'static, Result<Page, ReadError>> {
+        read::read(self.shared.clone(), query).boxed()
+    }
+
+    fn before_time(&self, unix_nanos: i64) -> BoxFuture<'static, Result<Sequence, ReadError>> {
+        read::before_time(self.shared.clone(), unix_nanos).boxed()
+    }
+
+    fn trim(&self) -> Vec<TopicId> {
+        self.maintenance.tick(&self.shared);
+        self.shared.history.write().topics.forget_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,344 @@
+//! Opening a data directory: whose it is, of which format, and what is in it.
+//!
+//! Holds: a directory of a newer format, of another process, or with other things in it is refused before anything in
+//! it is touched; what an earlier process left in the log is sealed anew, so that everything that is served has been
+//! synced by this process.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
+};
+
+use parking_lot::{Mutex, RwLock};
+use quick_cache::sync::Cache;
+use rustc_hash::FxHashSet;
+use tokio::sync::Semaphore;
+
+use super::{
+    Bell, ByBytes, Counters, DiskConfig, DiskStore, READS_MAX, Shared,
+    files::{Files, LockError, SystemFiles},
+    format::{self, FORMAT, FileRef, Ids, Meta, State},
+    history::{History, Recent},
+    maintenance::Runner,
+    sealed::{self, Footer, Sealed, SealedTopic},
+    segment,
+    writer::Commits,
+};
+use crate::{
+    environment::Environment, message::MessageKey, position::Epoch, store::RetentionConfig,
+    topic::TopicName,
+};
+
+/// Bytes of the indices by topic that are kept in memory, beside `cache_bytes`.
+const POSTINGS_BYTES: u64 = 32 << 20;
+/// Answers to "which topics of this file match" that are kept.
+const MATCHES_MAX: usize = 4_096;
+/// How many blocks the cache is prepared for at once.
+const BLOCKS_EXPECTED: usize = 2_048;
+const OWN_NAMES: [&str; 8] = [
+    "LOCK",
+    "META",
+    "META.copy",
+    "STATE",
+    "STATE.copy",
+    "IDS",
+    "log",
+    "sealed",
+];
+
+/// Why a directory cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another server has it.
+    #[error("the data directory {} is in use by {holder}", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// What that server says of itself.
+        holder: String,
+    },
+    /// A later version of this program wrote it.
+    #[error(
+        "the data directory {} has format {found}, and this version reads up to {FORMAT}; it was not touched",
+        dir.display()
+    )]
+    NewerFormat {
+        /// The directory.
+        dir: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// It is not one of ours.
+    #[error("the directory {} holds `{name}` and is no data directory; it was not touched", dir.display())]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+        /// Something in it.
+        name: String,
+    },
+    /// Both copies of a file that nothing can replace are damaged.
+    #[error("{} and its copy are damaged; restore them, or begin with an empty directory", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The disk does not do what it is asked to.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// What it was about.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+}
+
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> OpenError + '_ {
+    |source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+impl DiskStore {
+    /// Opens a directory, or makes it. Reads what the last process left; at most `topics_max` topics are known at a
+    /// time, those on the disk included.
+    pub fn open(
+        config: DiskConfig,
+        environment: Environment,
+        retention: RetentionConfig,
+        topics_max: usize,
+    ) -> Result<Self, OpenError> {
+        let files = Arc::new(SystemFiles);
+        Self::open_with(files, config, environment, retention, topics_max)
+    }
+
+    /// The same over any file system.
+    pub fn open_with(
+        files: Arc<dyn Files>,
+        config: DiskConfig,
+        environment: Environment,
+        retention: RetentionConfig,
+        topics_max: usize,
+    ) -> Result<Self, OpenError> {
+        let dir = config.dir.clone();
+        files.create_dir(&dir).map_err(at(&dir))?;
+        refuse_foreign(&*files, &dir)?;
+        let path = dir.join("LOCK");
+        let owner = format!("process {}", std::process::id());
+        let lock = files.lock(&path, &owner).map_err(|error| match error {
+            LockError::Held(holder) => OpenError::InUse {
+                dir: dir.clone(),
+                holder,
+            },
+            LockError::Io(source) => OpenError::Io { path, source },
+        })?;
+        let meta = read_or_make_meta(&*files, &dir, &environment)?;
+        let secret = |index: usize| meta.message_key_secret.get(index).copied().unwrap_or(0);
+        let shared = Shared {
+            epoch: Epoch::from_stored(meta.epoch).ok_or_else(|| OpenError::Damaged {
+                path: dir.join("META"),
+            })?,
+            record_secret: meta.record_secret,
+            message_key_secret: [secret(0), secret(1)],
+            head: AtomicU64::new(0),
+            history: RwLock::new(History::new(retention, topics_max)),
+            blocks: Cache::with_weighter(BLOCKS_EXPECTED, config.cache_bytes, ByBytes),
+            postings: Cache::with_weighter(64, POSTINGS_BYTES, ByBytes),
+            matches: Cache::new(MATCHES_MAX),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
+            counters: Counters::default(),
+            broken: OnceLock::new(),
+            prepared: Mutex::new(None),
+            next_segment: AtomicU64::new(1),
+            next_file: AtomicU64::new(1),
+            bell: Bell::default(),
+            _lock: lock,
+            files,
+            environment,
+            config,
+        };
+        shared.load()?;
+        shared.recover_log()?;
+        // A class may be smaller now than it was.
+        shared.enforce_retention().map_err(at(&dir))?;
+        let shared = Arc::new(shared);
+        Ok(Self {
+            commits: Commits::start(shared.clone()).map_err(at(&dir))?,
+            maintenance: Runner::start(&shared).map_err(at(&dir))?,
+            shared,
+        })
+    }
+}
+
+/// Asked before the lock, which would leave a trace.
+fn refuse_foreign(files: &dyn Files, dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join("META");
+    let metas: [Option<Meta>; 2] = format::read_pair(files, &path).map_err(at(&path))?;
+    if let Some(meta) = metas.iter().flatten().next() {
+        if meta.format > FORMAT {
+            return Err(OpenError::NewerFormat {
+                dir: dir.to_owned(),
+                found: meta.format,
+            });
+        }
+        return Ok(());
+    }
+    let names = files.list(dir).map_err(at(dir))?;
+    let own = |name: &String| OWN_NAMES.contains(&name.trim_end_matches(".new"));
+    // A file system may put this one into an empty disk.
+    let foreign = names
+        .iter()
+        .find(|name| !own(name) && *name != "lost+found");
+    match foreign {
+        Some(name) => Err(OpenError::Foreign {
+            dir: dir.to_owned(),
+            name: name.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn read_or_make_meta(
+    files: &dyn Files,
+    dir: &Path,
+    environment: &Environment,
+) -> Result<Meta, OpenError> {
+    let path = dir.join("META");
+    let metas: [Option<Meta>; 2] = format::read_pair(files, &path).map_err(at(&path))?;
+    let both = metas[0].is_some() && metas[0] == metas[1];
+    let known = metas.into_iter().flatten().next();
+    let names = files.list(dir).map_err(at(dir))?;
+    if known.is_none() && names.iter().any(|name| name == "META" || name == "STATE") {
+        return Err(OpenError::Damaged { path });
+    }
+    let meta = known.unwrap_or_else(|| Meta {
+        format: FORMAT,
+        epoch: Epoch::from_random(environment.random()).get(),
+        record_secret: environment.random(),
+        message_key_secret: vec![environment.random(), environment.random()],
+    });
+    if !both {
+        format::write_pair(files, &path, &meta).map_err(at(&path))?;
+    }
+    Ok(meta)
+}
+
+impl Shared {
+    /// Reads `STATE`, the sealed files it names, and `IDS`.
+    fn load(&self) -> Result<(), OpenError> {
+        for dir in [self.log_dir(), self.sealed_dir()] {
+            self.files.create_dir(&dir).map_err(at(&dir))?;
+        }
+        let dir = &self.config.dir;
+        self.files.sync_dir(dir).map_err(at(dir))?;
+        let path = dir.join("STATE");
+        let states: [Option<State>; 2] =
+            format::read_pair(&*self.files, &path).map_err(at(&path))?;
+        let state = states
+            .into_iter()
+            .flatten()
+            .max_by_key(|state| state.version);
+        let Some(state) = state else {
+            let names = self.files.list(dir).map_err(at(dir))?;
+            if names.iter().any(|name| name == "STATE") {
+                return Err(OpenError::Damaged { path });
+            }
+            return Ok(());
+        };
+        self.history.write().recall(&state);
+        for file in &state.files {
+            self.load_sealed(*file)?;
+        }
+        self.remove_unnamed()?;
+        self.load_ids()
+    }
+
+    fn load_sealed(&self, file: FileRef) -> Result<(), OpenError> {
+        let path = segment::path(&self.sealed_dir(), file.first);
+        let opened = self.files.open(&path, super::OpenMode::Read);
+        let found = match opened {
+            Ok(opened) => {
+                let summary = sealed::read_summary(&*opened).map_err(at(&path))?;
+                summary.and_then(|(summary, postings)| {
+                    let names = summary.topics.iter();
+                    let names: Result<Vec<_>, _> =
+                        names.map(|topic| TopicName::parse(&topic.name)).collect();
+                    Some((opened, summary, names.ok()?, postings))
+                })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(at(&path)(error)),
+        };
+        let Some((opened, summary, names, postings)) = found else {
+            return self.salvage(file, &path).map_err(at(&path));
+        };
+        let history = &mut *self.history.write();
+        let topics: Vec<_> = summary
+            .topics
+            .iter()
+            .zip(names)
+            .map(|(topic, name)| SealedTopic {
+                id: history.known(&name),
+                name,
+                events: topic.events,
+                bytes: topic.bytes,
+                last: topic.last,
+            })
+            .collect();
+        let sealed = Sealed::new(
+            self.new_file_id(),
+            path,
+            opened,
+            Footer {
+                topics,
+                blocks: summary.blocks,
+                last_time: summary.last_time,
+                postings,
+            },
+            self.record_secret,
+        );
+        history.count_sealed(&summary.class, &Arc::new(sealed));
+        Ok(())
+    }
+
+    /// Sealed files that `STATE` does not name were being written, or being removed.
+    fn remove_unnamed(&self) -> Result<(), OpenError> {
+        let dir = self.sealed_dir();
+        let history = self.history.read();
+        let files = history.classes.iter().flat_map(|class| class.files.iter());
+        let named: FxHashSet<_> = files.map(|file| &file.path).collect();
+        for name in self.files.list(&dir).map_err(at(&dir))? {
+            let path = dir.join(name);
+            if !named.contains(&path) {
+                self.files.remove(&path).map_err(at(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn load_ids(&self) -> Result<(), OpenError> {
+        let path = self.config.dir.join("IDS");
+        let ids: Option<Ids> = format::read(&*self.files, &path).map_err(at(&path))?;
+        let Some(ids) = ids else {
+            let names = self.files.list(&self.config.dir).map_err(at(&path))?;
+            if names.iter().any(|name| name == "IDS") {
+                tracing::error!(file = %path.display(), "damaged: message ids from before are forgotten");
+            }
+            return Ok(());
+        };
+        let keys = ids.key_low.iter().zip(&ids.key_high);
+        let places = ids.sequence.iter().zip(&ids.unix_nanos);
+        let recent = keys
+            .zip(places)
+            .map(|((&low, &high), (&sequence, &time))| Recent {
+                key: MessageKey(u128::from(low) | u128::from(high) << 64),
+                sequence,
+                time,
+            });
+        let now = self.environment.unix_nanos();
+        let mut history = self.history.write();
+        history.remember(recent, &self.config, now);
+        Ok(())
+    }
+}

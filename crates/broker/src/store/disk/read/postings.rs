@@ -1,0 +1,43 @@
+//! The index by topic of a sealed file, from memory or the disk.
+
+use std::sync::Arc;
+
+use super::{
+    super::{Shared, format::Postings, seal::is_damage, sealed::Sealed},
+    Io, Miss,
+};
+
+impl Shared {
+    /// `None` when it is damaged; the blocks then have to be looked at one by one.
+    pub(super) fn postings_of(&self, file: &Sealed, io: Io) -> Result<Option<Arc<Postings>>, Miss> {
+        if let Some(known) = self.postings.get(&file.id) {
+            return Ok(Some(known));
+        }
+        if io == Io::MemoryOnly {
+            return Err(Miss::NotInMemory);
+        }
+        let loaded = match file.load_postings() {
+            Err(error) if is_damage(&error) => None,
+            loaded => loaded?,
+        };
+        let Some(postings) = loaded else {
+            tracing::error!(file = %file.path.display(), "damaged: the index by topic; reading without it");
+            return Ok(None);
+        };
+        let postings = Arc::new(postings);
+        self.postings.insert(file.id, postings.clone());
+        Ok(Some(postings))
+    }
+
+    /// The same for retention, which may always ask the disk.
+    pub(in super::super) fn postings_for_retention(
+        &self,
+        file: &Sealed,
+    ) -> std::io::Result<Option<Arc<Postings>>> {
+        match self.postings_of(file, Io::Disk) {
+            Ok(postings) => Ok(postings),
+            Err(Miss::Failed(error)) => Err(error),
+            Err(Miss::NotInMemory) => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Reads back what a process left in the log, and what is left of a sealed file whose footer is damaged.
+//!
+//! Each batch was synced before the next was written, so at most the last one can be torn: it was never acknowledged.
+//! A torn one lacks a part, which reads as zeros, because segments are allocated empty. A last batch that is there as a
+//! whole and does not have its checksum was damaged later; it may have been acknowledged, so it is announced as lost
+//! and its numbers are not given out again. Damage before the last batch is found by what comes behind it.
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
+
+use bytes::Bytes;
+
+use super::{
+    Shared,
+    builder::Builder,
+    files::{OpenMode, read_all},
+    format::{FileRef, Hole},
+    history::{History, Recent},
+    open::{OpenError, at},
+    record::{self, ALIGN, HEADER_BYTES, Header, Index},
+    segment::{self, Record, SEGMENT_HEADER_BYTES, SegmentFile},
+};
+use crate::{
+    frame::{Entry, Frames, topic_of},
+    position::Sequence,
+    topic::TopicName,
+};
+
+/// A disk writes so much at once: a part of a torn write is missing in multiples of it.
+const SECTOR_BYTES: usize = 512;
+/// Numbers that are not given out again when nothing is known of a damaged last batch: more than a batch has.
+const NUMBERS_SKIPPED: u64 = 1 << 20;
+
+/// What a stretch of a file holds.
+enum Found {
+    Whole {
+        header: Header,
+        index: Index,
+        frames: Bytes,
+        at: usize,
+    },
+    /// A header with nothing behind it that could be used.
+    Damaged { header: Header, torn: bool },
+    /// Something that is not even a header.
+    Unknown { torn: bool },
+}
+
+/// Goes through the records of a file.
+struct Scan<'a> {
+    content: &'a Bytes,
+    secret: u64,
+    at: usize,
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Found;
+
+    fn next(&mut self) -> Option<Found> {
+        let rest = self.content.get(self.at..)?;
+        let Some(header) = Header::decode(rest, self.secret) else {
+            return self.skip();
+        };
+        let at = self.at;
+        let end = at + header.record_bytes();
+        self.at = end;
+        let Some(content) = self.content.get(at..end) else {
+            // The file ends in the middle of it.
+            return Some(Found::Damaged { header, torn: true });
+        };
+        let frames_at = at + header.frames_at();
+        let frames_end = frames_at + header.frames_bytes as usize;
+        let frames = self.content.slice(frames_at..frames_end);
+        let index = record::decode_index(&header, &content[HEADER_BYTES..]);
+        Some(match index {
+            Some(index) if record::frames_are_whole(&header, &frames) => Found::Whole {
+                header,
+                index,
+                frames,
+                at,
+            },
+            _ => Found::Damaged {
+                header,
+                torn: lacks_a_sector(&self.content[at..frames_end], at),
+            },
+        })
+    }
+}
+
+impl Scan<'_> {
+    /// From something that is no header to the next one.
+    fn skip(&mut self) -> Option<Found> {
+        let begin = self.at;
+        let is_header = |at: &usize| Header::decode(&self.content[*at..], self.secret).is_some();
+        let next = (begin + ALIGN..self.content.len())
+            .step_by(ALIGN)
+            .find(is_header);
+        self.at = next.unwrap_or(self.content.len());
+        let between = &self.content[begin..self.at];
+        if between.iter().all(|&byte| byte == 0) {
+            // The end of what was written.
+            return next.and_then(|_| self.next());
+        }
+        let header_is_missing = between.iter().take(ALIGN).all(|&byte| byte == 0);
+        Some(Found::Unknown {
+            torn: header_is_missing,
+        })
+    }
+}
+
+/// Whether some sector of a record was never written.
+fn lacks_a_sector(content: &[u8], offset: usize) -> bool {
+    let first = (SECTOR_BYTES - offset % SECTOR_BYTES) % SECTOR_BYTES;
+    let zeros = |part: &[u8]| !part.is_empty() && part.iter().all(|&byte| byte == 0);
+    let (begin, rest) = content.split_at(first.min(content.len()));
+    zeros(begin) || rest.chunks(SECTOR_BYTES).any(zeros)
+}
+
+/// What the log has shown so far.
+struct Recovery {
+    last: Sequence,
+    /// The last thing read was torn or damaged, and what is known of it; the next record says what it was.
+    pending: Option<(bool, Option<Sequence>)>,
+    holes: Vec<Hole>,
+}
+
+impl Recovery {
+    /// A record comes that follows `previous_last`.
+    fn follow(&mut self, header: &Header) {
+        self.pending = None;
+        if header.previous_last > self.last {
+            self.holes.push(Hole {
+                after: self.last,
+                through: header.previous_last,
+            });
+        }
+        self.last = header.last;
+    }
+
+    /// Nothing comes any more: what the end of the log is worth.
+    fn end(&mut self) {
+        match self.pending.take() {
+            None => {}
+            // Never acknowledged. Its numbers are left out all the same: that costs nothing.
+            Some((true, known)) => self.last = self.last.max(known.unwrap_or(self.last)),
+            Some((false, known)) => {
+                let through = known.unwrap_or(self.last + NUMBERS_SKIPPED);
+                if through > self.last {
+                    self.holes.push(Hole {
+                        after: self.last,
+                        through,
+                    });
+                    self.last = through;
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Takes over the segments that are left and seals them.
+    pub(super) fn recover_log(&self) -> Result<(), OpenError> {
+        let dir = self.log_dir();
+        let names = self.files.list(&dir).map_err(at(&dir))?;
+        let numbers: Vec<u64> = names.iter().filter_map(|n| segment::number_in(n)).collect();
+        let sealed_through = self.history.read().sealed_through;
+        let mut recovery = Recovery {
+            last: sealed_through,
+            pending: None,
+            holes: Vec::new(),
+        };
+        for &number in &numbers {
+            let path = segment::path(&dir, number);
+            self.recover_segment(number, &mut recovery)
+                .map_err(at(&path))?;
+        }
+        recovery.end();
+        let changed = recovery.last > sealed_through;
+        {
+            let history = &mut *self.history.write();
+            for hole in &recovery.holes {
+                tracing::error!(
+                    after = hole.after,
+                    through = hole.through,
+                    "damaged: these events of the log are lost"
+                );
+                self.counters.damaged.fetch_add(1, Ordering::Relaxed);
+                history.add_hole(hole.after, hole.through);
+            }
+        }
+        while self.seal_oldest(true).map_err(at(&dir))? {}
+        if changed {
+            let history = &mut *self.history.write();
+            history.sealed_through = recovery.last;
+            history.sealed_time = history.last_time;
+        }
+        if changed || !recovery.holes.is_empty() {
+            self.write_state().map_err(at(&dir))?;
+        }
+        for &number in &numbers {
+            let path = segment::path(&dir, number);
+            match self.files.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(at(&path)(error));
+                }
+                _ => {}
+            }
+        }
+        let next = numbers.last().map_or(1, |last| last + 1);
+        self.next_segment.store(next, Ordering::Relaxed);
+        self.head.store(recovery.last, Ordering::Release);
+        Ok(())
+    }
+
+    fn recover_segment(&self, number: u64, recovery: &mut Recovery) -> io::Result<()> {
+        let file = Arc::new(SegmentFile::left(&*self.files, &self.log_dir(), number)?);
+        let content = Bytes::from(read_all(&*file.file)?);
+        let scan = Scan {
+            content: &content,
+            secret: self.record_secret,
+            at: SEGMENT_HEADER_BYTES,
+        };
+        let now = self.environment.unix_nanos();
+        for found in scan {
+            match found {
+                Found::Whole { header, .. } | Found::Damaged { header, .. }
+                    if header.last <= recovery.last => {} // Sealed before.
+                Found::Whole {
+                    header,
+                    index,
+                    frames,
+                    at,
+                } => {
+                    recovery.follow(&header);
+                    let history = &mut *self.history.write();
+                    let Some(record) = history.readmit(&header, &index, &frames, at) else {
+                        // The checksums hold and a frame names no topic: nothing can be made of it.
+                        history.add_hole(header.first - 1, header.last);
+                        continue;
+                    };
+                    let recent = index.keys.iter().filter_map(|&(entry, key)| {
+                        Some(Recent {
+                            key,
+                            sequence: index.entries.get(entry as usize)?.sequence,
+                            time: header.time,
+                        })
+                    });
+                    history.remember(recent, &self.config, now);
+                    history.keep(&file, record);
+                }
+                Found::Damaged { header, torn } => {
+                    recovery.pending = Some((torn, Some(header.last)));
+                }
+                Found::Unknown { torn } => recovery.pending = Some((torn, None)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A sealed file that is gone or has lost its footer: what can be read of it is written anew, the rest is
+    /// announced.
+    pub(super) fn salvage(&self, file: FileRef, path: &Path) -> io::Result<()> {
+        self.note_damage(path, file.first, file.last);
+        let content = match self.files.open(path, OpenMode::Read) {
+            Ok(opened) => Bytes::from(read_all(&*opened)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Bytes::new(),
+            Err(error) => return Err(error),
+        };
+        let scan = Scan {
+            content: &content,
+            secret: self.record_secret,
+            at: 0,
+        };
+        let new = path.with_extension("salvaged");
+        let mut builder = None;
+        let mut last = file.first - 1;
+        for found in scan {
+            let Found::Whole {
+                header,
+                index,
+                frames,
+                ..
+            } = found
+            else {
+                continue;
+            };
+            if header.first <= last || header.last > file.last {
+                continue;
+            }
+            let history = &mut *self.history.write();
+            if header.previous_last > last {
+                history.add_hole(last, header.previous_last);
+            }
+            for (number, entry) in index.entries.iter().enumerate() {
+                let end = (entry.offset + entry.len) as usize;
+                let frame = frames.get(entry.offset as usize..end).unwrap_or_default();
+                let name = topic_of(frame).and_then(|name| TopicName::parse(name).ok());
+                let Some(name) = name else {
+                    history.add_hole(entry.sequence - 1, entry.sequence);
+                    continue;
+                };
+                let builder = match &mut builder {
+                    Some(builder) => builder,
+                    none => {
+                        let class = history.retention.class_of(&name);
+                        let identity = history.classes[class].identity.clone();
+                        let secret = self.record_secret;
+                        let files = &*self.files;
+                        none.insert(Builder::create(files, new.clone(), identity, secret)?)
+                    }
+                };
+                let topic = history.known(&name);
+                let time = index.time_of(number, header.time);
+                builder.push(&name, &Entry { topic, ..*entry }, frame, time)?;
+            }
+            last = header.last;
+        }
+        if last < file.last {
+            self.history.write().add_hole(last, file.last);
+        }
+        if let Some(builder) = builder {
+            let class = builder.class().to_owned();
+            let mut sealed = builder.finish(self.new_file_id())?;
+            sealed.path = segment::path(&self.sealed_dir(), sealed.first());
+            self.files.rename(&new, &sealed.path)?;
+            let history = &mut *self.history.write();
+            history.count_sealed(&class, &Arc::new(sealed));
+        }
+        self.files.sync_dir(&self.sealed_dir())?;
+        self.write_state()
+    }
+}
+
+impl History {
+    /// A batch of the log as it is known in memory; `None` when a frame names no topic.
+    fn readmit(
+        &mut self,
+        header: &Header,
+        index: &Index,
+        frames: &Bytes,
+        at: usize,
+    ) -> Option<Record> {
+        let frames = Frames::from_parts(frames.clone(), index.entries.clone())?;
+        let mut entries = Vec::with_capacity(index.entries.len());
+        for entry in frames.entries() {
+            let end = (entry.offset + entry.len) as usize;
+            let name = topic_of(&frames.bytes()[entry.offset as usize..end])?;
+            let topic = self.known(&TopicName::parse(name).ok()?);
+            self.topics.recall(topic, entry.sequence, 0);
+            entries.push(Entry { topic, ..*entry });
+        }
+        Some(Record {
+            frames_at: (at + header.frames_at()) as u64,
+            frames_bytes: header.frames_bytes,
+            frames_crc: header.frames_crc,
+            time: header.time,
+            entries: entries.into(),
+        })
+    }
+}

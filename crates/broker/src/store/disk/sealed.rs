@@ -1,0 +1,241 @@
+//! A sealed file: events of one retention class in blocks, written once, synced, and never changed. Its footer says
+//! which topics are in it and where.
+//!
+//! Holds: a reader that has the file open can read it after retention has removed its name.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use prost::Message as _;
+use rustc_hash::FxHashMap;
+
+use super::{
+    files::File,
+    format::{Block, Postings, Summary},
+    record::{self, HEADER_BYTES, Header, Index},
+};
+use crate::{
+    frame::{Frames, TopicId},
+    position::Sequence,
+    topic::TopicName,
+};
+
+/// Length of the trailer, the last bytes of a file.
+pub(super) const TRAILER_BYTES: usize = 40;
+const MAGIC: &[u8; 8] = b"LLSEALED";
+
+/// A sealed file that is open.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    /// Unique in this process; caches know the file by it.
+    pub(super) id: u64,
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn File>,
+    pub(super) topics: Vec<SealedTopic>,
+    by_id: FxHashMap<TopicId, u32>,
+    pub(super) blocks: Vec<Block>,
+    pub(super) last_time: i64,
+    pub(super) events: u64,
+    record_secret: u64,
+    postings: Part,
+}
+
+/// A topic by the number that the file's records use.
+#[derive(Debug)]
+pub(super) struct SealedTopic {
+    pub(super) name: TopicName,
+    pub(super) id: TopicId,
+    pub(super) events: u32,
+    pub(super) bytes: u64,
+    pub(super) last: Sequence,
+}
+
+/// A part of a file and its checksum.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) offset: u64,
+    pub(super) len: u32,
+    pub(super) crc: u32,
+}
+
+impl Part {
+    fn read(self, file: &dyn File) -> io::Result<Option<Bytes>> {
+        let mut content = vec![0; self.len as usize];
+        file.read_exact_at(&mut content, self.offset)?;
+        Ok((crc32c::crc32c(&content) == self.crc).then(|| content.into()))
+    }
+}
+
+/// What the footer says, and where the postings are.
+pub(super) struct Footer {
+    /// In the order of the file's numbers.
+    pub(super) topics: Vec<SealedTopic>,
+    pub(super) blocks: Vec<Block>,
+    pub(super) last_time: i64,
+    pub(super) postings: Part,
+}
+
+/// The last bytes of a file: where its footer is.
+pub(super) struct Trailer {
+    pub(super) summary: Part,
+    pub(super) postings: Part,
+}
+
+impl Trailer {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(TRAILER_BYTES);
+        for part in [self.summary, self.postings] {
+            bytes.extend(part.offset.to_le_bytes());
+            bytes.extend(part.len.to_le_bytes());
+            bytes.extend(part.crc.to_le_bytes());
+        }
+        bytes.extend(MAGIC);
+        bytes
+    }
+
+    fn decode(bytes: &[u8; TRAILER_BYTES]) -> Option<Self> {
+        let narrow = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        let part = |at: usize| Part {
+            offset: u64::from(narrow(at)) | u64::from(narrow(at + 4)) << 32,
+            len: narrow(at + 8),
+            crc: narrow(at + 12),
+        };
+        (&bytes[32..] == MAGIC).then(|| Self {
+            summary: part(0),
+            postings: part(16),
+        })
+    }
+}
+
+/// One block as it was found.
+#[derive(Clone, Debug)]
+pub(super) enum Loaded {
+    /// As it was written; topics have the file's numbers.
+    Whole(Arc<Frames>),
+    /// Its payload is damaged; which events those were may still be known.
+    Damaged(Option<Arc<Index>>),
+}
+
+/// What the footer says; `None` when it is damaged.
+pub(super) fn read_summary(file: &dyn File) -> io::Result<Option<(Summary, Part)>> {
+    let len = file.len_bytes()?;
+    let Some(at) = len.checked_sub(TRAILER_BYTES as u64) else {
+        return Ok(None);
+    };
+    let mut trailer = [0; TRAILER_BYTES];
+    file.read_exact_at(&mut trailer, at)?;
+    let Some(trailer) = Trailer::decode(&trailer) else {
+        return Ok(None);
+    };
+    // A damaged length must not make us ask for more memory than the file has.
+    if u64::from(trailer.summary.len) > len || u64::from(trailer.postings.len) > len {
+        return Ok(None);
+    }
+    let summary = match trailer.summary.read(file) {
+        Ok(summary) => summary.and_then(|bytes| Summary::decode(bytes).ok()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+        Err(error) => return Err(error),
+    };
+    Ok(summary.map(|summary| (summary, trailer.postings)))
+}
+
+impl Sealed {
+    /// A file whose footer is known.
+    pub(super) fn new(
+        id: u64,
+        path: PathBuf,
+        file: Arc<dyn File>,
+        footer: Footer,
+        record_secret: u64,
+    ) -> Self {
+        let Footer {
+            topics,
+            blocks,
+            last_time,
+            postings,
+        } = footer;
+        let by_id = (0..).zip(&topics).map(|(local, topic)| (topic.id, local));
+        Self {
+            id,
+            path,
+            file,
+            by_id: by_id.collect(),
+            events: blocks.iter().map(|block| u64::from(block.events)).sum(),
+            topics,
+            blocks,
+            last_time,
+            record_secret,
+            postings,
+        }
+    }
+
+    /// First sequence.
+    pub(super) fn first(&self) -> Sequence {
+        self.blocks.first().map_or(0, |block| block.first)
+    }
+
+    /// Last sequence.
+    pub(super) fn last(&self) -> Sequence {
+        self.blocks.last().map_or(0, |block| block.last)
+    }
+
+    /// The file's number of a topic.
+    pub(super) fn local(&self, id: TopicId) -> Option<u32> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// Reads a whole block.
+    pub(super) fn load(&self, block: usize) -> io::Result<Loaded> {
+        let block = &self.blocks[block];
+        let mut content = vec![0; block.record_bytes as usize];
+        self.file.read_exact_at(&mut content, block.offset)?;
+        let content = Bytes::from(content);
+        let Some(header) = self.header(block, &content) else {
+            return Ok(Loaded::Damaged(None));
+        };
+        let index = record::decode_index(&header, &content[HEADER_BYTES..]);
+        let at = header.frames_at();
+        let frames = content.slice(at..at + header.frames_bytes as usize);
+        Ok(match index {
+            Some(index) if record::frames_are_whole(&header, &frames) => {
+                match Frames::from_parts(frames, index.entries) {
+                    Some(frames) => Loaded::Whole(frames),
+                    None => Loaded::Damaged(None),
+                }
+            }
+            index => Loaded::Damaged(index.map(Arc::new)),
+        })
+    }
+
+    /// Reads the index of a block and the time of its first event; `None` when it is damaged.
+    pub(super) fn load_index(&self, block: usize) -> io::Result<Option<Index>> {
+        let block = &self.blocks[block];
+        let mut head = [0; HEADER_BYTES];
+        self.file.read_exact_at(&mut head, block.offset)?;
+        let Some(header) = self.header(block, &head) else {
+            return Ok(None);
+        };
+        let mut index = vec![0; header.index_bytes as usize];
+        self.file
+            .read_exact_at(&mut index, block.offset + HEADER_BYTES as u64)?;
+        Ok(record::decode_index(&header, &index))
+    }
+
+    fn header(&self, block: &Block, content: &[u8]) -> Option<Header> {
+        let header = Header::decode(content, self.record_secret)?;
+        // A block that another write put here must not be taken for this one.
+        let same = header.first == block.first
+            && header.last == block.last
+            && header.count == block.events
+            && header.record_bytes() == block.record_bytes as usize;
+        same.then_some(header)
+    }
+
+    /// Reads where each topic's events are; `None` when that is damaged.
+    pub(super) fn load_postings(&self) -> io::Result<Option<Postings>> {
+        let content = self.postings.read(&*self.file)?;
+        Ok(content.and_then(|content| Postings::decode(content).ok()))
+    }
+}

@@ -1,0 +1,215 @@
+//! Appends batches to the log's segment and syncs them, one after the other, on a thread of its own.
+//!
+//! Holds: a batch that failed leaves nothing behind it; after a failed sync nothing is written again, since what the
+//! disk has is not known any more.
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Shared,
+    record::Encoded,
+    segment::{SEGMENT_HEADER_BYTES, SegmentFile},
+};
+use crate::{frame::Frames, store::AppendError};
+
+/// Where a batch is.
+pub(super) struct Place {
+    pub(super) file: Arc<SegmentFile>,
+    pub(super) at: u64,
+}
+
+/// A batch to be made durable.
+pub(super) struct Job {
+    pub(super) encoded: Encoded,
+    pub(super) frames: Arc<Frames>,
+    reply: oneshot::Sender<Result<Place, AppendError>>,
+}
+
+/// The writer, where it runs.
+#[derive(Debug)]
+pub(super) enum Commits {
+    Inline(Mutex<Writer>),
+    Thread {
+        // `None` once the store is dropped.
+        jobs: Option<mpsc::Sender<Job>>,
+        thread: Option<JoinHandle<()>>,
+    },
+}
+
+impl Commits {
+    pub(super) fn start(shared: Arc<Shared>) -> io::Result<Self> {
+        let inline = shared.config.inline;
+        let mut writer = Writer {
+            shared,
+            active: None,
+        };
+        if inline {
+            return Ok(Self::Inline(Mutex::new(writer)));
+        }
+        let (jobs, mut queue) = mpsc::channel::<Job>(1);
+        let run = move || {
+            while let Some(job) = queue.blocking_recv() {
+                let place = writer.commit(&job.encoded, &job.frames);
+                // Whoever waited may be gone with its runtime; the batch is on the disk nevertheless.
+                job.reply.send(place).ok();
+            }
+        };
+        let thread = std::thread::Builder::new().name("store-writer".to_owned());
+        Ok(Self::Thread {
+            jobs: Some(jobs),
+            thread: Some(thread.spawn(run)?),
+        })
+    }
+
+    pub(super) async fn commit(
+        &self,
+        encoded: Encoded,
+        frames: Arc<Frames>,
+    ) -> Result<Place, AppendError> {
+        match self {
+            Self::Inline(writer) => writer.lock().commit(&encoded, &frames),
+            Self::Thread { jobs, .. } => {
+                let (reply, place) = oneshot::channel();
+                let job = Job {
+                    encoded,
+                    frames,
+                    reply,
+                };
+                let ended = || AppendError::Broken("the store's writer has ended".to_owned());
+                let jobs = jobs.as_ref().ok_or_else(ended)?;
+                jobs.send(job).await.map_err(|_| ended())?;
+                place.await.map_err(|_| ended())?
+            }
+        }
+    }
+}
+
+impl Drop for Commits {
+    fn drop(&mut self) {
+        if let Self::Thread { jobs, thread } = self {
+            jobs.take();
+            if let Some(thread) = thread.take() {
+                thread.join().ok();
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    active: Option<Active>,
+}
+
+#[derive(Debug)]
+struct Active {
+    file: Arc<SegmentFile>,
+    at: u64,
+}
+
+impl Writer {
+    fn commit(&mut self, encoded: &Encoded, frames: &Frames) -> Result<Place, AppendError> {
+        if let Some(broken) = self.shared.broken.get() {
+            return Err(AppendError::Broken(broken.clone()));
+        }
+        let record_bytes = encoded.header.record_bytes();
+        let fitting = self
+            .active
+            .take_if(|active| active.file.has_room(active.at, record_bytes));
+        let mut active = match fitting {
+            Some(active) => active,
+            None => self.next_segment(record_bytes)?,
+        };
+        let at = active.at;
+        if let Err(error) = active.file.append(at, encoded, frames) {
+            return Err(self.take_back(&active, &error));
+        }
+        if let Err(error) = active.file.file.sync() {
+            // The pages may count as clean although they are not on the disk: trying again would prove nothing.
+            return Err(self.shared.set_broken("cannot sync the log", &error));
+        }
+        let place = Place {
+            file: active.file.clone(),
+            at,
+        };
+        active.at += record_bytes as u64;
+        self.active = Some(active);
+        let counters = &self.shared.counters;
+        counters.commits.fetch_add(1, Ordering::Relaxed);
+        let events = u64::from(encoded.header.count);
+        counters.events.fetch_add(events, Ordering::Relaxed);
+        Ok(place)
+    }
+
+    /// A write failed: the segment ends before it, and the next batch begins another.
+    fn take_back(&self, active: &Active, error: &io::Error) -> AppendError {
+        let full = error.kind() == io::ErrorKind::StorageFull;
+        match active.file.take_back(active.at) {
+            Ok(()) if full => self.shared.full(),
+            Ok(()) => self.shared.set_broken("cannot write the log", error),
+            Err(error) => self.shared.set_broken("cannot take back a write", &error),
+        }
+    }
+
+    fn next_segment(&self, record_bytes: usize) -> Result<Active, AppendError> {
+        let shared = &self.shared;
+        let prepared = shared.prepared.lock().take();
+        let at = SEGMENT_HEADER_BYTES as u64;
+        let file = match prepared.filter(|file| file.has_room(at, record_bytes)) {
+            Some(file) => file,
+            None => shared.make_segment(record_bytes).map_err(|error| {
+                if error.kind() == io::ErrorKind::StorageFull {
+                    shared.full()
+                } else {
+                    shared.set_broken("cannot make a segment of the log", &error)
+                }
+            })?,
+        };
+        shared.bell.ring();
+        Ok(Active {
+            file: Arc::new(file),
+            at,
+        })
+    }
+}
+
+impl Shared {
+    /// An empty segment with room for a record at least.
+    pub(super) fn make_segment(&self, record_bytes: usize) -> io::Result<SegmentFile> {
+        let number = self.next_segment.fetch_add(1, Ordering::Relaxed);
+        let needed = (SEGMENT_HEADER_BYTES + record_bytes) as u64;
+        let bytes = self.config.segment_bytes.max(needed);
+        SegmentFile::create(&*self.files, &self.log_dir(), number, bytes)
+    }
+
+    /// Whether publishing would leave the reserve alone.
+    pub(super) fn room(&self) -> Result<(), AppendError> {
+        if let Some(broken) = self.broken.get() {
+            return Err(AppendError::Broken(broken.clone()));
+        }
+        let available = self.files.available(&self.config.dir);
+        let available =
+            available.map_err(|error| self.set_broken("cannot ask for free space", &error))?;
+        let reserve = self.config.reserve_bytes;
+        if available < reserve {
+            return Err(AppendError::Full { available, reserve });
+        }
+        Ok(())
+    }
+
+    /// The disk has said that it is full.
+    fn full(&self) -> AppendError {
+        let available = self.files.available(&self.config.dir);
+        AppendError::Full {
+            available: available.unwrap_or(0),
+            reserve: self.config.reserve_bytes,
+        }
+    }
+}

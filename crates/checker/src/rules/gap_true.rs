@@ -1,0 +1,396 @@
+//! Every gap is true and exact.
+//!
+//! Sees, of each gap: that it begins at or above the stream's position and ends above its beginning; that
+//! nothing up to its end comes afterwards; that its end was visible. Of TRIMMED: that something matching was
+//! there to lose, that `events` is their number, and, where the history has the server's word on retention at
+//! the end, that a stream that wanted the earliest was told of nothing that is still kept. Of TOO_LARGE: that
+//! it is one event, and above the limit. Of EPOCH_CHANGED: that the epoch did change, after the position asked
+//! for. Of FUTURE: that nobody knew of that position. Also a reset that no gap follows.
+//! Where only some of the matching events are gone, the server announces each stretch between two that are
+//! kept, up to the last that is gone; of such a run it is seen that it leads to something that is gone.
+//! Cannot see: whether retention had reason to remove what it removed. A gap over what publishes of unknown
+//! outcome may have filled is taken as true, as is one of a stream that receives foreign topics. Of DAMAGED only
+//! that there was any event at all, since a store that cannot read them does not know what would have matched.
+//! A server that forgot topics (`--topics-max`) may announce a gap over nothing; here that is a violation.
+
+use crate::{
+    facts::{Begin, Epoch, Facts, Known, Leg, Stretch},
+    history::{ENCODING_BYTES_MAX, GapPolicy, GapReason, Said, Step, StepGap, WelcomeOutcome},
+    report::{Findings, Rule},
+};
+
+const RULE: Rule = Rule::GapTrue;
+
+pub(super) fn check(facts: &Facts<'_>, findings: &mut Findings) {
+    let none = Epoch::default();
+    for leg in &facts.legs {
+        let judge = Judge {
+            facts,
+            leg,
+            epoch: facts.epochs.get(&leg.epoch).unwrap_or(&none),
+        };
+        judge.walk(findings);
+    }
+}
+
+struct Judge<'f, 'h> {
+    facts: &'f Facts<'h>,
+    leg: &'f Leg,
+    epoch: &'f Epoch,
+}
+
+/// How far a stream has come.
+#[derive(Clone, Copy)]
+struct Place {
+    last_event: u64,
+    gap_end: (u64, u64),
+    position: u64,
+    /// A gap has to come first, since this line.
+    due: Option<u64>,
+}
+
+impl Judge<'_, '_> {
+    fn walk(&self, findings: &mut Findings) {
+        let leg = self.leg;
+        let mut place = Place {
+            last_event: leg.base,
+            gap_end: (0, 0),
+            position: leg.base,
+            due: None,
+        };
+        for step in leg.steps(self.facts.history) {
+            match &step.said {
+                Said::Welcome { outcome, .. } => {
+                    let reset = *outcome == WelcomeOutcome::Reset;
+                    let missed = reset || leg.begin == Begin::OtherEpoch;
+                    place.due = missed.then_some(step.line);
+                }
+                Said::Event(told) => {
+                    self.no_gap(&mut place, step, findings);
+                    let sequence = told.sequence;
+                    if sequence <= place.gap_end.0 && sequence > place.last_event {
+                        findings.add(RULE, [place.gap_end.1, step.line], || {
+                            format!(
+                                "{} got {}/{sequence} after a gap through {}",
+                                self.who(),
+                                leg.epoch,
+                                place.gap_end.0
+                            )
+                        });
+                    }
+                    place.last_event = place.last_event.max(sequence);
+                    place.position = place.position.max(sequence);
+                }
+                // What was missed may have been missed by this filter alone. A lost epoch is missed by all.
+                Said::FilterRemoved { .. } if leg.begin != Begin::OtherEpoch => place.due = None,
+                Said::Progress { position, current } if position.epoch == leg.epoch => {
+                    // An answer to a client that asks at once may come before.
+                    if *current {
+                        self.no_gap(&mut place, step, findings);
+                    }
+                    place.position = place.position.max(position.sequence);
+                }
+                Said::Gap(gap) => {
+                    place.due = None;
+                    if let Some(wrong) = self.wrong(gap, step, place) {
+                        findings.add(RULE, [step.line, wrong.line], || {
+                            format!(
+                                "{} was told of a gap ({}) in {} after {} through {}, {}",
+                                self.who(),
+                                gap.reason.name(),
+                                leg.epoch,
+                                gap.after,
+                                gap.through,
+                                wrong.text
+                            )
+                        });
+                    }
+                    place.gap_end = place.gap_end.max((gap.through, step.line));
+                    place.position = place.position.max(gap.through);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn no_gap(&self, place: &mut Place, step: &Step, findings: &mut Findings) {
+        if let Some(line) = place.due.take() {
+            findings.add(RULE, [line, step.line], || {
+                format!("{} was reset and told of no gap", self.who())
+            });
+        }
+    }
+
+    fn who(&self) -> String {
+        self.facts.who(self.leg)
+    }
+
+    fn wrong(&self, gap: &StepGap, step: &Step, place: Place) -> Option<Wrong> {
+        if let Some((lowest, line)) = self.epoch.clock.lowest_after(step.at)
+            && lowest <= gap.through
+        {
+            return Some(Wrong::at(
+                line,
+                format!("but {lowest} was published only later"),
+            ));
+        }
+        match gap.reason {
+            GapReason::EpochChanged => self.wrong_epoch_change(gap),
+            GapReason::Future => self.wrong_future(gap),
+            _ if gap.after < place.position => {
+                let text = format!("but the stream was at {} already", place.position);
+                Some(Wrong::here(text))
+            }
+            _ if gap.through <= gap.after => Some(Wrong::here("which is nothing".to_owned())),
+            GapReason::TooLarge => self.wrong_too_large(gap, step),
+            GapReason::Trimmed => self.still_kept(gap).or_else(|| self.wrong_count(gap, step)),
+            GapReason::Damaged => self.wrong_damaged(gap, step),
+        }
+    }
+
+    fn wrong_epoch_change(&self, gap: &StepGap) -> Option<Wrong> {
+        let stream = &self.facts.history.streams[self.leg.stream];
+        let begins = self
+            .leg
+            .steps(self.facts.history)
+            .iter()
+            .find_map(|step| match step.said {
+                Said::Welcome { .. } => Some(true),
+                Said::Gap(_) => Some(false),
+                _ => None,
+            });
+        let asked = stream.resume_after.filter(|_| begins == Some(true));
+        if self.leg.begin != Begin::OtherEpoch {
+            return Some(Wrong::here("but the epoch is the one asked for".to_owned()));
+        }
+        if let Some(asked) = asked
+            && asked.sequence != gap.after
+        {
+            let text = format!("but it had asked for what is after {}", asked.sequence);
+            return Some(Wrong::here(text));
+        }
+        self.still_kept(gap)
+    }
+
+    fn wrong_future(&self, gap: &StepGap) -> Option<Wrong> {
+        let stream = &self.facts.history.streams[self.leg.stream];
+        let asked = stream
+            .resume_after
+            .filter(|asked| asked.epoch == self.leg.epoch);
+        if asked.is_none_or(|asked| asked.sequence != gap.after) {
+            return Some(Wrong::here("but it had not asked for that".to_owned()));
+        }
+        if gap.through >= gap.after {
+            return Some(Wrong::here("so the position was written".to_owned()));
+        }
+        let known = self.epoch.known.iter().rev();
+        let mut known = known.take_while(|known| known.sequence >= gap.after);
+        let known = known.find(|known| known.vouched && known.seen_at < stream.opened_at)?;
+        let text = format!("but {} was known before", known.sequence);
+        Some(Wrong::at(known.line, text))
+    }
+
+    /// The events the gap speaks of, as far as they are known, rising.
+    fn inside(&self, gap: &StepGap) -> Vec<&Known> {
+        let mut inside = Vec::new();
+        let after = if gap.reason == GapReason::EpochChanged {
+            0
+        } else {
+            gap.after
+        };
+        for topic in self.facts.topics_of(self.leg) {
+            for Stretch {
+                after: from,
+                through: to,
+            } in self.facts.stretches(self.leg, topic)
+            {
+                let known = self
+                    .epoch
+                    .of_topic(topic, after.max(from), gap.through.min(to));
+                inside.extend(known.filter(|known| known.vouched));
+            }
+        }
+        inside.sort_unstable_by_key(|known| known.sequence);
+        inside
+    }
+
+    /// How many events may stand there that nobody knows of; `None` = any number.
+    fn possible(&self, gap: &StepGap, step: &Step, any_topic: bool) -> Option<u64> {
+        let foreign = self
+            .facts
+            .history
+            .header
+            .as_ref()
+            .is_some_and(|it| !it.foreign.is_empty());
+        if if any_topic {
+            foreign
+        } else {
+            self.facts.receives_foreign(self.leg)
+        } {
+            return None;
+        }
+        let unknown = self
+            .facts
+            .unknown
+            .iter()
+            .map(|&index| &self.facts.history.publishes[index as usize]);
+        let possible = unknown
+            .take_while(|publish| publish.begun_at < step.at)
+            .filter(|publish| {
+                let highest = self.epoch.clock.highest_before(publish.begun_at);
+                let matching =
+                    any_topic || !self.facts.stretches(self.leg, publish.topic).is_empty();
+                matching && highest.is_none_or(|(highest, _)| highest < gap.through)
+            });
+        Some(possible.count() as u64)
+    }
+
+    fn wrong_count(&self, gap: &StepGap, step: &Step) -> Option<Wrong> {
+        if gap.events == 0 {
+            let nothing = self.loses_nothing(gap, step);
+            return nothing
+                .then(|| Wrong::here("where nothing that matches was published".to_owned()));
+        }
+        let possible = self.possible(gap, step, false)?;
+        let inside = self.inside(gap);
+        let known = inside.len() as u64;
+        // Before the time it waits for, a stream misses nothing.
+        let missed = inside
+            .iter()
+            .filter(|known| known.sequence > self.leg.due_after);
+        if !(missed.count() as u64..=known + possible).contains(&gap.events) {
+            let text = format!("of {} events, but {known} matched there", gap.events);
+            return Some(Wrong::here(text));
+        }
+        None
+    }
+
+    /// Whether the gap neither holds something nor is one of the stretches that lead to something: where only some of
+    /// the matching events are gone, each stretch between two that are kept is a gap, up to the last one lost.
+    fn loses_nothing(&self, gap: &StepGap, step: &Step) -> bool {
+        let stream = &self.facts.history.streams[self.leg.stream];
+        let alone = stream.gap_policy == GapPolicy::Latest && self.leg.begin != Begin::New;
+        let onward = StepGap {
+            through: if alone { gap.through } else { u64::MAX },
+            ..*gap
+        };
+        if self.possible(&onward, step, false) != Some(0) {
+            return false;
+        }
+        let begun = |known: &Known| {
+            let publish = known
+                .publish
+                .map(|index| &self.facts.history.publishes[index as usize]);
+            publish.is_none_or(|publish| publish.begun_at < step.at)
+        };
+        let leads_to = self.inside(&onward).into_iter().any(|known| {
+            let announced = self.leg.is_announced(known.sequence);
+            begun(known) && (announced || known.sequence > self.leg.reached.0)
+        });
+        !leads_to && !self.led_to_what_was_removed(&onward)
+    }
+
+    /// Whether the run of gaps was on its way to an event of a filter that was removed before it came there.
+    fn led_to_what_was_removed(&self, onward: &StepGap) -> bool {
+        let removed = self
+            .leg
+            .follows
+            .iter()
+            .filter(|it| it.stretch.through != u64::MAX);
+        removed.into_iter().any(|follow| {
+            let mut topics = self.facts.meant[follow.filter as usize].topics();
+            topics.any(|topic| {
+                let after = follow.stretch.through.max(onward.after);
+                self.epoch
+                    .of_topic(topic, after, onward.through)
+                    .next()
+                    .is_some()
+            })
+        })
+    }
+
+    /// A stream that wants the earliest is told of what is gone, and gets everything that is kept.
+    fn still_kept(&self, gap: &StepGap) -> Option<Wrong> {
+        let stream = &self.facts.history.streams[self.leg.stream];
+        if stream.gap_policy != GapPolicy::Earliest || self.facts.history.trimmed.is_empty() {
+            return None;
+        }
+        let trimmed = |known: &Known| {
+            self.facts
+                .history
+                .trimmed
+                .get(&(self.leg.epoch, known.topic))
+        };
+        let kept = self.inside(gap).into_iter().find(|known| {
+            known.sequence > self.leg.due_after
+                && trimmed(known).is_some_and(|&through| known.sequence > through)
+        })?;
+        let text = format!("but {} is still kept at the end", kept.sequence);
+        Some(Wrong::at(kept.line, text))
+    }
+
+    fn wrong_too_large(&self, gap: &StepGap, step: &Step) -> Option<Wrong> {
+        if gap.events > 1 {
+            return Some(Wrong::here(format!("of {} events and not one", gap.events)));
+        }
+        let inside = self.inside(gap);
+        if let Some(other) = inside.iter().find(|known| known.sequence != gap.through) {
+            return Some(Wrong::at(
+                other.line,
+                format!("but {} is there too", other.sequence),
+            ));
+        }
+        let Some(known) = inside.first() else {
+            let nothing = self.possible(gap, step, false) == Some(0);
+            return nothing
+                .then(|| Wrong::here("where nothing that matches was published".to_owned()));
+        };
+        let limit = self.facts.history.streams[self.leg.stream].max_event_bytes;
+        let publish = &self.facts.history.publishes[known.publish? as usize];
+        (publish.bytes + ENCODING_BYTES_MAX <= limit).then(|| {
+            let text = format!(
+                "but the event has {} bytes where {limit} are taken",
+                publish.bytes
+            );
+            Wrong::at(publish.begun_line, text)
+        })
+    }
+
+    fn wrong_damaged(&self, gap: &StepGap, step: &Step) -> Option<Wrong> {
+        if gap.events == 0 {
+            let inside = Stretch {
+                after: gap.after,
+                through: gap.through,
+            };
+            let known = self
+                .epoch
+                .known
+                .iter()
+                .any(|known| inside.contains(known.sequence));
+            let nothing = !known && self.possible(gap, step, true) == Some(0);
+            return nothing.then(|| Wrong::here("where nothing was published".to_owned()));
+        }
+        let known = self.inside(gap).len() as u64;
+        (known > gap.events).then(|| {
+            Wrong::here(format!(
+                "of {} events, but {known} matched there",
+                gap.events
+            ))
+        })
+    }
+}
+
+struct Wrong {
+    line: u64,
+    text: String,
+}
+
+impl Wrong {
+    fn here(text: String) -> Self {
+        Self { line: 0, text }
+    }
+
+    fn at(line: u64, text: String) -> Self {
+        Self { line, text }
+    }
+}

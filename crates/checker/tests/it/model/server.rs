@@ -1,0 +1,201 @@
+//! The log of the model: what is stored, what retention took, and what a stream is told next.
+
+use std::collections::HashMap;
+
+use longlived_checker::Digest;
+use longlived_checker::history::{GapPolicy, GapReason};
+
+use super::{Dice, TOPICS};
+
+/// So many of the newest events can be had although retention took them.
+const TAIL: usize = 4;
+
+/// An event of the log.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) sequence: u64,
+    pub(super) previous: u64,
+    pub(super) topic: usize,
+    pub(super) digest: Digest,
+    pub(super) bytes: u64,
+    pub(super) stored_at: u64,
+    pub(super) gone: bool,
+}
+
+pub(super) struct Server {
+    pub(super) epoch: u64,
+    pub(super) log: Vec<Kept>,
+    pub(super) ids: HashMap<(usize, u64), u64>,
+    keeps: [u64; 2],
+}
+
+/// A filter of a stream and after what it holds.
+#[derive(Clone, Debug)]
+pub(super) struct Feed {
+    pub(super) filter: &'static str,
+    pub(super) after: u64,
+}
+
+/// A stream's place in the log.
+#[derive(Clone, Debug)]
+pub(super) struct Cursor {
+    pub(super) feeds: Vec<Feed>,
+    pub(super) position: u64,
+    pub(super) policy: GapPolicy,
+    pub(super) limit: u64,
+    pub(super) not_before: u64,
+}
+
+/// What a stream is told next.
+pub(super) enum Next {
+    Event(Kept),
+    Gap(GapReason, u64, u64, u64),
+    Nothing,
+}
+
+impl Server {
+    pub(super) fn new(epoch: u64, keeps: [u64; 2]) -> Self {
+        Self {
+            epoch,
+            log: Vec::new(),
+            ids: HashMap::new(),
+            keeps,
+        }
+    }
+
+    /// History in memory is gone.
+    pub(super) fn begin_anew(&mut self, dice: &mut Dice) {
+        *self = Self::new(self.epoch + 1 + dice.below(1 << 20), self.keeps);
+    }
+
+    pub(super) fn visible(&self) -> u64 {
+        self.log.last().map_or(0, |event| event.sequence)
+    }
+
+    pub(super) fn store(
+        &mut self,
+        dice: &mut Dice,
+        now: u64,
+        topic: usize,
+        digest: Digest,
+        bytes: u64,
+    ) -> u64 {
+        let sequence = self.visible() + 1 + u64::from(dice.one_in(9));
+        let before = self.log.iter().rev().find(|event| event.topic == topic);
+        let previous = before.map_or(0, |event| event.sequence);
+        self.log.push(Kept {
+            sequence,
+            previous: if dice.one_in(20) { 0 } else { previous },
+            topic,
+            digest,
+            bytes,
+            stored_at: now,
+            gone: false,
+        });
+        sequence
+    }
+
+    /// Two classes, each keeps its newest.
+    pub(super) fn trim(&mut self) {
+        for (class, keep) in self.keeps.into_iter().enumerate() {
+            let mine =
+                |event: &&mut Kept| usize::from(TOPICS[event.topic].starts_with("a.")) == class;
+            let newest_first = self.log.iter_mut().rev().filter(mine);
+            newest_first
+                .skip(keep as usize)
+                .for_each(|event| event.gone = true);
+        }
+    }
+
+    fn is_gone(&self, index: usize) -> bool {
+        self.log[index].gone && index + TAIL < self.log.len()
+    }
+
+    /// The last sequence before a time.
+    pub(super) fn before_time(&self, time: u64) -> u64 {
+        let before = self.log.iter().take_while(|event| event.stored_at < time);
+        before.last().map_or(0, |event| event.sequence)
+    }
+
+    /// The place before everything that is kept, past as much as possible of what is gone.
+    pub(super) fn lost_before(&self, cursor: &Cursor) -> u64 {
+        let mut lost = cursor.position;
+        for (index, event) in self.log.iter().enumerate() {
+            if cursor.wants(event) {
+                if !self.is_gone(index) {
+                    break;
+                }
+                lost = event.sequence;
+            }
+        }
+        lost
+    }
+
+    pub(super) fn loses_something(&self, cursor: &Cursor) -> bool {
+        let mut log = self.log.iter().enumerate();
+        log.any(|(index, event)| cursor.wants(event) && self.is_gone(index))
+    }
+
+    /// What comes next, and moves the cursor past it.
+    pub(super) fn next(&self, cursor: &mut Cursor) -> Next {
+        let last_lost = |(index, event): (usize, &Kept)| {
+            (cursor.wants(event) && self.is_gone(index)).then_some(event.sequence)
+        };
+        let trimmed = self
+            .log
+            .iter()
+            .enumerate()
+            .filter_map(last_lost)
+            .max()
+            .unwrap_or(0);
+        let kept = self.log.iter().enumerate();
+        let mut kept = kept.filter(|(index, event)| cursor.wants(event) && !self.is_gone(*index));
+        let first = kept.next().map(|(_, event)| event.clone());
+        if trimmed > cursor.position {
+            let through = match cursor.policy {
+                GapPolicy::Latest => self.visible(),
+                _ => first
+                    .as_ref()
+                    .map_or(trimmed, |first| trimmed.min(first.sequence - 1)),
+            };
+            if through > cursor.position {
+                let after = std::mem::replace(&mut cursor.position, through);
+                return Next::Gap(GapReason::Trimmed, after, through, 0);
+            }
+        }
+        let Some(first) = first else {
+            return Next::Nothing;
+        };
+        cursor.position = first.sequence;
+        if first.bytes > cursor.limit {
+            return Next::Gap(GapReason::TooLarge, first.sequence - 1, first.sequence, 1);
+        }
+        Next::Event(first)
+    }
+}
+
+impl Cursor {
+    fn wants(&self, event: &Kept) -> bool {
+        event.sequence > self.position
+            && event.stored_at >= self.not_before
+            && self.feeds.iter().any(|feed| {
+                event.sequence > feed.after && matches(feed.filter, TOPICS[event.topic])
+            })
+    }
+}
+
+/// Whether a filter means a topic, written once more so that it can be held against the checker's.
+fn matches(filter: &str, topic: &str) -> bool {
+    let reserved = topic.starts_with("inbox") && filter.starts_with(['*', '>']);
+    let (filter, topic): (Vec<_>, Vec<_>) =
+        (filter.split('.').collect(), topic.split('.').collect());
+    let open = filter.last() == Some(&">");
+    let fixed = filter.len() - usize::from(open);
+    let long_enough = if open {
+        topic.len() > fixed
+    } else {
+        topic.len() == fixed
+    };
+    let mut tokens = filter[..fixed].iter().zip(&topic);
+    !reserved && long_enough && tokens.all(|(wanted, token)| *wanted == "*" || wanted == token)
+}

@@ -1,0 +1,179 @@
+//! The list: one row for each topic, and one for all of them.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use comfy_table::{CellAlignment, Table};
+use longlived_client::{Client, Position, TopicInfo, TopicsQuery};
+use serde::Serialize;
+
+use super::Args;
+use crate::show;
+
+/// The most that a server gives at once.
+const PAGE_MAX: u64 = 1_000;
+const HEADER: [&str; 6] = ["topic", "first", "last", "events", "bytes", "subscribers"];
+
+/// One line of `--json`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Line<'a> {
+    Topic {
+        topic: &'a str,
+        /// Absent when no event is kept.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        first: Option<u64>,
+        /// Absent when it is not known any more.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last: Option<u64>,
+        events: u64,
+        bytes: u64,
+        subscribers: u64,
+    },
+    Topics(Totals),
+}
+
+/// What all rows have together.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Totals {
+    epoch: u64,
+    head: u64,
+    topics: u64,
+    events: u64,
+    bytes: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    more: bool,
+}
+
+pub(super) async fn run(client: &Client, args: Args) -> anyhow::Result<ExitCode> {
+    let filter = args.filters.first().map_or("", String::as_str);
+    let query = TopicsQuery::new(filter).subscriber_id(args.subscriber_id());
+    let mut shown = Vec::new();
+    let mut next = None;
+    let head = loop {
+        let left = args.limit - shown.len() as u64;
+        let size = left.min(PAGE_MAX) as u32;
+        let query = query.clone().page_size(size);
+        let page = match &next {
+            None => client.topics(&query).await?,
+            Some(name) => client.topics(&query.after(name)).await?,
+        };
+        shown.extend(page.topics);
+        next = page.next;
+        if next.is_none() || shown.len() as u64 >= args.limit {
+            break page.head;
+        }
+    };
+    let totals = totals(&shown, head, next.is_some());
+    if args.json {
+        for topic in &shown {
+            print(&Line::Topic {
+                topic: &topic.name,
+                first: topic.first,
+                last: topic.last,
+                events: topic.events,
+                bytes: topic.bytes,
+                subscribers: topic.subscribers,
+            })?;
+        }
+        print(&Line::Topics(totals))?;
+    } else {
+        let text = format!("{}\n{}", table(&shown, totals), sentence(totals));
+        show::print_line(text).context("printing the topics")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(line: &Line<'_>) -> anyhow::Result<()> {
+    let text = serde_json::to_string(line).expect("keys are strings");
+    show::print_line(text).context("printing the topics")
+}
+
+fn totals(shown: &[TopicInfo], head: Position, more: bool) -> Totals {
+    Totals {
+        epoch: head.epoch,
+        head: head.sequence,
+        topics: shown.len() as u64,
+        events: shown.iter().map(|topic| topic.events).sum(),
+        bytes: shown.iter().map(|topic| topic.bytes).sum(),
+        more,
+    }
+}
+
+fn table(shown: &[TopicInfo], totals: Totals) -> String {
+    let known = |sequence: Option<u64>| sequence.map_or_else(|| "-".to_owned(), |s| s.to_string());
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
+    table.set_header(HEADER);
+    for topic in shown {
+        table.add_row([
+            topic.name.clone(),
+            known(topic.first),
+            known(topic.last),
+            topic.events.to_string(),
+            bytes(topic.bytes),
+            topic.subscribers.to_string(),
+        ]);
+    }
+    // A stream may follow many topics: who follows any of them is not the sum.
+    table.add_row([
+        format!("all {}", totals.topics),
+        String::new(),
+        totals.head.to_string(),
+        totals.events.to_string(),
+        bytes(totals.bytes),
+        String::new(),
+    ]);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+fn sentence(totals: Totals) -> String {
+    let at = format!("the log is at {}/{}", totals.epoch, totals.head);
+    if totals.more {
+        format!("There are more topics: --limit shows more of them; {at}.")
+    } else {
+        format!("These are all that match; {at}.")
+    }
+}
+
+/// Rounded down, in the unit that leaves one to four digits.
+fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..10_240 => format!("{bytes} B"),
+        10_240..10_485_760 => format!("{} KiB", bytes >> 10),
+        10_485_760..10_737_418_240 => format!("{} MiB", bytes >> 20),
+        _ => format!("{} GiB", bytes >> 30),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_a_row_for_each_topic_and_one_for_all() {
+        let topic = |name: &str, first, events| TopicInfo {
+            name: name.to_owned(),
+            first,
+            last: Some(12),
+            events,
+            bytes: events * 3_000,
+            subscribers: 2,
+        };
+        let shown = [topic("orders.eu", Some(3), 4), topic("orders.us", None, 0)];
+        let totals = totals(&shown, Position::new(7, 12), false);
+        let expected = "\
+┌───────────┬───────┬──────┬────────┬────────┬─────────────┐
+│ topic     ┆ first ┆ last ┆ events ┆  bytes ┆ subscribers │
+╞═══════════╪═══════╪══════╪════════╪════════╪═════════════╡
+│ orders.eu ┆     3 ┆   12 ┆      4 ┆ 11 KiB ┆           2 │
+│ orders.us ┆     - ┆   12 ┆      0 ┆    0 B ┆           2 │
+│ all 2     ┆       ┆   12 ┆      4 ┆ 11 KiB ┆             │
+└───────────┴───────┴──────┴────────┴────────┴─────────────┘";
+        assert_eq!(table(&shown, totals), expected);
+        assert!(sentence(totals).contains("7/12"));
+    }
+}

@@ -1,0 +1,90 @@
+//! `longlived topics`: what a server has, without subscribing to it.
+
+mod check;
+mod history;
+mod list;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use longlived_client::{Client, Position};
+
+use crate::server_url::ServerArgs;
+use crate::values;
+
+/// List topics with what is kept of each and how many follow it; with --history print what is kept, and with
+/// --check say whether a position can still be resumed.
+///
+/// Nothing is subscribed. Ends with 0; with --check 1 when a subscriber that resumed there would miss something.
+///
+/// With --json each line is one object with a `type`. A list: "topic": topic, first, last, events, bytes,
+/// subscribers; then "topics": epoch, head, topics, events, bytes, and more if there are more. History: "event"
+/// and "gap" as `subscribe` prints them; then "next": epoch, sequence, end. A check: "check": state (`resumable`,
+/// `missing`, `epoch_changed`, `future`), gap if there is one, earliest, checked, head.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Which topics: names such as orders.eu, or with wildcards: `*` is one token, `>` one or more at the
+    /// end. All but inboxes and the server's own unless given; --history and --check take up to 64.
+    #[arg(num_args = 0..=64, value_name = "FILTER", value_parser = values::topic_filter)]
+    filters: Vec<String>,
+
+    /// Print the events that are kept, oldest first, and what is missing between them.
+    #[arg(long, conflicts_with = "check")]
+    history: bool,
+
+    /// Begin the history after this position (EPOCH/SEQUENCE).
+    #[arg(long, value_name = "POSITION", requires = "history")]
+    after: Option<Position>,
+
+    /// Say whether a subscriber could resume after this position (EPOCH/SEQUENCE), and what it would miss.
+    #[arg(long, value_name = "POSITION")]
+    check: Option<Position>,
+
+    /// Show at most so many topics, or lines of history.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1_000,
+        value_parser = clap::value_parser!(u64).range(1..),
+        conflicts_with = "check"
+    )]
+    limit: u64,
+
+    /// Ask as this subscriber, whose inbox may be among the topics.
+    #[arg(long, value_parser = values::subscriber_id)]
+    id: Option<String>,
+
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What is shown of all topics.
+const EVERYTHING: &str = ">";
+
+pub(crate) async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
+    let client = Client::new(args.server.server.as_str())?;
+    if args.filters.is_empty() {
+        args.filters.push(EVERYTHING.to_owned());
+    }
+    if let Some(position) = args.check {
+        return check::run(&client, args, position).await;
+    }
+    if args.history {
+        return history::run(&client, args).await;
+    }
+    if args.filters.len() > 1 {
+        let text = "a list takes one FILTER; --history and --check take several\n";
+        return Err(clap::Error::raw(ErrorKind::TooManyValues, text).into());
+    }
+    list::run(&client, args).await
+}
+
+impl Args {
+    fn subscriber_id(&self) -> &str {
+        self.id.as_deref().unwrap_or_default()
+    }
+}

@@ -1,0 +1,97 @@
+//! What pages hold together: a page is made whole, and stays until its reader has taken it. A reader that takes
+//! nothing would otherwise hold as many pages as it has streams.
+//!
+//! Holds: the pages of a node, those being made and those not yet taken, are at most the budget.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use super::PAGE_BYTES_MAX;
+
+/// What a page has beside its events and names: some bytes for each entry.
+const PAGE_OVERHEAD_BYTES_MAX: u32 = 512 << 10;
+/// How long a call waits for room: pages that are taken are gone sooner.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// No page can be made now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the pages that were asked for and not taken yet hold the limit page_bytes_max of {0} bytes"
+)]
+pub(crate) struct PagesExhausted(usize);
+
+/// The budget. One per node.
+pub(crate) struct PageBudget {
+    room: Arc<Semaphore>,
+    bytes_max: usize,
+}
+
+impl PageBudget {
+    /// At most so many bytes, but always room for one page.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        let one = (PAGE_BYTES_MAX + PAGE_OVERHEAD_BYTES_MAX) as usize;
+        let bytes_max = bytes_max.clamp(one, Semaphore::MAX_PERMITS);
+        Self {
+            room: Arc::new(Semaphore::new(bytes_max)),
+            bytes_max,
+        }
+    }
+
+    /// Room for the largest page there is.
+    pub(super) async fn reserve(&self) -> Result<Reserved, PagesExhausted> {
+        let bytes = PAGE_BYTES_MAX + PAGE_OVERHEAD_BYTES_MAX;
+        let permit = timeout(WAIT, self.room.clone().acquire_many_owned(bytes)).await;
+        match permit {
+            Ok(Ok(permit)) => Ok(Reserved(permit)),
+            Ok(Err(_)) | Err(_) => Err(PagesExhausted(self.bytes_max)),
+        }
+    }
+}
+
+/// Room in the budget; dropping it gives it back.
+pub(super) struct Reserved(OwnedSemaphorePermit);
+
+impl Reserved {
+    /// Keeps so many bytes and gives back the rest, for as long as the body lives.
+    pub(super) fn held<B>(mut self, bytes: usize, body: B) -> Held<B> {
+        let kept = self.0.split(bytes.min(self.0.num_permits()));
+        Held {
+            body,
+            _room: kept.unwrap_or(self.0),
+        }
+    }
+}
+
+/// A body that holds its room.
+pub(super) struct Held<B> {
+    body: B,
+    _room: OwnedSemaphorePermit,
+}
+
+impl<B: Body<Data = Bytes, Error = Infallible> + Unpin> Body for Held<B> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}

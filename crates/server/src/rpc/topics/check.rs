@@ -1,0 +1,67 @@
+//! `CheckPosition`: a resumption in trial. It is begun and read ahead until the first gap, the head, or as far as one
+//! call may read.
+
+use longlived_api::v1::{self, check_position_response::State};
+use longlived_broker::{Begin, Delivery, Gap, GapReason};
+use tonic::Status;
+
+use super::{Reader, caller, head};
+use crate::{
+    node::Node,
+    rpc::{
+        validate::{self, InvalidRequest},
+        wire,
+    },
+};
+
+/// Deliveries that one call reads ahead; each is up to 64 KiB of events.
+const DELIVERIES_MAX: usize = 64;
+
+pub(super) async fn check(
+    node: &Node,
+    request: &v1::CheckPositionRequest,
+) -> Result<v1::CheckPositionResponse, Status> {
+    let caller = caller(&request.subscriber_id)?;
+    let filters = validate::filters(&request.subscriptions, &caller)?;
+    let position = request.position.ok_or(InvalidRequest::Unset("position"))?;
+    let earliest = Reader::open(node, &filters, Begin::Earliest).await?;
+    let begin = Begin::After(wire::position_from(position));
+    let mut reader = Reader::open(node, &filters, begin).await?;
+    let gap = first_gap(&mut reader).await?;
+    let state = match gap.map(|gap| gap.reason) {
+        None => State::Resumable,
+        Some(GapReason::EpochChanged) => State::EpochChanged,
+        Some(GapReason::Future) => State::Future,
+        Some(GapReason::Trimmed | GapReason::Damaged | GapReason::TooLarge) => State::Missing,
+    };
+    Ok(v1::CheckPositionResponse {
+        state: state.into(),
+        gap: gap.map(|gap| wire::gap_message(&gap)),
+        earliest: Some(wire::position(earliest.position())),
+        checked: Some(wire::position(reader.position())),
+        head: Some(wire::position(head(node))),
+    })
+}
+
+/// The first gap that a subscriber would be told.
+async fn first_gap(reader: &mut Reader) -> Result<Option<Gap>, Status> {
+    for _ in 0..DELIVERIES_MAX {
+        match reader.next().await? {
+            // It is kept; what this server's calls of history do not carry, a subscription does.
+            Delivery::Gap(gap) if gap.reason == GapReason::TooLarge => {}
+            Delivery::Gap(gap) => return Ok(Some(gap)),
+            Delivery::Events { .. } | Delivery::Scanned => {}
+            Delivery::Current => return Ok(None),
+        }
+    }
+    // Not met yet, but known: retention forgets nothing of what it removed.
+    let after = reader.position().sequence;
+    let gone = reader.opened.gone_through;
+    Ok((gone > after).then_some(Gap {
+        reason: GapReason::Trimmed,
+        after,
+        through: gone,
+        events: 0,
+        through_epoch: None,
+    }))
+}

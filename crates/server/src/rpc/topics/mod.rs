@@ -1,0 +1,145 @@
+//! The calls that look: `ListTopics`, `ReadHistory` and `CheckPosition`.
+//!
+//! Holds: what they read is what a subscriber may read, and what one call costs is bounded by its page; the
+//! caller's deadline is met between two reads.
+//! Does not: link channels or register anything: nobody is seen as a reader because somebody looked.
+
+mod budget;
+mod check;
+mod history;
+mod list;
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use longlived_broker::{
+    Begin, CursorError, Delivery, Encoding, GapPolicy, Opened, Position, ReadOptions, SlowPolicy,
+    TopicFilter,
+};
+use prost::Message;
+use tokio::task::yield_now;
+use tonic::{Status, body::Body};
+
+use self::budget::Reserved;
+pub(crate) use self::budget::{PageBudget, PagesExhausted};
+use super::{
+    NodeBody,
+    call::{self, Call, REQUEST_BYTES_MAX},
+    status,
+    validate::{self, InvalidRequest},
+};
+use crate::{node::Node, session::Contract};
+
+type Answer = Result<Response<NodeBody>, Status>;
+
+/// The largest event that is read, and the most of them that a page holds: with what else a page says it stays
+/// below the 4 MiB that gRPC clients take in one message unless told otherwise.
+const PAGE_BYTES_MAX: u32 = 3 << 20;
+
+/// `longlived.v1.TopicService/ListTopics`
+pub(super) async fn list_topics(node: Arc<Node>, request: Request<Body>) -> Answer {
+    let message = message(&node, request, "ListTopicsRequest").await?;
+    let room = reserve(&node).await?;
+    let page = list::list(&node, message).await?;
+    Ok(held(room, &page))
+}
+
+/// `longlived.v1.TopicService/ReadHistory`
+pub(super) async fn read_history(node: Arc<Node>, request: Request<Body>) -> Answer {
+    let message = message(&node, request, "ReadHistoryRequest").await?;
+    let room = reserve(&node).await?;
+    let page = history::read(&node, &message).await?;
+    Ok(held(room, &page))
+}
+
+/// `longlived.v1.TopicService/CheckPosition`
+pub(super) async fn check_position(node: Arc<Node>, request: Request<Body>) -> Answer {
+    let message = message(&node, request, "CheckPositionRequest").await?;
+    let answer = check::check(&node, &message).await?;
+    Ok(call::unary(&answer).map(NodeBody::Other))
+}
+
+async fn message<T: Message + Default + Send + 'static>(
+    node: &Arc<Node>,
+    request: Request<Body>,
+    name: &'static str,
+) -> Result<T, Status> {
+    let mut call = Call::<T>::new(node.clone(), request, name, REQUEST_BYTES_MAX)?;
+    call.message().await
+}
+
+async fn reserve(node: &Node) -> Result<Reserved, Status> {
+    let room = node.pages.reserve().await;
+    room.map_err(status::pages_exhausted)
+}
+
+/// A page that holds its room until it is taken.
+fn held(room: Reserved, page: &impl Message) -> Response<NodeBody> {
+    let bytes = page.encoded_len();
+    call::streaming(room.held(bytes, call::unary_body(page))).map(NodeBody::Other)
+}
+
+/// Who asks: a subscriber, or nobody.
+fn caller(id: &str) -> Result<Arc<str>, InvalidRequest> {
+    if id.is_empty() {
+        return Ok("".into());
+    }
+    validate::subscriber_id(id)
+}
+
+/// A size that was asked for, or the default.
+fn page_limit(
+    field: &'static str,
+    value: u32,
+    default: u32,
+    max: u32,
+) -> Result<usize, InvalidRequest> {
+    match value {
+        0 => Ok(default as usize),
+        value if value <= max => Ok(value as usize),
+        value => Err(InvalidRequest::Page { field, value, max }),
+    }
+}
+
+/// The last position that may be shown.
+fn head(node: &Node) -> Position {
+    Position {
+        epoch: node.log.epoch().get(),
+        sequence: node.log.visible(),
+    }
+}
+
+/// Reads history on behalf of a call.
+struct Reader {
+    opened: Opened,
+}
+
+impl Reader {
+    async fn open(node: &Node, filters: &[TopicFilter], begin: Begin) -> Result<Self, Status> {
+        let options = ReadOptions {
+            gap_policy: GapPolicy::Earliest,
+            slow_policy: SlowPolicy::Park,
+            event_bytes_max: PAGE_BYTES_MAX as usize,
+            encoding: Encoding::V1,
+        };
+        let opened = longlived_broker::Cursor::open_history(&node.log, filters, begin, options);
+        let opened = opened.await.map_err(|error| failed(&error))?;
+        Ok(Self { opened })
+    }
+
+    /// What comes next; others have their turn first, and whoever gave up waiting is noticed.
+    async fn next(&mut self) -> Result<Delivery, Status> {
+        yield_now().await;
+        let cursor = &mut self.opened.cursor;
+        let delivery = std::future::poll_fn(|cx| cursor.poll_next(cx)).await;
+        delivery.map_err(|error| failed(&error))
+    }
+
+    fn position(&self) -> Position {
+        self.opened.cursor.position()
+    }
+}
+
+fn failed(error: &CursorError) -> Status {
+    status::of_cursor(error, Contract::V1)
+}

@@ -1,0 +1,122 @@
+//! What the watch knows of a reader that asked to be disconnected when it is slow.
+//!
+//! Holds: written by the body when it is polled, read by [`super::Maintenance`] when it is not.
+//! Does not: decide; it says what is the case.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use longlived_broker::{Cursor, Interest, Signal, Tails};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// How a reader keeps up.
+pub(super) struct Pace {
+    // At each poll: milliseconds since `started`, and whether the body had nothing more to say then.
+    started: Instant,
+    polled_ms: AtomicU64,
+    at_rest: AtomicBool,
+    // Who has never been current is behind, not slow.
+    has_been_current: AtomicBool,
+    // Replaced when the filters change.
+    tails: Mutex<Tails>,
+}
+
+impl Pace {
+    pub(super) fn new(cursor: &Cursor) -> Self {
+        Self {
+            started: Instant::now(),
+            polled_ms: AtomicU64::new(0),
+            at_rest: AtomicBool::new(true),
+            has_been_current: AtomicBool::new(false),
+            tails: Mutex::new(cursor.tails()),
+        }
+    }
+
+    pub(super) fn polled(&self, now: Instant, at_rest: bool) {
+        let since = now.duration_since(self.started).as_millis() as u64;
+        self.polled_ms.store(since, Ordering::Relaxed);
+        self.at_rest.store(at_rest, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_current(&self) {
+        self.has_been_current.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_tails(&self, cursor: &Cursor) {
+        *self.tails.lock() = cursor.tails();
+    }
+
+    /// How the reader falls behind, if it was current once and something is due that it has not taken.
+    pub(super) fn behind(&self, signal: &Signal) -> Option<Behind> {
+        let due = !self.at_rest.load(Ordering::Relaxed) || signal.is_raised(Interest::Data);
+        if !due || !self.has_been_current.load(Ordering::Relaxed) {
+            return None;
+        }
+        if !self.tails.lock().reach(signal.sequence()) {
+            return Some(Behind::Tails);
+        }
+        Some(Behind::Since(self.polled_ms.load(Ordering::Relaxed)))
+    }
+}
+
+/// What a reader has not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// Its position has left the memory tail.
+    Tails,
+    /// Nothing since this poll of its body.
+    Since(u64),
+}
+
+/// The last poll at which a reader was seen to take nothing, and when that was first seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Untaken(Option<(u64, Instant)>);
+
+impl Untaken {
+    /// Whether the reader has taken nothing for so long. A reader that was idle is not slow when something becomes
+    /// due: time counts from where the watch first saw it.
+    pub(super) fn lasts(&mut self, behind: Option<Behind>, now: Instant, limit: Duration) -> bool {
+        let since = match (behind, self.0) {
+            (None, _) => {
+                self.0 = None;
+                return false;
+            }
+            (Some(Behind::Tails), _) => return true,
+            (Some(Behind::Since(poll)), Some((seen, since))) if poll == seen => since,
+            (Some(Behind::Since(poll)), _) => {
+                self.0 = Some((poll, now));
+                now
+            }
+        };
+        now.saturating_duration_since(since) >= limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_is_slow_when_one_poll_stays_its_last_for_the_limit() {
+        let limit = Duration::from_secs(30);
+        let mut untaken = Untaken::default();
+        let mut after = |seconds: u64, behind| {
+            let now = START.with(|start| *start) + Duration::from_secs(seconds);
+            untaken.lasts(behind, now, limit)
+        };
+        thread_local!(static START: Instant = Instant::now());
+        assert!(!after(0, Some(Behind::Since(7))));
+        assert!(!after(29, Some(Behind::Since(7))));
+        // It took something.
+        assert!(!after(30, Some(Behind::Since(8))));
+        assert!(!after(59, Some(Behind::Since(8))));
+        assert!(after(60, Some(Behind::Since(8))));
+        // It has taken everything.
+        assert!(!after(61, None));
+        assert!(!after(62, Some(Behind::Since(8))));
+        assert!(after(62, Some(Behind::Tails)));
+    }
+}

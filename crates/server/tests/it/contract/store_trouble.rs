@@ -1,0 +1,313 @@
+//! A store that takes nothing for a while, for good, or panics: what publishers, subscribers and probes see.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{FutureExt as _, future::BoxFuture, future::ready};
+use longlived_api::v1;
+use longlived_broker::{
+    Environment, Epoch, Sequence, TopicFilter, TopicName,
+    frame::{Frames, TopicId},
+    store::{
+        Admitted, AppendError, Durability, MemoryStore, Page, Query, ReadError, RecentId,
+        RetentionConfig, Store, TopicInfo, TopicsExhausted,
+    },
+};
+use longlived_server::{SERVICES, ServeError};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tonic::{Code, Streaming};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
+    health_client::HealthClient,
+};
+
+use super::support::{
+    Frame, Node, assert_says, earliest, message, position, request, spawn, within,
+};
+
+const PUBLISHING: &str = "longlived.v1.PublishService";
+
+/// What `append` does.
+#[derive(Clone, Copy)]
+enum Mood {
+    Takes,
+    Full,
+    Broken,
+    Panics,
+}
+
+/// A memory store that takes nothing when it is told to.
+struct Moody {
+    inner: MemoryStore,
+    mood: Mutex<Mood>,
+}
+
+impl Moody {
+    fn new() -> Arc<Self> {
+        let retention = RetentionConfig::new(Vec::new());
+        Arc::new(Self {
+            inner: MemoryStore::new(Environment::system(), retention, 1_000),
+            mood: Mutex::new(Mood::Takes),
+        })
+    }
+
+    fn set(&self, mood: Mood) {
+        *self.mood.lock() = mood;
+    }
+
+    fn trouble(&self) -> Result<(), AppendError> {
+        match *self.mood.lock() {
+            Mood::Takes | Mood::Panics => Ok(()),
+            Mood::Full => Err(AppendError::Full {
+                available: 7,
+                reserve: 11,
+            }),
+            Mood::Broken => Err(AppendError::Broken("on purpose".to_owned())),
+        }
+    }
+}
+
+impl Store for Moody {
+    fn epoch(&self) -> Epoch {
+        self.inner.epoch()
+    }
+
+    fn durability(&self) -> Durability {
+        self.inner.durability()
+    }
+
+    fn head(&self) -> Sequence {
+        self.inner.head()
+    }
+
+    fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
+        self.inner.admit(topic)
+    }
+
+    fn append<'a>(
+        &'a self,
+        messages: &'a [Admitted],
+    ) -> BoxFuture<'a, Result<Arc<Frames>, AppendError>> {
+        assert!(!matches!(*self.mood.lock(), Mood::Panics), "on purpose");
+        match self.trouble() {
+            Ok(()) => self.inner.append(messages),
+            Err(error) => ready(Err(error)).boxed(),
+        }
+    }
+
+    fn room(&self) -> Result<(), AppendError> {
+        self.trouble()
+    }
+
+    fn message_key_secret(&self) -> [u64; 2] {
+        self.inner.message_key_secret()
+    }
+
+    fn recent_ids(&self) -> Vec<RecentId> {
+        self.inner.recent_ids()
+    }
+
+    fn topics(
+        &self,
+        filter: TopicFilter,
+        after: Option<TopicName>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<TopicInfo>, ReadError>> {
+        self.inner.topics(filter, after, limit)
+    }
+
+    fn read(&self, query: Query) -> BoxFuture<'static, Result<Page, ReadError>> {
+        self.inner.read(query)
+    }
+
+    fn before_time(&self, unix_nanos: i64) -> BoxFuture<'static, Result<Sequence, ReadError>> {
+        self.inner.before_time(unix_nanos)
+    }
+
+    fn trim(&self) -> Vec<TopicId> {
+        self.inner.trim()
+    }
+}
+
+struct Health(Streaming<HealthCheckResponse>);
+
+impl Health {
+    async fn watch(node: &Node, service: &str) -> Self {
+        let mut client = HealthClient::new(node.channel());
+        let asking = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        Self(client.watch(asking).await.expect("known").into_inner())
+    }
+
+    async fn next(&mut self) -> ServingStatus {
+        let news = within("news of health", self.0.message()).await;
+        news.expect("no error").expect("news").status()
+    }
+}
+
+async fn overall(node: &Node, service: &str) -> ServingStatus {
+    let mut client = HealthClient::new(node.channel());
+    let asking = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    let answer = client.check(asking).await.expect("it answers");
+    answer.into_inner().status()
+}
+
+fn identified(id: &str, payload: &str) -> v1::PublishRequest {
+    v1::PublishRequest {
+        message_id: id.to_owned(),
+        ..message("t", payload)
+    }
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_publishers_at_once_and_disturbs_nobody_else() {
+    let store = Moody::new();
+    let node = Node::start_over(store.clone());
+    let mut health = Health::watch(&node, PUBLISHING).await;
+    assert_eq!(health.next().await, ServingStatus::Serving);
+    let (mut live, welcome) = node.open(request("live", &["t"])).await;
+    let epoch = welcome.position.expect("a position").epoch;
+    assert_eq!(node.publish("t", "one").await, 1);
+    live.event().await;
+
+    store.set(Mood::Full);
+    let since = Instant::now();
+    let refused = node.try_publish(identified("id", "two")).await;
+    let refused = refused.expect_err("it is full");
+    assert!(
+        since.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        since.elapsed()
+    );
+    assert_says(
+        &refused,
+        Code::ResourceExhausted,
+        &["7 bytes left", "disk_reserve", "11"],
+    );
+    let wait = refused.metadata().get("grpc-retry-pushback-ms");
+    assert!(wait.is_some(), "it may be tried again");
+    // A topic that nobody has published to yet is not known by a message that was refused.
+    let refused = node.try_publish(message("new", "x")).await;
+    assert_eq!(
+        refused.expect_err("it is full").code(),
+        Code::ResourceExhausted
+    );
+    assert_eq!(health.next().await, ServingStatus::NotServing);
+    for service in ["", SERVICES[0], SERVICES[2]] {
+        let status = overall(&node, service).await;
+        assert_eq!(status, ServingStatus::Serving, "`{service}`");
+    }
+    // Who comes, comes back, or stays is served.
+    let resume = v1::SubscribeRequest {
+        resume_after: Some(position(epoch, 0)),
+        ..request("resumes", &["t"])
+    };
+    let (mut resumes, _) = node.open(resume).await;
+    assert_eq!(resumes.event().await.sequence, 1);
+
+    // Nobody publishes: the store's word alone is enough.
+    store.set(Mood::Takes);
+    assert_eq!(health.next().await, ServingStatus::Serving);
+    let stored = node.try_publish(identified("id", "two")).await;
+    let stored = stored.expect("there is room");
+    assert!(!stored.duplicate, "the refused one was not stored");
+    assert_eq!(
+        stored.position,
+        Some(position(epoch, 2)),
+        "no number is lost"
+    );
+    let event = live.event().await;
+    assert_eq!(event.sequence, 2);
+    assert_eq!(event.previous_sequence, 1, "nor is the topic's last event");
+    let again = node.try_publish(identified("id", "two")).await;
+    assert!(again.expect("it is known").duplicate);
+    assert_eq!(node.publish("new", "x").await, 3);
+    let (mut first, _) = node
+        .open(v1::SubscribeRequest {
+            start: Some(earliest()),
+            ..request("first", &["new"])
+        })
+        .await;
+    let event = first.event().await;
+    assert_eq!((event.sequence, event.previous_sequence), (3, 0));
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_fit_is_refused_as_a_whole_and_a_stream_ends_at_its_first_message() {
+    let store = Moody::new();
+    let node = Node::start_over(store.clone());
+    node.publish("t", "one").await;
+    store.set(Mood::Full);
+    let messages = (0..10).map(|n| identified(&format!("id-{n}"), "x"));
+    let mut client = node.publishing();
+    let refused = client
+        .bulk_publish(tokio_stream::iter(messages.clone()))
+        .await;
+    let refused = refused.expect_err("it is full");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let stored = refused.metadata().get("longlived-published");
+    assert_eq!(stored.expect("how many").as_bytes(), b"0");
+    store.set(Mood::Takes);
+    let answer = client.bulk_publish(tokio_stream::iter(messages)).await;
+    let answer = answer.expect("there is room").into_inner();
+    assert_eq!((answer.published, answer.duplicates), (10, 0));
+    assert_eq!(answer.last_position.expect("a position").sequence, 11);
+}
+
+#[tokio::test]
+async fn a_broken_store_ends_the_node_at_once_and_nothing_is_acknowledged_after_it() {
+    let store = Moody::new();
+    let mut node = Node::start_over(store.clone());
+    let (mut live, _) = node.open(request("live", &["t"])).await;
+    node.publish("t", "one").await;
+    live.event().await;
+    store.set(Mood::Broken);
+    let since = Instant::now();
+    let publishers: Vec<_> = (0..20)
+        .map(|n| {
+            let mut client = node.publishing();
+            spawn(async move { client.publish(message("t", &n.to_string())).await })
+        })
+        .collect();
+    for publisher in publishers {
+        let answer = within("an answer", publisher).await.expect("no panic");
+        let refused = answer.expect_err("nothing is acknowledged");
+        assert!(
+            matches!(refused.code(), Code::Internal | Code::Unavailable),
+            "{refused:?}"
+        );
+    }
+    assert!(matches!(live.frame().await, Frame::GoAway(_)));
+    live.end().await.expect("OK");
+    match node.outcome().await {
+        Err(ServeError::Store(AppendError::Broken(why))) => assert_eq!(why, "on purpose"),
+        other => panic!("{other:?}"),
+    }
+    // The drain timeout is 10 s.
+    assert!(
+        since.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        since.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_panic_of_the_task_that_writes_the_log_ends_the_node() {
+    let store = Moody::new();
+    let mut node = Node::start_over(store.clone());
+    let (mut live, _) = node.open(request("live", &["t"])).await;
+    store.set(Mood::Panics);
+    let refused = node.try_publish(message("t", "x")).await;
+    assert_eq!(
+        refused.expect_err("nobody answers").code(),
+        Code::Unavailable
+    );
+    assert!(matches!(live.frame().await, Frame::GoAway(_)));
+    match node.outcome().await {
+        Err(ServeError::TaskEnded(name)) => assert_eq!(name, "sequencer"),
+        other => panic!("{other:?}"),
+    }
+}

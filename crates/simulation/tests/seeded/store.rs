@@ -1,0 +1,130 @@
+//! The store of a simulated node: slow as a disk is, it dies with its node, and it tells the trace the truth.
+//!
+//! Holds: an append is in the inner store whole or not at all; once the node is dead nothing more gets in. What
+//! the inner store keeps of it is the inner store's matter, so that one that loses what was not synced fits here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use longlived_broker::frame::{Frames, TopicId};
+use longlived_broker::store::{
+    Admitted, AppendError, Durability, Page, Query, ReadError, RecentId, Store, TopicInfo,
+    TopicsExhausted,
+};
+use longlived_broker::{Environment, Epoch, Sequence, TopicFilter, TopicName};
+use longlived_client::Position;
+use tokio::time::sleep;
+
+use crate::trace::{Record, Trace};
+
+/// One life of a node over a store that may have had others.
+pub(crate) struct Witness {
+    pub(crate) inner: Arc<dyn Store>,
+    pub(crate) life: u32,
+    pub(crate) trace: Trace,
+    pub(crate) chance: Environment,
+    /// The longest a write or a read takes, in milliseconds.
+    pub(crate) slowness: u64,
+    /// One append in so many fails; 0 = none.
+    pub(crate) fails_one_in: u64,
+    pub(crate) dead: Arc<AtomicBool>,
+}
+
+impl Witness {
+    fn takes(&self) -> Duration {
+        Duration::from_millis(self.chance.random_below(self.slowness + 1))
+    }
+}
+
+impl Store for Witness {
+    fn epoch(&self) -> Epoch {
+        self.inner.epoch()
+    }
+
+    fn durability(&self) -> Durability {
+        self.inner.durability()
+    }
+
+    fn head(&self) -> Sequence {
+        self.inner.head()
+    }
+
+    fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
+        self.inner.admit(topic)
+    }
+
+    fn append<'a>(
+        &'a self,
+        messages: &'a [Admitted],
+    ) -> BoxFuture<'a, Result<Arc<Frames>, AppendError>> {
+        async move {
+            sleep(self.takes()).await;
+            if self.dead.load(Ordering::Relaxed) {
+                return Err(AppendError::Broken("the node is dead".to_owned()));
+            }
+            if self.fails_one_in > 0 && self.chance.random_below(self.fails_one_in) == 0 {
+                self.trace
+                    .add(Record::Fault(format!("append of {} fails", messages.len())));
+                return Err(AppendError::Full {
+                    available: 0,
+                    reserve: 1,
+                });
+            }
+            let frames = self.inner.append(messages).await?;
+            for (entry, admitted) in frames.entries().iter().zip(messages) {
+                self.trace.add(Record::Stored {
+                    life: self.life,
+                    position: Position::new(self.epoch().get(), entry.sequence),
+                    topic: admitted.message.topic.as_str().to_owned(),
+                    message: crate::publisher::name_of(&admitted.message.payload),
+                    bytes: admitted.message.payload.len(),
+                });
+            }
+            // Between here and the answer a node may die: stored, and nobody knows.
+            sleep(self.takes()).await;
+            Ok(frames)
+        }
+        .boxed()
+    }
+
+    fn room(&self) -> Result<(), AppendError> {
+        self.inner.room()
+    }
+
+    fn message_key_secret(&self) -> [u64; 2] {
+        self.inner.message_key_secret()
+    }
+
+    fn recent_ids(&self) -> Vec<RecentId> {
+        self.inner.recent_ids()
+    }
+
+    fn topics(
+        &self,
+        filter: TopicFilter,
+        after: Option<TopicName>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<TopicInfo>, ReadError>> {
+        self.inner.topics(filter, after, limit)
+    }
+
+    fn read(&self, query: Query) -> BoxFuture<'static, Result<Page, ReadError>> {
+        let (inner, takes) = (self.inner.clone(), self.takes());
+        async move {
+            sleep(takes).await;
+            inner.read(query).await
+        }
+        .boxed()
+    }
+
+    fn before_time(&self, unix_nanos: i64) -> BoxFuture<'static, Result<Sequence, ReadError>> {
+        self.inner.before_time(unix_nanos)
+    }
+
+    fn trim(&self) -> Vec<TopicId> {
+        self.inner.trim()
+    }
+}

@@ -1,0 +1,162 @@
+//! What happened in a run, in order, with the time of each happening; and its digest.
+//!
+//! Holds: everything that a replay of the same seed must repeat is in the digest.
+//! Does not: judge.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use longlived_client::{GapPolicy, Item, Position};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// One application that receives under one id, from its begin to its end.
+pub(crate) type Incarnation = usize;
+
+/// One happening. Some of what it holds is read by the digest and by people only.
+#[derive(Debug)]
+#[expect(dead_code, reason = "texts for whoever reads a trace")]
+pub(crate) enum Record {
+    /// The store has it.
+    Stored {
+        /// Which start of the server appended it.
+        life: u32,
+        position: Position,
+        topic: String,
+        message: String,
+        /// Of the payload.
+        bytes: usize,
+    },
+    /// A publisher is about to send it.
+    Sent(Sent),
+    /// What the publisher learned.
+    Answered { message: String, answer: Answer },
+    /// A subscriber begins to read.
+    Began(Began),
+    /// What it was handed.
+    Got {
+        incarnation: Incarnation,
+        item: Item,
+        /// What it says of itself afterwards.
+        position: Option<Position>,
+    },
+    /// It reads no more.
+    Ended { incarnation: Incarnation, how: End },
+    /// Something was broken on purpose, or mended.
+    Fault(String),
+    /// A server started or ended.
+    Server(String),
+    /// All faults are mended.
+    Calm,
+    /// All who live have everything.
+    Settled,
+}
+
+/// A message as its publisher has it.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) name: String,
+    pub(crate) topic: String,
+    pub(crate) payload: Bytes,
+    /// Its name is its message id.
+    pub(crate) id: bool,
+}
+
+/// What a subscriber asks for.
+#[derive(Debug)]
+pub(crate) struct Began {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) subscriber: String,
+    pub(crate) filters: Vec<String>,
+    pub(crate) after: Option<Position>,
+    /// Without a position, with everything that is kept.
+    pub(crate) earliest: bool,
+    pub(crate) gap_policy: GapPolicy,
+    pub(crate) event_bytes_max: Option<u32>,
+}
+
+/// What a publisher knows of a message after all its attempts.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    Stored {
+        position: Position,
+        duplicate: bool,
+    },
+    NotStored(String),
+    #[expect(dead_code, reason = "for whoever reads a trace")]
+    Unknown(String),
+}
+
+/// How a subscriber ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By the run itself.
+    Stopped,
+    /// Another instance has the id.
+    TakenOver,
+    /// It cannot continue where it was, and wanted to be told.
+    OutOfRange,
+    /// By unsubscribing.
+    Left,
+    /// Anything else.
+    Failed(String),
+}
+
+/// The trace of a run; clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Trace {
+    inner: Arc<Mutex<Vec<(Duration, Record)>>>,
+    begin: Instant,
+}
+
+impl Trace {
+    /// Time counts from here.
+    pub(crate) fn new() -> Self {
+        Self {
+            inner: Arc::default(),
+            begin: Instant::now(),
+        }
+    }
+
+    pub(crate) fn add(&self, record: Record) {
+        let at = self.begin.elapsed();
+        self.inner.lock().push((at, record));
+    }
+
+    /// Topics and sequences of what is stored in an epoch, in order.
+    pub(crate) fn stored(&self, epoch: u64) -> Vec<(String, u64)> {
+        let inner = self.inner.lock();
+        let stored = inner.iter().filter_map(|(_, record)| match record {
+            Record::Stored {
+                position, topic, ..
+            } if position.epoch == epoch => Some((topic.clone(), position.sequence)),
+            _ => None,
+        });
+        stored.collect()
+    }
+
+    /// Everything so far; the trace is empty afterwards.
+    pub(crate) fn take(&self) -> Vec<(Duration, Record)> {
+        std::mem::take(&mut *self.inner.lock())
+    }
+}
+
+/// FNV-1a over the text of all records.
+pub(crate) fn digest(records: &[(Duration, Record)]) -> u64 {
+    struct Hash(u64);
+    impl fmt::Write for Hash {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            for byte in text.bytes() {
+                self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+            Ok(())
+        }
+    }
+    let mut hash = Hash(0xcbf2_9ce4_8422_2325);
+    for record in records {
+        fmt::write(&mut hash, format_args!("{record:?}\n")).expect("hashing does not fail");
+    }
+    hash.0
+}
