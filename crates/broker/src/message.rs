@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, hash::Hasher as _, sync::Arc};
 use bytes::Bytes;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
-use crate::{frame, topic::TopicName};
+use crate::{
+    faults::{Fault, planted},
+    frame,
+    topic::TopicName,
+};
 
 /// Who publishes or subscribes; message ids are unique per principal. Without authentication everybody is
 /// [`Principal::anonymous`].
@@ -32,7 +36,9 @@ impl MessageKey {
         }
         let mut hasher = SipHasher13::new_with_keys(secret[0], secret[1]);
         // Principals and topics hold no zero byte, so the three parts cannot be shifted against each other.
-        hasher.write(principal.0.as_bytes());
+        if !planted(Fault::DedupeAcrossPrincipals) {
+            hasher.write(principal.0.as_bytes());
+        }
         hasher.write(&[0]);
         hasher.write(message.topic.as_str().as_bytes());
         hasher.write(&[0]);

@@ -14,7 +14,12 @@ use super::{
     sealed::Sealed,
     segment::{self, Record, SegmentFile},
 };
-use crate::{frame::TopicId, position::Sequence, topic::TopicName};
+use crate::{
+    faults::{Fault, planted},
+    frame::TopicId,
+    position::Sequence,
+    topic::TopicName,
+};
 
 /// A copy of what is needed of a segment, so that no lock is held while files are written.
 struct Job {
@@ -41,7 +46,9 @@ impl Shared {
         };
         let Written { files, damaged } = self.write_files(&job)?;
         let ids = self.history.read().ids_through(job.through);
-        format::write(&*self.files, &self.config.dir.join("IDS"), &ids)?;
+        if !planted(Fault::IdsLostWhenSealed) {
+            format::write(&*self.files, &self.config.dir.join("IDS"), &ids)?;
+        }
         {
             let history = &mut *self.history.write();
             history.add_files(files);
