@@ -143,3 +143,26 @@ impl Message {
         size_of::<Self>() + texts + self.payload.len() + headers
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_id_by_somebody_else_or_elsewhere_is_another_one() {
+        let key = |principal: &str, topic: &str, id: &str| {
+            let message = Message {
+                message_id: id.to_owned(),
+                ..Message::new(TopicName::parse(topic).unwrap(), "x")
+            };
+            MessageKey::of(&message, &Principal(principal.into()), [1, 2])
+        };
+        let one = key("ann", "a", "1");
+        assert!(one.is_some());
+        assert_eq!(one, key("ann", "a", "1"));
+        assert_ne!(one, key("bob", "a", "1"));
+        assert_ne!(one, key("ann", "b", "1"));
+        assert_ne!(one, key("ann", "a", "2"));
+        assert_eq!(key("ann", "a", ""), None, "no id is never the same");
+    }
+}
