@@ -179,6 +179,13 @@ impl Opening<'_> {
                 self.reset(asked, GapReason::EpochChanged, lost_before(&page), &page)?;
                 Ok((Outcome::Reset, 0))
             }
+            Begin::After(asked)
+                if asked.sequence > self.visible
+                    && self.log.store().has_reached(asked.sequence).await? =>
+            {
+                // Another node was ahead of this one: what the subscriber has seen there comes here soon, and passes.
+                Ok((Outcome::Resumed, asked.sequence))
+            }
             Begin::After(asked) if asked.sequence > self.visible => {
                 let page = Page {
                     through: self.visible,

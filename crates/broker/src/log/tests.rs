@@ -13,6 +13,8 @@ use crate::{
     store::{DiskConfig, DiskStore, MemoryFiles, MemoryStore, RetentionConfig},
 };
 
+mod nodes;
+
 async fn with_log<T>(topics_max: usize, test: impl AsyncFnOnce(Log) -> T) -> T {
     let environment = Environment::seeded(7, SystemTime::UNIX_EPOCH);
     let store = MemoryStore::new(environment, RetentionConfig::new(Vec::new()), topics_max);

@@ -136,9 +136,9 @@ impl Topics {
         self.by_id[id as usize].last = last;
     }
 
-    /// Every topic that is known.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Topic> {
-        self.by_name.values().map(|&id| self.get(id))
+    /// Topics by their id, from one on; those that were forgotten stand there until their id is given out again.
+    pub(super) fn from(&self, id: usize) -> &[Topic] {
+        self.by_id.get(id..).unwrap_or(&[])
     }
 
     /// Notes that an event is kept; the class it belongs to.

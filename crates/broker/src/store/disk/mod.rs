@@ -47,12 +47,12 @@ use self::{
     writer::Commits,
 };
 use super::{
-    Admitted, AppendError, Durability, Page, Query, ReadError, RecentId, Store, TopicInfo,
-    TopicsExhausted,
+    Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, Store,
+    TopicInfo, TopicsExhausted,
 };
 use crate::{
     environment::Environment,
-    frame::{Frames, TopicId},
+    frame::TopicId,
     position::{Epoch, Sequence},
     topic::{TopicFilter, TopicName},
 };
@@ -279,8 +279,10 @@ impl Store for DiskStore {
     fn append<'a>(
         &'a self,
         messages: &'a [Admitted],
-    ) -> BoxFuture<'a, Result<Arc<Frames>, AppendError>> {
-        append::append(&self.shared, &self.commits, messages).boxed()
+    ) -> BoxFuture<'a, Result<Appended, AppendError>> {
+        append::append(&self.shared, &self.commits, messages)
+            .map(|frames| frames.map(Appended::from))
+            .boxed()
     }
 
     fn room(&self) -> Result<(), AppendError> {

@@ -182,6 +182,11 @@ impl Segment {
         self.records.last().map(Record::last)
     }
 
+    /// Every topic that has events here.
+    pub(super) fn topics(&self) -> impl Iterator<Item = TopicId> + '_ {
+        self.postings.keys().copied()
+    }
+
     /// Record and entry of each of a topic's events.
     pub(super) fn places(&self, topic: TopicId) -> &[(u32, u32)] {
         self.postings.get(&topic).map_or(&[], Vec::as_slice)

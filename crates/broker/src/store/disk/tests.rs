@@ -71,7 +71,7 @@ fn append(store: &DiskStore, topics: &[&str]) -> Result<(), AppendError> {
         .map(|topic| message(store, topic, ""))
         .collect();
     let frames = store.append(&messages).now_or_never().unwrap()?;
-    assert_eq!(frames.entries().len(), topics.len());
+    assert_eq!(frames.frames().entries().len(), topics.len());
     Ok(())
 }
 
@@ -481,7 +481,8 @@ fn threads_and_a_real_directory_do_the_same() {
             assert_eq!(store.head(), head);
             for _ in 0..300 {
                 let messages = [message(&store, "a.1", ""), message(&store, "b.1", "")];
-                let frames = store.append(&messages).await.unwrap();
+                let appended = store.append(&messages).await.unwrap();
+                let frames = appended.frames();
                 assert_eq!(frames.first(), head + 1);
                 head = frames.last();
             }
