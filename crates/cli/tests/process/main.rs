@@ -15,6 +15,7 @@ mod cli_simulate;
 mod cli_subscribe;
 mod cli_support;
 mod cli_topics;
+mod data_dir;
 mod image;
 #[cfg(target_os = "linux")]
 mod mounted;
