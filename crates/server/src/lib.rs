@@ -38,7 +38,7 @@ pub mod tasks;
 
 pub use config::{Config, GeneratorConfig};
 pub use longlived_broker::{
-    DedupeConfig, Environment, LogConfig, TopicFilter, TopicName,
+    DedupeConfig, Environment, LogConfig, Message, TopicFilter, TopicName,
     store::{self, DiskConfig, HistoryClass, RetentionError, Store},
 };
 pub use node::{ServeError, Server};

@@ -77,6 +77,8 @@ pub struct Server<L = TcpListener> {
     config: Config,
     environment: Environment,
     store: Option<Arc<dyn Store>>,
+    // The same store where it is on disk, for what it has to say at the end.
+    disk: Option<Arc<DiskStore>>,
 }
 
 /// Why a node cannot serve.
@@ -107,14 +109,15 @@ impl Server {
     /// [`Self::run`].
     pub fn bind(config: Config, environment: Environment) -> Result<Self, ServeError> {
         // Whoever cannot have the data must not take the address of whoever has it.
-        let store = open_store(&config, &environment)?;
+        let disk = open_disk(&config, &environment)?.map(Arc::new);
         let listener = acceptor::bind(config.listen)?;
         Ok(Self {
             address: listener.local_addr()?,
             open: Box::new(move || TcpListener::from_std(listener)),
             config,
             environment,
-            store: Some(store),
+            store: disk.clone().map(|disk| disk as Arc<dyn Store>),
+            disk,
         })
     }
 }
@@ -134,6 +137,7 @@ impl<L: Listener> Server<L> {
             config,
             environment,
             store: None,
+            disk: None,
         }
     }
 
@@ -141,6 +145,7 @@ impl<L: Listener> Server<L> {
     /// node; only one node at a time may write to it.
     pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
+        self.disk = None;
         self
     }
 
@@ -157,6 +162,7 @@ impl<L: Listener> Server<L> {
             config,
             environment,
             store,
+            disk,
             ..
         } = self;
         let store = store.unwrap_or_else(|| {
@@ -249,6 +255,17 @@ impl<L: Listener> Server<L> {
         {
             tracing::error!("tasks did not end in time and were dropped");
         }
+        if let Some(disk) = disk {
+            let counts = disk.counts();
+            // Reads beside events say how well readers share what they read.
+            tracing::info!(
+                commits = counts.commits,
+                events = counts.events,
+                reads = counts.reads,
+                damaged = counts.damaged,
+                "store closed"
+            );
+        }
         match (store_failure.get(), failed) {
             (Some(error), _) => Err(ServeError::Store(error.clone())),
             (None, Some(name)) => Err(ServeError::TaskEnded(name)),
@@ -257,15 +274,10 @@ impl<L: Listener> Server<L> {
     }
 }
 
-fn open_store(config: &Config, environment: &Environment) -> Result<Arc<dyn Store>, OpenError> {
-    let retention = RetentionConfig::new(config.history.clone());
-    Ok(match &config.disk {
-        None => Arc::new(MemoryStore::new(
-            environment.clone(),
-            retention,
-            config.topics_max,
-        )),
-        Some(disk) => Arc::new(DiskStore::open(
+/// The store of a configuration that keeps history on disk.
+fn open_disk(config: &Config, environment: &Environment) -> Result<Option<DiskStore>, OpenError> {
+    let open = |disk: &DiskConfig| {
+        DiskStore::open(
             DiskConfig {
                 // The store remembers what the log asks of it, and no more.
                 ids_max: config.log.dedupe.ids_max,
@@ -273,10 +285,11 @@ fn open_store(config: &Config, environment: &Environment) -> Result<Arc<dyn Stor
                 ..disk.clone()
             },
             environment.clone(),
-            retention,
+            RetentionConfig::new(config.history.clone()),
             config.topics_max,
-        )?),
-    })
+        )
+    };
+    config.disk.as_ref().map(open).transpose()
 }
 
 fn layers(node: &Arc<Node>) -> Layers {

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     channel::Channel,
+    faults::{Fault, planted},
     frame::Frames,
     message::MessageKey,
     store::{Admitted, AppendError, Appended},
@@ -137,7 +138,9 @@ impl Sequencer {
     /// store can be trusted no more: what it holds beyond `visible` may not be durable, so nothing is acknowledged
     /// after that.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AppendError> {
-        self.dedupe.restore(self.shared.store.recent_ids());
+        if !planted(Fault::DedupeForgottenAtRestart) {
+            self.dedupe.restore(self.shared.store.recent_ids());
+        }
         let mut sweep = tokio::time::interval(self.config.sweep_interval);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Links and messages have the first turn alternately, so that neither a storm of new filters nor one of
@@ -224,6 +227,9 @@ impl Sequencer {
             answer(batch.requests, None);
             return Ok(());
         }
+        if planted(Fault::VisibleBeforeStored) {
+            self.shared.visible.fetch_add(1, Ordering::Release);
+        }
         match self.shared.store.append(&batch.messages).await {
             Ok(appended) => {
                 self.note_room(Ok(()));
@@ -273,7 +279,9 @@ impl Sequencer {
             }
             let key = MessageKey::of(&message, &request.options.principal, self.secret);
             if let Some(key) = key {
-                if let Some(sequence) = self.dedupe.find(key) {
+                if let Some(sequence) = self.dedupe.find(key)
+                    && !planted(Fault::DuplicateGetsNewNumber)
+                {
                     outcomes.push(Outcome::Duplicate(sequence));
                     continue;
                 }
@@ -414,7 +422,10 @@ impl Sequencer {
 
     fn link_new(&mut self, filter: TopicFilter) -> Arc<Channel> {
         // Between batches the visible position is the head: nothing is on its way.
-        let complete_after = self.shared.visible.load(Ordering::Acquire);
+        let mut complete_after = self.shared.visible.load(Ordering::Acquire);
+        if planted(Fault::SeamLoses) {
+            complete_after = complete_after.saturating_sub(1);
+        }
         let channel = Arc::new(Channel::new(filter.clone(), complete_after));
         let key = self.channels.insert(Linked {
             channel: channel.clone(),

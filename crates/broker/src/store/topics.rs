@@ -11,6 +11,7 @@ use std::{
 use rustc_hash::FxHashMap;
 
 use crate::{
+    faults::{Fault, planted},
     frame::{Entry, TopicId},
     position::Sequence,
     store::{FilterFrom, TopicsExhausted},
@@ -124,6 +125,9 @@ impl Topics {
 
     /// Gives a topic its next sequence and returns the one before.
     pub(super) fn advance(&mut self, id: TopicId, sequence: Sequence) -> Sequence {
+        if planted(Fault::PreviousSequenceWrong) {
+            self.by_id[id as usize].last = sequence - 1;
+        }
         std::mem::replace(&mut self.by_id[id as usize].last, sequence)
     }
 
@@ -158,7 +162,9 @@ impl Topics {
         let topic = &mut self.by_id[id as usize];
         topic.events = topic.events.saturating_sub(1);
         topic.bytes = topic.bytes.saturating_sub(u64::from(entry.len));
-        topic.trimmed_through = topic.trimmed_through.max(entry.sequence);
+        if !planted(Fault::TrimWithoutGap) {
+            topic.trimmed_through = topic.trimmed_through.max(entry.sequence);
+        }
         if topic.events == 0 && !topic.queued_as_empty {
             topic.queued_as_empty = true;
             self.empty.push_back(id);

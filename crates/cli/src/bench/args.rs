@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::slow_args::SlowArgs;
+use super::store_args::{CatchupArgs, CommitArgs, ReopenArgs};
 
 /// Cores that an affinity mask can name.
 const CORES_MAX: usize = 1024;
@@ -30,12 +31,21 @@ pub(super) enum Command {
     Publish(PublishArgs),
     /// Subscribers that stop reading beside some that go on: latency of those with and without them, memory
     Slow(SlowArgs),
+    /// Commits of the store on disk beside bare writes of the same size into the same file system
+    Commit(CommitArgs),
+    /// A server that was killed: time until it listens again and until a subscriber has resumed
+    Reopen(ReopenArgs),
+    /// History from disk: events per second to one subscriber or many, and what they make the store read
+    Catchup(CatchupArgs),
     /// The load generator; `idle` and `fanout` start it and talk to it on its standard input
     #[command(hide = true)]
     Load,
     /// The load generator of `publish`
     #[command(hide = true)]
     PublishLoad,
+    /// The load generator of `catchup`
+    #[command(hide = true)]
+    ReadLoad,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,5 +1,6 @@
 //! Figures of runs: named numbers, their medians, a table and one JSON object.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -8,8 +9,8 @@ use serde::Serialize;
 /// One number of a run. The name is stable, for programs; the label is for people.
 #[derive(Debug, Clone)]
 pub(super) struct Figure {
-    name: &'static str,
-    label: &'static str,
+    name: Cow<'static, str>,
+    label: Cow<'static, str>,
     value: f64,
 }
 
@@ -22,8 +23,17 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    pub(super) fn add(&mut self, name: &'static str, label: &'static str, value: f64) {
-        self.figures.push(Figure { name, label, value });
+    pub(super) fn add(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        label: impl Into<Cow<'static, str>>,
+        value: f64,
+    ) {
+        self.figures.push(Figure {
+            name: name.into(),
+            label: label.into(),
+            value,
+        });
     }
 
     fn value(&self, name: &str) -> Option<f64> {
@@ -33,10 +43,10 @@ impl Figures {
             .map(|figure| figure.value)
     }
 
-    fn by_name(&self) -> BTreeMap<&'static str, f64> {
+    fn by_name(&self) -> BTreeMap<&str, f64> {
         self.figures
             .iter()
-            .map(|figure| (figure.name, rounded(figure.value)))
+            .map(|figure| (&*figure.name, rounded(figure.value)))
             .collect()
     }
 }
@@ -58,8 +68,8 @@ struct Json<'a> {
     load: &'a str,
     machine: &'a str,
     pinning: &'a str,
-    runs: Vec<BTreeMap<&'static str, f64>>,
-    median: BTreeMap<&'static str, f64>,
+    runs: Vec<BTreeMap<&'a str, f64>>,
+    median: BTreeMap<Cow<'static, str>, f64>,
     troubles: Vec<&'a str>,
 }
 
@@ -97,7 +107,9 @@ impl Summary {
         for median in self.medians() {
             let _ = write!(text, "{:labels$}", median.label);
             for run in &self.runs {
-                let value = run.value(median.name).map_or_else(|| "-".to_owned(), shown);
+                let value = run
+                    .value(&median.name)
+                    .map_or_else(|| "-".to_owned(), shown);
                 let _ = write!(text, "  {value:>11}");
             }
             if several {
@@ -131,7 +143,7 @@ impl Summary {
             let values = self
                 .runs
                 .iter()
-                .filter_map(|run| run.value(figure.name))
+                .filter_map(|run| run.value(&figure.name))
                 .collect();
             Figure {
                 value: median(values),

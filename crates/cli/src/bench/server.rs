@@ -44,6 +44,14 @@ pub(super) struct Committed {
     pub(super) messages: u64,
 }
 
+/// What a store on disk had done when it was closed, from the server's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StoreCounts {
+    /// Blocks and batches read from the disk for readers.
+    pub(super) reads: u64,
+    pub(super) damaged: u64,
+}
+
 /// The last lines a started server wrote to standard error.
 type Tail = Arc<Mutex<VecDeque<String>>>;
 
@@ -143,6 +151,12 @@ impl Server {
         Ok(tail.iter().rev().find_map(|line| committed(line)))
     }
 
+    /// What its store on disk said when it was closed; to be asked after [`Self::drain`].
+    pub(super) fn store_counts(&self) -> Option<StoreCounts> {
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.iter().rev().find_map(|line| store_closed(line))
+    }
+
     /// An error with its last words if a server that was started here has ended.
     pub(super) fn ensure_running(&mut self) -> anyhow::Result<()> {
         let Some(child) = &mut self.child else {
@@ -208,15 +222,25 @@ fn listening_on(line: &str) -> Option<SocketAddr> {
 
 /// From a line such as `... log closed commits=12 messages=3400`.
 fn committed(line: &str) -> Option<Committed> {
-    let (_, fields) = line.split_once("log closed")?;
-    let number = |name: &str| {
-        let mut words = fields.split_whitespace();
-        words.find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
-    };
     Some(Committed {
-        commits: number("commits")?,
-        messages: number("messages")?,
+        commits: said(line, "log closed", "commits")?,
+        messages: said(line, "log closed", "messages")?,
     })
+}
+
+/// From a line such as `... store closed commits=12 events=3400 reads=7 damaged=0`.
+fn store_closed(line: &str) -> Option<StoreCounts> {
+    Some(StoreCounts {
+        reads: said(line, "store closed", "reads")?,
+        damaged: said(line, "store closed", "damaged")?,
+    })
+}
+
+/// The number of one field behind what a line of the log says.
+fn said(line: &str, what: &str, name: &str) -> Option<u64> {
+    let (_, fields) = line.split_once(what)?;
+    let mut words = fields.split_whitespace();
+    words.find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
 }
 
 fn resolve(authority: &str) -> anyhow::Result<SocketAddr> {
@@ -259,5 +283,11 @@ mod tests {
         assert_eq!(committed(line), Some(expected));
         assert_eq!(committed("log closed"), None);
         assert_eq!(committed("commits=12 messages=3400"), None);
+        let line = "INFO longlived_server::node: store closed commits=1 events=2 reads=3 damaged=4";
+        let expected = StoreCounts {
+            reads: 3,
+            damaged: 4,
+        };
+        assert_eq!(store_closed(line), Some(expected));
     }
 }

@@ -1,11 +1,15 @@
-//! `longlived bench publish` against the real server: every message is answered, and the server says how often it
-//! committed.
+//! `longlived bench` against the real server, small: every message is answered, the server says how often it committed
+//! and what it read, and what was written is removed.
 
 use super::cli_support::{json, run};
 
 /// The figures of one small run. The machine of a test is shared, so only what must hold is looked at.
 fn figures(flags: &[&str]) -> serde_json::Value {
-    let mut words = vec!["bench", "publish", "--json", "--payload-bytes", "64"];
+    figures_of("publish", &[&["--payload-bytes", "64"], flags].concat())
+}
+
+fn figures_of(mode: &str, flags: &[&str]) -> serde_json::Value {
+    let mut words = vec!["bench", mode, "--json"];
     words.extend(["--server-cores", "any", "--load-cores", "any"]);
     words.extend(flags);
     let ended = run(&words);
@@ -53,4 +57,100 @@ fn calls_of_several_connections_over_several_topics_are_all_answered() {
         "7",
     ]);
     assert!(figures["messages_per_s"].as_f64().unwrap() > 0.0);
+}
+
+fn is_empty(dir: &std::path::Path) -> bool {
+    std::fs::read_dir(dir).unwrap().next().is_none()
+}
+
+#[test]
+fn answers_of_a_server_on_disk_stand_beside_bare_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let flags = ["--unary", "--messages", "50", "--in-flight", "1"];
+    let flags = [&flags[..], &["--data-dir", data.to_str().unwrap()]].concat();
+    let figures = figures(&flags);
+    assert!(figures["bare_p50_us"].as_f64().unwrap() > 0.0);
+    assert_eq!(figures["messages_per_commit"].as_f64(), Some(1.0));
+}
+
+#[test]
+fn commits_of_each_size_stand_beside_bare_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let flags = [
+        "--dir",
+        path,
+        "--commits",
+        "20",
+        "--boundary-commits",
+        "300",
+    ];
+    let figures = figures_of("commit", &flags);
+    for size in ["221b", "4kib", "64kib", "boundary"] {
+        let us = |name: &str| figures[format!("{size}_{name}")].as_f64().unwrap();
+        assert!(us("bare_p50_us") > 0.0 && us("commit_p50_us") > 0.0);
+        assert!(us("commit_p50_us") <= us("commit_max_us"));
+    }
+    assert!(is_empty(dir.path()));
+}
+
+#[test]
+fn a_killed_server_is_reopened_and_resumed_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let flags = ["--dir", path, "--bytes", "2000000", "--topics", "7"];
+    let flags = [&flags[..], &["--published-bytes", "500000"]].concat();
+    let figures = figures_of("reopen", &flags);
+    let seconds = |name: &str| figures[name].as_f64().unwrap();
+    assert!(0.0 < seconds("listening_s"));
+    assert!(seconds("listening_s") <= seconds("first_event_s"));
+    assert!(is_empty(dir.path()));
+}
+
+#[test]
+fn history_is_read_by_the_load_and_by_the_client_library() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let flags = ["--dir", path, "--history", "20000", "--topics", "9"];
+    for reader in [&[][..], &["--library"], &["--events", "15000"]] {
+        let figures = figures_of("catchup", &[&flags[..], reader].concat());
+        assert!(figures["events_per_s"].as_f64().unwrap() > 0.0);
+        assert!(figures["reads"].as_f64().unwrap() > 0.0);
+    }
+    assert!(is_empty(dir.path()));
+}
+
+#[test]
+fn many_that_read_the_same_are_compared_with_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let flags = ["--dir", path, "--history", "20000", "--events", "5000"];
+    let flags = [&flags[..], &["--subscribers", "20", "--streams", "7"]].concat();
+    let figures = figures_of("catchup", &flags);
+    let one = figures["reads_of_one"].as_f64().unwrap();
+    assert!(one > 0.0);
+    // All of it fits the cache, so that nothing is read again.
+    assert_eq!(figures["reads"].as_f64().unwrap(), one);
+}
+
+#[test]
+fn each_of_many_reads_a_topic_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let flags = ["--dir", path, "--history", "20000", "--events", "5"];
+    let flags = [&flags[..], &["--subscribers", "100", "--own-topics"]].concat();
+    let figures = figures_of("catchup", &flags);
+    assert!(figures["reads_each"].as_f64().unwrap() <= 5.0);
+    assert!(is_empty(dir.path()));
+}
+
+#[test]
+fn a_directory_that_is_in_use_is_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("mine"), "x").unwrap();
+    let path = dir.path().to_str().unwrap();
+    let ended = run(&["bench", "catchup", "--dir", path]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(dir.path().join("mine").exists());
 }

@@ -24,6 +24,7 @@ use super::{
     segment::{self, Record, SEGMENT_HEADER_BYTES, SegmentFile},
 };
 use crate::{
+    faults::{Fault, planted},
     frame::{Entry, Frames, topic_of},
     position::Sequence,
     topic::TopicName,
@@ -74,8 +75,9 @@ impl Iterator for Scan<'_> {
         let frames_end = frames_at + header.frames_bytes as usize;
         let frames = self.content.slice(frames_at..frames_end);
         let index = record::decode_index(&header, &content[HEADER_BYTES..]);
+        let whole = record::frames_are_whole(&header, &frames) || planted(Fault::TornTailKept);
         Some(match index {
-            Some(index) if record::frames_are_whole(&header, &frames) => Found::Whole {
+            Some(index) if whole => Found::Whole {
                 header,
                 index,
                 frames,
@@ -155,7 +157,7 @@ impl Recovery {
             Some((true, known)) => self.last = self.last.max(known.unwrap_or(self.last)),
             Some((false, known)) => {
                 let through = known.unwrap_or(self.last + NUMBERS_SKIPPED);
-                if through > self.last {
+                if through > self.last && !planted(Fault::NumberReusedAfterDamage) {
                     self.holes.push(Hole {
                         after: self.last,
                         through,

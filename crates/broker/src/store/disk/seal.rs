@@ -14,7 +14,12 @@ use super::{
     sealed::Sealed,
     segment::{self, Segment},
 };
-use crate::{frame::TopicId, position::Sequence, topic::TopicName};
+use crate::{
+    faults::{Fault, planted},
+    frame::TopicId,
+    position::Sequence,
+    topic::TopicName,
+};
 
 /// The most topics that one hold of the lock copies.
 const TOPICS_AT_ONCE: usize = 4_096;
@@ -43,7 +48,9 @@ impl Shared {
         };
         let Written { files, damaged } = self.write_files(&job)?;
         let ids = self.history.read().ids_through(job.through);
-        format::write(&*self.files, &self.config.dir.join("IDS"), &ids)?;
+        if !planted(Fault::IdsLostWhenSealed) {
+            format::write(&*self.files, &self.config.dir.join("IDS"), &ids)?;
+        }
         {
             let history = &mut *self.history.write();
             history.add_files(files);

@@ -19,6 +19,7 @@ use super::{
     seal::is_damage,
 };
 use crate::{
+    faults::{Fault, planted},
     frame::{Entry, Frames, TopicId},
     position::Sequence,
 };
@@ -113,7 +114,7 @@ impl SegmentFile {
             Err(error) if is_damage(&error) => return Ok(None),
             Err(error) => return Err(error),
         }
-        let whole = crc32c::crc32c(&content) == record.frames_crc;
+        let whole = crc32c::crc32c(&content) == record.frames_crc || planted(Fault::DamageServed);
         Ok(whole.then(|| content.into()))
     }
 

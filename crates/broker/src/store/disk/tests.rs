@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Message, MessageKey, Principal, TopicFilter, TopicName,
-    frame::Slice,
+    frame::{self, Encoding, Slice},
     store::{Damaged, FilterFrom, HistoryClass, Limits, RetentionConfig},
 };
 
@@ -94,9 +94,18 @@ fn read(
     store.read(query).now_or_never().unwrap().unwrap()
 }
 
+/// What a page delivers, each event as it was published.
 fn sequences(page: &Page) -> Vec<Sequence> {
-    let entries = page.slices.iter().flat_map(Slice::entries);
-    entries.map(|entry| entry.sequence).collect()
+    let slices: Vec<_> = page.slices.iter().cloned().collect();
+    let events = frame::events(frame::join(&slices, Encoding::V1));
+    let said = events.map(|(_, event)| {
+        assert_eq!(event.payload, format!("payload of {}", event.topic));
+        event.sequence
+    });
+    let entries = slices.iter().flat_map(Slice::entries);
+    let sequences: Vec<_> = entries.map(|entry| entry.sequence).collect();
+    assert_eq!(said.collect::<Vec<_>>(), sequences);
+    sequences
 }
 
 /// Everything that a filter gets, page by page, and what is announced as damaged.

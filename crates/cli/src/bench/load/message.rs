@@ -8,7 +8,7 @@ use crate::bench::http2::request;
 
 /// What a `SubscribeResponse` is, by its first byte: the field that is set in its oneof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::bench) enum Kind {
     Event,
     Welcome,
     Gap,
@@ -16,7 +16,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn of(head: &[u8]) -> Self {
+    pub(in crate::bench) fn of(head: &[u8]) -> Self {
         match head.first() {
             Some(0x0a) => Self::Event,
             Some(0x12) => Self::Welcome,

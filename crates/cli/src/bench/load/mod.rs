@@ -14,7 +14,7 @@ mod publisher;
 mod tally;
 
 pub(super) use connection::{Output, start_connecting};
-pub(super) use message::publish_request;
+pub(super) use message::{Kind, publish_request};
 pub(super) use tally::describe;
 
 use std::io::{BufRead as _, BufReader};
@@ -36,7 +36,7 @@ pub(super) fn run() -> anyhow::Result<()> {
 }
 
 /// To the hard limit; what that allows is the conductor's to plan with.
-fn raise_open_files() {
+pub(super) fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let limit = getrlimit(Resource::Nofile);

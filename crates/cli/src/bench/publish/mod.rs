@@ -2,6 +2,7 @@
 //!
 //! Holds: the server's CPU time is read right before the first measured message and right after the last answer;
 //! the server is silent then.
+//! On disk it compares the answers with bare writes into the same file system, before and after.
 //! Does not: see commits from outside. A server that was started here says at its end how many there were, the
 //! warm-up included.
 
@@ -26,9 +27,14 @@ use super::proc::{self, CpuTime};
 use super::rig::{Pinning, nanoseconds};
 use super::run::Stop;
 use super::server::Server;
+use super::store::Bare;
 
 /// The longest that warm-up or measurement may take.
 const TIMEOUT: Duration = Duration::from_secs(600);
+/// Bare writes before and after, to compare the answers of a server on disk with.
+const BARE_WRITES: usize = 400;
+/// What a record on disk has beside the payload, about.
+const RECORD_OVERHEAD_BYTES: usize = 112;
 /// Times to the answer that are taken, about.
 const SAMPLES: u64 = 500_000;
 
@@ -40,6 +46,51 @@ pub(super) fn load() -> anyhow::Result<()> {
     let plan: Plan =
         serde_json::from_str(&line).context("the first line of standard input is not a plan")?;
     event_loop::Load::connect(plan)?.run(&mut commands, std::io::stdout())
+}
+
+/// Publishes beside another measurement, to the topics that `bench publish` uses.
+pub(super) struct Background(LoadProcess<Done>);
+
+impl Background {
+    /// Connects one stream.
+    pub(super) fn start(
+        server: &Server,
+        common: &CommonArgs,
+        topics: u32,
+        payload_bytes: u32,
+        cores: &Pinning,
+    ) -> anyhow::Result<Self> {
+        let plan = Plan {
+            server: server.address,
+            connections: 1,
+            in_flight: 8192,
+            unary: false,
+            topics,
+            payload_bytes,
+            stream_window_bytes: common.stream_window,
+            connection_window_bytes: common.connection_window,
+            sample_every: u32::MAX,
+            // Bounds the calls of unary publishing, of which there are none.
+            messages_total: 0,
+        };
+        Ok(Self(LoadProcess::start(
+            "publish-load",
+            &plan,
+            &cores.load,
+        )?))
+    }
+
+    /// Begins to publish; does not wait.
+    pub(super) fn begin(&mut self, messages: u64) -> anyhow::Result<()> {
+        self.0.tell(&Go { messages })
+    }
+
+    /// Waits until all that was begun is answered.
+    pub(super) fn finish(&mut self, stop: &Stop) -> anyhow::Result<()> {
+        let done = self.0.hear(monotonic_ns() + nanoseconds(TIMEOUT), stop)?;
+        ensure!(done.trouble.is_none(), "{:?}", done.trouble);
+        Ok(())
+    }
 }
 
 pub(super) fn measure(args: &PublishArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
@@ -103,6 +154,8 @@ fn run(
         Ok(done)
     };
     publish(&mut load, warmup)?;
+    let mut bare = Histogram::new(3).context("a histogram of bare writes")?;
+    write_bare(args, &mut bare)?;
     let cpu = |pid: Option<u32>| pid.map(CpuTime::of).transpose();
     let server_before = cpu(server.pid)?;
     let load_before = CpuTime::of(load.pid())?;
@@ -111,6 +164,7 @@ fn run(
         .zip(cpu(server.pid)?)
         .map(|(before, after)| after.since(&before));
     let load_cpu_ns = CpuTime::of(load.pid())?.since(&load_before);
+    write_bare(args, &mut bare)?;
     let resident = server.pid.map(proc::resident_bytes).transpose()?;
     drop(load);
     let committed = server.drain()?;
@@ -170,10 +224,35 @@ fn run(
         "time to the answer max (us)",
         latency_us(1.0),
     );
+    if !bare.is_empty() {
+        let bare_us = |quantile| bare.value_at_quantile(quantile) as f64 / 1e3;
+        figures.add("bare_p50_us", "bare write and sync p50 (us)", bare_us(0.5));
+        figures.add("bare_p99_us", "bare write and sync p99 (us)", bare_us(0.99));
+        figures.add(
+            "answer_over_bare_us",
+            "answer p50 beyond the bare write (us)",
+            latency_us(0.5) - bare_us(0.5),
+        );
+    }
     if let Some(bytes) = resident {
         figures.add("memory_mib", "server memory after it (MiB)", mib(bytes));
     }
     Ok(figures)
+}
+
+/// Writes and syncs as much as one message takes beside the data directory, while the server has nothing to do.
+fn write_bare(args: &PublishArgs, times: &mut Histogram<u64>) -> anyhow::Result<()> {
+    let Some(dir) = &args.data_dir else {
+        return Ok(());
+    };
+    let path = format!("{}.bare", dir.trim_end_matches('/'));
+    let mut bare = Bare::new(path.into()).context("beside the data directory")?;
+    let bytes = args.payload_bytes as usize + RECORD_OVERHEAD_BYTES;
+    for _ in 0..BARE_WRITES {
+        bare.prepare(bytes.next_multiple_of(64))?;
+        times.saturating_record(bare.write()?);
+    }
+    Ok(())
 }
 
 fn histogram(done: &Done) -> anyhow::Result<Histogram<u64>> {
