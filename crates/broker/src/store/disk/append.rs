@@ -129,7 +129,10 @@ impl Shared {
         });
         let block = {
             let history = &mut *self.history.write();
-            history.keep(&place.file, record);
+            if history.keep(&place.file, record) {
+                // One more that is full.
+                self.bell.ring();
+            }
             history.remember(recent, &self.config, header.time);
             let segment = history.log.back();
             segment.map_or(0, |segment| segment.records.len() - 1)

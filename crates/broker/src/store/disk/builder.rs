@@ -72,11 +72,6 @@ impl Builder {
         })
     }
 
-    /// The retention class of its events.
-    pub(super) fn class(&self) -> &str {
-        &self.class
-    }
-
     /// Whether another event can be taken.
     pub(super) fn has_room(&self) -> bool {
         self.blocks.len() + 1 < BLOCKS_MAX

@@ -14,9 +14,8 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::{
-    files::{File, Files, OpenMode},
+    files::{File, Files, OpenMode, is_damage},
     record::{ALIGN, Encoded},
-    seal::is_damage,
 };
 use crate::{
     faults::{Fault, planted},

@@ -71,7 +71,7 @@ fn append(store: &DiskStore, topics: &[&str]) -> Result<(), AppendError> {
         .map(|topic| message(store, topic, ""))
         .collect();
     let frames = store.append(&messages).now_or_never().unwrap()?;
-    assert_eq!(frames.frames().entries().len(), topics.len());
+    assert_eq!(frames.frames().unwrap().entries().len(), topics.len());
     Ok(())
 }
 
@@ -536,7 +536,7 @@ fn threads_and_a_real_directory_do_the_same() {
             for _ in 0..300 {
                 let messages = [message(&store, "a.1", ""), message(&store, "b.1", "")];
                 let appended = store.append(&messages).await.unwrap();
-                let frames = appended.frames();
+                let frames = appended.frames().unwrap();
                 assert_eq!(frames.first(), head + 1);
                 head = frames.last();
             }

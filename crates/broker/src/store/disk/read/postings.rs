@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    super::{Shared, format::Postings, seal::is_damage, sealed::Sealed},
+    super::{Shared, format::Postings, sealed::Sealed},
     Io, Miss,
 };
 
@@ -16,11 +16,7 @@ impl Shared {
         if io == Io::MemoryOnly {
             return Err(Miss::NotInMemory);
         }
-        let loaded = match file.load_postings() {
-            Err(error) if is_damage(&error) => None,
-            loaded => loaded?,
-        };
-        let Some(postings) = loaded else {
+        let Some(postings) = file.load_postings()? else {
             tracing::error!(file = %file.path.display(), "damaged: the index by topic; reading without it");
             return Ok(None);
         };

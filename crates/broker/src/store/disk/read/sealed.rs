@@ -28,6 +28,10 @@ pub(in super::super) struct TopicSet {
 }
 
 impl TopicSet {
+    pub(in super::super) fn len_bytes(&self) -> usize {
+        size_of_val(&*self.bits)
+    }
+
     fn contains(&self, local: u32) -> bool {
         self.bits[local as usize / 64] >> (local % 64) & 1 == 1
     }
@@ -215,7 +219,7 @@ impl Shared {
             if file.first() > run.through {
                 break;
             }
-            let wanted = self.wanted(file, view, filters, run.after);
+            let wanted = self.wanted(file, view, filters, run.after, io)?;
             if wanted.filters.is_empty() {
                 continue;
             }
@@ -239,7 +243,8 @@ impl Shared {
         view: &View,
         filters: &[FilterFrom],
         after: Sequence,
-    ) -> Wanted {
+        io: Io,
+    ) -> Result<Wanted, Miss> {
         let mut wanted = Wanted::default();
         for (filter, topic) in filters.iter().zip(&view.topics) {
             if filter.after >= file.last() {
@@ -258,7 +263,7 @@ impl Shared {
                 }
                 Literal::Unknown => {}
                 Literal::Wildcards => {
-                    let set = self.topic_set(file, filter);
+                    let set = self.topic_set(file, filter, io)?;
                     wanted.events += set.events;
                     if set.events == file.events {
                         wanted.filters.push((filter.after, Topics::All));
@@ -268,13 +273,17 @@ impl Shared {
                 }
             }
         }
-        wanted
+        Ok(wanted)
     }
 
-    fn topic_set(&self, file: &Sealed, wanted: &FilterFrom) -> Arc<TopicSet> {
+    fn topic_set(&self, file: &Sealed, wanted: &FilterFrom, io: Io) -> Result<Arc<TopicSet>, Miss> {
         let key = (file.id, wanted.filter.clone());
         if let Some(known) = self.matches.get(&key) {
-            return known;
+            return Ok(known);
+        }
+        if io == Io::MemoryOnly {
+            // Looking at every topic of a file is no work for a thread that serves others.
+            return Err(Miss::NotInMemory);
         }
         let mut bits = vec![0_u64; file.topics.len().div_ceil(64)];
         let mut events = 0;
@@ -289,7 +298,7 @@ impl Shared {
             events,
         });
         self.matches.insert(key, set.clone());
-        set
+        Ok(set)
     }
 
     fn sealed_block(&self, file: &Sealed, block: usize, io: Io) -> Result<Loaded, Miss> {
