@@ -93,10 +93,13 @@ impl History {
             .zip(retention.limits())
             .map(|(identity, limits)| Class::new(identity, limits))
             .collect();
+        let mut topics = Topics::new(topics_max);
+        // Until something is sealed the log may name any of them.
+        topics.reusable_through(0);
         Self {
             configured: classes.len(),
             retention,
-            topics: Topics::new(topics_max),
+            topics,
             classes,
             sealed_through: 0,
             sealed_time: 0,

@@ -27,9 +27,9 @@ use crate::{
     topic::TopicName,
 };
 
-/// A class whose newest file is smaller than this gets its next events in the same file, so that a quiet class does not
-/// come to have thousands.
-const SMALL_BYTES: u64 = 4 << 20;
+/// A class whose newest file is smaller than this part of a segment gets its next events in the same file, so that a
+/// quiet class does not come to have thousands.
+const SMALL_PART: u64 = 16;
 /// The most topics that one hold of the lock copies.
 const TOPICS_AT_ONCE: usize = 4_096;
 
@@ -150,6 +150,7 @@ impl Shared {
             if history.log.len() < 2 && !all {
                 return None;
             }
+            let small = self.config.segment_bytes / SMALL_PART;
             let classes = history.classes.iter();
             let classes = classes.map(|class| JobClass {
                 identity: class.identity.clone(),
@@ -157,7 +158,7 @@ impl Shared {
                 small: class
                     .files
                     .last()
-                    .filter(|file| file.bytes() < SMALL_BYTES)
+                    .filter(|file| file.bytes() < small)
                     .cloned(),
             });
             (history.log.front()?.clone(), classes.collect())
@@ -201,7 +202,7 @@ impl Shared {
                     let mut builder = self.begin(&class.identity, paths)?;
                     if open.is_empty()
                         && let Some(small) = &class.small
-                        && !self.copy_into(&mut builder.1, small, class.floor)?
+                        && !copy_into(&mut builder.1, small, class.floor)?
                     {
                         // It has damage, which stays where it is known.
                         builder = self.begin(&class.identity, paths)?;
@@ -234,40 +235,35 @@ impl Shared {
         Ok((number, builder))
     }
 
-    /// Takes over what is kept of a small file; `false` when some of it is damaged.
-    fn copy_into(
-        &self,
-        builder: &mut Builder,
-        small: &Sealed,
-        floor: Sequence,
-    ) -> io::Result<bool> {
-        let first = small.blocks.partition_point(|block| block.last <= floor);
-        for (number, block) in small.blocks.iter().enumerate().skip(first) {
-            let Loaded::Whole(frames) = small.load(number)? else {
-                return Ok(false);
-            };
-            let Some(index) = small.load_index(number)? else {
-                return Ok(false);
-            };
-            for (at, entry) in frames.entries().iter().enumerate() {
-                let Some(topic) = small.topics.get(entry.topic as usize) else {
-                    return Ok(false);
-                };
-                if entry.sequence > floor {
-                    let end = (entry.offset + entry.len) as usize;
-                    let frame = &frames.bytes()[entry.offset as usize..end];
-                    let entry = Entry {
-                        topic: topic.id,
-                        ..*entry
-                    };
-                    builder.push(&topic.name, &entry, frame, index.time_of(at, block.time))?;
-                }
-            }
-        }
-        Ok(true)
-    }
-
     pub(super) fn new_file_number(&self) -> u64 {
         self.next_file.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// Takes over what is kept of a small file; `false` when some of it is damaged.
+fn copy_into(builder: &mut Builder, small: &Sealed, floor: Sequence) -> io::Result<bool> {
+    let first = small.blocks.partition_point(|block| block.last <= floor);
+    for (number, block) in small.blocks.iter().enumerate().skip(first) {
+        let Loaded::Whole(frames) = small.load(number)? else {
+            return Ok(false);
+        };
+        let Some(index) = small.load_index(number)? else {
+            return Ok(false);
+        };
+        for (at, entry) in frames.entries().iter().enumerate() {
+            let Some(topic) = small.topics.get(entry.topic as usize) else {
+                return Ok(false);
+            };
+            if entry.sequence > floor {
+                let end = (entry.offset + entry.len) as usize;
+                let frame = &frames.bytes()[entry.offset as usize..end];
+                let entry = Entry {
+                    topic: topic.id,
+                    ..*entry
+                };
+                builder.push(&topic.name, &entry, frame, index.time_of(at, block.time))?;
+            }
+        }
+    }
+    Ok(true)
 }

@@ -14,6 +14,8 @@ use crate::{
     store::{Damaged, FilterFrom, HistoryClass, Limits, RetentionConfig},
 };
 
+mod mishaps;
+
 const TOPICS: [&str; 12] = [
     "a.1", "a.2", "a.3", "a.4", "a.5", "a.6", "b.1", "b.2", "b.3", "b.4", "c", "inbox.1",
 ];
