@@ -9,7 +9,10 @@ use std::{
 
 use longlived_broker::{
     Environment, Log,
-    store::{AppendError, DiskConfig, DiskStore, MemoryStore, OpenError, RetentionConfig, Store},
+    store::{
+        AppendError, DiskConfig, DiskCounts, DiskStore, MemoryStore, OpenError, RetentionConfig,
+        Store,
+    },
 };
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
@@ -243,28 +246,9 @@ impl<L: Listener> Server<L> {
         health.stop();
         health.close_and_wait().await;
         drain_node(&node, &probes, &connections, deadline).await;
-        background.stop();
-        log_tasks.stop();
-        let stopped = async {
-            background.close_and_wait().await;
-            log_tasks.close_and_wait().await;
-        };
-        if timeout_at(deadline + Duration::from_millis(500), stopped)
-            .await
-            .is_err()
-        {
-            tracing::error!("tasks did not end in time and were dropped");
-        }
+        end(&background, &log_tasks, deadline).await;
         if let Some(disk) = disk {
-            let counts = disk.counts();
-            // Reads beside events say how well readers share what they read.
-            tracing::info!(
-                commits = counts.commits,
-                events = counts.events,
-                reads = counts.reads,
-                damaged = counts.damaged,
-                "store closed"
-            );
+            say_counts(disk.counts());
         }
         match (store_failure.get(), failed) {
             (Some(error), _) => Err(ServeError::Store(error.clone())),
@@ -339,6 +323,33 @@ impl Drop for Named {
     fn drop(&mut self) {
         self.0.set(self.1).ok();
     }
+}
+
+/// Ends what goes on beside the connections, the log last.
+async fn end(background: &Tasks, log_tasks: &Tasks, deadline: Instant) {
+    background.stop();
+    log_tasks.stop();
+    let stopped = async {
+        background.close_and_wait().await;
+        log_tasks.close_and_wait().await;
+    };
+    if timeout_at(deadline + Duration::from_millis(500), stopped)
+        .await
+        .is_err()
+    {
+        tracing::error!("tasks did not end in time and were dropped");
+    }
+}
+
+fn say_counts(counts: DiskCounts) {
+    // Reads beside events say how well readers share what they read.
+    tracing::info!(
+        commits = counts.commits,
+        events = counts.events,
+        reads = counts.reads,
+        damaged = counts.damaged,
+        "store closed"
+    );
 }
 
 async fn drain_node(node: &Arc<Node>, probes: &Probes, connections: &Tasks, deadline: Instant) {

@@ -207,7 +207,15 @@ fn run(
             warmup + args.messages,
         );
     }
-    let latencies = histogram(&done)?;
+    add_latencies(&mut figures, &histogram(&done)?, &bare);
+    if let Some(bytes) = resident {
+        figures.add("memory_mib", "server memory after it (MiB)", mib(bytes));
+    }
+    Ok(figures)
+}
+
+/// How long answers took, beside a bare write where there were any.
+fn add_latencies(figures: &mut Figures, latencies: &Histogram<u64>, bare: &Histogram<u64>) {
     let latency_us = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
     figures.add(
         "answer_p50_us",
@@ -234,10 +242,6 @@ fn run(
             latency_us(0.5) - bare_us(0.5),
         );
     }
-    if let Some(bytes) = resident {
-        figures.add("memory_mib", "server memory after it (MiB)", mib(bytes));
-    }
-    Ok(figures)
 }
 
 /// Writes and syncs as much as one message takes beside the data directory, while the server has nothing to do.
