@@ -79,9 +79,10 @@ impl Shared {
     /// Makes the next segment while the writer still has one.
     fn prepare(&self) -> io::Result<()> {
         // The last bytes of a disk are for what is being written, not for what may be.
-        if self.prepared.lock().is_none() && self.room().is_ok() {
-            let file = self.make_segment(0)?;
-            *self.prepared.lock() = Some(file);
+        // Held while it is made: the writer would otherwise make a later one, and use this one after it.
+        let mut prepared = self.prepared.lock();
+        if prepared.is_none() && self.room().is_ok() {
+            *prepared = Some(self.make_segment(0)?);
         }
         Ok(())
     }

@@ -166,9 +166,13 @@ impl Writer {
 
     fn next_segment(&self, record_bytes: usize) -> Result<Active, AppendError> {
         let shared = &self.shared;
-        let prepared = shared.prepared.lock().take();
+        // Held until this one has its number: segments are read back by their numbers, so they are used in that order.
+        let mut prepared = shared.prepared.lock();
         let at = SEGMENT_HEADER_BYTES as u64;
-        let file = match prepared.filter(|file| file.has_room(at, record_bytes)) {
+        let file = match prepared
+            .take()
+            .filter(|file| file.has_room(at, record_bytes))
+        {
             Some(file) => file,
             None => shared.make_segment(record_bytes).map_err(|error| {
                 if error.kind() == io::ErrorKind::StorageFull {
@@ -178,6 +182,7 @@ impl Writer {
                 }
             })?,
         };
+        drop(prepared);
         shared.bell.ring();
         Ok(Active {
             file: Arc::new(file),
