@@ -230,3 +230,27 @@ async fn nothing_that_is_no_data_directory_gets_an_epoch() {
         assert!(!Path::new(&dir).join("LOCK").exists(), "not touched");
     }
 }
+
+#[tokio::test]
+async fn the_directory_and_its_limits_may_come_from_the_environment() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("data");
+    let mut command = longlived();
+    command
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .env("LONGLIVED_DATA_DIR", &dir)
+        .env("LONGLIVED_DISK_RESERVE", "1048576")
+        .env("LONGLIVED_SEGMENT_BYTES", "65536")
+        .env("LONGLIVED_CACHE_BYTES", "1048576");
+    let server = Server::of(&mut command).await;
+    let named = format!("history in {}", dir.display());
+    server.line(&named, |line| line.contains(&named)).await;
+    server.publish("a", "x").await.expect("stored");
+    let segment = fs::read_dir(dir.join("log")).unwrap().next().unwrap();
+    assert_eq!(segment.unwrap().metadata().unwrap().len(), 65_536);
+    stop(server).await;
+    let mut command = longlived();
+    command.arg("new-epoch").env("LONGLIVED_DATA_DIR", &dir);
+    let (code, out, err) = run_to_end(&mut command).await;
+    assert_eq!(code, Some(0), "{out}{err}");
+}
