@@ -23,7 +23,7 @@ async fn publish(client: Client, number: usize, stop: CancellationToken) -> u64 
         if stop.is_cancelled() {
             break;
         }
-        let payload = format!("{number}-{n:0width$}", width = PAYLOAD_BYTES);
+        let payload = format!("{number}-{n:0PAYLOAD_BYTES$}");
         let message = Message::new("news", payload).message_id(format!("{number}-{n}"));
         let answer = publisher.publish(message).await.expect("it is stored");
         last = answer.position.sequence;
