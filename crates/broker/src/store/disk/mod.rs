@@ -183,7 +183,7 @@ struct Shared {
     counters: Counters,
     // The first failure after which nothing is certain.
     broken: OnceLock<String>,
-    // The next segment, made ahead.
+    // The next segment, made ahead. Whoever makes a segment holds this, so that numbers rise in the order of use.
     prepared: Mutex<Option<SegmentFile>>,
     next_segment: AtomicU64,
     next_file: AtomicU64,
