@@ -165,11 +165,7 @@ impl<L: Listener> Server<L> {
             disk,
             ..
         } = self;
-        let store = store.unwrap_or_else(|| {
-            let retention = RetentionConfig::new(config.history.clone());
-            let store = MemoryStore::new(environment.clone(), retention, config.topics_max);
-            Arc::new(store)
-        });
+        let store = store.unwrap_or_else(|| in_memory(&config, &environment));
         let (log, sequencer) = Log::new(store, config.log.clone());
         let registry = Registry::new(config.subscribers_max);
         let drain = Drain::new();
@@ -256,15 +252,7 @@ impl<L: Listener> Server<L> {
             tracing::error!("tasks did not end in time and were dropped");
         }
         if let Some(disk) = disk {
-            let counts = disk.counts();
-            // Reads beside events say how well readers share what they read.
-            tracing::info!(
-                commits = counts.commits,
-                events = counts.events,
-                reads = counts.reads,
-                damaged = counts.damaged,
-                "store closed"
-            );
+            say_closed(&disk);
         }
         match (store_failure.get(), failed) {
             (Some(error), _) => Err(ServeError::Store(error.clone())),
@@ -272,6 +260,24 @@ impl<L: Listener> Server<L> {
             (None, None) => Ok(()),
         }
     }
+}
+
+/// What a store on disk has done: reads beside events say how well readers share what they read.
+fn say_closed(store: &DiskStore) {
+    let counts = store.counts();
+    tracing::info!(
+        commits = counts.commits,
+        events = counts.events,
+        reads = counts.reads,
+        damaged = counts.damaged,
+        "store closed"
+    );
+}
+
+fn in_memory(config: &Config, environment: &Environment) -> Arc<dyn Store> {
+    let retention = RetentionConfig::new(config.history.clone());
+    let store = MemoryStore::new(environment.clone(), retention, config.topics_max);
+    Arc::new(store)
 }
 
 /// The store of a configuration that keeps history on disk.

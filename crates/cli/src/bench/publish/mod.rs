@@ -207,7 +207,14 @@ fn run(
             warmup + args.messages,
         );
     }
-    let latencies = histogram(&done)?;
+    add_times(&mut figures, &histogram(&done)?, &bare);
+    if let Some(bytes) = resident {
+        figures.add("memory_mib", "server memory after it (MiB)", mib(bytes));
+    }
+    Ok(figures)
+}
+
+fn add_times(figures: &mut Figures, latencies: &Histogram<u64>, bare: &Histogram<u64>) {
     let latency_us = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
     figures.add(
         "answer_p50_us",
@@ -234,10 +241,6 @@ fn run(
             latency_us(0.5) - bare_us(0.5),
         );
     }
-    if let Some(bytes) = resident {
-        figures.add("memory_mib", "server memory after it (MiB)", mib(bytes));
-    }
-    Ok(figures)
 }
 
 /// Writes and syncs as much as one message takes beside the data directory, while the server has nothing to do.
@@ -250,7 +253,9 @@ fn write_bare(args: &PublishArgs, times: &mut Histogram<u64>) -> anyhow::Result<
     let bytes = args.payload_bytes as usize + RECORD_OVERHEAD_BYTES;
     for _ in 0..BARE_WRITES {
         bare.prepare(bytes.next_multiple_of(64))?;
-        times.saturating_record(bare.write()?);
+        times
+            .record(bare.write()?)
+            .context("a histogram of bare writes")?;
     }
     Ok(())
 }

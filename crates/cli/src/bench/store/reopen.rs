@@ -68,15 +68,14 @@ fn run(
         .splice(..0, history::serve_flags(scratch.path())?);
 
     let server = Server::for_run(&common, &cores.server)?;
-    let mut publisher =
-        Background::start(&server, &common, args.topics, args.payload_bytes, cores)?;
-    publisher.begin(published)?;
-    publisher.finish(stop)?;
-    publisher.begin(UNDER_WAY_MESSAGES)?;
+    let mut load = Background::start(&server, &common, args.topics, args.payload_bytes, cores)?;
+    load.begin(published)?;
+    load.finish(stop)?;
+    load.begin(UNDER_WAY_MESSAGES)?;
     std::thread::sleep(UNDER_WAY);
     // SIGKILL.
     drop(server);
-    drop(publisher);
+    drop(load);
 
     let began = monotonic_ns();
     let server = Server::for_run(&common, &cores.server)?;
