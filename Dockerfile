@@ -9,7 +9,9 @@ RUN cargo build --release --locked --package longlived-cli \
     && strip -o /longlived target/release/longlived
 
 FROM debian:bookworm-slim
-RUN useradd --system --uid 10001 --no-create-home longlived
+# A volume mounted over the directory takes its owner from here the first time.
+RUN useradd --system --uid 10001 --no-create-home longlived \
+    && install -d -o longlived /var/lib/longlived
 COPY --from=build /longlived /usr/local/bin/longlived
 USER longlived
 # The health check and the clients ask the default port of the server; change both together.

@@ -14,7 +14,7 @@ use prost::{
     encoding::{WireType, decode_varint, encoded_len_varint},
 };
 
-use crate::{message::Message, position::Sequence};
+use crate::{message::Message, position::Sequence, topic::TopicName};
 
 /// Bytes before each message: one for "compressed", four for the length.
 /// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
@@ -108,6 +108,13 @@ impl Frames {
     /// All frames, one after the other.
     pub(crate) fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// The topic of an entry, as its frame says it.
+    pub(crate) fn topic(&self, index: usize) -> Option<TopicName> {
+        let entry = self.entries[index];
+        let frame = &self.bytes[entry.offset as usize..entry.end()];
+        TopicName::parse(topic_of(frame)?).ok()
     }
 
     /// Bytes of all frames.

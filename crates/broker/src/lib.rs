@@ -11,6 +11,8 @@
 pub mod channel;
 mod cursor;
 pub mod environment;
+#[doc(hidden)]
+pub mod faults;
 pub mod frame;
 mod log;
 mod message;

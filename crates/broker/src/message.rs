@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, hash::Hasher as _, sync::Arc};
 use bytes::Bytes;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
-use crate::{frame, topic::TopicName};
+use crate::{
+    faults::{Fault, planted},
+    frame,
+    topic::TopicName,
+};
 
 /// Who publishes or subscribes; message ids are unique per principal. Without authentication everybody is
 /// [`Principal::anonymous`].
@@ -32,7 +36,9 @@ impl MessageKey {
         }
         let mut hasher = SipHasher13::new_with_keys(secret[0], secret[1]);
         // Principals and topics hold no zero byte, so the three parts cannot be shifted against each other.
-        hasher.write(principal.0.as_bytes());
+        if !planted(Fault::DedupeAcrossPrincipals) {
+            hasher.write(principal.0.as_bytes());
+        }
         hasher.write(&[0]);
         hasher.write(message.topic.as_str().as_bytes());
         hasher.write(&[0]);
@@ -135,5 +141,28 @@ impl Message {
         let headers: usize = self.headers.iter().map(header).sum();
         let texts = self.topic.as_str().len() + self.key.len() + self.message_id.len();
         size_of::<Self>() + texts + self.payload.len() + headers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_id_by_somebody_else_or_elsewhere_is_another_one() {
+        let key = |principal: &str, topic: &str, id: &str| {
+            let message = Message {
+                message_id: id.to_owned(),
+                ..Message::new(TopicName::parse(topic).unwrap(), "x")
+            };
+            MessageKey::of(&message, &Principal(principal.into()), [1, 2])
+        };
+        let one = key("ann", "a", "1");
+        assert!(one.is_some());
+        assert_eq!(one, key("ann", "a", "1"));
+        assert_ne!(one, key("bob", "a", "1"));
+        assert_ne!(one, key("ann", "b", "1"));
+        assert_ne!(one, key("ann", "a", "2"));
+        assert_eq!(key("ann", "a", ""), None, "no id is never the same");
     }
 }

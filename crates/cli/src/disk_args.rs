@@ -1,8 +1,11 @@
 //! Where `longlived serve` keeps history, and how much of the disk it may use.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use clap::{Args, builder::RangedU64ValueParser};
+use clap::{Args, builder::RangedU64ValueParser, error::ErrorKind};
 use longlived_server::DiskConfig;
 
 #[derive(Clone, Debug, Args)]
@@ -50,7 +53,46 @@ fn usual() -> DiskConfig {
     DiskConfig::new(PathBuf::new())
 }
 
+/// Bytes of the whole disk that a directory is, or will be, on. `None` where there is none or nobody says.
+fn disk_bytes(dir: &Path) -> Option<u64> {
+    let stat = dir
+        .ancestors()
+        .map(|dir| {
+            if dir.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                dir
+            }
+        })
+        .find_map(|dir| rustix::fs::statvfs(dir).ok())?;
+    let bytes = stat.f_blocks.saturating_mul(stat.f_frsize);
+    (bytes > 0).then_some(bytes)
+}
+
 impl DiskArgs {
+    /// What no flag can know of by itself.
+    pub(crate) fn check(&self) -> Result<(), clap::Error> {
+        let Some(dir) = &self.data_dir else {
+            return Ok(());
+        };
+        let wrong = |wrong: String| Err(clap::Error::raw(ErrorKind::ValueValidation, wrong));
+        if dir.exists() && !dir.is_dir() {
+            let dir = dir.display();
+            return wrong(format!(
+                "invalid value '{dir}' for '--data-dir': it is not a directory"
+            ));
+        }
+        let reserve = self.disk_reserve;
+        match disk_bytes(dir) {
+            Some(disk) if reserve >= disk => wrong(format!(
+                "invalid value '{reserve}' for '--disk-reserve': must be less than the {disk} bytes of the disk that {} \
+                 is on",
+                dir.display()
+            )),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn config(self, retention_interval: Duration) -> Option<DiskConfig> {
         Some(DiskConfig {
             segment_bytes: self.segment_bytes,

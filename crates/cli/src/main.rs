@@ -6,6 +6,7 @@ mod demo;
 mod disk_args;
 mod healthcheck;
 mod logging;
+mod new_epoch;
 mod open_files;
 mod publish;
 mod serve;
@@ -44,6 +45,7 @@ enum Command {
     Healthcheck(healthcheck::Args),
     Bench(bench::Args),
     Check(check::Args),
+    NewEpoch(new_epoch::Args),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Healthcheck(args) => block_on(healthcheck::run(args)),
         Command::Bench(args) => block_on(bench::run(args)),
         Command::Check(args) => check::run(&args),
+        Command::NewEpoch(args) => new_epoch::run(&args),
     };
     ended.unwrap_or_else(|error| failed(&error))
 }

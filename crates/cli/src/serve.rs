@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::{Parser, builder::RangedU64ValueParser, error::ErrorKind};
 use longlived_server::{
-    Config, DedupeConfig, Environment, GeneratorConfig, HistoryClass, SERVICES, Server,
+    Config, DedupeConfig, Environment, GeneratorConfig, HistoryClass, SERVICES, ServeError, Server,
     TopicFilter, TopicName, legacy_topic,
 };
 
@@ -229,7 +229,7 @@ impl Args {
             );
             return Err(clap::Error::raw(ErrorKind::ValueValidation, wrong));
         }
-        Ok(())
+        self.disk.check()
     }
 
     fn config(self) -> Config {
@@ -283,7 +283,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let served = runtime.block_on(async {
         tracing::debug!(?config, "effective configuration");
         let mut signals = StopSignals::new()?;
-        let server = Server::bind(config.clone(), Environment::system())?;
+        let server = Server::bind(config.clone(), Environment::system()).map_err(named)?;
         announce(&config, server.local_addr(), files);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let watch = async {
@@ -306,6 +306,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // A blocking thread of the runtime must not hold up the exit.
     runtime.shutdown_background();
     served
+}
+
+/// What a directory is refused for is wrong with the flag that names it.
+fn named(error: ServeError) -> anyhow::Error {
+    match error {
+        // As text: the error says its own cause, and the chain would say it again.
+        ServeError::Open(error) => anyhow::anyhow!("--data-dir: {error}"),
+        other => other.into(),
+    }
 }
 
 fn announce(config: &Config, address: SocketAddr, files: Option<u64>) {

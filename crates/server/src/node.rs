@@ -9,7 +9,10 @@ use std::{
 
 use longlived_broker::{
     Environment, Log,
-    store::{AppendError, DiskConfig, DiskStore, MemoryStore, OpenError, RetentionConfig, Store},
+    store::{
+        AppendError, DiskConfig, DiskCounts, DiskStore, MemoryStore, OpenError, RetentionConfig,
+        Store,
+    },
 };
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
@@ -239,20 +242,9 @@ impl<L: Listener> Server<L> {
         health.stop();
         health.close_and_wait().await;
         drain_node(&node, &probes, &connections, deadline).await;
-        background.stop();
-        log_tasks.stop();
-        let stopped = async {
-            background.close_and_wait().await;
-            log_tasks.close_and_wait().await;
-        };
-        if timeout_at(deadline + Duration::from_millis(500), stopped)
-            .await
-            .is_err()
-        {
-            tracing::error!("tasks did not end in time and were dropped");
-        }
+        end(&background, &log_tasks, deadline).await;
         if let Some(disk) = disk {
-            say_closed(&disk);
+            say_counts(disk.counts());
         }
         match (store_failure.get(), failed) {
             (Some(error), _) => Err(ServeError::Store(error.clone())),
@@ -260,18 +252,6 @@ impl<L: Listener> Server<L> {
             (None, None) => Ok(()),
         }
     }
-}
-
-/// What a store on disk has done: reads beside events say how well readers share what they read.
-fn say_closed(store: &DiskStore) {
-    let counts = store.counts();
-    tracing::info!(
-        commits = counts.commits,
-        events = counts.events,
-        reads = counts.reads,
-        damaged = counts.damaged,
-        "store closed"
-    );
 }
 
 fn in_memory(config: &Config, environment: &Environment) -> Arc<dyn Store> {
@@ -345,6 +325,33 @@ impl Drop for Named {
     fn drop(&mut self) {
         self.0.set(self.1).ok();
     }
+}
+
+/// Ends what goes on beside the connections, the log last.
+async fn end(background: &Tasks, log_tasks: &Tasks, deadline: Instant) {
+    background.stop();
+    log_tasks.stop();
+    let stopped = async {
+        background.close_and_wait().await;
+        log_tasks.close_and_wait().await;
+    };
+    if timeout_at(deadline + Duration::from_millis(500), stopped)
+        .await
+        .is_err()
+    {
+        tracing::error!("tasks did not end in time and were dropped");
+    }
+}
+
+fn say_counts(counts: DiskCounts) {
+    // Reads beside events say how well readers share what they read.
+    tracing::info!(
+        commits = counts.commits,
+        events = counts.events,
+        reads = counts.reads,
+        damaged = counts.damaged,
+        "store closed"
+    );
 }
 
 async fn drain_node(node: &Arc<Node>, probes: &Probes, connections: &Tasks, deadline: Instant) {

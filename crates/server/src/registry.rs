@@ -15,7 +15,10 @@ use std::{
 };
 
 use dashmap::{DashMap, Entry};
-use longlived_broker::TopicName;
+use longlived_broker::{
+    TopicName,
+    faults::{Fault, planted},
+};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
@@ -271,7 +274,7 @@ impl Registry {
                 contest.older.retain(others);
             });
             let is_live = |live: &Arc<Session>| live.generation == session.generation;
-            if slot.live().is_some_and(is_live) {
+            if slot.live().is_some_and(is_live) || planted(Fault::LateLeaverEvictsSuccessor) {
                 slot.place = Place::LeftAt(Instant::now());
             }
             // Nothing to remember of those whose attempts have no order.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::{Cursor, DELIVERY_BYTES, Delivery, Feed};
 use crate::{
     channel::{BehindTail, Run},
+    faults::{Fault, planted},
     frame::{self, Slice},
     position::Sequence,
     store::{Page, merge},
@@ -74,7 +75,7 @@ impl Cursor {
             let mut due = Run::new();
             let all = channel.collect(after, visible, bytes_max, &mut due)?;
             if let Some(last) = due.last() {
-                if !all {
+                if !all && !planted(Fault::MergePassesWhatIsLeft) {
                     through = through.min(last.last());
                 }
                 sources.push(due.into_iter().collect());

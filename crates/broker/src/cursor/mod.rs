@@ -27,6 +27,7 @@ pub use open::{Begin, Opened, Outcome};
 
 use crate::{
     channel::{Attachment, Channel},
+    faults::{Fault, planted},
     frame::{self, Encoding, Slice},
     log::{AttachError, Log},
     position::{Position, Sequence},
@@ -317,7 +318,7 @@ impl Cursor {
             if self.catching_up && (1..=self.position).contains(&self.caught_up_at) {
                 return self.at_head();
             }
-            if self.signal.take_data() {
+            if self.signal.take_data() && !planted(Fault::LeftOutForGood) {
                 self.feeds.iter().for_each(|feed| feed.attachment.rejoin());
             }
             let visible = self.log.visible();
@@ -400,7 +401,7 @@ impl Cursor {
         // Read before asking the channels: what is visible has been appended to them.
         let visible = self.log.visible();
         let current = self.nothing_due();
-        if current {
+        if current || planted(Fault::SettlePassesWhatIsDue) {
             self.position = self.position.max(visible);
             self.signal.set_sequence(self.position);
         }
@@ -560,7 +561,10 @@ impl Cursor {
             GapPolicy::Earliest => {
                 // The page knows what is kept up to its own end, and no further.
                 let known = first.map_or(page.through, |first| first - 1);
-                let through = page.trimmed_through.min(known);
+                let mut through = page.trimmed_through.min(known);
+                if planted(Fault::GapBoundsOffByOne) {
+                    through += 1;
+                }
                 Ok((through > self.position).then(|| gap(through)))
             }
         }

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::{Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, ReadOptions, Waiting};
 use crate::{
     channel::{Attachment, Channel},
+    faults::{Fault, planted},
     log::Log,
     position::{Position, Sequence},
     signal::Signal,
@@ -171,10 +172,19 @@ impl Opening<'_> {
                 }
                 Ok((Outcome::New, before.min(self.visible)))
             }
-            Begin::After(asked) if asked.epoch != self.log.epoch().get() => {
+            Begin::After(asked)
+                if asked.epoch != self.log.epoch().get() && !planted(Fault::EpochIgnored) =>
+            {
                 let page = self.first_after(0).await?;
                 self.reset(asked, GapReason::EpochChanged, lost_before(&page), &page)?;
                 Ok((Outcome::Reset, 0))
+            }
+            Begin::After(asked)
+                if asked.sequence > self.visible
+                    && self.log.store().has_reached(asked.sequence).await? =>
+            {
+                // Another node was ahead of this one: what the subscriber has seen there comes here soon, and passes.
+                Ok((Outcome::Resumed, asked.sequence))
             }
             Begin::After(asked) if asked.sequence > self.visible => {
                 let page = Page {
@@ -184,7 +194,12 @@ impl Opening<'_> {
                 self.reset(asked, GapReason::Future, self.visible, &page)?;
                 Ok((Outcome::Reset, self.visible))
             }
-            Begin::After(asked) => {
+            Begin::After(mut asked) => {
+                if planted(Fault::ResumeOffByOne) {
+                    asked.sequence += 1;
+                } else if planted(Fault::ResumeRepeats) {
+                    asked.sequence = asked.sequence.saturating_sub(1);
+                }
                 let reaches = |feed: &Feed| feed.attachment.channel().reaches(asked.sequence);
                 if self.feeds.iter().all(reaches) {
                     // The tails have what history may have let go already.

@@ -5,7 +5,12 @@ use std::{collections::VecDeque, time::Duration};
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::{message::MessageKey, position::Sequence, store::RecentId};
+use crate::{
+    faults::{Fault, planted},
+    message::MessageKey,
+    position::Sequence,
+    store::RecentId,
+};
 
 /// How long an id is remembered; whichever limit is reached first forgets.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +74,7 @@ impl Dedupe {
         while let Some((at, _)) = self.order.front()
             && (self.order.len() > self.config.ids_max
                 || now.duration_since(*at) > self.config.age_max)
+            && !planted(Fault::DedupeNeverExpires)
         {
             if let Some((_, key)) = self.order.pop_front() {
                 self.seen.remove(&key);

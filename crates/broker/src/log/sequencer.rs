@@ -27,9 +27,10 @@ use super::{
 };
 use crate::{
     channel::Channel,
+    faults::{Fault, planted},
     frame::Frames,
     message::MessageKey,
-    store::{Admitted, AppendError},
+    store::{Admitted, AppendError, Appended},
     topic::TopicFilter,
 };
 
@@ -95,6 +96,7 @@ enum Outcome {
 /// What the sequencer does next.
 enum Due {
     Sweep,
+    Elsewhere(Arc<Frames>),
     Link(Link),
     Batch(PublishRequest),
 }
@@ -136,12 +138,15 @@ impl Sequencer {
     /// store can be trusted no more: what it holds beyond `visible` may not be durable, so nothing is acknowledged
     /// after that.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AppendError> {
-        self.dedupe.restore(self.shared.store.recent_ids());
+        if !planted(Fault::DedupeForgottenAtRestart) {
+            self.dedupe.restore(self.shared.store.recent_ids());
+        }
         let mut sweep = tokio::time::interval(self.config.sweep_interval);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Links and messages have the first turn alternately, so that neither a storm of new filters nor one of
         // messages keeps the other waiting. Not left to chance: a replay takes the same turns.
         let mut links_first = true;
+        let mut elsewhere = self.shared.store.appended_elsewhere();
         loop {
             let inbox = &mut self.inbox;
             let due = if links_first {
@@ -149,6 +154,7 @@ impl Sequencer {
                     biased;
                     () = stop.cancelled() => break,
                     _ = sweep.tick() => Due::Sweep,
+                    others = &mut elsewhere => Due::Elsewhere(others?),
                     Some(link) = inbox.links.recv() => Due::Link(link),
                     Some(request) = inbox.publish.recv() => Due::Batch(request),
                     Some(request) = inbox.background.recv() => Due::Batch(request),
@@ -158,6 +164,7 @@ impl Sequencer {
                     biased;
                     () = stop.cancelled() => break,
                     _ = sweep.tick() => Due::Sweep,
+                    others = &mut elsewhere => Due::Elsewhere(others?),
                     Some(request) = inbox.publish.recv() => Due::Batch(request),
                     Some(link) = inbox.links.recv() => Due::Link(link),
                     Some(request) = inbox.background.recv() => Due::Batch(request),
@@ -165,6 +172,12 @@ impl Sequencer {
             };
             match due {
                 Due::Sweep => self.sweep(),
+                Due::Elsewhere(frames) => {
+                    let now = Instant::now();
+                    self.show(&[], &frames, now);
+                    self.trim_tails(now);
+                    elsewhere = self.shared.store.appended_elsewhere();
+                }
                 Due::Link(link) => {
                     links_first = false;
                     self.link(link);
@@ -214,10 +227,13 @@ impl Sequencer {
             answer(batch.requests, None);
             return Ok(());
         }
+        if planted(Fault::VisibleBeforeStored) {
+            self.shared.visible.fetch_add(1, Ordering::Release);
+        }
         match self.shared.store.append(&batch.messages).await {
-            Ok(frames) => {
+            Ok(appended) => {
                 self.note_room(Ok(()));
-                self.commit(batch, &frames);
+                self.commit(batch, &appended);
                 Ok(())
             }
             Err(error) => {
@@ -263,7 +279,9 @@ impl Sequencer {
             }
             let key = MessageKey::of(&message, &request.options.principal, self.secret);
             if let Some(key) = key {
-                if let Some(sequence) = self.dedupe.find(key) {
+                if let Some(sequence) = self.dedupe.find(key)
+                    && !planted(Fault::DuplicateGetsNewNumber)
+                {
                     outcomes.push(Outcome::Duplicate(sequence));
                     continue;
                 }
@@ -305,11 +323,27 @@ impl Sequencer {
     }
 
     /// The batch is stored: show it and say so.
-    fn commit(&mut self, batch: Batch, frames: &Arc<Frames>) {
+    fn commit(&mut self, batch: Batch, appended: &Appended) {
         let now = Instant::now();
         self.commits += 1;
         self.messages += batch.messages.len() as u64;
-        let touched = self.route(&batch.messages, frames);
+        let known: &[Admitted] = if appended.is_own() {
+            &batch.messages
+        } else {
+            &[]
+        };
+        self.show(known, appended.frames(), now);
+        for (key, index) in batch.keys {
+            self.dedupe.insert(key, appended.sequence(index), now);
+        }
+        answer(batch.requests, Some(appended));
+        self.trim_tails(now);
+    }
+
+    /// What is stored goes to its channels, becomes visible, and its readers are woken. `messages` are those of the
+    /// frames, one to one, or none when they come from elsewhere.
+    fn show(&mut self, messages: &[Admitted], frames: &Arc<Frames>, now: Instant) {
+        let touched = self.route(messages, frames);
         for &key in &touched {
             let linked = &mut self.channels[key];
             // A small view would keep the whole batch in memory for as long as the tail has it.
@@ -332,12 +366,6 @@ impl Sequencer {
         for key in touched {
             self.channels[key].channel.wake();
         }
-        for (key, index) in batch.keys {
-            self.dedupe
-                .insert(key, frames.entries()[index].sequence, now);
-        }
-        answer(batch.requests, Some(frames));
-        self.trim_tails(now);
     }
 
     /// Notes for each channel which entries it gets; the channels that get any.
@@ -347,8 +375,18 @@ impl Sequencer {
         let mut begin = 0;
         // Consecutive entries of one topic go the same way.
         for run in entries.chunk_by(|one, next| one.topic == next.topic) {
-            let topic = &messages[begin].message.topic;
             let end = begin + run.len();
+            let parsed;
+            let topic = if let Some(admitted) = messages.get(begin) {
+                &admitted.message.topic
+            } else if let Some(topic) = frames.topic(begin) {
+                parsed = topic;
+                &parsed
+            } else {
+                // A frame that names no topic can have come only from a log that others write; nobody wants it.
+                begin = end;
+                continue;
+            };
             for &key in self.matcher.channels_of(run[0].topic, topic).iter() {
                 let due = &mut self.channels[key].due;
                 if due.is_empty() {
@@ -384,7 +422,10 @@ impl Sequencer {
 
     fn link_new(&mut self, filter: TopicFilter) -> Arc<Channel> {
         // Between batches the visible position is the head: nothing is on its way.
-        let complete_after = self.shared.visible.load(Ordering::Acquire);
+        let mut complete_after = self.shared.visible.load(Ordering::Acquire);
+        if planted(Fault::SeamLoses) {
+            complete_after = complete_after.saturating_sub(1);
+        }
         let channel = Arc::new(Channel::new(filter.clone(), complete_after));
         let key = self.channels.insert(Linked {
             channel: channel.clone(),
@@ -461,9 +502,9 @@ fn refuse(requests: Vec<Pending>, error: &AppendError) {
 }
 
 /// Answers the publishers of a batch. Without frames no message of it was new.
-fn answer(requests: Vec<Pending>, frames: Option<&Arc<Frames>>) {
+fn answer(requests: Vec<Pending>, appended: Option<&Appended>) {
     for pending in requests {
-        let sequence = |index: usize| frames.map_or(0, |frames| frames.entries()[index].sequence);
+        let sequence = |index: usize| appended.map_or(0, |appended| appended.sequence(index));
         let published = pending
             .outcomes
             .iter()

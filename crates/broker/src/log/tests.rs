@@ -10,8 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     Environment, Message, Principal, TopicName,
-    store::{MemoryStore, RetentionConfig},
+    store::{DiskConfig, DiskStore, MemoryFiles, MemoryStore, RetentionConfig},
 };
+
+mod nodes;
 
 async fn with_log<T>(topics_max: usize, test: impl AsyncFnOnce(Log) -> T) -> T {
     let environment = Environment::seeded(7, SystemTime::UNIX_EPOCH);
@@ -154,4 +156,34 @@ async fn a_stopped_log_has_stored_what_was_queued_and_takes_nothing_more() {
         log.publish(message("a", ""), other).await,
         Err(PublishError::Closed)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_published_again_after_a_restart_is_a_duplicate() {
+    let environment = Environment::seeded(7, SystemTime::UNIX_EPOCH);
+    let files = MemoryFiles::new();
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let config = DiskConfig {
+            inline: true,
+            reserve_bytes: 0,
+            ..DiskConfig::new("/data".into())
+        };
+        let opened = DiskStore::open_with(
+            Arc::new(files.clone()),
+            config,
+            environment.clone(),
+            RetentionConfig::new(Vec::new()),
+            10,
+        );
+        let (log, sequencer) = Log::new(Arc::new(opened.unwrap()), LogConfig::default());
+        let answer = tokio::select! {
+            _ = sequencer.run(CancellationToken::new()) => unreachable!("nobody stops it"),
+            answer = log.publish(message("a", "1"), PublishOptions::default()) => answer.unwrap(),
+        };
+        answers.push((answer.sequence, answer.duplicate));
+        drop(log);
+        files.kill();
+    }
+    assert_eq!(answers, [(1, false), (1, true)]);
 }

@@ -3,6 +3,7 @@
 //! Holds: numbers rise by at least 1 in the order of `append`; what `append` returned can be read at once.
 //! Does not: know who reads; `visible` and the channels are the log's matter.
 
+mod appended;
 mod disk;
 mod memory;
 mod merge;
@@ -12,11 +13,12 @@ mod topics;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 
+pub use appended::Appended;
 pub use disk::{
-    DiskConfig, DiskCounts, DiskStore, Faults, File, Files, Lock, LockError, MemoryFiles,
-    OpenError, OpenMode, SystemFiles,
+    DiskConfig, DiskCounts, DiskStore, EpochChange, Faults, File, Files, Lock, LockError,
+    MemoryFiles, NewEpochError, OpenError, OpenMode, SystemFiles,
 };
 pub use memory::MemoryStore;
 pub(crate) use merge::merge;
@@ -119,12 +121,25 @@ pub trait Store: Send + Sync + 'static {
     /// The id of a topic, a new one when the topic is new and there is room.
     fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted>;
 
-    /// Numbers and keeps the messages (at least one) in their order, all or none. The frames have one entry
-    /// for each message, in that order.
+    /// Numbers and keeps the messages (at least one) in their order, all or none. What is returned holds them in that
+    /// order, and whatever else the log has got before and between them that was not handed out yet.
     fn append<'a>(
         &'a self,
         messages: &'a [Admitted],
-    ) -> BoxFuture<'a, Result<Arc<Frames>, AppendError>>;
+    ) -> BoxFuture<'a, Result<Appended, AppendError>>;
+
+    /// Waits for what others have appended to the same log and [`Store::append`] has not handed out. Dropping it
+    /// loses nothing. Only a log of several nodes ever has any.
+    fn appended_elsewhere(&self) -> BoxFuture<'static, Result<Arc<Frames>, AppendError>> {
+        futures_util::future::pending().boxed()
+    }
+
+    /// Whether the log has got to a sequence on whatever node, although this one may not have seen it yet. Asked for
+    /// positions above what is visible here; a log of one node has nothing there.
+    fn has_reached(&self, sequence: Sequence) -> BoxFuture<'static, Result<bool, ReadError>> {
+        let reached = sequence <= self.head();
+        futures_util::future::ready(Ok(reached)).boxed()
+    }
 
     /// Whether a batch would be taken now, as far as can be said without one.
     fn room(&self) -> Result<(), AppendError>;

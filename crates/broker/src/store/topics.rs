@@ -11,6 +11,7 @@ use std::{
 use rustc_hash::FxHashMap;
 
 use crate::{
+    faults::{Fault, planted},
     frame::{Entry, TopicId},
     position::Sequence,
     store::{FilterFrom, TopicsExhausted},
@@ -124,6 +125,9 @@ impl Topics {
 
     /// Gives a topic its next sequence and returns the one before.
     pub(super) fn advance(&mut self, id: TopicId, sequence: Sequence) -> Sequence {
+        if planted(Fault::PreviousSequenceWrong) {
+            self.by_id[id as usize].last = sequence - 1;
+        }
         std::mem::replace(&mut self.by_id[id as usize].last, sequence)
     }
 
@@ -132,9 +136,9 @@ impl Topics {
         self.by_id[id as usize].last = last;
     }
 
-    /// Every topic that is known.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Topic> {
-        self.by_name.values().map(|&id| self.get(id))
+    /// Topics by their id, from one on; those that were forgotten stand there until their id is given out again.
+    pub(super) fn from(&self, id: usize) -> &[Topic] {
+        self.by_id.get(id..).unwrap_or(&[])
     }
 
     /// Notes that an event is kept; the class it belongs to.
@@ -158,7 +162,9 @@ impl Topics {
         let topic = &mut self.by_id[id as usize];
         topic.events = topic.events.saturating_sub(1);
         topic.bytes = topic.bytes.saturating_sub(u64::from(entry.len));
-        topic.trimmed_through = topic.trimmed_through.max(entry.sequence);
+        if !planted(Fault::TrimWithoutGap) {
+            topic.trimmed_through = topic.trimmed_through.max(entry.sequence);
+        }
         if topic.events == 0 && !topic.queued_as_empty {
             topic.queued_as_empty = true;
             self.empty.push_back(id);

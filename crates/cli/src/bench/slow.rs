@@ -20,7 +20,7 @@ use super::load::control::{
 };
 use super::load_process::LoadProcess;
 use super::measure::{SAMPLES_PER_SECOND, mib, repeat};
-use super::proc;
+use super::proc::{self, CpuTime};
 use super::rig::{ANSWER_SLACK, DRAIN_MAX, LEAD, Pinning, QUIET, SETTLE, nanoseconds};
 use super::run::Stop;
 use super::server::Server;
@@ -66,6 +66,8 @@ struct Half {
     readers: Finished,
     stalled: Option<Finished>,
     memory: Option<Memory>,
+    /// Of the window.
+    server_cpu_ns: Option<u64>,
 }
 
 /// Resident memory of the server, in bytes.
@@ -114,7 +116,11 @@ impl Half {
             payload_bytes: args.payload,
             in_flight_max: args.in_flight,
         }))?;
+        let server_cpu = || server.pid.map(CpuTime::of).transpose();
+        wait_until(start_ns, stop)?;
+        let cpu_before = server_cpu()?;
         wait_until(end_ns, stop)?;
+        let cpu = cpu_before.zip(server_cpu()?);
         let after = resident()?;
         let published = match process.hear(end_ns + nanoseconds(ANSWER_SLACK), stop)? {
             Report::Published(published) => published,
@@ -140,6 +146,7 @@ impl Half {
             published,
             readers: seen,
             stalled,
+            server_cpu_ns: cpu.map(|(before, after)| after.since(&before)),
             memory: memory.map(|(((before, connected), after), peak)| Memory {
                 before,
                 connected,
@@ -282,9 +289,31 @@ fn figures(args: &SlowArgs, alone: &Half, beside: &Half) -> anyhow::Result<Figur
     ] {
         figures.add(name, label, half.published.acknowledged as f64 / seconds);
     }
+    for (name, label, half) in [
+        (
+            "server_cpu_alone_percent",
+            "server CPU, readers alone (% of a core)",
+            alone,
+        ),
+        (
+            "server_cpu_beside_percent",
+            "server CPU, beside stalled (% of a core)",
+            beside,
+        ),
+    ] {
+        if let Some(cpu_ns) = half.server_cpu_ns {
+            let window = args.duration.as_nanos() as f64;
+            figures.add(name, label, cpu_ns as f64 / window * 100.0);
+        }
+    }
     if let (Some(alone), Some(beside)) = (alone.memory, beside.memory) {
         add_memory(&mut figures, args, alone, beside);
     }
+    add_end(&mut figures, args, alone, beside);
+    Ok(figures)
+}
+
+fn add_end(figures: &mut Figures, args: &SlowArgs, alone: &Half, beside: &Half) {
     if let Some(stalled) = &beside.stalled {
         let each = stalled.delivered as f64 / f64::from(args.stalled);
         figures.add("stalled_received", "events each stalled one received", each);
@@ -310,7 +339,6 @@ fn figures(args: &SlowArgs, alone: &Half, beside: &Half) -> anyhow::Result<Figur
             ));
         }
     }
-    Ok(figures)
 }
 
 fn add_memory(figures: &mut Figures, args: &SlowArgs, alone: Memory, beside: Memory) {

@@ -2,11 +2,11 @@
 //!
 //! Does not: judge. The fleet's verdict comes from the sequences of all events; this only knows the lines.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use longlived_client::fleet::What;
-use longlived_client::{Event, Position};
+use longlived_client::{Durability, Event, Position};
 
 /// One client.
 #[derive(Debug, Default)]
@@ -39,6 +39,10 @@ pub(super) struct Board {
     seats: BTreeMap<u32, Seat>,
     lines: HashMap<Position, Line>,
     acknowledged: usize,
+    /// Of them synced to the server's disk, as it said.
+    on_disk: usize,
+    /// Of all positions that were told.
+    epochs: BTreeSet<u64>,
     /// Lines that reached a client at a second place.
     sent_again: HashSet<u32>,
 }
@@ -53,6 +57,8 @@ impl Board {
                 .collect(),
             lines: HashMap::new(),
             acknowledged: 0,
+            on_disk: 0,
+            epochs: BTreeSet::new(),
             sent_again: HashSet::new(),
         }
     }
@@ -81,6 +87,7 @@ impl Board {
                 } else {
                     seat.before += 1;
                 }
+                self.epochs.insert(event.position.epoch);
                 if event.topic == self.topic {
                     return self.delivered(client, event);
                 }
@@ -109,8 +116,10 @@ impl Board {
     }
 
     /// The server acknowledged the next line.
-    pub(super) fn acknowledged(&mut self, position: Position) {
+    pub(super) fn acknowledged(&mut self, position: Position, durability: Durability) {
         self.acknowledged += 1;
+        self.on_disk += usize::from(durability == Durability::Disk);
+        self.epochs.insert(position.epoch);
         self.lines.entry(position).or_default().acknowledged = true;
     }
 
@@ -148,6 +157,16 @@ impl Board {
 
     pub(super) fn acknowledged_lines(&self) -> usize {
         self.acknowledged
+    }
+
+    /// Acknowledged lines that were said to be synced to the server's disk.
+    pub(super) fn on_disk(&self) -> usize {
+        self.on_disk
+    }
+
+    /// How many epochs positions had.
+    pub(super) fn epochs(&self) -> usize {
+        self.epochs.len()
     }
 
     /// Lines that went out and that not everybody has, by number.
@@ -197,20 +216,30 @@ mod tests {
 
     use super::*;
 
-    const TOPIC: &str = "demo.lines";
-
-    fn event(topic: &str, position: Position, number: u32) -> What {
-        What::Event(Event {
-            position,
-            topic: topic.to_owned(),
-            payload: "text".into(),
-            key: number.to_string(),
-            headers: BTreeMap::new(),
-            publish_time: None,
-            deleted: false,
-            previous_sequence: 0,
-        })
+    impl Board {
+        /// A client got a line, or something else where the topic is another.
+        pub(in crate::demo) fn got(
+            &mut self,
+            client: u32,
+            topic: &str,
+            position: Position,
+            number: u32,
+        ) -> Option<Line> {
+            let event = What::Event(Event {
+                position,
+                topic: topic.to_owned(),
+                payload: "text".into(),
+                key: number.to_string(),
+                headers: BTreeMap::new(),
+                publish_time: None,
+                deleted: false,
+                previous_sequence: 0,
+            });
+            self.happened(client, &event)
+        }
     }
+
+    const TOPIC: &str = "demo.lines";
 
     fn lost() -> What {
         What::BackingOff {
@@ -237,10 +266,10 @@ mod tests {
         assert!(board.everybody_is_connected());
 
         let first = Position::new(7, 1);
-        board.acknowledged(first);
-        assert_eq!(board.happened(1, &event(TOPIC, first, 1)), None);
+        board.acknowledged(first, Durability::Memory);
+        assert_eq!(board.got(1, TOPIC, first, 1), None);
         assert!(!board.is_half(), "client 2 has nothing yet");
-        board.happened(2, &event("inbox.2", Position::new(7, 2), 0));
+        board.got(2, "inbox.2", Position::new(7, 2), 0);
         assert!(board.is_half());
         assert_eq!(board.incomplete().len(), 1);
 
@@ -252,23 +281,24 @@ mod tests {
             board.happened(client, &back());
         }
         let second = Position::new(9, 1);
-        board.acknowledged(second);
-        board.happened(1, &event(TOPIC, second, 2));
+        board.acknowledged(second, Durability::Disk);
+        board.got(1, TOPIC, second, 2);
         assert!(!board.is_told());
-        let complete = board.happened(2, &event(TOPIC, second, 2)).unwrap();
+        let complete = board.got(2, TOPIC, second, 2).unwrap();
         assert_eq!((complete.number, complete.delivered), (2, 2));
         assert!(board.is_told());
         assert_eq!(board.deliveries_made(), 3);
+        assert_eq!((board.on_disk(), board.epochs()), (1, 2));
     }
 
     #[test]
     fn a_line_at_a_second_place_was_sent_again() {
         let mut board = Board::new(TOPIC, 1, 1);
-        board.happened(1, &event(TOPIC, Position::new(7, 1), 1));
+        board.got(1, TOPIC, Position::new(7, 1), 1);
         assert_eq!(board.sent_again(), 0);
-        board.happened(1, &event(TOPIC, Position::new(9, 1), 1));
+        board.got(1, TOPIC, Position::new(9, 1), 1);
         assert_eq!(board.sent_again(), 1);
-        board.acknowledged(Position::new(9, 1));
+        board.acknowledged(Position::new(9, 1), Durability::Memory);
         assert_eq!(board.deliveries_made(), 1, "the first was never promised");
     }
 }

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::Args;
 use super::board::Board;
+use super::history::History;
 use super::page::Page;
-use super::server::{FLAGS, Server};
+use super::server::Server;
 use super::stage::{Stage, Trouble};
 use super::text::Text;
 use crate::show::{self, Tone};
@@ -35,17 +36,28 @@ const BACKOFF: BackoffOptions = BackoffOptions {
 };
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let text = args.file.unwrap_or_else(Text::built_in);
+    // Caught before there is anything that must not be left behind.
     let signals = StopSignals::new()?;
+    let history = History::of(&args)?;
+    let text = args.file.unwrap_or_else(Text::built_in);
+    let played = play(&text, &history, signals).await;
+    let removed = history.remove();
+    let code = played?;
+    removed?;
+    Ok(code)
+}
+
+/// The whole of it; no server runs when this returns.
+async fn play(text: &Text, history: &History, signals: StopSignals) -> anyhow::Result<ExitCode> {
     let page = Page::new(CLIENTS, text.lines.len());
-    let mut stage = open(page, signals, &text).await?;
-    let told = story(&mut stage, &text).await;
+    let mut stage = open(page, signals, text, history).await?;
+    let told = story(&mut stage, text, history).await;
     // Not a drain: nobody needs it any more. Seen through, so that no process is left behind.
     if let Some(server) = stage.server.take() {
         server.kill().await?;
     }
     match told {
-        Ok(told) => end(stage, told).await,
+        Ok(told) => end(stage, told, history).await,
         Err(Trouble::Interrupted(number)) => Ok(signals::ended_by(number)),
         Err(Trouble::Failed(error)) => Err(error),
         Err(Trouble::Waited(what)) => anyhow::bail!("gave up waiting for {what}"),
@@ -53,8 +65,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// All steps up to the verdict; false when something was waited for in vain.
-async fn story(stage: &mut Stage, text: &Text) -> Result<bool, Trouble> {
-    let told = match tell(stage, text).await {
+async fn story(stage: &mut Stage, text: &Text, history: &History) -> Result<bool, Trouble> {
+    let told = match tell(stage, text, history).await {
         Ok(()) => true,
         Err(Trouble::Waited(what)) => {
             let waited = format!("gave up waiting for {what}");
@@ -68,7 +80,12 @@ async fn story(stage: &mut Stage, text: &Text) -> Result<bool, Trouble> {
 }
 
 /// Step 1 and 2: a server, and everybody who will follow it.
-async fn open(page: Page, signals: StopSignals, text: &Text) -> anyhow::Result<Stage> {
+async fn open(
+    page: Page,
+    signals: StopSignals,
+    text: &Text,
+    history: &History,
+) -> anyhow::Result<Stage> {
     let began = Instant::now();
     page.title("longlived demo: ten subscribers, one server, and a kill -9 in the middle")?;
     page.remark("Clients back off as always (a random wait of up to 1 s, then 1.6 times as much, and so on),")?;
@@ -77,11 +94,14 @@ async fn open(page: Page, signals: StopSignals, text: &Text) -> anyhow::Result<S
     )?;
 
     page.step(1, "A server starts")?;
-    let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-    page.event("server", Tone::Plain, &started(&server))?;
-    page.remark(
-        "Its history is in memory: what dies with it is gone, and must be said to be gone.",
-    )?;
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = Server::start(listen, history.dir()).await?;
+    page.event("server", Tone::Plain, &server.command_line())?;
+    page.remark(&format!(
+        "It is process {}. {}",
+        server.pid,
+        history.at_start()
+    ))?;
 
     page.step(
         2,
@@ -115,7 +135,7 @@ async fn open(page: Page, signals: StopSignals, text: &Text) -> anyhow::Result<S
 }
 
 /// Steps 2 to 5: everybody subscribes, the text begins, the server dies and comes back, the text ends.
-async fn tell(stage: &mut Stage, text: &Text) -> Result<(), Trouble> {
+async fn tell(stage: &mut Stage, text: &Text, history: &History) -> Result<(), Trouble> {
     stage
         .until("ten open streams", Board::everybody_is_connected)
         .await?;
@@ -140,8 +160,12 @@ async fn tell(stage: &mut Stage, text: &Text) -> Result<(), Trouble> {
     kill(stage).await?;
 
     stage.page.step(5, "It starts again, on the same port")?;
-    let server = Server::start(address).await?;
-    let started = format!("{}; a new history begins", started(&server));
+    let server = Server::start(address, history.dir()).await?;
+    let started = format!(
+        "the same command (pid {}); {}",
+        server.pid,
+        history.at_restart()
+    );
     stage.page.event("server", Tone::Plain, &started)?;
     stage.server = Some(server);
     stage
@@ -168,7 +192,7 @@ async fn kill(stage: &mut Stage) -> Result<(), Trouble> {
         .until("ten lost streams", Board::everybody_lost_a_stream)
         .await?;
     for line in stage.board.incomplete() {
-        // Acknowledged or not, some have it and some do not; the gap has to cover it.
+        // Acknowledged or not, some have it and some do not: they get it later, or a gap has to cover it.
         stage.page.line_at_any_rate(&line)?;
     }
     stage.pass(OUTAGE.saturating_sub(killed.elapsed())).await?;
@@ -181,7 +205,7 @@ async fn kill(stage: &mut Stage) -> Result<(), Trouble> {
 }
 
 /// Step 6: everybody has left; what did it cost?
-async fn end(stage: Stage, told: bool) -> anyhow::Result<ExitCode> {
+async fn end(stage: Stage, told: bool, history: &History) -> anyhow::Result<ExitCode> {
     let Stage {
         page, board, fleet, ..
     } = stage;
@@ -196,31 +220,23 @@ async fn end(stage: Stage, told: bool) -> anyhow::Result<ExitCode> {
     for absence in show::absences(&verdict) {
         page.sentence(Tone::Bad, &absence)?;
     }
-    let passed = told && board.all_acknowledged() && verdict.survived();
+    let broken = history.broken_promises(&board, &verdict);
+    let passed = told && board.all_acknowledged() && verdict.survived() && broken.is_empty();
     page.sentence(Tone::Plain, &balance(&board, &verdict))?;
     if let Some(again) = sent_again(&board) {
         page.sentence(Tone::Plain, &again)?;
     }
     let (tone, sentence) = show::cleanliness(&verdict);
     page.sentence(tone, &sentence)?;
+    for promise in broken {
+        page.sentence(Tone::Bad, &promise)?;
+    }
     if passed {
-        page.sentence(
-            Tone::Good,
-            "Every client came back by itself and got something before and after.",
-        )?;
+        page.sentence(Tone::Good, history.success())?;
     } else {
         page.sentence(Tone::Bad, "The demo did not come through.")?;
     }
     Ok(ExitCode::from(u8::from(!passed)))
-}
-
-fn started(server: &Server) -> String {
-    format!(
-        "longlived serve --listen {} {}  (pid {})",
-        server.address,
-        FLAGS.join(" "),
-        server.pid
-    )
 }
 
 /// What the acknowledgements promised, and what became of it.
@@ -230,8 +246,13 @@ fn balance(board: &Board, verdict: &Verdict) -> String {
     let made = board.deliveries_made();
     let lost = verdict.lost.unwrap_or_default();
     let in_gaps = owed.saturating_sub(made + lost);
+    let kept = match board.on_disk() {
+        0 => "in memory".to_owned(),
+        all if all as u64 == lines => "on disk".to_owned(),
+        some => format!("({some} of them on disk)"),
+    };
     format!(
-        "{lines} lines acknowledged x {CLIENTS} clients = {owed} deliveries: {made} made, {in_gaps} inside an \
+        "{lines} lines acknowledged {kept} x {CLIENTS} clients = {owed} deliveries: {made} made, {in_gaps} inside an \
          announced gap, {lost} lost."
     )
 }

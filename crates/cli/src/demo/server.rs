@@ -4,12 +4,14 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::time::Instant;
 
 /// How long it may take to say where it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -17,24 +19,27 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 const STARTS_MAX: u32 = 5;
 /// Lines of its log that an error shows.
 const TAIL_LINES: usize = 5;
+/// How long a killed process may take to be gone.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// What the generator of the demo does.
-pub(super) const FLAGS: [&str; 2] = ["--generate-every", "1s"];
+const GENERATOR: [&str; 2] = ["--generate-every", "1s"];
 
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) pid: u32,
+    dir: Option<PathBuf>,
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
     tail: VecDeque<String>,
 }
 
 impl Server {
-    /// Starts one and waits until it listens.
-    pub(super) async fn start(listen: SocketAddr) -> anyhow::Result<Self> {
+    /// Starts one and waits until it listens. Its history is in the directory, or in memory.
+    pub(super) async fn start(listen: SocketAddr, dir: Option<&Path>) -> anyhow::Result<Self> {
         let mut starts = 1;
         loop {
-            match Self::start_once(listen).await {
+            match Self::start_once(listen, dir).await {
                 Ok(server) => return Ok(server),
                 Err(error) if starts == STARTS_MAX => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -43,7 +48,7 @@ impl Server {
         }
     }
 
-    async fn start_once(listen: SocketAddr) -> anyhow::Result<Self> {
+    async fn start_once(listen: SocketAddr, dir: Option<&Path>) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(program);
         // What is set for servers of the user's own is not meant for this one.
@@ -52,9 +57,12 @@ impl Server {
                 command.env_remove(name);
             }
         }
+        command.args(["serve", "--listen", &listen.to_string()]);
+        if let Some(dir) = dir {
+            command.arg("--data-dir").arg(dir);
+        }
         let mut child = command
-            .args(["serve", "--listen", &listen.to_string()])
-            .args(FLAGS)
+            .args(GENERATOR)
             .env("RUST_LOG", "info")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
@@ -66,6 +74,7 @@ impl Server {
         let stderr = child.stderr.take().expect("it is piped");
         let mut server = Self {
             address: listen,
+            dir: dir.map(Path::to_owned),
             pid: child.id().unwrap_or_default(),
             child,
             log: BufReader::new(stderr).lines(),
@@ -85,6 +94,18 @@ impl Server {
             }
         }
         bail!("the server ended at once{}", self.last_words())
+    }
+
+    /// How somebody else would start it.
+    pub(super) fn command_line(&self) -> String {
+        let dir = self.dir.as_ref();
+        let dir = dir.map(|dir| format!(" --data-dir {}", dir.display()));
+        format!(
+            "longlived serve --listen {}{} {}",
+            self.address,
+            dir.unwrap_or_default(),
+            GENERATOR.join(" ")
+        )
     }
 
     /// Returns when it has ended by itself. Reads its log meanwhile, so that it never waits for a full pipe.
@@ -114,6 +135,20 @@ impl Server {
         }
         let lines: Vec<&str> = self.tail.iter().map(String::as_str).collect();
         format!("; the end of its log: {}", lines.join(" | "))
+    }
+}
+
+impl Drop for Server {
+    /// Seen through, since its directory may be removed next.
+    fn drop(&mut self) {
+        let _ = self.child.start_kill();
+        let deadline = Instant::now() + END_TIMEOUT;
+        while let Ok(None) = self.child.try_wait() {
+            if Instant::now() > deadline {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

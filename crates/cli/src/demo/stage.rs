@@ -106,7 +106,7 @@ impl Stage {
                 let answer = answer.with_context(|| {
                     format!("publishing line {}", self.board.acknowledged_lines() + 1)
                 })?;
-                self.board.acknowledged(answer.position);
+                self.board.acknowledged(answer.position, answer.durability);
                 self.fleet.acknowledged(answer.position, self.topic);
                 Ok(())
             }

@@ -20,6 +20,8 @@ fn a_wrong_flag_is_named_in_one_line() {
         (&["simulate", "--server", "127.0.0.1:7070"], "--server"),
         (&["demo", "--file", "/nonexistent/text"], "--file"),
         (&["demo", "--file", "/dev/null"], "--file"),
+        (&["demo", "--memory", "--data-dir", "d"], "--data-dir"),
+        (&["new-epoch"], "--data-dir"),
         (&["subscribe"], "FILTER"),
         (&["subscribe", "a.>.b"], "a.>.b"),
         (&["subscribe", "a", "--id", "a b"], "--id"),
@@ -63,7 +65,14 @@ fn a_wrong_address_in_the_environment_is_named_too() {
 
 #[test]
 fn help_is_no_failure() {
-    for command in ["simulate", "demo", "subscribe", "publish", "healthcheck"] {
+    for command in [
+        "simulate",
+        "demo",
+        "subscribe",
+        "publish",
+        "healthcheck",
+        "new-epoch",
+    ] {
         let ended = run(&[command, "--help"]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(ended.stderr.is_empty(), "{ended:?}");

@@ -1,6 +1,6 @@
 //! `longlived demo`: the first thing that anybody runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -10,18 +10,27 @@ use super::cli_support::{PATIENCE, Process, run};
 
 /// The processes of the servers that a demo named.
 fn server_processes(lines: &[String]) -> Vec<PathBuf> {
-    let pid = |line: &String| {
-        let (_, rest) = line.split_once("longlived serve")?.1.split_once("(pid ")?;
-        let (pid, _) = rest.split_once(')')?;
-        Some(PathBuf::from(format!("/proc/{pid}")))
+    let number = |line: &String| {
+        let after = ["It is process ", "the same command (pid "];
+        let rest = after.iter().find_map(|it| Some(line.split_once(it)?.1))?;
+        let end = rest.find(|it: char| !it.is_ascii_digit())?;
+        Some(PathBuf::from(format!("/proc/{}", &rest[..end])))
     };
-    lines.iter().filter_map(pid).collect()
+    lines.iter().filter_map(number).collect()
 }
 
-#[test]
-fn everybody_survives_and_the_verdict_says_so() {
+/// The directory in which a demo's server keeps its history.
+fn data_dir(lines: &[String]) -> Option<PathBuf> {
+    let rest = lines
+        .iter()
+        .find_map(|line| Some(line.split_once("--data-dir ")?.1))?;
+    Some(PathBuf::from(rest.split(' ').next()?))
+}
+
+/// Runs a demo that comes through. Returns what it printed.
+fn survived(arguments: &[&str], gaps: &str) -> Vec<String> {
     let began = Instant::now();
-    let ended = run(&["demo"]);
+    let ended = run(arguments);
     let took = began.elapsed();
     let text = ended.stdout.join("\n");
     assert_eq!(ended.code, Some(0), "{text}\n{:?}", ended.stderr);
@@ -45,29 +54,116 @@ fn everybody_survives_and_the_verdict_says_so() {
     let all = ended.stdout.iter().find(|line| line.contains("│ all 10 │"));
     let all: Vec<&str> = all.expect("a verdict").split('│').map(str::trim).collect();
     assert_eq!(&all[3..5], ["0", "0"], "lost and repeated: {text}");
-    assert_eq!(&all[5..7], ["10", "10"], "gaps and reconnects: {text}");
-    assert!(text.contains("40 lines acknowledged"), "{text}");
+    assert_eq!(&all[5..7], [gaps, "10"], "gaps and reconnects: {text}");
     assert!(text.contains("Nothing lost, nothing repeated."), "{text}");
     let servers = server_processes(&ended.stdout);
     assert_eq!(servers.len(), 2, "{text}");
     assert!(servers.iter().all(|server| !server.exists()), "{servers:?}");
+    ended.stdout
 }
 
 #[test]
-fn an_interrupted_demo_takes_its_server_along() {
+fn everybody_goes_on_where_it_was_when_history_is_on_disk() {
+    let lines = survived(&["demo"], "0");
+    let text = lines.join("\n");
+    assert!(
+        text.contains("40 lines acknowledged on disk x 10 clients = 400 deliveries: 400 made, 0 "),
+        "{text}"
+    );
+    assert!(text.contains("no gap, the same epoch."), "{text}");
+    assert!(!text.contains("gap announced"), "{text}");
+    assert!(!text.contains("published twice"), "{text}");
+    let dir = data_dir(&lines).expect("a directory is named");
+    assert!(!dir.exists(), "{} is left behind", dir.display());
+}
+
+#[test]
+fn everybody_is_told_what_is_gone_when_history_is_in_memory() {
+    let lines = survived(&["demo", "--memory"], "10");
+    let text = lines.join("\n");
+    assert!(
+        text.contains("40 lines acknowledged in memory x 10"),
+        "{text}"
+    );
+    assert!(text.contains("10 gaps were announced"), "{text}");
+    assert!(!text.contains("the same epoch"), "{text}");
+    assert_eq!(data_dir(&lines), None);
+}
+
+/// Sends a signal to a demo in the middle of its text. Returns its server's directory once the server is gone.
+fn interrupted(arguments: &[&str], signal: Signal, code: i32) -> PathBuf {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "one\ntwo\nthree\n").unwrap();
-    let demo = Process::start(&["demo", "--file", file.path().to_str().unwrap()]);
+    let mut all = vec!["demo", "--file", file.path().to_str().unwrap()];
+    all.extend(arguments);
+    let demo = Process::start(&all);
     demo.stdout.line_with(&["line 1", "10 of 10", "one"]);
-    let servers = server_processes(&demo.stdout.all());
+    let lines = demo.stdout.all();
+    let servers = server_processes(&lines);
     assert_eq!(servers.len(), 1);
     assert!(servers[0].exists());
-    demo.signal(Signal::TERM);
+    let dir = data_dir(&lines).expect("a directory is named");
+    assert!(dir.join("META").exists());
+    demo.signal(signal);
     let ended = demo.ended();
-    assert_eq!(ended.code, Some(143), "{ended:?}");
+    assert_eq!(ended.code, Some(code), "{ended:?}");
     let deadline = Instant::now() + PATIENCE;
     while servers[0].exists() {
         assert!(Instant::now() < deadline, "the server still runs");
         std::thread::yield_now();
     }
+    dir
+}
+
+#[test]
+fn an_interrupted_demo_takes_its_server_and_its_directory_along() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let dir = interrupted(&[], signal, code);
+        assert!(!dir.exists(), "{} is left behind", dir.display());
+    }
+}
+
+#[test]
+fn a_directory_that_is_given_is_kept() {
+    let parent = tempfile::tempdir().unwrap();
+    let given = parent.path().join("data");
+    let arguments = ["--data-dir", given.to_str().unwrap()];
+    let dir = interrupted(&arguments, Signal::TERM, 143);
+    assert_eq!(dir, given);
+    assert!(given.join("META").exists());
+}
+
+#[test]
+fn a_demo_whose_server_cannot_start_says_why_and_leaves_what_it_found() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("letters"), "mine").unwrap();
+    let ended = run(&["demo", "--data-dir", dir.path().to_str().unwrap()]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.stderr.len(), 1, "{ended:?}");
+    assert!(ended.stderr[0].contains("holds `letters`"), "{ended:?}");
+    let names = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
+    assert_eq!(names(dir.path()), 1);
+}
+
+#[test]
+fn a_gap_fails_the_demo_when_history_is_on_disk() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "one\ntwo\nthree\nfour\n").unwrap();
+    let demo = Process::start(&["demo", "--file", file.path().to_str().unwrap()]);
+    demo.stdout.line_with(&["killed (pid "]);
+    // The server is dead for two seconds; meanwhile its disk is lost.
+    let dir = data_dir(&demo.stdout.all()).expect("a directory is named");
+    std::fs::remove_dir_all(&dir).unwrap();
+    let ended = demo.ended();
+    let text = ended.stdout.join("\n");
+    assert_eq!(ended.code, Some(1), "{text}");
+    for said in [
+        "10 gaps were announced although history is on disk.",
+        "Positions had 2 epochs instead of one.",
+        "The demo did not come through.",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert!(!text.contains("no gap, the same epoch"), "{text}");
+    assert!(!dir.exists(), "{} is left behind", dir.display());
 }

@@ -1,5 +1,6 @@
 //! What the container image runs, run without a container: the entry point, the default command, the health
-//! check and both services' commands are read from the files, and only the addresses are this test's.
+//! check and both services' commands are read from the files, and only the addresses and the directory are this
+//! test's.
 
 use std::path::PathBuf;
 
@@ -47,13 +48,23 @@ async fn the_images_commands_serve_probe_and_simulate() {
     // Where the image listens is where its health check and the other service ask.
     assert!(dockerfile.contains("ENV LONGLIVED_LISTEN=0.0.0.0:7070"));
     assert!(!compose.contains("LONGLIVED_LISTEN"));
+    // A volume takes its owner from the directory it is first mounted over, and the server runs as a user that may
+    // not make one.
+    let volume = "/var/lib/longlived";
+    assert!(compose.contains(&format!("- history:{volume}\n")));
+    assert!(dockerfile.contains(&format!("install -d -o longlived {volume}\n")));
     let server_url = setting(&compose, "LONGLIVED_SERVER");
     assert_eq!(server_url, "http://server:7070");
 
-    let serve = words(&compose, "command:", 0);
+    let mut serve = words(&compose, "command:", 0);
+    let here = tempfile::tempdir().unwrap();
+    let at = serve.iter().position(|word| word == "--data-dir").unwrap() + 1;
+    assert_eq!(serve[at], volume);
+    here.path().to_str().unwrap().clone_into(&mut serve[at]);
     let mut command = longlived();
     command.args(&serve).env("LONGLIVED_LISTEN", "127.0.0.1:0");
     let mut server = Server::of(&mut command).await;
+    assert!(here.path().join("META").exists(), "its history is kept");
     let url = format!("http://{}", server.address);
 
     let mut check = longlived();

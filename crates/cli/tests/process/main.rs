@@ -7,6 +7,7 @@ mod cli_bad_input;
 mod cli_bench;
 mod cli_check;
 mod cli_demo;
+mod cli_durable;
 mod cli_healthcheck;
 mod cli_publish;
 mod cli_record;
@@ -14,10 +15,23 @@ mod cli_simulate;
 mod cli_subscribe;
 mod cli_support;
 mod cli_topics;
+mod data_dir;
 mod image;
+#[cfg(target_os = "linux")]
+mod mounted;
+#[cfg(target_os = "linux")]
+mod server_disk_full;
+mod server_durable_kill;
+#[cfg(target_os = "linux")]
+mod server_failed_sync;
 mod server_flags;
 mod server_kill;
 mod server_log;
+mod server_lost_reply;
 mod server_peers;
+#[cfg(target_os = "linux")]
+mod server_power_cut;
+mod server_retention;
 mod server_signals;
 mod support;
+mod tape;

@@ -40,24 +40,22 @@ const TOPICS: usize = 64;
 /// What is wrong with the bytes of a request stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestStreamError {
-    /// <https://grpc.github.io/grpc/core/md_doc_compression.html> asks for this.
+    /// Nothing was said about how.
     #[error(
-        "protocol error: received message with compressed-flag but no grpc-encoding was specified"
+        "the PublishRequest cannot be decoded: it is compressed, and no grpc-encoding was given"
     )]
     Compressed,
     /// Neither compressed nor not.
-    #[error(
-        "protocol error: received message with invalid compression flag: {0} (valid flags are 0 and 1), while sending request"
-    )]
+    #[error("the PublishRequest cannot be decoded: its compression flag is {0}; 0 and 1 are known")]
     Flag(u8),
     /// Refused before it is there.
     #[error("the PublishRequest is larger than its limit of {0} bytes")]
     TooLarge(usize),
     /// The stream ended within a message.
-    #[error("Unexpected EOF decoding stream.")]
+    #[error("the PublishRequest cannot be decoded: the stream ended within it")]
     Cut,
     /// No `PublishRequest`.
-    #[error(transparent)]
+    #[error("the PublishRequest cannot be decoded: {0}")]
     Malformed(#[from] prost::DecodeError),
 }
 

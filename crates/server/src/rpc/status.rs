@@ -158,11 +158,10 @@ pub(crate) fn of_request_stream(error: &RequestStreamError) -> Status {
     let text = error.to_string();
     match error {
         RequestStreamError::TooLarge(_) => Status::resource_exhausted(text),
-        // What the specification and every implementation say of a broken message.
         RequestStreamError::Compressed
         | RequestStreamError::Flag(_)
         | RequestStreamError::Cut
-        | RequestStreamError::Malformed(_) => Status::internal(text),
+        | RequestStreamError::Malformed(_) => Status::invalid_argument(text),
     }
 }
 

@@ -16,7 +16,10 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use longlived_broker::{Cursor, CursorError, Delivery, Interest, Outcome, SlowPolicy};
+use longlived_broker::{
+    Cursor, CursorError, Delivery, Interest, Outcome, SlowPolicy,
+    faults::{Fault, planted},
+};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
@@ -158,7 +161,10 @@ impl SessionBody {
     /// `reached`: a catch-up has come to what was the head then; on a busy log more may be due already.
     fn progress(&mut self, reached: bool) {
         if self.contract == Contract::V1 {
-            let (position, current) = self.cursor.settle();
+            let (mut position, current) = self.cursor.settle();
+            if planted(Fault::ProgressBeyondVisible) {
+                position.sequence += 1;
+            }
             let now = self.node.environment.now();
             self.due = Some(Box::new(wire::progress(position, now, current || reached)));
         }

@@ -3,7 +3,7 @@
 //! Holds: each of a subscriber's incarnations is an application of its own, since one that was killed before it had
 //! saved its position gets some events again; a stream begins with its Welcome and ends when its subscriber says so.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use longlived_checker::history::{
@@ -11,16 +11,15 @@ use longlived_checker::history::{
     PublishBegun, PublishEnded, PublishOutcome, Start, StreamEnded, StreamOpened, Welcome,
     WelcomeOutcome,
 };
-use longlived_checker::{Header, Limits, Record as Line, Rule, Writer, digest, history};
+use longlived_checker::{Header, Limits, Record as Line, Writer, digest, history};
 use longlived_client as client;
 use longlived_client::{Item, Notice};
 
-use crate::plan::Plan;
 use crate::run::SETTLES_IN;
 use crate::trace::{Answer, Incarnation, Record};
 
 /// What the checker says of a run, a line for each violation.
-pub(crate) fn check(records: &[(Duration, Record)], plan: &Plan) -> Vec<String> {
+pub(crate) fn check(records: &[(Duration, Record)]) -> Vec<String> {
     let lines = lines(records);
     let header = Header::new(Vec::<String>::new());
     let mut writer = Writer::new(Vec::new(), &header).expect("memory takes everything");
@@ -38,27 +37,9 @@ pub(crate) fn check(records: &[(Duration, Record)], plan: &Plan) -> Vec<String> 
     };
     let report = longlived_checker::check(&history, &limits);
     let violations = report.violations.into_iter();
-    // What a server remembers of ids is not in its store: the next life may store a message again, which a history
-    // that nobody else knows cannot explain.
-    let forgets = [
-        Rule::MessageIdOnce,
-        Rule::DeliveredUnpublished,
-        Rule::GapTrue,
-    ];
-    let excused = plan.durable && is_stored_again(records);
     violations
-        .filter(|violation| !(excused && forgets.contains(&violation.rule)))
         .map(|violation| format!("checker: {violation}"))
         .collect()
-}
-
-/// Whether two lives have stored the same message.
-fn is_stored_again(records: &[(Duration, Record)]) -> bool {
-    let mut seen = BTreeSet::new();
-    records.iter().any(|(_, record)| match record {
-        Record::Stored { message, .. } => !seen.insert(message),
-        _ => false,
-    })
 }
 
 /// The lines of the history.
@@ -136,7 +117,8 @@ impl Recorder {
                         duplicate: *duplicate,
                     },
                     Answer::NotStored(code) => PublishOutcome::Refused { code: code.clone() },
-                    Answer::Unknown(_) => PublishOutcome::Unknown,
+                    // A history has no word for it: where it is, only the last of a bulk was told.
+                    Answer::Unknown(_) | Answer::StoredInBulk => PublishOutcome::Unknown,
                 };
                 self.lines.push(Line::PublishEnded(PublishEnded {
                     at,

@@ -342,6 +342,11 @@ impl Truth {
                             failures.push(format!("{message} is not stored at {position}"));
                         }
                     }
+                    Answer::StoredInBulk => {
+                        if !copies.contains_key(message.as_str()) {
+                            failures.push(format!("{message} is not stored at all"));
+                        }
+                    }
                     Answer::NotStored(cause) => {
                         if copies.contains_key(message.as_str()) {
                             failures.push(format!("{message} is stored in spite of: {cause}"));

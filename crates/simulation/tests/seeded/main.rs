@@ -1,6 +1,7 @@
 //! Seeded runs: the real server and the real clients in one process, on a clock that moves only when nothing else
 //! does, over a network and a store that break as a seed says. See docs/OPERATIONS.md for how to run more of them.
 
+mod coverage;
 mod history;
 mod judge;
 mod network;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use longlived_client::Item;
 use parking_lot::Mutex;
 
+use crate::coverage::Coverage;
 use crate::plan::Plan;
 use crate::run::Outcome;
 use crate::trace::Record;
@@ -89,6 +91,7 @@ fn every_seed_is_lawful() {
     let seeds = seeds();
     let next = AtomicU64::new(seeds.start);
     let failed = Mutex::new(Vec::new());
+    let coverage = Mutex::new(Coverage::default());
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -98,13 +101,20 @@ fn every_seed_is_lawful() {
                         return;
                     }
                     let outcome = run(seed);
+                    let records = outcome.records.iter().map(|(_, record)| record);
+                    coverage.lock().add(records);
                     if !outcome.failures.is_empty() {
-                        failed.lock().push(report(&outcome));
+                        // At once as well: many seeds may be many hours.
+                        let report = report(&outcome);
+                        eprintln!("{report}");
+                        failed.lock().push(report);
                     }
                 }
             });
         }
     });
+    let coverage = coverage.into_inner();
+    println!("{coverage}");
     let failed = failed.into_inner();
     let count = failed.len();
     assert!(
@@ -112,6 +122,10 @@ fn every_seed_is_lawful() {
         "{count} of {seeds:?} failed\n{}",
         failed.join("\n")
     );
+    if seeds.end - seeds.start >= SEEDS {
+        let missing = coverage.missing();
+        assert!(missing.is_empty(), "{seeds:?} never met: {missing:?}");
+    }
 }
 
 #[test]
@@ -161,7 +175,7 @@ fn a_trace_that_was_tampered_with_is_not_lawful() {
         let plan = Plan::of(seed);
         (
             judge::judge(&outcome.records, &plan),
-            history::check(&outcome.records, &plan),
+            history::check(&outcome.records),
         )
     };
     let (truth, clients) = tampered(|records, at| drop(records.remove(at)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use longlived_broker::store::Store;
+use longlived_broker::store::{MemoryFiles, Store};
 use longlived_server::{Config, Environment, LogConfig, Server};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::network::Network;
 use crate::plan::Plan;
-use crate::storage::{Death, Forgetful, Lasting, Storage, TOPICS_MAX};
+use crate::storage::{Death, Forgetful, OnDisk, Storage, TOPICS_MAX};
 use crate::store::Witness;
 use crate::trace::{Record, Trace};
 
@@ -71,14 +71,15 @@ impl Node {
         connection.keepalive_interval = Duration::from_secs(2);
         connection.keepalive_timeout = Duration::from_secs(1);
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut forgetful = Forgetful {
-            history: plan.classes(),
-        };
+        let history = plan.classes();
         let storage: Box<dyn Storage> = if plan.durable {
-            let store = forgetful.open(&environment(&mut rng));
-            Box::new(Lasting { store })
+            Box::new(OnDisk {
+                files: MemoryFiles::new(),
+                history,
+                rng: StdRng::seed_from_u64(rng.random()),
+            })
         } else {
-            Box::new(forgetful)
+            Box::new(Forgetful { history })
         };
         Self {
             network,

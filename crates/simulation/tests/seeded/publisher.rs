@@ -63,10 +63,10 @@ impl PublisherApp {
                 self.rng.random_range(0..self.pause_max),
             ))
             .await;
-            if self.rng.random_ratio(1, 10) {
-                self.pipeline().await;
-            } else {
-                self.single().await;
+            match self.rng.random_range(0..20) {
+                0 => self.bulk().await,
+                1..=2 => self.pipeline().await,
+                _ => self.single().await,
             }
         }
     }
@@ -106,7 +106,7 @@ impl PublisherApp {
             match answer {
                 Answer::Unknown(_) => perhaps = true,
                 Answer::NotStored(_) if perhaps => {}
-                Answer::Stored { .. } | Answer::NotStored(_) => break,
+                Answer::Stored { .. } | Answer::StoredInBulk | Answer::NotStored(_) => break,
             }
             if !with_id {
                 break;
@@ -136,6 +136,25 @@ impl PublisherApp {
         for message in left {
             // Behind an error: what was in flight may be stored.
             self.answered(message, Answer::Unknown("the stream ended".to_owned()));
+        }
+    }
+
+    async fn bulk(&mut self) {
+        let with_id = self.rng.random();
+        let messages: Vec<Message> = (0..PIPELINED).map(|_| self.message(with_id)).collect();
+        let publisher = self.client.publisher();
+        let (stored, cause) = match publisher.bulk(tokio_stream::iter(messages.clone())).await {
+            Ok(answer) => (Some(answer.published), None),
+            Err(error) => (error.published, Some(error.to_string())),
+        };
+        for (index, message) in (0..).zip(&messages) {
+            let answer = match (stored, &cause) {
+                (Some(stored), _) if index < stored => Answer::StoredInBulk,
+                (Some(_), Some(cause)) => Answer::NotStored(cause.clone()),
+                (Some(_), None) => Answer::NotStored("the bulk was shorter".to_owned()),
+                (None, _) => Answer::Unknown("the bulk was lost".to_owned()),
+            };
+            self.answered(message, answer);
         }
     }
 

@@ -6,10 +6,18 @@
 use std::sync::Arc;
 
 use longlived_broker::Environment;
-use longlived_broker::store::{HistoryClass, MemoryStore, RetentionConfig, Store};
+use longlived_broker::store::{
+    DiskConfig, DiskStore, HistoryClass, MemoryFiles, MemoryStore, RetentionConfig, Store,
+};
+use rand::Rng as _;
+use rand::rngs::StdRng;
 
 /// Topics known at a time.
 pub(crate) const TOPICS_MAX: usize = 1_000;
+
+/// Small, so that a run seals many segments and reads most from the disk.
+const SEGMENT_BYTES: u64 = 8 << 10;
+const CACHE_BYTES: u64 = 16 << 10;
 
 /// How a life ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +56,36 @@ impl Storage for Forgetful {
     fn ended(&mut self, _: Death) {}
 }
 
-/// One store for all lives: what an append returned is never lost, whatever happens.
-pub(crate) struct Lasting {
-    pub(crate) store: Arc<dyn Store>,
+/// The disk store, over a disk that keeps what was synced when its power is cut, and any part of the rest.
+pub(crate) struct OnDisk {
+    pub(crate) files: MemoryFiles,
+    pub(crate) history: Vec<HistoryClass>,
+    /// What a power cut leaves.
+    pub(crate) rng: StdRng,
 }
 
-impl Storage for Lasting {
-    fn open(&mut self, _: &Environment) -> Arc<dyn Store> {
-        self.store.clone()
+impl Storage for OnDisk {
+    fn open(&mut self, environment: &Environment) -> Arc<dyn Store> {
+        let config = DiskConfig {
+            segment_bytes: SEGMENT_BYTES,
+            cache_bytes: CACHE_BYTES,
+            inline: true,
+            ..DiskConfig::new("/data".into())
+        };
+        let store = DiskStore::open_with(
+            Arc::new(self.files.clone()),
+            config,
+            environment.clone(),
+            RetentionConfig::new(self.history.clone()),
+            TOPICS_MAX,
+        );
+        Arc::new(store.expect("the directory can be opened after any end"))
     }
 
-    fn ended(&mut self, _: Death) {}
+    fn ended(&mut self, death: Death) {
+        match death {
+            Death::Drained | Death::Killed => self.files.kill(),
+            Death::PowerCut => self.files.cut_power(|| self.rng.next_u64()),
+        }
+    }
 }

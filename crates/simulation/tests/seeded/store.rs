@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use longlived_broker::frame::{Frames, TopicId};
+use longlived_broker::frame::TopicId;
 use longlived_broker::store::{
-    Admitted, AppendError, Durability, Page, Query, ReadError, RecentId, Store, TopicInfo,
-    TopicsExhausted,
+    Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, Store,
+    TopicInfo, TopicsExhausted,
 };
 use longlived_broker::{Environment, Epoch, Sequence, TopicFilter, TopicName};
 use longlived_client::Position;
@@ -59,7 +59,7 @@ impl Store for Witness {
     fn append<'a>(
         &'a self,
         messages: &'a [Admitted],
-    ) -> BoxFuture<'a, Result<Arc<Frames>, AppendError>> {
+    ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         async move {
             sleep(self.takes()).await;
             if self.dead.load(Ordering::Relaxed) {
@@ -73,7 +73,8 @@ impl Store for Witness {
                     reserve: 1,
                 });
             }
-            let frames = self.inner.append(messages).await?;
+            let appended = self.inner.append(messages).await?;
+            let frames = appended.frames();
             for (entry, admitted) in frames.entries().iter().zip(messages) {
                 self.trace.add(Record::Stored {
                     life: self.life,
@@ -85,7 +86,7 @@ impl Store for Witness {
             }
             // Between here and the answer a node may die: stored, and nobody knows.
             sleep(self.takes()).await;
-            Ok(frames)
+            Ok(appended)
         }
         .boxed()
     }

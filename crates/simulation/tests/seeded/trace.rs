@@ -84,6 +84,8 @@ pub(crate) enum Answer {
         position: Position,
         duplicate: bool,
     },
+    /// It is stored, at a place it was not told.
+    StoredInBulk,
     NotStored(String),
     #[expect(dead_code, reason = "for whoever reads a trace")]
     Unknown(String),

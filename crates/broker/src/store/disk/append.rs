@@ -12,6 +12,7 @@ use super::{
     writer::{Commits, Place},
 };
 use crate::{
+    faults::{Fault, planted},
     frame::{self, EventWriter, FRAME_OVERHEAD_BYTES, Frames, TopicId},
     message::MessageKey,
     position::Sequence,
@@ -43,7 +44,9 @@ pub(super) async fn append(
             Ok(frames)
         }
         Err(error) => {
-            numbered.take_back(shared);
+            if !planted(Fault::NoRollback) {
+                numbered.take_back(shared);
+            }
             Err(error)
         }
     }

@@ -11,7 +11,7 @@ pub(super) const FORMAT: u32 = 1;
 const ENVELOPE_BYTES: usize = 16;
 const MAGIC: &[u8; 8] = b"longlive";
 
-/// `META`: what a directory is. Never changes.
+/// `META`: what a directory is. Only the epoch ever changes, and only where somebody asks for it.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct Meta {
     #[prost(uint32, tag = "1")]

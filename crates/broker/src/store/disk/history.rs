@@ -31,7 +31,8 @@ pub(super) struct History {
     /// Everything up to here is in sealed files or gone; the log has the rest.
     pub(super) sealed_through: Sequence,
     pub(super) sealed_time: i64,
-    pub(super) log: VecDeque<Segment>,
+    // All but the last are full and never change.
+    pub(super) log: VecDeque<Arc<Segment>>,
     pub(super) holes: Vec<Hole>,
     pub(super) recent: VecDeque<Recent>,
     version: u64,
@@ -152,7 +153,7 @@ impl History {
     pub(super) fn keep(&mut self, file: &Arc<SegmentFile>, record: Record) -> bool {
         let last = self.log.back().map(|segment| segment.file.number);
         if last != Some(file.number) {
-            self.log.push_back(Segment::new(file.clone()));
+            self.log.push_back(Arc::new(Segment::new(file.clone())));
         }
         for entry in record.entries.iter() {
             let class = &mut self.classes[self.topics.get(entry.topic).class];
@@ -167,9 +168,11 @@ impl History {
             }
         }
         self.last_time = self.last_time.max(record.time);
-        if let Some(segment) = self.log.back_mut() {
-            segment.push(record);
-        }
+        // Nobody else has the last one: it is lent out only when it is full.
+        let segment = self.log.back_mut().and_then(Arc::get_mut);
+        segment
+            .expect("the last segment is lent to nobody")
+            .push(record);
         last != Some(file.number) && last.is_some()
     }
 
@@ -253,7 +256,7 @@ impl History {
         }
     }
 
-    /// What `STATE` says from now on.
+    /// What `STATE` says from now on, but for the topics.
     pub(super) fn next_state(&mut self) -> State {
         self.version += 1;
         let files = self.classes.iter().flat_map(|class| class.files.iter());
@@ -262,8 +265,6 @@ impl History {
             let (first, last) = (file.first(), file.last());
             refs.insert(first, FileRef { first, last });
         }
-        let remembered = (self.topics.all())
-            .filter(|topic| topic.trimmed_through > 0 || (topic.events == 0 && topic.last > 0));
         State {
             version: self.version,
             sealed_through: self.sealed_through,
@@ -278,16 +279,30 @@ impl History {
                     floor_time: class.floor_time,
                 })
                 .collect(),
-            topics: remembered
-                .map(|topic| TopicState {
-                    name: topic.name.as_str().to_owned(),
-                    last: topic.last,
-                    trimmed_through: topic.trimmed_through,
-                })
-                .collect(),
+            topics: Vec::new(),
             forgotten_through: self.topics.forgotten_through(),
             holes: self.holes.clone(),
         }
+    }
+
+    /// What `STATE` says of topics, from one id on, at most so many; where to go on.
+    pub(super) fn topic_states(
+        &self,
+        from: usize,
+        limit: usize,
+        states: &mut Vec<TopicState>,
+    ) -> Option<usize> {
+        let topics = self.topics.from(from);
+        let remembered = topics
+            .iter()
+            .take(limit)
+            .filter(|topic| topic.trimmed_through > 0 || (topic.events == 0 && topic.last > 0));
+        states.extend(remembered.map(|topic| TopicState {
+            name: topic.name.as_str().to_owned(),
+            last: topic.last,
+            trimmed_through: topic.trimmed_through,
+        }));
+        (topics.len() > limit).then(|| from + limit)
     }
 
     /// Takes over what `STATE` says, but for the files.

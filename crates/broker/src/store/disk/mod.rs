@@ -11,6 +11,7 @@
 
 mod append;
 mod builder;
+mod epoch;
 mod files;
 mod format;
 mod history;
@@ -39,6 +40,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use quick_cache::{Weighter, sync::Cache};
 use tokio::sync::Semaphore;
 
+pub use epoch::{EpochChange, NewEpochError};
 pub use files::{Faults, File, Files, Lock, LockError, MemoryFiles, OpenMode, SystemFiles};
 pub use open::OpenError;
 
@@ -47,12 +49,12 @@ use self::{
     writer::Commits,
 };
 use super::{
-    Admitted, AppendError, Durability, Page, Query, ReadError, RecentId, Store, TopicInfo,
-    TopicsExhausted,
+    Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, Store,
+    TopicInfo, TopicsExhausted,
 };
 use crate::{
     environment::Environment,
-    frame::{Frames, TopicId},
+    frame::TopicId,
     position::{Epoch, Sequence},
     topic::{TopicFilter, TopicName},
 };
@@ -279,8 +281,10 @@ impl Store for DiskStore {
     fn append<'a>(
         &'a self,
         messages: &'a [Admitted],
-    ) -> BoxFuture<'a, Result<Arc<Frames>, AppendError>> {
-        append::append(&self.shared, &self.commits, messages).boxed()
+    ) -> BoxFuture<'a, Result<Appended, AppendError>> {
+        append::append(&self.shared, &self.commits, messages)
+            .map(|frames| frames.map(Appended::from))
+            .boxed()
     }
 
     fn room(&self) -> Result<(), AppendError> {

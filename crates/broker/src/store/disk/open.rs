@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     Bell, ByBytes, Counters, DiskConfig, DiskStore, READS_MAX, Shared,
-    files::{Files, LockError, SystemFiles},
+    files::{Files, Lock, LockError, SystemFiles},
     format::{self, FORMAT, FileRef, Ids, Meta, State},
     history::{History, Recent},
     maintenance::Runner,
@@ -124,15 +124,7 @@ impl DiskStore {
         let dir = config.dir.clone();
         files.create_dir(&dir).map_err(at(&dir))?;
         refuse_foreign(&*files, &dir)?;
-        let path = dir.join("LOCK");
-        let owner = format!("process {}", std::process::id());
-        let lock = files.lock(&path, &owner).map_err(|error| match error {
-            LockError::Held(holder) => OpenError::InUse {
-                dir: dir.clone(),
-                holder,
-            },
-            LockError::Io(source) => OpenError::Io { path, source },
-        })?;
+        let lock = lock(&*files, &dir)?;
         let meta = read_or_make_meta(&*files, &dir, &environment)?;
         let secret = |index: usize| meta.message_key_secret.get(index).copied().unwrap_or(0);
         let shared = Shared {
@@ -171,8 +163,21 @@ impl DiskStore {
     }
 }
 
+/// Takes the directory for this process.
+pub(super) fn lock(files: &dyn Files, dir: &Path) -> Result<Lock, OpenError> {
+    let path = dir.join("LOCK");
+    let owner = format!("process {}", std::process::id());
+    files.lock(&path, &owner).map_err(|error| match error {
+        LockError::Held(holder) => OpenError::InUse {
+            dir: dir.to_owned(),
+            holder,
+        },
+        LockError::Io(source) => OpenError::Io { path, source },
+    })
+}
+
 /// Asked before the lock, which would leave a trace.
-fn refuse_foreign(files: &dyn Files, dir: &Path) -> Result<(), OpenError> {
+pub(super) fn refuse_foreign(files: &dyn Files, dir: &Path) -> Result<(), OpenError> {
     let path = dir.join("META");
     let metas: [Option<Meta>; 2] = format::read_pair(files, &path).map_err(at(&path))?;
     if let Some(meta) = metas.iter().flatten().next() {

@@ -24,6 +24,7 @@ use super::{
     segment::{self, Record, SEGMENT_HEADER_BYTES, SegmentFile},
 };
 use crate::{
+    faults::{Fault, planted},
     frame::{Entry, Frames, topic_of},
     position::Sequence,
     topic::TopicName,
@@ -74,8 +75,9 @@ impl Iterator for Scan<'_> {
         let frames_end = frames_at + header.frames_bytes as usize;
         let frames = self.content.slice(frames_at..frames_end);
         let index = record::decode_index(&header, &content[HEADER_BYTES..]);
+        let whole = record::frames_are_whole(&header, &frames) || planted(Fault::TornTailKept);
         Some(match index {
-            Some(index) if record::frames_are_whole(&header, &frames) => Found::Whole {
+            Some(index) if whole => Found::Whole {
                 header,
                 index,
                 frames,
@@ -99,7 +101,7 @@ impl Scan<'_> {
             .find(is_header);
         self.at = next.unwrap_or(self.content.len());
         let between = &self.content[begin..self.at];
-        if between.iter().all(|&byte| byte == 0) {
+        if is_empty(between) {
             // The end of what was written.
             return next.and_then(|_| self.next());
         }
@@ -108,6 +110,14 @@ impl Scan<'_> {
             torn: header_is_missing,
         })
     }
+}
+
+/// Whether nothing was ever written there. By the sector: most of a segment can be empty, and every start looks at it.
+fn is_empty(content: &[u8]) -> bool {
+    const ZEROS: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
+    content
+        .chunks(SECTOR_BYTES)
+        .all(|sector| sector == &ZEROS[..sector.len()])
 }
 
 /// Whether some sector of a record was never written.
@@ -147,7 +157,7 @@ impl Recovery {
             Some((true, known)) => self.last = self.last.max(known.unwrap_or(self.last)),
             Some((false, known)) => {
                 let through = known.unwrap_or(self.last + NUMBERS_SKIPPED);
-                if through > self.last {
+                if through > self.last && !planted(Fault::NumberReusedAfterDamage) {
                     self.holes.push(Hole {
                         after: self.last,
                         through,

@@ -6,7 +6,11 @@
 use std::{io, sync::Arc};
 
 use super::{Shared, format::split, history::History, sealed::Sealed};
-use crate::{frame::Entry, position::Sequence};
+use crate::{
+    faults::{Fault, planted},
+    frame::Entry,
+    position::Sequence,
+};
 
 /// The most events one hold of the lock lets go: about a millisecond, so that no publish or read waits long.
 const TRIM_MAX: usize = 8_192;
@@ -118,7 +122,9 @@ impl Shared {
         if gone.is_empty() {
             return Ok(());
         }
-        self.write_state()?;
+        if !planted(Fault::DeleteBeforeFloor) {
+            self.write_state()?;
+        }
         for file in &gone {
             self.files.remove(&file.path)?;
             self.postings.remove(&file.id);

@@ -10,16 +10,23 @@ use rustc_hash::FxHashMap;
 use super::{
     Shared,
     builder::Builder,
-    format::{self, State},
+    format,
     sealed::Sealed,
-    segment::{self, Record, SegmentFile},
+    segment::{self, Segment},
 };
-use crate::{frame::TopicId, position::Sequence, topic::TopicName};
+use crate::{
+    faults::{Fault, planted},
+    frame::TopicId,
+    position::Sequence,
+    topic::TopicName,
+};
 
-/// A copy of what is needed of a segment, so that no lock is held while files are written.
+/// The most topics that one hold of the lock copies.
+const TOPICS_AT_ONCE: usize = 4_096;
+
+/// What is needed to seal a segment, so that no lock is held while files are written.
 struct Job {
-    file: Arc<SegmentFile>,
-    records: Vec<Record>,
+    segment: Arc<Segment>,
     topics: FxHashMap<TopicId, (TopicName, usize)>,
     classes: Vec<(String, Sequence)>,
     through: Sequence,
@@ -41,7 +48,9 @@ impl Shared {
         };
         let Written { files, damaged } = self.write_files(&job)?;
         let ids = self.history.read().ids_through(job.through);
-        format::write(&*self.files, &self.config.dir.join("IDS"), &ids)?;
+        if !planted(Fault::IdsLostWhenSealed) {
+            format::write(&*self.files, &self.config.dir.join("IDS"), &ids)?;
+        }
         {
             let history = &mut *self.history.write();
             history.add_files(files);
@@ -53,49 +62,58 @@ impl Shared {
             history.log.pop_front();
         }
         self.write_state()?;
-        self.files.remove(&job.file.path)?;
+        // The last to hold it: freeing a long index takes its time, outside the lock.
+        self.files.remove(&job.segment.file.path)?;
         Ok(true)
     }
 
     /// Writes down what is sealed and what is gone.
     pub(super) fn write_state(&self) -> io::Result<()> {
-        let state: State = self.history.write().next_state();
+        let mut state = self.history.write().next_state();
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let history = self.history.read();
+            from = history.topic_states(at, TOPICS_AT_ONCE, &mut state.topics);
+            // Topics that were forgotten while this went on lie below this.
+            state.forgotten_through = history.topics.forgotten_through();
+        }
         format::write_pair(&*self.files, &self.config.dir.join("STATE"), &state)
     }
 
     fn job(&self, all: bool) -> Option<Job> {
-        let history = self.history.read();
-        if history.log.len() < 2 && !all {
-            return None;
-        }
-        let segment = history.log.front()?;
+        let (segment, classes) = {
+            let history = self.history.read();
+            if history.log.len() < 2 && !all {
+                return None;
+            }
+            let classes = history.classes.iter();
+            let classes = classes.map(|class| (class.identity.clone(), class.floor));
+            (history.log.front()?.clone(), classes.collect())
+        };
         let mut topics = FxHashMap::default();
-        for entry in segment.records.iter().flat_map(|r| r.entries.iter()) {
-            topics.entry(entry.topic).or_insert_with(|| {
-                let topic = history.topics.get(entry.topic);
-                (topic.name.clone(), topic.class)
-            });
+        let ids: Vec<_> = segment.topics().collect();
+        for ids in ids.chunks(TOPICS_AT_ONCE) {
+            let history = self.history.read();
+            topics.extend(ids.iter().map(|&id| {
+                let topic = history.topics.get(id);
+                (id, (topic.name.clone(), topic.class))
+            }));
         }
         Some(Job {
-            file: segment.file.clone(),
-            records: segment.records.clone(),
-            topics,
-            classes: history
-                .classes
-                .iter()
-                .map(|class| (class.identity.clone(), class.floor))
-                .collect(),
             through: segment.last().unwrap_or(0),
             time: segment.records.last().map_or(0, |record| record.time),
+            segment,
+            topics,
+            classes,
         })
     }
 
     fn write_files(&self, job: &Job) -> io::Result<Written> {
         let mut builders: FxHashMap<usize, Vec<Builder>> = FxHashMap::default();
         let mut damaged = Vec::new();
-        for record in &job.records {
-            let Some(frames) = job.file.frames_of(record)? else {
-                self.note_damage(&job.file.path, record.first(), record.last());
+        for record in &job.segment.records {
+            let Some(frames) = job.segment.file.frames_of(record)? else {
+                self.note_damage(&job.segment.file.path, record.first(), record.last());
                 damaged.push((record.first() - 1, record.last()));
                 continue;
             };

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Message, MessageKey, Principal, TopicFilter, TopicName,
-    frame::Slice,
+    frame::{self, Encoding, Slice},
     store::{Damaged, FilterFrom, HistoryClass, Limits, RetentionConfig},
 };
 
@@ -71,7 +71,7 @@ fn append(store: &DiskStore, topics: &[&str]) -> Result<(), AppendError> {
         .map(|topic| message(store, topic, ""))
         .collect();
     let frames = store.append(&messages).now_or_never().unwrap()?;
-    assert_eq!(frames.entries().len(), topics.len());
+    assert_eq!(frames.frames().entries().len(), topics.len());
     Ok(())
 }
 
@@ -94,9 +94,18 @@ fn read(
     store.read(query).now_or_never().unwrap().unwrap()
 }
 
+/// What a page delivers, each event as it was published.
 fn sequences(page: &Page) -> Vec<Sequence> {
-    let entries = page.slices.iter().flat_map(Slice::entries);
-    entries.map(|entry| entry.sequence).collect()
+    let slices: Vec<_> = page.slices.iter().cloned().collect();
+    let events = frame::events(frame::join(&slices, Encoding::V1));
+    let said = events.map(|(_, event)| {
+        assert_eq!(event.payload, format!("payload of {}", event.topic));
+        event.sequence
+    });
+    let entries = slices.iter().flat_map(Slice::entries);
+    let sequences: Vec<_> = entries.map(|entry| entry.sequence).collect();
+    assert_eq!(said.collect::<Vec<_>>(), sequences);
+    sequences
 }
 
 /// Everything that a filter gets, page by page, and what is announced as damaged.
@@ -413,6 +422,60 @@ fn a_directory_in_use_or_of_a_newer_format_or_of_others_is_refused_untouched() {
 }
 
 #[test]
+fn a_new_epoch_keeps_everything_else() {
+    let files = MemoryFiles::new();
+    let dir = Path::new("/data");
+    let new_epoch = || DiskStore::new_epoch_with(&files, dir, &environment());
+    assert!(matches!(new_epoch(), Err(NewEpochError::Empty { .. })));
+    assert!(files.list(dir).unwrap().is_empty(), "not touched");
+
+    let store = open(&files, &[]);
+    append(&store, &["a.1", "b.1"]).unwrap();
+    let identified = message(&store, "c", "once");
+    let appended = store
+        .append(std::slice::from_ref(&identified))
+        .now_or_never()
+        .unwrap();
+    appended.unwrap();
+    let before = store.epoch();
+    assert!(matches!(
+        new_epoch(),
+        Err(NewEpochError::Open(OpenError::InUse { .. }))
+    ));
+    drop(store);
+
+    let change = new_epoch().unwrap();
+    assert_eq!(change.before, before);
+    assert_ne!(change.after, before);
+    let store = open(&files, &[]);
+    assert_eq!(store.epoch(), change.after);
+    assert_eq!(read_all(&store, &[(">", 0)], 0, 1 << 20).0, [1, 2, 3]);
+    let ids = store.recent_ids();
+    assert_eq!(ids.len(), 1, "message ids are still known");
+    assert_eq!(Some(ids[0].key), identified.message_key);
+    append(&store, &["a.1"]).unwrap();
+    assert_eq!(store.head(), 4, "numbers go on");
+    drop(store);
+
+    // The same random numbers: it is another epoch all the same.
+    let again = new_epoch().unwrap();
+    assert_eq!(again.before, change.after);
+    assert_ne!(again.after, again.before);
+
+    // One copy is enough; none is damage.
+    files.damage(&dir.join("META"), Vec::clear);
+    assert_eq!(new_epoch().unwrap().before, again.after);
+    for name in ["META", "META.copy"] {
+        files.damage(&dir.join(name), Vec::clear);
+    }
+    let refused = new_epoch();
+    assert!(matches!(
+        refused,
+        Err(NewEpochError::Open(OpenError::Damaged { .. }))
+    ));
+}
+
+#[test]
 fn a_time_is_found_wherever_its_events_are() {
     let files = MemoryFiles::new();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -472,7 +535,8 @@ fn threads_and_a_real_directory_do_the_same() {
             assert_eq!(store.head(), head);
             for _ in 0..300 {
                 let messages = [message(&store, "a.1", ""), message(&store, "b.1", "")];
-                let frames = store.append(&messages).await.unwrap();
+                let appended = store.append(&messages).await.unwrap();
+                let frames = appended.frames();
                 assert_eq!(frames.first(), head + 1);
                 head = frames.last();
             }

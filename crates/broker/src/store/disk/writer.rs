@@ -17,7 +17,11 @@ use super::{
     record::Encoded,
     segment::{SEGMENT_HEADER_BYTES, SegmentFile},
 };
-use crate::{frame::Frames, store::AppendError};
+use crate::{
+    faults::{Fault, planted},
+    frame::Frames,
+    store::AppendError,
+};
 
 /// Where a batch is.
 pub(super) struct Place {
@@ -131,7 +135,9 @@ impl Writer {
         if let Err(error) = active.file.append(at, encoded, frames) {
             return Err(self.take_back(&active, &error));
         }
-        if let Err(error) = active.file.file.sync() {
+        if !planted(Fault::AcknowledgeBeforeSync)
+            && let Err(error) = active.file.file.sync()
+        {
             // The pages may count as clean although they are not on the disk: trying again would prove nothing.
             return Err(self.shared.set_broken("cannot sync the log", &error));
         }

@@ -17,8 +17,8 @@ use parking_lot::{Mutex, RwLock};
 
 use self::{class::Class, kept::Kept};
 use super::{
-    Admitted, AppendError, Durability, Page, Query, ReadError, RecentId, RetentionConfig, Store,
-    TopicInfo, TopicsExhausted, topics::Topics,
+    Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, RetentionConfig,
+    Store, TopicInfo, TopicsExhausted, topics::Topics,
 };
 use crate::{
     environment::Environment,
@@ -98,7 +98,7 @@ impl Store for MemoryStore {
     fn append<'a>(
         &'a self,
         messages: &'a [Admitted],
-    ) -> BoxFuture<'a, Result<Arc<Frames>, AppendError>> {
+    ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         let time = self.publish_time();
         let first = self.head() + 1;
         let mut previous = Vec::with_capacity(messages.len());
@@ -120,7 +120,7 @@ impl Store for MemoryStore {
         self.head.store(frames.last(), Ordering::Release);
         // What was trimmed is freed outside the lock.
         drop(dropped);
-        futures_util::future::ready(Ok(frames)).boxed()
+        futures_util::future::ready(Ok(frames.into())).boxed()
     }
 
     fn room(&self) -> Result<(), AppendError> {

@@ -168,7 +168,7 @@ impl Times {
                 let frames = Handle::current().block_on(store.append(batch))?;
                 let took = monotonic_ns() - began;
                 let index_bytes = INDEX_BYTES_EACH * size.events;
-                let record_bytes = RECORD_HEADER_BYTES + index_bytes + frames.len_bytes();
+                let record_bytes = RECORD_HEADER_BYTES + index_bytes + frames.frames().len_bytes();
                 anyhow::Ok((took, record_bytes.next_multiple_of(RECORD_ALIGN)))
             };
             let (committed, written);

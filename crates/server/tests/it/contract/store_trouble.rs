@@ -6,9 +6,9 @@ use futures_util::{FutureExt as _, future::BoxFuture, future::ready};
 use longlived_api::v1;
 use longlived_broker::{
     Environment, Epoch, Sequence, TopicFilter, TopicName,
-    frame::{Frames, TopicId},
+    frame::TopicId,
     store::{
-        Admitted, AppendError, Durability, MemoryStore, Page, Query, ReadError, RecentId,
+        Admitted, AppendError, Appended, Durability, MemoryStore, Page, Query, ReadError, RecentId,
         RetentionConfig, Store, TopicInfo, TopicsExhausted,
     },
 };
@@ -87,7 +87,7 @@ impl Store for Moody {
     fn append<'a>(
         &'a self,
         messages: &'a [Admitted],
-    ) -> BoxFuture<'a, Result<Arc<Frames>, AppendError>> {
+    ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         assert!(!matches!(*self.mood.lock(), Mood::Panics), "on purpose");
         match self.trouble() {
             Ok(()) => self.inner.append(messages),

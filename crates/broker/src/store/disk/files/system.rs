@@ -3,7 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{DirBuilderExt as _, FileExt as _},
     path::Path,
     sync::Arc,
 };
@@ -65,7 +65,11 @@ impl File for SystemFile {
 
 impl Files for SystemFiles {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        // What is in it is for the server alone; a directory that exists keeps what its owner chose.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {

@@ -9,7 +9,7 @@ use super::{
         BlockKey, Shared,
         history::History,
         sealed::Loaded,
-        segment::{Record, SegmentFile},
+        segment::{Record, Segment, SegmentFile},
     },
     Io, Miss, Parts,
 };
@@ -84,7 +84,7 @@ impl History {
 
     /// The last event of the log that was published before a time.
     pub(super) fn before_time_in_log(&self, unix_nanos: i64) -> Option<Sequence> {
-        let records = |segment: &super::super::segment::Segment| {
+        let records = |segment: &Arc<Segment>| {
             let count = segment
                 .records
                 .partition_point(|record| record.time < unix_nanos);

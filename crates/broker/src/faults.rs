@@ -1,0 +1,112 @@
+//! Planted faults: wrong behaviour that a test must find. `.ci/faults` plants one after the other and names the tests
+//! that fell over it; one that nothing finds is a test that is missing.
+//!
+//! Holds: a build without `--cfg longlived_faults` has none of it: [`planted`] is a constant there, and what depends on
+//! it is not compiled in. With it, `LONGLIVED_FAULT` names the one fault of the process.
+//! Does not: break what surrounds it. A fault stands where the mistake would be made, in a line or two.
+
+macro_rules! faults {
+    ($($(#[doc = $what:literal])+ $fault:ident = $name:literal,)+) => {
+        /// A mistake that somebody could make.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Fault {
+            $($(#[doc = $what])+ $fault,)+
+        }
+
+        #[cfg(longlived_faults)]
+        const NAMES: &[(&str, Fault)] = &[$(($name, Fault::$fault)),+];
+    };
+}
+
+faults! {
+    /// A batch is answered before it is synced.
+    AcknowledgeBeforeSync = "acknowledge_before_sync",
+    /// What of a torn batch has reached the disk is taken for a batch.
+    TornTailKept = "torn_tail_kept",
+    /// The checksum of what is read for a subscriber is not looked at.
+    DamageServed = "damage_served",
+    /// The numbers of a damaged last batch are given out again.
+    NumberReusedAfterDamage = "number_reused_after_damage",
+    /// A batch that failed leaves its numbers as the last of its topics.
+    NoRollback = "no_rollback",
+    /// Files are removed that the disk still names.
+    DeleteBeforeFloor = "delete_before_floor",
+    /// The message ids of sealed segments are not written down.
+    IdsLostWhenSealed = "ids_lost_when_sealed",
+    /// Retention does not note which topic has lost something.
+    TrimWithoutGap = "trim_without_gap",
+    /// An event names the one before it in the log, and not on its topic.
+    PreviousSequenceWrong = "previous_sequence_wrong",
+    /// The store's message ids are not taken over at a start.
+    DedupeForgottenAtRestart = "dedupe_forgotten_at_restart",
+    /// A message id that was seen gets a number again.
+    DuplicateGetsNewNumber = "duplicate_gets_new_number",
+    /// The same message id by another principal counts as a duplicate.
+    DedupeAcrossPrincipals = "dedupe_across_principals",
+    /// Ids beyond the window's age are kept.
+    DedupeNeverExpires = "dedupe_never_expires",
+    /// Readers are told of a batch that is not stored yet.
+    VisibleBeforeStored = "visible_before_stored",
+    /// A new channel claims one event more than it has.
+    SeamLoses = "seam_loses",
+    /// A known topic's channels are not looked up again when a wildcard is linked.
+    MatchCacheKept = "match_cache_kept",
+    /// A tail does not say that it has let something go.
+    StalledReaderSkips = "stalled_reader_skips",
+    /// Who was left out of wake-ups stays out.
+    LeftOutForGood = "left_out_for_good",
+    /// A resumed subscription begins one event late.
+    ResumeOffByOne = "resume_off_by_one",
+    /// A resumed subscription begins with the last event it had.
+    ResumeRepeats = "resume_repeats",
+    /// A position of another history is taken for one of this.
+    EpochIgnored = "epoch_ignored",
+    /// A gap covers the first event that is kept.
+    GapBoundsOffByOne = "gap_bounds_off_by_one",
+    /// One full filter of several: the position passes what it has left.
+    MergePassesWhatIsLeft = "merge_passes_what_is_left",
+    /// A position is brought to the head although something is due before it.
+    SettlePassesWhatIsDue = "settle_passes_what_is_due",
+    /// A Progress names the sequence that comes next.
+    ProgressBeyondVisible = "progress_beyond_visible",
+    /// A session that ends late takes its successor's place with it.
+    LateLeaverEvictsSuccessor = "late_leaver_evicts_successor",
+}
+
+/// Whether this process is to make a mistake.
+#[cfg(not(longlived_faults))]
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "nothing of it may be left, in any build"
+)]
+pub const fn planted(_: Fault) -> bool {
+    false
+}
+
+/// Whether this process is to make a mistake. A name that is none ends it, and the error lists those that are.
+#[cfg(longlived_faults)]
+pub fn planted(fault: Fault) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<Fault>> = std::sync::OnceLock::new();
+    *CHOSEN.get_or_init(chosen) == Some(fault)
+}
+
+#[cfg(longlived_faults)]
+fn chosen() -> Option<Fault> {
+    use std::io::Write as _;
+
+    let name = std::env::var("LONGLIVED_FAULT").ok()?;
+    let found = NAMES.iter().find(|(known, _)| *known == name);
+    if found.is_none() {
+        let names: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
+        let names = names.join(" ");
+        // Not by `eprintln`, which a test harness keeps to itself; and a panic would only end the task that asked.
+        writeln!(
+            std::io::stderr(),
+            "LONGLIVED_FAULT is `{name}`; it must be one of: {names}"
+        )
+        .ok();
+        std::process::exit(2);
+    }
+    found.map(|(_, fault)| *fault)
+}

@@ -1,0 +1,31 @@
+//! `longlived new-epoch`: what has to be done once with a copy of a data directory.
+//!
+//! A command and not a flag of `serve`: a flag would stay in the unit file and begin a new epoch at every start.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use longlived_server::{Environment, store::DiskStore};
+
+use crate::show;
+
+/// Give a data directory another epoch: needed once after a backup was brought back, before it is served.
+///
+/// A copy does not know what was published after it was made, so the same sequences would be given out again, and a
+/// subscriber would take them for what it has. With another epoch each subscriber is told of a gap (EPOCH_CHANGED)
+/// and then gets everything that is kept, once more. Nothing that is kept changes. No server may run on the directory.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The directory, as for `serve`.
+    #[arg(long, env = "LONGLIVED_DATA_DIR", value_name = "DIR")]
+    data_dir: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let dir = &args.data_dir;
+    let change = DiskStore::new_epoch(dir, &Environment::system())
+        // As text: the error says its own cause, and the chain would say it again.
+        .map_err(|error| anyhow::anyhow!("--data-dir: {error}"))?;
+    show::print_line(format!("{}: {change}", dir.display()))?;
+    Ok(ExitCode::SUCCESS)
+}

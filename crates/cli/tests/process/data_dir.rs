@@ -1,0 +1,256 @@
+//! `--data-dir`: what is refused, in one line that names the flag, and a copy that is brought back.
+
+use std::fs;
+use std::path::Path;
+
+use longlived_api::v1::{self, gap::Reason, welcome::Outcome};
+use rustix::process::Signal;
+
+use super::support::{Frame, Server, longlived, request, run_to_end};
+
+#[tokio::test]
+async fn a_directory_or_a_limit_that_cannot_be_is_named_in_one_line() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = |name: &str| parent.path().join(name).to_str().unwrap().to_owned();
+    let (file, foreign, new) = (path("file"), path("foreign"), path("new"));
+    let below_file = path("file/data");
+    fs::write(&file, "x").unwrap();
+    fs::create_dir(&foreign).unwrap();
+    fs::write(path("foreign/letters"), "mine").unwrap();
+    let in_new: &[&str] = &["--data-dir", &new];
+    let petabyte = (1_u64 << 50).to_string();
+    let cases: &[(&[&str], i32, &[&str])] = &[
+        (
+            &["--data-dir", &file],
+            2,
+            &["--data-dir", &file, "not a directory"],
+        ),
+        (
+            &["--data-dir", &below_file],
+            1,
+            &["--data-dir", &below_file],
+        ),
+        (
+            &["--data-dir", &foreign],
+            1,
+            &["--data-dir", &foreign, "`letters`", "not touched"],
+        ),
+        // Nobody may write there, not even root.
+        (
+            &["--data-dir", "/proc/longlived"],
+            1,
+            &["--data-dir", "/proc/longlived"],
+        ),
+        (&["--data-dir"], 2, &["--data-dir"]),
+        (
+            &[in_new, &["--disk-reserve", &petabyte]].concat(),
+            2,
+            &[
+                "--disk-reserve",
+                &petabyte,
+                "must be less than the",
+                "bytes of the disk",
+            ],
+        ),
+        (
+            &[in_new, &["--disk-reserve", "1048575"]].concat(),
+            2,
+            &["--disk-reserve", "1048576..="],
+        ),
+        (
+            &[in_new, &["--disk-reserve", "much"]].concat(),
+            2,
+            &["--disk-reserve", "much"],
+        ),
+        (
+            &[in_new, &["--segment-bytes", "65535"]].concat(),
+            2,
+            &["--segment-bytes", "65536..=1073741824"],
+        ),
+        (
+            &[in_new, &["--segment-bytes", "1073741825"]].concat(),
+            2,
+            &["--segment-bytes", "65536..=1073741824"],
+        ),
+        (
+            &[in_new, &["--cache-bytes", "1048575"]].concat(),
+            2,
+            &["--cache-bytes", "1048576..="],
+        ),
+        // Limits of a directory that there is not.
+        (&["--disk-reserve", "1048576"], 2, &["--data-dir"]),
+        (&["--segment-bytes", "65536"], 2, &["--data-dir"]),
+        (&["--cache-bytes", "1048576"], 2, &["--data-dir"]),
+    ];
+    for (args, wanted, named) in cases {
+        let serve = ["serve", "--listen", "127.0.0.1:0"];
+        let (code, out, err) = run_to_end(longlived().args(serve).args(*args)).await;
+        assert_eq!(code, Some(*wanted), "{args:?}: {err}");
+        assert_eq!(out, "", "{args:?}");
+        assert_eq!(err.lines().count(), 1, "{args:?}: {err}");
+        for part in *named {
+            assert!(err.contains(part), "{args:?}, {part}: {err}");
+        }
+    }
+    assert!(!Path::new(&new).exists(), "nothing was made");
+    let letters = fs::read_dir(&foreign).unwrap().count();
+    assert_eq!(letters, 1, "nothing was added");
+}
+
+#[tokio::test]
+async fn a_directory_in_use_is_refused_with_the_process_that_has_it() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("data").to_str().unwrap().to_owned();
+    let server = Server::start(&["--data-dir", &dir]).await;
+    server.publish("a", "x").await.expect("stored");
+    for command in [["serve", "--listen=127.0.0.1:0"].as_slice(), &["new-epoch"]] {
+        let mut second = longlived();
+        second.args(command).args(["--data-dir", &dir]);
+        let (code, _, err) = run_to_end(&mut second).await;
+        assert_eq!(code, Some(1), "{command:?}: {err}");
+        assert_eq!(err.lines().count(), 1, "{command:?}: {err}");
+        for part in ["--data-dir", &dir, "in use by process "] {
+            assert!(err.contains(part), "{command:?}, {part}: {err}");
+        }
+    }
+    server.publish("a", "x").await.expect("it goes on");
+}
+
+/// A directory with what is in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (entry, to) = (
+            entry.as_ref().unwrap(),
+            to.join(entry.as_ref().unwrap().file_name()),
+        );
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// SIGTERM, waited out.
+async fn stop(mut server: Server) {
+    server.signal(Signal::TERM);
+    assert!(server.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_backup_with_a_new_epoch_is_never_taken_for_what_came_after_it() {
+    let parent = tempfile::tempdir().unwrap();
+    let (original, backup) = (parent.path().join("data"), parent.path().join("backup"));
+    let flags = |dir: &Path| ["--data-dir".to_owned(), dir.to_str().unwrap().to_owned()];
+    let start = async |dir: &Path| {
+        let flags = flags(dir);
+        Server::start(&[&flags[0], &flags[1]]).await
+    };
+    let server = start(&original).await;
+    for n in 1..=3 {
+        assert_eq!(server.publish("a", "before").await.expect("stored"), n);
+    }
+    stop(server).await;
+    copy(&original, &backup);
+    let server = start(&original).await;
+    let (_, welcome) = server.open(request("s", &["a"])).await;
+    let epoch = welcome.position.expect("a position").epoch;
+    for n in 4..=5 {
+        assert_eq!(server.publish("a", "lost").await.expect("stored"), n);
+    }
+    stop(server).await;
+
+    // The original is gone; the subscriber had everything.
+    let mut command = longlived();
+    command.arg("new-epoch").args(flags(&backup));
+    let (code, out, err) = run_to_end(&mut command).await;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        out.contains(&format!("epoch {epoch} is now epoch ")),
+        "{out}"
+    );
+    let server = start(&backup).await;
+    for n in 4..=6 {
+        let published = server.publish("a", "after").await;
+        assert_eq!(published.expect("stored"), n, "numbers are given out again");
+    }
+    let resume = v1::SubscribeRequest {
+        resume_after: Some(v1::Position { epoch, sequence: 5 }),
+        ..request("s", &["a"])
+    };
+    let (mut stream, welcome) = server.open(resume).await;
+    assert_eq!(welcome.outcome(), Outcome::Reset);
+    let at = welcome.position.expect("a position");
+    assert_ne!(at.epoch, epoch);
+    match stream.frame().await {
+        Frame::Gap(gap) => {
+            assert_eq!(gap.reason(), Reason::EpochChanged);
+            assert_eq!((gap.after_sequence, gap.through_sequence), (5, 0));
+            assert_eq!(gap.through_epoch, at.epoch);
+        }
+        other => panic!("{other:?}"),
+    }
+    for (sequence, payload) in
+        (1..=6).zip(["before", "before", "before", "after", "after", "after"])
+    {
+        let event = stream.event().await;
+        assert_eq!(event.sequence, sequence);
+        assert_eq!(&event.payload[..], payload.as_bytes());
+    }
+    stop(server).await;
+
+    // Once is enough: the epoch stays from here on.
+    let server = start(&backup).await;
+    let (_, welcome) = server.open(request("s", &["a"])).await;
+    assert_eq!(welcome.position.expect("a position").epoch, at.epoch);
+}
+
+#[tokio::test]
+async fn nothing_that_is_no_data_directory_gets_an_epoch() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = |name: &str| parent.path().join(name).to_str().unwrap().to_owned();
+    fs::create_dir(path("empty")).unwrap();
+    fs::create_dir(path("foreign")).unwrap();
+    fs::write(path("foreign/letters"), "mine").unwrap();
+    for (dir, said) in [
+        (path("none"), "No such file or directory"),
+        (path("empty"), "holds no history"),
+        (path("foreign"), "`letters`"),
+    ] {
+        let mut command = longlived();
+        command.args(["new-epoch", "--data-dir", &dir]);
+        let (code, out, err) = run_to_end(&mut command).await;
+        assert_eq!(code, Some(1), "{dir}: {err}");
+        assert_eq!(out, "");
+        assert_eq!(err.lines().count(), 1, "{err}");
+        for part in ["--data-dir", &dir, said] {
+            assert!(err.contains(part), "{part}: {err}");
+        }
+        assert!(!Path::new(&dir).join("LOCK").exists(), "not touched");
+    }
+}
+
+#[tokio::test]
+async fn the_directory_and_its_limits_may_come_from_the_environment() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("data");
+    let mut command = longlived();
+    command
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .env("LONGLIVED_DATA_DIR", &dir)
+        .env("LONGLIVED_DISK_RESERVE", "1048576")
+        .env("LONGLIVED_SEGMENT_BYTES", "65536")
+        .env("LONGLIVED_CACHE_BYTES", "1048576");
+    let server = Server::of(&mut command).await;
+    let named = format!("history in {}", dir.display());
+    server.line(&named, |line| line.contains(&named)).await;
+    server.publish("a", "x").await.expect("stored");
+    let segment = fs::read_dir(dir.join("log")).unwrap().next().unwrap();
+    assert_eq!(segment.unwrap().metadata().unwrap().len(), 65_536);
+    stop(server).await;
+    let mut command = longlived();
+    command.arg("new-epoch").env("LONGLIVED_DATA_DIR", &dir);
+    let (code, out, err) = run_to_end(&mut command).await;
+    assert_eq!(code, Some(0), "{out}{err}");
+}

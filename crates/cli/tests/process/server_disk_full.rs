@@ -1,0 +1,267 @@
+//! A disk that is full: publishing is refused at once, everything else goes on, and room is all that is needed.
+
+use std::fs;
+use std::time::Duration;
+
+use longlived_client::{
+    BackoffOptions, Client, Event, Item, Message, Position, PublishError, Published, TopicsQuery,
+};
+use tokio::time::Instant;
+use tokio_stream::StreamExt as _;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::mounted::Mounted;
+use super::support::{Server, until, within};
+use super::tape::Tape;
+
+const DISK_MEBIBYTES: u32 = 24;
+const PAYLOAD_BYTES: usize = 128 << 10;
+const TOPIC: &str = "fill.disk";
+/// The contract says 100 ms; a busy machine gets some more.
+const REFUSED_WITHIN: Duration = Duration::from_secs(1);
+const PUBLISHING: &str = "longlived.v1.PublishService";
+/// Room for 512 KiB at a time, so that retention has whole files to remove; the least reserve there is.
+const SIZES: [&str; 4] = ["--segment-bytes", "524288", "--disk-reserve", "1048576"];
+
+/// A small disk, or the reason why the test is skipped.
+fn small_disk() -> Option<Mounted> {
+    let disk = Mounted::in_memory(DISK_MEBIBYTES);
+    disk.inspect_err(|reason| eprintln!("skipped, a disk cannot be mounted here: {reason}"))
+        .ok()
+}
+
+fn client(server: &Server, tape: &Tape) -> Client {
+    let backoff = BackoffOptions {
+        initial: Duration::from_millis(50),
+        max: Duration::from_millis(500),
+        ..BackoffOptions::default()
+    };
+    let client = Client::builder(format!("http://{}", server.address)).backoff(backoff);
+    client.recording(tape.recording()).build().unwrap()
+}
+
+/// One message. The time is too short for the wait that a refusal asks for, so it is not tried again.
+async fn publish(client: &Client, number: usize) -> Result<Published, PublishError> {
+    let mut payload = vec![b'x'; PAYLOAD_BYTES];
+    payload[..8].copy_from_slice(&(number as u64).to_be_bytes());
+    let publisher = client.publisher().timeout(Duration::from_secs(4));
+    publisher.publish(Message::new(TOPIC, payload)).await
+}
+
+/// Publishes until the disk is full. Returns what was acknowledged, and how long the refusal took.
+async fn fill(client: &Client) -> (Vec<Position>, Duration) {
+    let mut stored = Vec::new();
+    loop {
+        let asked = Instant::now();
+        match publish(client, stored.len()).await {
+            Ok(published) => stored.push(published.position),
+            Err(error) => {
+                let took = asked.elapsed();
+                assert_full(&error);
+                return (stored, took);
+            }
+        }
+    }
+}
+
+fn assert_full(error: &PublishError) {
+    match error {
+        PublishError::Refused(refusal) => {
+            assert_eq!(refusal.code, Code::ResourceExhausted, "{refusal}");
+        }
+        other => panic!("{other}"),
+    }
+}
+
+async fn health(server: &Server, service: &str) -> ServingStatus {
+    let mut health = HealthClient::new(server.channel());
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    let answer = within("the health", health.check(request)).await;
+    answer.expect("it is known").into_inner().status()
+}
+
+async fn publishing_is(server: &Server, wanted: ServingStatus) {
+    until("the health of publishing", async || {
+        (health(server, PUBLISHING).await == wanted).then_some(())
+    })
+    .await;
+    // Only publishing: a balancer must not take the node from its subscribers.
+    for service in ["", "longlived.v1.SubscriptionService"] {
+        assert_eq!(health(server, service).await, ServingStatus::Serving);
+    }
+}
+
+/// Reads a subscription until an event at or above a position; its events.
+async fn read_to(client: &Client, id: &str, after: Option<Position>, to: Position) -> Vec<Event> {
+    let subscriber = client.subscriber(id).filter(TOPIC);
+    let mut subscriber = match after {
+        Some(after) => subscriber.resume_after(after),
+        None => subscriber.earliest(),
+    }
+    .build()
+    .unwrap();
+    let mut events = Vec::new();
+    let read = async {
+        while subscriber
+            .position()
+            .is_none_or(|at| at.sequence < to.sequence)
+        {
+            let item = subscriber.next().await.expect("it goes on");
+            if let Item::Event(event) = item.expect("it is let in") {
+                events.push(event);
+            }
+        }
+    };
+    within("what is stored", read).await;
+    events
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_to_publish_and_goes_on_when_there_is_room() {
+    let Some(disk) = small_disk() else { return };
+    let data = disk.join("data");
+    let flags = [&["--data-dir", data.to_str().unwrap()], &SIZES[..]].concat();
+    let ballast = disk.join("ballast");
+    fs::write(&ballast, vec![0; 10 << 20]).unwrap();
+    let mut server = Server::start(&flags).await;
+    let tape = Tape::new();
+    let client = client(&server, &tape);
+    let mut live = client
+        .subscriber("live")
+        .filter(TOPIC)
+        .earliest()
+        .build()
+        .unwrap();
+    publishing_is(&server, ServingStatus::Serving).await;
+
+    let (stored, took) = within("a full disk", fill(&client)).await;
+    let mut slowest = took;
+    for number in 0..20 {
+        let asked = Instant::now();
+        let refused = publish(&client, 1_000 + number).await;
+        assert_full(&refused.expect_err("it is full"));
+        slowest = slowest.max(asked.elapsed());
+    }
+    println!(
+        "full after {} messages; refused after {took:?}, at most {slowest:?}",
+        stored.len()
+    );
+    assert!(slowest < REFUSED_WITHIN, "{slowest:?}");
+    assert!(stored.len() > 20, "{}", stored.len());
+    publishing_is(&server, ServingStatus::NotServing).await;
+
+    // Who is there, who comes back and who is new gets everything.
+    let last = *stored.last().unwrap();
+    let mut seen = 0;
+    let read = async {
+        while live.position().is_none_or(|at| at.sequence < last.sequence) {
+            let item = live
+                .next()
+                .await
+                .expect("it goes on")
+                .expect("it is let in");
+            seen += usize::from(matches!(item, Item::Event(_)));
+        }
+    };
+    within("the live subscriber is at the head", read).await;
+    assert_eq!(seen, stored.len());
+    let half = stored.len() / 2;
+    let resumed = read_to(&client, "resumed", Some(stored[half]), last).await;
+    assert_eq!(resumed.len(), stored.len() - half - 1);
+    assert_eq!(
+        read_to(&client, "new", None, last).await.len(),
+        stored.len()
+    );
+
+    // Killed while it is full, it starts, has everything, and still refuses.
+    tape.fault("sigkill");
+    server.kill().await;
+    let mut server = Server::start_on(server.address, &flags).await;
+    assert_eq!(
+        read_to(&client, "restarted", None, last).await.len(),
+        stored.len()
+    );
+    // What the log had taken ahead is free after a start; then it is full again.
+    let (more, _) = within("a full disk", fill(&client)).await;
+    let last = *more.last().unwrap_or(&last);
+    println!("{} more after the restart", more.len());
+    publishing_is(&server, ServingStatus::NotServing).await;
+
+    fs::remove_file(&ballast).unwrap();
+    let again = until("it takes messages again", async || {
+        publish(&client, 3_000).await.ok()
+    })
+    .await;
+    assert_eq!(again.position.sequence, last.sequence + 1);
+    publishing_is(&server, ServingStatus::Serving).await;
+    let read = async {
+        while live.position().is_none_or(|at| at != again.position) {
+            let item = live.next().await.expect("it goes on");
+            item.expect("it comes back");
+        }
+    };
+    within("the live subscriber goes on", read).await;
+
+    tape.fault("sigkill");
+    server.kill().await;
+    let _server = Server::start_on(server.address, &flags).await;
+    tape.faults_over();
+    let everything = read_to(&client, "at-the-end", None, again.position).await;
+    assert_eq!(everything.len(), stored.len() + more.len() + 1);
+    let summary = tape.lawful("server_disk_full").summary;
+    assert_eq!((summary.epochs, summary.unknown), (1, 0));
+    assert!(summary.gaps.is_empty(), "{:?}", summary.gaps);
+    assert_eq!(summary.acknowledged, everything.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_takes_messages_again_when_retention_has_made_room() {
+    let Some(disk) = small_disk() else { return };
+    let data = disk.join("data");
+    let mut flags = [&["--data-dir", data.to_str().unwrap()], &SIZES[..]].concat();
+    flags.extend(["--history", "fill.>=age:5s", "--retention-interval", "50ms"]);
+    let mut server = Server::start(&flags).await;
+    let tape = Tape::new();
+    let client = client(&server, &tape);
+    let (stored, took) = within("a full disk", fill(&client)).await;
+    println!(
+        "full after {} messages; refused after {took:?}",
+        stored.len()
+    );
+    assert!(took < REFUSED_WITHIN, "{took:?}");
+    publishing_is(&server, ServingStatus::NotServing).await;
+    until("retention has let everything go", async || {
+        let page = client.topics(&TopicsQuery::new(TOPIC)).await.ok()?;
+        page.topics
+            .iter()
+            .all(|topic| topic.events == 0)
+            .then_some(())
+    })
+    .await;
+    let mut again = until("there is room", async || publish(&client, 3_000).await.ok()).await;
+    // More than the reserve, and more than a log that was written out can have freed.
+    for number in 0..stored.len() / 2 {
+        again = publish(&client, 4_000 + number)
+            .await
+            .expect("there is room");
+    }
+    publishing_is(&server, ServingStatus::Serving).await;
+    // Whoever comes back from before is told what is gone.
+    let first = stored[0];
+    let late = read_to(&client, "late", Some(first), again.position).await;
+    assert!(!late.is_empty());
+
+    tape.fault("sigkill");
+    server.kill().await;
+    let _server = Server::start_on(server.address, &flags).await;
+    tape.faults_over();
+    read_to(&client, "later", Some(first), again.position).await;
+    let summary = tape.lawful("server_disk_retention").summary;
+    assert_eq!((summary.epochs, summary.unknown), (1, 0));
+    assert!(!summary.gaps.is_empty());
+}
