@@ -16,13 +16,20 @@ impl Shared {
         if io == Io::MemoryOnly {
             return Err(Miss::NotInMemory);
         }
-        let Some(postings) = file.load_postings()? else {
-            tracing::error!(file = %file.path.display(), "damaged: the index by topic; reading without it");
-            return Ok(None);
+        // Readers that want the same one wait for one read.
+        let load = || match file.load_postings() {
+            Ok(Some(postings)) => Ok(Arc::new(postings)),
+            Ok(None) => Err(None),
+            Err(error) => Err(Some(error)),
         };
-        let postings = Arc::new(postings);
-        self.postings.insert(file.id, postings.clone());
-        Ok(Some(postings))
+        match self.postings.get_or_insert_with(&file.id, load) {
+            Ok(postings) => Ok(Some(postings)),
+            Err(None) => {
+                tracing::error!(file = %file.path.display(), "damaged: the index by topic; reading without it");
+                Ok(None)
+            }
+            Err(Some(error)) => Err(error.into()),
+        }
     }
 
     /// The same for retention, which may always ask the disk.
