@@ -61,7 +61,9 @@ impl Shared {
             history.sealed_time = history.sealed_time.max(job.time);
             history.log.pop_front();
         }
-        self.write_state()?;
+        if !planted(Fault::SegmentRemovedUnnamed) {
+            self.write_state()?;
+        }
         // The last to hold it: freeing a long index takes its time, outside the lock.
         self.files.remove(&job.segment.file.path)?;
         Ok(true)
