@@ -237,6 +237,10 @@ impl Sequencer {
                 Ok(())
             }
             Err(error) => {
+                if planted(Fault::FailedIdRemembered) {
+                    let ids = batch.keys.keys();
+                    ids.for_each(|&key| self.dedupe.insert(key, 1, Instant::now()));
+                }
                 refuse(batch.requests, &error);
                 match &error {
                     AppendError::Full { .. }
@@ -405,7 +409,7 @@ impl Sequencer {
 
     fn trim_tails(&mut self, now: Instant) {
         while let Some(oldest) = self.tails.front()
-            && (self.tail_bytes > self.config.tail_bytes_max
+            && ((self.tail_bytes > self.config.tail_bytes_max && !planted(Fault::TailsGrow))
                 || now.duration_since(oldest.since) > self.config.tail_age_max)
         {
             oldest.channel.drop_oldest();

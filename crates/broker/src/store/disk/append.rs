@@ -65,6 +65,9 @@ impl Numbered {
         let first = shared.head.load(Ordering::Acquire) + 1;
         let now = shared.environment.unix_nanos();
         let history = &mut *shared.history.write();
+        if planted(Fault::TimeGoesBack) {
+            history.last_time = 0;
+        }
         let previous = (first..)
             .zip(messages)
             .map(|(sequence, admitted)| {

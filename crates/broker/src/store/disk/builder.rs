@@ -15,6 +15,7 @@ use super::{
     sealed::{Footer, Part, Sealed, SealedTopic, Trailer},
 };
 use crate::{
+    faults::{Fault, planted},
     frame::{Entry, Frames, TopicId},
     position::Sequence,
     topic::TopicName,
@@ -180,7 +181,9 @@ impl Builder {
             postings,
         };
         self.file.write_all_at(&[&trailer.encode()], self.at)?;
-        self.file.sync()?;
+        if !planted(Fault::SealedNotSynced) {
+            self.file.sync()?;
+        }
         Ok(Sealed::new(
             id,
             self.path,

@@ -14,6 +14,7 @@ use super::{
     segment::{Record, Segment, SegmentFile},
 };
 use crate::{
+    faults::{Fault, planted},
     frame::{Entry, TopicId},
     message::MessageKey,
     position::Sequence,
@@ -343,11 +344,15 @@ impl History {
         self.sealed_through = state.sealed_through;
         self.sealed_time = state.sealed_time;
         self.last_time = state.sealed_time;
-        self.holes.clone_from(&state.holes);
+        if !planted(Fault::DamageForgottenAtRestart) {
+            self.holes.clone_from(&state.holes);
+        }
         for known in &state.classes {
             let class = self.class_of_files(&known.identity);
             let class = &mut self.classes[class];
-            class.floor = known.floor;
+            if !planted(Fault::FloorForgottenAtRestart) {
+                class.floor = known.floor;
+            }
             class.floor_time = known.floor_time;
         }
         for known in &state.topics {

@@ -102,6 +102,10 @@ impl Shared {
             history.log.pop_front();
             doomed.push(job.segment.file.path.clone());
         }
+        if planted(Fault::SegmentRemovedUnnamed) {
+            self.files.remove(&job.segment.file.path)?;
+            return Ok(true);
+        }
         self.remove_doomed()?;
         // `job` is the last to hold the segment: freeing a long index takes its time, outside the lock.
         Ok(true)

@@ -76,7 +76,9 @@ impl SegmentFile {
         header[8..16].copy_from_slice(&number.to_le_bytes());
         file.write_all_at(&[&header], 0)?;
         file.sync()?;
-        files.sync_dir(dir)?;
+        if !planted(Fault::DirectoryNotSynced) {
+            files.sync_dir(dir)?;
+        }
         Ok(Self {
             number,
             path: path.to_owned(),

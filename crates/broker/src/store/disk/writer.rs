@@ -219,7 +219,7 @@ impl Shared {
         let available =
             available.map_err(|error| self.set_broken("cannot ask for free space", &error))?;
         let reserve = self.config.reserve_bytes;
-        if available < reserve {
+        if available < reserve && !planted(Fault::ReserveIgnored) {
             return Err(AppendError::Full { available, reserve });
         }
         Ok(())
