@@ -64,6 +64,8 @@ pub struct Sequencer {
     commits: u64,
     messages: u64,
     secret: [u64; 2],
+    // The store has more to let go of than it could last time.
+    trim_more: bool,
 }
 
 struct Linked {
@@ -96,6 +98,7 @@ enum Outcome {
 /// What the sequencer does next.
 enum Due {
     Sweep,
+    Trim,
     Elsewhere(Arc<Frames>),
     Link(Link),
     Batch(PublishRequest),
@@ -120,6 +123,7 @@ impl Sequencer {
     pub(super) fn new(shared: Arc<Shared>, inbox: Inbox, config: LogConfig) -> Self {
         Self {
             secret: shared.store.message_key_secret(),
+            trim_more: false,
             shared,
             inbox,
             dedupe: Dedupe::new(config.dedupe),
@@ -148,6 +152,7 @@ impl Sequencer {
         let mut links_first = true;
         let mut elsewhere = self.shared.store.appended_elsewhere();
         loop {
+            let trim_more = self.trim_more;
             let inbox = &mut self.inbox;
             let due = if links_first {
                 tokio::select! {
@@ -158,6 +163,7 @@ impl Sequencer {
                     Some(link) = inbox.links.recv() => Due::Link(link),
                     Some(request) = inbox.publish.recv() => Due::Batch(request),
                     Some(request) = inbox.background.recv() => Due::Batch(request),
+                    () = std::future::ready(()), if trim_more => Due::Trim,
                 }
             } else {
                 tokio::select! {
@@ -168,10 +174,16 @@ impl Sequencer {
                     Some(request) = inbox.publish.recv() => Due::Batch(request),
                     Some(link) = inbox.links.recv() => Due::Link(link),
                     Some(request) = inbox.background.recv() => Due::Batch(request),
+                    () = std::future::ready(()), if trim_more => Due::Trim,
                 }
             };
             match due {
                 Due::Sweep => self.sweep()?,
+                Due::Trim => {
+                    self.trim();
+                    // Whoever else shares the thread has a turn between two of them.
+                    tokio::task::yield_now().await;
+                }
                 Due::Elsewhere(frames) => {
                     let now = Instant::now();
                     self.show(&[], &frames, now);
@@ -185,6 +197,10 @@ impl Sequencer {
                 Due::Batch(first) => {
                     links_first = true;
                     self.batch(first).await?;
+                    // However busy the log is, what has to go goes: a little after each batch.
+                    if self.trim_more {
+                        self.trim();
+                    }
                 }
             }
         }
@@ -452,9 +468,7 @@ impl Sequencer {
         let now = Instant::now();
         self.trim_tails(now);
         self.dedupe.expire(now);
-        for id in self.shared.store.trim() {
-            self.matcher.forget(id);
-        }
+        self.trim();
         let room = self.shared.store.room();
         self.note_room(room.clone());
         if let Err(broken @ AppendError::Broken(_)) = room {
@@ -462,6 +476,15 @@ impl Sequencer {
         }
         self.unlink_idle(now);
         Ok(())
+    }
+
+    /// Lets the store work for about a millisecond on what it does not keep.
+    fn trim(&mut self) {
+        let trimmed = self.shared.store.trim();
+        for id in trimmed.forgotten {
+            self.matcher.forget(id);
+        }
+        self.trim_more = trimmed.more;
     }
 
     /// Unlinks channels that nobody has read for a while, a bounded number of candidates at a time.

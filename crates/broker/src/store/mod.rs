@@ -116,6 +116,15 @@ pub enum AppendError {
 #[error("the store could not be read: {0}")]
 pub struct ReadError(pub String);
 
+/// What one [`Store::trim`] has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Topics that are not known any more; their ids may be given out again.
+    pub forgotten: Vec<TopicId>,
+    /// It is worth calling again at once.
+    pub more: bool,
+}
+
 /// Keeps the log. Written by the sequencer alone, read by anybody.
 pub trait Store: Send + Sync + 'static {
     /// Identity of the history.
@@ -175,8 +184,7 @@ pub trait Store: Send + Sync + 'static {
     /// since 1970).
     fn before_time(&self, unix_nanos: i64) -> BoxFuture<'static, Result<Sequence, ReadError>>;
 
-    /// Lets go of what is older than its class keeps, and forgets topics that keep nothing when room for new
-    /// ones gets scarce. Returns the forgotten ids; they may be given out again. Called by the sequencer,
-    /// between batches.
-    fn trim(&self) -> Vec<TopicId>;
+    /// Lets go of some of what is older than its class keeps, and forgets some topics that keep nothing when room for
+    /// new ones gets scarce: about a millisecond's work. Called by the sequencer, between batches.
+    fn trim(&self) -> Trimmed;
 }

@@ -14,9 +14,12 @@ use crate::{
     faults::{Fault, planted},
     frame::{Entry, TopicId},
     position::Sequence,
-    store::{FilterFrom, TopicsExhausted},
+    store::{FilterFrom, TopicsExhausted, Trimmed},
     topic::{TopicFilter, TopicName},
 };
+
+/// The most topics that are looked at in one go, to forget them.
+const FORGET_MAX: usize = 4_096;
 
 #[derive(Debug)]
 pub(super) struct Topics {
@@ -311,9 +314,17 @@ impl Topics {
 
     /// Forgets topics that keep nothing, the longest empty first, while more than nine tenths of the room
     /// are taken. Must not run between `add` and the `kept` of the same batch.
-    pub(super) fn forget_empty(&mut self) -> Vec<TopicId> {
+    pub(super) fn forget_empty(&mut self) -> Trimmed {
         let mut forgotten = Vec::new();
+        let mut looked_at = 0;
         while self.ids.len() > self.limit - self.limit.div_ceil(10) {
+            if looked_at == FORGET_MAX {
+                return Trimmed {
+                    forgotten,
+                    more: true,
+                };
+            }
+            looked_at += 1;
             let Some(id) = self.empty.pop_front() else {
                 break;
             };
@@ -328,7 +339,10 @@ impl Topics {
             self.free.push_back((topic.last, id));
             forgotten.push(id);
         }
-        forgotten
+        Trimmed {
+            forgotten,
+            more: false,
+        }
     }
 }
 

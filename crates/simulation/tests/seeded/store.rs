@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use longlived_broker::frame::TopicId;
 use longlived_broker::store::{
     Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, Store,
-    TopicInfo, TopicsExhausted,
+    TopicInfo, TopicsExhausted, Trimmed,
 };
 use longlived_broker::{Environment, Epoch, Sequence, TopicFilter, TopicName};
 use longlived_client::Position;
@@ -125,7 +125,7 @@ impl Store for Witness {
         self.inner.before_time(unix_nanos)
     }
 
-    fn trim(&self) -> Vec<TopicId> {
+    fn trim(&self) -> Trimmed {
         self.inner.trim()
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     frame::{self, Entry, Frames, Slice, TopicId},
     store::{
         Admitted, Appended, FilterFrom, Own, Page, Query, ReadError, RecentId, TopicInfo,
-        TopicsExhausted,
+        TopicsExhausted, Trimmed,
     },
 };
 
@@ -170,8 +170,8 @@ impl Store for OneOfMany {
         self.inner.before_time(unix_nanos)
     }
 
-    fn trim(&self) -> Vec<TopicId> {
-        Vec::new()
+    fn trim(&self) -> Trimmed {
+        Trimmed::default()
     }
 }
 

@@ -51,7 +51,7 @@ use self::{
 };
 use super::{
     Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, Store,
-    TopicInfo, TopicsExhausted,
+    TopicInfo, TopicsExhausted, Trimmed,
 };
 use crate::{
     environment::Environment,
@@ -331,7 +331,7 @@ impl Store for DiskStore {
         read::before_time(self.shared.clone(), unix_nanos).boxed()
     }
 
-    fn trim(&self) -> Vec<TopicId> {
+    fn trim(&self) -> Trimmed {
         self.maintenance.tick(&self.shared);
         self.shared.history.write().topics.forget_empty()
     }

@@ -373,9 +373,9 @@ impl Shared {
         let path = self.config.dir.join("IDS");
         let ids: Option<Ids> = format::read(&*self.files, &path).map_err(at(&path))?;
         let Some(ids) = ids else {
-            let names = self.files.list(&self.config.dir).map_err(at(&path))?;
-            if names.iter().any(|name| name == "IDS") {
-                tracing::error!(file = %path.display(), "damaged: message ids from before are forgotten");
+            // It is written whenever something is sealed.
+            if sealed_through > 0 {
+                tracing::error!(file = %path.display(), "damaged or gone: message ids from before are forgotten");
             }
             return Ok(());
         };

@@ -289,6 +289,9 @@ impl Shared {
                 Found::Unknown { torn } => recovery.cannot_use(torn, None),
             }
         }
+        if segment::is_cut(&content) {
+            recovery.cannot_use(false, None);
+        }
         Ok(())
     }
 

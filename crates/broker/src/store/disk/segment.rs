@@ -36,6 +36,22 @@ pub(super) struct SegmentFile {
     allocated: u64,
 }
 
+/// What a segment begins with: that it is one, and how long it is.
+fn header(bytes: u64) -> [u8; SEGMENT_HEADER_BYTES] {
+    let mut header = [0; SEGMENT_HEADER_BYTES];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..16].copy_from_slice(&bytes.to_le_bytes());
+    header
+}
+
+/// Whether a segment has lost its end: it has all its space from the beginning on.
+pub(super) fn is_cut(content: &[u8]) -> bool {
+    let bytes = content
+        .strip_prefix(MAGIC)
+        .and_then(|rest| rest.first_chunk());
+    bytes.is_some_and(|bytes| (content.len() as u64) < u64::from_le_bytes(*bytes))
+}
+
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:020}.seg"))
 }
@@ -71,10 +87,7 @@ impl SegmentFile {
     ) -> io::Result<Self> {
         let file = files.open(path, OpenMode::Create)?;
         file.allocate(bytes)?;
-        let mut header = [0; SEGMENT_HEADER_BYTES];
-        header[..8].copy_from_slice(MAGIC);
-        header[8..16].copy_from_slice(&number.to_le_bytes());
-        file.write_all_at(&[&header], 0)?;
+        file.write_all_at(&[&header(bytes)], 0)?;
         file.sync()?;
         if !planted(Fault::DirectoryNotSynced) {
             files.sync_dir(dir)?;
@@ -122,6 +135,7 @@ impl SegmentFile {
     /// Takes back a record that could not be written as a whole; the segment ends before it.
     pub(super) fn take_back(&self, at: u64) -> io::Result<()> {
         self.file.set_len(at)?;
+        self.file.write_all_at(&[&header(at)], 0)?;
         self.file.sync()
     }
 }

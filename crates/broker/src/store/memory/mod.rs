@@ -18,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use self::{class::Class, kept::Kept};
 use super::{
     Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, RetentionConfig,
-    Store, TopicInfo, TopicsExhausted, topics::Topics,
+    Store, TopicInfo, TopicsExhausted, Trimmed, topics::Topics,
 };
 use crate::{
     environment::Environment,
@@ -179,16 +179,16 @@ impl Store for MemoryStore {
         futures_util::future::ready(Ok(before.unwrap_or(0))).boxed()
     }
 
-    fn trim(&self) -> Vec<TopicId> {
+    fn trim(&self) -> Trimmed {
         let now = self.environment.unix_nanos();
-        loop {
-            let mut dropped = Vec::new();
-            let done = self.history.write().trim(now, TRIM_MAX, &mut dropped);
-            if done {
-                break;
-            }
+        let mut dropped = Vec::new();
+        let history = &mut *self.history.write();
+        let done = history.trim(now, TRIM_MAX, &mut dropped);
+        let trimmed = history.topics.forget_empty();
+        Trimmed {
+            more: trimmed.more || !done,
+            ..trimmed
         }
-        self.history.write().topics.forget_empty()
     }
 }
 

@@ -9,7 +9,7 @@ use longlived_broker::{
     frame::TopicId,
     store::{
         Admitted, AppendError, Appended, Durability, MemoryStore, Page, Query, ReadError, RecentId,
-        RetentionConfig, Store, TopicInfo, TopicsExhausted,
+        RetentionConfig, Store, TopicInfo, TopicsExhausted, Trimmed,
     },
 };
 use longlived_server::{SERVICES, ServeError};
@@ -124,7 +124,7 @@ impl Store for Moody {
         self.inner.before_time(unix_nanos)
     }
 
-    fn trim(&self) -> Vec<TopicId> {
+    fn trim(&self) -> Trimmed {
         self.inner.trim()
     }
 }

@@ -46,6 +46,8 @@ struct Node(Mutex<Content>);
 struct Content {
     current: Vec<u8>,
     synced: Vec<u8>,
+    // Up to here something was written before; writing there again takes no room.
+    written: usize,
 }
 
 struct MemoryFile {
@@ -190,14 +192,18 @@ impl File for MemoryFile {
     fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
         let faults = self.alive()?;
         let bytes = parts.concat();
+        let begin = usize::try_from(offset).map_err(io::Error::other)?;
+        let free = (self.node.0.lock().written.saturating_sub(begin)).min(bytes.len());
         let mut writable = bytes.len();
         if let Some(left) = faults.bytes_left {
-            writable = writable.min(usize::try_from(left).unwrap_or(usize::MAX));
-            self.files.disk.lock().faults.bytes_left = Some(left - writable as u64);
+            let left = usize::try_from(left).unwrap_or(usize::MAX);
+            writable = writable.min(free.saturating_add(left));
+            let left = left - (writable - free);
+            self.files.disk.lock().faults.bytes_left = Some(left as u64);
         }
         let content = &mut *self.node.0.lock();
-        let begin = usize::try_from(offset).map_err(io::Error::other)?;
         let end = begin + writable;
+        content.written = content.written.max(end);
         if content.current.len() < end {
             content.current.resize(end, 0);
         }

@@ -365,3 +365,50 @@ fn a_damaged_place_in_a_trailer_does_not_keep_the_store_from_opening() {
         panic!("{e}")
     }
 }
+
+#[test]
+fn a_segment_that_lost_its_end_has_lost_what_may_have_been_there() {
+    let files = MemoryFiles::new();
+    let store = open(&files, &[]);
+    for _ in 0..4 {
+        append(&store, &["a.1"; 5]).unwrap();
+    }
+    let place = {
+        let history = store.shared.history.read();
+        history.log[0].records[2].frames_at as usize
+    };
+    let path = Path::new("/data/log").join(&list(&files, "/data/log")[0]);
+    files.kill();
+    drop(store);
+    // Where a record ends, so that nothing else shows it.
+    files.damage(&path, |content| {
+        let end = (64..place)
+            .rev()
+            .find(|&at| content[at..].starts_with(b"LLR1"));
+        content.truncate(end.unwrap());
+    });
+    let store = open(&files, &[]);
+    assert!(store.head() >= 20, "no number is given out again");
+    let (found, damaged) = read_all(&store, &[(">", 0)], 0, 1 << 20);
+    assert_eq!(found, (1..=10).collect::<Vec<_>>());
+    assert!(
+        damaged
+            .iter()
+            .any(|range| range.after == 10 && range.through >= 20)
+    );
+}
+
+#[test]
+fn history_without_any_state_is_not_taken_for_a_new_directory() {
+    let files = MemoryFiles::new();
+    let store = open(&files, &[]);
+    append(&store, &["a.1"; 5]).unwrap();
+    files.kill();
+    drop(store);
+    for name in ["STATE", "STATE.copy"] {
+        files.remove(&Path::new("/data").join(name)).unwrap();
+    }
+    let files = Arc::new(files);
+    let refused = DiskStore::open_with(files, config(), environment(), retention(&[]), 10);
+    assert!(matches!(refused, Err(OpenError::Damaged { .. })));
+}
