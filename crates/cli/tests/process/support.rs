@@ -140,9 +140,14 @@ impl Server {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = self.child.id().expect("it runs");
-        let pid = Pid::from_raw(i32::try_from(id).expect("a process id")).expect("not zero");
+        let id = i32::try_from(self.id()).expect("a process id");
+        let pid = Pid::from_raw(id).expect("not zero");
         kill_process(pid, signal).expect("it can be signalled");
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// SIGKILL, and its end.
