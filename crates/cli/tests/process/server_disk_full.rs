@@ -14,7 +14,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::mounted::Mounted;
-use super::support::{Server, until, within};
+use super::support::{Server, skipped, until, within};
 use super::tape::Tape;
 
 const DISK_MEBIBYTES: u32 = 24;
@@ -32,7 +32,7 @@ const SIZES: [&str; 4] = ["--segment-bytes", "524288", "--disk-reserve", "104857
 /// A small disk, or the reason why the test is skipped.
 fn small_disk() -> Option<Mounted> {
     let disk = Mounted::in_memory(DISK_MEBIBYTES);
-    disk.inspect_err(|reason| eprintln!("skipped, a disk cannot be mounted here: {reason}"))
+    disk.inspect_err(|reason| skipped("a full disk, a small one cannot be mounted", reason))
         .ok()
 }
 
