@@ -253,19 +253,20 @@ async fn a_full_store_refuses_publishers_at_once_and_disturbs_nobody_else() {
 
 type Answer = Result<v1::PublishResponse, tonic::Status>;
 
-/// Three publishers of one message id: the first is being stored, the others come meanwhile.
-async fn three_while_it_waits(node: &Node, store: &Moody) -> Vec<JoinHandle<Answer>> {
+/// Three publishers of `id`, the first of which is being stored while the others come; and two of `other`, which come
+/// meanwhile too and wait for the next batch.
+async fn five_while_it_waits(node: &Node, store: &Moody) -> Vec<JoinHandle<Answer>> {
     store.set(Mood::Waits);
-    let publisher = || {
+    let publisher = |id: &'static str| {
         let mut client = node.publishing();
         spawn(async move {
-            let answer = client.publish(identified("id", "x")).await;
+            let answer = client.publish(identified(id, "x")).await;
             answer.map(tonic::Response::into_inner)
         })
     };
-    let mut publishers = vec![publisher()];
+    let mut publishers = vec![publisher("id")];
     store.given().await;
-    publishers.extend([publisher(), publisher()]);
+    publishers.extend(["id", "id", "other", "other"].map(publisher));
     // On the same connection, after them.
     overall(node, "").await;
     assert!(!publishers.iter().any(JoinHandle::is_finished), "too early");
@@ -285,22 +286,28 @@ async fn answers(publishers: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
 async fn publishers_of_a_message_that_is_being_stored_get_its_position_when_it_is() {
     let store = Moody::new();
     let node = Node::start_over(store.clone());
-    let publishers = three_while_it_waits(&node, &store).await;
+    let publishers = five_while_it_waits(&node, &store).await;
     store.set(Mood::Takes);
     let answers = answers(publishers).await.into_iter();
     let answers: Vec<_> = answers.map(|answer| answer.expect("stored")).collect();
-    let position = Some(position(store.epoch().get(), 1));
-    assert!(answers.iter().all(|answer| answer.position == position));
-    let duplicates = answers.iter().map(|answer| answer.duplicate);
-    assert!(duplicates.eq([false, true, true]), "{answers:?}");
-    assert_eq!(store.head(), 1, "stored once");
+    let at = |sequence| Some(position(store.epoch().get(), sequence));
+    let (id, other) = answers.split_at(3);
+    assert!(id.iter().all(|answer| answer.position == at(1)), "{id:?}");
+    let duplicates = id.iter().map(|answer| answer.duplicate);
+    assert!(duplicates.eq([false, true, true]), "{id:?}");
+    assert!(
+        other.iter().all(|answer| answer.position == at(2)),
+        "{other:?}"
+    );
+    assert_ne!(other[0].duplicate, other[1].duplicate, "whoever was first");
+    assert_eq!(store.head(), 2, "each is stored once");
 }
 
 #[tokio::test]
 async fn publishers_of_a_message_that_is_being_stored_are_refused_when_it_is_not() {
     let store = Moody::new();
     let node = Node::start_over(store.clone());
-    let publishers = three_while_it_waits(&node, &store).await;
+    let publishers = five_while_it_waits(&node, &store).await;
     store.set(Mood::Full);
     for answer in answers(publishers).await {
         let refused = answer.expect_err("it is full");
