@@ -1,7 +1,8 @@
 //! `--data-dir`: what is refused, in one line that names the flag, and a copy that is brought back.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use longlived_api::v1::{self, gap::Reason, welcome::Outcome};
 use rustix::process::Signal;
@@ -103,17 +104,81 @@ async fn a_directory_in_use_is_refused_with_the_process_that_has_it() {
     let dir = parent.path().join("data").to_str().unwrap().to_owned();
     let server = Server::start(&["--data-dir", &dir]).await;
     server.publish("a", "x").await.expect("stored");
+    let system = rustix::system::uname();
+    let host = system.nodename().to_str().unwrap();
     for command in [["serve", "--listen=127.0.0.1:0"].as_slice(), &["new-epoch"]] {
         let mut second = longlived();
         second.args(command).args(["--data-dir", &dir]);
         let (code, _, err) = run_to_end(&mut second).await;
         assert_eq!(code, Some(1), "{command:?}: {err}");
         assert_eq!(err.lines().count(), 1, "{command:?}: {err}");
-        for part in ["--data-dir", &dir, "in use by process "] {
+        let holder = format!("in use by process {} on {host}", server.id());
+        for part in ["--data-dir", &dir, &holder] {
             assert!(err.contains(part), "{command:?}, {part}: {err}");
         }
     }
     server.publish("a", "x").await.expect("it goes on");
+}
+
+/// Makes a small file of a data directory say that its format is 2. Its body is a message behind a magic word, its
+/// length and its checksum; a field that comes twice counts as it comes last.
+fn make_newer(meta: &Path) {
+    let content = fs::read(meta).unwrap();
+    let (envelope, body) = content.split_at(16);
+    let body = [body, &[0x08, 2]].concat();
+    let length = u32::try_from(body.len()).unwrap().to_le_bytes();
+    let checksum = crc32c::crc32c(&body).to_le_bytes();
+    let content = [&envelope[..8], &length[..], &checksum[..], &body[..]].concat();
+    fs::write(meta, content).unwrap();
+}
+
+/// Everything below a directory: files with their content, directories without.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut contents = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            contents.append(&mut self::contents(&path));
+            contents.insert(path, None);
+        } else {
+            let content = fs::read(&path).unwrap();
+            contents.insert(path, Some(content));
+        }
+    }
+    contents
+}
+
+#[tokio::test]
+async fn a_directory_of_a_newer_format_is_refused_in_one_line_and_not_touched() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("data");
+    let dir = path.to_str().unwrap();
+    let server = Server::start(&["--data-dir", dir, "--segment-bytes", "65536"]).await;
+    server.publish("a", "x").await.expect("stored");
+    stop(server).await;
+    for name in ["META", "META.copy"] {
+        make_newer(&path.join(name));
+    }
+    // With what the older process left in it, and without: neither is written.
+    for has_lock in [true, false] {
+        if !has_lock {
+            fs::remove_file(path.join("LOCK")).unwrap();
+        }
+        let before = contents(&path);
+        assert_eq!(before.contains_key(&path.join("LOCK")), has_lock);
+        for command in [["serve", "--listen=127.0.0.1:0"].as_slice(), &["new-epoch"]] {
+            let mut newer = longlived();
+            newer.args(command).args(["--data-dir", dir]);
+            let (code, out, err) = run_to_end(&mut newer).await;
+            assert_eq!(code, Some(1), "{command:?}: {err}");
+            assert_eq!(out, "", "{command:?}");
+            assert_eq!(err.lines().count(), 1, "{command:?}: {err}");
+            for part in ["--data-dir", dir, "format 2", "up to 1", "not touched"] {
+                assert!(err.contains(part), "{command:?}, {part}: {err}");
+            }
+            assert!(contents(&path) == before, "{command:?} touched it");
+        }
+    }
 }
 
 /// A directory with what is in it.

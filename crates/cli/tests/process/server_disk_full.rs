@@ -14,14 +14,17 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::mounted::Mounted;
-use super::support::{Server, until, within};
+use super::support::{Server, skipped, until, within};
 use super::tape::Tape;
 
 const DISK_MEBIBYTES: u32 = 24;
 const PAYLOAD_BYTES: usize = 128 << 10;
 const TOPIC: &str = "fill.disk";
-/// The contract says 100 ms; a busy machine gets some more.
-const REFUSED_WITHIN: Duration = Duration::from_secs(1);
+/// What the contract says of a refusal. Half of them must keep to it on whatever machine this runs.
+const REFUSED_WITHIN: Duration = Duration::from_millis(100);
+/// The slowest may have met a busy machine.
+const SLOWEST_REFUSED_WITHIN: Duration = Duration::from_secs(1);
+const REFUSALS: usize = 20;
 const PUBLISHING: &str = "longlived.v1.PublishService";
 /// Room for 512 KiB at a time, so that retention has whole files to remove; the least reserve there is.
 const SIZES: [&str; 4] = ["--segment-bytes", "524288", "--disk-reserve", "1048576"];
@@ -29,7 +32,7 @@ const SIZES: [&str; 4] = ["--segment-bytes", "524288", "--disk-reserve", "104857
 /// A small disk, or the reason why the test is skipped.
 fn small_disk() -> Option<Mounted> {
     let disk = Mounted::in_memory(DISK_MEBIBYTES);
-    disk.inspect_err(|reason| eprintln!("skipped, a disk cannot be mounted here: {reason}"))
+    disk.inspect_err(|reason| skipped("a full disk, a small one cannot be mounted", reason))
         .ok()
 }
 
@@ -140,18 +143,21 @@ async fn a_full_disk_refuses_to_publish_and_goes_on_when_there_is_room() {
     publishing_is(&server, ServingStatus::Serving).await;
 
     let (stored, took) = within("a full disk", fill(&client)).await;
-    let mut slowest = took;
-    for number in 0..20 {
+    let mut refusals = Vec::new();
+    for number in 0..REFUSALS {
         let asked = Instant::now();
         let refused = publish(&client, 1_000 + number).await;
+        refusals.push(asked.elapsed());
         assert_full(&refused.expect_err("it is full"));
-        slowest = slowest.max(asked.elapsed());
     }
+    refusals.sort_unstable();
+    let (median, slowest) = (refusals[REFUSALS / 2], took.max(refusals[REFUSALS - 1]));
     println!(
-        "full after {} messages; refused after {took:?}, at most {slowest:?}",
+        "full after {} messages; refused after {took:?}, then {median:?} in the median, at most {slowest:?}",
         stored.len()
     );
-    assert!(slowest < REFUSED_WITHIN, "{slowest:?}");
+    assert!(median < REFUSED_WITHIN, "{refusals:?}");
+    assert!(slowest < SLOWEST_REFUSED_WITHIN, "{took:?}, {refusals:?}");
     assert!(stored.len() > 20, "{}", stored.len());
     publishing_is(&server, ServingStatus::NotServing).await;
 
@@ -233,7 +239,7 @@ async fn a_full_disk_takes_messages_again_when_retention_has_made_room() {
         "full after {} messages; refused after {took:?}",
         stored.len()
     );
-    assert!(took < REFUSED_WITHIN, "{took:?}");
+    assert!(took < SLOWEST_REFUSED_WITHIN, "{took:?}");
     publishing_is(&server, ServingStatus::NotServing).await;
     until("retention has let everything go", async || {
         let page = client.topics(&TopicsQuery::new(TOPIC)).await.ok()?;

@@ -1,7 +1,6 @@
 //! SIGKILL under load with a data directory: nobody loses, repeats or is told of a gap, whenever it comes.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio::time::{Instant, interval, sleep};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::IntervalStream;
 
-use super::support::{Server, spawn, until};
+use super::support::{Server, number, spawn, until};
 use super::tape::Tape;
 
 const CONNECTIONS: usize = 100;
@@ -30,10 +29,6 @@ const USUAL_RATE: u64 = if cfg!(debug_assertions) { 500 } else { 2_000 };
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 /// A number for a longer run than the gate's.
-fn number(name: &str, usual: u64) -> u64 {
-    env::var(name).map_or(usual, |text| text.parse().expect("a number"))
-}
-
 fn topic(number: usize) -> String {
     format!("load.t{number}")
 }

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use tokio_stream::StreamExt as _;
 
 use super::mounted;
-use super::support::{Server, longlived, run_to_end, spawn, within};
+use super::support::{Server, longlived, run_to_end, skipped, spawn, within};
 use super::tape::Tape;
 
 const SYNC_FAILS: &str = r#"
@@ -53,7 +53,7 @@ impl Failing {
         let (from, to) = (source.to_str().unwrap(), library.to_str().unwrap());
         let compiled = mounted::run("cc", &["-shared", "-fPIC", "-o", to, from, "-ldl"]);
         if let Err(reason) = compiled {
-            eprintln!("skipped, what fails the syncs cannot be compiled here: {reason}");
+            skipped("failed syncs, what fails them cannot be compiled", &reason);
             return None;
         }
         Some(Self {

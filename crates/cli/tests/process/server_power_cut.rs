@@ -22,10 +22,11 @@ use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::mounted::{self, Mounted};
-use super::support::{Server, spawn, until, within};
+use super::support::{Server, number, skipped, spawn, until, within};
 use super::tape::Tape;
 
 const DISK_BYTES: u64 = 32 << 20;
+/// Of one disk: it is small, and keeps everything.
 const CUTS: usize = 6;
 const PUBLISHERS: usize = 8;
 /// Small, so that cuts fall into making, sealing and removing segments too.
@@ -155,17 +156,19 @@ fn client(server: &Server, tape: &Tape) -> Client {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_is_on_the_disk_when_the_power_is_cut() {
-    let folder = tempfile::tempdir().unwrap();
-    let (image, disk) = match disk(folder.path()) {
-        Ok(disk) => disk,
-        Err(reason) => {
-            eprintln!(
-                "skipped, a disk image cannot be mounted here: {reason}; power cuts are tried in memory by the \
-                 broker's own tests"
-            );
+    for _ in 0..number("LONGLIVED_POWER_CUT_ROUNDS", 1) {
+        if let Err(reason) = cut_and_compare().await {
+            // The broker's own tests cut the power in memory.
+            skipped("power cuts, a disk image cannot be mounted", &reason);
             return;
         }
-    };
+    }
+}
+
+/// One disk and its cuts; or why there is no disk.
+async fn cut_and_compare() -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let (image, disk) = disk(folder.path())?;
     let counters = counters(&disk);
     let data = disk.join("data");
     let mut flags = vec!["--data-dir", data.to_str().unwrap()];
@@ -233,4 +236,5 @@ async fn what_was_acknowledged_is_on_the_disk_when_the_power_is_cut() {
         (1, 0, 0)
     );
     assert!(summary.gaps.is_empty(), "{:?}", summary.gaps);
+    Ok(())
 }

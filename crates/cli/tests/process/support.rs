@@ -71,6 +71,29 @@ pub(crate) async fn run_to_end(command: &mut Command) -> (Option<i32>, String, S
     )
 }
 
+/// A number that the environment gives a test, or the usual one.
+pub(crate) fn number(name: &str, usual: u64) -> u64 {
+    std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
+}
+
+/// Says that a test cannot run here and why: at once, and in the file that `LONGLIVED_SKIPPED` names, since what a test
+/// that passes prints is not shown.
+#[cfg(target_os = "linux")]
+pub(crate) fn skipped(what: &str, reason: &str) {
+    use std::io::Write as _;
+
+    let line = format!("skipped: {what}: {reason}\n");
+    eprint!("{line}");
+    if let Some(path) = std::env::var_os("LONGLIVED_SKIPPED") {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path);
+        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+        written.expect("LONGLIVED_SKIPPED names a file that can be written");
+    }
+}
+
 /// A server process. Killed when dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -140,9 +163,14 @@ impl Server {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = self.child.id().expect("it runs");
-        let pid = Pid::from_raw(i32::try_from(id).expect("a process id")).expect("not zero");
+        let id = i32::try_from(self.id()).expect("a process id");
+        let pid = Pid::from_raw(id).expect("not zero");
         kill_process(pid, signal).expect("it can be signalled");
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// SIGKILL, and its end.

@@ -61,7 +61,7 @@ fn report(outcome: &Outcome) -> String {
     let failures = outcome.failures.join("\n  ");
     format!(
         "seed {seed} (trace {:016x}) failed:\n  {failures}\nagain, with its trace: {SEED_VARIABLE}={seed} cargo test \
-         -p longlived-simulation",
+         -p longlived-simulation --test seeded every_seed -- --nocapture",
         outcome.digest
     )
 }

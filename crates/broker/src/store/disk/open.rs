@@ -173,14 +173,25 @@ impl DiskStore {
     }
 }
 
+/// What this process says of itself. With the host: in containers nearly every server is process 1.
+pub(super) fn owner() -> String {
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    format!("process {} on {host}", std::process::id())
+}
+
 /// Takes the directory for this process.
 pub(super) fn lock(files: &dyn Files, dir: &Path) -> Result<Lock, OpenError> {
     let path = dir.join("LOCK");
-    let owner = format!("process {}", std::process::id());
-    files.lock(&path, &owner).map_err(|error| match error {
+    files.lock(&path, &owner()).map_err(|error| match error {
         LockError::Held(holder) => OpenError::InUse {
             dir: dir.to_owned(),
-            holder,
+            // It has the lock and has not written yet who it is.
+            holder: if holder.is_empty() {
+                "another process".to_owned()
+            } else {
+                holder
+            },
         },
         LockError::Io(source) => OpenError::Io { path, source },
     })

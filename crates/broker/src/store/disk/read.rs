@@ -212,6 +212,7 @@ impl Shared {
         };
         Ok(view.finish(parts, query.after))
     }
+
     /// A block or batch, from memory or the disk; readers that want the same one wait for one read.
     fn block(
         &self,

@@ -1,5 +1,5 @@
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod mishaps;
+mod resume;
 
 const TOPICS: [&str; 12] = [
     "a.1", "a.2", "a.3", "a.4", "a.5", "a.6", "b.1", "b.2", "b.3", "b.4", "c", "inbox.1",
@@ -385,6 +386,21 @@ fn message_ids_are_known_after_a_restart_whether_sealed_or_not() {
     assert_eq!(numbers, (1..=100).collect::<Vec<_>>());
 }
 
+/// Every file of the directory, with its content.
+fn contents(files: &MemoryFiles) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut contents = Vec::new();
+    for dir in ["/data", "/data/log", "/data/sealed"] {
+        for name in files.list(Path::new(dir)).unwrap() {
+            let path = Path::new(dir).join(name);
+            // The others are directories.
+            if let Ok(file) = files.open(&path, OpenMode::Read) {
+                contents.push((path, files::read_all(&*file).unwrap()));
+            }
+        }
+    }
+    contents
+}
+
 #[test]
 fn a_directory_in_use_or_of_a_newer_format_or_of_others_is_refused_untouched() {
     let files = MemoryFiles::new();
@@ -393,13 +409,23 @@ fn a_directory_in_use_or_of_a_newer_format_or_of_others_is_refused_untouched() {
         DiskStore::open_with(files, config(), environment(), retention(&[]), 10)
     };
     let store = open(&files).unwrap();
+    append(&store, &TOPICS[..4]).unwrap();
     let refused = open(&files).unwrap_err();
-    let own = format!("process {}", std::process::id());
+    let host = rustix::system::uname();
+    let host = host.nodename().to_str().unwrap();
+    let own = format!("process {} on {host}", std::process::id());
     assert!(
         matches!(&refused, OpenError::InUse { holder, .. } if *holder == own),
         "{refused}"
     );
     drop(store);
+    let unnamed = files.lock(Path::new("/data/LOCK"), "").unwrap();
+    let refused = open(&files).unwrap_err().to_string();
+    assert!(
+        refused.ends_with("is in use by another process"),
+        "{refused}"
+    );
+    drop(unnamed);
 
     for name in ["META", "META.copy"] {
         files.damage(&Path::new("/data").join(name), |content| {
@@ -410,10 +436,18 @@ fn a_directory_in_use_or_of_a_newer_format_or_of_others_is_refused_untouched() {
             *content = format::seal(&meta);
         });
     }
+    let before = contents(&files);
+    assert!(before.len() > 2, "there is more than what says the format");
     assert!(matches!(
         open(&files),
         Err(OpenError::NewerFormat { found: 2, .. })
     ));
+    let new_epoch = DiskStore::new_epoch_with(&files, Path::new("/data"), &environment());
+    assert!(matches!(
+        new_epoch,
+        Err(NewEpochError::Open(OpenError::NewerFormat { found: 2, .. }))
+    ));
+    assert_eq!(contents(&files), before);
 
     let files = MemoryFiles::new();
     files

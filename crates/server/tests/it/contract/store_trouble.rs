@@ -1,8 +1,8 @@
-//! A store that takes nothing for a while, for good, or panics: what publishers, subscribers and probes see.
+//! A store that waits, takes nothing for a while, for good, or panics: what publishers, subscribers and probes see.
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{FutureExt as _, future::BoxFuture, future::ready};
+use futures_util::{FutureExt as _, future::BoxFuture};
 use longlived_api::v1;
 use longlived_broker::{
     Environment, Epoch, Sequence, TopicFilter, TopicName,
@@ -13,8 +13,7 @@ use longlived_broker::{
     },
 };
 use longlived_server::{SERVICES, ServeError};
-use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use tonic::{Code, Streaming};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
@@ -31,6 +30,8 @@ const PUBLISHING: &str = "longlived.v1.PublishService";
 #[derive(Clone, Copy)]
 enum Mood {
     Takes,
+    /// Until it is told something else.
+    Waits,
     Full,
     Broken,
     Panics,
@@ -39,7 +40,9 @@ enum Mood {
 /// A memory store that takes nothing when it is told to.
 struct Moody {
     inner: MemoryStore,
-    mood: Mutex<Mood>,
+    mood: watch::Sender<Mood>,
+    /// Batches that were given to it.
+    batches: watch::Sender<usize>,
 }
 
 impl Moody {
@@ -47,17 +50,25 @@ impl Moody {
         let retention = RetentionConfig::new(Vec::new());
         Arc::new(Self {
             inner: MemoryStore::new(Environment::system(), retention, 1_000),
-            mood: Mutex::new(Mood::Takes),
+            mood: watch::Sender::new(Mood::Takes),
+            batches: watch::Sender::new(0),
         })
     }
 
     fn set(&self, mood: Mood) {
-        *self.mood.lock() = mood;
+        self.mood.send_replace(mood);
+    }
+
+    /// Returns when it has been given a batch.
+    async fn given(&self) {
+        let mut batches = self.batches.subscribe();
+        let given = within("a batch", batches.wait_for(|&batches| batches > 0)).await;
+        given.expect("the store is there");
     }
 
     fn trouble(&self) -> Result<(), AppendError> {
-        match *self.mood.lock() {
-            Mood::Takes | Mood::Panics => Ok(()),
+        match *self.mood.borrow() {
+            Mood::Takes | Mood::Waits | Mood::Panics => Ok(()),
             Mood::Full => Err(AppendError::Full {
                 available: 7,
                 reserve: 11,
@@ -88,11 +99,16 @@ impl Store for Moody {
         &'a self,
         messages: &'a [Admitted],
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
-        assert!(!matches!(*self.mood.lock(), Mood::Panics), "on purpose");
-        match self.trouble() {
-            Ok(()) => self.inner.append(messages),
-            Err(error) => ready(Err(error)).boxed(),
+        assert!(!matches!(*self.mood.borrow(), Mood::Panics), "on purpose");
+        self.batches.send_modify(|batches| *batches += 1);
+        let mut mood = self.mood.subscribe();
+        async move {
+            let opened = mood.wait_for(|mood| !matches!(mood, Mood::Waits)).await;
+            drop(opened.expect("the store has the other end"));
+            self.trouble()?;
+            self.inner.append(messages).await
         }
+        .boxed()
     }
 
     fn room(&self) -> Result<(), AppendError> {
@@ -233,6 +249,79 @@ async fn a_full_store_refuses_publishers_at_once_and_disturbs_nobody_else() {
         .await;
     let event = first.event().await;
     assert_eq!((event.sequence, event.previous_sequence), (3, 0));
+}
+
+type Answer = Result<v1::PublishResponse, tonic::Status>;
+
+/// Three publishers of `id`, the first of which is being stored while the others come; and two of `other`, which come
+/// meanwhile too and wait for the next batch.
+async fn five_while_it_waits(node: &Node, store: &Moody) -> Vec<JoinHandle<Answer>> {
+    store.set(Mood::Waits);
+    let publisher = |id: &'static str| {
+        let mut client = node.publishing();
+        spawn(async move {
+            let answer = client.publish(identified(id, "x")).await;
+            answer.map(tonic::Response::into_inner)
+        })
+    };
+    let mut publishers = vec![publisher("id")];
+    store.given().await;
+    publishers.extend(["id", "id", "other", "other"].map(publisher));
+    // On the same connection, after them.
+    overall(node, "").await;
+    assert!(!publishers.iter().any(JoinHandle::is_finished), "too early");
+    publishers
+}
+
+async fn answers(publishers: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for publisher in publishers {
+        let answer = within("an answer", publisher).await;
+        answers.push(answer.expect("no panic"));
+    }
+    answers
+}
+
+#[tokio::test]
+async fn publishers_of_a_message_that_is_being_stored_get_its_position_when_it_is() {
+    let store = Moody::new();
+    let node = Node::start_over(store.clone());
+    let publishers = five_while_it_waits(&node, &store).await;
+    store.set(Mood::Takes);
+    let answers = answers(publishers).await.into_iter();
+    let answers: Vec<_> = answers.map(|answer| answer.expect("stored")).collect();
+    let at = |sequence| Some(position(store.epoch().get(), sequence));
+    let (id, other) = answers.split_at(3);
+    assert!(id.iter().all(|answer| answer.position == at(1)), "{id:?}");
+    let duplicates = id.iter().map(|answer| answer.duplicate);
+    assert!(duplicates.eq([false, true, true]), "{id:?}");
+    assert!(
+        other.iter().all(|answer| answer.position == at(2)),
+        "{other:?}"
+    );
+    assert_ne!(other[0].duplicate, other[1].duplicate, "whoever was first");
+    assert_eq!(store.head(), 2, "each is stored once");
+}
+
+#[tokio::test]
+async fn publishers_of_a_message_that_is_being_stored_are_refused_when_it_is_not() {
+    let store = Moody::new();
+    let node = Node::start_over(store.clone());
+    let publishers = five_while_it_waits(&node, &store).await;
+    store.set(Mood::Full);
+    for answer in answers(publishers).await {
+        let refused = answer.expect_err("it is full");
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    }
+    assert_eq!(store.head(), 0, "nothing is stored");
+
+    store.set(Mood::Takes);
+    for duplicate in [false, true] {
+        let stored = node.try_publish(identified("id", "x")).await;
+        let stored = stored.expect("there is room");
+        assert_eq!(stored.position, Some(position(store.epoch().get(), 1)));
+        assert_eq!(stored.duplicate, duplicate, "the refused ones left nothing");
+    }
 }
 
 #[tokio::test]
