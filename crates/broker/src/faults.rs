@@ -31,6 +31,20 @@ faults! {
     NoRollback = "no_rollback",
     /// Files are removed that the disk still names.
     DeleteBeforeFloor = "delete_before_floor",
+    /// A segment is removed before its sealed files are named.
+    SegmentRemovedUnnamed = "segment_removed_unnamed",
+    /// A sealed file is not synced before its segment is removed.
+    SealedNotSynced = "sealed_not_synced",
+    /// The name of a new segment is not synced before batches in it are acknowledged.
+    DirectoryNotSynced = "directory_not_synced",
+    /// What was let go of comes back after a restart.
+    FloorForgottenAtRestart = "floor_forgotten_at_restart",
+    /// Damage that was found is no more known after a restart.
+    DamageForgottenAtRestart = "damage_forgotten_at_restart",
+    /// Publishing goes on where the reserve of the disk begins.
+    ReserveIgnored = "reserve_ignored",
+    /// Publish times follow a clock that is set back.
+    TimeGoesBack = "time_goes_back",
     /// The message ids of sealed segments are not written down.
     IdsLostWhenSealed = "ids_lost_when_sealed",
     /// Retention does not note which topic has lost something.
@@ -45,6 +59,12 @@ faults! {
     DedupeAcrossPrincipals = "dedupe_across_principals",
     /// Ids beyond the window's age are kept.
     DedupeNeverExpires = "dedupe_never_expires",
+    /// The ids of a batch that was not stored count as seen.
+    FailedIdRemembered = "failed_id_remembered",
+    /// Publishers do not wait for room in the queue.
+    QueueUnbounded = "queue_unbounded",
+    /// The live tails keep more than they may.
+    TailsGrow = "tails_grow",
     /// Readers are told of a batch that is not stored yet.
     VisibleBeforeStored = "visible_before_stored",
     /// A new channel claims one event more than it has.

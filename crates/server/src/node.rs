@@ -168,11 +168,7 @@ impl<L: Listener> Server<L> {
             disk,
             ..
         } = self;
-        let store = store.unwrap_or_else(|| {
-            let retention = RetentionConfig::new(config.history.clone());
-            let store = MemoryStore::new(environment.clone(), retention, config.topics_max);
-            Arc::new(store)
-        });
+        let store = store.unwrap_or_else(|| in_memory(&config, &environment));
         let (log, sequencer) = Log::new(store, config.log.clone());
         let registry = Registry::new(config.subscribers_max);
         let drain = Drain::new();
@@ -256,6 +252,12 @@ impl<L: Listener> Server<L> {
             (None, None) => Ok(()),
         }
     }
+}
+
+fn in_memory(config: &Config, environment: &Environment) -> Arc<dyn Store> {
+    let retention = RetentionConfig::new(config.history.clone());
+    let store = MemoryStore::new(environment.clone(), retention, config.topics_max);
+    Arc::new(store)
 }
 
 /// The store of a configuration that keeps history on disk.

@@ -278,7 +278,7 @@ impl Opening<'_> {
 /// gone.
 fn lost_before(page: &Page) -> Sequence {
     let first = page.slices.front().map(crate::frame::Slice::first);
-    first.map_or(page.trimmed_through, |first| {
-        page.trimmed_through.min(first - 1)
-    })
+    // The page knows what is kept up to its own end, and no further.
+    let known = first.map_or(page.through, |first| first - 1);
+    page.trimmed_through.min(known)
 }

@@ -592,3 +592,42 @@ impl std::task::Wake for Woken {
         self.0.fetch_add(1, Relaxed);
     }
 }
+
+#[test]
+fn settling_while_something_is_due_passes_nothing() {
+    with_log(vec![], 1 << 20, async |log| {
+        let mut cursor = open(&log, &[filter("a")], Begin::Next, OPTIONS)
+            .await
+            .cursor;
+        publish(&log, &["a", "b"]).await;
+        let (position, current) = cursor.settle();
+        assert_eq!((position.sequence, current), (0, false));
+        let Poll::Ready(Ok(Delivery::Events { bytes, .. })) = poll(&mut cursor) else {
+            panic!("what is due is delivered");
+        };
+        assert_eq!(events(&bytes)[0].sequence, 1);
+        let (position, current) = cursor.settle();
+        assert_eq!((position.sequence, current), (2, true));
+    });
+}
+
+#[test]
+fn of_several_filters_one_that_has_much_to_give_loses_nothing_to_the_others() {
+    with_log(vec![], 64 << 20, async |log| {
+        let mut cursor = open(&log, &[filter("t"), filter("b")], Begin::Next, OPTIONS)
+            .await
+            .cursor;
+        for _ in 0..4 {
+            // Each by itself is more than one delivery holds.
+            publish_large(&log, 1).await;
+        }
+        publish(&log, &["b"]).await;
+        let mut seen = Vec::new();
+        while let Poll::Ready(Ok(delivery)) = poll(&mut cursor) {
+            if let Delivery::Events { bytes, .. } = delivery {
+                seen.extend(events(&bytes).iter().map(|event| event.sequence));
+            }
+        }
+        assert_eq!(seen, [1, 2, 3, 4, 5]);
+    });
+}

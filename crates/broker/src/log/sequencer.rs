@@ -171,7 +171,7 @@ impl Sequencer {
                 }
             };
             match due {
-                Due::Sweep => self.sweep(),
+                Due::Sweep => self.sweep()?,
                 Due::Elsewhere(frames) => {
                     let now = Instant::now();
                     self.show(&[], &frames, now);
@@ -237,9 +237,15 @@ impl Sequencer {
                 Ok(())
             }
             Err(error) => {
+                if planted(Fault::FailedIdRemembered) {
+                    let ids = batch.keys.keys();
+                    ids.for_each(|&key| self.dedupe.insert(key, 1, Instant::now()));
+                }
                 refuse(batch.requests, &error);
                 match &error {
-                    AppendError::Full { .. } => {
+                    AppendError::Full { .. }
+                    | AppendError::Unavailable(_)
+                    | AppendError::Unknown(_) => {
                         self.note_room(Err(error));
                         Ok(())
                     }
@@ -332,9 +338,11 @@ impl Sequencer {
         } else {
             &[]
         };
-        self.show(known, appended.frames(), now);
+        if let Some(frames) = appended.frames() {
+            self.show(known, frames, now);
+        }
         for (key, index) in batch.keys {
-            self.dedupe.insert(key, appended.sequence(index), now);
+            self.dedupe.insert(key, appended.outcome(index).0, now);
         }
         answer(batch.requests, Some(appended));
         self.trim_tails(now);
@@ -401,7 +409,7 @@ impl Sequencer {
 
     fn trim_tails(&mut self, now: Instant) {
         while let Some(oldest) = self.tails.front()
-            && (self.tail_bytes > self.config.tail_bytes_max
+            && ((self.tail_bytes > self.config.tail_bytes_max && !planted(Fault::TailsGrow))
                 || now.duration_since(oldest.since) > self.config.tail_age_max)
         {
             oldest.channel.drop_oldest();
@@ -440,15 +448,20 @@ impl Sequencer {
         channel
     }
 
-    fn sweep(&mut self) {
+    fn sweep(&mut self) -> Result<(), AppendError> {
         let now = Instant::now();
         self.trim_tails(now);
         self.dedupe.expire(now);
         for id in self.shared.store.trim() {
             self.matcher.forget(id);
         }
-        self.note_room(self.shared.store.room());
+        let room = self.shared.store.room();
+        self.note_room(room.clone());
+        if let Err(broken @ AppendError::Broken(_)) = room {
+            return Err(broken);
+        }
         self.unlink_idle(now);
+        Ok(())
     }
 
     /// Unlinks channels that nobody has read for a while, a bounded number of candidates at a time.
@@ -504,13 +517,13 @@ fn refuse(requests: Vec<Pending>, error: &AppendError) {
 /// Answers the publishers of a batch. Without frames no message of it was new.
 fn answer(requests: Vec<Pending>, appended: Option<&Appended>) {
     for pending in requests {
-        let sequence = |index: usize| appended.map_or(0, |appended| appended.sequence(index));
+        let new = |index: usize| appended.map_or((0, false), |appended| appended.outcome(index));
         let published = pending
             .outcomes
             .iter()
             .map(|outcome| match *outcome {
-                Outcome::New(index) => (sequence(index), false),
-                Outcome::SameAs(index) => (sequence(index), true),
+                Outcome::New(index) => new(index),
+                Outcome::SameAs(index) => (new(index).0, true),
                 Outcome::Duplicate(sequence) => (sequence, true),
             })
             .map(|(sequence, duplicate)| Published {

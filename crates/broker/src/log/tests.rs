@@ -187,3 +187,28 @@ async fn a_message_that_is_published_again_after_a_restart_is_a_duplicate() {
     }
     assert_eq!(answers, [(1, false), (1, true)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_waits_where_the_queue_is_full() {
+    let environment = Environment::seeded(7, SystemTime::UNIX_EPOCH);
+    let store = MemoryStore::new(environment, RetentionConfig::new(Vec::new()), 10);
+    let config = LogConfig {
+        publish_queue_bytes_max: message("a", "").queued_bytes() * 2,
+        ..LogConfig::default()
+    };
+    let (log, sequencer) = Log::new(Arc::new(store), config);
+    let submit = || {
+        let submitted = log.submit(smallvec![message("a", "")], PublishOptions::default());
+        tokio::time::timeout(Duration::from_secs(1), submitted)
+    };
+    // Nobody takes what is queued.
+    assert!(submit().await.is_ok());
+    assert!(submit().await.is_ok());
+    assert!(submit().await.is_err(), "there is room for two");
+    let published = async { submit().await.unwrap().unwrap().await.unwrap().published };
+    let published = tokio::select! {
+        _ = sequencer.run(CancellationToken::new()) => unreachable!("nobody stops it"),
+        published = published => published,
+    };
+    assert_eq!(published.len(), 1, "and again once they are stored");
+}

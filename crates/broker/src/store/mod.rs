@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 
-pub use appended::Appended;
+pub use appended::{Appended, Own};
 pub use disk::{
     DiskConfig, DiskCounts, DiskStore, EpochChange, Faults, File, Files, Lock, LockError,
     MemoryFiles, NewEpochError, OpenError, OpenMode, SystemFiles,
@@ -37,6 +37,8 @@ use crate::{
 pub enum Durability {
     /// A crash of the process loses it.
     Memory,
+    /// Acknowledged by a log on several machines.
+    Replicated,
     /// Synced to this machine's disk.
     Disk,
 }
@@ -86,7 +88,7 @@ pub struct TopicsExhausted {
     pub limit: usize,
 }
 
-/// Why a store did not take a batch; nothing of it is kept.
+/// Why a store did not take a batch; nothing of it is kept unless the error says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// Writing it would touch the reserve. It may be tried again when there is room.
@@ -97,6 +99,13 @@ pub enum AppendError {
         /// What stays free.
         reserve: u64,
     },
+    /// Something that passes keeps it from being stored. Nothing of it is kept.
+    #[error("the store cannot take it now: {0}")]
+    Unavailable(String),
+    /// Whether it is stored is not known, as when a log on other machines does not answer. Sent again with the same
+    /// message id it is stored once.
+    #[error("it is not known whether it is stored: {0}")]
+    Unknown(String),
     /// The store cannot say any more what is durable and takes nothing again; the process must end.
     #[error("the store is broken: {0}")]
     Broken(String),
@@ -122,7 +131,8 @@ pub trait Store: Send + Sync + 'static {
     fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted>;
 
     /// Numbers and keeps the messages (at least one) in their order, all or none. What is returned holds them in that
-    /// order, and whatever else the log has got before and between them that was not handed out yet.
+    /// order, and whatever else the log has got before and between them that was not handed out yet. Must be polled to
+    /// its end: what is being written is not taken back by dropping it.
     fn append<'a>(
         &'a self,
         messages: &'a [Admitted],

@@ -24,6 +24,15 @@ impl Limits {
         age: Some(Duration::from_secs(3600)),
     };
 
+    /// Whichever of the two keeps more, limit by limit.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            events: self.events.max(other.events),
+            bytes: self.bytes.max(other.bytes),
+            age: self.age.zip(other.age).map(|(one, other)| one.max(other)),
+        }
+    }
+
     /// The oldest publish time that the age allows, in nanoseconds since 1970.
     pub(crate) fn oldest(&self, now: i64) -> i64 {
         let age = self.age.and_then(|age| i64::try_from(age.as_nanos()).ok());

@@ -25,7 +25,10 @@ pub(super) struct Topics {
     // The same names, for the one look-up that each message needs.
     ids: FxHashMap<TopicName, TopicId>,
     by_id: Vec<Topic>,
-    free: Vec<TopicId>,
+    // Ids of forgotten topics with their last sequences, oldest first.
+    free: VecDeque<(Sequence, TopicId)>,
+    // Ids of topics whose events lie above this may still be named by what the store keeps.
+    reusable_through: Sequence,
     // Topics that kept nothing when they were put here, oldest first; looked at again before use.
     empty: VecDeque<TopicId>,
     forgotten_through: Sequence,
@@ -52,7 +55,8 @@ impl Topics {
             by_name: BTreeMap::new(),
             ids: FxHashMap::default(),
             by_id: Vec::new(),
-            free: Vec::new(),
+            free: VecDeque::new(),
+            reusable_through: Sequence::MAX,
             empty: VecDeque::new(),
             forgotten_through: 0,
         }
@@ -79,6 +83,19 @@ impl Topics {
     pub(super) fn known(&mut self, name: &TopicName, class: usize) -> TopicId {
         self.id_of(name)
             .unwrap_or_else(|| self.insert(name.clone(), class, 0))
+    }
+
+    /// The same of a topic that was published to since the store last wrote down what it knows: it may be one that had
+    /// been forgotten.
+    pub(super) fn known_again(&mut self, name: &TopicName, class: usize) -> TopicId {
+        let trimmed_through = self.forgotten_through;
+        self.id_of(name)
+            .unwrap_or_else(|| self.insert(name.clone(), class, trimmed_through))
+    }
+
+    /// Ids of forgotten topics are given out again only when their last event lies at or below this.
+    pub(super) fn reusable_through(&mut self, through: Sequence) {
+        self.reusable_through = through;
     }
 
     /// What a store remembers of a topic that may keep nothing.
@@ -110,7 +127,10 @@ impl Topics {
             bytes: 0,
             queued_as_empty: true,
         };
-        let id = if let Some(id) = self.free.pop() {
+        let reusable = self.reusable_through;
+        let free = self.free.front().filter(|(last, _)| *last <= reusable);
+        let id = if let Some(&(_, id)) = free {
+            self.free.pop_front();
             self.by_id[id as usize] = topic;
             id
         } else {
@@ -305,7 +325,7 @@ impl Topics {
             self.forgotten_through = self.forgotten_through.max(topic.trimmed_through);
             self.by_name.remove(&topic.name);
             self.ids.remove(&topic.name);
-            self.free.push(id);
+            self.free.push_back((topic.last, id));
             forgotten.push(id);
         }
         forgotten

@@ -19,7 +19,7 @@ use super::clock::monotonic_ns;
 use super::pin::Cores;
 
 /// How long a server may take to say where it listens.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take to end when it is asked to.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 const DRAIN_POLL: Duration = Duration::from_millis(20);

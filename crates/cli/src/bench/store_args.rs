@@ -10,10 +10,10 @@ pub(super) struct CommitArgs {
     #[arg(long, value_name = "DIR")]
     pub(super) dir: PathBuf,
     /// Commits of each size, and as many bare writes between them
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) commits: u64,
     /// Commits with small segments and little history, so that segments end and retention works all the time
-    #[arg(long, default_value_t = 8_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) boundary_commits: u64,
     #[command(flatten)]
     pub(super) common: CommonArgs,

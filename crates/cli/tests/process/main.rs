@@ -32,6 +32,7 @@ mod server_peers;
 #[cfg(target_os = "linux")]
 mod server_power_cut;
 mod server_retention;
+mod server_segment_kill;
 mod server_signals;
 mod support;
 mod tape;

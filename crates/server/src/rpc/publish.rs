@@ -31,6 +31,7 @@ fn durability(node: &Node) -> v1::Durability {
     match node.log.durability() {
         store::Durability::Memory => v1::Durability::Memory,
         store::Durability::Disk => v1::Durability::Disk,
+        store::Durability::Replicated => v1::Durability::Replicated,
     }
 }
 

@@ -175,6 +175,9 @@ pub(crate) fn of_publish(error: &PublishError) -> Status {
         PublishError::Append(AppendError::Full { .. }) => {
             later(Status::resource_exhausted(text), RETRY_LATER_MS)
         }
+        PublishError::Append(AppendError::Unavailable(_) | AppendError::Unknown(_)) => {
+            later(Status::unavailable(text), RETRY_SOON_MS)
+        }
         PublishError::Append(AppendError::Broken(_)) => internal(error),
         PublishError::Closed => Status::unavailable(text),
     }

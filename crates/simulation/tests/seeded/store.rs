@@ -74,8 +74,8 @@ impl Store for Witness {
                 });
             }
             let appended = self.inner.append(messages).await?;
-            let frames = appended.frames();
-            for (entry, admitted) in frames.entries().iter().zip(messages) {
+            let entries = appended.frames().map_or(&[][..], |frames| frames.entries());
+            for (entry, admitted) in entries.iter().zip(messages) {
                 self.trace.add(Record::Stored {
                     life: self.life,
                     position: Position::new(self.epoch().get(), entry.sequence),

@@ -1,15 +1,18 @@
 //! Several nodes over one log that numbers at append, as a distributed log would be.
 
+use std::{collections::HashMap, sync::atomic::Ordering};
+
 use futures_util::{FutureExt as _, future::BoxFuture};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    Begin, Cursor, Delivery, Encoding, GapPolicy, Outcome, Position, ReadOptions, SlowPolicy,
+    Begin, Cursor, Delivery, Encoding, GapPolicy, MessageKey, Outcome, Position, ReadOptions,
+    SlowPolicy,
     frame::{self, Entry, Frames, Slice, TopicId},
     store::{
-        Admitted, Appended, FilterFrom, Page, Query, ReadError, RecentId, TopicInfo,
+        Admitted, Appended, FilterFrom, Own, Page, Query, ReadError, RecentId, TopicInfo,
         TopicsExhausted,
     },
 };
@@ -20,6 +23,10 @@ struct OneOfMany {
     seen: Arc<Mutex<Sequence>>,
     // Rises with every append of any node.
     news: watch::Sender<()>,
+    // What the log itself remembers of message ids, for all nodes.
+    ids: Arc<Mutex<HashMap<MessageKey, Sequence>>>,
+    // Whether it answers.
+    silent: Arc<AtomicBool>,
 }
 
 impl OneOfMany {
@@ -73,15 +80,40 @@ impl Store for OneOfMany {
         messages: &'a [Admitted],
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         async move {
-            let own = self.inner.append(messages).await?;
-            let all = Self::unseen(&self.inner, &self.seen).await.unwrap();
+            let known = |admitted: &Admitted| self.ids.lock().get(&admitted.message_key?).copied();
+            let before: Vec<_> = messages.iter().map(known).collect();
+            let new = messages
+                .iter()
+                .zip(&before)
+                .filter(|(_, known)| known.is_none());
+            let new: Vec<_> = new.map(|(admitted, _)| admitted.clone()).collect();
+            if !new.is_empty() {
+                let own = self.inner.append(&new).await?;
+                for (admitted, entry) in new.iter().zip(own.frames().unwrap().entries()) {
+                    if let Some(key) = admitted.message_key {
+                        self.ids.lock().insert(key, entry.sequence);
+                    }
+                }
+            }
+            let last = self.inner.head();
+            let all = Self::unseen(&self.inner, &self.seen).await;
             self.news.send_replace(());
-            let places = own.frames().entries().iter().map(|entry| {
-                let found = all
-                    .entries()
-                    .iter()
-                    .position(|e| e.sequence == entry.sequence);
-                u32::try_from(found.unwrap()).unwrap()
+            if self.silent.load(Ordering::Relaxed) {
+                // Stored, and the answer does not come.
+                *self.seen.lock() = last - u64::try_from(new.len()).unwrap();
+                return Err(AppendError::Unknown("no answer".to_owned()));
+            }
+            let mut next = last - u64::try_from(new.len()).unwrap();
+            let places = before.into_iter().map(|known| {
+                known.map_or_else(
+                    || {
+                        next += 1;
+                        let entries = all.as_ref().unwrap().entries();
+                        let found = entries.iter().position(|e| e.sequence == next);
+                        Own::New(u32::try_from(found.unwrap()).unwrap())
+                    },
+                    Own::Duplicate,
+                )
             });
             let places = places.collect();
             Ok(Appended::among_others(all, places))
@@ -167,11 +199,15 @@ async fn nodes_of_one_log_show_the_same_order_and_take_over_positions_from_each_
     let retention = RetentionConfig::new(Vec::new());
     let inner = Arc::new(MemoryStore::new(environment, retention, 10));
     let news = watch::Sender::new(());
+    let ids = Arc::new(Mutex::new(HashMap::new()));
+    let silent = Arc::new(AtomicBool::new(false));
     let node = || {
         let store = OneOfMany {
             inner: inner.clone(),
             seen: Arc::new(Mutex::new(0)),
             news: news.clone(),
+            ids: ids.clone(),
+            silent: silent.clone(),
         };
         Log::new(Arc::new(store), LogConfig::default())
     };
@@ -225,6 +261,21 @@ async fn nodes_of_one_log_show_the_same_order_and_take_over_positions_from_each_
         let next = publish(&one, "a").await;
         let mut cursor = resumed.cursor;
         assert_eq!(read_events(&mut cursor, 1).await, [next]);
+
+        // One answer does not come; the other node takes the same message id and finds it stored.
+        silent.store(true, Ordering::Relaxed);
+        let lost = one.publish(message("a", "once"), PublishOptions::default());
+        assert!(matches!(
+            lost.await,
+            Err(PublishError::Append(AppendError::Unknown(_)))
+        ));
+        silent.store(false, Ordering::Relaxed);
+        publish(&two, "b").await;
+        let again = two.publish(message("a", "once"), PublishOptions::default());
+        let again = again.await.unwrap();
+        assert!(again.duplicate);
+        assert_eq!(again.sequence, next + 1);
+        assert_eq!(read_events(&mut cursor, 2).await, [next + 1, next + 2]);
     };
     tokio::select! {
         _ = one_runs.run(CancellationToken::new()) => unreachable!("nobody stops it"),

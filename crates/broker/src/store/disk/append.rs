@@ -65,6 +65,9 @@ impl Numbered {
         let first = shared.head.load(Ordering::Acquire) + 1;
         let now = shared.environment.unix_nanos();
         let history = &mut *shared.history.write();
+        if planted(Fault::TimeGoesBack) {
+            history.last_time = 0;
+        }
         let previous = (first..)
             .zip(messages)
             .map(|(sequence, admitted)| {
@@ -129,7 +132,10 @@ impl Shared {
         });
         let block = {
             let history = &mut *self.history.write();
-            history.keep(&place.file, record);
+            if history.keep(&place.file, record) {
+                // One more that is full.
+                self.bell.ring();
+            }
             history.remember(recent, &self.config, header.time);
             let segment = history.log.back();
             segment.map_or(0, |segment| segment.records.len() - 1)

@@ -15,6 +15,7 @@ use super::{
     sealed::{Footer, Part, Sealed, SealedTopic, Trailer},
 };
 use crate::{
+    faults::{Fault, planted},
     frame::{Entry, Frames, TopicId},
     position::Sequence,
     topic::TopicName,
@@ -70,11 +71,6 @@ impl Builder {
             last: 0,
             last_time: 0,
         })
-    }
-
-    /// The retention class of its events.
-    pub(super) fn class(&self) -> &str {
-        &self.class
     }
 
     /// Whether another event can be taken.
@@ -185,7 +181,9 @@ impl Builder {
             postings,
         };
         self.file.write_all_at(&[&trailer.encode()], self.at)?;
-        self.file.sync()?;
+        if !planted(Fault::SealedNotSynced) {
+            self.file.sync()?;
+        }
         Ok(Sealed::new(
             id,
             self.path,

@@ -3,6 +3,8 @@
 
 use std::{any::Any, fmt, io, path::Path, sync::Arc};
 
+use rustix::io::Errno;
+
 mod memory;
 mod system;
 
@@ -84,6 +86,52 @@ pub(super) fn read_all(file: &dyn File) -> io::Result<Vec<u8>> {
     let mut content = vec![0; len];
     file.read_exact_at(&mut content, 0)?;
     Ok(content)
+}
+
+/// The same of a file whose disk may not give everything back: what it does not give is filled with ones, since zeros
+/// would look as if nothing had ever been written there.
+pub(super) fn read_all_of_damaged(file: &dyn File) -> io::Result<Vec<u8>> {
+    const PIECE_BYTES: usize = 256 << 10;
+    const SECTOR_BYTES: usize = 512;
+    let len = usize::try_from(file.len_bytes()?).map_err(io::Error::other)?;
+    let mut content = vec![0; len];
+    for (number, piece) in content.chunks_mut(PIECE_BYTES).enumerate() {
+        let at = (number * PIECE_BYTES) as u64;
+        match file.read_exact_at(piece, at) {
+            Err(error) if is_damage(&error) => {
+                for (number, sector) in piece.chunks_mut(SECTOR_BYTES).enumerate() {
+                    let at = at + (number * SECTOR_BYTES) as u64;
+                    match file.read_exact_at(sector, at) {
+                        Err(error) if is_damage(&error) => sector.fill(0xff),
+                        read => read?,
+                    }
+                }
+            }
+            read => read?,
+        }
+    }
+    Ok(content)
+}
+
+/// Whether an error says that the disk has lost what was written, and not that it cannot be asked now.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof || is_one_of(error, &[Errno::IO])
+}
+
+/// Whether an error says that there is no room for more.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    full.contains(&error.kind())
+}
+
+/// Whether an error says that the process or the machine has too much open just now.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    is_one_of(error, &[Errno::MFILE, Errno::NFILE, Errno::NOMEM])
+}
+
+fn is_one_of(error: &io::Error, errors: &[Errno]) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    errno.is_some_and(|errno| errors.contains(&errno))
 }
 
 /// Puts a file in its place as a whole: whoever opens it finds the old content or the new.

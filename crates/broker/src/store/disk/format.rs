@@ -47,15 +47,24 @@ pub(super) struct State {
     pub(super) forgotten_through: u64,
     #[prost(message, repeated, tag = "8")]
     pub(super) holes: Vec<Hole>,
+    /// No sealed file has had this number or a higher one.
+    #[prost(uint64, tag = "9")]
+    pub(super) next_file: u64,
 }
 
-/// A sealed file, named by its first sequence.
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
+/// A sealed file.
+#[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct FileRef {
     #[prost(uint64, tag = "1")]
     pub(super) first: u64,
     #[prost(uint64, tag = "2")]
     pub(super) last: u64,
+    /// Its name; no number is used twice.
+    #[prost(uint64, tag = "3")]
+    pub(super) number: u64,
+    /// Its class.
+    #[prost(string, tag = "4")]
+    pub(super) class: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -207,7 +216,10 @@ pub(super) fn unseal<M: Message + Default>(content: &[u8]) -> Option<M> {
 /// Reads a small file; `None` when it is not there or damaged.
 pub(super) fn read<M: Message + Default>(files: &dyn Files, path: &Path) -> io::Result<Option<M>> {
     match files.open(path, OpenMode::Read) {
-        Ok(file) => Ok(unseal(&files::read_all(&*file)?)),
+        Ok(file) => match files::read_all(&*file) {
+            Err(error) if files::is_damage(&error) => Ok(None),
+            content => Ok(unseal(&content?)),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

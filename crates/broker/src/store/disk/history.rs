@@ -14,7 +14,8 @@ use super::{
     segment::{Record, Segment, SegmentFile},
 };
 use crate::{
-    frame::TopicId,
+    faults::{Fault, planted},
+    frame::{Entry, TopicId},
     message::MessageKey,
     position::Sequence,
     store::{Limits, RecentId, RetentionConfig, TopicsExhausted, topics::Topics},
@@ -93,10 +94,13 @@ impl History {
             .zip(retention.limits())
             .map(|(identity, limits)| Class::new(identity, limits))
             .collect();
+        let mut topics = Topics::new(topics_max);
+        // Until something is sealed the log may name any of them.
+        topics.reusable_through(0);
         Self {
             configured: classes.len(),
             retention,
-            topics: Topics::new(topics_max),
+            topics,
             classes,
             sealed_through: 0,
             sealed_time: 0,
@@ -119,17 +123,19 @@ impl History {
         self.topics.known(topic, class)
     }
 
-    /// The class of sealed files; one that is not configured any more goes on under the limits of the class that the
-    /// file's topics belong to now.
-    pub(super) fn class_of_files(&mut self, identity: &str, topic: Option<&TopicName>) -> usize {
+    /// The class of sealed files; one that is not configured any more goes on, under limits that its files give it.
+    pub(super) fn class_of_files(&mut self, identity: &str) -> usize {
         let known = self
             .classes
             .iter()
             .position(|class| class.identity == identity);
         known.unwrap_or_else(|| {
-            let like = topic.map_or(self.configured - 1, |topic| self.retention.class_of(topic));
-            let limits = self.classes[like].limits;
-            self.classes.push(Class::new(identity.to_owned(), limits));
+            let none = Limits {
+                events: 0,
+                bytes: 0,
+                age: Some(Duration::ZERO),
+            };
+            self.classes.push(Class::new(identity.to_owned(), none));
             self.classes.len() - 1
         })
     }
@@ -165,6 +171,10 @@ impl History {
                 class.events += 1;
                 class.bytes += u64::from(entry.len);
                 self.topics.kept(entry);
+            } else {
+                // Its topic may have come from a class that kept it.
+                let sequence = entry.sequence;
+                self.topics.recall(entry.topic, sequence, sequence);
             }
         }
         self.last_time = self.last_time.max(record.time);
@@ -183,7 +193,10 @@ impl History {
         config: &DiskConfig,
         now: i64,
     ) {
-        self.recent.extend(ids);
+        // Ids of a segment that was being sealed are read twice.
+        let last = self.recent.back().map_or(0, |recent| recent.sequence);
+        self.recent
+            .extend(ids.into_iter().filter(|id| id.sequence > last));
         let age_max = i64::try_from(config.ids_age_max.as_nanos()).unwrap_or(i64::MAX);
         let oldest = now.saturating_sub(age_max);
         while let Some(first) = self.recent.front()
@@ -224,8 +237,15 @@ impl History {
 
     /// Counts what is kept of a sealed file, and gives the file to its class.
     pub(super) fn count_sealed(&mut self, class: &str, sealed: &Arc<Sealed>) {
-        let name = sealed.topics.first().map(|topic| topic.name.clone());
-        let class = self.class_of_files(class, name.as_ref());
+        let class = self.class_of_files(class);
+        if class >= self.configured {
+            // What its topics may keep now, and the most of it: nothing is lost by a new name for the same class.
+            for topic in &sealed.topics {
+                let like = self.retention.class_of(&topic.name);
+                let limits = self.classes[like].limits;
+                self.classes[class].limits = self.classes[class].limits.or(limits);
+            }
+        }
         for topic in &sealed.topics {
             let (events, bytes) = (u64::from(topic.events), topic.bytes);
             self.topics.recall(topic.id, topic.last, 0);
@@ -256,17 +276,28 @@ impl History {
         }
     }
 
-    /// What `STATE` says from now on, but for the topics.
-    pub(super) fn next_state(&mut self) -> State {
+    /// Of the `STATE` that is written next.
+    pub(super) fn next_version(&mut self) -> u64 {
         self.version += 1;
-        let files = self.classes.iter().flat_map(|class| class.files.iter());
+        self.version
+    }
+
+    /// What `STATE` says from now on, but for the topics.
+    pub(super) fn next_state(&mut self, next_file: u64) -> State {
         let mut refs: BTreeMap<Sequence, FileRef> = BTreeMap::new();
-        for file in files {
-            let (first, last) = (file.first(), file.last());
-            refs.insert(first, FileRef { first, last });
+        for class in &self.classes {
+            for file in class.files.iter() {
+                let named = FileRef {
+                    first: file.first(),
+                    last: file.last(),
+                    number: file.id,
+                    class: class.identity.clone(),
+                };
+                refs.insert(file.first(), named);
+            }
         }
         State {
-            version: self.version,
+            version: self.next_version(),
             sealed_through: self.sealed_through,
             sealed_time: self.sealed_time,
             files: refs.into_values().collect(),
@@ -282,6 +313,7 @@ impl History {
             topics: Vec::new(),
             forgotten_through: self.topics.forgotten_through(),
             holes: self.holes.clone(),
+            next_file,
         }
     }
 
@@ -307,21 +339,29 @@ impl History {
 
     /// Takes over what `STATE` says, but for the files.
     pub(super) fn recall(&mut self, state: &State) {
+        self.topics.reusable_through(state.sealed_through);
         self.version = state.version;
         self.sealed_through = state.sealed_through;
         self.sealed_time = state.sealed_time;
         self.last_time = state.sealed_time;
-        self.holes.clone_from(&state.holes);
+        if !planted(Fault::DamageForgottenAtRestart) {
+            self.holes.clone_from(&state.holes);
+        }
         for known in &state.classes {
-            let class = self.class_of_files(&known.identity, None);
+            let class = self.class_of_files(&known.identity);
             let class = &mut self.classes[class];
-            class.floor = known.floor;
+            if !planted(Fault::FloorForgottenAtRestart) {
+                class.floor = known.floor;
+            }
             class.floor_time = known.floor_time;
         }
         for known in &state.topics {
             if let Ok(name) = TopicName::parse(&known.name) {
                 let id = self.known(&name);
-                self.topics.recall(id, known.last, known.trimmed_through);
+                // What is said of the log was not certain when it was written; the log itself says it again.
+                let sealed = known.last <= state.sealed_through;
+                let last = if sealed { known.last } else { 0 };
+                self.topics.recall(id, last, known.trimmed_through);
             }
         }
         self.topics.recall_forgotten(state.forgotten_through);
@@ -329,9 +369,28 @@ impl History {
 
     /// Notes that events were lost to damage.
     pub(super) fn add_hole(&mut self, after: Sequence, through: Sequence) {
-        match self.holes.last_mut() {
-            Some(last) if last.through >= after => last.through = last.through.max(through),
-            _ => self.holes.push(Hole { after, through }),
+        self.holes.push(Hole { after, through });
+        self.holes.sort_unstable_by_key(|hole| hole.after);
+        let mut merged: Vec<Hole> = Vec::with_capacity(self.holes.len());
+        for hole in self.holes.drain(..) {
+            match merged.last_mut() {
+                Some(last) if hole.after <= last.through => {
+                    last.through = last.through.max(hole.through);
+                }
+                _ => merged.push(hole),
+            }
+        }
+        self.holes = merged;
+    }
+
+    /// Takes an event that was lost to damage out of what is kept.
+    pub(super) fn forget_damaged(&mut self, entry: &Entry) {
+        let class = &mut self.classes[self.topics.get(entry.topic).class];
+        if entry.sequence > class.floor {
+            let bytes = u64::from(entry.len);
+            class.events = class.events.saturating_sub(1);
+            class.bytes = class.bytes.saturating_sub(bytes);
+            self.topics.let_go_before(entry.topic, bytes);
         }
     }
 }

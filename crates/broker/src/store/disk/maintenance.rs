@@ -3,7 +3,10 @@
 
 use std::{io, sync::Arc, thread::JoinHandle};
 
-use super::Shared;
+use super::{
+    Shared,
+    files::{is_full, is_passing},
+};
 
 type Step = fn(&Shared) -> io::Result<()>;
 
@@ -51,15 +54,29 @@ impl Drop for Runner {
     }
 }
 
+/// A panic must not leave a store that only looks alive.
+struct Ended<'a>(&'a Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = io::Error::other("it panicked; see the log");
+            self.0.set_broken("the maintenance has ended", &error);
+        }
+    }
+}
+
 impl Shared {
     fn maintain_until_stopped(&self) {
+        let _ended = Ended(self);
         while !self.bell.is_stopped() {
             self.maintain();
             self.bell.wait(self.config.retention_interval);
         }
     }
 
-    /// One round. What fails is tried again in the next: nothing of it is needed for what is acknowledged.
+    /// One round. What there is no room for is tried again in the next. Anything else that fails leaves open what is on
+    /// the disk, and the store is of no use any more.
     fn maintain(&self) {
         if self.broken.get().is_some() {
             return;
@@ -70,8 +87,15 @@ impl Shared {
             ("cannot enforce retention", Self::enforce_retention),
         ];
         for (what, step) in steps {
-            if let Err(error) = step(self) {
-                tracing::warn!(%error, dir = %self.config.dir.display(), "{what}");
+            match step(self) {
+                Ok(()) => {}
+                Err(error) if is_full(&error) || is_passing(&error) => {
+                    tracing::warn!(%error, dir = %self.config.dir.display(), "{what}");
+                }
+                Err(error) => {
+                    self.set_broken(what, &error);
+                    return;
+                }
             }
         }
     }
@@ -79,9 +103,13 @@ impl Shared {
     /// Makes the next segment while the writer still has one.
     fn prepare(&self) -> io::Result<()> {
         // The last bytes of a disk are for what is being written, not for what may be.
-        if self.prepared.lock().is_none() && self.room().is_ok() {
-            let file = self.make_segment(0)?;
-            *self.prepared.lock() = Some(file);
+        if self.room().is_err() {
+            return Ok(());
+        }
+        // Held while one is made: segments are used in the order of their numbers.
+        let mut prepared = self.prepared.lock();
+        if prepared.is_none() {
+            *prepared = Some(self.make_segment(0)?);
         }
         Ok(())
     }

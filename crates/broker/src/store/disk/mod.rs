@@ -38,6 +38,7 @@ use std::{
 use futures_util::{FutureExt as _, future::BoxFuture};
 use parking_lot::{Condvar, Mutex, RwLock};
 use quick_cache::{Weighter, sync::Cache};
+use rustc_hash::FxHashSet;
 use tokio::sync::Semaphore;
 
 pub use epoch::{EpochChange, NewEpochError};
@@ -157,6 +158,12 @@ impl Weighter<u64, Arc<Postings>> for ByBytes {
     }
 }
 
+impl Weighter<(u64, TopicFilter), Arc<TopicSet>> for ByBytes {
+    fn weight(&self, (_, filter): &(u64, TopicFilter), set: &Arc<TopicSet>) -> u64 {
+        (set.len_bytes() + filter.as_str().len()) as u64 + 128
+    }
+}
+
 /// What the writer, the readers and the maintenance share.
 #[derive(Debug)]
 struct Shared {
@@ -171,15 +178,19 @@ struct Shared {
     blocks: Cache<BlockKey, Loaded, ByBytes>,
     postings: Cache<u64, Arc<Postings>, ByBytes>,
     // Which topics of a sealed file a filter matches.
-    matches: Cache<(u64, TopicFilter), Arc<TopicSet>>,
+    matches: Cache<(u64, TopicFilter), Arc<TopicSet>, ByBytes>,
     reads: Arc<Semaphore>,
     counters: Counters,
     // The first failure after which nothing is certain.
     broken: OnceLock<String>,
-    // The next segment, made ahead.
+    // The next segment, made ahead. Whoever makes a segment holds this, so that numbers rise in the order of use.
     prepared: Mutex<Option<SegmentFile>>,
     next_segment: AtomicU64,
     next_file: AtomicU64,
+    // Damaged blocks and batches that were noted, by their first sequence: each is news once.
+    damaged: Mutex<FxHashSet<Sequence>>,
+    // Files that nothing names any more once STATE is written.
+    doomed: Mutex<Vec<PathBuf>>,
     // Rung when there is work for the maintenance.
     bell: Bell,
     // Held for the life of the store.
@@ -241,6 +252,9 @@ impl Shared {
     }
 
     fn note_damage(&self, path: &std::path::Path, first: Sequence, last: Sequence) {
+        if !self.damaged.lock().insert(first) {
+            return;
+        }
         self.counters.damaged.fetch_add(1, Ordering::Relaxed);
         tracing::error!(file = %path.display(), first, last, "damaged: these events cannot be read back");
     }

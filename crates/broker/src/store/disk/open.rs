@@ -7,7 +7,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock, atomic::AtomicU64},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -26,14 +29,19 @@ use super::{
     writer::Commits,
 };
 use crate::{
-    environment::Environment, message::MessageKey, position::Epoch, store::RetentionConfig,
+    environment::Environment,
+    message::MessageKey,
+    position::{Epoch, Sequence},
+    store::RetentionConfig,
     topic::TopicName,
 };
 
 /// Bytes of the indices by topic that are kept in memory, beside `cache_bytes`.
 const POSTINGS_BYTES: u64 = 32 << 20;
-/// Answers to "which topics of this file match" that are kept.
-const MATCHES_MAX: usize = 4_096;
+/// Bytes of answers to "which topics of this file match" that are kept, beside `cache_bytes` too.
+const MATCHES_BYTES: u64 = 16 << 20;
+/// How many of them the cache is prepared for at once.
+const MATCHES_EXPECTED: usize = 256;
 /// How many blocks the cache is prepared for at once.
 const BLOCKS_EXPECTED: usize = 2_048;
 const OWN_NAMES: [&str; 8] = [
@@ -137,9 +145,11 @@ impl DiskStore {
             history: RwLock::new(History::new(retention, topics_max)),
             blocks: Cache::with_weighter(BLOCKS_EXPECTED, config.cache_bytes, ByBytes),
             postings: Cache::with_weighter(64, POSTINGS_BYTES, ByBytes),
-            matches: Cache::new(MATCHES_MAX),
+            matches: Cache::with_weighter(MATCHES_EXPECTED, MATCHES_BYTES, ByBytes),
             reads: Arc::new(Semaphore::new(READS_MAX)),
             counters: Counters::default(),
+            damaged: Mutex::default(),
+            doomed: Mutex::default(),
             broken: OnceLock::new(),
             prepared: Mutex::new(None),
             next_segment: AtomicU64::new(1),
@@ -225,6 +235,10 @@ fn read_or_make_meta(
     });
     if !both {
         format::write_pair(files, &path, &meta).map_err(at(&path))?;
+        // The directory may be new itself.
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            files.sync_dir(parent).map_err(at(parent))?;
+        }
     }
     Ok(meta)
 }
@@ -240,27 +254,54 @@ impl Shared {
         let path = dir.join("STATE");
         let states: [Option<State>; 2] =
             format::read_pair(&*self.files, &path).map_err(at(&path))?;
+        let differ = states[0] != states[1];
         let state = states
             .into_iter()
             .flatten()
             .max_by_key(|state| state.version);
         let Some(state) = state else {
             let names = self.files.list(dir).map_err(at(dir))?;
-            if names.iter().any(|name| name == "STATE") {
+            // A new directory gets its STATE before anything else, so history without one has lost it.
+            let mut has_history = names.iter().any(|name| name == "STATE");
+            for dir in [self.log_dir(), self.sealed_dir()] {
+                has_history |= !self.files.list(&dir).map_err(at(&dir))?.is_empty();
+            }
+            if has_history {
                 return Err(OpenError::Damaged { path });
             }
-            return Ok(());
+            return self.write_state().map_err(at(&path));
         };
+        if differ {
+            // An older copy names files that are removed from here on.
+            format::write_pair(&*self.files, &path, &state).map_err(at(&path))?;
+        }
         self.history.write().recall(&state);
+        let names = self.files.list(&self.sealed_dir()).map_err(at(dir))?;
+        let highest = names
+            .iter()
+            .filter_map(|name| segment::number_in(name))
+            .max();
+        let next_file = state
+            .next_file
+            .max(highest.map_or(1, |highest| highest + 1));
+        self.next_file.store(next_file, Ordering::Relaxed);
+        let holes = state.holes.len() as u64;
+        self.counters.damaged.store(holes, Ordering::Relaxed);
+        let mut salvaged = false;
         for file in &state.files {
-            self.load_sealed(*file)?;
+            salvaged |= self.load_sealed(file, &state)?;
+        }
+        if salvaged {
+            // Only now does memory know every file that is to be named.
+            self.write_state().map_err(at(&path))?;
         }
         self.remove_unnamed()?;
-        self.load_ids()
+        self.load_ids(state.sealed_through)
     }
 
-    fn load_sealed(&self, file: FileRef) -> Result<(), OpenError> {
-        let path = segment::path(&self.sealed_dir(), file.first);
+    /// Whether the file had to be salvaged.
+    fn load_sealed(&self, file: &FileRef, state: &State) -> Result<bool, OpenError> {
+        let path = segment::path(&self.sealed_dir(), file.number);
         let opened = self.files.open(&path, super::OpenMode::Read);
         let found = match opened {
             Ok(opened) => {
@@ -276,23 +317,28 @@ impl Shared {
             Err(error) => return Err(at(&path)(error)),
         };
         let Some((opened, summary, names, postings)) = found else {
-            return self.salvage(file, &path).map_err(at(&path));
+            self.salvage(file, &path, state).map_err(at(&path))?;
+            return Ok(true);
         };
         let history = &mut *self.history.write();
         let topics: Vec<_> = summary
             .topics
             .iter()
             .zip(names)
-            .map(|(topic, name)| SealedTopic {
-                id: history.known(&name),
-                name,
-                events: topic.events,
-                bytes: topic.bytes,
-                last: topic.last,
+            .map(|(topic, name)| {
+                let id = history.known(&name);
+                SealedTopic {
+                    id,
+                    // One name for all files that have it.
+                    name: history.topics.get(id).name.clone(),
+                    events: topic.events,
+                    bytes: topic.bytes,
+                    last: topic.last,
+                }
             })
             .collect();
         let sealed = Sealed::new(
-            self.new_file_id(),
+            file.number,
             path,
             opened,
             Footer {
@@ -303,8 +349,8 @@ impl Shared {
             },
             self.record_secret,
         );
-        history.count_sealed(&summary.class, &Arc::new(sealed));
-        Ok(())
+        history.count_sealed(&file.class, &Arc::new(sealed));
+        Ok(false)
     }
 
     /// Sealed files that `STATE` does not name were being written, or being removed.
@@ -322,7 +368,8 @@ impl Shared {
         Ok(())
     }
 
-    fn load_ids(&self) -> Result<(), OpenError> {
+    /// The log has those of what is not sealed yet.
+    fn load_ids(&self, sealed_through: Sequence) -> Result<(), OpenError> {
         let path = self.config.dir.join("IDS");
         let ids: Option<Ids> = format::read(&*self.files, &path).map_err(at(&path))?;
         let Some(ids) = ids else {
@@ -341,6 +388,7 @@ impl Shared {
                 sequence,
                 time,
             });
+        let recent = recent.filter(|recent| recent.sequence <= sealed_through);
         let now = self.environment.unix_nanos();
         let mut history = self.history.write();
         history.remember(recent, &self.config, now);

@@ -19,7 +19,6 @@ use super::{
     BlockKey, Shared,
     format::Hole,
     history::History,
-    seal::is_damage,
     sealed::{Loaded, Sealed},
 };
 use crate::{
@@ -229,10 +228,7 @@ impl Shared {
         let count = &self.counters.reads;
         let load = || {
             count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            match load() {
-                Err(error) if is_damage(&error) => Ok(Loaded::Damaged(None)),
-                loaded => loaded,
-            }
+            load()
         };
         Ok(self.blocks.get_or_insert_with(&key, load)?)
     }

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use super::{
     Shared,
     builder::Builder,
-    files::{OpenMode, read_all},
-    format::{FileRef, Hole},
+    files::{OpenMode, read_all_of_damaged},
+    format::{self, FileRef, Hole, State},
     history::{History, Recent},
     open::{OpenError, at},
     record::{self, ALIGN, HEADER_BYTES, Header, Index},
@@ -68,8 +68,11 @@ impl Iterator for Scan<'_> {
         let end = at + header.record_bytes();
         self.at = end;
         let Some(content) = self.content.get(at..end) else {
-            // The file ends in the middle of it.
-            return Some(Found::Damaged { header, torn: true });
+            // Segments have all their space from the beginning: one that ends in the middle of a record was cut.
+            return Some(Found::Damaged {
+                header,
+                torn: false,
+            });
         };
         let frames_at = at + header.frames_at();
         let frames_end = frames_at + header.frames_bytes as usize;
@@ -149,6 +152,23 @@ impl Recovery {
         self.last = header.last;
     }
 
+    /// Something comes that cannot be used. What came before it was synced before this was written, so whatever could not
+    /// be used of that was damaged.
+    fn cannot_use(&mut self, torn: bool, header: Option<&Header>) {
+        let before = header.map(|header| header.previous_last);
+        let pending = self.pending.take().and_then(|(_, known)| known);
+        if let Some(through) = before.max(pending)
+            && through > self.last
+        {
+            self.holes.push(Hole {
+                after: self.last,
+                through,
+            });
+            self.last = through;
+        }
+        self.pending = Some((torn, header.map(|header| header.last)));
+    }
+
     /// Nothing comes any more: what the end of the log is worth.
     fn end(&mut self) {
         match self.pending.take() {
@@ -176,8 +196,13 @@ impl Shared {
         let names = self.files.list(&dir).map_err(at(&dir))?;
         let numbers: Vec<u64> = names.iter().filter_map(|n| segment::number_in(n)).collect();
         let sealed_through = self.history.read().sealed_through;
+        // Numbers of a damaged last batch are not given out again, also when a crash came before that was written down.
+        let lost_through = {
+            let history = self.history.read();
+            history.holes.last().map_or(0, |hole| hole.through)
+        };
         let mut recovery = Recovery {
-            last: sealed_through,
+            last: sealed_through.max(lost_through),
             pending: None,
             holes: Vec::new(),
         };
@@ -226,7 +251,7 @@ impl Shared {
 
     fn recover_segment(&self, number: u64, recovery: &mut Recovery) -> io::Result<()> {
         let file = Arc::new(SegmentFile::left(&*self.files, &self.log_dir(), number)?);
-        let content = Bytes::from(read_all(&*file.file)?);
+        let content = Bytes::from(read_all_of_damaged(&*file.file)?);
         let scan = Scan {
             content: &content,
             secret: self.record_secret,
@@ -260,30 +285,52 @@ impl Shared {
                     history.remember(recent, &self.config, now);
                     history.keep(&file, record);
                 }
-                Found::Damaged { header, torn } => {
-                    recovery.pending = Some((torn, Some(header.last)));
-                }
-                Found::Unknown { torn } => recovery.pending = Some((torn, None)),
+                Found::Damaged { header, torn } => recovery.cannot_use(torn, Some(&header)),
+                Found::Unknown { torn } => recovery.cannot_use(torn, None),
             }
         }
         Ok(())
     }
 
     /// A sealed file that is gone or has lost its footer: what can be read of it is written anew, the rest is
-    /// announced.
-    pub(super) fn salvage(&self, file: FileRef, path: &Path) -> io::Result<()> {
+    /// announced. `STATE` says what is lost before the new file counts; the caller then writes one that names it.
+    pub(super) fn salvage(&self, file: &FileRef, path: &Path, state: &State) -> io::Result<()> {
         self.note_damage(path, file.first, file.last);
         let content = match self.files.open(path, OpenMode::Read) {
-            Ok(opened) => Bytes::from(read_all(&*opened)?),
+            Ok(opened) => Bytes::from(read_all_of_damaged(&*opened)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Bytes::new(),
             Err(error) => return Err(error),
         };
+        let number = self.new_file_number();
+        let builder = self.salvage_into(number, file, &content)?;
+        let with_holes = {
+            let history = &mut *self.history.write();
+            State {
+                version: history.next_version(),
+                holes: history.holes.clone(),
+                ..state.clone()
+            }
+        };
+        format::write_pair(&*self.files, &self.config.dir.join("STATE"), &with_holes)?;
+        if let Some(builder) = builder {
+            let sealed = Arc::new(builder.finish(number)?);
+            let history = &mut *self.history.write();
+            history.count_sealed(&file.class, &sealed);
+        }
+        self.files.sync_dir(&self.sealed_dir())
+    }
+
+    fn salvage_into(
+        &self,
+        number: u64,
+        file: &FileRef,
+        content: &Bytes,
+    ) -> io::Result<Option<Builder>> {
         let scan = Scan {
-            content: &content,
+            content,
             secret: self.record_secret,
             at: 0,
         };
-        let new = path.with_extension("salvaged");
         let mut builder = None;
         let mut last = file.first - 1;
         for found in scan {
@@ -303,7 +350,7 @@ impl Shared {
             if header.previous_last > last {
                 history.add_hole(last, header.previous_last);
             }
-            for (number, entry) in index.entries.iter().enumerate() {
+            for (at, entry) in index.entries.iter().enumerate() {
                 let end = (entry.offset + entry.len) as usize;
                 let frame = frames.get(entry.offset as usize..end).unwrap_or_default();
                 let name = topic_of(frame).and_then(|name| TopicName::parse(name).ok());
@@ -313,16 +360,15 @@ impl Shared {
                 };
                 let builder = match &mut builder {
                     Some(builder) => builder,
-                    none => {
-                        let class = history.retention.class_of(&name);
-                        let identity = history.classes[class].identity.clone();
-                        let secret = self.record_secret;
-                        let files = &*self.files;
-                        none.insert(Builder::create(files, new.clone(), identity, secret)?)
-                    }
+                    none => none.insert(Builder::create(
+                        &*self.files,
+                        segment::path(&self.sealed_dir(), number),
+                        file.class.clone(),
+                        self.record_secret,
+                    )?),
                 };
                 let topic = history.known(&name);
-                let time = index.time_of(number, header.time);
+                let time = index.time_of(at, header.time);
                 builder.push(&name, &Entry { topic, ..*entry }, frame, time)?;
             }
             last = header.last;
@@ -330,16 +376,7 @@ impl Shared {
         if last < file.last {
             self.history.write().add_hole(last, file.last);
         }
-        if let Some(builder) = builder {
-            let class = builder.class().to_owned();
-            let mut sealed = builder.finish(self.new_file_id())?;
-            sealed.path = segment::path(&self.sealed_dir(), sealed.first());
-            self.files.rename(&new, &sealed.path)?;
-            let history = &mut *self.history.write();
-            history.count_sealed(&class, &Arc::new(sealed));
-        }
-        self.files.sync_dir(&self.sealed_dir())?;
-        self.write_state()
+        Ok(builder)
     }
 }
 
@@ -357,7 +394,9 @@ impl History {
         for entry in frames.entries() {
             let end = (entry.offset + entry.len) as usize;
             let name = topic_of(&frames.bytes()[entry.offset as usize..end])?;
-            let topic = self.known(&TopicName::parse(name).ok()?);
+            let name = TopicName::parse(name).ok()?;
+            let class = self.retention.class_of(&name);
+            let topic = self.topics.known_again(&name, class);
             self.topics.recall(topic, entry.sequence, 0);
             entries.push(Entry { topic, ..*entry });
         }

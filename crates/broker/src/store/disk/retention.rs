@@ -6,11 +6,7 @@
 use std::{io, sync::Arc};
 
 use super::{Shared, format::split, history::History, sealed::Sealed};
-use crate::{
-    faults::{Fault, planted},
-    frame::Entry,
-    position::Sequence,
-};
+use crate::{frame::Entry, position::Sequence};
 
 /// The most events one hold of the lock lets go: about a millisecond, so that no publish or read waits long.
 const TRIM_MAX: usize = 8_192;
@@ -94,6 +90,11 @@ impl Shared {
             };
             topics.extend(std::iter::repeat_n(entry, count));
         }
+        if postings.is_none() {
+            // Nothing says any more whose events they were: whoever comes late must hear of it all the same.
+            let history = &mut *self.history.write();
+            history.add_hole(block.first - 1, block.last);
+        }
         Ok(Oldest::Damaged {
             topics,
             last: block.last,
@@ -105,31 +106,19 @@ impl Shared {
 
     /// Removes sealed files that lie below their class's floor.
     fn remove_files(&self) -> io::Result<()> {
-        let gone: Vec<Arc<Sealed>> = {
+        {
             let history = &mut *self.history.write();
-            let mut gone = Vec::new();
+            let mut doomed = self.doomed.lock();
             for class in &mut history.classes {
-                let count = class
-                    .files
-                    .partition_point(|file| file.last() <= class.floor);
+                let files = &class.files;
+                let count = files.partition_point(|file| file.last() <= class.floor);
                 if count > 0 {
-                    gone.extend(Arc::make_mut(&mut class.files).drain(..count));
+                    let gone = Arc::make_mut(&mut class.files).drain(..count);
+                    doomed.extend(gone.map(|file| file.path.clone()));
                 }
             }
-            history.forget_holes();
-            gone
-        };
-        if gone.is_empty() {
-            return Ok(());
         }
-        if !planted(Fault::DeleteBeforeFloor) {
-            self.write_state()?;
-        }
-        for file in &gone {
-            self.files.remove(&file.path)?;
-            self.postings.remove(&file.id);
-        }
-        self.files.sync_dir(&self.sealed_dir())
+        self.remove_doomed()
     }
 }
 
@@ -194,15 +183,5 @@ impl History {
                 true
             }
         }
-    }
-
-    /// Damage that lies below everything that is kept is no news to anybody.
-    fn forget_holes(&mut self) {
-        let kept = (self.classes.iter())
-            .filter(|class| class.events > 0)
-            .map(|class| class.floor)
-            .min()
-            .unwrap_or(self.sealed_through);
-        self.holes.retain(|hole| hole.through > kept);
     }
 }

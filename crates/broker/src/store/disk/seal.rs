@@ -1,9 +1,15 @@
 //! Moves the oldest segment of the log into sealed files, one for each class that has events in it.
 //!
+//! A class whose newest file is small has it replaced by one that begins with the same events.
+//!
 //! Holds: readers are sent to the new files when those are synced, and the segment is removed when `STATE` names them; a
 //! crash in between leaves the segment to be sealed again.
 
-use std::{io, sync::Arc, sync::atomic::Ordering};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
 
 use rustc_hash::FxHashMap;
 
@@ -11,16 +17,19 @@ use super::{
     Shared,
     builder::Builder,
     format,
-    sealed::Sealed,
-    segment::{self, Segment},
+    sealed::{Loaded, Sealed},
+    segment::{self, Record, Segment},
 };
 use crate::{
     faults::{Fault, planted},
-    frame::TopicId,
+    frame::{Entry, TopicId},
     position::Sequence,
     topic::TopicName,
 };
 
+/// A class whose newest file is smaller than this part of a segment gets its next events in the same file, so that a
+/// quiet class does not come to have thousands.
+const SMALL_PART: u64 = 16;
 /// The most topics that one hold of the lock copies.
 const TOPICS_AT_ONCE: usize = 4_096;
 
@@ -28,15 +37,23 @@ const TOPICS_AT_ONCE: usize = 4_096;
 struct Job {
     segment: Arc<Segment>,
     topics: FxHashMap<TopicId, (TopicName, usize)>,
-    classes: Vec<(String, Sequence)>,
+    classes: Vec<JobClass>,
     through: Sequence,
     time: i64,
+}
+
+/// A class as it is when a segment is sealed.
+struct JobClass {
+    identity: String,
+    floor: Sequence,
+    /// Its newest file, if that is so small that the new one begins with its events.
+    small: Option<Arc<Sealed>>,
 }
 
 /// The new files and their classes, and what could not be read.
 struct Written {
     files: Vec<(usize, Arc<Sealed>)>,
-    damaged: Vec<(Sequence, Sequence)>,
+    damaged: Vec<Record>,
 }
 
 impl Shared {
@@ -46,30 +63,81 @@ impl Shared {
         let Some(job) = self.job(all) else {
             return Ok(false);
         };
-        let Written { files, damaged } = self.write_files(&job)?;
+        let mut paths = Vec::new();
+        let written = self.write_files(&job, &mut paths);
+        if written.is_err() {
+            // What is half written would take the room that is needed for anything else.
+            for path in &paths {
+                self.files.remove(path).ok();
+            }
+        }
+        let Written { files, damaged } = written?;
+        paths.retain(|path| files.iter().all(|(_, file)| file.path != *path));
         let ids = self.history.read().ids_through(job.through);
         if !planted(Fault::IdsLostWhenSealed) {
             format::write(&*self.files, &self.config.dir.join("IDS"), &ids)?;
         }
         {
             let history = &mut *self.history.write();
-            history.add_files(files);
-            for (after, through) in damaged {
-                history.add_hole(after, through);
+            let mut doomed = self.doomed.lock();
+            doomed.append(&mut paths);
+            for (class, file) in files {
+                let known = Arc::make_mut(&mut history.classes[class].files);
+                // One that began with the events of the last takes its place.
+                if let Some(last) = known.pop_if(|last| last.last() >= file.first()) {
+                    doomed.push(last.path.clone());
+                }
+                known.push(file);
+            }
+            for record in damaged {
+                history.add_hole(record.first() - 1, record.last());
+                for entry in record.entries.iter() {
+                    history.forget_damaged(entry);
+                }
             }
             history.sealed_through = history.sealed_through.max(job.through);
             history.sealed_time = history.sealed_time.max(job.time);
+            let through = history.sealed_through;
+            history.topics.reusable_through(through);
             history.log.pop_front();
+            doomed.push(job.segment.file.path.clone());
         }
-        self.write_state()?;
-        // The last to hold it: freeing a long index takes its time, outside the lock.
-        self.files.remove(&job.segment.file.path)?;
+        if planted(Fault::SegmentRemovedUnnamed) {
+            self.files.remove(&job.segment.file.path)?;
+            return Ok(true);
+        }
+        self.remove_doomed()?;
+        // `job` is the last to hold the segment: freeing a long index takes its time, outside the lock.
         Ok(true)
+    }
+
+    /// Writes down what is sealed and what is gone, then removes what nothing names any more. What cannot be removed now
+    /// is tried again the next time.
+    pub(super) fn remove_doomed(&self) -> io::Result<()> {
+        let doomed = std::mem::take(&mut *self.doomed.lock());
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        let planted = planted(Fault::DeleteBeforeFloor);
+        let mut result = if planted { Ok(()) } else { self.write_state() };
+        let mut left = Vec::new();
+        for path in doomed {
+            if result.is_ok() {
+                match self.files.remove(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => result = Err(error),
+                    _ => continue,
+                }
+            }
+            left.push(path);
+        }
+        self.doomed.lock().append(&mut left);
+        result
     }
 
     /// Writes down what is sealed and what is gone.
     pub(super) fn write_state(&self) -> io::Result<()> {
-        let mut state = self.history.write().next_state();
+        let next_file = self.next_file.load(Ordering::Relaxed);
+        let mut state = self.history.write().next_state(next_file);
         let mut from = Some(0);
         while let Some(at) = from {
             let history = self.history.read();
@@ -86,8 +154,17 @@ impl Shared {
             if history.log.len() < 2 && !all {
                 return None;
             }
+            let small = self.config.segment_bytes / SMALL_PART;
             let classes = history.classes.iter();
-            let classes = classes.map(|class| (class.identity.clone(), class.floor));
+            let classes = classes.map(|class| JobClass {
+                identity: class.identity.clone(),
+                floor: class.floor,
+                small: class
+                    .files
+                    .last()
+                    .filter(|file| file.bytes() < small)
+                    .cloned(),
+            });
             (history.log.front()?.clone(), classes.collect())
         };
         let mut topics = FxHashMap::default();
@@ -108,29 +185,35 @@ impl Shared {
         })
     }
 
-    fn write_files(&self, job: &Job) -> io::Result<Written> {
-        let mut builders: FxHashMap<usize, Vec<Builder>> = FxHashMap::default();
+    /// Writes the files of a segment's classes; `paths` are those that were begun.
+    fn write_files(&self, job: &Job, paths: &mut Vec<PathBuf>) -> io::Result<Written> {
+        let mut builders: FxHashMap<usize, Vec<(u64, Builder)>> = FxHashMap::default();
         let mut damaged = Vec::new();
         for record in &job.segment.records {
             let Some(frames) = job.segment.file.frames_of(record)? else {
                 self.note_damage(&job.segment.file.path, record.first(), record.last());
-                damaged.push((record.first() - 1, record.last()));
+                damaged.push(record.clone());
                 continue;
             };
             for entry in record.entries.iter() {
-                let (name, class) = &job.topics[&entry.topic];
-                let (identity, floor) = &job.classes[*class];
-                if entry.sequence <= *floor {
+                let (name, number) = &job.topics[&entry.topic];
+                let class = &job.classes[*number];
+                if entry.sequence <= class.floor {
                     continue;
                 }
-                let open = builders.entry(*class).or_default();
-                if !open.last().is_some_and(Builder::has_room) {
-                    let path = segment::path(&self.sealed_dir(), entry.sequence);
-                    let secret = self.record_secret;
-                    let class = identity.clone();
-                    open.push(Builder::create(&*self.files, path, class, secret)?);
+                let open = builders.entry(*number).or_default();
+                if !open.last().is_some_and(|(_, builder)| builder.has_room()) {
+                    let mut builder = self.begin(&class.identity, paths)?;
+                    if open.is_empty()
+                        && let Some(small) = &class.small
+                        && !copy_into(&mut builder.1, small, class.floor)?
+                    {
+                        // It has damage, which stays where it is known.
+                        builder = self.begin(&class.identity, paths)?;
+                    }
+                    open.push(builder);
                 }
-                if let Some(builder) = open.last_mut() {
+                if let Some((_, builder)) = open.last_mut() {
                     let end = (entry.offset + entry.len) as usize;
                     let frame = &frames[entry.offset as usize..end];
                     builder.push(name, entry, frame, record.time)?;
@@ -139,21 +222,52 @@ impl Shared {
         }
         let mut files = Vec::new();
         for (class, builders) in builders {
-            for builder in builders {
-                files.push((class, Arc::new(builder.finish(self.new_file_id())?)));
+            for (number, builder) in builders {
+                files.push((class, Arc::new(builder.finish(number)?)));
             }
         }
         self.files.sync_dir(&self.sealed_dir())?;
         Ok(Written { files, damaged })
     }
 
-    pub(super) fn new_file_id(&self) -> u64 {
+    fn begin(&self, class: &str, paths: &mut Vec<PathBuf>) -> io::Result<(u64, Builder)> {
+        let number = self.new_file_number();
+        let path = segment::path(&self.sealed_dir(), number);
+        paths.push(path.clone());
+        let secret = self.record_secret;
+        let builder = Builder::create(&*self.files, path, class.to_owned(), secret)?;
+        Ok((number, builder))
+    }
+
+    pub(super) fn new_file_number(&self) -> u64 {
         self.next_file.fetch_add(1, Ordering::Relaxed)
     }
 }
 
-/// Whether an error says that the disk has lost what was written, and not that it cannot be asked now.
-pub(super) fn is_damage(error: &io::Error) -> bool {
-    const EIO: i32 = 5;
-    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(EIO)
+/// Takes over what is kept of a small file; `false` when some of it is damaged.
+fn copy_into(builder: &mut Builder, small: &Sealed, floor: Sequence) -> io::Result<bool> {
+    let first = small.blocks.partition_point(|block| block.last <= floor);
+    for (number, block) in small.blocks.iter().enumerate().skip(first) {
+        let Loaded::Whole(frames) = small.load(number)? else {
+            return Ok(false);
+        };
+        let Some(index) = small.load_index(number)? else {
+            return Ok(false);
+        };
+        for (at, entry) in frames.entries().iter().enumerate() {
+            let Some(topic) = small.topics.get(entry.topic as usize) else {
+                return Ok(false);
+            };
+            if entry.sequence > floor {
+                let end = (entry.offset + entry.len) as usize;
+                let frame = &frames.bytes()[entry.offset as usize..end];
+                let entry = Entry {
+                    topic: topic.id,
+                    ..*entry
+                };
+                builder.push(&topic.name, &entry, frame, index.time_of(at, block.time))?;
+            }
+        }
+    }
+    Ok(true)
 }

@@ -10,7 +10,7 @@ use prost::Message as _;
 use rustc_hash::FxHashMap;
 
 use super::{
-    files::File,
+    files::{File, is_damage},
     format::{Block, Postings, Summary},
     record::{self, HEADER_BYTES, Header, Index},
 };
@@ -28,7 +28,7 @@ const MAGIC: &[u8; 8] = b"LLSEALED";
 /// A sealed file that is open.
 #[derive(Debug)]
 pub(super) struct Sealed {
-    /// Unique in this process; caches know the file by it.
+    /// Its number, by which its name and caches know it.
     pub(super) id: u64,
     pub(super) path: PathBuf,
     pub(super) file: Arc<dyn File>,
@@ -62,8 +62,14 @@ pub(super) struct Part {
 impl Part {
     fn read(self, file: &dyn File) -> io::Result<Option<Bytes>> {
         let mut content = vec![0; self.len as usize];
-        file.read_exact_at(&mut content, self.offset)?;
-        Ok((crc32c::crc32c(&content) == self.crc).then(|| content.into()))
+        let whole = read_or_damaged(file, &mut content, self.offset)?
+            && crc32c::crc32c(&content) == self.crc;
+        Ok(whole.then(|| content.into()))
+    }
+
+    fn lies_within(self, end: u64) -> bool {
+        let own_end = self.offset.checked_add(u64::from(self.len));
+        own_end.is_some_and(|own_end| own_end <= end)
     }
 }
 
@@ -126,20 +132,27 @@ pub(super) fn read_summary(file: &dyn File) -> io::Result<Option<(Summary, Part)
         return Ok(None);
     };
     let mut trailer = [0; TRAILER_BYTES];
-    file.read_exact_at(&mut trailer, at)?;
+    if !read_or_damaged(file, &mut trailer, at)? {
+        return Ok(None);
+    }
     let Some(trailer) = Trailer::decode(&trailer) else {
         return Ok(None);
     };
-    // A damaged length must not make us ask for more memory than the file has.
-    if u64::from(trailer.summary.len) > len || u64::from(trailer.postings.len) > len {
+    // A damaged place must not make us ask for more memory than the file has, or for what lies outside of it.
+    if !trailer.summary.lies_within(at) || !trailer.postings.lies_within(at) {
         return Ok(None);
     }
-    let summary = match trailer.summary.read(file) {
-        Ok(summary) => summary.and_then(|bytes| Summary::decode(bytes).ok()),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
-        Err(error) => return Err(error),
-    };
+    let summary = trailer.summary.read(file)?;
+    let summary = summary.and_then(|bytes| Summary::decode(bytes).ok());
     Ok(summary.map(|summary| (summary, trailer.postings)))
+}
+
+/// Whether the disk gave back what was asked for; `false` when it has lost it.
+fn read_or_damaged(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+    match file.read_exact_at(buffer, offset) {
+        Err(error) if is_damage(&error) => Ok(false),
+        read => read.map(|()| true),
+    }
 }
 
 impl Sealed {
@@ -182,6 +195,14 @@ impl Sealed {
         self.blocks.last().map_or(0, |block| block.last)
     }
 
+    /// Bytes of its events on the disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.blocks
+            .iter()
+            .map(|block| u64::from(block.record_bytes))
+            .sum()
+    }
+
     /// The file's number of a topic.
     pub(super) fn local(&self, id: TopicId) -> Option<u32> {
         self.by_id.get(&id).copied()
@@ -191,7 +212,9 @@ impl Sealed {
     pub(super) fn load(&self, block: usize) -> io::Result<Loaded> {
         let block = &self.blocks[block];
         let mut content = vec![0; block.record_bytes as usize];
-        self.file.read_exact_at(&mut content, block.offset)?;
+        if !read_or_damaged(&*self.file, &mut content, block.offset)? {
+            return Ok(Loaded::Damaged(None));
+        }
         let content = Bytes::from(content);
         let Some(header) = self.header(block, &content) else {
             return Ok(Loaded::Damaged(None));
@@ -209,17 +232,20 @@ impl Sealed {
         })
     }
 
-    /// Reads the index of a block and the time of its first event; `None` when it is damaged.
+    /// Reads the index of a block; `None` when it is damaged.
     pub(super) fn load_index(&self, block: usize) -> io::Result<Option<Index>> {
         let block = &self.blocks[block];
         let mut head = [0; HEADER_BYTES];
-        self.file.read_exact_at(&mut head, block.offset)?;
+        if !read_or_damaged(&*self.file, &mut head, block.offset)? {
+            return Ok(None);
+        }
         let Some(header) = self.header(block, &head) else {
             return Ok(None);
         };
         let mut index = vec![0; header.index_bytes as usize];
-        self.file
-            .read_exact_at(&mut index, block.offset + HEADER_BYTES as u64)?;
+        if !read_or_damaged(&*self.file, &mut index, block.offset + HEADER_BYTES as u64)? {
+            return Ok(None);
+        }
         Ok(record::decode_index(&header, &index))
     }
 

@@ -14,9 +14,8 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::{
-    files::{File, Files, OpenMode},
+    files::{File, Files, OpenMode, is_damage},
     record::{ALIGN, Encoded},
-    seal::is_damage,
 };
 use crate::{
     faults::{Fault, planted},
@@ -77,7 +76,9 @@ impl SegmentFile {
         header[8..16].copy_from_slice(&number.to_le_bytes());
         file.write_all_at(&[&header], 0)?;
         file.sync()?;
-        files.sync_dir(dir)?;
+        if !planted(Fault::DirectoryNotSynced) {
+            files.sync_dir(dir)?;
+        }
         Ok(Self {
             number,
             path: path.to_owned(),

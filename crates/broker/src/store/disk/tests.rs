@@ -14,6 +14,8 @@ use crate::{
     store::{Damaged, FilterFrom, HistoryClass, Limits, RetentionConfig},
 };
 
+mod mishaps;
+
 const TOPICS: [&str; 12] = [
     "a.1", "a.2", "a.3", "a.4", "a.5", "a.6", "b.1", "b.2", "b.3", "b.4", "c", "inbox.1",
 ];
@@ -71,7 +73,7 @@ fn append(store: &DiskStore, topics: &[&str]) -> Result<(), AppendError> {
         .map(|topic| message(store, topic, ""))
         .collect();
     let frames = store.append(&messages).now_or_never().unwrap()?;
-    assert_eq!(frames.frames().entries().len(), topics.len());
+    assert_eq!(frames.frames().unwrap().entries().len(), topics.len());
     Ok(())
 }
 
@@ -536,7 +538,7 @@ fn threads_and_a_real_directory_do_the_same() {
             for _ in 0..300 {
                 let messages = [message(&store, "a.1", ""), message(&store, "b.1", "")];
                 let appended = store.append(&messages).await.unwrap();
-                let frames = appended.frames();
+                let frames = appended.frames().unwrap();
                 assert_eq!(frames.first(), head + 1);
                 head = frames.last();
             }
@@ -561,4 +563,83 @@ fn threads_and_a_real_directory_do_the_same() {
             assert_eq!(found, expected);
         }
     });
+}
+
+#[test]
+fn damage_that_was_announced_once_is_announced_after_every_restart() {
+    let files = MemoryFiles::new();
+    let store = open(&files, &[]);
+    for _ in 0..6 {
+        append(&store, &["a.1"]).unwrap();
+    }
+    files.kill();
+    drop(store);
+    let dir = Path::new("/data/log");
+    let names = files.list(dir).unwrap();
+    let damaged = files.damage(&dir.join(&names[0]), |content| {
+        let used = content.iter().rposition(|&byte| byte != 0).unwrap();
+        content[used / 2] ^= 0x5a;
+    });
+    assert!(damaged);
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let store = open(&files, &[]);
+        told.push(read_all(&store, &[("a.1", 0)], 0, 1 << 20));
+        files.kill();
+    }
+    assert!(!told[0].1.is_empty());
+    assert_eq!(told[1], told[0]);
+    assert_eq!(told[2], told[0]);
+}
+
+#[test]
+fn publishing_leaves_the_reserve_of_the_disk_alone() {
+    let files = MemoryFiles::new();
+    let config = DiskConfig {
+        reserve_bytes: 1 << 20,
+        ..config()
+    };
+    let shared = Arc::new(files.clone());
+    let store = DiskStore::open_with(shared, config, environment(), retention(&[]), 1_000).unwrap();
+    append(&store, &["a.1"]).unwrap();
+    let left = |bytes_left| {
+        files.set_faults(Faults {
+            sync: false,
+            bytes_left: Some(bytes_left),
+        });
+    };
+    left((1 << 20) - 1);
+    let full = AppendError::Full {
+        available: (1 << 20) - 1,
+        reserve: 1 << 20,
+    };
+    assert_eq!(append(&store, &["a.1"]), Err(full.clone()));
+    assert_eq!(store.room(), Err(full));
+    left(2 << 20);
+    append(&store, &["a.1"]).unwrap();
+    assert_eq!(store.head(), 2);
+}
+
+#[test]
+fn no_event_is_older_than_the_one_before_it_though_the_clock_was_set_back() {
+    let files = MemoryFiles::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let mut times = Vec::new();
+    for seconds in [1_000, 10, 2_000] {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let environment = runtime.block_on(async { Environment::seeded(1, start) });
+        let shared = Arc::new(files.clone());
+        let store =
+            DiskStore::open_with(shared, config(), environment, retention(&[]), 1_000).unwrap();
+        append(&store, &["a.1"]).unwrap();
+        let page = read(&store, &[("a.1", 0)], store.head() - 1, 1 << 20);
+        let slices: Vec<_> = page.slices.into();
+        let event = frame::events(frame::join(&slices, Encoding::V1)).next();
+        let time = event.unwrap().1.publish_time.unwrap();
+        times.push(time.seconds);
+        files.kill();
+    }
+    assert_eq!(times, [1_000, 1_000, 2_000]);
 }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Shared,
+    files::{is_full, is_passing},
     record::Encoded,
     segment::{SEGMENT_HEADER_BYTES, SegmentFile},
 };
@@ -156,7 +157,7 @@ impl Writer {
 
     /// A write failed: the segment ends before it, and the next batch begins another.
     fn take_back(&self, active: &Active, error: &io::Error) -> AppendError {
-        let full = error.kind() == io::ErrorKind::StorageFull;
+        let full = is_full(error);
         match active.file.take_back(active.at) {
             Ok(()) if full => self.shared.full(),
             Ok(()) => self.shared.set_broken("cannot write the log", error),
@@ -166,18 +167,29 @@ impl Writer {
 
     fn next_segment(&self, record_bytes: usize) -> Result<Active, AppendError> {
         let shared = &self.shared;
-        let prepared = shared.prepared.lock().take();
         let at = SEGMENT_HEADER_BYTES as u64;
-        let file = match prepared.filter(|file| file.has_room(at, record_bytes)) {
-            Some(file) => file,
-            None => shared.make_segment(record_bytes).map_err(|error| {
-                if error.kind() == io::ErrorKind::StorageFull {
-                    shared.full()
-                } else {
-                    shared.set_broken("cannot make a segment of the log", &error)
+        // Held while one is made: segments are used in the order of their numbers.
+        let mut prepared = shared.prepared.lock();
+        let file = match prepared.take() {
+            Some(file) if file.has_room(at, record_bytes) => Ok(file),
+            too_small => {
+                if let Some(file) = too_small {
+                    shared.files.remove(&file.path).ok();
                 }
-            })?,
+                shared.make_segment(record_bytes)
+            }
         };
+        drop(prepared);
+        let file = file.map_err(|error| {
+            if is_full(&error) {
+                shared.full()
+            } else if is_passing(&error) {
+                AppendError::Unavailable(format!("cannot make a segment of the log: {error}"))
+            } else {
+                shared.set_broken("cannot make a segment of the log", &error)
+            }
+        })?;
+        // The next one is to be made ahead.
         shared.bell.ring();
         Ok(Active {
             file: Arc::new(file),
@@ -191,7 +203,10 @@ impl Shared {
     pub(super) fn make_segment(&self, record_bytes: usize) -> io::Result<SegmentFile> {
         let number = self.next_segment.fetch_add(1, Ordering::Relaxed);
         let needed = (SEGMENT_HEADER_BYTES + record_bytes) as u64;
-        let bytes = self.config.segment_bytes.max(needed);
+        // What is left above the reserve may be less than a whole segment.
+        let available = self.files.available(&self.config.dir)?;
+        let left = available.saturating_sub(self.config.reserve_bytes);
+        let bytes = self.config.segment_bytes.min(left).max(needed);
         SegmentFile::create(&*self.files, &self.log_dir(), number, bytes)
     }
 
@@ -204,7 +219,7 @@ impl Shared {
         let available =
             available.map_err(|error| self.set_broken("cannot ask for free space", &error))?;
         let reserve = self.config.reserve_bytes;
-        if available < reserve {
+        if available < reserve && !planted(Fault::ReserveIgnored) {
             return Err(AppendError::Full { available, reserve });
         }
         Ok(())

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     environment::Environment,
+    faults::{Fault, planted},
     frame::{self, EventWriter, FRAME_OVERHEAD_BYTES, Frames, TopicId},
     position::{Epoch, Sequence},
     topic::{TopicFilter, TopicName},
@@ -67,6 +68,9 @@ impl MemoryStore {
     /// Wall time, but never lower than that of an earlier event.
     fn publish_time(&self) -> i64 {
         let mut last = self.last_time.lock();
+        if planted(Fault::TimeGoesBack) {
+            *last = 0;
+        }
         *last = self.environment.unix_nanos().max(*last);
         *last
     }

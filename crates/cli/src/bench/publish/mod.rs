@@ -254,7 +254,9 @@ fn write_bare(args: &PublishArgs, times: &mut Histogram<u64>) -> anyhow::Result<
     let bytes = args.payload_bytes as usize + RECORD_OVERHEAD_BYTES;
     for _ in 0..BARE_WRITES {
         bare.prepare(bytes.next_multiple_of(64))?;
-        times.saturating_record(bare.write()?);
+        times
+            .record(bare.write()?)
+            .context("a histogram of bare writes")?;
     }
     Ok(())
 }

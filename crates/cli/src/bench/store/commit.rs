@@ -165,10 +165,12 @@ impl Times {
             let batch = &batches[(turn % batches.len() as u64) as usize];
             let append = || {
                 let began = monotonic_ns();
-                let frames = Handle::current().block_on(store.append(batch))?;
+                let appended = Handle::current().block_on(store.append(batch))?;
                 let took = monotonic_ns() - began;
                 let index_bytes = INDEX_BYTES_EACH * size.events;
-                let record_bytes = RECORD_HEADER_BYTES + index_bytes + frames.frames().len_bytes();
+                let record_bytes = RECORD_HEADER_BYTES
+                    + index_bytes
+                    + appended.frames().map_or(0, |f| f.len_bytes());
                 anyhow::Ok((took, record_bytes.next_multiple_of(RECORD_ALIGN)))
             };
             let (committed, written);

@@ -54,7 +54,8 @@ impl File for SystemFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+        let allocate = || rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len);
+        match rustix::io::retry_on_intr(allocate) {
             Ok(()) => Ok(()),
             // Not every file system can; a write may then find the disk full, and is taken back.
             Err(rustix::io::Errno::OPNOTSUPP) => self.0.set_len(len),
@@ -108,7 +109,7 @@ impl Files for SystemFiles {
     }
 
     fn available(&self, path: &Path) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(path)?;
+        let stat = rustix::io::retry_on_intr(|| rustix::fs::statvfs(path))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    super::{Shared, format::Postings, seal::is_damage, sealed::Sealed},
+    super::{Shared, format::Postings, sealed::Sealed},
     Io, Miss,
 };
 
@@ -16,17 +16,20 @@ impl Shared {
         if io == Io::MemoryOnly {
             return Err(Miss::NotInMemory);
         }
-        let loaded = match file.load_postings() {
-            Err(error) if is_damage(&error) => None,
-            loaded => loaded?,
+        // Readers that want the same one wait for one read.
+        let load = || match file.load_postings() {
+            Ok(Some(postings)) => Ok(Arc::new(postings)),
+            Ok(None) => Err(None),
+            Err(error) => Err(Some(error)),
         };
-        let Some(postings) = loaded else {
-            tracing::error!(file = %file.path.display(), "damaged: the index by topic; reading without it");
-            return Ok(None);
-        };
-        let postings = Arc::new(postings);
-        self.postings.insert(file.id, postings.clone());
-        Ok(Some(postings))
+        match self.postings.get_or_insert_with(&file.id, load) {
+            Ok(postings) => Ok(Some(postings)),
+            Err(None) => {
+                tracing::error!(file = %file.path.display(), "damaged: the index by topic; reading without it");
+                Ok(None)
+            }
+            Err(Some(error)) => Err(error.into()),
+        }
     }
 
     /// The same for retention, which may always ask the disk.

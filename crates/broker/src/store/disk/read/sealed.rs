@@ -6,7 +6,9 @@ use std::{cmp::Reverse, collections::BinaryHeap, io, sync::Arc};
 use smallvec::SmallVec;
 
 use super::{
-    super::{BlockKey, Shared, format::split, record::Index, sealed::Loaded, sealed::Sealed},
+    super::{
+        BlockKey, READS_MAX, Shared, format::split, record::Index, sealed::Loaded, sealed::Sealed,
+    },
     ClassView, Io, Literal, Miss, Parts, View,
 };
 use crate::{
@@ -17,6 +19,11 @@ use crate::{
 
 /// The most blocks that one page looks at without finding enough: it then says how far it came.
 const SCAN_BLOCKS_MAX: usize = 256;
+/// What is read ahead for a reader that goes through a file: its next pages are then made without a thread that may wait
+/// for the disk.
+const READ_AHEAD_BYTES: u64 = 512 << 10;
+/// No more of the cache than this part of it.
+const READ_AHEAD_ONE_IN: u64 = 8;
 /// Wanted events are looked up one by one when they are fewer than one in so many.
 const FEW_ONE_IN: u64 = 4;
 
@@ -28,6 +35,10 @@ pub(in super::super) struct TopicSet {
 }
 
 impl TopicSet {
+    pub(in super::super) fn len_bytes(&self) -> usize {
+        size_of_val(&*self.bits)
+    }
+
     fn contains(&self, local: u32) -> bool {
         self.bits[local as usize / 64] >> (local % 64) & 1 == 1
     }
@@ -215,7 +226,7 @@ impl Shared {
             if file.first() > run.through {
                 break;
             }
-            let wanted = self.wanted(file, view, filters, run.after);
+            let wanted = self.wanted(file, view, filters, run.after, io)?;
             if wanted.filters.is_empty() {
                 continue;
             }
@@ -239,7 +250,8 @@ impl Shared {
         view: &View,
         filters: &[FilterFrom],
         after: Sequence,
-    ) -> Wanted {
+        io: Io,
+    ) -> Result<Wanted, Miss> {
         let mut wanted = Wanted::default();
         for (filter, topic) in filters.iter().zip(&view.topics) {
             if filter.after >= file.last() {
@@ -258,7 +270,7 @@ impl Shared {
                 }
                 Literal::Unknown => {}
                 Literal::Wildcards => {
-                    let set = self.topic_set(file, filter);
+                    let set = self.topic_set(file, filter, io)?;
                     wanted.events += set.events;
                     if set.events == file.events {
                         wanted.filters.push((filter.after, Topics::All));
@@ -268,13 +280,17 @@ impl Shared {
                 }
             }
         }
-        wanted
+        Ok(wanted)
     }
 
-    fn topic_set(&self, file: &Sealed, wanted: &FilterFrom) -> Arc<TopicSet> {
+    fn topic_set(&self, file: &Sealed, wanted: &FilterFrom, io: Io) -> Result<Arc<TopicSet>, Miss> {
         let key = (file.id, wanted.filter.clone());
         if let Some(known) = self.matches.get(&key) {
-            return known;
+            return Ok(known);
+        }
+        if io == Io::MemoryOnly {
+            // Looking at every topic of a file is no work for a thread that serves others.
+            return Err(Miss::NotInMemory);
         }
         let mut bits = vec![0_u64; file.topics.len().div_ceil(64)];
         let mut events = 0;
@@ -289,7 +305,7 @@ impl Shared {
             events,
         });
         self.matches.insert(key, set.clone());
-        set
+        Ok(set)
     }
 
     fn sealed_block(&self, file: &Sealed, block: usize, io: Io) -> Result<Loaded, Miss> {
@@ -341,12 +357,34 @@ impl Shared {
                     run_end = at + others.take_while(|entry| wanted.has(entry)).count();
                 }
                 if let Reach::Through(last) = run.push(&frames, at, run_end) {
+                    if io == Io::Disk {
+                        self.read_ahead(file, number + 1, run.through);
+                    }
                     return Ok(Reach::Through(last));
                 }
                 at = run_end;
             }
         }
         Ok(Reach::More)
+    }
+
+    /// Brings the next blocks into the cache, unless many read at other places: they would push out each other's.
+    fn read_ahead(&self, file: &Sealed, first: usize, through: Sequence) {
+        if self.config.inline || self.reads.available_permits() < READS_MAX / 2 {
+            return;
+        }
+        let mut left = READ_AHEAD_BYTES.min(self.config.cache_bytes / READ_AHEAD_ONE_IN);
+        for (number, block) in file.blocks.iter().enumerate().skip(first) {
+            let bytes = u64::from(block.record_bytes);
+            // A failure is told to whoever wants the block.
+            if block.first > through
+                || bytes > left
+                || self.sealed_block(file, number, Io::Disk).is_err()
+            {
+                return;
+            }
+            left -= bytes;
+        }
     }
 
     /// Looks only where the wanted topics' events are.
