@@ -116,8 +116,9 @@ pub(crate) const ALL: &[Corruption] = &[
         rules: &[GapTrue],
         apply: |records, dice| {
             with_gap(records, dice, |gap| {
-                // What a lost epoch had, nobody can count.
-                if gap.reason != GapReason::EpochChanged {
+                // What a lost epoch had, or a damage took that the store tells of, nobody else can count.
+                let counted = !matches!(gap.reason, GapReason::EpochChanged | GapReason::Damaged);
+                if counted {
                     gap.events = 1_000;
                 }
             }) && records

@@ -330,6 +330,8 @@ impl Run {
         }
         if memory {
             self.server.begin_anew(&mut self.dice);
+        } else if self.dice.one_in(2) {
+            self.server.damage(&mut self.dice);
         }
     }
 

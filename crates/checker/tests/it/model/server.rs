@@ -1,4 +1,4 @@
-//! The log of the model: what is stored, what retention took, and what a stream is told next.
+//! The log of the model: what is stored, what retention took, what is damaged, and what a stream is told next.
 
 use std::collections::HashMap;
 
@@ -20,6 +20,17 @@ pub(super) struct Kept {
     pub(super) bytes: u64,
     pub(super) stored_at: u64,
     pub(super) gone: bool,
+    /// It is inside a damage.
+    lost: bool,
+}
+
+/// A part of the log that cannot be read back.
+#[derive(Clone, Copy, Debug)]
+struct Damage {
+    after: u64,
+    through: u64,
+    /// Which events those were is still known, so that it concerns only who wants one of them.
+    counted: bool,
 }
 
 pub(super) struct Server {
@@ -27,6 +38,8 @@ pub(super) struct Server {
     pub(super) log: Vec<Kept>,
     pub(super) ids: HashMap<(usize, u64), u64>,
     keeps: [u64; 2],
+    /// Rising, without overlap.
+    damages: Vec<Damage>,
 }
 
 /// A filter of a stream and after what it holds.
@@ -60,6 +73,7 @@ impl Server {
             log: Vec::new(),
             ids: HashMap::new(),
             keeps,
+            damages: Vec::new(),
         }
     }
 
@@ -69,7 +83,73 @@ impl Server {
     }
 
     pub(super) fn visible(&self) -> u64 {
-        self.log.last().map_or(0, |event| event.sequence)
+        let stored = self.log.last().map_or(0, |event| event.sequence);
+        // Numbers that may have been given out are not given out again.
+        let damaged = self.damages.last().map_or(0, |damage| damage.through);
+        stored.max(damaged)
+    }
+
+    /// Some events that follow each other cannot be read any more.
+    pub(super) fn damage(&mut self, dice: &mut Dice) {
+        if self.log.is_empty() {
+            return;
+        }
+        let first = dice.below(self.log.len() as u64) as usize;
+        let last = (first + dice.below(3) as usize).min(self.log.len() - 1);
+        if self.log[first..=last].iter().any(|event| event.lost) {
+            return;
+        }
+        let counted = dice.one_in(2);
+        let skipped = if last + 1 == self.log.len() && !counted {
+            dice.below(100)
+        } else {
+            0
+        };
+        let before = first.checked_sub(1).map(|index| self.log[index].sequence);
+        let damage = Damage {
+            after: before
+                .unwrap_or(0)
+                .max(self.damaged_before(self.log[first].sequence)),
+            through: self.log[last].sequence + skipped,
+            counted,
+        };
+        for event in &mut self.log[first..=last] {
+            event.lost = true;
+        }
+        self.damages.push(damage);
+        self.damages.sort_unstable_by_key(|damage| damage.after);
+    }
+
+    /// The end of the last damage below a sequence.
+    fn damaged_before(&self, sequence: u64) -> u64 {
+        let ends = self.damages.iter().map(|damage| damage.through);
+        ends.filter(|&through| through < sequence)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The next damage that a stream has to be told of, and how many events it misses by it.
+    fn next_damage(&self, cursor: &Cursor) -> Option<(Damage, u64)> {
+        let mut damages = self.damages.iter();
+        damages.find_map(|&damage| {
+            let inside =
+                |event: &Kept| damage.after < event.sequence && event.sequence <= damage.through;
+            let lost = || {
+                self.log
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, event)| inside(event))
+            };
+            let wanted = lost().filter(|(_, event)| cursor.wants(event)).count();
+            // What retention took as well is no news, except beside what it did not take.
+            let mut news = lost().filter(|(index, _)| !self.is_gone(*index));
+            let concerned = news.any(|(_, event)| !damage.counted || cursor.wants(event));
+            let ahead = damage.through > cursor.position;
+            // Of a part, or where nobody knows, no number is told.
+            let whole = damage.counted && damage.after >= cursor.position;
+            let told = if whole { wanted as u64 } else { 0 };
+            (ahead && concerned).then_some((damage, told))
+        })
     }
 
     pub(super) fn store(
@@ -91,6 +171,7 @@ impl Server {
             bytes,
             stored_at: now,
             gone: false,
+            lost: false,
         });
         sequence
     }
@@ -149,19 +230,36 @@ impl Server {
             .max()
             .unwrap_or(0);
         let kept = self.log.iter().enumerate();
-        let mut kept = kept.filter(|(index, event)| cursor.wants(event) && !self.is_gone(*index));
+        let mut kept = kept
+            .filter(|(index, event)| cursor.wants(event) && !event.lost && !self.is_gone(*index));
         let first = kept.next().map(|(_, event)| event.clone());
+        let damage = self.next_damage(cursor);
         if trimmed > cursor.position {
             let through = match cursor.policy {
                 GapPolicy::Latest => self.visible(),
                 _ => first
                     .as_ref()
-                    .map_or(trimmed, |first| trimmed.min(first.sequence - 1)),
+                    .map_or(trimmed, |first| trimmed.min(first.sequence - 1))
+                    .min(damage.map_or(u64::MAX, |(damage, _)| damage.after)),
             };
             if through > cursor.position {
                 let after = std::mem::replace(&mut cursor.position, through);
                 return Next::Gap(GapReason::Trimmed, after, through, 0);
             }
+        }
+        let before = |damage: &Damage| {
+            first
+                .as_ref()
+                .is_none_or(|first| damage.after < first.sequence)
+        };
+        if let Some((damage, events)) = damage.filter(|(damage, _)| before(damage)) {
+            let after = cursor.position.max(damage.after);
+            let (through, events) = match cursor.policy {
+                GapPolicy::Latest => (self.visible(), 0),
+                _ => (damage.through, events),
+            };
+            cursor.position = through;
+            return Next::Gap(GapReason::Damaged, after, through, events);
         }
         let Some(first) = first else {
             return Next::Nothing;
