@@ -81,7 +81,7 @@ impl NodeValues {
         )?;
         to.gauge(
             "log_visible_sequence",
-            "Sequence of the last event that subscribers may see; it begins again with a new epoch.",
+            "Sequence of the last event that subscribers may see; it may be lower under another epoch.",
             whole(log.visible()),
         )?;
         to.info(
