@@ -22,6 +22,11 @@ pub(crate) struct Args {
     #[arg(long, env = "LONGLIVED_LISTEN", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
 
+    /// Tell metrics over HTTP at this address (GET /metrics, in the Prometheus text format); port 0 takes a free
+    /// one. Off unless given.
+    #[arg(long, env = "LONGLIVED_METRICS_LISTEN", value_name = "ADDR")]
+    metrics_listen: Option<SocketAddr>,
+
     /// Publish `data mock for: <id>` to the inbox of every live subscriber that follows it, once in each
     /// interval (1s, 250ms, ...). Off unless given.
     #[arg(long, env = "LONGLIVED_GENERATE_EVERY", value_parser = values::positive_duration)]
@@ -236,6 +241,7 @@ impl Args {
         let retention_interval = self.retention_interval;
         let mut config = Config {
             listen: self.listen,
+            metrics_listen: self.metrics_listen,
             generator: self.generate_every.map(|every| GeneratorConfig {
                 every,
                 topic: self.generate_topic,
@@ -284,7 +290,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         tracing::debug!(?config, "effective configuration");
         let mut signals = StopSignals::new()?;
         let server = Server::bind(config.clone(), Environment::system()).map_err(named)?;
-        announce(&config, server.local_addr(), files);
+        announce(&config, &server, files);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let watch = async {
             let (name, _) = signals.next().await;
@@ -308,17 +314,21 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     served
 }
 
-/// What a directory is refused for is wrong with the flag that names it.
+/// What a directory or the second address is refused for is wrong with the flag that names it.
 fn named(error: ServeError) -> anyhow::Error {
     match error {
         // As text: the error says its own cause, and the chain would say it again.
         ServeError::Open(error) => anyhow::anyhow!("--data-dir: {error}"),
+        ServeError::Metrics(error) => anyhow::anyhow!("--metrics-listen: {error}"),
         other => other.into(),
     }
 }
 
-fn announce(config: &Config, address: SocketAddr, files: Option<u64>) {
-    tracing::info!("listening on {address}");
+fn announce(config: &Config, server: &Server, files: Option<u64>) {
+    tracing::info!("listening on {}", server.local_addr());
+    if let Some(address) = server.metrics_addr() {
+        tracing::info!("metrics on {address}");
+    }
     let history = match &config.disk {
         None => "in memory".to_owned(),
         Some(disk) => format!("in {}", disk.dir.display()),

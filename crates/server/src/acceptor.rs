@@ -201,7 +201,7 @@ pub async fn accept<L, S, B>(
 }
 
 /// Errors of `accept` that are about the one connection, as opposed to us.
-fn is_of_the_connection(error: &io::Error) -> bool {
+pub(crate) fn is_of_the_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(
         error.kind(),
@@ -214,14 +214,15 @@ fn log_end(peer: SocketAddr, end: &ConnectionEnd) {
 }
 
 /// Lets one event in a while through and counts the others.
-struct Seldom {
+pub(crate) struct Seldom {
     interval: Duration,
     last: Option<Instant>,
     unlogged: u64,
 }
 
 impl Seldom {
-    fn new(interval: Duration) -> Self {
+    /// Nothing happened yet.
+    pub(crate) fn new(interval: Duration) -> Self {
         Self {
             interval,
             last: None,
@@ -230,7 +231,7 @@ impl Seldom {
     }
 
     /// Some if this one is to be logged, with how many were not since the last.
-    fn now(&mut self) -> Option<u64> {
+    pub(crate) fn now(&mut self) -> Option<u64> {
         if self.last.is_some_and(|last| last.elapsed() < self.interval) {
             self.unlogged += 1;
             return None;

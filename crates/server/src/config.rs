@@ -15,6 +15,8 @@ use crate::acceptor::AcceptorSettings;
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where metrics are told over HTTP; port 0 takes a free one. Off without it.
+    pub metrics_listen: Option<SocketAddr>,
     /// The periodic generator; off without it.
     pub generator: Option<GeneratorConfig>,
     /// What subscribers of the frozen contract receive beside their inbox.
@@ -57,6 +59,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            metrics_listen: None,
             generator: None,
             legacy_topics: Vec::new(),
             history: Vec::new(),

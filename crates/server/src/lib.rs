@@ -29,6 +29,7 @@ pub mod layers;
 pub mod lifecycle;
 pub mod limits;
 pub mod listener;
+mod metrics;
 mod node;
 mod probes;
 mod registry;

@@ -115,6 +115,21 @@ pub const STALLED_DEADLINE_GRACE: Duration = Duration::from_secs(1);
 /// Rounds of a connection (its streams, then its socket) before other connections have their turn.
 pub const CONNECTION_TURN_ROUNDS: u32 = 8;
 
+/// Connections that ask for metrics at a time. A handful of watchers ask every few seconds and are answered within
+/// milliseconds. Met as: a slow connect, until one before it has ended.
+pub const METRICS_CONNECTIONS_MAX: usize = 16;
+
+/// From the accepted connection to the end of the answer to its one request. As long as the usual scrape timeout; who
+/// is slower would not take the answer any more. Met as: a closed connection.
+pub const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of the head of a request for metrics, the least that the HTTP/1 parser works with. Met as: 431, and a closed
+/// connection.
+pub const METRICS_HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// Headers of a request for metrics; a scraper sends half a dozen. Met as: 431, and a closed connection.
+pub const METRICS_HEADERS_MAX: usize = 64;
+
 /// Bytes of an `x-request-id` that are taken over into the log and the answer; a longer or unprintable one is
 /// replaced by one of ours.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;

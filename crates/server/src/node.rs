@@ -26,6 +26,7 @@ use crate::{
     layers::Layers,
     lifecycle::Drain,
     listener::Listener,
+    metrics::{self, NodeValues},
     probes::{Probes, ProbesError},
     registry::Registry,
     rpc::{PageBudget, Router},
@@ -77,6 +78,7 @@ pub struct Server<L = TcpListener> {
     // Called once a runtime is there: the kernel's sockets are registered with it.
     open: Box<dyn FnOnce() -> std::io::Result<L> + Send>,
     address: SocketAddr,
+    metrics: Option<std::net::TcpListener>,
     config: Config,
     environment: Environment,
     store: Option<Arc<dyn Store>>,
@@ -90,6 +92,9 @@ pub enum ServeError {
     /// The address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The address for metrics cannot be listened on.
+    #[error("metrics: {0}")]
+    Metrics(#[source] BindError),
     /// The listener cannot be used.
     #[error("the listener: {0}")]
     Listener(#[from] std::io::Error),
@@ -108,14 +113,16 @@ pub enum ServeError {
 }
 
 impl Server {
-    /// Opens the store and listens on the configured address; clients may connect from here on and are served by
+    /// Opens the store and listens on the configured addresses; clients may connect from here on and are served by
     /// [`Self::run`].
     pub fn bind(config: Config, environment: Environment) -> Result<Self, ServeError> {
         // Whoever cannot have the data must not take the address of whoever has it.
         let disk = open_disk(&config, &environment)?.map(Arc::new);
         let listener = acceptor::bind(config.listen)?;
+        let metrics = config.metrics_listen.map(acceptor::bind).transpose();
         Ok(Self {
             address: listener.local_addr()?,
+            metrics: metrics.map_err(ServeError::Metrics)?,
             open: Box::new(move || TcpListener::from_std(listener)),
             config,
             environment,
@@ -127,7 +134,7 @@ impl Server {
 
 impl<L: Listener> Server<L> {
     /// A node whose connections come from `listener`, as in a simulation; `address` is what
-    /// [`Self::local_addr`] says, and `config.listen` is not looked at.
+    /// [`Self::local_addr`] says, and `config.listen` and `config.metrics_listen` are not looked at.
     pub fn with_listener(
         listener: L,
         address: SocketAddr,
@@ -137,6 +144,7 @@ impl<L: Listener> Server<L> {
         Self {
             open: Box::new(move || Ok(listener)),
             address,
+            metrics: None,
             config,
             environment,
             store: None,
@@ -157,11 +165,17 @@ impl<L: Listener> Server<L> {
         self.address
     }
 
+    /// The address where it tells metrics, if it does.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.local_addr().ok()
+    }
+
     /// Serves until `stop`, then drains: refuses new calls, sends every live stream away with its turn to come
     /// back, flushes the log, and ends within the drain timeout whatever the peers do.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self {
             open,
+            metrics,
             config,
             environment,
             store,
@@ -193,15 +207,8 @@ impl<L: Listener> Server<L> {
         let _abort = (background.abort_on_drop(), log_tasks.abort_on_drop());
         let essential = Essential::default();
         let store_failure = Arc::new(OnceLock::new());
-        let sequencer = {
-            let run = sequencer.run(log_tasks.cancel_token());
-            let failure = store_failure.clone();
-            async move {
-                if let Err(error) = run.await {
-                    failure.set(error).ok();
-                }
-            }
-        };
+        let sequencer = sequencer.run(log_tasks.cancel_token());
+        let sequencer = keep_failure(sequencer, store_failure.clone());
         log_tasks.spawn("sequencer", essential.task("sequencer", sequencer));
         let maintenance = node.maintenance.clone();
         let maintenance = maintenance.run(background.cancel_token());
@@ -222,12 +229,19 @@ impl<L: Listener> Server<L> {
         health.spawn("health", essential.task("health", watch));
         let connections = Tasks::new();
         let _abort_connections = connections.abort_on_drop();
+        let counts = ConnectionCounts::default();
+        let watchers = Tasks::new();
+        let _abort_watchers = watchers.abort_on_drop();
+        if let Some(listener) = metrics {
+            let values = NodeValues::new(node.clone(), disk.clone(), counts.clone());
+            tell_metrics(listener, values, &watchers)?;
+        }
         let service = layers(&node).layer(Router::new(node.clone(), probes.clone()));
         let accept = acceptor::accept(
             open()?,
             service,
             node.config.acceptor.clone(),
-            ConnectionCounts::default(),
+            counts,
             drain.clone(),
             connections.clone(),
         );
@@ -242,7 +256,7 @@ impl<L: Listener> Server<L> {
         health.stop();
         health.close_and_wait().await;
         drain_node(&node, &probes, &connections, deadline).await;
-        end(&background, &log_tasks, deadline).await;
+        end(&background, &log_tasks, &watchers, deadline).await;
         if let Some(disk) = disk {
             say_counts(disk.counts());
         }
@@ -327,13 +341,37 @@ impl Drop for Named {
     }
 }
 
-/// Ends what goes on beside the connections, the log last.
-async fn end(background: &Tasks, log_tasks: &Tasks, deadline: Instant) {
+/// The sequencer's run, which leaves behind why it failed.
+async fn keep_failure(
+    run: impl Future<Output = Result<(), AppendError>>,
+    failure: Arc<OnceLock<AppendError>>,
+) {
+    if let Err(error) = run.await {
+        failure.set(error).ok();
+    }
+}
+
+/// Not essential: a node that cannot be watched serves on, and its watchers see that they get no answer.
+fn tell_metrics(
+    listener: std::net::TcpListener,
+    values: NodeValues,
+    tasks: &Tasks,
+) -> std::io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let serve = metrics::serve(listener, metrics::registry(values), tasks.clone());
+    tasks.spawn("metrics", serve);
+    Ok(())
+}
+
+/// Ends what goes on beside the connections, the log after what writes to it; whoever watches is answered until then.
+async fn end(background: &Tasks, log_tasks: &Tasks, watchers: &Tasks, deadline: Instant) {
     background.stop();
     log_tasks.stop();
     let stopped = async {
         background.close_and_wait().await;
         log_tasks.close_and_wait().await;
+        watchers.stop();
+        watchers.close_and_wait().await;
     };
     if timeout_at(deadline + Duration::from_millis(500), stopped)
         .await

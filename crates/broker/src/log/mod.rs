@@ -163,6 +163,17 @@ impl Log {
         self.shared.channels.len()
     }
 
+    /// Bytes of messages that wait for the sequencer.
+    pub fn publish_queue_bytes(&self) -> usize {
+        let free = self.shared.queue_bytes.available_permits();
+        self.shared.queue_bytes_max.saturating_sub(free)
+    }
+
+    /// Bytes of messages that may wait for the sequencer.
+    pub fn publish_queue_bytes_max(&self) -> usize {
+        self.shared.queue_bytes_max
+    }
+
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
     }

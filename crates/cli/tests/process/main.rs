@@ -28,6 +28,7 @@ mod server_flags;
 mod server_kill;
 mod server_log;
 mod server_lost_reply;
+mod server_metrics;
 mod server_peers;
 #[cfg(target_os = "linux")]
 mod server_power_cut;

@@ -143,6 +143,7 @@ async fn a_wrong_environment_variable_is_one_clear_line_and_exit_code_2() {
         ("LONGLIVED_GENERATE_EVERY", "soon", "--generate-every"),
         ("LONGLIVED_HISTORY", "a=events:1;b", "--history"),
         ("LONGLIVED_TOPICS_MAX", "many", "--topics-max"),
+        ("LONGLIVED_METRICS_LISTEN", "9464", "--metrics-listen"),
     ] {
         let (code, _, err) = run_to_end(longlived().arg("serve").env(name, value)).await;
         assert_eq!(code, Some(2), "{name}: {err}");

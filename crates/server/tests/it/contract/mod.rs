@@ -7,6 +7,7 @@ mod filters;
 mod frozen;
 mod half_sent;
 mod leaving;
+mod metrics;
 mod opening;
 mod publishing;
 mod random;

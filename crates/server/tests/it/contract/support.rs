@@ -57,6 +57,7 @@ where
 /// A node that runs until it is told to drain, or the test ends.
 pub(super) struct Node {
     pub(super) address: SocketAddr,
+    pub(super) metrics: Option<SocketAddr>,
     channel: Channel,
     stop: Option<oneshot::Sender<()>>,
     run: Option<JoinHandle<Result<(), ServeError>>>,
@@ -90,6 +91,7 @@ impl Node {
 
     fn run(server: Server) -> Self {
         let address = server.local_addr();
+        let metrics = server.metrics_addr();
         let (stop, stopped) = oneshot::channel();
         let run = spawn(async move {
             let stop = async { stopped.await.unwrap_or(()) };
@@ -97,6 +99,7 @@ impl Node {
         });
         Self {
             address,
+            metrics,
             channel: endpoint(address).connect_lazy(),
             stop: Some(stop),
             run: Some(run),

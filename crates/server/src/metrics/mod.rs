@@ -1,0 +1,184 @@
+//! The listener for whoever watches the node: `GET /metrics`, plain HTTP/1.1, in the Prometheus text format.
+//!
+//! Holds: one request a connection, and each connection ends within a fixed time, so that neither many watchers nor
+//! silent ones take anything from the node; it answers until the very end of the drain.
+//! Does not: know what there is to be told; `values` does.
+
+mod values;
+
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ACCEPT, ALLOW, CONTENT_TYPE},
+};
+use http_body_util::Full;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use prometheus_client::{encoding::text, registry::Registry};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    acceptor::{Seldom, is_of_the_connection},
+    limits,
+    tasks::Tasks,
+};
+
+pub(crate) use values::NodeValues;
+
+/// Before the name of every metric.
+const PREFIX: &str = "longlived";
+const PATH: &str = "/metrics";
+const OPEN_METRICS: &str = "application/openmetrics-text";
+const OPEN_METRICS_1: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const TEXT_0: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// What is told about a node.
+pub(crate) fn registry(values: NodeValues) -> Registry {
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register_collector(Box::new(values));
+    registry
+}
+
+/// Answers until `tasks` are told to stop; each connection is one of them.
+pub(crate) async fn serve(listener: TcpListener, registry: Registry, tasks: Tasks) {
+    let registry = Arc::new(registry);
+    let places = Arc::new(Semaphore::new(limits::METRICS_CONNECTIONS_MAX));
+    let stop = tasks.cancel_token();
+    let mut failures = Seldom::new(limits::ACCEPT_LOG_INTERVAL);
+    loop {
+        // Further ones wait in the kernel: those before them are gone soon.
+        let accepted = async {
+            let place = places.clone().acquire_owned().await;
+            let place = place.expect("nobody closes it");
+            listener.accept().await.map(|(socket, _)| (socket, place))
+        };
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Ok((socket, place)) => {
+                let answers = answer_one(socket, registry.clone(), stop.clone());
+                tasks.spawn("metrics connection", async move {
+                    answers.await;
+                    drop(place);
+                });
+            }
+            Err(error) if is_of_the_connection(&error) => {}
+            Err(error) => {
+                if let Some(unlogged) = failures.now() {
+                    tracing::warn!(%error, unlogged, "cannot accept connections for metrics");
+                }
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    () = sleep(limits::ACCEPT_PAUSE) => {}
+                }
+            }
+        }
+    }
+}
+
+/// One request and its answer.
+async fn answer_one(socket: TcpStream, registry: Arc<Registry>, stop: CancellationToken) {
+    let service = service_fn(move |request: Request<_>| {
+        let answer = answer(&registry, &request);
+        async { Ok::<_, Infallible>(answer) }
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_headers(limits::METRICS_HEADERS_MAX)
+        .max_buf_size(limits::METRICS_HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(socket), service);
+    tokio::select! {
+        biased;
+        ended = timeout(limits::METRICS_TIMEOUT, connection) => match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "metrics connection ended"),
+            Err(_) => tracing::debug!(timeout = ?limits::METRICS_TIMEOUT, "metrics connection timed out"),
+        },
+        // A request that has come is answered in one turn; nobody waits for one that has not.
+        () = stop.cancelled() => {}
+    }
+}
+
+fn answer<B>(registry: &Registry, request: &Request<B>) -> Response<Full<Bytes>> {
+    if request.uri().path() != PATH {
+        return refusal(StatusCode::NOT_FOUND, "there is only /metrics here\n");
+    }
+    if request.method() != Method::GET {
+        let mut refusal = refusal(StatusCode::METHOD_NOT_ALLOWED, "there is only GET here\n");
+        let allowed = HeaderValue::from_static("GET");
+        refusal.headers_mut().insert(ALLOW, allowed);
+        return refusal;
+    }
+    let mut body = String::new();
+    text::encode(&mut body, registry).expect("a string takes everything");
+    let mut answer = Response::new(Full::from(body));
+    let content_type = content_type(request.headers());
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
+    answer
+}
+
+/// The text is good in both formats; to the older one the lines that it does not know are comments.
+fn content_type(headers: &HeaderMap) -> HeaderValue {
+    let mut accepts = headers.get_all(ACCEPT).iter();
+    let open_metrics = accepts.any(|accept| {
+        let accept = accept.to_str();
+        accept.is_ok_and(|accept| accept.contains(OPEN_METRICS))
+    });
+    if open_metrics { OPEN_METRICS_1 } else { TEXT_0 }
+}
+
+fn refusal(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut refusal = Response::new(Full::from(text));
+    *refusal.status_mut() = status;
+    refusal
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_watchers_are_sent_away_in_time_and_hold_up_only_whoever_finds_no_place() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let tasks = Tasks::new();
+        tasks.spawn(
+            "metrics",
+            serve(listener, Registry::default(), tasks.clone()),
+        );
+        let mut silent = Vec::new();
+        for _ in 0..limits::METRICS_CONNECTIONS_MAX {
+            silent.push(TcpStream::connect(address).await.expect("it listens"));
+        }
+        let begun = Instant::now();
+        let mut watcher = TcpStream::connect(address).await.expect("it listens");
+        let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
+        watcher.write_all(request).await.expect("it is taken");
+        let mut answer = String::new();
+        watcher.read_to_string(&mut answer).await.expect("text");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        let took = begun.elapsed();
+        assert!(took >= limits::METRICS_TIMEOUT / 2, "{took:?}");
+        assert!(took <= limits::METRICS_TIMEOUT * 2, "{took:?}");
+        for mut silent in silent {
+            assert_eq!(silent.read(&mut [0]).await.expect("closed"), 0);
+        }
+        tasks.stop();
+        tasks.close_and_wait().await;
+    }
+}

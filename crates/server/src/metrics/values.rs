@@ -1,0 +1,200 @@
+//! What a node tells about itself, by name, unit and meaning.
+//!
+//! Holds: every value is read when it is asked for, from what the node keeps anyway; publishing and delivering do
+//! nothing for it.
+//! Does not: keep anything between two scrapes.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use longlived_broker::store::DiskStore;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric as _},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Unit,
+};
+
+use crate::{acceptor::ConnectionCounts, node::Node};
+
+/// Where the values of one node are read.
+pub(crate) struct NodeValues {
+    node: Arc<Node>,
+    // `None` where history is in memory.
+    disk: Option<Arc<DiskStore>>,
+    connections: ConnectionCounts,
+    started: SystemTime,
+}
+
+impl NodeValues {
+    /// Of a node that begins to serve now.
+    pub(crate) fn new(
+        node: Arc<Node>,
+        disk: Option<Arc<DiskStore>>,
+        connections: ConnectionCounts,
+    ) -> Self {
+        Self {
+            started: node.environment.now(),
+            node,
+            disk,
+            connections,
+        }
+    }
+
+    fn store(&self, to: &mut To<'_>) -> fmt::Result {
+        let Some(disk) = &self.disk else {
+            return Ok(());
+        };
+        let counts = disk.counts();
+        to.counter(
+            "store_commits",
+            "Batches synced to the data directory since the start.",
+            counts.commits,
+        )?;
+        to.counter(
+            "store_events",
+            "Events in the batches synced since the start.",
+            counts.events,
+        )?;
+        to.counter(
+            "store_reads",
+            "Blocks and batches read from the disk for readers since the start.",
+            counts.reads,
+        )?;
+        to.counter(
+            "store_damaged",
+            "Blocks and batches found damaged since the start; their events are lost and announced as gaps.",
+            counts.damaged,
+        )
+    }
+
+    fn log(&self, to: &mut To<'_>) -> fmt::Result {
+        let log = &self.node.log;
+        let possible = log.room().borrow().is_ok();
+        to.gauge(
+            "publishing_possible",
+            "1 while the store takes messages, 0 while publishers are refused (the disk is full or broken).",
+            i64::from(possible),
+        )?;
+        to.gauge(
+            "log_visible_sequence",
+            "Sequence of the last event that subscribers may see; it may be lower under another epoch.",
+            whole(log.visible()),
+        )?;
+        to.info(
+            "log_epoch_info",
+            "Always 1; the label says the epoch, the identity of the history that the sequences belong to.",
+            &[("epoch", log.epoch().get())],
+        )?;
+        to.gauge(
+            "channels",
+            "Topic filters whose live tail is kept for readers.",
+            whole(log.channels()),
+        )?;
+        to.gauge_of(
+            "publish_queue",
+            "Bytes of messages that wait to be stored.",
+            Some(&Unit::Bytes),
+            whole(log.publish_queue_bytes()),
+        )?;
+        to.gauge_of(
+            "publish_queue_max",
+            "Bytes of messages that may wait to be stored; publishers wait beyond that.",
+            Some(&Unit::Bytes),
+            whole(log.publish_queue_bytes_max()),
+        )
+    }
+
+    fn peers(&self, to: &mut To<'_>) -> fmt::Result {
+        to.gauge(
+            "subscribers",
+            "Live sessions of subscribers.",
+            whole(self.node.registry.live()),
+        )?;
+        to.gauge(
+            "connections",
+            "Connections open to the main listener.",
+            whole(self.connections.open()),
+        )?;
+        to.counter(
+            "connections_refused",
+            "Connections closed at once since the start because as many as allowed were open.",
+            self.connections.refused(),
+        )
+    }
+
+    fn life(&self, to: &mut To<'_>) -> fmt::Result {
+        to.gauge(
+            "draining",
+            "1 once the node was told to stop and refuses new calls, else 0.",
+            i64::from(self.node.drain.is_draining()),
+        )?;
+        let started = self.started.duration_since(UNIX_EPOCH);
+        to.gauge_of(
+            "start_time",
+            "When the node began to serve, in seconds since 1970-01-01 UTC.",
+            Some(&Unit::Seconds),
+            started.unwrap_or_default().as_secs_f64(),
+        )
+    }
+}
+
+impl Collector for NodeValues {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut to = To(encoder);
+        self.store(&mut to)?;
+        self.log(&mut to)?;
+        self.peers(&mut to)?;
+        self.life(&mut to)
+    }
+}
+
+impl fmt::Debug for NodeValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeValues")
+            .field("started", &self.started)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Writes one metric at a time. The encoder puts the prefix before a name and unit and `_total` behind it.
+struct To<'a>(DescriptorEncoder<'a>);
+
+impl To<'_> {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let counter = MetricType::Counter;
+        let encoder = self.0.encode_descriptor(name, help, None, counter)?;
+        ConstCounter::new(value).encode(encoder)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: i64) -> fmt::Result {
+        self.gauge_of(name, help, None, value)
+    }
+
+    fn gauge_of(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        value: impl EncodeGaugeValue,
+    ) -> fmt::Result {
+        let gauge = MetricType::Gauge;
+        let encoder = self.0.encode_descriptor(name, help, unit, gauge)?;
+        ConstGauge::new(value).encode(encoder)
+    }
+
+    /// What is no number, as a label. A gauge, because the older text format refuses the type `info`.
+    fn info(&mut self, name: &str, help: &str, labels: &[(&str, u64)]) -> fmt::Result {
+        let gauge = MetricType::Gauge;
+        let mut encoder = self.0.encode_descriptor(name, help, None, gauge)?;
+        ConstGauge::new(1_i64).encode(encoder.encode_family(&labels)?)
+    }
+}
+
+/// Gauges are signed.
+fn whole(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
