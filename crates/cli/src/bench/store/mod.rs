@@ -1,8 +1,8 @@
 //! What history on disk costs: commits, a restart after a kill, reading from far behind.
 //!
-//! - [`commit`]: the store in this process, beside a [`bare`] write and sync of as many bytes.
-//! - [`reopen`]: a real server is killed and started again.
-//! - [`catchup`]: a real server's history is read by [`reader`]s in a process of their own.
+//! - [`mod@commit`]: the store in this process, beside a [`bare`] write and sync of as many bytes.
+//! - [`mod@reopen`]: a real server is killed and started again.
+//! - [`mod@catchup`]: a real server's history is read by [`reader`]s in a process of their own.
 //! - [`history`]: makes what is read, with the store itself.
 //!
 //! Holds: every directory is one that was empty before and is empty afterwards.
