@@ -141,6 +141,9 @@ impl Cursor {
     }
 }
 
+/// The most pages that are read ahead to find the first event that is kept.
+const PAGES_MAX: usize = 64;
+
 struct Opening<'a> {
     log: &'a Log,
     filters: &'a [TopicFilter],
@@ -258,19 +261,33 @@ impl Opening<'_> {
         }
     }
 
-    /// What is gone of the matching events after a position, and the first that is kept, if it is near.
+    /// What is gone of the matching events after a position, and the first that is kept, if it is not too far.
     async fn first_after(&self, after: Sequence) -> Result<Page, CursorError> {
         let filters = self.filters.iter().map(|filter| FilterFrom {
             filter: filter.clone(),
             after,
         });
-        let query = Query {
+        let mut query = Query {
             filters: filters.collect(),
             after,
             through: self.visible,
             bytes_max: 1,
         };
-        Ok(self.log.store().read(query).await?)
+        let mut page = self.log.store().read(query.clone()).await?;
+        // A page may end before it finds anything: what is gone reaches further then, and may be all there was.
+        for _ in 0..PAGES_MAX {
+            let found = !page.slices.is_empty() || !page.damaged.is_empty();
+            if found || page.through >= self.visible {
+                break;
+            }
+            query.after = page.through;
+            let next = self.log.store().read(query.clone()).await?;
+            page = Page {
+                trimmed_through: page.trimmed_through,
+                ..next
+            };
+        }
+        Ok(page)
     }
 }
 
