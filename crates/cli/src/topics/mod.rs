@@ -15,7 +15,8 @@ use crate::values;
 /// List topics with what is kept of each and how many follow it; with --history print what is kept, and with
 /// --check say whether a position can still be resumed.
 ///
-/// Nothing is subscribed. Ends with 0; with --check 1 when a subscriber that resumed there would miss something.
+/// Nothing is subscribed. Exit status 0; with --check 3 when a subscriber that resumed there would miss something; 1
+/// when there is no answer.
 ///
 /// With --json each line is one object with a `type`. A list: "topic": topic, first, last, events, bytes,
 /// subscribers; then "topics": epoch, head, topics, events, bytes, and more if there are more. History: "event"
@@ -33,7 +34,12 @@ pub(crate) struct Args {
     history: bool,
 
     /// Begin the history after this position (EPOCH/SEQUENCE).
-    #[arg(long, value_name = "POSITION", requires = "history")]
+    #[arg(
+        long,
+        value_name = "POSITION",
+        requires = "history",
+        conflicts_with = "check"
+    )]
     after: Option<Position>,
 
     /// Say whether a subscriber could resume after this position (EPOCH/SEQUENCE), and what it would miss.
