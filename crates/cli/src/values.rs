@@ -46,6 +46,23 @@ pub(crate) fn bytes<T: TryFrom<u64>>(
     }
 }
 
+/// Filters that one request may have.
+const FILTERS_MAX: usize = 64;
+
+/// What clap's own count would call an unexpected argument.
+pub(crate) fn few_filters(filters: &[String]) -> Result<(), clap::Error> {
+    let count = filters.len();
+    if count <= FILTERS_MAX {
+        return Ok(());
+    }
+    let text =
+        format!("{count} filters are given, and at most {FILTERS_MAX} can be followed at once");
+    Err(clap::Error::raw(
+        clap::error::ErrorKind::TooManyValues,
+        text,
+    ))
+}
+
 /// A filter as text: the client sends it as it is.
 pub(crate) fn topic_filter(text: &str) -> Result<String, String> {
     match TopicFilter::parse(text) {

@@ -33,5 +33,6 @@ mod server_peers;
 mod server_power_cut;
 mod server_retention;
 mod server_signals;
+mod server_start;
 mod support;
 mod tape;
