@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use longlived_checker::{Limits, Report, check, read};
+use longlived_checker::{HistoryError, Limits, Report, check, read};
 
 use crate::show::{note, print_line};
 use crate::values;
@@ -38,7 +38,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let history = match read(&args.history) {
         Ok(history) => history,
         Err(error) => {
-            note(format!("{}: {error}", args.history.display()));
+            note(match &error {
+                // It names the file itself.
+                HistoryError::Open { .. } => error.to_string(),
+                error => format!("{}: {error}", args.history.display()),
+            });
             return Ok(ExitCode::from(2));
         }
     };

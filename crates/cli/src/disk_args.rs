@@ -1,12 +1,15 @@
 //! Where `longlived serve` keeps history, and how much of the disk it may use.
 
 use std::{
+    io::ErrorKind as ErrorKindOfDisk,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use clap::{Args, builder::RangedU64ValueParser, error::ErrorKind};
-use longlived_server::DiskConfig;
+use clap::{Args, error::ErrorKind};
+use longlived_server::{DiskConfig, store::OpenError};
+
+use crate::values;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DiskArgs {
@@ -21,7 +24,7 @@ pub(crate) struct DiskArgs {
         env = "LONGLIVED_DISK_RESERVE",
         value_name = "BYTES",
         requires = "data_dir",
-        value_parser = RangedU64ValueParser::<u64>::new().range(1 << 20..=1 << 50),
+        value_parser = values::bytes::<u64>(1 << 20..=1 << 50),
         default_value_t = usual().reserve_bytes
     )]
     disk_reserve: u64,
@@ -32,7 +35,7 @@ pub(crate) struct DiskArgs {
         env = "LONGLIVED_SEGMENT_BYTES",
         value_name = "BYTES",
         requires = "data_dir",
-        value_parser = RangedU64ValueParser::<u64>::new().range(64 << 10..=1 << 30),
+        value_parser = values::bytes::<u64>(64 << 10..=1 << 30),
         default_value_t = usual().segment_bytes
     )]
     segment_bytes: u64,
@@ -43,7 +46,7 @@ pub(crate) struct DiskArgs {
         env = "LONGLIVED_CACHE_BYTES",
         value_name = "BYTES",
         requires = "data_dir",
-        value_parser = RangedU64ValueParser::<u64>::new().range(1 << 20..=1 << 40),
+        value_parser = values::bytes::<u64>(1 << 20..=1 << 40),
         default_value_t = usual().cache_bytes
     )]
     cache_bytes: u64,
@@ -69,6 +72,33 @@ fn disk_bytes(dir: &Path) -> Option<u64> {
     (bytes > 0).then_some(bytes)
 }
 
+/// What is something else is refused before anything begins.
+pub(crate) fn may_be_a_directory(dir: &Path) -> Result<(), clap::Error> {
+    if !dir.exists() || dir.is_dir() {
+        return Ok(());
+    }
+    let wrong = format!(
+        "invalid value '{}' for '--data-dir': it is not a directory",
+        dir.display()
+    );
+    Err(clap::Error::raw(ErrorKind::ValueValidation, wrong))
+}
+
+/// What a directory is refused for is wrong with the flag that names it.
+pub(crate) fn refused(error: &OpenError) -> anyhow::Error {
+    // As text: the error says its own cause, and the chain would say it again.
+    let OpenError::Io { source, .. } = error else {
+        return anyhow::anyhow!("--data-dir: {error}");
+    };
+    let hint = match source.kind() {
+        ErrorKindOfDisk::StorageFull | ErrorKindOfDisk::QuotaExceeded => {
+            "; a start needs room for two segments (--segment-bytes): make some and start again"
+        }
+        _ => "",
+    };
+    anyhow::anyhow!("--data-dir: it cannot be used: {error}{hint}")
+}
+
 impl DiskArgs {
     /// What no flag can know of by itself.
     pub(crate) fn check(&self) -> Result<(), clap::Error> {
@@ -76,12 +106,7 @@ impl DiskArgs {
             return Ok(());
         };
         let wrong = |wrong: String| Err(clap::Error::raw(ErrorKind::ValueValidation, wrong));
-        if dir.exists() && !dir.is_dir() {
-            let dir = dir.display();
-            return wrong(format!(
-                "invalid value '{dir}' for '--data-dir': it is not a directory"
-            ));
-        }
+        may_be_a_directory(dir)?;
         let reserve = self.disk_reserve;
         match disk_bytes(dir) {
             Some(disk) if reserve >= disk => wrong(format!(

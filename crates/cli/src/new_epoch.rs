@@ -5,8 +5,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use longlived_server::{Environment, store::DiskStore};
+use longlived_server::{
+    Environment,
+    store::{DiskStore, NewEpochError},
+};
 
+use crate::disk_args::{self, may_be_a_directory};
 use crate::show;
 
 /// Give a data directory another epoch: needed once after a backup was brought back, before it is served.
@@ -23,9 +27,12 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let dir = &args.data_dir;
-    let change = DiskStore::new_epoch(dir, &Environment::system())
-        // As text: the error says its own cause, and the chain would say it again.
-        .map_err(|error| anyhow::anyhow!("--data-dir: {error}"))?;
+    may_be_a_directory(dir)?;
+    let change = DiskStore::new_epoch(dir, &Environment::system());
+    let change = change.map_err(|error| match error {
+        NewEpochError::Open(error) => disk_args::refused(&error),
+        NewEpochError::Empty { .. } => anyhow::anyhow!("--data-dir: {error}"),
+    })?;
     show::print_line(format!("{}: {change}", dir.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use longlived_server::{
     TopicFilter, TopicName, legacy_topic,
 };
 
-use crate::disk_args::DiskArgs;
+use crate::disk_args::{self, DiskArgs};
 use crate::logging::{self, LogFormat};
 use crate::open_files;
 use crate::signals::{self, StopSignals};
@@ -48,7 +48,8 @@ pub(crate) struct Args {
 
     /// Keep history of matching topics within these limits, e.g.
     /// 'orders.>=bytes:256MiB,events:1000000,age:1h'. Repeatable (in the environment: separated by ';');
-    /// the first match holds. Everything else keeps 256 MiB, 1,000,000 events, 1 h; inboxes together
+    /// the first match holds. Without bytes or events in it these numbers hold, without an age any age does. Everything
+    /// else keeps 256 MiB, 1,000,000 events, 1 h; inboxes together
     /// 32 MiB, 200,000 events, 10 min.
     #[arg(
         long,
@@ -155,6 +156,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         env = "LONGLIVED_TAIL_BYTES_MAX",
+        value_parser = values::bytes::<usize>(0..=1 << 50),
         default_value_t = Config::default().log.tail_bytes_max
     )]
     tail_bytes_max: usize,
@@ -170,18 +172,18 @@ fn count() -> RangedU64ValueParser<usize> {
 }
 
 /// Room for at least one page.
-fn page_bytes() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(4 << 20..=1 << 40)
+fn page_bytes() -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+    values::bytes(4 << 20..=1 << 40)
 }
 
 /// From a message of a few words to what still travels as one gRPC message without hurting its neighbours.
-fn event_bytes() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(256..=64 << 20)
+fn event_bytes() -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+    values::bytes(256..=64 << 20)
 }
 
 /// Room for a batch at least; 0 would be no limit at all.
-fn queue_bytes() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(64 << 10..=1 << 40)
+fn queue_bytes() -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+    values::bytes(64 << 10..=1 << 40)
 }
 
 /// A limit of more than a day is a mistake: nobody would be there to see it reached.
@@ -317,8 +319,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// What a directory or the second address is refused for is wrong with the flag that names it.
 fn named(error: ServeError) -> anyhow::Error {
     match error {
+        ServeError::Open(error) => disk_args::refused(&error),
         // As text: the error says its own cause, and the chain would say it again.
-        ServeError::Open(error) => anyhow::anyhow!("--data-dir: {error}"),
         ServeError::Metrics(error) => anyhow::anyhow!("--metrics-listen: {error}"),
         other => other.into(),
     }

@@ -1,9 +1,10 @@
 //! What flags of the client commands may hold. Each parser says in a few words what is wrong; clap puts the
 //! flag and the value before it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use longlived_server::{TopicFilter, TopicName};
+use longlived_server::{TopicFilter, TopicName, store::parse_bytes};
 
 /// Longer than anybody waits, and far from what a clock can no longer add.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -21,6 +22,45 @@ pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("must be longer than 0s".to_owned()),
         duration => Ok(duration),
     }
+}
+
+/// A number of bytes within a range, with or without a unit.
+pub(crate) fn bytes<T: TryFrom<u64>>(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
+    const UNITS: &str = "units are KiB, MiB, GiB and kB, MB, GB";
+    move |text| {
+        let Some(bytes) = parse_bytes(text) else {
+            return Err(format!("it is no number of bytes; {UNITS}"));
+        };
+        let within = range.contains(&bytes).then_some(bytes);
+        within
+            .and_then(|bytes| T::try_from(bytes).ok())
+            .ok_or_else(|| {
+                format!(
+                    "it is not in {}..={} bytes; {UNITS}",
+                    range.start(),
+                    range.end()
+                )
+            })
+    }
+}
+
+/// Filters that one request may have.
+const FILTERS_MAX: usize = 64;
+
+/// What clap's own count would call an unexpected argument.
+pub(crate) fn few_filters(filters: &[String]) -> Result<(), clap::Error> {
+    let count = filters.len();
+    if count <= FILTERS_MAX {
+        return Ok(());
+    }
+    let text =
+        format!("{count} filters are given, and at most {FILTERS_MAX} can be followed at once");
+    Err(clap::Error::raw(
+        clap::error::ErrorKind::TooManyValues,
+        text,
+    ))
 }
 
 /// A filter as text: the client sends it as it is.
@@ -69,6 +109,18 @@ mod tests {
         assert!(subscriber_id("billing:1.a_b-C").is_ok());
         for wrong in ["", "a b", "a/b", "ä", "x".repeat(129).as_str()] {
             assert!(subscriber_id(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bytes_may_have_a_unit_and_stay_in_their_range() {
+        let parse = bytes::<u64>(1024..=1 << 30);
+        assert_eq!(parse("4096"), Ok(4096));
+        assert_eq!(parse("64KiB"), Ok(64 << 10));
+        assert_eq!(parse("1MB"), Ok(1_000_000));
+        for wrong in ["", "much", "-1", "1.5MiB", "1XB", "1023", "2GiB"] {
+            let error = parse(wrong).unwrap_err();
+            assert!(error.contains("MiB"), "{wrong}: {error}");
         }
     }
 

@@ -43,13 +43,39 @@ pub enum BindError {
 
 /// Listens on `address`, with room for a whole fleet that connects at once.
 pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
-    listen(address).map_err(|cause| match cause.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse(address),
-        _ => BindError::Refused { address, cause },
-    })
+    Reserved::new(address)?.listen()
 }
 
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// An address that nobody else listens on and nobody can connect to yet.
+pub(crate) struct Reserved {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl Reserved {
+    /// Fails where somebody listens already.
+    pub(crate) fn new(address: SocketAddr) -> Result<Self, BindError> {
+        let socket = reserve(address).map_err(|cause| refused(address, cause))?;
+        Ok(Self { socket, address })
+    }
+
+    /// Clients may connect from here on.
+    pub(crate) fn listen(self) -> Result<std::net::TcpListener, BindError> {
+        let Self { socket, address } = self;
+        let listening = socket.listen(limits::BACKLOG);
+        listening.map_err(|cause| refused(address, cause))?;
+        Ok(socket.into())
+    }
+}
+
+fn refused(address: SocketAddr, cause: io::Error) -> BindError {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse(address),
+        _ => BindError::Refused { address, cause },
+    }
+}
+
+fn reserve(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -59,8 +85,7 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(limits::BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// What the acceptor lets in.

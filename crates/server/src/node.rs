@@ -10,8 +10,8 @@ use std::{
 use longlived_broker::{
     Environment, Log,
     store::{
-        AppendError, DiskConfig, DiskCounts, DiskStore, MemoryStore, OpenError, RetentionConfig,
-        Store,
+        AppendError, DiskConfig, DiskContents, DiskCounts, DiskStore, MemoryStore, OpenError,
+        RetentionConfig, Store,
     },
 };
 use tokio::net::TcpListener;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
 use crate::{
-    acceptor::{self, BindError, ConnectionCounts},
+    acceptor::{self, BindError, ConnectionCounts, Reserved},
     config::Config,
     generator,
     layers::Layers,
@@ -116,10 +116,16 @@ impl Server {
     /// Opens the store and listens on the configured addresses; clients may connect from here on and are served by
     /// [`Self::run`].
     pub fn bind(config: Config, environment: Environment) -> Result<Self, ServeError> {
-        // Whoever cannot have the data must not take the address of whoever has it.
+        // Whoever cannot have the address leaves no directory behind; whoever cannot have the data lets nobody connect.
+        let reserved = Reserved::new(config.listen)?;
+        let began = Instant::now();
         let disk = open_disk(&config, &environment)?.map(Arc::new);
-        let listener = acceptor::bind(config.listen)?;
+        let took = began.elapsed();
+        let listener = reserved.listen()?;
         let metrics = config.metrics_listen.map(acceptor::bind).transpose();
+        if let Some(disk) = &disk {
+            say_contents(&disk.contents(), took);
+        }
         Ok(Self {
             address: listener.local_addr()?,
             metrics: metrics.map_err(ServeError::Metrics)?,
@@ -379,6 +385,18 @@ async fn end(background: &Tasks, log_tasks: &Tasks, watchers: &Tasks, deadline: 
     {
         tracing::error!("tasks did not end in time and were dropped");
     }
+}
+
+fn say_contents(contents: &DiskContents, took: Duration) {
+    tracing::info!(
+        epoch = contents.epoch.get(),
+        head = contents.head,
+        events = contents.events,
+        topics = contents.topics,
+        sealed_files = contents.sealed_files,
+        took = ?took,
+        "store opened"
+    );
 }
 
 fn say_counts(counts: DiskCounts) {

@@ -17,13 +17,13 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 
 pub use appended::{Appended, Own};
 pub use disk::{
-    DiskConfig, DiskCounts, DiskStore, EpochChange, Faults, File, Files, Lock, LockError,
-    MemoryFiles, NewEpochError, OpenError, OpenMode, SystemFiles,
+    DiskConfig, DiskContents, DiskCounts, DiskStore, EpochChange, Faults, File, Files, Lock,
+    LockError, MemoryFiles, NewEpochError, OpenError, OpenMode, SystemFiles,
 };
 pub use memory::MemoryStore;
 pub(crate) use merge::merge;
 pub use query::{Damaged, FilterFrom, Page, Query};
-pub use retention::{HistoryClass, Limits, RetentionConfig, RetentionError};
+pub use retention::{HistoryClass, Limits, RetentionConfig, RetentionError, parse_bytes};
 
 use crate::{
     frame::{Frames, TopicId},

@@ -74,11 +74,17 @@ pub enum RetentionError {
     /// A limit is unknown or malformed.
     #[error("`{0}` is none of bytes:256MiB, events:1000000, age:1h")]
     Limit(String),
+    /// A limit that would keep nothing.
+    #[error("`{0}` keeps nothing: a limit must be more than 0")]
+    Zero(String),
+    /// A limit is given twice in one class.
+    #[error("`{0}` is a second limit of this kind")]
+    Twice(String),
 }
 
 impl HistoryClass {
-    /// Reads `FILTER=bytes:256MiB,events:1000000,age:1h`; limits that are not given have their defaults,
-    /// and a class without an age keeps events of any age. `parse_age` reads a duration.
+    /// Reads `FILTER=bytes:256MiB,events:1000000,age:1h`, each limit at most once; events and bytes that are not given
+    /// have their defaults, and a class without an age keeps events of any age. `parse_age` reads a duration.
     pub fn parse(
         text: &str,
         parse_age: impl Fn(&str) -> Option<Duration>,
@@ -96,14 +102,23 @@ impl HistoryClass {
                 ..Limits::DEFAULT
             },
         };
+        let mut given: Vec<&str> = Vec::new();
         for limit in limits.split(',') {
             let bad = || RetentionError::Limit(limit.to_owned());
             let (name, value) = limit.split_once(':').ok_or_else(bad)?;
+            if given.contains(&name) {
+                return Err(RetentionError::Twice(limit.to_owned()));
+            }
+            given.push(name);
             match name {
                 "events" => class.limits.events = value.parse().map_err(|_| bad())?,
                 "bytes" => class.limits.bytes = parse_bytes(value).ok_or_else(bad)?,
                 "age" => class.limits.age = Some(parse_age(value).ok_or_else(bad)?),
                 _ => return Err(bad()),
+            }
+            let Limits { events, bytes, age } = class.limits;
+            if events == 0 || bytes == 0 || age == Some(Duration::ZERO) {
+                return Err(RetentionError::Zero(limit.to_owned()));
             }
         }
         Ok(class)
@@ -111,7 +126,7 @@ impl HistoryClass {
 }
 
 /// Reads `1024`, `64KiB`, `256MiB`, `2GiB` (and `kB`, `MB`, `GB` as powers of ten).
-fn parse_bytes(text: &str) -> Option<u64> {
+pub fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let scale: u64 = match unit {
@@ -213,6 +228,19 @@ mod tests {
                 Err(RetentionError::Limit(limit.to_owned()))
             );
         }
+    }
+
+    #[test]
+    fn a_limit_that_keeps_nothing_or_comes_twice_is_named() {
+        let zero = |limit: &str| Err(RetentionError::Zero(limit.to_owned()));
+        assert_eq!(parse("a=events:0"), zero("events:0"));
+        assert_eq!(parse("a=events:1,bytes:0MiB"), zero("bytes:0MiB"));
+        let parse_age = |_: &str| Some(Duration::ZERO);
+        assert_eq!(HistoryClass::parse("a=age:0s", parse_age), zero("age:0s"));
+        assert_eq!(
+            parse("a=events:1,bytes:1,events:2"),
+            Err(RetentionError::Twice("events:2".to_owned()))
+        );
     }
 
     #[test]

@@ -69,6 +69,11 @@ impl Topics {
         self.ids.get(topic).copied()
     }
 
+    /// How many are known.
+    pub(super) fn count(&self) -> usize {
+        self.ids.len()
+    }
+
     pub(super) fn add(
         &mut self,
         name: TopicName,

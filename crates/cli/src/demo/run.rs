@@ -16,6 +16,7 @@ use super::page::Page;
 use super::server::Server;
 use super::stage::{Stage, Trouble};
 use super::text::Text;
+use crate::disk_args::may_be_a_directory;
 use crate::show::{self, Tone};
 use crate::signals::{self, StopSignals};
 
@@ -38,6 +39,9 @@ const BACKOFF: BackoffOptions = BackoffOptions {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Caught before there is anything that must not be left behind.
     let signals = StopSignals::new()?;
+    if let Some(dir) = &args.data_dir {
+        may_be_a_directory(dir)?;
+    }
     let history = History::of(&args)?;
     let text = args.file.unwrap_or_else(Text::built_in);
     let played = play(&text, &history, signals).await;

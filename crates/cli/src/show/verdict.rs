@@ -23,6 +23,10 @@ const MUST_BE_ZERO: [usize; 2] = [2, 3];
 const ALL: &str = "all";
 /// More rows than this nobody reads.
 const CLIENTS_SHOWN_MAX: usize = 10;
+/// Of clients that ended for one reason so many are named ...
+const CLIENTS_NAMED_MAX: usize = 10;
+/// ... and so many reasons are told.
+const REASONS_TOLD_MAX: usize = 3;
 
 fn known(count: Option<u64>) -> String {
     count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
@@ -152,17 +156,45 @@ pub(crate) fn absences(verdict: &Verdict) -> Vec<String> {
             verdict.never_current, verdict.clients
         ));
     }
-    let failed = verdict
-        .per_client
-        .iter()
-        .find_map(|client| Some((client.client, client.failed.as_ref()?)));
-    if let Some((client, reason)) = failed {
+    // Who ended for the same reason is told together.
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for client in &verdict.per_client {
+        let Some(reason) = &client.failed else {
+            continue;
+        };
+        let number = client.client.to_string();
+        match reasons.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, clients)) => clients.push(number),
+            None => reasons.push((reason, vec![number])),
+        }
+    }
+    if !reasons.is_empty() {
+        let told = reasons.iter().take(REASONS_TOLD_MAX);
+        let told = told.map(|(reason, clients)| format!("{}: {reason}", who(clients)));
+        let told: Vec<_> = told.collect();
+        let more = match reasons.len() - told.len() {
+            0 => String::new(),
+            more => format!("; and {more} more reasons"),
+        };
         sentences.push(format!(
-            "{} ended before they were told to; client {client}: {reason}",
-            verdict.failed
+            "{} ended before they were told to; {}{more}",
+            verdict.failed,
+            told.join("; ")
         ));
     }
     sentences
+}
+
+fn who(clients: &[String]) -> String {
+    match clients {
+        [one] => format!("client {one}"),
+        few if few.len() <= CLIENTS_NAMED_MAX => format!("clients {}", few.join(", ")),
+        many => format!(
+            "clients {} and {} more",
+            many[..CLIENTS_NAMED_MAX].join(", "),
+            many.len() - CLIENTS_NAMED_MAX
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -282,6 +314,18 @@ mod tests {
         assert_eq!(
             absences(&taken_over),
             ["1 ended before they were told to; client 2: taken over"]
+        );
+        let mut both = taken_over.clone();
+        both.failed = 2;
+        both.per_client[0].failed = Some("refused".to_owned());
+        assert_eq!(
+            absences(&both),
+            ["2 ended before they were told to; client 1: refused; client 2: taken over"]
+        );
+        both.per_client[0].failed = Some("taken over".to_owned());
+        assert_eq!(
+            absences(&both),
+            ["2 ended before they were told to; clients 1, 2: taken over"]
         );
         for partial in [late, taken_over] {
             let (tone, sentence) = cleanliness(&partial);

@@ -14,12 +14,14 @@ use super::Args;
 use super::position_file::PositionFile;
 use crate::show::{self, Output, Record, note};
 use crate::signals::StopSignals;
+use crate::values;
 
 /// While more events are at hand the position is saved once in so many: it costs a sync of the disk.
 const UNSAVED_EVENTS_MAX: u32 = 64;
 
 /// Prints events until the subscription ends, a signal comes, or nobody reads any more.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    values::few_filters(&args.filters)?;
     let mut signals = StopSignals::new()?;
     let mut reading = Reading::new(&args)?;
     let client = Client::new(args.server.server.as_str())?;

@@ -9,6 +9,9 @@ use serde::Serialize;
 use super::Args;
 use crate::show::{self, Record};
 
+/// The exit status when something would be missed: another one than that of an error.
+const SOMETHING_IS_MISSING: u8 = 3;
+
 /// The line of `--json`.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -44,7 +47,7 @@ pub(super) async fn run(
     position: Position,
 ) -> anyhow::Result<ExitCode> {
     let answer = client.check_position(args.subscriber_id(), &args.filters, position);
-    let answer = answer.await?;
+    let answer = answer.await.with_context(|| client.url().to_owned())?;
     let text = if args.json {
         let line = Line::Check {
             state: state(&answer),
@@ -61,7 +64,7 @@ pub(super) async fn run(
     Ok(if answer.is_resumable() {
         ExitCode::SUCCESS
     } else {
-        ExitCode::FAILURE
+        ExitCode::from(SOMETHING_IS_MISSING)
     })
 }
 

@@ -32,7 +32,8 @@ pub(super) async fn run(client: &Client, args: Args) -> anyhow::Result<ExitCode>
     let mut left = args.limit;
     let (next, end) = loop {
         query = query.page_size(left.min(PAGE) as u32);
-        let page = client.read_history(&query).await?;
+        let page = client.read_history(&query).await;
+        let page = page.with_context(|| client.url().to_owned())?;
         left = left.saturating_sub(page.entries.len() as u64);
         for entry in &page.entries {
             print(entry, args.json, output).context("printing the history")?;

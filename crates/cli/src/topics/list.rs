@@ -55,9 +55,10 @@ pub(super) async fn run(client: &Client, args: Args) -> anyhow::Result<ExitCode>
         let size = left.min(PAGE_MAX) as u32;
         let query = query.clone().page_size(size);
         let page = match &next {
-            None => client.topics(&query).await?,
-            Some(name) => client.topics(&query.after(name)).await?,
+            None => client.topics(&query).await,
+            Some(name) => client.topics(&query.after(name)).await,
         };
+        let page = page.with_context(|| client.url().to_owned())?;
         shown.extend(page.topics);
         next = page.next;
         if next.is_none() || shown.len() as u64 >= args.limit {
@@ -117,9 +118,9 @@ fn table(shown: &[TopicInfo], totals: Totals) -> String {
     }
     // A stream may follow many topics: who follows any of them is not the sum.
     table.add_row([
-        format!("all {}", totals.topics),
+        "all".to_owned(),
         String::new(),
-        totals.head.to_string(),
+        String::new(),
         totals.events.to_string(),
         bytes(totals.bytes),
         String::new(),
@@ -132,10 +133,14 @@ fn table(shown: &[TopicInfo], totals: Totals) -> String {
 
 fn sentence(totals: Totals) -> String {
     let at = format!("the log is at {}/{}", totals.epoch, totals.head);
+    let topics = match totals.topics {
+        1 => "1 topic".to_owned(),
+        many => format!("{many} topics"),
+    };
     if totals.more {
-        format!("There are more topics: --limit shows more of them; {at}.")
+        format!("{topics}, and there are more: --limit shows more of them; {at}.")
     } else {
-        format!("These are all that match; {at}.")
+        format!("{topics}, all that match; {at}.")
     }
 }
 
@@ -171,9 +176,12 @@ mod tests {
 ╞═══════════╪═══════╪══════╪════════╪════════╪═════════════╡
 │ orders.eu ┆     3 ┆   12 ┆      4 ┆ 11 KiB ┆           2 │
 │ orders.us ┆     - ┆   12 ┆      0 ┆    0 B ┆           2 │
-│ all 2     ┆       ┆   12 ┆      4 ┆ 11 KiB ┆             │
+│ all       ┆       ┆      ┆      4 ┆ 11 KiB ┆             │
 └───────────┴───────┴──────┴────────┴────────┴─────────────┘";
         assert_eq!(table(&shown, totals), expected);
-        assert!(sentence(totals).contains("7/12"));
+        assert_eq!(
+            sentence(totals),
+            "2 topics, all that match; the log is at 7/12."
+        );
     }
 }

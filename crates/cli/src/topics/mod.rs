@@ -15,7 +15,8 @@ use crate::values;
 /// List topics with what is kept of each and how many follow it; with --history print what is kept, and with
 /// --check say whether a position can still be resumed.
 ///
-/// Nothing is subscribed. Ends with 0; with --check 1 when a subscriber that resumed there would miss something.
+/// Nothing is subscribed. Exit status 0; with --check 3 when a subscriber that resumed there would miss something; 1
+/// when there is no answer.
 ///
 /// With --json each line is one object with a `type`. A list: "topic": topic, first, last, events, bytes,
 /// subscribers; then "topics": epoch, head, topics, events, bytes, and more if there are more. History: "event"
@@ -25,7 +26,7 @@ use crate::values;
 pub(crate) struct Args {
     /// Which topics: names such as orders.eu, or with wildcards: `*` is one token, `>` one or more at the
     /// end. All but inboxes and the server's own unless given; --history and --check take up to 64.
-    #[arg(num_args = 0..=64, value_name = "FILTER", value_parser = values::topic_filter)]
+    #[arg(num_args = 0.., value_name = "FILTER", value_parser = values::topic_filter)]
     filters: Vec<String>,
 
     /// Print the events that are kept, oldest first, and what is missing between them.
@@ -33,7 +34,12 @@ pub(crate) struct Args {
     history: bool,
 
     /// Begin the history after this position (EPOCH/SEQUENCE).
-    #[arg(long, value_name = "POSITION", requires = "history")]
+    #[arg(
+        long,
+        value_name = "POSITION",
+        requires = "history",
+        conflicts_with = "check"
+    )]
     after: Option<Position>,
 
     /// Say whether a subscriber could resume after this position (EPOCH/SEQUENCE), and what it would miss.
@@ -66,6 +72,7 @@ pub(crate) struct Args {
 const EVERYTHING: &str = ">";
 
 pub(crate) async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
+    values::few_filters(&args.filters)?;
     let client = Client::new(args.server.server.as_str())?;
     if args.filters.is_empty() {
         args.filters.push(EVERYTHING.to_owned());

@@ -170,6 +170,7 @@ fn lines_that_were_all_answered_are_a_call_that_ended_with_ok() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let line = server.said(&["call ended", "PublishStream"]);
     assert!(line.contains("status=\"OK\""), "{line}");
+    assert!(line.contains("published=2"), "{line}");
 }
 
 #[test]

@@ -35,5 +35,6 @@ mod server_power_cut;
 mod server_retention;
 mod server_segment_kill;
 mod server_signals;
+mod server_start;
 mod support;
 mod tape;

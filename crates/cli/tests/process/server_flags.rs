@@ -56,7 +56,7 @@ async fn an_address_that_is_not_this_machines_is_named_and_the_exit_code_is_1() 
 
 #[tokio::test]
 async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
-    let cases: [&[&str]; 33] = [
+    let cases: [&[&str]; 37] = [
         &["--listen", "nonsense"],
         &["--listen", "127.0.0.1"],
         &["--listen", "127.0.0.1:99999"],
@@ -76,6 +76,10 @@ async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
         &["--history", "a=bytes:1XB"],
         &["--history", "a=age:soon"],
         &["--history", "a=colour:red"],
+        &["--history", "a=events:0"],
+        &["--history", "a=age:0s"],
+        &["--history", "a=bytes:1MiB,bytes:2MiB"],
+        &["--tail-bytes-max", "1XB"],
         &["--topics-max", "1.5"],
         &["--topics-max", "many"],
         &["--drain-timeout", "x"],

@@ -160,12 +160,16 @@ async fn drive(common: &Common, teller: &Teller, tally: &mut Tally<'_>, driven: 
                     if let Said::Unsubscribed { ok } = said {
                         stream_ok = ok;
                         if !common.leave.is_cancelled() {
+                            common.ledger.lock().end(teller.number);
                             tally.failed("somebody else unsubscribed it".to_owned());
                         }
                     }
                     take(common, teller, tally, said).await;
                 }
                 Some(Err(error)) => {
+                    if !common.leave.is_cancelled() {
+                        common.ledger.lock().end(teller.number);
+                    }
                     let reason = error.to_string();
                     tally.failed(reason.clone());
                     teller.tell(What::Failed { reason }).await;
@@ -232,6 +236,9 @@ async fn take(common: &Common, teller: &Teller, tally: &mut Tally<'_>, said: Sai
         }
         Said::Current(position) => {
             tally.current();
+            if audited {
+                common.ledger.lock().reach(teller.number, position);
+            }
             What::Current(position)
         }
         Said::Lost { reason, retry_in } => What::BackingOff {

@@ -54,6 +54,10 @@ struct Account {
     promised: FxHashSet<Position>,
     delivered: FxHashSet<Position>,
     gaps: Vec<(Position, Position)>,
+    /// How far it is known to have come.
+    reached: Option<Position>,
+    /// It ended early: nothing after `reached` concerns it any more.
+    ended: bool,
 }
 
 impl Ledger {
@@ -103,6 +107,7 @@ impl Ledger {
         if account.delivered.contains(&position) {
             return false;
         }
+        account.reached = Some(position);
         // Without room its acknowledgement, should it come later, finds none either.
         if account.promised.remove(&position) || take(&mut self.room) {
             account.delivered.insert(position);
@@ -115,6 +120,7 @@ impl Ledger {
         self.note_epoch(gap.through.epoch);
         let after = gap.after.unwrap_or(Position::new(gap.through.epoch, 0));
         let account = self.accounts.entry(client).or_default();
+        account.reached = Some(gap.through);
         if take(&mut self.room) {
             account.gaps.push((after, gap.through));
             return;
@@ -123,6 +129,17 @@ impl Ledger {
         let mut promised = std::mem::take(&mut account.promised);
         promised.retain(|position| !self.is_between(*position, after, gap.through));
         self.accounts.entry(client).or_default().promised = promised;
+    }
+
+    /// The client has everything up to here, by the server's word.
+    pub fn reach(&mut self, client: u32, position: Position) {
+        self.note_epoch(position.epoch);
+        self.accounts.entry(client).or_default().reached = Some(position);
+    }
+
+    /// The client ended before it was told to: what came after the last thing it had is not owed to it.
+    pub fn end(&mut self, client: u32) {
+        self.accounts.entry(client).or_default().ended = true;
     }
 
     /// How many messages were acknowledged.
@@ -165,10 +182,14 @@ impl Ledger {
     }
 
     fn owed_to<'a>(&'a self, account: &'a Account) -> impl Iterator<Item = Position> + 'a {
-        account.promised.iter().copied().filter(|position| {
-            account
-                .began
-                .is_some_and(|began| self.order(*position) > self.order(began))
+        let reached = account.reached.or(account.began);
+        account.promised.iter().copied().filter(move |position| {
+            let was_there = !account.ended
+                || reached.is_some_and(|reached| self.order(*position) <= self.order(reached));
+            was_there
+                && account
+                    .began
+                    .is_some_and(|began| self.order(*position) > self.order(began))
                 && !account
                     .gaps
                     .iter()
@@ -244,6 +265,20 @@ mod tests {
         assert!(ledger.deliver(1, at(9, 13)));
         assert_eq!(owed(&ledger), [at(9, 12)]);
         assert_eq!(ledger.acknowledged(), 3);
+    }
+
+    #[test]
+    fn what_came_after_a_client_that_ended_early_is_not_owed_to_it() {
+        let mut ledger = ledger();
+        for sequence in 11..=14 {
+            ledger.acknowledge(at(9, sequence), [1]);
+        }
+        ledger.deliver(1, at(9, 12));
+        ledger.end(1);
+        ledger.acknowledge(at(9, 15), [1]);
+        assert_eq!(owed(&ledger), [at(9, 11)], "it was there for this one");
+        ledger.reach(1, at(9, 13));
+        assert_eq!(owed(&ledger), [at(9, 11), at(9, 13)]);
     }
 
     #[test]

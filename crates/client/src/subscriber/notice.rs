@@ -89,7 +89,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::New => "new",
-            Self::Resumed => "resumed, nothing missed",
+            Self::Resumed => "resumed",
             Self::Reset => "something was missed",
         })
     }

@@ -247,17 +247,18 @@ fn write_line(record: &CallRecord, ended: &Ended<'_>) {
     let peer = record.peer().map(tracing::field::display);
     let duration_ms = u64::try_from(record.started().elapsed().as_millis()).unwrap_or(u64::MAX);
     let events = record.events();
+    let published = record.published();
     // Two calls, since a level is part of a line's static description.
     if failed || record.is_streaming() {
         tracing::info!(
             target: "longlived::call",
-            request_id = record.request_id(), method = record.method(), subscriber, peer, duration_ms, events,
+            request_id = record.request_id(), method = record.method(), subscriber, peer, duration_ms, events, published,
             status = status.as_ref(), reason, "call ended"
         );
     } else {
         tracing::debug!(
             target: "longlived::call",
-            request_id = record.request_id(), method = record.method(), subscriber, peer, duration_ms, events,
+            request_id = record.request_id(), method = record.method(), subscriber, peer, duration_ms, events, published,
             status = status.as_ref(), reason, "call ended"
         );
     }

@@ -28,6 +28,8 @@ pub struct CallRecord {
     streaming: AtomicBool,
     /// Written by the method's body as it sends.
     events: AtomicU64,
+    /// Written by the method as it answers.
+    published: AtomicU64,
     texts: Mutex<Texts>,
 }
 
@@ -52,6 +54,7 @@ impl CallRecord {
             drain,
             streaming: AtomicBool::new(false),
             events: AtomicU64::new(0),
+            published: AtomicU64::new(0),
             texts: Mutex::default(),
         }
     }
@@ -69,6 +72,17 @@ impl CallRecord {
     /// `count` more events were handed to the connection.
     pub fn add_events(&self, count: u64) {
         self.events.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// `count` more messages are stored, by the answers this call gives.
+    pub fn add_published(&self, count: u64) {
+        self.published.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Messages answered as stored so far; `None` where there are none, as in most calls.
+    pub fn published(&self) -> Option<u64> {
+        let published = self.published.load(Ordering::Relaxed);
+        (published > 0).then_some(published)
     }
 
     /// Why the call ends; the first one who knows is right. Without it the line says the status message, or that

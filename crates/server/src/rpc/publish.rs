@@ -20,7 +20,7 @@ use super::{
     pipeline::{Pipeline, publish_bytes_max},
     status, validate, wire,
 };
-use crate::node::Node;
+use crate::{layers::CallRecord, node::Node};
 
 type Answer = Result<Response<NodeBody>, Status>;
 
@@ -62,6 +62,7 @@ pub(super) async fn publish(node: Arc<Node>, request: Request<Body>) -> Answer {
     };
     let published = node.log.publish(message, options).await;
     let published = published.map_err(|error| status::of_publish(&error))?;
+    call.record.add_published(1);
     Ok(call::unary(&response(&node, published)).map(NodeBody::Other))
 }
 
@@ -70,6 +71,7 @@ pub(super) fn publish_stream(node: Arc<Node>, request: Request<Body>) -> Answer 
     let head = Head::of(request)?;
     head.record.set_streaming();
     let body = PublishStream {
+        record: head.record.clone(),
         pipeline: Pipeline::new(node.clone(), head),
         node,
         ended: false,
@@ -78,6 +80,7 @@ pub(super) fn publish_stream(node: Arc<Node>, request: Request<Body>) -> Answer 
 }
 
 struct PublishStream {
+    record: Arc<CallRecord>,
     node: Arc<Node>,
     pipeline: Pipeline,
     ended: bool,
@@ -98,6 +101,7 @@ impl http_body::Body for PublishStream {
             Ok(Some(answers)) => {
                 // One chunk for all of them: HTTP/2 would write a frame for each.
                 let epoch = self.node.log.epoch().get();
+                self.record.add_published(answers.len() as u64);
                 let bytes = wire::published(epoch, durability(&self.node), &answers);
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
@@ -117,6 +121,7 @@ impl http_body::Body for PublishStream {
 pub(super) async fn bulk_publish(node: Arc<Node>, request: Request<Body>) -> Answer {
     let head = Head::of(request)?;
     head.record.set_streaming();
+    let record = head.record.clone();
     let mut pipeline = Pipeline::new(node.clone(), head);
     let mut published = 0;
     let mut duplicates = 0;
@@ -124,6 +129,7 @@ pub(super) async fn bulk_publish(node: Arc<Node>, request: Request<Body>) -> Ans
     loop {
         match std::future::poll_fn(|cx| pipeline.poll_answers(cx)).await {
             Ok(Some(answers)) => {
+                record.add_published(answers.len() as u64);
                 for answer in answers {
                     published += u64::from(!answer.duplicate);
                     duplicates += u64::from(answer.duplicate);

@@ -100,6 +100,21 @@ impl DiskConfig {
     }
 }
 
+/// What is in the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskContents {
+    /// The epoch of its positions.
+    pub epoch: Epoch,
+    /// The last sequence that was given out.
+    pub head: Sequence,
+    /// Events that are kept.
+    pub events: u64,
+    /// Topics that are known.
+    pub topics: usize,
+    /// Sealed files.
+    pub sealed_files: usize,
+}
+
 /// What the store has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskCounts {
@@ -261,6 +276,18 @@ impl Shared {
 }
 
 impl DiskStore {
+    /// What is in the directory now.
+    pub fn contents(&self) -> DiskContents {
+        let history = self.shared.history.read();
+        DiskContents {
+            epoch: self.shared.epoch,
+            head: self.shared.head.load(Ordering::Acquire),
+            events: history.classes.iter().map(|class| class.events).sum(),
+            topics: history.topics.count(),
+            sealed_files: history.classes.iter().map(|class| class.files.len()).sum(),
+        }
+    }
+
     /// What it has done so far.
     pub fn counts(&self) -> DiskCounts {
         let counters = &self.shared.counters;

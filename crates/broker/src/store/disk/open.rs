@@ -225,6 +225,11 @@ pub(super) fn refuse_foreign(files: &dyn Files, dir: &Path) -> Result<(), OpenEr
     }
 }
 
+/// Of two copies one is enough, and the next damage would be the end: somebody should know.
+fn say_replaced(path: &Path) {
+    tracing::warn!(file = %path.display(), "one of its two copies was damaged or missing and is written anew from the other");
+}
+
 fn read_or_make_meta(
     files: &dyn Files,
     dir: &Path,
@@ -233,7 +238,11 @@ fn read_or_make_meta(
     let path = dir.join("META");
     let metas: [Option<Meta>; 2] = format::read_pair(files, &path).map_err(at(&path))?;
     let both = metas[0].is_some() && metas[0] == metas[1];
+    let lacks_one = metas.iter().any(Option::is_none);
     let known = metas.into_iter().flatten().next();
+    if known.is_some() && lacks_one {
+        say_replaced(&path);
+    }
     let names = files.list(dir).map_err(at(dir))?;
     if known.is_none() && names.iter().any(|name| name == "META" || name == "STATE") {
         return Err(OpenError::Damaged { path });
@@ -266,6 +275,9 @@ impl Shared {
         let states: [Option<State>; 2] =
             format::read_pair(&*self.files, &path).map_err(at(&path))?;
         let differ = states[0] != states[1];
+        if differ && states.iter().any(Option::is_none) {
+            say_replaced(&path);
+        }
         let state = states
             .into_iter()
             .flatten()
