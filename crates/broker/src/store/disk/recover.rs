@@ -285,7 +285,12 @@ impl Shared {
                     history.remember(recent, &self.config, now);
                     history.keep(&file, record);
                 }
-                Found::Damaged { header, torn } => recovery.cannot_use(torn, Some(&header)),
+                Found::Damaged { header, torn } => {
+                    recovery.cannot_use(torn, Some(&header));
+                    // Somebody may have seen it: no later event may be older.
+                    let history = &mut *self.history.write();
+                    history.last_time = history.last_time.max(header.time);
+                }
                 Found::Unknown { torn } => recovery.cannot_use(torn, None),
             }
         }

@@ -365,3 +365,39 @@ fn a_damaged_place_in_a_trailer_does_not_keep_the_store_from_opening() {
         panic!("{e}")
     }
 }
+
+#[test]
+fn an_event_after_a_damaged_batch_is_not_older_and_claims_to_follow_none_that_was_lost() {
+    let files = MemoryFiles::new();
+    let store = open(&files, &[]);
+    append(&store, &["a.1", "a.2"]).unwrap();
+    // As by a clock that is an hour ahead.
+    let time = store.shared.environment.unix_nanos() + 3_600_000_000_000;
+    store.shared.history.write().last_time = time;
+    append(&store, &["a.1"]).unwrap();
+    let at = store.shared.history.read().log[0].records[1].frames_at as usize;
+    let path = Path::new("/data/log").join(&list(&files, "/data/log")[0]);
+    files.kill();
+    drop(store);
+    files.damage(&path, |content| content[at + 5] ^= 1);
+
+    let store = open(&files, &[]);
+    let lost = Damaged {
+        after: 2,
+        through: 3,
+        events: 0,
+    };
+    assert_eq!(
+        read_all(&store, &[(">", 0)], 0, 1 << 20),
+        (vec![1, 2], vec![lost])
+    );
+    append(&store, &["a.1", "a.1", "a.2"]).unwrap();
+    let page = read(&store, &[(">", 3)], 3, 1 << 20);
+    let slices: Vec<_> = page.slices.iter().cloned().collect();
+    let events = frame::events(frame::join(&slices, Encoding::V1));
+    let said: Vec<_> = events
+        .map(|(_, event)| (event.sequence, event.previous_sequence))
+        .collect();
+    assert_eq!(said, [(4, 0), (5, 4), (6, 0)]);
+    assert!(store.shared.history.read().last_time >= time);
+}
