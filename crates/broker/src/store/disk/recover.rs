@@ -202,7 +202,7 @@ impl Shared {
             history.holes.last().map_or(0, |hole| hole.through)
         };
         let mut recovery = Recovery {
-            last: sealed_through.max(lost_through),
+            last: sealed_through,
             pending: None,
             holes: Vec::new(),
         };
@@ -212,6 +212,8 @@ impl Shared {
                 .map_err(at(&path))?;
         }
         recovery.end();
+        // Not before: a start that ended in the middle of this may have left something whole in front of a damage.
+        recovery.last = recovery.last.max(lost_through);
         let changed = recovery.last > sealed_through;
         {
             let history = &mut *self.history.write();
