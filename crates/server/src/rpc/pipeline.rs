@@ -39,10 +39,17 @@ pub(super) struct Pipeline {
     in_flight: VecDeque<Submitted>,
     // How reading ended; told when all before it is answered.
     read_end: Option<Result<(), Status>>,
+    // Nothing of what was refused is stored, nor will be.
+    certain: bool,
     draining: BoxFuture<'static, ()>,
 }
 
 impl Pipeline {
+    /// Whether nothing beyond what was answered is stored.
+    pub(super) fn is_certain(&self) -> bool {
+        self.certain
+    }
+
     pub(super) fn new(node: Arc<Node>, head: Head) -> Self {
         let drain = node.drain.clone();
         let requests = PublishRequests::new(node.clone(), head.body, head.encoding);
@@ -58,6 +65,7 @@ impl Pipeline {
             submitting: None,
             in_flight: VecDeque::new(),
             read_end: None,
+            certain: true,
             draining: async move { drain.draining().await }.boxed(),
         }
     }
@@ -73,11 +81,15 @@ impl Pipeline {
                 Some(first) => {
                     let reply = ready!(first.poll_unpin(cx));
                     self.in_flight.pop_front();
-                    let reply = reply.unwrap_or_else(|_| PublishReply {
-                        refused: Some(PublishError::Closed),
-                        ..PublishReply::default()
+                    let reply = reply.unwrap_or_else(|_| {
+                        self.certain = false;
+                        PublishReply {
+                            refused: Some(PublishError::Closed),
+                            ..PublishReply::default()
+                        }
                     });
                     if let Some(refused) = &reply.refused {
+                        self.certain &= status::is_certain(refused);
                         // Whatever follows is refused by the log as well, and needs no answer.
                         self.read_end = Some(Err(status::of_publish(refused)));
                         self.in_flight.clear();

@@ -138,8 +138,11 @@ pub(super) async fn bulk_publish(node: Arc<Node>, request: Request<Body>) -> Ans
             }
             Ok(None) => break,
             Err(mut status) => {
-                let count = tonic::metadata::MetadataValue::from(published);
-                status.metadata_mut().insert(PUBLISHED, count);
+                // Of what may be stored nevertheless no number can be told.
+                if pipeline.is_certain() {
+                    let count = tonic::metadata::MetadataValue::from(published);
+                    status.metadata_mut().insert(PUBLISHED, count);
+                }
                 return Err(status);
             }
         }

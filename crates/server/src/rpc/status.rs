@@ -165,6 +165,14 @@ pub(crate) fn of_request_stream(error: &RequestStreamError) -> Status {
     }
 }
 
+/// Whether what was refused is not stored, nor will be: what was written and not synced may come back.
+pub(crate) fn is_certain(error: &PublishError) -> bool {
+    !matches!(
+        error,
+        PublishError::Append(AppendError::Broken(_) | AppendError::Unknown(_))
+    )
+}
+
 /// How a publish is refused by the log.
 pub(crate) fn of_publish(error: &PublishError) -> Status {
     let text = error.to_string();

@@ -5,14 +5,16 @@ use std::fmt;
 
 use longlived_client::{GapReason, Item, Lost, Notice};
 
+use crate::storage::DAMAGE;
 use crate::trace::{Answer, End, Record};
 
 /// What enough runs must meet at least once.
-const MUST_MEET: [&str; 21] = [
+const MUST_MEET: [&str; 25] = [
     "event",
     "gap: trimmed",
     "gap: epoch",
     "gap: too large",
+    "gap: damaged",
     "resumed",
     "current",
     "lost: refused dial",
@@ -30,6 +32,9 @@ const MUST_MEET: [&str; 21] = [
     "answer: stored in bulk",
     "stored again by a later life",
     "append failed",
+    "damaged byte",
+    "full disk",
+    "failed sync",
 ];
 
 /// How often each was met.
@@ -104,6 +109,11 @@ fn what(record: &Record) -> Option<&'static str> {
             Answer::Unknown(_) => "answer: unknown",
         },
         Record::Fault(what) if what.starts_with("append") => "append failed",
+        Record::Fault(what) if what.starts_with(DAMAGE) => "damaged byte",
+        Record::Fault(what) if what.starts_with("disk: ") && what.contains("broken") => {
+            "failed sync"
+        }
+        Record::Fault(what) if what.starts_with("disk: ") => "full disk",
         _ => return None,
     })
 }

@@ -9,7 +9,11 @@ use longlived_client::{Event, Gap, GapPolicy, GapReason, Item, Notice, Position}
 
 use crate::plan::{Fault, Plan};
 use crate::publisher;
+use crate::storage::DAMAGE;
 use crate::trace::{Answer, Began, End, Incarnation, Record};
+
+/// The most events that one damaged byte costs: those of a batch, or of a sealed block, which is a segment at most.
+const LOST_AT_ONCE_MAX: usize = 128;
 
 /// What the store has, by epoch and sequence.
 #[derive(Default)]
@@ -43,9 +47,10 @@ struct Walk {
 pub(crate) fn judge(records: &[(Duration, Record)], plan: &Plan) -> Vec<String> {
     let truth = Truth::of(records);
     let mut failures = Vec::new();
-    let rules = Rules {
+    let mut rules = Rules {
         truth: &truth,
         plan,
+        damages: 0,
     };
     let mut walks: BTreeMap<Incarnation, Walk> = BTreeMap::new();
     for (_, record) in records {
@@ -70,6 +75,7 @@ pub(crate) fn judge(records: &[(Duration, Record)], plan: &Plan) -> Vec<String> 
                 let walk = walks.get_mut(incarnation).expect("it has begun");
                 rules.ended(walk, how);
             }
+            Record::Fault(what) if what.starts_with(DAMAGE) => rules.damages += 1,
             Record::Stored { .. }
             | Record::Sent(_)
             | Record::Answered { .. }
@@ -90,6 +96,8 @@ pub(crate) fn judge(records: &[(Duration, Record)], plan: &Plan) -> Vec<String> 
 struct Rules<'a> {
     truth: &'a Truth,
     plan: &'a Plan,
+    /// Bytes that were damaged so far.
+    damages: usize,
 }
 
 impl Rules<'_> {
@@ -113,7 +121,10 @@ impl Rules<'_> {
         let lawful = match how {
             End::Stopped => true,
             End::TakenOver => self.plans(takes_over),
-            End::OutOfRange => walk.gap_policy == GapPolicy::Fail && (self.trims() || self.loses()),
+            End::OutOfRange => {
+                let cause = self.trims() || self.loses() || self.damages > 0;
+                walk.gap_policy == GapPolicy::Fail && cause
+            }
             End::Left => walk.left && self.plans(|fault| matches!(fault, Fault::Unsubscribe(_))),
             End::Failed(_) => false,
         };
@@ -181,7 +192,8 @@ impl Rules<'_> {
             GapReason::Trimmed => self.trims(),
             GapReason::EpochChanged => self.loses(),
             GapReason::TooLarge => self.is_too_large(walk, gap),
-            GapReason::Future | GapReason::Damaged | GapReason::Other(_) => false,
+            GapReason::Damaged => self.is_damaged(walk, gap),
+            GapReason::Future | GapReason::Other(_) => false,
         };
         // What was gone before it came at all is said, whatever it asked for.
         if walk.gap_policy == GapPolicy::Fail
@@ -202,7 +214,22 @@ impl Rules<'_> {
                 walk.fail(format!("{gap:?}: {missing} are missing"));
             }
         }
+        if gap.reason == GapReason::Damaged {
+            // The latest publish time may be among what is lost.
+            walk.time = None;
+        }
         walk.at = Some(gap.through);
+    }
+
+    /// Not more than what was damaged can have cost. Whoever wants the latest passes over what is whole as well.
+    fn is_damaged(&self, walk: &Walk, gap: &Gap) -> bool {
+        let Some(after) = gap.after else {
+            return false;
+        };
+        let lost = self.truth.matching(walk, after, gap.through.sequence);
+        let bearable =
+            walk.gap_policy == GapPolicy::Latest || lost.count() <= self.damages * LOST_AT_ONCE_MAX;
+        self.damages > 0 && walk.gap_policy != GapPolicy::Fail && bearable
     }
 
     /// One event, and about as large as it must be for that.
@@ -284,6 +311,7 @@ impl Walk {
 impl Truth {
     fn of(records: &[(Duration, Record)]) -> Self {
         let mut truth = Self::default();
+        let mut perhaps = BTreeMap::new();
         for (_, record) in records {
             if let Record::Stored {
                 life,
@@ -291,6 +319,7 @@ impl Truth {
                 topic,
                 message,
                 bytes,
+                certain,
             } = record
             {
                 let stored = Stored {
@@ -299,9 +328,33 @@ impl Truth {
                     message: message.clone(),
                     bytes: *bytes,
                 };
-                truth
-                    .stored
-                    .insert((position.epoch, position.sequence), stored);
+                let place = (position.epoch, position.sequence);
+                let kept = if *certain {
+                    &mut truth.stored
+                } else {
+                    &mut perhaps
+                };
+                kept.insert(place, stored);
+            }
+        }
+        // What was not synced is stored if anybody has it, and then it is for everybody.
+        for (_, record) in records {
+            let (position, message) = match record {
+                Record::Got {
+                    item: Item::Event(event),
+                    ..
+                } => (event.position, publisher::name_of(&event.payload)),
+                Record::Answered {
+                    message,
+                    answer: Answer::Stored { position, .. },
+                } => (*position, message.clone()),
+                _ => continue,
+            };
+            let place = (position.epoch, position.sequence);
+            if !truth.stored.contains_key(&place)
+                && perhaps.get(&place).is_some_and(|it| it.message == message)
+            {
+                truth.stored.extend(perhaps.remove_entry(&place));
             }
         }
         truth

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use longlived_broker::store::{MemoryFiles, Store};
+use longlived_broker::store::{Faults, MemoryFiles, Store};
 use longlived_server::{Config, Environment, LogConfig, Server};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -49,6 +49,8 @@ struct Running {
     stopped: Option<Instant>,
     dead: Arc<AtomicBool>,
     store: Arc<dyn Store>,
+    /// Its disk could not sync for a while: it may end by itself.
+    syncs_failed: bool,
 }
 
 impl Node {
@@ -76,6 +78,8 @@ impl Node {
             Box::new(OnDisk {
                 files: MemoryFiles::new(),
                 history,
+                damages: plan.damages,
+                reserve_bytes: plan.reserve_bytes,
                 rng: StdRng::seed_from_u64(rng.random()),
             })
         } else {
@@ -142,6 +146,7 @@ impl Node {
             stopped: None,
             dead,
             store,
+            syncs_failed: false,
         });
     }
 
@@ -166,10 +171,49 @@ impl Node {
         }
         running.dead.store(true, Ordering::Relaxed);
         running.task.abort();
-        self.storage.ended(death);
         let life = running.life;
         self.trace
             .add(Record::Server(format!("life {life} is killed")));
+        self.storage_ended(death);
+    }
+
+    fn storage_ended(&mut self, death: Death) {
+        if let Some(what) = self.storage.ended(death) {
+            self.trace.add(Record::Fault(what));
+        }
+    }
+
+    /// The disk takes so many more bytes.
+    pub(crate) fn fill_disk(&mut self, bytes: u64) {
+        if self.running.is_some() {
+            self.storage.set_faults(Faults {
+                bytes_left: Some(bytes),
+                ..Faults::default()
+            });
+        }
+    }
+
+    /// No sync of the server that runs succeeds any more.
+    pub(crate) fn fail_syncs(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.syncs_failed = true;
+            self.storage.set_faults(Faults {
+                sync: true,
+                ..Faults::default()
+            });
+        }
+    }
+
+    /// The disk is well again. Whoever could not sync does not go on.
+    pub(crate) fn mend_disk(&mut self) {
+        self.storage.set_faults(Faults::default());
+        if self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.syncs_failed)
+        {
+            self.kill();
+        }
     }
 
     /// The server is told to end.
@@ -197,7 +241,7 @@ impl Node {
                 .push(format!("life {life} did not drain in time"));
         }
         running.dead.store(true, Ordering::Relaxed);
-        self.storage.ended(Death::Drained);
+        self.storage_ended(Death::Drained);
         // Whatever it left open is closed by its machine.
         self.network.cut_server();
     }
@@ -214,6 +258,11 @@ impl Node {
             && !running.stop.is_cancelled()
         {
             let life = running.life;
+            if running.syncs_failed {
+                // What it must do, and what it leaves is as after a kill.
+                self.kill();
+                return;
+            }
             self.failures.push(format!("life {life} ended by itself"));
             self.running = None;
         }

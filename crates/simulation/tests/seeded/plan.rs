@@ -59,6 +59,10 @@ pub(crate) struct Plan {
     pub(crate) fails_one_in: u64,
     /// Bytes the live tails keep; small ones send readers to the store.
     pub(crate) tail_bytes_max: usize,
+    /// Some ends of a server damage a byte of what its disk holds.
+    pub(crate) damages: bool,
+    /// Bytes of the disk that the server leaves free.
+    pub(crate) reserve_bytes: u64,
     /// In the order of their time.
     pub(crate) faults: Vec<(Duration, Fault)>,
     /// When every fault is mended.
@@ -84,6 +88,12 @@ pub(crate) enum Fault {
     CutPower,
     Drain,
     StartServer,
+    /// The disk takes so many more bytes.
+    FillDisk(u64),
+    /// Nothing that is written can be synced.
+    FailSyncs,
+    /// Somebody sees to the disk; a server that could not sync is ended if it has not ended by itself.
+    MendDisk,
     Hold(Host, Host),
     Heal(Host, Host),
     Lose(Host),
@@ -139,6 +149,8 @@ impl Plan {
             slowness: *[0, 0, 3, 30].choose(&mut rng).expect("it is not empty"),
             fails_one_in: *[0, 0, 0, 50].choose(&mut rng).expect("it is not empty"),
             tail_bytes_max: *[2_000, 64 << 20].choose(&mut rng).expect("it is not empty"),
+            damages: false,
+            reserve_bytes: 0,
             faults: Vec::new(),
             calm: faulty,
             subscribers,
@@ -146,6 +158,9 @@ impl Plan {
         for _ in 0..rng.random_range(1..=12) {
             let at = Duration::from_millis(rng.random_range(500..faulty.as_millis() as u64));
             plan.break_something(&mut rng, at, hosts);
+        }
+        if plan.durable {
+            plan.break_disk(&mut rng, faulty);
         }
         plan.faults.sort_by_key(|(at, _)| *at);
         plan.faults.retain(|(at, _)| *at < faulty);
@@ -195,6 +210,29 @@ impl Plan {
             11 => add(at, Fault::Refilter(who, filters(rng))),
             12 => add(at, Fault::Unsubscribe(who)),
             _ => add(at, Fault::Takeover(who)),
+        }
+    }
+
+    /// What may go wrong with a disk. Drawn last, so that it changes nothing else of a seed.
+    fn break_disk(&mut self, rng: &mut StdRng, faulty: Duration) {
+        self.damages = rng.random_ratio(1, 3);
+        self.reserve_bytes = *[0, 64 << 10].choose(rng).expect("it is not empty");
+        let mut somewhen = || {
+            let at = Duration::from_millis(rng.random_range(500..faulty.as_millis() as u64));
+            let lasts = Duration::from_millis(rng.random_range(500..4_000));
+            rng.random_ratio(1, 3).then_some((at, at + lasts))
+        };
+        let (full, failing) = (somewhen(), somewhen());
+        if let Some((at, end)) = full {
+            // At once, or after some batches, or in the middle of one.
+            let bytes = self.reserve_bytes + rng.random_range(0..8_000);
+            self.faults.push((at, Fault::FillDisk(bytes)));
+            self.faults.push((end, Fault::MendDisk));
+        }
+        if let Some((at, end)) = failing {
+            self.faults.push((at, Fault::FailSyncs));
+            self.faults.push((end, Fault::MendDisk));
+            self.faults.push((end, Fault::StartServer));
         }
     }
 

@@ -193,6 +193,9 @@ impl World {
             Fault::CutPower => self.node.cut_power(),
             Fault::Drain => self.node.drain(),
             Fault::StartServer => self.node.start().await,
+            Fault::FillDisk(bytes) => self.node.fill_disk(bytes),
+            Fault::FailSyncs => self.node.fail_syncs(),
+            Fault::MendDisk => self.node.mend_disk(),
             Fault::Hold(from, to) => self.network.hold(from, to),
             Fault::Heal(from, to) => self.network.heal(from, to),
             Fault::Lose(host) => self.network.lose_connections(host),
@@ -245,6 +248,7 @@ impl World {
             desk.slow_until(Instant::now());
         }
         self.node.watch();
+        self.node.mend_disk();
         self.node.start().await;
         self.trace.add(Record::Calm);
     }

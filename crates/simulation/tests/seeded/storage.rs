@@ -3,14 +3,17 @@
 //! A store that is to be run here stands behind [`Storage`]: it is opened anew for each life, and told how the last
 //! one ended, so that it can lose what such an end loses.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use longlived_broker::Environment;
 use longlived_broker::store::{
-    DiskConfig, DiskStore, HistoryClass, MemoryFiles, MemoryStore, RetentionConfig, Store,
+    DiskConfig, DiskStore, Faults, Files as _, HistoryClass, MemoryFiles, MemoryStore,
+    RetentionConfig, Store,
 };
-use rand::Rng as _;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, RngExt as _};
 
 /// Topics known at a time.
 pub(crate) const TOPICS_MAX: usize = 1_000;
@@ -18,6 +21,13 @@ pub(crate) const TOPICS_MAX: usize = 1_000;
 /// Small, so that a run seals many segments and reads most from the disk.
 const SEGMENT_BYTES: u64 = 8 << 10;
 const CACHE_BYTES: u64 = 16 << 10;
+
+const DIR: &str = "/data";
+/// Where what was published is. The small files beside it have copies, and tests of their own.
+const DAMAGED: [&str; 2] = ["log", "sealed"];
+
+/// How the trace begins to tell of a damage.
+pub(crate) const DAMAGE: &str = "damage";
 
 /// How a life ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +45,11 @@ pub(crate) trait Storage {
     /// The store of a life that begins. No earlier one writes any more.
     fn open(&mut self, environment: &Environment) -> Arc<dyn Store>;
 
-    /// A life has ended.
-    fn ended(&mut self, death: Death);
+    /// A life has ended. What it has cost beyond what such an end costs, in words.
+    fn ended(&mut self, death: Death) -> Option<String>;
+
+    /// What goes wrong from now on, until the next life.
+    fn set_faults(&mut self, faults: Faults);
 }
 
 /// Memory: each life begins with nothing.
@@ -53,14 +66,22 @@ impl Storage for Forgetful {
         ))
     }
 
-    fn ended(&mut self, _: Death) {}
+    fn ended(&mut self, _: Death) -> Option<String> {
+        None
+    }
+
+    fn set_faults(&mut self, _: Faults) {}
 }
 
 /// The disk store, over a disk that keeps what was synced when its power is cut, and any part of the rest.
 pub(crate) struct OnDisk {
     pub(crate) files: MemoryFiles,
     pub(crate) history: Vec<HistoryClass>,
-    /// What a power cut leaves.
+    /// Some ends damage a byte.
+    pub(crate) damages: bool,
+    /// What is left free.
+    pub(crate) reserve_bytes: u64,
+    /// What a power cut leaves, and what is damaged.
     pub(crate) rng: StdRng,
 }
 
@@ -69,8 +90,9 @@ impl Storage for OnDisk {
         let config = DiskConfig {
             segment_bytes: SEGMENT_BYTES,
             cache_bytes: CACHE_BYTES,
+            reserve_bytes: self.reserve_bytes,
             inline: true,
-            ..DiskConfig::new("/data".into())
+            ..DiskConfig::new(DIR.into())
         };
         let store = DiskStore::open_with(
             Arc::new(self.files.clone()),
@@ -82,10 +104,42 @@ impl Storage for OnDisk {
         Arc::new(store.expect("the directory can be opened after any end"))
     }
 
-    fn ended(&mut self, death: Death) {
+    fn ended(&mut self, death: Death) -> Option<String> {
+        // Nobody begins a life on a disk that is known to fail.
+        self.files.set_faults(Faults::default());
         match death {
             Death::Drained | Death::Killed => self.files.kill(),
             Death::PowerCut => self.files.cut_power(|| self.rng.next_u64()),
         }
+        if self.damages && self.rng.random() {
+            self.damage()
+        } else {
+            None
+        }
+    }
+
+    fn set_faults(&mut self, faults: Faults) {
+        self.files.set_faults(faults);
+    }
+}
+
+impl OnDisk {
+    /// Turns one bit of what was written, somewhere.
+    fn damage(&mut self) -> Option<String> {
+        let dir = Path::new(DIR).join(DAMAGED.choose(&mut self.rng)?);
+        let names = self.files.list(&dir).ok()?;
+        let path = dir.join(names.choose(&mut self.rng)?);
+        let mut turned = None;
+        self.files.damage(&path, |content| {
+            // Behind it lies room that nobody has used.
+            let Some(last) = content.iter().rposition(|&byte| byte != 0) else {
+                return;
+            };
+            let (at, bit) = (self.rng.random_range(0..=last), self.rng.random_range(0..8));
+            content[at] ^= 1 << bit;
+            turned = Some(at);
+        });
+        let path = path.display();
+        turned.map(|at| format!("{DAMAGE} of {path} at {at}"))
     }
 }

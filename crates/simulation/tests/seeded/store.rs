@@ -37,6 +37,19 @@ impl Witness {
     fn takes(&self) -> Duration {
         Duration::from_millis(self.chance.random_below(self.slowness + 1))
     }
+
+    fn stored<'a>(&self, certain: bool, messages: impl Iterator<Item = (Sequence, &'a Admitted)>) {
+        for (sequence, admitted) in messages {
+            self.trace.add(Record::Stored {
+                life: self.life,
+                certain,
+                position: Position::new(self.epoch().get(), sequence),
+                topic: admitted.message.topic.as_str().to_owned(),
+                message: crate::publisher::name_of(&admitted.message.payload),
+                bytes: admitted.message.payload.len(),
+            });
+        }
+    }
 }
 
 impl Store for Witness {
@@ -73,17 +86,23 @@ impl Store for Witness {
                     reserve: 1,
                 });
             }
-            let appended = self.inner.append(messages).await?;
+            let next = self.inner.head() + 1;
+            let appended = match self.inner.append(messages).await {
+                Ok(appended) => appended,
+                Err(error) => {
+                    let count = messages.len();
+                    self.trace
+                        .add(Record::Fault(format!("disk: {count} not taken: {error}")));
+                    if matches!(error, AppendError::Broken(_)) {
+                        // Written, and not synced: the next life may find it.
+                        self.stored(false, (next..).zip(messages));
+                    }
+                    return Err(error);
+                }
+            };
             let entries = appended.frames().map_or(&[][..], |frames| frames.entries());
-            for (entry, admitted) in entries.iter().zip(messages) {
-                self.trace.add(Record::Stored {
-                    life: self.life,
-                    position: Position::new(self.epoch().get(), entry.sequence),
-                    topic: admitted.message.topic.as_str().to_owned(),
-                    message: crate::publisher::name_of(&admitted.message.payload),
-                    bytes: admitted.message.payload.len(),
-                });
-            }
+            let sequences = entries.iter().map(|entry| entry.sequence);
+            self.stored(true, sequences.zip(messages));
             // Between here and the answer a node may die: stored, and nobody knows.
             sleep(self.takes()).await;
             Ok(appended)

@@ -2,6 +2,7 @@
 //! started anew.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use longlived_client::{
@@ -31,6 +32,8 @@ struct Shared {
     /// Everything up to here is processed.
     saved: Mutex<Option<Position>>,
     slow_until: Mutex<Instant>,
+    /// How often it was told that it cannot begin, or go on, where it wants.
+    refused: AtomicU32,
 }
 
 struct Alive {
@@ -51,6 +54,7 @@ impl Desk {
             shared: Arc::new(Shared {
                 saved: Mutex::new(None),
                 slow_until: Mutex::new(Instant::now()),
+                refused: AtomicU32::new(0),
             }),
             trace,
             alive: Vec::new(),
@@ -64,6 +68,8 @@ impl Desk {
     /// An application begins where the last one under this id has saved its position.
     pub(crate) fn begin(&mut self, incarnation: Incarnation, client: &Client, tasks: &TaskTracker) {
         let after = *self.shared.saved.lock();
+        // Behind the earliest there may be damage, of which it is told each time: in the end it takes what comes.
+        let earliest = self.plan.earliest && self.shared.refused.load(Ordering::Relaxed) < 2;
         let mut builder = client
             .subscriber(&self.id)
             .filters(&self.filters)
@@ -77,7 +83,7 @@ impl Desk {
         }
         builder = match after {
             Some(position) => builder.resume_after(position),
-            None if self.plan.earliest => builder.earliest(),
+            None if earliest => builder.earliest(),
             None => builder,
         };
         self.trace.add(Record::Began(Began {
@@ -85,7 +91,7 @@ impl Desk {
             subscriber: self.id.clone(),
             filters: self.filters.clone(),
             after,
-            earliest: self.plan.earliest,
+            earliest,
             gap_policy: self.plan.gap_policy,
             event_bytes_max: self.plan.event_bytes_max,
         }));
@@ -184,6 +190,7 @@ impl App {
                 Some(Err(SubscribeError::OutOfRange { .. })) => {
                     // The application that asked for this begins anew.
                     *self.shared.saved.lock() = None;
+                    self.shared.refused.fetch_add(1, Ordering::Relaxed);
                     return End::OutOfRange;
                 }
                 Some(Err(error)) => return End::Failed(error.to_string()),

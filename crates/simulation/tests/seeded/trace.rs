@@ -23,6 +23,8 @@ pub(crate) enum Record {
     Stored {
         /// Which start of the server appended it.
         life: u32,
+        /// Otherwise it was written and not synced: it is stored if anybody has it later.
+        certain: bool,
         position: Position,
         topic: String,
         message: String,
@@ -132,7 +134,10 @@ impl Trace {
         let inner = self.inner.lock();
         let stored = inner.iter().filter_map(|(_, record)| match record {
             Record::Stored {
-                position, topic, ..
+                position,
+                topic,
+                certain: true,
+                ..
             } if position.epoch == epoch => Some((topic.clone(), position.sequence)),
             _ => None,
         });

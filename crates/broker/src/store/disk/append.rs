@@ -58,6 +58,8 @@ struct Numbered {
     time: i64,
     // Topic and the sequence before, for each message.
     previous: Vec<(TopicId, Sequence)>,
+    // Up to here any topic may have had events that nobody knows of any more.
+    lost_through: Sequence,
 }
 
 impl Numbered {
@@ -80,6 +82,7 @@ impl Numbered {
             // Never lower than that of an earlier event.
             time: now.max(history.last_time),
             previous,
+            lost_through: history.holes.last().map_or(0, |hole| hole.through),
         }
     }
 
@@ -89,6 +92,12 @@ impl Numbered {
         let mut writer = EventWriter::new(self.time, messages.len(), bytes);
         let numbers = (self.first..).zip(&self.previous);
         for (admitted, (sequence, &(topic, previous))) in messages.iter().zip(numbers) {
+            // The event before may have been damaged: then it is not known.
+            let previous = if previous > self.lost_through {
+                previous
+            } else {
+                0
+            };
             writer.push(&admitted.message, topic, sequence, previous);
         }
         writer.finish()

@@ -202,7 +202,7 @@ impl Shared {
             history.holes.last().map_or(0, |hole| hole.through)
         };
         let mut recovery = Recovery {
-            last: sealed_through.max(lost_through),
+            last: sealed_through,
             pending: None,
             holes: Vec::new(),
         };
@@ -212,6 +212,8 @@ impl Shared {
                 .map_err(at(&path))?;
         }
         recovery.end();
+        // Not before: a start that ended in the middle of this may have left something whole in front of a damage.
+        recovery.last = recovery.last.max(lost_through);
         let changed = recovery.last > sealed_through;
         {
             let history = &mut *self.history.write();
@@ -285,7 +287,12 @@ impl Shared {
                     history.remember(recent, &self.config, now);
                     history.keep(&file, record);
                 }
-                Found::Damaged { header, torn } => recovery.cannot_use(torn, Some(&header)),
+                Found::Damaged { header, torn } => {
+                    recovery.cannot_use(torn, Some(&header));
+                    // Somebody may have seen it: no later event may be older.
+                    let history = &mut *self.history.write();
+                    history.last_time = history.last_time.max(header.time);
+                }
                 Found::Unknown { torn } => recovery.cannot_use(torn, None),
             }
         }

@@ -384,6 +384,21 @@ async fn a_broken_store_ends_the_node_at_once_and_nothing_is_acknowledged_after_
 }
 
 #[tokio::test]
+async fn a_bulk_that_a_broken_store_may_have_kept_is_told_no_number() {
+    let store = Moody::new();
+    let node = Node::start_over(store.clone());
+    store.set(Mood::Broken);
+    let messages = (0..10).map(|n| message("t", &n.to_string()));
+    let mut client = node.publishing();
+    let refused = client.bulk_publish(tokio_stream::iter(messages)).await;
+    let refused = refused.expect_err("it is broken");
+    assert!(
+        refused.metadata().get("longlived-published").is_none(),
+        "what was not synced may be found at the next start: {refused:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_panic_of_the_task_that_writes_the_log_ends_the_node() {
     let store = Moody::new();
     let mut node = Node::start_over(store.clone());

@@ -412,3 +412,80 @@ fn history_without_any_state_is_not_taken_for_a_new_directory() {
     let refused = DiskStore::open_with(files, config(), environment(), retention(&[]), 10);
     assert!(matches!(refused, Err(OpenError::Damaged { .. })));
 }
+
+#[test]
+fn an_event_after_a_damaged_batch_is_not_older_and_claims_to_follow_none_that_was_lost() {
+    let files = MemoryFiles::new();
+    let store = open(&files, &[]);
+    append(&store, &["a.1", "a.2"]).unwrap();
+    // As by a clock that is an hour ahead.
+    let time = store.shared.environment.unix_nanos() + 3_600_000_000_000;
+    store.shared.history.write().last_time = time;
+    append(&store, &["a.1"]).unwrap();
+    let at = store.shared.history.read().log[0].records[1].frames_at as usize;
+    let path = Path::new("/data/log").join(&list(&files, "/data/log")[0]);
+    files.kill();
+    drop(store);
+    files.damage(&path, |content| content[at + 5] ^= 1);
+
+    let store = open(&files, &[]);
+    let lost = Damaged {
+        after: 2,
+        through: 3,
+        events: 0,
+    };
+    assert_eq!(
+        read_all(&store, &[(">", 0)], 0, 1 << 20),
+        (vec![1, 2], vec![lost])
+    );
+    append(&store, &["a.1", "a.1", "a.2"]).unwrap();
+    let page = read(&store, &[(">", 3)], 3, 1 << 20);
+    let slices: Vec<_> = page.slices.iter().cloned().collect();
+    let events = frame::events(frame::join(&slices, Encoding::V1));
+    let said: Vec<_> = events
+        .map(|(_, event)| (event.sequence, event.previous_sequence))
+        .collect();
+    assert_eq!(said, [(4, 0), (5, 4), (6, 0)]);
+    assert!(store.shared.history.read().last_time >= time);
+}
+
+#[test]
+fn a_start_that_ends_in_the_middle_of_recovering_costs_nothing_before_a_damage() {
+    for bytes_left in (0..40_000).step_by(500) {
+        let files = MemoryFiles::new();
+        let store = open(&files, &[]);
+        for _ in 0..12 {
+            append(&store, &["a.1"; 10]).unwrap();
+        }
+        let (number, at) = {
+            let history = store.shared.history.read();
+            let segment = history.log.back().unwrap();
+            let record = segment.records.len() - 2;
+            (
+                segment.file.number,
+                segment.records[record].frames_at as usize,
+            )
+        };
+        let path = segment::path(Path::new("/data/log"), number);
+        files.kill();
+        drop(store);
+        assert!(files.damage(&path, |content| content[at + 5] ^= 1));
+        files.set_faults(Faults {
+            sync: false,
+            bytes_left: Some(bytes_left),
+        });
+        let started = DiskStore::open_with(
+            Arc::new(files.clone()),
+            config(),
+            environment(),
+            retention(&[]),
+            1_000,
+        );
+        drop(started);
+        files.kill();
+        files.set_faults(Faults::default());
+        let store = open(&files, &[]);
+        let (found, damaged) = read_all(&store, &[(">", 0)], 0, 1 << 20);
+        assert_eq!(found.len(), 110, "{bytes_left}: {found:?}, {damaged:?}");
+    }
+}
