@@ -188,7 +188,11 @@ impl Count {
     /// Where it was when it failed.
     fn before_failure(&self) -> String {
         let (published, next) = (self.published, self.published + 1);
+        let in_memory = |last: Published| last.durability == longlived_client::Durability::Memory;
         match self.loss() {
+            None if self.last.is_some_and(in_memory) => format!(
+                "line {next} ({published} published before it, into the server's memory: gone if the server has ended)"
+            ),
             None => format!("line {next} ({published} published before it)"),
             Some(loss) => format!("line {next} ({published} published before it; {loss})"),
         }
@@ -234,6 +238,23 @@ mod tests {
             durability: Durability::Memory,
             duplicate,
         }
+    }
+
+    #[test]
+    fn a_failure_says_when_what_went_before_may_be_gone_too() {
+        let mut count = Count::default();
+        assert_eq!(count.before_failure(), "line 1 (0 published before it)");
+        count.answered(&answer(false));
+        let failure = count.before_failure();
+        assert!(
+            failure.contains("gone if the server has ended"),
+            "{failure}"
+        );
+        count.answered(&Published {
+            durability: Durability::Disk,
+            ..answer(false)
+        });
+        assert_eq!(count.before_failure(), "line 3 (2 published before it)");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::{Args, ContractFlag};
 use crate::open_files;
 use crate::show::Tone;
 use crate::signals::{self, StopSignals};
+use crate::values;
 
 /// Without data for so long, a person wonders what is wrong.
 const NO_DATA: Duration = Duration::from_secs(5);
@@ -28,6 +29,7 @@ const HEAD_MAX: Duration = Duration::from_secs(3);
 const FILES_FEW: u32 = 256;
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    values::few_filters(&args.topics)?;
     let signals = StopSignals::new()?;
     let config = args.config()?;
     let history = args.record.as_deref();

@@ -72,6 +72,7 @@ async fn what_is_refused_is_named_with_what_was_tried() {
     let filters: Vec<String> = (0..65).map(|number| format!("a.{number}")).collect();
     let filters = filters.iter().map(String::as_str);
     let followed: Vec<_> = ["subscribe"].into_iter().chain(filters).collect();
+    let simulated = [&["simulate", "--topic"], &followed[1..]].concat();
     let cases: &[(&[&str], i32, &[&str])] = &[
         (
             &["demo", "--data-dir", &file],
@@ -95,6 +96,7 @@ async fn what_is_refused_is_named_with_what_was_tried() {
         ),
         (&["check", &none], 2, &[&none, "cannot open"]),
         (&followed, 2, &["65 filters", "at most 64"]),
+        (&simulated, 2, &["65 filters", "at most 64"]),
     ];
     for (args, wanted, named) in cases {
         let mut command = longlived();
