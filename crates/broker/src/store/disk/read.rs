@@ -210,7 +210,22 @@ impl Shared {
             drop(history);
             self.carry_out(plan, io)?
         };
-        Ok(view.finish(parts, query.after))
+        let all_sealed = query.after < view.sealed_through && parts.through == view.sealed_through;
+        let page = view.finish(parts, query.after);
+        let nothing = page.slices.is_empty() && page.damaged.is_empty();
+        if nothing && all_sealed && page.through < query.through {
+            // Where the sealed files end is no news to a reader, and no place to end an announcement.
+            let rest = Query {
+                after: page.through,
+                ..query.clone()
+            };
+            let rest = self.page(&rest, io)?;
+            return Ok(Page {
+                trimmed_through: page.trimmed_through.max(rest.trimmed_through),
+                ..rest
+            });
+        }
+        Ok(page)
     }
 
     /// A block or batch, from memory or the disk; readers that want the same one wait for one read.

@@ -103,8 +103,11 @@ impl Shared {
             doomed.push(job.segment.file.path.clone());
         }
         if planted(Fault::SegmentRemovedUnnamed) {
-            self.files.remove(&job.segment.file.path)?;
-            return Ok(true);
+            let doomed = std::mem::take(&mut *self.doomed.lock());
+            return doomed
+                .iter()
+                .try_for_each(|path| self.files.remove(path))
+                .map(|()| true);
         }
         self.remove_doomed()?;
         // `job` is the last to hold the segment: freeing a long index takes its time, outside the lock.

@@ -489,3 +489,17 @@ fn a_start_that_ends_in_the_middle_of_recovering_costs_nothing_before_a_damage()
         assert_eq!(found.len(), 110, "{bytes_left}: {found:?}, {damaged:?}");
     }
 }
+
+#[test]
+fn one_page_says_what_is_gone_wherever_the_sealed_files_end() {
+    let files = MemoryFiles::new();
+    let store = open(&files, &[("a.>", 3)]);
+    for _ in 0..9 {
+        append(&store, &["a.1"; 10]).unwrap();
+    }
+    store.trim();
+    let sealed = store.shared.history.read().sealed_through;
+    assert!(0 < sealed && sealed < 80, "{sealed}");
+    let page = read(&store, &[("a.1", 0)], 0, 1);
+    assert_eq!((page.trimmed_through, sequences(&page)), (87, vec![88]));
+}
