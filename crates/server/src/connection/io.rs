@@ -51,14 +51,12 @@ struct Staged<T> {
     windows: Windows,
     // What was held back, passed, and found no room with HTTP/2.
     passed: SmallVec<[u8; HELD_BYTES_MAX]>,
-    /// Is woken when a socket that was full takes more.
-    task: Waker,
+    /// Is woken when a socket that was full takes more. Writes are collected once it is there.
+    task: Option<Waker>,
     /// Collected and not yet written.
     buffer: Vec<u8>,
     /// How much of `buffer` is written.
     written: usize,
-    /// Whether writes are collected at all.
-    staging: bool,
     /// The socket took less than it was given: nothing more is collected until it took the rest.
     full: bool,
     /// The last write found no room; it is tried again when the socket says so.
@@ -78,10 +76,9 @@ pub(super) fn split<T: AsyncWrite>(socket: T) -> (Io<T>, IoHandle<T>) {
         inbound: Inbound::new(),
         windows: Windows::new(),
         passed: SmallVec::new(),
-        task: Waker::noop().clone(),
+        task: None,
         buffer: Vec::new(),
         written: 0,
-        staging: false,
         full: false,
         blocked: false,
         refused: false,
@@ -101,9 +98,7 @@ pub(super) fn split<T: AsyncWrite>(socket: T) -> (Io<T>, IoHandle<T>) {
 impl<T> IoHandle<T> {
     /// From now on writes are collected until `poll_written`. `task` is woken when a full socket takes more.
     pub(super) fn stage(&self, task: Waker) {
-        let mut staged = self.shared.lock();
-        staged.staging = true;
-        staged.task = task;
+        self.shared.lock().task = Some(task);
     }
 
     /// Whether HTTP/2 still has frames that it could not write.
@@ -169,13 +164,13 @@ pub(super) enum Sent {
 impl<T: AsyncWrite + Unpin> Sender<'_, T> {
     /// Sends as much as may go now.
     pub(super) fn send(&mut self, stream: u32, spent: &mut Spent, bytes: &[u8]) -> Sent {
-        let mut sent = 0;
-        while sent < bytes.len() {
-            match self.send_frame(stream, spent, &bytes[sent..]) {
-                Ok(count) => sent += count,
-                Err(Stop::Blocked) => return Sent::Blocked(sent),
-                Err(Stop::NoRoom(NoRoom::Now)) => return Sent::Part(sent),
-                Err(Stop::NoRoom(NoRoom::Overflown)) => return Sent::Overflown(sent),
+        let mut done = 0;
+        while done < bytes.len() {
+            match self.send_frame(stream, spent, &bytes[done..]) {
+                Ok(count) => done += count,
+                Err(Stop::Blocked) => return Sent::Blocked(done),
+                Err(Stop::NoRoom(NoRoom::Now)) => return Sent::Part(done),
+                Err(Stop::NoRoom(NoRoom::Overflown)) => return Sent::Overflown(done),
             }
         }
         Sent::All
@@ -284,7 +279,7 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if !self.staging {
+        if self.task.is_none() {
             return Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
         }
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
@@ -307,7 +302,7 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
             return true;
         }
         let task = self.task.clone();
-        let mut cx = Context::from_waker(&task);
+        let mut cx = Context::from_waker(task.as_ref().unwrap_or(Waker::noop()));
         if self.full || !fits {
             match self.poll_written(&mut cx) {
                 Poll::Ready(Ok(())) => {}
@@ -446,7 +441,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Io<T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut staged = self.shared.lock();
-        if staged.staging {
+        if staged.task.is_some() {
             Poll::Ready(Ok(()))
         } else {
             Pin::new(&mut staged.socket).poll_flush(cx)
@@ -582,8 +577,8 @@ mod tests {
         assert!(handle.poll_written(&mut cx).is_pending());
         assert!(Pin::new(&mut io).poll_write(&mut cx, &[2; 10]).is_pending());
         assert!(handle.has_refused());
-        let sent = handle.sender().send(1, &mut spent, &[3; 10]);
-        assert_eq!(sent, Sent::Blocked(0));
+        let refused = handle.sender().send(1, &mut spent, &[3; 10]);
+        assert_eq!(refused, Sent::Blocked(0));
         assert!(
             handle.shared.lock().buffer.capacity() < 100,
             "only the rest is kept"
