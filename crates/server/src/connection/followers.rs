@@ -132,6 +132,12 @@ impl Followers {
         Some(leaver)
     }
 
+    /// When something was last sent to those at a place.
+    pub(super) fn spoke_at(&self, place: Place) -> Option<Instant> {
+        let group = self.groups.get(place.0 as usize)?;
+        (group.events > 0).then_some(group.spoke_at)
+    }
+
     /// The connection's window has grown.
     pub(super) fn go_on(&self) {
         for (_, group) in &self.groups {

@@ -13,6 +13,7 @@ mod half_sent;
 mod inbound;
 mod io;
 mod keepalive;
+mod quiet;
 mod request_body;
 mod response_body;
 mod settings;
@@ -46,8 +47,9 @@ use half_sent::HalfSent;
 pub use half_sent::{HalfSentTotal, RequestError};
 use io::{Io, IoHandle};
 use keepalive::{Gone, Keepalive};
+use quiet::Quiet;
 use request_body::RequestBody;
-pub use response_body::ResponseBody;
+pub use response_body::{ResponseBody, Speaks};
 pub use settings::ConnectionSettings;
 use stream::{Stream, Wire};
 use stream_set::{StreamSet, Turn};
@@ -167,6 +169,8 @@ where
                 io,
                 followers: Followers::new(wakes.streams.clone()),
                 flushes: 0,
+                quiet: Quiet::default(),
+                quiet_moved: false,
             },
             wakes,
             http2,
@@ -203,6 +207,7 @@ where
                     {
                         return Poll::Ready(ConnectionEnd::PeerVanished);
                     }
+                    self.poll_quiet();
                 }
                 if self.wakes.take(STREAMS) || held_back {
                     held_back = self.wire.io.is_blocked();
@@ -266,6 +271,21 @@ where
         }
         if self.streams.poll_woken(&mut turn, &mut self.wire) || left {
             self.wakes.mark(STREAMS);
+        }
+        if std::mem::take(&mut self.wire.quiet_moved) {
+            self.wakes.mark(CONTROL);
+        }
+    }
+
+    /// Streams that were silent for as long as they may be are woken.
+    fn poll_quiet(&mut self) {
+        let control = self.wakes.control.clone();
+        let mut cx = Context::from_waker(&control);
+        while let Poll::Ready(now) = self.wire.quiet.poll(&mut cx) {
+            let followers = &self.wire.followers;
+            let speaks = |stream: &Stream<_, _>| stream.speaks(followers);
+            let earliest = self.streams.wake_silent(now, speaks);
+            self.wire.quiet.again(now, earliest);
         }
     }
 

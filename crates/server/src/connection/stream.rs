@@ -24,7 +24,8 @@ use tokio::time::{Sleep, sleep_until};
 use super::StreamAbort;
 use super::followers::{Followers, Leaver, Place};
 use super::io::{IoHandle, Sent};
-use super::response_body::ResponseBody;
+use super::quiet::Quiet;
+use super::response_body::{ResponseBody, Speaks};
 use super::stream_set::{Member, Turn};
 use super::wake_set::StreamWaker;
 use super::windows::Spent;
@@ -37,6 +38,9 @@ pub(super) struct Wire<T> {
     pub(super) followers: Followers,
     /// How often everything that HTTP/2 had to say has gone out.
     pub(super) flushes: u32,
+    pub(super) quiet: Quiet,
+    /// A stream wants to be asked earlier than all others.
+    pub(super) quiet_moved: bool,
 }
 
 /// Ends when the stream has nothing more to do here.
@@ -77,6 +81,16 @@ impl<F, B> Stream<F, B> {
 }
 
 impl<F, B: ResponseBody> Stream<F, B> {
+    /// When its body wants to be asked although nothing wakes it.
+    pub(super) fn speaks(&self, followers: &Followers) -> Option<Speaks> {
+        match &self.stage {
+            Stage::Sending { body, out } => {
+                body.speaks(out.place.and_then(|place| followers.spoke_at(place)))
+            }
+            Stage::Calling { .. } | Stage::Ended => None,
+        }
+    }
+
     /// It followed others and goes on by itself.
     pub(super) fn go_on(&mut self, leaver: Leaver) {
         if let Stage::Sending { body, out } = &mut self.stage {
@@ -113,6 +127,9 @@ where
             _ if polled.is_ready() => wire.io.windows().close(self.number),
             Stage::Sending { body, out } if out.at_rest => {
                 out.at_rest = false;
+                if let Some(speaks) = body.speaks(None) {
+                    wire.quiet_moved |= wire.quiet.wants(speaks.until);
+                }
                 if let Some(cursor) = body.cursor()
                     && let Some((place, signal)) =
                         (wire.followers).take_in(cursor, self.number, self.slot, out.spent)

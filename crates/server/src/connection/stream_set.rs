@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
+use tokio::time::Instant;
 
+use super::response_body::Speaks;
 use super::wake_set::{BLOCK, StreamWaker, WakeSet};
 use crate::limits;
 
@@ -121,6 +123,25 @@ impl<S> StreamSet<S> {
         let slot = self.slots.get_mut(slot as usize)?;
         slot.own.raise();
         Some(&mut slot.stream)
+    }
+
+    /// Wakes those that may speak by now, and says when the next of the others must.
+    pub(super) fn wake_silent(
+        &self,
+        now: Instant,
+        speaks: impl Fn(&S) -> Option<Speaks>,
+    ) -> Option<Instant> {
+        let mut earliest: Option<Instant> = None;
+        for (_, slot) in &self.slots {
+            match speaks(&slot.stream) {
+                Some(speaks) if speaks.from <= now => slot.own.raise(),
+                Some(Speaks { until, .. }) => {
+                    earliest = Some(earliest.map_or(until, |earliest| earliest.min(until)));
+                }
+                None => {}
+            }
+        }
+        earliest
     }
 
     /// The next turn begins with this slot.

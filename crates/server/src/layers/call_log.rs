@@ -15,12 +15,13 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use longlived_broker::{Cursor, Signal};
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::call_record::CallRecord;
 use super::request_id::RequestId;
-use crate::connection::{Followed, PeerAddr, ResponseBody};
+use crate::connection::{Followed, PeerAddr, ResponseBody, Speaks};
 use crate::lifecycle::Drain;
 
 const NO_STATUS: &str = "the response ended without a status";
@@ -190,6 +191,10 @@ where
 {
     fn cursor(&mut self) -> Option<&mut Cursor> {
         self.body.cursor()
+    }
+
+    fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks> {
+        self.body.speaks(spoke_at)
     }
 
     fn follow(&mut self, reader: &Arc<Signal>) {

@@ -21,7 +21,7 @@ use tonic::Status;
 use tower::{Layer, Service};
 
 use super::answer::{PassOrAnswer, trailers_only};
-use crate::connection::{Followed, ResponseBody};
+use crate::connection::{Followed, ResponseBody, Speaks};
 use crate::rpc::status::trailers;
 
 const HEADER: &str = "grpc-timeout";
@@ -181,6 +181,10 @@ impl<B: Body<Data = Bytes>> Body for DeadlineBody<B> {
 impl<B: ResponseBody> ResponseBody for DeadlineBody<B> {
     fn cursor(&mut self) -> Option<&mut Cursor> {
         self.body.as_mut()?.cursor()
+    }
+
+    fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks> {
+        self.body.as_ref()?.speaks(spoke_at)
     }
 
     fn follow(&mut self, reader: &Arc<Signal>) {

@@ -26,13 +26,14 @@ use futures_util::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 use http::{Request, Response};
 use http_body::Frame;
 use longlived_broker::{Cursor, Signal};
+use tokio::time::Instant;
 use tonic::{Status, body::Body};
 use tower::Service;
 
 use self::subscribe::SessionCall;
 pub(crate) use self::topics::PageBudget;
 use crate::{
-    connection::{Followed, ResponseBody},
+    connection::{Followed, ResponseBody, Speaks},
     node::Node,
     probes::Probes,
     session::SessionBody,
@@ -119,6 +120,14 @@ impl http_body::Body for NodeBody {
 impl ResponseBody for NodeBody {
     fn cursor(&mut self) -> Option<&mut Cursor> {
         self.session()?.cursor()
+    }
+
+    fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks> {
+        match self {
+            Self::Session(body) => body.speaks(spoke_at),
+            Self::Call(call) => call.speaks(spoke_at),
+            Self::Other(_) => None,
+        }
     }
 
     fn follow(&mut self, reader: &Arc<Signal>) {
