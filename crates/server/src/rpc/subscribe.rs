@@ -121,16 +121,27 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
             open(node, &plan, call.record, abort, Some(requests)).await
         }
     };
-    let mut response = call::streaming(SessionCall::Opening(opening.boxed()));
+    let body = NodeBody::Call(Box::new(SessionCall::Opening(opening.boxed())));
+    let mut response = call::with_headers(body);
     response.extensions_mut().insert(abort);
-    Ok(response.map(NodeBody::Other))
+    Ok(response)
 }
 
 /// The body of a `Session` call, before and after its `open`.
-enum SessionCall {
+pub(crate) enum SessionCall {
     Opening(BoxFuture<'static, Result<SessionBody, Status>>),
     Live(Box<SessionBody>),
     Ended,
+}
+
+impl SessionCall {
+    /// The session, once it has begun.
+    pub(super) fn session(&mut self) -> Option<&mut SessionBody> {
+        match self {
+            Self::Live(body) => Some(body),
+            Self::Opening(_) | Self::Ended => None,
+        }
+    }
 }
 
 impl http_body::Body for SessionCall {

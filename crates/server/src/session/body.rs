@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use longlived_broker::{
-    Cursor, CursorError, Delivery, Interest, Outcome, SlowPolicy,
+    Cursor, CursorError, Delivery, Interest, Outcome, Signal, SlowPolicy,
     faults::{Fault, planted},
 };
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -25,6 +25,7 @@ use tonic::Status;
 
 use super::{CloseReason, Contract, Opening, Plan, requests::Requests};
 use crate::{
+    connection::{Followed, ResponseBody},
     layers::CallRecord,
     node::Node,
     registry::Registration,
@@ -329,6 +330,27 @@ impl Body for SessionBody {
 
     fn is_end_stream(&self) -> bool {
         self.ended
+    }
+}
+
+impl ResponseBody for SessionBody {
+    fn cursor(&mut self) -> Option<&mut Cursor> {
+        // The stall watch wants to know of each poll.
+        let silent = self.due.is_none() && self.end.is_none() && !self.ended && !self.watched;
+        (silent && !self.became_current).then_some(&mut self.cursor)
+    }
+
+    fn follow(&mut self, reader: &Arc<Signal>) {
+        self.registration.session().set_reader(Some(reader.clone()));
+    }
+
+    fn unfollow(&mut self, followed: Followed) {
+        self.cursor.unfollow(followed.position);
+        self.registration.session().set_reader(None);
+        self.count(u32::try_from(followed.events).unwrap_or(u32::MAX));
+        if followed.spoke_at.is_some() {
+            self.quiet_since = followed.spoke_at;
+        }
     }
 }
 
