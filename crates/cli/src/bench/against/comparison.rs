@@ -1,44 +1,25 @@
-//! The figures of several servers side by side, and how many times each other's ours are.
+//! The figures of several servers, how many times each other's ours are, and what must be known beside them.
 //!
 //! Holds: a ratio is of one run's figures, which were taken a few seconds apart; what is shown is the median of the
 //! runs' ratios, not the ratio of medians.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use crate::bench::against_args::Peer;
-use crate::bench::args::{FanoutLoad, Topics};
+use crate::bench::args::FanoutLoad;
 use crate::bench::figures::{Figures, median, medians, rounded, shown};
 
 /// Above this much of its cores the load itself is what is measured.
 const LOAD_SATURATED_PERCENT: f64 = 95.0;
 /// Less than this share of the rate asked for is worth a word.
 const RATE_REACHED: f64 = 0.97;
-const CPU: &str = "cpu_us_per_delivery";
-const LOAD_CPU: &str = "load_cpu_percent";
-
-/// What the table shows, by the names of `bench fanout`.
-const SHOWN: [&str; 13] = [
-    CPU,
-    "server_cpu_percent",
-    LOAD_CPU,
-    "deliveries_per_s",
-    "published_per_s",
-    "latency_p50_us",
-    "latency_p99_us",
-    "latency_max_us",
-    "memory_kib_per_subscriber",
-    "memory_connected_mib",
-    "connect_all_ms",
-    "lost",
-    "repeated",
-];
+pub(super) const CPU: &str = "cpu_us_per_delivery";
+pub(super) const LOAD_CPU: &str = "load_cpu_percent";
 
 /// What ours is divided by theirs: name of the ratio, figure, label.
-const RATIOS: [(&str, &str, &str); 4] = [
+pub(super) const RATIOS: [(&str, &str, &str); 4] = [
     ("cpu", CPU, "server CPU"),
     ("latency_p50", "latency_p50_us", "latency p50"),
     ("latency_p99", "latency_p99_us", "latency p99"),
@@ -81,7 +62,7 @@ pub(super) struct Column {
 }
 
 impl Column {
-    fn medians(&self) -> Figures {
+    pub(super) fn medians(&self) -> Figures {
         // A run that failed has no figures.
         let whole = self.runs.iter().filter(|run| has_figures(&run.figures));
         let whole: Vec<_> = whole.map(|run| run.figures.clone()).collect();
@@ -136,19 +117,19 @@ impl Comparison {
         self.troubles().next().is_none()
     }
 
-    fn troubles(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn troubles(&self) -> impl Iterator<Item = &str> {
         let runs = self.columns.iter().flat_map(|column| &column.runs);
         runs.flat_map(|run| run.figures.troubles.iter().map(String::as_str))
     }
 
-    fn others(&self) -> impl Iterator<Item = &Column> {
+    pub(super) fn others(&self) -> impl Iterator<Item = &Column> {
         self.columns
             .iter()
             .filter(|column| column.peer != Peer::Longlived)
     }
 
     /// Ours divided by another's, run by run; `None` where one of them has none, or nothing to divide by.
-    fn ratio(&self, other: &Column, figure: &str) -> Vec<Option<f64>> {
+    pub(super) fn ratio(&self, other: &Column, figure: &str) -> Vec<Option<f64>> {
         let ours = self
             .columns
             .iter()
@@ -164,7 +145,7 @@ impl Comparison {
     }
 
     /// What a reader of the figures must know.
-    fn notes(&self) -> Vec<String> {
+    pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         for column in &self.columns {
             let name = column.peer.name();
@@ -238,113 +219,17 @@ impl Comparison {
             troubles: self.troubles().collect(),
         })
     }
-
-    pub(super) fn table(&self) -> String {
-        let mut rows = Rows::default();
-        rows.push("", self.columns.iter().map(|column| column.peer.name()));
-        let medians: Vec<_> = self.columns.iter().map(Column::medians).collect();
-        for name in SHOWN {
-            let label = medians.iter().find_map(|figures| figures.label(name));
-            if let Some(label) = label {
-                let values = medians.iter().map(|figures| figures.value(name));
-                rows.push(self.label(name, label), values.map(shown_or_dash));
-            }
-        }
-        for (_, figure, label) in RATIOS {
-            let ratios = self.columns.iter().map(|column| {
-                let other = column.peer != Peer::Longlived;
-                let ratio = other.then(|| median_of(&self.ratio(column, figure)));
-                shown_or_dash(ratio.flatten())
-            });
-            rows.push(format!("longlived / it: {label}"), ratios);
-        }
-        let runs = self.columns.iter().map(|column| column.runs.len()).max();
-        let runs = runs.unwrap_or(0);
-        let of = if runs > 1 { "medians of " } else { "" };
-        let mut text = format!(
-            "{}\n{}; {}; {of}{runs} run(s) in turns\n\n{rows}",
-            self.load, self.machine, self.pinning
-        );
-        if runs > 1 {
-            let _ = write!(text, "\n{}", self.runs());
-        }
-        for note in self.notes() {
-            let _ = writeln!(text, "\n* {note}");
-        }
-        for trouble in self.troubles() {
-            let _ = writeln!(text, "\n! {trouble}");
-        }
-        text
-    }
-
-    /// Each run's CPU and its ratio, which medians hide the spread of.
-    fn runs(&self) -> Rows {
-        let mut rows = Rows::default();
-        for column in self.columns.iter().filter(|column| !column.runs.is_empty()) {
-            let label = self.label(CPU, "server CPU per delivery (us)");
-            let values = column.runs.iter().map(|run| run.figures.value(CPU));
-            rows.push(
-                format!("{}: {label}", column.peer.name()),
-                values.map(shown_or_dash),
-            );
-        }
-        for column in self.others().filter(|column| !column.runs.is_empty()) {
-            let ratios = self.ratio(column, CPU).into_iter();
-            rows.push(
-                format!("longlived / {}: server CPU", column.peer.name()),
-                ratios.map(shown_or_dash),
-            );
-        }
-        rows
-    }
-
-    /// With one subscriber for each message a delivery is a message.
-    fn label<'a>(&self, name: &str, label: &'a str) -> Cow<'a, str> {
-        if name == CPU && self.shape.topics == Topics::Inbox {
-            return "server CPU per message, publishing included (us)".into();
-        }
-        label.into()
-    }
 }
 
-fn median_of(ratios: &[Option<f64>]) -> Option<f64> {
+pub(super) fn median_of(ratios: &[Option<f64>]) -> Option<f64> {
     let ratios: Vec<_> = ratios.iter().copied().flatten().collect();
     (!ratios.is_empty()).then(|| median(ratios))
-}
-
-fn shown_or_dash(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), shown)
-}
-
-/// Lines of a label and values, aligned.
-#[derive(Default)]
-struct Rows(Vec<(String, Vec<String>)>);
-
-impl Rows {
-    fn push(&mut self, label: impl Into<String>, values: impl Iterator<Item = impl Into<String>>) {
-        self.0
-            .push((label.into(), values.map(Into::into).collect()));
-    }
-}
-
-impl std::fmt::Display for Rows {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let labels = self.0.iter().map(|(label, _)| label.len()).max();
-        let labels = labels.unwrap_or(0);
-        for (label, values) in &self.0 {
-            write!(f, "{label:labels$}")?;
-            for value in values {
-                write!(f, "  {value:>11}")?;
-            }
-            writeln!(f)?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::args::Topics;
 
     fn run(cpu: f64, load: f64) -> Run {
         let mut figures = Figures::default();

@@ -2,7 +2,7 @@
 //!
 //! - [`programs`]: starts the others; says why one cannot be measured.
 //! - [`floor`]: the bare sender.
-//! - [`comparison`]: medians, ratios, text and JSON.
+//! - [`comparison`]: medians, ratios, JSON; [`table`]: the same as text.
 //!
 //! Holds: all of them run on the same cores, one after the other, in turns (longlived, floor, redis, nats, longlived,
 //! ...), so that what the machine does meanwhile falls on each of them; the same load generator paces, publishes and
@@ -11,6 +11,7 @@
 mod comparison;
 mod floor;
 mod programs;
+mod table;
 
 use std::process::ExitCode;
 
