@@ -27,6 +27,8 @@ pub(super) enum Command {
     Idle(IdleArgs),
     /// Messages to many subscribers: CPU per delivery, deliveries per second, latency, memory
     Fanout(FanoutArgs),
+    /// A load of `fanout` with the server on one core and on any, in turns: CPU per delivery of both, and their ratio
+    Cores(FanoutArgs),
     /// Messages without subscribers: messages per second, CPU per message, messages per commit, time to the answer
     Publish(PublishArgs),
     /// Subscribers that stop reading beside some that go on: latency of those with and without them, memory
@@ -98,6 +100,9 @@ pub(super) struct FanoutArgs {
     /// Take the latency of one delivery in this many; 0 = of all, or of so many that the load stays cheap
     #[arg(long, default_value_t = 0)]
     pub(super) sample_every: u32,
+    /// Ask for the server's health every 10 ms during the window, from the load's cores, and show how long that took
+    #[arg(long)]
+    pub(super) probe_health: bool,
     #[command(flatten)]
     pub(super) common: CommonArgs,
 }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use super::args::{CommonArgs, FanoutArgs, FanoutLoad, IdleArgs, Topics};
 use super::clock::monotonic_ns;
 use super::figures::{Figures, Summary};
+use super::health::HealthProbe;
 use super::load::control::{PublishPlan, Published};
 use super::pin;
 use super::proc;
@@ -43,46 +44,75 @@ pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
+    let in_words = format!("fanout: {}", fanout_in_words(args));
+    repeat(in_words, &args.common, |cores| {
+        fanout_once(args, cores, stop)
+    })
+}
+
+pub(super) fn fanout_in_words(args: &FanoutArgs) -> String {
     let load = args.load();
     let rate = if load.rate == 0 {
         format!("as fast as {} in flight allow", args.in_flight)
     } else {
         format!("{} messages/s", load.rate)
     };
-    let in_words = format!(
-        "fanout: {} connections x {} streams, {}, {rate}, {}-byte payloads, {} after {} of warm-up",
+    let health = if args.probe_health {
+        ", asked for health every 10 ms"
+    } else {
+        ""
+    };
+    format!(
+        "{} connections x {} streams, {}, {rate}, {}-byte payloads, {} after {} of warm-up{health}",
         load.connections,
         load.streams,
         topics_in_words(args.topics),
         load.payload_bytes,
         humantime::format_duration(args.duration),
         humantime::format_duration(args.warmup),
-    );
+    )
+}
+
+/// One measurement, with a server of its own.
+pub(super) fn fanout_once(
+    args: &FanoutArgs,
+    cores: &Pinning,
+    stop: &Stop,
+) -> anyhow::Result<Figures> {
+    let load = args.load();
     let shape = Shape {
         connections: load.connections,
         streams: load.streams,
         topics: args.topics,
         sample_every: sample_every(args, load),
     };
-    repeat(in_words, &args.common, |cores| {
-        let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
-        let begin = monotonic_ns() + nanoseconds(LEAD);
-        let start = begin + nanoseconds(args.warmup);
-        let end = start + nanoseconds(args.duration);
-        rig.open_window(start, end)?;
-        rig.publish(PublishPlan {
-            begin_ns: begin,
-            end_ns: end,
-            rate: load.rate,
-            payload_bytes: load.payload_bytes,
-            in_flight_max: args.in_flight,
-        })?;
-        let window = rig.watch(start, end)?;
-        let published = rig.published(end)?;
-        let finished = rig.finish(&published)?;
-        let publishing = Duration::from_nanos(end - begin);
-        rig.fanout_figures(&window, publishing, &published, &finished)
-    })
+    let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
+    let begin = monotonic_ns() + nanoseconds(LEAD);
+    let start = begin + nanoseconds(args.warmup);
+    let end = start + nanoseconds(args.duration);
+    rig.open_window(start, end)?;
+    let health = if args.probe_health {
+        let server = rig.server_address();
+        Some(HealthProbe::start(server, &cores.load, start, end)?)
+    } else {
+        None
+    };
+    rig.publish(PublishPlan {
+        begin_ns: begin,
+        end_ns: end,
+        rate: load.rate,
+        payload_bytes: load.payload_bytes,
+        in_flight_max: args.in_flight,
+    })?;
+    let window = rig.watch(start, end)?;
+    let published = rig.published(end)?;
+    let finished = rig.finish(&published)?;
+    let publishing = Duration::from_nanos(end - begin);
+    let mut figures = rig.fanout_figures(&window, publishing, &published, &finished)?;
+    if let Some(health) = health {
+        health.finish(&mut figures)?;
+    }
+    Ok(figures)
 }
 
 /// All deliveries where that is cheap; a fixed share of them where taking each would make the load slow.

@@ -10,6 +10,7 @@
 //!              -> load     one epoll loop over all its connections, and the publisher
 //!                   -> http2   frames out and in, by hand
 //!         -> figures       rows, medians, text and JSON
+//! fanout  -> health: checks beside the load; cores: the same load with the server pinned and not
 //! publish -> server, load_process (`longlived bench publish-load`), figures
 //! slow    -> server, load_process, figures: some that read beside many that do not
 //! store   -> commit: the store in this process; reopen, catchup: server, load_process (`longlived bench read-load`)
@@ -29,7 +30,11 @@ mod args;
 #[cfg(target_os = "linux")]
 mod clock;
 #[cfg(target_os = "linux")]
+mod cores;
+#[cfg(target_os = "linux")]
 mod figures;
+#[cfg(target_os = "linux")]
+mod health;
 #[cfg(target_os = "linux")]
 mod http2;
 #[cfg(target_os = "linux")]

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Args, Command};
-use super::{load, measure, publish, slow, store};
+use super::{cores, load, measure, publish, slow, store};
 
 /// Set when the measurement should end early; looked at by every wait.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +35,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         tokio::task::spawn_blocking(move || match args.command {
             Command::Idle(args) => measure::idle(&args, &stop),
             Command::Fanout(args) => measure::fanout(&args, &stop),
+            Command::Cores(args) => cores::cores(&args, &stop),
             Command::Publish(args) => publish::measure(&args, &stop),
             Command::Slow(args) => slow::slow(&args, &stop),
             Command::Commit(args) => store::commit(&args, &stop),
