@@ -86,6 +86,43 @@ async fn a_stalled_stream_slows_none_of_the_99_others_of_its_connection() {
     read_all(&mut stalled, LAST).await;
 }
 
+/// Streams of one topic share what is read for them, and windows of every size must not make them lose their place.
+#[tokio::test]
+async fn streams_of_one_topic_get_everything_whatever_windows_they_and_their_connection_have() {
+    const LAST: u64 = 400;
+    let rooms = [
+        (700, 65_535),
+        (5_000, 65_535),
+        (1 << 20, 65_535),
+        (700, 1 << 20),
+    ];
+    let node = Node::start_with(|config| config.log.tail_bytes_max = 256 << 10);
+    let mut readers = Vec::new();
+    for (number, (stream_window, connection_window)) in rooms.into_iter().enumerate() {
+        let room = Room {
+            stream_window,
+            connection_window,
+            socket_bytes: None,
+        };
+        let mut raw = Raw::connect_with(node.address, room).await;
+        let replies = open_all(&mut raw, &format!("room-{number}"), 30).await;
+        readers.extend(reading(replies, LAST));
+    }
+    // Small events and some that fill windows, singly and in batches.
+    for first in (0..LAST).step_by(20) {
+        let sizes = (first..first + 20).map(|n| {
+            if n % 50 == 7 {
+                40_000
+            } else {
+                n as usize % 300
+            }
+        });
+        let batch = sizes.map(|size| message("t", &"x".repeat(size)));
+        node.publish_all(batch.collect()).await;
+    }
+    assert_eq!(done(readers).await, 4 * 30);
+}
+
 #[tokio::test]
 async fn a_connection_that_is_not_read_slows_no_other_and_then_gets_all_it_missed() {
     const LAST: u64 = 1_200;

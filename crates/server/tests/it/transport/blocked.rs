@@ -16,7 +16,7 @@ use futures_util::future::{join_all, ready};
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use longlived_server::{
-    connection::{ConnectionSettings, HalfSentTotal, StreamAbort, serve_connection},
+    connection::{ConnectionSettings, HalfSentTotal, ResponseBody, StreamAbort, serve_connection},
     lifecycle::Drain,
 };
 use parking_lot::Mutex;
@@ -62,6 +62,8 @@ impl Body for Counted {
         Poll::Ready(Some(Ok(Frame::data(chunk.into()))))
     }
 }
+
+impl ResponseBody for Counted {}
 
 #[tokio::test]
 async fn streams_are_not_asked_while_the_socket_takes_nothing_and_end_when_they_are_aborted() {
