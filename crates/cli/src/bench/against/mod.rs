@@ -60,7 +60,7 @@ pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode>
         }
     }
     let comparison = Comparison {
-        load: fanout_in_words(args, load),
+        load: format!("fanout: {}", fanout_in_words(args)),
         machine: proc::machine(),
         pinning: pinning_in_words(&args.common, &cores),
         shape: load,
@@ -85,7 +85,7 @@ fn run(
     let shape = fanout_shape(args, programs.protocol(peer));
     let start = || programs.start(peer, &args.common, &cores.server);
     let mut rig = Rig::connect_to(start, &args.common, shape, cores, stop)?;
-    let figures = measure_fanout(&mut rig, args)?;
+    let figures = measure_fanout(&mut rig, args, cores)?;
     let load_cores = cores.load.count().unwrap_or(usize::MAX);
     Ok(Run {
         figures,
