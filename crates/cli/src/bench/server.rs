@@ -31,6 +31,8 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     /// Unknown when it runs elsewhere and was not named.
     pub(super) pid: Option<u32>,
+    /// When it said that it listens; 0 for one that was not started here.
+    pub(super) listening_ns: u64,
     child: Option<Child>,
     tail: Tail,
     /// Reads its log; ends with it.
@@ -52,6 +54,9 @@ pub(super) struct StoreCounts {
     pub(super) damaged: u64,
 }
 
+/// Where it listens, and when it said so.
+type Listening = (SocketAddr, u64);
+
 /// The last lines a started server wrote to standard error.
 type Tail = Arc<Mutex<VecDeque<String>>>;
 
@@ -59,7 +64,7 @@ impl Server {
     pub(super) fn for_run(args: &CommonArgs, cores: &Cores) -> anyhow::Result<Self> {
         match &args.server {
             Some(authority) => Self::running(authority, args.server_pid),
-            None => Self::start(&args.server_args, cores),
+            None => Self::start(([127, 0, 0, 1], 0).into(), &args.server_args, cores),
         }
     }
 
@@ -69,17 +74,22 @@ impl Server {
         Ok(Self {
             address,
             pid,
+            listening_ns: 0,
             child: None,
             tail: Tail::default(),
             log: None,
         })
     }
 
-    fn start(extra: &[String], cores: &Cores) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        listen: SocketAddr,
+        extra: &[String],
+        cores: &Cores,
+    ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("finding this executable")?;
         let mut command = Command::new(program);
         command
-            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", &listen.to_string()])
             .args(extra)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -90,15 +100,16 @@ impl Server {
         let tail = Tail::default();
         // From here on dropping it ends the child.
         let mut server = Self {
-            address: ([127, 0, 0, 1], 0).into(),
+            address: listen,
             pid: Some(pid),
+            listening_ns: 0,
             child: Some(child),
             tail,
             log: None,
         };
         let addresses = server.follow_log(stderr)?;
-        server.address = match addresses.recv_timeout(START_TIMEOUT) {
-            Ok(address) => address,
+        (server.address, server.listening_ns) = match addresses.recv_timeout(START_TIMEOUT) {
+            Ok(listening) => listening,
             Err(RecvTimeoutError::Timeout) => bail!(
                 "the server did not say where it listens{}",
                 server.last_words()
@@ -114,7 +125,7 @@ impl Server {
     fn follow_log(
         &mut self,
         stderr: impl Read + Send + 'static,
-    ) -> anyhow::Result<Receiver<SocketAddr>> {
+    ) -> anyhow::Result<Receiver<Listening>> {
         let (found, addresses) = sync_channel(1);
         let tail = Arc::clone(&self.tail);
         let log = std::thread::Builder::new()
@@ -189,7 +200,7 @@ impl Drop for Server {
     }
 }
 
-fn read_log(stderr: impl Read, found: &SyncSender<SocketAddr>, tail: &Tail) {
+fn read_log(stderr: impl Read, found: &SyncSender<Listening>, tail: &Tail) {
     let mut lines = BufReader::new(stderr);
     let mut line = Vec::new();
     loop {
@@ -200,7 +211,7 @@ fn read_log(stderr: impl Read, found: &SyncSender<SocketAddr>, tail: &Tail) {
         let text = String::from_utf8_lossy(&line);
         if let Some(address) = listening_on(&text) {
             // Only the first is waited for.
-            let _ = found.try_send(address);
+            let _ = found.try_send((address, monotonic_ns()));
         }
         let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
         if tail.len() == TAIL_LINES {

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
-use longlived_api::v1::{SubscribeRequest, Subscription};
+use longlived_api::v1::{Position, SubscribeRequest, Subscription};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use super::control::{Plan, SHARED_TOPIC};
@@ -27,6 +27,8 @@ pub(super) struct Connection {
     reader: Reader,
     output: Output,
     subscribers: Vec<Subscriber>,
+    /// Its subscribers are to go on after this.
+    resume_after: Option<Position>,
 }
 
 /// Bytes the socket has not taken yet.
@@ -84,7 +86,22 @@ impl Connection {
             reader: Reader::new(plan.streams, plan.windows()),
             output: Output::default(),
             subscribers: vec![Subscriber::default(); plan.streams as usize],
+            resume_after: None,
         })
+    }
+
+    /// Takes the place of a connection that was lost. An error may be known at once, or come later.
+    pub(super) fn reopen(&mut self, plan: &Plan, after: Option<Position>) -> io::Result<()> {
+        let socket = start_connecting(plan.server)?;
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        self.socket = Some(socket);
+        self.established = false;
+        self.reader = Reader::new(plan.streams, plan.windows());
+        self.output = Output::default();
+        self.resume_after = after;
+        Ok(())
     }
 
     pub(super) fn socket(&self) -> Option<&TcpStream> {
@@ -112,7 +129,7 @@ impl Connection {
             }
             self.established = true;
             self.output.bytes.reserve(96 + plan.streams as usize * 224);
-            open_calls(&mut self.output.bytes, plan, subscribers);
+            open_calls(&mut self.output.bytes, plan, subscribers, self.resume_after);
         }
         let done = self.output.flush(socket)?;
         if done {
@@ -155,6 +172,18 @@ impl Connection {
         self.output.flush(socket)
     }
 
+    /// The connection is gone and will be opened again. True when a subscriber was back on it.
+    pub(super) fn lose_for_now(&mut self, tally: &mut Tally) -> bool {
+        self.socket = None;
+        self.established = false;
+        self.output = Output::default();
+        let was_back = self.subscribers.iter().any(|one| one.back_ns > 0);
+        for subscriber in &mut self.subscribers {
+            tally.stream_lost(subscriber);
+        }
+        was_back
+    }
+
     /// The connection is gone, and with it the streams that had not ended.
     pub(super) fn lose(&mut self, tally: &mut Tally, why: &io::Error) {
         self.socket = None;
@@ -173,7 +202,7 @@ impl Plan {
         }
     }
 
-    fn subscribe_request(&self, number: u64) -> SubscribeRequest {
+    fn subscribe_request(&self, number: u64, resume_after: Option<Position>) -> SubscribeRequest {
         let subscriber_id = format!("bench-{number}");
         let topic_filter = match self.topics {
             Topics::One => SHARED_TOPIC.to_owned(),
@@ -182,6 +211,7 @@ impl Plan {
         SubscribeRequest {
             subscriber_id,
             subscriptions: vec![Subscription { topic_filter }],
+            resume_after,
             ..SubscribeRequest::default()
         }
     }
@@ -189,7 +219,7 @@ impl Plan {
     /// Before the server's windows are known, all first requests of a connection must fit the default one.
     pub(in crate::bench) fn streams_max(&self) -> u32 {
         let mut bytes = Vec::new();
-        let request = self.subscribe_request(self.subscribers_total);
+        let request = self.subscribe_request(self.subscribers_total, None);
         request::call_message(&mut bytes, 1, &request, true);
         WINDOW_DEFAULT / u32::try_from(bytes.len()).expect("a request of the load is small")
     }
@@ -200,14 +230,20 @@ pub(super) fn inbox(number: u64) -> String {
 }
 
 /// Preface, windows, and one Subscribe for each subscriber.
-fn open_calls(out: &mut Vec<u8>, plan: &Plan, subscribers: Range<u64>) {
+fn open_calls(
+    out: &mut Vec<u8>,
+    plan: &Plan,
+    subscribers: Range<u64>,
+    resume_after: Option<Position>,
+) {
     const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
 
     let authority = plan.server.to_string();
     request::open_connection(out, plan.windows());
     for (index, number) in (0..).zip(subscribers) {
         request::call_headers(out, stream_id(index), &authority, SUBSCRIBE);
-        request::call_message(out, stream_id(index), &plan.subscribe_request(number), true);
+        let request = plan.subscribe_request(number, resume_after);
+        request::call_message(out, stream_id(index), &request, true);
     }
 }
 

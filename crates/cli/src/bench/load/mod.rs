@@ -3,9 +3,11 @@
 //! - [`control`]: what the conducting process says and hears, one JSON object a line.
 //! - [`event_loop`]: one thread, one epoll, every socket.
 //! - [`connection`]: a socket, its frame reader and its subscribers.
+//! - [`comeback`]: how connections are opened again when their server was killed.
 //! - [`publisher`]: `PublishStream` at a rate, on a connection of its own.
 //! - [`tally`]: what was seen; [`message`]: where the timestamp is.
 
+mod comeback;
 mod connection;
 pub(super) mod control;
 mod event_loop;
@@ -13,6 +15,7 @@ mod message;
 mod publisher;
 mod tally;
 
+pub(super) use comeback::REFUSED_PAUSE;
 pub(super) use connection::{Output, start_connecting};
 pub(super) use message::{Kind, publish_request};
 pub(super) use tally::describe;
