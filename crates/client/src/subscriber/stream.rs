@@ -35,6 +35,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Ask {
     pub(super) shared: Arc<Shared>,
     pub(super) lane: Lane,
+    /// When this subscriber has last lost a stream or failed to open one, or now.
+    pub(super) since: Instant,
     pub(super) request: v1::SubscribeRequest,
     /// A credential the server has refused: another one is needed.
     pub(super) refused: Option<Credential>,
@@ -114,7 +116,10 @@ async fn open_with(
 ) -> Result<(Live, v1::Welcome), End> {
     let pool = &ask.shared.pool;
     let timeout = ask.shared.open_timeout;
-    let lease = pool.lease(ask.lane).await.map_err(End::Lost)?;
+    let lease = pool
+        .lease_again(ask.lane, ask.since)
+        .await
+        .map_err(End::Lost)?;
     let recording = ask.shared.recording.as_ref();
     *record = recording.map(|recording| recording.stream_opened(&ask.request));
     let opened = tokio::time::timeout(timeout, welcome(ask, &lease, credential)).await;

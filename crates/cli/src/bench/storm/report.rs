@@ -213,7 +213,7 @@ fn add_retries(figures: &mut Figures, retries: &Retries) -> anyhow::Result<()> {
     );
     figures.add(
         "wait_distance_max",
-        "what uniform waits keep, 999 times of 1,000",
+        "at most, but for one in a million of uniform samples",
         allowed,
     );
     figures.add(

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 /// Waits are kept as shares of their ceiling, to this part of it.
 const STEPS: u32 = 10_000;
-/// A sample of a uniform distribution lies further off than this, divided by the root of its size, once in a thousand
+/// A sample of a uniform distribution lies further off than this, divided by the root of its size, once in a million
 /// times (Kolmogorov).
-const DISTANCE_CRITICAL: f64 = 1.95;
+const DISTANCE_CRITICAL: f64 = 2.7;
 
 /// What was drawn, by all subscribers of a process or of several.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ impl Retries {
         largest
     }
 
-    /// The distance that so many uniform waits keep, but for one sample in a thousand.
+    /// The distance that so many uniform waits keep, but for one sample in a million.
     pub(super) fn distance_max(&self) -> f64 {
         DISTANCE_CRITICAL / (self.count().max(1) as f64).sqrt() + 1.0 / f64::from(STEPS)
     }
