@@ -9,21 +9,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use longlived_api::v1;
 use longlived_api::v1::subscribe_response::Frame;
-use longlived_api::v1::subscription_service_client::SubscriptionServiceClient;
 use tokio::time::Instant;
+use tonic::client::Grpc;
 use tonic::{Request, Status, Streaming};
 
 use super::ending::{End, Lost};
 use super::notice::{GoAwayReason, Outcome};
 use crate::client::Shared;
+use crate::codec::SubscribeCodec;
 use crate::continuity::Continuity;
 use crate::credential::Credential;
 use crate::pool::{Lane, Lease};
 use crate::position::Position;
 use crate::record::{StreamRecord, Told};
 use crate::wire::Seen;
+
+const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
 
 /// What a response may be larger than its event.
 const ENVELOPE_BYTES: usize = 64 << 10;
@@ -148,9 +152,14 @@ async fn welcome(
             .insert("authorization", credential.header.clone());
     }
     let largest = ask.request.max_event_bytes as usize + ENVELOPE_BYTES;
-    let mut frames = SubscriptionServiceClient::new(lease.wire.clone())
-        .max_decoding_message_size(largest)
-        .subscribe(request)
+    let mut grpc = Grpc::new(lease.wire.clone()).max_decoding_message_size(largest);
+    grpc.ready()
+        .await
+        .map_err(|error| ended(Status::unknown(error.to_string()), &seen))?;
+    // What the generated client does, but for the size of the buffers.
+    let path = PathAndQuery::from_static(SUBSCRIBE);
+    let mut frames = grpc
+        .server_streaming(request, path, SubscribeCodec)
         .await
         .map_err(|status| ended(status, &seen))?
         .into_inner();
