@@ -3,6 +3,7 @@
 //! Holds: the server's CPU time is read at both ends of the very window in which deliveries are counted; its
 //! memory is read before the first connection and again when all subscribers hold their Welcome.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -10,7 +11,9 @@ use hdrhistogram::Histogram;
 
 use super::args::{CommonArgs, Topics};
 use super::clock::monotonic_ns;
-use super::load::control::{Command, Connected, Finished, Plan, PublishPlan, Published, Report};
+use super::load::control::{
+    Command, Connected, Finished, Plan, Protocol, PublishPlan, Published, Report,
+};
 use super::load_process::LoadProcess;
 use super::pin::Cores;
 use super::proc::{self, CpuTime};
@@ -42,6 +45,7 @@ pub(super) struct Shape {
     pub(super) streams: u32,
     pub(super) topics: Topics,
     pub(super) sample_every: u32,
+    pub(super) protocol: Protocol,
 }
 
 impl Shape {
@@ -92,8 +96,25 @@ impl<'a> Rig<'a> {
         cores: &Pinning,
         stop: &'a Stop,
     ) -> anyhow::Result<Self> {
+        Self::connect_to(
+            || Server::for_run(args, &cores.server),
+            args,
+            shape,
+            cores,
+            stop,
+        )
+    }
+
+    /// The same with any server that speaks the shape's protocol.
+    pub(super) fn connect_to(
+        server: impl FnOnce() -> anyhow::Result<Server>,
+        args: &CommonArgs,
+        shape: Shape,
+        cores: &Pinning,
+        stop: &'a Stop,
+    ) -> anyhow::Result<Self> {
         let began_ns = monotonic_ns();
-        let server = Server::for_run(args, &cores.server)?;
+        let server = server()?;
         let mut rig = Self {
             shape,
             loads: Vec::new(),
@@ -148,6 +169,10 @@ impl<'a> Rig<'a> {
         Ok(())
     }
 
+    pub(super) fn server_address(&self) -> SocketAddr {
+        self.server.address
+    }
+
     /// Deliveries count from here to there.
     pub(super) fn open_window(&mut self, start_ns: u64, end_ns: u64) -> anyhow::Result<()> {
         self.tell_all(&Command::Window { start_ns, end_ns })
@@ -178,6 +203,10 @@ impl<'a> Rig<'a> {
             }
         }
         Ok(all)
+    }
+
+    pub(super) fn load_processes(&self) -> usize {
+        self.loads.len()
     }
 
     fn resident_bytes(&self) -> anyhow::Result<Option<u64>> {
@@ -331,10 +360,13 @@ pub(super) fn plans(args: &CommonArgs, shape: Shape, server: &Server) -> anyhow:
             stream_window_bytes: args.stream_window,
             connection_window_bytes: args.connection_window,
             sample_every: shape.sample_every,
+            protocol: shape.protocol,
         });
         subscriber_first += u64::from(connections) * u64::from(shape.streams);
     }
-    if let Some(streams_max) = plans.first().map(Plan::streams_max) {
+    if shape.protocol == Protocol::Grpc
+        && let Some(streams_max) = plans.first().map(Plan::streams_max)
+    {
         ensure!(
             shape.streams <= streams_max,
             "at most {streams_max} streams a connection"

@@ -30,6 +30,22 @@ pub(in crate::bench) struct Plan {
     pub(in crate::bench) connection_window_bytes: u32,
     /// One latency in this many events; at least 1.
     pub(in crate::bench) sample_every: u32,
+    pub(in crate::bench) protocol: Protocol,
+}
+
+/// How the server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::bench) enum Protocol {
+    /// Our own contract.
+    Grpc,
+    /// Redis.
+    Resp,
+    Nats,
+    /// The bare sender, whose records have this length.
+    Records {
+        bytes: u32,
+    },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -137,7 +137,8 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         }
         let wanted = self.plan.connections as usize;
         for index in self.connections.len()..wanted.min(self.connections.len() + CONNECT_BATCH) {
-            let connection = Connection::open(&self.plan)
+            let numbers = numbers_of(&self.plan, index as u64);
+            let connection = Connection::open(&self.plan, numbers)
                 .with_context(|| format!("opening connection {} of {wanted}", index + 1))?;
             watch_new(&self.epoll, &connection, index)?;
             self.connections.push(connection);
@@ -155,8 +156,9 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
             let Some(index) = comeback.next(monotonic_ns()) else {
                 break;
             };
+            let numbers = numbers_of(&self.plan, index as u64);
             let connection = &mut self.connections[index];
-            match connection.reopen(&self.plan, comeback.resume_after()) {
+            match connection.reopen(&self.plan, numbers, comeback.resume_after()) {
                 Ok(()) => watch_new(&self.epoll, connection, index)?,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     comeback.refused(index, monotonic_ns());
@@ -167,18 +169,11 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         Ok(())
     }
 
-    fn numbers_of(&self, index: u64) -> Range<u64> {
-        let streams = u64::from(self.plan.streams);
-        let first = self.plan.subscriber_first + index * streams;
-        first..first + streams
-    }
-
     fn serve_connection(&mut self, index: u64, flags: EventFlags) -> anyhow::Result<()> {
-        let numbers = self.numbers_of(index);
         let connection = &mut self.connections[index as usize];
         let mut result = Ok(true);
         if flags.contains(EventFlags::OUT) {
-            result = connection.writable(&self.plan, numbers);
+            result = connection.writable(&self.plan);
         }
         if result.is_ok() && flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             result = connection.readable(&mut self.scratch, &mut self.tally);
@@ -395,6 +390,13 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         }
         Ok(())
     }
+}
+
+/// Of the subscribers of a connection.
+fn numbers_of(plan: &Plan, index: u64) -> Range<u64> {
+    let streams = u64::from(plan.streams);
+    let first = plan.subscriber_first + index * streams;
+    first..first + streams
 }
 
 /// A connection that was just opened: it says by "writable" that it is established.

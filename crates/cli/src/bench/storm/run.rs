@@ -15,7 +15,7 @@ use super::{port, retries::Retries};
 use crate::bench::args::Topics;
 use crate::bench::clock::monotonic_ns;
 use crate::bench::load::control::{
-    Command, Connected, Finished, Published, Report, Return, Returned, SHARED_TOPIC,
+    Command, Connected, Finished, Protocol, Published, Report, Return, Returned, SHARED_TOPIC,
 };
 use crate::bench::load_process::LoadProcess;
 use crate::bench::proc::{self, CpuTime};
@@ -158,6 +158,7 @@ impl<'a> Storm<'a> {
             connections: load.connections,
             streams: load.streams,
             topics: Topics::One,
+            protocol: Protocol::Grpc,
             sample_every: u32::MAX,
         };
         let command = if args.library {
