@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::against_args::{FloorArgs, Peer};
 use super::slow_args::SlowArgs;
 use super::store_args::{CatchupArgs, CommitArgs, ReopenArgs};
+use super::storm_args::StormArgs;
 
 /// Cores that an affinity mask can name.
 const CORES_MAX: usize = 1024;
@@ -34,6 +35,8 @@ pub(super) enum Command {
     Publish(PublishArgs),
     /// Subscribers that stop reading beside some that go on: latency of those with and without them, memory
     Slow(SlowArgs),
+    /// A server that is killed and started again: time until all its subscribers are back, memory, the waits of clients
+    Storm(StormArgs),
     /// Commits of the store on disk beside bare writes of the same size into the same file system
     Commit(CommitArgs),
     /// A server that was killed: time until it listens again and until a subscriber has resumed
@@ -49,6 +52,9 @@ pub(super) enum Command {
     /// The load generator of `publish`
     #[command(hide = true)]
     PublishLoad,
+    /// The load generator of `storm --library`
+    #[command(hide = true)]
+    StormLibrary,
     /// The load generator of `catchup`
     #[command(hide = true)]
     ReadLoad,

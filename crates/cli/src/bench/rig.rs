@@ -329,7 +329,7 @@ impl Seen {
 }
 
 /// The connections shared out over load processes, each within its limit of open files.
-fn plans(args: &CommonArgs, shape: Shape, server: &Server) -> anyhow::Result<Vec<Plan>> {
+pub(super) fn plans(args: &CommonArgs, shape: Shape, server: &Server) -> anyhow::Result<Vec<Plan>> {
     let files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile)
         .maximum
         .unwrap_or(u64::MAX);

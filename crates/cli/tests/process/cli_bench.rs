@@ -202,3 +202,54 @@ fn a_directory_that_is_in_use_is_not_touched() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(dir.path().join("mine").exists());
 }
+
+#[test]
+fn all_subscribers_of_a_killed_server_come_back_and_are_told_that_its_memory_is_gone() {
+    let flags = ["--connections", "50", "--streams", "4", "--rest", "100ms"];
+    let figures = figures_of("storm", &flags);
+    let of = |name: &str| figures[name].as_f64().unwrap();
+    assert!(of("back_p50_s") <= of("back_p99_s"));
+    assert!(of("back_all_s") < of("back_all_since_kill_s"));
+    assert!((of("resets"), of("gaps"), of("resumed")) == (200.0, 200.0, 0.0));
+    assert!((of("lost"), of("repeated")) == (0.0, 0.0));
+    assert!(of("memory_peak_mib") > 0.0 && of("server_cpu_s") > 0.0);
+}
+
+#[test]
+fn those_of_a_server_on_disk_come_back_without_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = format!("--server-arg={}", dir.path().display());
+    let flags = ["--connections", "20", "--streams", "5", "--rest", "100ms"];
+    let flags = [&flags[..], &["--server-arg=--data-dir", &data]].concat();
+    let figures = figures_of("storm", &flags);
+    let of = |name: &str| figures[name].as_f64().unwrap();
+    assert!((of("resets"), of("gaps"), of("resumed")) == (0.0, 0.0, 100.0));
+    assert!((of("lost"), of("repeated")) == (0.0, 0.0));
+}
+
+#[test]
+fn subscribers_of_the_client_library_come_back_with_their_waits_spread() {
+    let flags = ["--library", "--connections", "5", "--streams", "40"];
+    let flags = [&flags[..], &["--down", "500ms", "--rest", "100ms"]].concat();
+    let figures = figures_of("storm", &flags);
+    let of = |name: &str| figures[name].as_f64().unwrap();
+    assert!((of("resets"), of("gaps")) == (200.0, 200.0));
+    assert!((of("lost"), of("repeated")) == (0.0, 0.0));
+    // One wait after the kill and one after each attempt in vain.
+    assert!((of("waits") - (200.0 + of("refused_dials") + of("lost_again"))).abs() < 0.5);
+    assert!(of("waits_above") == 0.0);
+    assert!(of("wait_p20") < of("wait_p50") && of("wait_p50") < of("wait_p80"));
+}
+
+#[test]
+fn a_storm_that_misses_its_limit_fails_and_says_so() {
+    let flags = ["bench", "storm", "--library", "--connections", "1"];
+    let cores = ["--server-cores", "any", "--load-cores", "any"];
+    // The server is away for longer than half of them wait, and a tenth of a second is less than the next wait.
+    let limits = ["--streams", "100", "--down", "1s", "--limit", "100ms"];
+    let ended = run(&[&flags[..], &cores, &limits, &["--rest", "100ms"]].concat());
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let verdict = ended.stdout.last().unwrap();
+    assert!(verdict.starts_with("MISSED"), "{verdict}");
+    assert!(verdict.contains("later than 100ms"), "{verdict}");
+}
