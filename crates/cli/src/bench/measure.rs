@@ -48,7 +48,7 @@ pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode>
     let shape = fanout_shape(args, Protocol::Grpc);
     repeat(fanout_in_words(args, load), &args.common, |cores| {
         let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
-        measure_fanout(&mut rig, args)
+        Ok(measure_fanout(&mut rig, args)?.figures)
     })
 }
 
@@ -80,8 +80,15 @@ pub(super) fn fanout_shape(args: &FanoutArgs, protocol: Protocol) -> Shape {
     }
 }
 
+/// What one run gave.
+pub(super) struct Fanout {
+    pub(super) figures: Figures,
+    /// See [`Window::load_waited`].
+    pub(super) load_waited: f64,
+}
+
 /// One run of the load, on a server that has all its subscribers.
-pub(super) fn measure_fanout(rig: &mut Rig<'_>, args: &FanoutArgs) -> anyhow::Result<Figures> {
+pub(super) fn measure_fanout(rig: &mut Rig<'_>, args: &FanoutArgs) -> anyhow::Result<Fanout> {
     let load = args.load();
     let begin = monotonic_ns() + nanoseconds(LEAD);
     let start = begin + nanoseconds(args.warmup);
@@ -98,7 +105,10 @@ pub(super) fn measure_fanout(rig: &mut Rig<'_>, args: &FanoutArgs) -> anyhow::Re
     let published = rig.published(end)?;
     let finished = rig.finish(&published)?;
     let publishing = Duration::from_nanos(end - begin);
-    rig.fanout_figures(&window, publishing, &published, &finished)
+    Ok(Fanout {
+        figures: rig.fanout_figures(&window, publishing, &published, &finished)?,
+        load_waited: window.load_waited,
+    })
 }
 
 /// All deliveries where that is cheap; a fixed share of them where taking each would make the load slow.
