@@ -28,6 +28,8 @@ pub(super) enum Command {
     Idle(IdleArgs),
     /// Messages to many subscribers: CPU per delivery, deliveries per second, latency, memory
     Fanout(FanoutArgs),
+    /// A load of `fanout` with the server on one core and on any, in turns: CPU per delivery of both, and their ratio
+    Cores(FanoutArgs),
     /// Messages without subscribers: messages per second, CPU per message, messages per commit, time to the answer
     Publish(PublishArgs),
     /// Subscribers that stop reading beside some that go on: latency of those with and without them, memory
@@ -106,6 +108,9 @@ pub(super) struct FanoutArgs {
     /// of as many bytes; `redis`, `nats`: redis-server and nats-server, where they are installed
     #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "server")]
     pub(super) against: Vec<Peer>,
+    /// Ask for the server's health every 10 ms during the window, from the load's cores, and show how long that took
+    #[arg(long, conflicts_with = "against")]
+    pub(super) probe_health: bool,
     #[command(flatten)]
     pub(super) common: CommonArgs,
 }

@@ -10,6 +10,7 @@
 //!              -> load     one epoll loop over all its connections, and the publisher
 //!                   -> http2   frames out and in, by hand; wire: the protocols of other servers
 //!         -> figures       rows, medians, text and JSON
+//! fanout  -> health: checks beside the load; cores: the same load with the server pinned and not
 //! publish -> server, load_process (`longlived bench publish-load`), figures
 //! against -> the same rig with other servers in turns with ours, and the ratios of their figures
 //! slow    -> server, load_process, figures: some that read beside many that do not
@@ -37,7 +38,11 @@ mod args;
 #[cfg(target_os = "linux")]
 mod clock;
 #[cfg(target_os = "linux")]
+mod cores;
+#[cfg(target_os = "linux")]
 mod figures;
+#[cfg(target_os = "linux")]
+mod health;
 #[cfg(target_os = "linux")]
 mod http2;
 #[cfg(target_os = "linux")]

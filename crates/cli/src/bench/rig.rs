@@ -3,6 +3,7 @@
 //! Holds: the server's CPU time is read at both ends of the very window in which deliveries are counted; its
 //! memory is read before the first connection and again when all subscribers hold their Welcome.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -168,6 +169,10 @@ impl<'a> Rig<'a> {
             server_cpu_ns: cpu.map(|(before, after)| after.since(&before)),
         };
         Ok(())
+    }
+
+    pub(super) fn server_address(&self) -> SocketAddr {
+        self.server.address
     }
 
     /// Deliveries count from here to there.

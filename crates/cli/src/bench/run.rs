@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Args, Command};
-use super::{against, load, measure, publish, slow, store};
+use super::{against, cores, load, measure, publish, slow, store};
 
 /// Set when the measurement should end early; looked at by every wait.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Command::Idle(args) => measure::idle(&args, &stop),
             Command::Fanout(args) if args.against.is_empty() => measure::fanout(&args, &stop),
             Command::Fanout(args) => against::fanout(&args, &stop),
+            Command::Cores(args) => cores::cores(&args, &stop),
             Command::Publish(args) => publish::measure(&args, &stop),
             Command::Slow(args) => slow::slow(&args, &stop),
             Command::Commit(args) => store::commit(&args, &stop),

@@ -59,6 +59,54 @@ fn calls_of_several_connections_over_several_topics_are_all_answered() {
     assert!(figures["messages_per_s"].as_f64().unwrap() > 0.0);
 }
 
+/// Small enough for a test: 50 streams, a second.
+const FANOUT: [&str; 10] = [
+    "--connections",
+    "5",
+    "--streams",
+    "10",
+    "--rate",
+    "50",
+    "--duration",
+    "1s",
+    "--warmup",
+    "200ms",
+];
+
+#[test]
+fn health_is_asked_for_while_a_load_runs() {
+    let figures = figures_of("fanout", &[&FANOUT[..], &["--probe-health"]].concat());
+    // A check every 10 ms, each of them answered: one that is not would have failed the run.
+    assert_eq!(figures["health_checks"].as_f64(), Some(100.0));
+    let us = |name: &str| figures[format!("health_{name}_us")].as_f64().unwrap();
+    assert!(1.0 < us("p50") && us("p50") <= us("p99") && us("p99") <= us("max"));
+    assert_eq!(figures["lost"].as_f64(), Some(0.0));
+}
+
+#[test]
+fn a_server_that_is_pinned_and_one_that_is_not_are_measured_in_turns() {
+    let allowed = std::thread::available_parallelism().unwrap();
+    let words = ["bench", "cores", "--json", "--runs", "2"];
+    let ended = run(&[&words[..], &FANOUT].concat());
+    if allowed.get() == 1 {
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        return;
+    }
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let result = json(&ended.stdout[0]);
+    for run in result["runs"].as_array().unwrap() {
+        let figure = |name: &str| run[name].as_f64().unwrap();
+        let cpu = |half: &str| figure(&format!("{half}_cpu_us_per_delivery"));
+        // What is shown has three digits after the point.
+        let ratio = cpu("unpinned") / cpu("pinned");
+        assert!((ratio / figure("cpu_ratio") - 1.0).abs() < 0.01, "{run}");
+        for half in ["pinned", "unpinned"] {
+            let delivered = figure(&format!("{half}_deliveries_per_s"));
+            assert!((delivered - 2_500.0).abs() < 500.0, "{run}");
+        }
+    }
+}
+
 fn is_empty(dir: &std::path::Path) -> bool {
     std::fs::read_dir(dir).unwrap().next().is_none()
 }

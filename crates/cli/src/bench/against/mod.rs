@@ -60,7 +60,7 @@ pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode>
         }
     }
     let comparison = Comparison {
-        load: fanout_in_words(args, load),
+        load: format!("fanout: {}", fanout_in_words(args)),
         machine: proc::machine(),
         pinning: pinning_in_words(&args.common, &cores),
         shape: load,
@@ -88,7 +88,7 @@ fn run(
     let Fanout {
         mut figures,
         load_waited,
-    } = measure_fanout(&mut rig, args)?;
+    } = measure_fanout(&mut rig, args, cores)?;
     figures.add(
         LOAD_WAITED,
         "load waited for its core (% of time)",
