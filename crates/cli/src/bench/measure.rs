@@ -82,7 +82,7 @@ pub(super) fn fanout_once(
 ) -> anyhow::Result<Figures> {
     let shape = fanout_shape(args, Protocol::Grpc);
     let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
-    measure_fanout(&mut rig, args, cores)
+    Ok(measure_fanout(&mut rig, args, cores)?.figures)
 }
 
 pub(super) fn fanout_shape(args: &FanoutArgs, protocol: Protocol) -> Shape {
@@ -96,12 +96,19 @@ pub(super) fn fanout_shape(args: &FanoutArgs, protocol: Protocol) -> Shape {
     }
 }
 
+/// What one run gave.
+pub(super) struct Fanout {
+    pub(super) figures: Figures,
+    /// See [`Window::load_waited`].
+    pub(super) load_waited: f64,
+}
+
 /// One run of the load, on a server that has all its subscribers.
 pub(super) fn measure_fanout(
     rig: &mut Rig<'_>,
     args: &FanoutArgs,
     cores: &Pinning,
-) -> anyhow::Result<Figures> {
+) -> anyhow::Result<Fanout> {
     let load = args.load();
     let begin = monotonic_ns() + nanoseconds(LEAD);
     let start = begin + nanoseconds(args.warmup);
@@ -128,7 +135,10 @@ pub(super) fn measure_fanout(
     if let Some(health) = health {
         health.finish(&mut figures)?;
     }
-    Ok(figures)
+    Ok(Fanout {
+        figures,
+        load_waited: window.load_waited,
+    })
 }
 
 /// All deliveries where that is cheap; a fixed share of them where taking each would make the load slow.

@@ -86,6 +86,8 @@ pub(super) struct Window {
     pub(super) server_cpu_ns: Option<u64>,
     pub(super) server_resident_bytes: Option<u64>,
     pub(super) load_cpu_ns: u64,
+    /// Share of the window in which a load process was ready to run and something else had its core.
+    pub(super) load_waited: f64,
 }
 
 impl<'a> Rig<'a> {
@@ -248,11 +250,16 @@ impl<'a> Rig<'a> {
         };
         let server_cpu = server_before.zip(server_after);
         let loads_cpu = loads_before.iter().zip(&loads_after);
+        let waited = loads_cpu
+            .clone()
+            .map(|(before, after)| after.waited_since(before));
+        let load_waited = waited.sum::<u64>() as f64 / loads_after.len() as f64;
         Ok(Window {
             length: Duration::from_nanos(length_ns),
             server_cpu_ns: server_cpu.map(|(before, after)| of_window(after.since(&before))),
             server_resident_bytes: self.resident_bytes()?,
             load_cpu_ns: of_window(loads_cpu.map(|(before, after)| after.since(before)).sum()),
+            load_waited: load_waited / watched_ns.max(1) as f64,
         })
     }
 
