@@ -23,7 +23,7 @@ pub mod topic;
 
 pub use cursor::{
     Attached, Attacher, Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Opened,
-    Outcome, Parted, ReadOptions, Shared, SlowPolicy, TailReader, Tails,
+    Outcome, Parted, ReadOptions, Shared, SlowPolicy, Tail, TailReader, Tails,
 };
 pub use environment::Environment;
 pub use frame::Encoding;

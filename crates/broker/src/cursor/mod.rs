@@ -25,7 +25,7 @@ use smallvec::SmallVec;
 
 use merge::Live;
 pub use open::{Begin, Opened, Outcome};
-pub use shared::{Parted, Shared, TailReader};
+pub use shared::{Parted, Shared, Tail, TailReader};
 
 use crate::{
     channel::{Attachment, Channel},

@@ -98,9 +98,29 @@ impl TailReader {
         &self.signal
     }
 
-    fn reads_like(&self, cursor: &Cursor) -> bool {
-        self.encoding == cursor.options.encoding
-            && self.event_bytes_max == cursor.options.event_bytes_max
+    /// What it reads.
+    pub fn tail(&self) -> Tail<'_> {
+        Tail {
+            channel: self.attachment.channel(),
+            encoding: self.encoding,
+            event_bytes_max: self.event_bytes_max,
+        }
+    }
+}
+
+/// What is read from one channel's tail: whose are equal may be read for by one reader.
+#[derive(Clone, Copy)]
+pub struct Tail<'a> {
+    channel: &'a Arc<Channel>,
+    encoding: Encoding,
+    event_bytes_max: usize,
+}
+
+impl PartialEq for Tail<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.channel, other.channel)
+            && self.encoding == other.encoding
+            && self.event_bytes_max == other.event_bytes_max
     }
 }
 
@@ -121,6 +141,15 @@ impl Cursor {
         (at_rest && channel.reader_count() > 1).then_some(channel)
     }
 
+    /// What this cursor would have read for it; `None` when it had better read by itself.
+    pub fn tail(&self) -> Option<Tail<'_>> {
+        self.shareable().map(|channel| Tail {
+            channel,
+            encoding: self.options.encoding,
+            event_bytes_max: self.options.event_bytes_max,
+        })
+    }
+
     /// A reader that this cursor could follow; `None` when it had better read by itself.
     pub fn tail_reader(&self) -> Option<TailReader> {
         let channel = self.shareable()?;
@@ -139,19 +168,16 @@ impl Cursor {
     /// Leaves the reading to `reader`; whether it can, which is so only when both have all that the tail holds. From
     /// then on, and until [`unfollow`](Self::unfollow), this cursor must not be asked for anything.
     pub fn follow(&mut self, reader: &mut TailReader) -> bool {
-        let Some(channel) = self.shareable() else {
-            return false;
-        };
         // Asked after the reader was attached: what comes later is the reader's.
-        let same = Arc::ptr_eq(channel, reader.attachment.channel())
-            && reader.reads_like(self)
-            && !channel.is_due(reader.position);
-        if same {
+        let both_have_all = self
+            .tail()
+            .is_some_and(|tail| tail == reader.tail() && !tail.channel.is_due(reader.position));
+        if both_have_all {
             reader.position = reader.position.max(self.position);
             self.position = reader.position;
             self.feeds[0].attachment.rest();
         }
-        same
+        both_have_all
     }
 
     /// Reads by itself again, having got everything up to `position`.

@@ -63,6 +63,8 @@ struct Group {
     events: u64,
     spoke_at: Instant,
     under_way: Option<UnderWay>,
+    // It waits for the connection's window, in that window's queue.
+    queued: bool,
 }
 
 /// A delivery that some have got.
@@ -86,8 +88,10 @@ struct Member {
 
 /// Why a group does not go on now.
 enum Stop {
-    /// Nothing is due, or it waits for the connection's window.
+    /// Nothing is due.
     Waits,
+    /// The connection's window is used up.
+    NoWindow,
     /// The turn is over, or the socket is full.
     Later,
     /// Each goes on by itself.
@@ -113,7 +117,7 @@ impl Followers {
         slot: u32,
         spent: Spent,
     ) -> Option<(Place, &Arc<Signal>)> {
-        let place = self.find(cursor).or_else(|| self.begin(cursor))?;
+        let place = self.join(cursor)?;
         let group = &mut self.groups[place];
         group.members.push(Member {
             stream,
@@ -125,15 +129,22 @@ impl Followers {
     }
 
     /// A stream goes on by itself.
-    pub(super) fn leave(&mut self, place: Place, slot: u32) -> Option<Leaver> {
+    pub(super) fn leave<T>(&mut self, place: Place, slot: u32, io: &IoHandle<T>) -> Option<Leaver> {
         let index = place.0 as usize;
         let group = self.groups.get_mut(index)?;
         let at = group.members.iter().position(|one| one.slot == slot)?;
         let leaver = group.part_with(at);
-        if group.members.is_empty() {
-            self.groups.remove(index);
-        }
+        self.remove_empty(index, io);
         Some(leaver)
+    }
+
+    /// All streams go on by themselves.
+    pub(super) fn part(&mut self) -> Vec<Leaver> {
+        self.groups
+            .iter_mut()
+            .for_each(|(_, group)| group.part(&mut self.leavers));
+        self.groups = Slab::new();
+        std::mem::take(&mut self.leavers)
     }
 
     /// When something was last sent to those at a place.
@@ -142,12 +153,11 @@ impl Followers {
         (group.events > 0).then_some(group.spoke_at)
     }
 
-    /// The connection's window has grown.
-    pub(super) fn go_on(&self) {
-        for (_, group) in &self.groups {
-            if group.under_way.is_some() {
-                group.waker.wake_by_ref();
-            }
+    /// The connection's window has room for a group that waited for it.
+    pub(super) fn release(&mut self, group: u32) {
+        if let Some(group) = self.groups.get_mut(group as usize) {
+            group.queued = false;
+            group.waker.wake_by_ref();
         }
     }
 
@@ -170,6 +180,11 @@ impl Followers {
             };
             match group.poll(io, turn, &mut self.leavers) {
                 Stop::Waits => {}
+                Stop::NoWindow => {
+                    if !std::mem::replace(&mut group.queued, true) {
+                        io.windows().wait_as_group(index as u32);
+                    }
+                }
                 Stop::Later => {
                     // Who had its turn is asked once more, for nothing; who has more than a turn holds up no other.
                     self.wakes.put_back(due);
@@ -177,27 +192,39 @@ impl Followers {
                     left = true;
                     break;
                 }
-                Stop::Parts => {
-                    while let Some(last) = group.members.len().checked_sub(1) {
-                        self.leavers.push(group.part_with(last));
-                    }
-                }
+                Stop::Parts => group.part(&mut self.leavers),
             }
-            if group.members.is_empty() {
-                self.groups.remove(index);
-            }
+            self.remove_empty(index, io);
         }
         (left, std::mem::take(&mut self.leavers))
     }
 
-    fn find(&mut self, cursor: &mut Cursor) -> Option<usize> {
-        for (place, group) in &mut self.groups {
-            // Whoever came while a delivery is under way would get it too, if it has it already.
-            if group.under_way.is_none() && cursor.follow(&mut group.reader) {
-                return Some(place);
+    fn remove_empty<T>(&mut self, index: usize, io: &IoHandle<T>) {
+        if self
+            .groups
+            .get(index)
+            .is_some_and(|group| group.members.is_empty())
+        {
+            let group = self.groups.remove(index);
+            if group.queued {
+                io.windows().forget_group(index as u32);
             }
         }
-        None
+        if self.groups.is_empty() {
+            self.groups = Slab::new();
+        }
+    }
+
+    /// The group that a cursor can join: one of its own if there is none yet.
+    fn join(&mut self, cursor: &mut Cursor) -> Option<usize> {
+        let tail = cursor.tail()?;
+        let like = |(_, group): &(usize, &mut Group)| group.reader.tail() == tail;
+        let Some((place, group)) = self.groups.iter_mut().find(like) else {
+            return self.begin(cursor);
+        };
+        // Whoever came while a delivery is under way would get it too, if it has it already.
+        let joined = group.under_way.is_none() && cursor.follow(&mut group.reader);
+        joined.then_some(place)
     }
 
     fn begin(&mut self, cursor: &mut Cursor) -> Option<usize> {
@@ -217,6 +244,7 @@ impl Followers {
             events: 0,
             spoke_at: Instant::now(),
             under_way: None,
+            queued: false,
         });
         Some(place)
     }
@@ -232,6 +260,9 @@ impl Group {
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
         loop {
+            if self.queued {
+                return Stop::NoWindow;
+            }
             if turn.is_over() || io.is_blocked() {
                 return Stop::Later;
             }
@@ -290,7 +321,7 @@ impl Group {
                     under_way.sent += sent;
                     if sender.is_used_up() {
                         // All wait alike.
-                        return Some(Stop::Waits);
+                        return Some(Stop::NoWindow);
                     }
                     let next = under_way.next;
                     leavers.push(self.part_with(next));
@@ -298,6 +329,12 @@ impl Group {
             }
         }
         None
+    }
+
+    fn part(&mut self, leavers: &mut Vec<Leaver>) {
+        while let Some(last) = self.members.len().checked_sub(1) {
+            leavers.push(self.part_with(last));
+        }
     }
 
     /// Takes a member out. What it has a part of it gets whole.

@@ -42,7 +42,7 @@ use tower::Service;
 
 pub use abort::{AbortFlag, StreamAbort};
 pub use followers::Followed;
-use followers::Followers;
+use followers::{Followers, Leaver};
 use half_sent::HalfSent;
 pub use half_sent::{HalfSentTotal, RequestError};
 use io::{Io, IoHandle};
@@ -54,6 +54,7 @@ pub use settings::ConnectionSettings;
 use stream::{Stream, Wire};
 use stream_set::{StreamSet, Turn};
 use wakes::{CONTROL, GROUPS, SOCKET, STREAMS, Wakes};
+use windows::Waiter;
 
 use crate::lifecycle::Drain;
 use crate::limits;
@@ -188,7 +189,7 @@ where
         let mut leaving = None;
         // Streams were woken and wait for the socket: what they would send now would only pile up in HTTP/2.
         let mut held_back = false;
-        poll_fn(|cx| {
+        let end = poll_fn(|cx| {
             self.wakes.begin(cx.waker());
             for _ in 0..limits::CONNECTION_TURN_ROUNDS {
                 if self.wakes.take(CONTROL) {
@@ -246,8 +247,15 @@ where
                 if let Err(error) = self.write() {
                     return Poll::Ready(ConnectionEnd::Write(error));
                 }
-                if held_back && !self.wire.io.is_blocked() {
-                    continue;
+                if !self.wire.io.is_blocked() {
+                    // What HTTP/2 could not write it writes before anybody else does.
+                    if self.wire.io.has_refused() {
+                        self.wakes.mark(SOCKET);
+                        continue;
+                    }
+                    if held_back {
+                        continue;
+                    }
                 }
                 if self.wakes.end() {
                     return Poll::Pending;
@@ -259,27 +267,28 @@ where
             self.wakes.give_way(cx.waker());
             Poll::Pending
         })
-        .await
+        .await;
+        // So that each knows at its end what was sent for it.
+        let leavers = self.wire.followers.part();
+        self.go_on(leavers);
+        end
     }
 
     /// Streams that were woken go on, and what was read for several is sent; those that ended are dropped.
-    fn poll_streams(&mut self, groups: bool, mut streams: bool) {
-        // A turn for each: neither those that follow nor those that do not hold up the others.
+    fn poll_streams(&mut self, groups: bool, streams: bool) {
+        // Streams first: one that its peer has reset leaves those that follow before more is sent to it. Each has a turn
+        // of its own, so that neither holds up the other.
+        if streams && self.streams.poll_woken(&mut Turn::new(), &mut self.wire) {
+            self.wakes.mark(STREAMS);
+        }
         if groups {
             let (left, leavers) = self.wire.followers.poll(&self.wire.io, &mut Turn::new());
-            streams |= !leavers.is_empty();
-            for leaver in leavers {
-                if let Some(stream) = self.streams.wake(leaver.slot) {
-                    stream.go_on(leaver);
-                }
-            }
+            self.go_on(leavers);
             if left {
                 self.wakes.mark(GROUPS);
             }
         }
-        if streams && self.streams.poll_woken(&mut Turn::new(), &mut self.wire) {
-            self.wakes.mark(STREAMS);
-        }
+        self.release();
         if std::mem::take(&mut self.wire.quiet_moved) {
             self.wakes.mark(CONTROL);
         }
@@ -318,24 +327,40 @@ where
         }
         let mut windows = self.wire.io.windows();
         windows.forget_unclaimed();
-        let (replenished, refilled) = (windows.take_replenished(), windows.take_refilled());
-        let starved = refilled.then(|| windows.take_starved()).flatten();
-        let overflown = windows.is_overflown();
+        let replenished = windows.take_replenished();
+        let overflown = windows.take_overflown();
         drop(windows);
         if overflown {
             self.http2.abrupt_shutdown(Reason::FLOW_CONTROL_ERROR);
             self.wakes.mark(SOCKET);
         }
-        if refilled {
-            self.wire.followers.go_on();
-        }
-        if let Some(starved) = starved {
-            self.streams.begin_with(starved);
-        }
         for slot in replenished {
             self.streams.wake(slot);
         }
+        self.release();
         Poll::Pending
+    }
+
+    /// Room in the connection's window goes to those that wait for it, in their order.
+    fn release(&mut self) {
+        let released = self.wire.io.windows().take_released();
+        for waiter in released {
+            match waiter {
+                Waiter::Stream { slot, .. } => {
+                    self.streams.wake(slot);
+                }
+                Waiter::Group(group) => self.wire.followers.release(group),
+            }
+        }
+    }
+
+    /// Streams that followed go on by themselves.
+    fn go_on(&mut self, leavers: Vec<Leaver>) {
+        for leaver in leavers {
+            if let Some(stream) = self.streams.wake(leaver.slot) {
+                stream.go_on(leaver);
+            }
+        }
     }
 
     fn call(

@@ -118,7 +118,7 @@ where
     ) -> Poll<()> {
         if let Stage::Sending { out, .. } = &self.stage
             && let Some(place) = out.place
-            && let Some(leaver) = wire.followers.leave(place, self.slot)
+            && let Some(leaver) = wire.followers.leave(place, self.slot, &wire.io)
         {
             self.go_on(leaver);
         }
@@ -290,7 +290,10 @@ impl Outgoing {
             own.raise();
             return self.stream.poll_reset(cx).map(|_| ());
         }
-        self.opened_at = None;
+        // HTTP/2 drops the head of a stream that its peer has reset meanwhile, and DATA without one must not follow.
+        if self.opened_at.take().is_some() && self.stream.poll_reset(cx).is_ready() {
+            return Poll::Ready(());
+        }
         let mut moved = 0;
         loop {
             if !self.rest.is_empty() {
@@ -309,8 +312,7 @@ impl Outgoing {
                     Sent::Part(_) => return self.stalled(number, cx, wire),
                     Sent::Blocked(_) => {
                         turn.end();
-                        own.raise();
-                        return Poll::Pending;
+                        return self.again(own, cx);
                     }
                     Sent::Overflown(_) => {
                         self.stream.send_reset(Reason::FLOW_CONTROL_ERROR);
@@ -326,8 +328,7 @@ impl Outgoing {
                 return self.stalled(number, cx, wire);
             }
             if moved >= limits::STREAM_TURN_BYTES || turn.is_over() {
-                own.raise();
-                return Poll::Pending;
+                return self.again(own, cx);
             }
             let frame = match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Pending => {
@@ -361,6 +362,13 @@ impl Outgoing {
         }
     }
 
+    /// Goes on in the next turn, unless the peer has reset the stream: one that always has something to say would not
+    /// notice.
+    fn again(&mut self, own: &StreamWaker, cx: &mut Context<'_>) -> Poll<()> {
+        own.raise();
+        self.stream.poll_reset(cx).map(|_| ())
+    }
+
     /// Waits for room in a window.
     fn stalled<T: AsyncWrite + Unpin>(
         &mut self,
@@ -368,7 +376,7 @@ impl Outgoing {
         cx: &mut Context<'_>,
         wire: &Wire<T>,
     ) -> Poll<()> {
-        wire.io.windows().wait(number);
+        wire.io.windows().wait(number, self.spent);
         let late = |deadline: &mut Pin<Box<Sleep>>| deadline.as_mut().poll(cx).is_ready();
         if self.deadline.as_mut().is_some_and(late) {
             self.stream.send_reset(Reason::CANCEL);

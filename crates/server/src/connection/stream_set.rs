@@ -80,6 +80,9 @@ pub(super) trait Member<W> {
 pub(super) struct StreamSet<S> {
     slots: Slab<Slot<S>>,
     woken: WakeSet,
+    /// Woken while the socket took nothing; one word for each of the wake set. Kept apart, so that whoever is woken
+    /// after them is heard.
+    held_back: Vec<u64>,
     /// Where the last turn ended before it was through.
     next: usize,
 }
@@ -97,6 +100,7 @@ impl<S> StreamSet<S> {
         Self {
             slots: Slab::new(),
             woken: WakeSet::new(task),
+            held_back: Vec::new(),
             next: 0,
         }
     }
@@ -144,16 +148,14 @@ impl<S> StreamSet<S> {
         earliest
     }
 
-    /// The next turn begins with this slot.
-    pub(super) fn begin_with(&mut self, slot: u32) {
-        self.next = slot as usize;
-    }
-
     /// Polls the streams that were woken, each at most once, until the turn is over; whether some are left.
     pub(super) fn poll_woken<W>(&mut self, turn: &mut Turn, wire: &mut W) -> bool
     where
         S: Member<W>,
     {
+        for (block, bits) in self.held_back.drain(..).enumerate() {
+            self.woken.put_back(block, bits);
+        }
         let (first, from) = (self.next / BLOCK, self.next % BLOCK);
         let later = u64::MAX << from;
         let blocks = self.woken.blocks();
@@ -189,8 +191,9 @@ impl<S> StreamSet<S> {
     {
         // Nothing but the head of a response is sent.
         let mut turn = Turn::none();
+        self.held_back.resize(self.woken.blocks(), 0);
         for block in 0..self.woken.blocks() {
-            let mut due = self.woken.woken(block);
+            let mut due = self.woken.take(block, u64::MAX);
             while due != 0 {
                 let bit = due.trailing_zeros() as usize;
                 let key = block * BLOCK + bit;
@@ -199,10 +202,10 @@ impl<S> StreamSet<S> {
                     continue;
                 };
                 if slot.stream.is_sending() && !slot.own.is_aborted() {
-                    continue;
+                    self.held_back[block] |= 1 << bit;
+                } else {
+                    self.poll(key, &mut turn, wire);
                 }
-                self.woken.take(block, 1 << bit);
-                self.poll(key, &mut turn, wire);
             }
         }
     }

@@ -38,8 +38,6 @@ impl StreamWaker {
     pub(super) fn abort(&self) {
         self.aborted.store(true, Ordering::Release);
         self.raise();
-        // A connection whose socket is blocked leaves wake-ups where they are.
-        self.block.task.wake_by_ref();
     }
 
     pub(super) fn is_aborted(&self) -> bool {
@@ -73,7 +71,7 @@ impl WakeSet {
         }
     }
 
-    /// Wakes a slot, whose number is at most one beyond the highest so far.
+    /// The waker of a slot, whose number is at most one beyond the highest so far.
     pub(super) fn waker(&mut self, slot: usize) -> Arc<StreamWaker> {
         let (block, bit) = (slot / BLOCK, slot % BLOCK);
         if block == self.blocks.len() {

@@ -7,6 +7,10 @@
 //! Holds: nothing is sent beyond a window; a stream that waits is named when it may go on.
 //! Does not: send, or read frames.
 
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
 use crate::limits;
 
 /// The largest window (RFC 9113, 6.9.1).
@@ -18,8 +22,13 @@ const WINDOW_INITIAL: i64 = 65_535;
 /// Of a stream that is not known yet: the peer gave it room in the same breath as it opened it.
 const UNCLAIMED: u32 = u32::MAX;
 
-/// Streams that are given room before they are known: as many as may be open at once.
-const UNCLAIMED_MAX: usize = limits::STREAMS_PER_CONNECTION_MAX as usize;
+/// Streams that are given room before they are known: twice as many as may be open at once, since a peer may open more
+/// before it has heard of that limit.
+const UNCLAIMED_MAX: usize = 2 * limits::STREAMS_PER_CONNECTION_MAX as usize;
+
+/// Who waits for the connection's window is released for so many bytes of it each; who needs less leaves the rest to
+/// the next.
+const SHARE_BYTES: i64 = 1024;
 
 /// The windows of one connection.
 // In this order in memory: what fits needs the first two numbers only.
@@ -33,13 +42,27 @@ pub(super) struct Windows {
     // Streams up to this number are known, or over.
     opened: u32,
     unclaimed: usize,
-    // Slots of streams that waited and may go on.
+    // Slots of streams that waited for room of their own and may go on.
     replenished: Vec<u32>,
-    // The slot of the first stream that waits while the connection's window is used up.
-    starved: Option<u32>,
-    // That window was used up and no longer is.
-    refilled: bool,
+    // Who waits for the connection's window, in the order in which they found it used up; each at most once.
+    queue: VecDeque<Waiter>,
+    // The initial window has grown, so that any stream may go on.
+    grown: bool,
     overflown: bool,
+}
+
+/// Who waits for room in the connection's window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiter {
+    /// The stream of this number, in this slot.
+    Stream {
+        /// As HTTP/2 knows it.
+        number: u32,
+        /// Where it is.
+        slot: u32,
+    },
+    /// The group of followers of this number.
+    Group(u32),
 }
 
 /// What the peer has given to one stream and the stream has not fetched yet.
@@ -49,6 +72,7 @@ struct Given {
     slot: u32,
     bytes: u32,
     waits: bool,
+    queued: bool,
 }
 
 /// What one stream has sent, less what it has fetched of what was given.
@@ -73,21 +97,16 @@ impl Windows {
             opened: 0,
             unclaimed: 0,
             replenished: Vec::new(),
-            starved: None,
-            refilled: false,
+            queue: VecDeque::new(),
+            grown: false,
             overflown: false,
         }
     }
 
     /// The peer sent a WINDOW_UPDATE for the connection.
     pub(super) fn give_connection(&mut self, bytes: u32) {
-        let was_used_up = self.connection <= 0;
         self.connection += i64::from(bytes);
         self.overflown |= self.connection > WINDOW_MAX;
-        if was_used_up && self.connection > 0 {
-            self.refilled = true;
-            self.release_all();
-        }
     }
 
     /// The peer sent a WINDOW_UPDATE for a stream.
@@ -105,6 +124,7 @@ impl Windows {
                     slot: UNCLAIMED,
                     bytes: 0,
                     waits: false,
+                    queued: false,
                 };
                 self.streams.insert(index, given);
                 self.unclaimed += 1;
@@ -121,11 +141,8 @@ impl Windows {
 
     /// The peer sent another initial window, which moves the windows of all streams (RFC 9113, 6.9.2).
     pub(super) fn set_initial(&mut self, bytes: u32) {
-        let grows = i64::from(bytes) > self.initial;
+        self.grown |= i64::from(bytes) > self.initial;
         self.initial = i64::from(bytes);
-        if grows {
-            self.release_all();
-        }
     }
 
     /// A stream that the peer opened is in this slot.
@@ -143,6 +160,7 @@ impl Windows {
                     slot,
                     bytes: 0,
                     waits: false,
+                    queued: false,
                 },
             ),
         }
@@ -151,18 +169,26 @@ impl Windows {
     /// A stream is over.
     pub(super) fn close(&mut self, number: u32) {
         if let Ok(index) = self.find(number) {
-            self.streams.remove(index);
+            let closed = self.streams.remove(index);
+            if closed.queued {
+                let (number, slot) = (closed.number, closed.slot);
+                let waiter = Waiter::Stream { number, slot };
+                self.queue.retain(|one| *one != waiter);
+            }
         }
         if self.streams.is_empty() {
             self.streams = Vec::new();
         }
     }
 
-    /// Every stream that was opened is known: what else was given room is over, or never was.
+    /// Forgets what was given to streams that are over, or were never let in.
     pub(super) fn forget_unclaimed(&mut self) {
         if self.unclaimed > 0 {
-            self.streams.retain(|given| given.slot != UNCLAIMED);
-            self.unclaimed = 0;
+            let opened = self.opened;
+            let known = |given: &Given| given.slot != UNCLAIMED || given.number > opened;
+            self.streams.retain(known);
+            let unclaimed = |given: &&Given| given.slot == UNCLAIMED;
+            self.unclaimed = self.streams.iter().filter(unclaimed).count();
         }
     }
 
@@ -197,24 +223,39 @@ impl Windows {
         self.connection <= 0
     }
 
-    /// The slots of streams that waited and may go on.
+    /// The slots of streams that waited for room of their own and may go on.
     pub(super) fn take_replenished(&mut self) -> Vec<u32> {
+        if std::mem::take(&mut self.grown) {
+            for given in &mut self.streams {
+                if std::mem::take(&mut given.waits) {
+                    self.replenished.push(given.slot);
+                }
+            }
+        }
         std::mem::take(&mut self.replenished)
     }
 
-    /// Whether the connection's window was used up and no longer is; once.
-    pub(super) fn take_refilled(&mut self) -> bool {
-        std::mem::take(&mut self.refilled)
+    /// The next of those that waited for the connection's window, as many as it is worth asking.
+    pub(super) fn take_released(&mut self) -> SmallVec<[Waiter; 4]> {
+        let mut released = SmallVec::new();
+        let mut left = self.connection;
+        while left > 0
+            && let Some(waiter) = self.queue.pop_front()
+        {
+            if let Waiter::Stream { number, .. } = waiter
+                && let Ok(index) = self.find(number)
+            {
+                self.streams[index].queued = false;
+            }
+            released.push(waiter);
+            left -= SHARE_BYTES;
+        }
+        released
     }
 
-    /// Who has waited longest for room in the connection's window; it goes first when there is some.
-    pub(super) fn take_starved(&mut self) -> Option<u32> {
-        self.starved.take()
-    }
-
-    /// Whether the peer gave the connection more than a window may be, or room to more streams than there can be.
-    pub(super) fn is_overflown(&self) -> bool {
-        self.overflown
+    /// Whether the peer gave the connection more than a window may be, or room to more streams than there can be; once.
+    pub(super) fn take_overflown(&mut self) -> bool {
+        std::mem::take(&mut self.overflown)
     }
 
     /// Adds what was given to a window in which so many bytes do not fit.
@@ -226,24 +267,30 @@ impl Windows {
         }
     }
 
-    /// A stream that found no room is named by [`Self::take_replenished`] when there may be some.
-    pub(super) fn wait(&mut self, number: u32) {
-        let used_up = self.is_used_up();
-        if let Ok(index) = self.find(number) {
-            let given = &mut self.streams[index];
+    /// A stream that found no room is named by [`Self::take_replenished`] or [`Self::take_released`] when there may be
+    /// some.
+    pub(super) fn wait(&mut self, number: u32, spent: Spent) {
+        let own = self.initial - spent.0;
+        let Ok(index) = self.find(number) else {
+            return;
+        };
+        let given = &mut self.streams[index];
+        if own <= 0 {
             given.waits = true;
-            if used_up {
-                self.starved.get_or_insert(given.slot);
-            }
+        } else if !std::mem::replace(&mut given.queued, true) {
+            let slot = given.slot;
+            self.queue.push_back(Waiter::Stream { number, slot });
         }
     }
 
-    fn release_all(&mut self) {
-        for given in &mut self.streams {
-            if std::mem::take(&mut given.waits) {
-                self.replenished.push(given.slot);
-            }
-        }
+    /// A group found the connection's window used up; it must not wait already.
+    pub(super) fn wait_as_group(&mut self, group: u32) {
+        self.queue.push_back(Waiter::Group(group));
+    }
+
+    /// A group waits no longer.
+    pub(super) fn forget_group(&mut self, group: u32) {
+        self.queue.retain(|one| *one != Waiter::Group(group));
     }
 
     fn find(&self, number: u32) -> Result<usize, usize> {
@@ -256,26 +303,36 @@ impl Windows {
 mod tests {
     use super::*;
 
+    /// Stream 1 is in slot 0, stream 3 in slot 1, ...
+    fn stream(slot: u32) -> Waiter {
+        let number = slot * 2 + 1;
+        Waiter::Stream { number, slot }
+    }
+
+    fn wait(windows: &mut Windows, number: u32, spent: &mut Spent) {
+        assert_eq!(windows.room(number, spent, 1), Err(NoRoom::Now));
+        windows.wait(number, *spent);
+    }
+
     #[test]
     fn a_stream_sends_what_both_windows_allow_and_is_named_when_it_may_go_on() {
         let mut windows = Windows::new();
         let mut spent = Spent::default();
-        windows.open(1, 7);
-        assert_eq!(windows.room(1, &mut spent, 100_000), Ok(65_535));
+        windows.open(15, 7);
+        assert_eq!(windows.room(15, &mut spent, 100_000), Ok(65_535));
         windows.spend(&mut spent, 65_535);
-        assert_eq!(windows.room(1, &mut spent, 1), Err(NoRoom::Now));
-        windows.wait(1);
+        wait(&mut windows, 15, &mut spent);
+        windows.give(15, 10);
+        assert_eq!(windows.take_replenished(), [7]);
         // One window alone is not enough.
-        windows.give(1, 10);
-        assert_eq!(windows.take_replenished(), [7]);
-        assert_eq!(windows.room(1, &mut spent, 1), Err(NoRoom::Now));
-        windows.wait(1);
+        wait(&mut windows, 15, &mut spent);
+        assert!(windows.take_released().is_empty());
         windows.give_connection(4);
-        assert_eq!(windows.take_replenished(), [7]);
-        assert_eq!(windows.room(1, &mut spent, 100), Ok(4));
+        assert_eq!(windows.take_released()[..], [stream(7)]);
+        assert_eq!(windows.room(15, &mut spent, 100), Ok(4));
         windows.spend(&mut spent, 4);
         windows.give_connection(1_000);
-        assert_eq!(windows.room(1, &mut spent, 100), Ok(6));
+        assert_eq!(windows.room(15, &mut spent, 100), Ok(6));
     }
 
     #[test]
@@ -285,29 +342,33 @@ mod tests {
         windows.open(3, 0);
         windows.spend(&mut spent, 1_000);
         windows.set_initial(500);
-        assert_eq!(windows.room(3, &mut spent, 1), Err(NoRoom::Now));
-        windows.wait(3);
+        wait(&mut windows, 3, &mut spent);
         windows.give(3, 500);
         assert_eq!(windows.take_replenished(), [0]);
-        assert_eq!(windows.room(3, &mut spent, 1), Err(NoRoom::Now));
-        windows.wait(3);
+        wait(&mut windows, 3, &mut spent);
         windows.set_initial(501);
         assert_eq!(windows.take_replenished(), [0]);
         assert_eq!(windows.room(3, &mut spent, 9), Ok(1));
     }
 
     #[test]
-    fn room_that_comes_with_the_request_is_kept_and_that_of_nobody_is_forgotten() {
+    fn room_that_comes_with_the_request_is_kept_and_that_of_streams_that_are_over_is_forgotten() {
         let mut windows = Windows::new();
         windows.give(5, 1_000);
+        windows.give(7, 1_000);
         windows.give(9, 1_000);
-        windows.open(5, 2);
+        windows.open(7, 2);
         windows.forget_unclaimed();
-        assert_eq!(windows.streams.len(), 1);
+        // HTTP/2 may not have come to the head of the last.
+        let numbers: Vec<_> = windows.streams.iter().map(|given| given.number).collect();
+        assert_eq!(numbers, [7, 9]);
+        windows.open(9, 3);
         windows.give_connection(1 << 20);
-        let mut spent = Spent::default();
-        assert_eq!(windows.room(5, &mut spent, 1 << 20), Ok(66_535));
-        windows.close(5);
+        for number in [7, 9] {
+            let mut spent = Spent::default();
+            assert_eq!(windows.room(number, &mut spent, 1 << 20), Ok(66_535));
+            windows.close(number);
+        }
         assert!(windows.streams.is_empty());
     }
 
@@ -320,28 +381,48 @@ mod tests {
         let mut spent = Spent::default();
         let room = windows.room(1, &mut spent, 1 << 20);
         assert_eq!(room, Err(NoRoom::Overflown));
-        assert!(!windows.is_overflown());
+        assert!(!windows.take_overflown());
         windows.give_connection(i32::MAX as u32);
-        assert!(windows.is_overflown());
+        assert!(windows.take_overflown());
+        assert!(!windows.take_overflown());
     }
 
     #[test]
-    fn who_starved_first_is_remembered() {
+    fn room_in_the_connections_window_goes_round_among_those_that_wait() {
         let mut windows = Windows::new();
         let mut spent = [Spent::default(); 3];
         for slot in 0..3_u32 {
             windows.open(slot * 2 + 1, slot);
         }
-        windows.spend(&mut spent[0], 65_535);
-        for slot in [1, 2, 0] {
-            let number = slot * 2 + 1;
-            let room = windows.room(number, &mut spent[slot as usize], 1);
-            assert_eq!(room, Err(NoRoom::Now));
-            windows.wait(number);
+        windows.give(1, 100_000);
+        let first = &mut spent[0];
+        assert_eq!(windows.room(1, first, 100_000), Ok(65_535));
+        windows.spend(first, 65_535);
+        // Whoever used it up asks for more before the others ask at all.
+        for (slot, spent) in spent.iter_mut().enumerate() {
+            wait(&mut windows, slot as u32 * 2 + 1, spent);
         }
-        windows.give_connection(1);
-        assert!(windows.take_refilled());
-        assert_eq!(windows.take_starved(), Some(1));
-        assert_eq!(windows.take_replenished(), [0, 1, 2]);
+        windows.wait_as_group(0);
+        for next in [stream(0), stream(1), stream(2), Waiter::Group(0), stream(0)] {
+            windows.give_connection(1);
+            assert_eq!(windows.take_released()[..], [next]);
+            match next {
+                Waiter::Stream { number, slot } => {
+                    let spent = &mut spent[slot as usize];
+                    windows.spend(spent, 1);
+                    wait(&mut windows, number, spent);
+                }
+                Waiter::Group(group) => {
+                    windows.connection -= 1;
+                    windows.wait_as_group(group);
+                }
+            }
+        }
+        windows.close(3);
+        windows.forget_group(0);
+        windows.give_connection(1 << 20);
+        let rest = [stream(2), stream(0)];
+        assert_eq!(windows.take_released()[..], rest);
+        assert!(windows.take_released().is_empty());
     }
 }
