@@ -335,6 +335,10 @@ where
         for slot in replenished {
             self.streams.wake(slot);
         }
+        if self.wire.io.calls_taken() {
+            // The streams go first.
+            self.wakes.mark(SOCKET);
+        }
         Poll::Pending
     }
 
