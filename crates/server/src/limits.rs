@@ -105,6 +105,10 @@ pub const CONNECTION_TURN_BYTES: usize = 256 * 1024;
 /// each that waits, and never gives slots back.
 pub const CONNECTION_TURN_HEADS: u32 = 16;
 
+/// Calls that HTTP/2 is shown before they are taken up and their first messages read. It keeps two slots for each, some
+/// 500 bytes, and never gives slots back: a hundred calls that come together would leave 62 KiB behind.
+pub const CONNECTION_TURN_CALLS: u32 = 7;
+
 /// How long a connection without streams stays after GOAWAY. A peer that speaks HTTP/2 as it should has closed it by
 /// then, and what the last stream said has gone out; one that does not must not hold up the end of the node. Met as: a
 /// closed connection.

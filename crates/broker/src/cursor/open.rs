@@ -63,9 +63,14 @@ impl Cursor {
         options: ReadOptions,
         signal: Arc<Signal>,
     ) -> Result<Opened, CursorError> {
-        // All at once: each channel that is new waits for its turn with the sequencer.
-        let attachments = filters.iter().map(|filter| log.attach(filter, &signal));
-        let attachments = try_join_all(attachments).await?;
+        let attachments = match filters {
+            [filter] => vec![log.attach(filter, &signal).await?],
+            // All at once: each channel that is new waits for its turn with the sequencer.
+            filters => {
+                let attachments = filters.iter().map(|filter| log.attach(filter, &signal));
+                try_join_all(attachments).await?
+            }
+        };
         Self::begin(log, filters, attachments, begin, options, signal).await
     }
 
@@ -109,7 +114,11 @@ impl Cursor {
             not_before: None,
             gone_through: 0,
         };
-        let (outcome, position) = opening.place(begin).await?;
+        // In a box of its own: most begin with the next event and look at no history, and many begin together.
+        let (outcome, position) = match begin {
+            Begin::Next => (Outcome::New, opening.visible),
+            begin => Box::pin(opening.place(begin)).await?,
+        };
         let Opening {
             gap,
             gone_before,

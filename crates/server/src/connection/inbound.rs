@@ -11,6 +11,7 @@
 use smallvec::SmallVec;
 
 use super::windows::{WINDOW_MAX, Windows};
+use crate::limits;
 
 /// Bytes that a client sends before its first frame (RFC 9113, 3.4).
 const PREFACE_BYTES: usize = 24;
@@ -23,6 +24,7 @@ pub(super) const HELD_BYTES_MAX: usize = UPDATE_BYTES;
 /// One parameter of SETTINGS.
 const PARAMETER_BYTES: usize = 6;
 
+const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
@@ -34,6 +36,8 @@ pub(super) struct Inbound {
     state: State,
     // Of a head, an update or a parameter that has not come whole. Only of the first two is it held back.
     part: SmallVec<[u8; UPDATE_BYTES]>,
+    // Calls that may still pass before those that have are taken up.
+    calls_left: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,18 +56,30 @@ impl Inbound {
         Self {
             state: State::Passing(PREFACE_BYTES),
             part: SmallVec::new(),
+            calls_left: limits::CONNECTION_TURN_CALLS,
         }
     }
 
-    /// Takes the next bytes; what HTTP/2 is to see goes to `out`, in parts. That is at most `HELD_BYTES_MAX` more than
-    /// was taken.
-    pub(super) fn pass(
+    /// Whether nothing more passes before the calls that have are taken up.
+    pub(super) fn is_full(&self) -> bool {
+        self.calls_left == 0 && self.is_between_frames()
+    }
+
+    /// The calls that have passed were taken up; whether others had to wait for that.
+    pub(super) fn calls_taken(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.calls_left, limits::CONNECTION_TURN_CALLS);
+        before == 0
+    }
+
+    /// Takes the next bytes, until it is full; what HTTP/2 is to see goes to `out`, in parts. That is at most
+    /// `HELD_BYTES_MAX` more than was taken. What was not taken.
+    pub(super) fn pass<'a>(
         &mut self,
-        mut bytes: &[u8],
+        mut bytes: &'a [u8],
         windows: &mut Windows,
         out: &mut impl FnMut(&[u8]),
-    ) {
-        while !bytes.is_empty() {
+    ) -> &'a [u8] {
+        while !bytes.is_empty() && !self.is_full() {
             match self.state {
                 State::Passing(left) => {
                     let (passes, rest) = bytes.split_at(left.min(bytes.len()));
@@ -94,6 +110,11 @@ impl Inbound {
                 }
             }
         }
+        bytes
+    }
+
+    fn is_between_frames(&self) -> bool {
+        matches!(self.state, State::Head) && self.part.is_empty()
     }
 
     /// Whether `part` has so many bytes now.
@@ -109,6 +130,9 @@ impl Inbound {
         let head = &self.part;
         let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
         let (kind, flags) = (head[3], head[4]);
+        if kind == HEADERS {
+            self.calls_left = self.calls_left.saturating_sub(1);
+        }
         if kind == WINDOW_UPDATE && length == UPDATE_BYTES - HEAD_BYTES {
             self.state = State::Update;
             return;
@@ -172,7 +196,8 @@ mod tests {
 
     fn passed(inbound: &mut Inbound, windows: &mut Windows, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        inbound.pass(bytes, windows, &mut |part| out.extend(part));
+        let rest = inbound.pass(bytes, windows, &mut |part| out.extend(part));
+        assert!(rest.is_empty());
         out
     }
 
@@ -197,6 +222,34 @@ mod tests {
         }
         let mut spent = Spent::default();
         assert_eq!(windows.room(1, &mut spent, 1 << 20), Ok(65_535));
+    }
+
+    #[test]
+    fn calls_beyond_a_turn_wait_until_those_before_are_taken_up() {
+        let mut inbound = after_preface();
+        let mut windows = Windows::new();
+        let turn = limits::CONNECTION_TURN_CALLS as usize;
+        let call = [frame(HEADERS, 0, 1, b"head"), frame(0, 1, 1, b"message")].concat();
+        let bytes = call.repeat(turn + 1);
+        let mut out = Vec::<u8>::new();
+        let rest = inbound.pass(&bytes, &mut windows, &mut |part| out.extend(part));
+        let head_bytes = HEAD_BYTES + 4;
+        assert_eq!(
+            bytes.len() - rest.len(),
+            call.len() * (turn - 1) + head_bytes
+        );
+        assert!(inbound.is_full());
+        assert!(
+            inbound
+                .pass(rest, &mut windows, &mut |_| panic!("it is full"))
+                .len()
+                == rest.len()
+        );
+        assert!(inbound.calls_taken());
+        let rest = inbound.pass(rest, &mut windows, &mut |part| out.extend(part));
+        assert!(rest.is_empty());
+        assert_eq!(out, bytes);
+        assert!(!inbound.calls_taken(), "there was room for more");
     }
 
     #[derive(Clone, Debug)]
@@ -257,9 +310,10 @@ mod tests {
             let mut out = Vec::<u8>::new();
             let mut rest = &bytes[..];
             for cut in cuts.iter().cycle() {
-                let (piece, others) = rest.split_at((*cut).min(rest.len()));
-                inbound.pass(piece, &mut windows, &mut |part| out.extend(part));
-                rest = others;
+                let (piece, _) = rest.split_at((*cut).min(rest.len()));
+                let left = inbound.pass(piece, &mut windows, &mut |part| out.extend(part));
+                rest = &rest[piece.len() - left.len()..];
+                inbound.calls_taken();
                 if rest.is_empty() {
                     break;
                 }

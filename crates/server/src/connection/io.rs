@@ -67,6 +67,8 @@ struct Staged<T> {
     inbound: Inbound,
     // What was held back, passed, and found no room with HTTP/2.
     passed: SmallVec<[u8; HELD_BYTES_MAX]>,
+    // Received, and to pass when the calls before are taken up.
+    waiting: Vec<u8>,
     last_received: Instant,
 }
 
@@ -78,6 +80,7 @@ pub(super) fn split<T: AsyncWrite>(socket: T) -> (Io<T>, IoHandle<T>) {
         inbound: Inbound::new(),
         windows: Windows::new(),
         passed: SmallVec::new(),
+        waiting: Vec::new(),
         task: None,
         buffer: Vec::new(),
         written: 0,
@@ -116,6 +119,11 @@ impl<T> IoHandle<T> {
     /// Whether what was written last still waits for the socket, so that more would only wait behind it.
     pub(super) fn is_blocked(&self) -> bool {
         self.shared.lock().blocked
+    }
+
+    /// All calls that HTTP/2 has read were taken up; whether there may be others that it was not shown yet.
+    pub(super) fn calls_taken(&self) -> bool {
+        self.shared.lock().inbound.calls_taken()
     }
 
     /// When the peer last sent anything.
@@ -394,23 +402,39 @@ impl<T: AsyncRead + Unpin> Staged<T> {
         let before = into.filled().len();
         // To have read nothing would look like the end of the connection.
         while into.filled().len() == before {
-            let room = into.remaining().min(received.len());
-            let mut buffer = ReadBuf::new(&mut received[..room]);
-            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
-            if buffer.filled().is_empty() {
-                break;
+            if self.inbound.is_full() {
+                // The connection's task goes on when it has taken the calls up.
+                return Poll::Pending;
             }
-            self.last_received = Instant::now();
-            let passed = &mut self.passed;
-            let windows = &mut self.windows;
-            self.inbound
-                .pass(buffer.filled(), windows, &mut |part: &[u8]| {
-                    let (fits, rest) = part.split_at(part.len().min(into.remaining()));
-                    into.put_slice(fits);
-                    passed.extend_from_slice(rest);
-                });
+            let room = into.remaining().min(received.len());
+            if self.waiting.is_empty() {
+                let mut buffer = ReadBuf::new(&mut received[..room]);
+                ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+                if buffer.filled().is_empty() {
+                    break;
+                }
+                self.last_received = Instant::now();
+                let waits = self.pass(buffer.filled(), into);
+                self.waiting = waits.to_vec();
+            } else {
+                let waiting = std::mem::take(&mut self.waiting);
+                let (now, later) = waiting.split_at(room.min(waiting.len()));
+                let waits = self.pass(now, into).len() + later.len();
+                self.waiting = waiting[waiting.len() - waits..].to_vec();
+            }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// What waits for its turn.
+    fn pass<'a>(&mut self, bytes: &'a [u8], into: &mut ReadBuf<'_>) -> &'a [u8] {
+        let passed = &mut self.passed;
+        let mut out = |part: &[u8]| {
+            let (fits, rest) = part.split_at(part.len().min(into.remaining()));
+            into.put_slice(fits);
+            passed.extend_from_slice(rest);
+        };
+        self.inbound.pass(bytes, &mut self.windows, &mut out)
     }
 }
 

@@ -338,6 +338,10 @@ where
             self.streams.wake(slot);
         }
         self.release();
+        if self.wire.io.calls_taken() {
+            // The streams go first.
+            self.wakes.mark(SOCKET);
+        }
         Poll::Pending
     }
 

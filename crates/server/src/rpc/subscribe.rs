@@ -34,9 +34,9 @@ use crate::{
 
 type Answer = Result<Response<NodeBody>, Status>;
 
-// A fleet that comes back has all its calls wait for their first message at the same time, and what each holds
-// then is what the node grows by. So the request is taken apart before the wait, and what comes after it is a
-// box of its own.
+// A fleet that comes back has all its calls wait for their first message at the same time, and then for their
+// channels; what each holds then is what the node grows by. So the request is taken apart before the first wait, and
+// each of the two is a box of its own, gone before the next.
 
 /// `longlived.v1.SubscriptionService/Subscribe`
 pub(super) fn subscribe(
@@ -49,11 +49,13 @@ pub(super) fn subscribe(
         "SubscribeRequest",
         REQUEST_BYTES_MAX,
     );
-    async move {
+    let own = node.clone();
+    let first = async move {
         let mut call = call?;
-        let plan = validate::plan(&call.message().await?, &node.config)?;
-        begin(node, plan, call.record).await
-    }
+        let plan = validate::plan(&call.message().await?, &own.config)?;
+        Ok((plan, call.record))
+    };
+    begin(node, first)
 }
 
 /// `protos.Longlived/Subscribe`
@@ -62,26 +64,35 @@ pub(super) fn legacy_subscribe(
     request: Request<Body>,
 ) -> impl Future<Output = Answer> + Send {
     let call = Call::<protos::Request>::new(node.clone(), request, "Request", REQUEST_BYTES_MAX);
-    async move {
+    let own = node.clone();
+    let first = async move {
         let mut call = call?;
-        let plan = validate::legacy_plan(call.message().await?.id, &node.config);
-        begin(node, plan, call.record).await
-    }
+        let plan = validate::legacy_plan(call.message().await?.id, &own.config);
+        Ok((plan, call.record))
+    };
+    begin(node, first)
 }
 
 fn begin(
     node: Arc<Node>,
-    plan: Plan,
-    record: Arc<CallRecord>,
+    first: impl Future<Output = Result<(Plan, Arc<CallRecord>), Status>> + Send + 'static,
 ) -> impl Future<Output = Answer> + Send {
-    let begin = async move {
+    let first = first.boxed();
+    async move {
+        let (plan, record) = first.await?;
+        begun(node, plan, record).await
+    }
+}
+
+fn begun(node: Arc<Node>, plan: Plan, record: Arc<CallRecord>) -> BoxFuture<'static, Answer> {
+    let begun = async move {
         let abort = StreamAbort::within(record.clone());
         let body = open(node, &plan, record, None).await?;
         let mut response = call::with_headers(NodeBody::Session(Box::new(body)));
         response.extensions_mut().insert(abort);
         Ok(response)
     };
-    begin.boxed()
+    begun.boxed()
 }
 
 async fn open(
