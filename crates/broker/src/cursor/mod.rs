@@ -28,7 +28,7 @@ pub use open::{Begin, Opened, Outcome};
 use crate::{
     channel::{Attachment, Channel},
     faults::{Fault, planted},
-    frame::{self, Encoding, Slice},
+    frame::{Compression, Encoding, Slice},
     log::{AttachError, Log},
     position::{Position, Sequence},
     signal::Signal,
@@ -73,6 +73,8 @@ pub struct ReadOptions {
     pub event_bytes_max: usize,
     /// Which contract's messages to hand out.
     pub encoding: Encoding,
+    /// How large ones among them are compressed.
+    pub compression: Compression,
 }
 
 /// Why events are missing.
@@ -427,6 +429,16 @@ impl Cursor {
         Ok(())
     }
 
+    /// The bytes of a delivery.
+    fn join(&self, slices: &[Slice]) -> Bytes {
+        let ReadOptions {
+            encoding,
+            compression,
+            ..
+        } = self.options;
+        self.log.compressor().join(slices, encoding, compression)
+    }
+
     fn wanted(&self) -> Vec<FilterFrom> {
         let wanted = |feed: &Feed| FilterFrom {
             filter: feed.filter().clone(),
@@ -499,7 +511,7 @@ impl Cursor {
             last.last()
         };
         Ok(Some(Delivery::Events {
-            bytes: frame::join(&slices, self.options.encoding),
+            bytes: self.join(&slices),
             count: slices.iter().map(Slice::count).sum(),
         }))
     }

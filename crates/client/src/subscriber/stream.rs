@@ -143,7 +143,11 @@ async fn welcome(
             .insert("authorization", credential.header.clone());
     }
     let largest = ask.request.max_event_bytes as usize + ENVELOPE_BYTES;
-    let mut frames = SubscriptionServiceClient::new(lease.wire.clone())
+    let mut service = SubscriptionServiceClient::new(lease.wire.clone());
+    if let Some(compression) = ask.shared.compression {
+        service = service.accept_compressed(compression.encoding());
+    }
+    let mut frames = service
         .max_decoding_message_size(largest)
         .subscribe(request)
         .await
