@@ -57,6 +57,8 @@ struct Readers {
     // Keys of those that are woken. Who has not come for long is not among them: with thousands of stalled readers
     // each append would pay for every one.
     awake: Vec<u32>,
+    // Those that read for others, who are readers here too.
+    shared: u32,
     closed: bool,
     idle_since: Instant,
 }
@@ -67,17 +69,26 @@ struct Reader {
     awake_at: Option<u32>,
     // Wake-ups in a row that found the last one not come for.
     unheard: u8,
+    // Reads for others.
+    shared: bool,
 }
 
 impl Readers {
-    fn insert(&mut self, signal: Arc<Signal>) -> usize {
+    fn insert(&mut self, signal: Arc<Signal>, shared: bool) -> usize {
         let key = self.all.insert(Reader {
             signal,
             awake_at: None,
             unheard: 0,
+            shared,
         });
+        self.shared += u32::from(shared);
         self.join(key);
         key
+    }
+
+    fn remove(&mut self, key: usize) {
+        self.leave_out(key);
+        self.shared -= u32::from(self.all.remove(key).shared);
     }
 
     fn join(&mut self, key: usize) {
@@ -118,6 +129,7 @@ impl Channel {
             readers: Mutex::new(Readers {
                 all: Slab::new(),
                 awake: Vec::new(),
+                shared: 0,
                 closed: false,
                 idle_since: Instant::now(),
             }),
@@ -132,15 +144,14 @@ impl Channel {
     /// Who reads here: the signal of each reader stands for one stream, in all its channels.
     pub(crate) fn readers(&self) -> Vec<*const Signal> {
         let readers = self.readers.lock();
-        let signals = readers.all.iter();
-        signals
-            .map(|(_, reader)| Arc::as_ptr(&reader.signal))
-            .collect()
+        let own = readers.all.iter().filter(|(_, reader)| !reader.shared);
+        own.map(|(_, reader)| Arc::as_ptr(&reader.signal)).collect()
     }
 
     /// How many read here.
     pub(crate) fn reader_count(&self) -> usize {
-        self.readers.lock().all.len()
+        let readers = self.readers.lock();
+        readers.all.len() - readers.shared as usize
     }
 
     /// The filter whose events these are.
@@ -249,11 +260,20 @@ impl Channel {
 
     /// Adds a reader, unless the channel has closed.
     pub(crate) fn attach(self: &Arc<Self>, signal: &Arc<Signal>) -> Option<Attachment> {
+        self.attach_as(signal, false)
+    }
+
+    /// Adds a reader that reads for others, unless the channel has closed.
+    pub(crate) fn attach_shared(self: &Arc<Self>, signal: &Arc<Signal>) -> Option<Attachment> {
+        self.attach_as(signal, true)
+    }
+
+    fn attach_as(self: &Arc<Self>, signal: &Arc<Signal>, shared: bool) -> Option<Attachment> {
         let mut readers = self.readers.lock();
         if readers.closed {
             return None;
         }
-        let key = readers.insert(signal.clone());
+        let key = readers.insert(signal.clone(), shared);
         Some(Attachment {
             channel: self.clone(),
             key,
@@ -298,17 +318,21 @@ impl Attachment {
         &self.channel
     }
 
-    /// Is woken again, after it was left out.
+    /// Is woken again, after it was left out or at rest.
     pub(crate) fn rejoin(&self) {
         self.channel.readers.lock().join(self.key);
+    }
+
+    /// Is not woken until it rejoins: another reads for it.
+    pub(crate) fn rest(&self) {
+        self.channel.readers.lock().leave_out(self.key);
     }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
         let mut readers = self.channel.readers.lock();
-        readers.leave_out(self.key);
-        readers.all.remove(self.key);
+        readers.remove(self.key);
         if readers.all.is_empty() {
             readers.idle_since = Instant::now();
             readers.all.shrink_to_fit();

@@ -23,7 +23,7 @@ pub mod topic;
 
 pub use cursor::{
     Attached, Attacher, Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Opened,
-    Outcome, ReadOptions, SlowPolicy, Tails,
+    Outcome, Parted, ReadOptions, Shared, SlowPolicy, TailReader, Tails,
 };
 pub use environment::Environment;
 pub use frame::{Compression, CompressionCounts, Encoding};

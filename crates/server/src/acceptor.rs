@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::{Instant, sleep};
 use tower::Service;
 
-use crate::connection::{ConnectionEnd, ConnectionSettings, HalfSentTotal, serve_connection};
+use crate::connection::{
+    ConnectionEnd, ConnectionSettings, HalfSentTotal, ResponseBody, serve_connection,
+};
 use crate::lifecycle::Drain;
 use crate::limits;
 use crate::listener::Listener;
@@ -171,7 +171,7 @@ pub async fn accept<L, S, B>(
         + Send
         + 'static,
     S::Future: Send + Unpin,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: ResponseBody + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let half_sent = HalfSentTotal::new(settings.half_sent_bytes_max_total);

@@ -62,11 +62,6 @@ pub const RESET_STREAMS_REMEMBERED_MAX: usize = STREAMS_PER_CONNECTION_MAX as us
 /// token may need a little more. Met as: HTTP status 431.
 pub const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
-/// Bytes of one stream that are handed to HTTP/2 before they can be sent. Where the stream's window is used up the body
-/// is asked for its next chunk only when all of the last one has gone out, and where the socket takes nothing no stream
-/// is asked, so this is one chunk; the bytes are shared, not copied.
-pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
-
 /// Bytes of requests that one stream may have on their way to us. Enough for one large publish batch within a
 /// round trip. Met as: flow control.
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -96,12 +91,19 @@ pub const STAGED_BYTES_MAX: usize = 64 * 1024;
 /// A write of at least this size goes to the socket without being copied into the staging buffer first.
 pub const STAGED_WRITE_BYTES_MAX: usize = 8 * 1024;
 
+/// Bytes read from a socket at once, into a buffer that the thread's connections share.
+pub const READ_BYTES_MAX: usize = 64 * 1024;
+
 /// Bytes one stream hands over before the others of its connection have their turn.
 pub const STREAM_TURN_BYTES: usize = 64 * 1024;
 
-/// Chunks that the streams of a connection hand over before these are written. HTTP/2 keeps a slot for each that
-/// waits, and never gives slots back.
-pub const CONNECTION_TURN_CHUNKS: u32 = 16;
+/// Bytes that the streams of a connection send before its socket is looked at, and after some such rounds other
+/// connections have their turn.
+pub const CONNECTION_TURN_BYTES: usize = 256 * 1024;
+
+/// Heads of responses that the streams of a connection hand to HTTP/2 before these are written. HTTP/2 keeps a slot for
+/// each that waits, and never gives slots back.
+pub const CONNECTION_TURN_HEADS: u32 = 16;
 
 /// How long a connection without streams stays after GOAWAY. A peer that speaks HTTP/2 as it should has closed it by
 /// then, and what the last stream said has gone out; one that does not must not hold up the end of the node. Met as: a

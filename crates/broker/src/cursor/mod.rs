@@ -11,6 +11,7 @@
 
 mod merge;
 mod open;
+mod shared;
 
 use std::{
     collections::VecDeque,
@@ -24,6 +25,7 @@ use smallvec::SmallVec;
 
 use merge::Live;
 pub use open::{Begin, Opened, Outcome};
+pub use shared::{Parted, Shared, TailReader};
 
 use crate::{
     channel::{Attachment, Channel},

@@ -25,6 +25,8 @@ mod server_durable_kill;
 #[cfg(target_os = "linux")]
 mod server_failed_sync;
 mod server_flags;
+#[cfg(target_os = "linux")]
+mod server_hoarders;
 mod server_kill;
 mod server_log;
 mod server_lost_reply;

@@ -12,7 +12,7 @@ use tokio::{
 use super::support::{Frame, Server, longlived, request, run_to_end, until, within};
 
 /// Where it says that it tells metrics.
-async fn told_at(server: &Server) -> SocketAddr {
+pub(crate) async fn told_at(server: &Server) -> SocketAddr {
     let line = server.line("metrics on", |line| line.contains("metrics on "));
     let line = line.await;
     let (_, address) = line.rsplit_once(' ').unwrap();
@@ -20,7 +20,7 @@ async fn told_at(server: &Server) -> SocketAddr {
 }
 
 /// The value of a sample.
-async fn value(address: SocketAddr, name: &str) -> u64 {
+pub(crate) async fn value(address: SocketAddr, name: &str) -> u64 {
     let mut answer = String::new();
     within("an answer", async {
         let mut socket = TcpStream::connect(address).await.expect("it listens");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::stream_set::StreamWaker;
+use super::wake_set::StreamWaker;
 
 /// The state behind a `StreamAbort`. A struct that every response has anyway can hold it (`StreamAbort::within`).
 #[derive(Debug, Default)]

@@ -1,28 +1,37 @@
-//! The socket as HTTP/2 sees it: small writes are collected and go out together.
+//! The socket as HTTP/2 sees it, and the place where DATA joins its frames.
 //!
 //! HTTP/2 writes and flushes frame by frame, so its flush is not honoured once `stage` was called; the
-//! connection's task calls `poll_written` when it has nothing more to do, and that is one write.
+//! connection's task calls `poll_written` when it has nothing more to do, and that is one write. DATA does not go
+//! through HTTP/2 at all: `send` writes its frames behind what was collected, within the windows that the peer gave.
 //!
-//! Holds: at most `STAGED_BYTES_MAX` are collected, and nothing more is taken while the socket is full; an idle
-//! connection holds no buffer.
+//! Holds: whole frames only, so that what HTTP/2 writes and DATA never mix within one; about `STAGED_BYTES_MAX` are
+//! collected, and nothing more is taken while the socket is full; an idle connection holds no buffer.
+//! Does not: know whether a stream's head went out before its DATA; the streams do.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
-use parking_lot::Mutex;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::inbound::{HELD_BYTES_MAX, Inbound};
+use super::windows::{NoRoom, Spent, Windows};
 use crate::limits;
+
+/// Bytes of DATA in one frame: what every peer takes (RFC 9113, 4.2).
+const FRAME_BYTES_MAX: usize = 16_384;
 
 thread_local! {
     /// The buffer that the thread's connections use in turn: it is empty again when one has written, and warm in
     /// the cache for the next.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// What was read and is about to be looked at; all of one length.
+    static RECEIVED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// The half that HTTP/2 owns.
@@ -38,16 +47,24 @@ pub(super) struct IoHandle<T> {
 
 struct Staged<T> {
     socket: T,
+    inbound: Inbound,
+    windows: Windows,
+    // What was held back, passed, and found no room with HTTP/2.
+    passed: SmallVec<[u8; HELD_BYTES_MAX]>,
+    /// Is woken when a socket that was full takes more. Writes are collected once it is there.
+    task: Option<Waker>,
     /// Collected and not yet written.
     buffer: Vec<u8>,
     /// How much of `buffer` is written.
     written: usize,
-    /// Whether writes are collected at all.
-    staging: bool,
     /// The socket took less than it was given: nothing more is collected until it took the rest.
     full: bool,
     /// The last write found no room; it is tried again when the socket says so.
     blocked: bool,
+    /// HTTP/2 was told "not now" and still has what it wanted to write.
+    refused: bool,
+    /// What a write of DATA failed with.
+    failed: Option<io::Error>,
     last_received: Instant,
 }
 
@@ -56,11 +73,16 @@ pub(super) fn split<T: AsyncWrite>(socket: T) -> (Io<T>, IoHandle<T>) {
     let vectored = socket.is_write_vectored();
     let staged = Staged {
         socket,
+        inbound: Inbound::new(),
+        windows: Windows::new(),
+        passed: SmallVec::new(),
+        task: None,
         buffer: Vec::new(),
         written: 0,
-        staging: false,
         full: false,
         blocked: false,
+        refused: false,
+        failed: None,
         last_received: Instant::now(),
     };
     let shared = Arc::new(Mutex::new(staged));
@@ -74,9 +96,19 @@ pub(super) fn split<T: AsyncWrite>(socket: T) -> (Io<T>, IoHandle<T>) {
 }
 
 impl<T> IoHandle<T> {
-    /// From now on writes are collected until `poll_written`.
-    pub(super) fn stage(&self) {
-        self.shared.lock().staging = true;
+    /// From now on writes are collected until `poll_written`. `task` is woken when a full socket takes more.
+    pub(super) fn stage(&self, task: Waker) {
+        self.shared.lock().task = Some(task);
+    }
+
+    /// Whether HTTP/2 still has frames that it could not write.
+    pub(super) fn has_refused(&self) -> bool {
+        self.shared.lock().refused
+    }
+
+    /// The windows, for as long as the guard lives.
+    pub(super) fn windows(&self) -> MappedMutexGuard<'_, Windows> {
+        MutexGuard::map(self.shared.lock(), |staged| &mut staged.windows)
     }
 
     /// Whether what was written last still waits for the socket, so that more would only wait behind it.
@@ -93,8 +125,88 @@ impl<T> IoHandle<T> {
 impl<T: AsyncWrite + Unpin> IoHandle<T> {
     /// Ready when everything collected was written.
     pub(super) fn poll_written(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shared.lock().poll_written(cx)
+        let mut staged = self.shared.lock();
+        if let Some(error) = staged.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        staged.poll_written(cx)
     }
+
+    /// Whether a stream may send anything now as far as the windows go.
+    pub(super) fn has_window(&self, stream: u32, spent: &mut Spent) -> bool {
+        let room = self.shared.lock().windows.room(stream, spent, 1);
+        // Who was given too much is told when it sends.
+        room != Err(NoRoom::Now)
+    }
+
+    /// For several sends in a row.
+    pub(super) fn sender(&self) -> Sender<'_, T> {
+        Sender(self.shared.lock())
+    }
+}
+
+/// Writes DATA frames.
+pub(super) struct Sender<'a, T>(MutexGuard<'a, Staged<T>>);
+
+/// What became of bytes that were to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// All of it is on its way.
+    All,
+    /// So much of it; for the rest the stream waits for room in a window.
+    Part(usize),
+    /// So much of it; for the rest the socket has no room.
+    Blocked(usize),
+    /// So much of it; the stream is to end, since its peer breaks the rules.
+    Overflown(usize),
+}
+
+impl<T: AsyncWrite + Unpin> Sender<'_, T> {
+    /// Sends as much as may go now.
+    pub(super) fn send(&mut self, stream: u32, spent: &mut Spent, bytes: &[u8]) -> Sent {
+        let mut done = 0;
+        while done < bytes.len() {
+            match self.send_frame(stream, spent, &bytes[done..]) {
+                Ok(count) => done += count,
+                Err(Stop::Blocked) => return Sent::Blocked(done),
+                Err(Stop::NoRoom(NoRoom::Now)) => return Sent::Part(done),
+                Err(Stop::NoRoom(NoRoom::Overflown)) => return Sent::Overflown(done),
+            }
+        }
+        Sent::All
+    }
+
+    /// Whether the connection's window is used up.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.0.windows.is_used_up()
+    }
+
+    fn send_frame(&mut self, stream: u32, spent: &mut Spent, rest: &[u8]) -> Result<usize, Stop> {
+        let staged = &mut *self.0;
+        let wanted = rest.len().min(FRAME_BYTES_MAX);
+        let count = staged
+            .windows
+            .room(stream, spent, wanted)
+            .map_err(Stop::NoRoom)?;
+        if staged.put(&data_head(stream, count), &rest[..count]) {
+            staged.windows.spend(spent, count);
+            Ok(count)
+        } else {
+            Err(Stop::Blocked)
+        }
+    }
+}
+
+enum Stop {
+    Blocked,
+    NoRoom(NoRoom),
+}
+
+/// A DATA frame's head (RFC 9113, 4.1 and 6.1), without flags: the end of a stream is HTTP/2's to say.
+fn data_head(stream: u32, bytes: usize) -> [u8; 9] {
+    let [_, high, middle, low] = (bytes as u32).to_be_bytes();
+    let [a, b, c, d] = stream.to_be_bytes();
+    [high, middle, low, 0, 0, a, b, c, d]
 }
 
 impl<T> Staged<T> {
@@ -161,73 +273,138 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
         Poll::Ready(Ok(()))
     }
 
+    /// HTTP/2 wants to write, always whole frames: they are taken as they are, or not at all.
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if !self.staging {
+        if self.task.is_none() {
             return Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
         }
-        if self.full {
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        if self.full || self.buffer.len() + total > limits::STAGED_BYTES_MAX {
+            self.refused = true;
             ready!(self.poll_written(cx))?;
         }
-        let total: usize = slices.iter().map(|slice| slice.len()).sum();
-        if total < limits::STAGED_WRITE_BYTES_MAX {
-            if self.buffer.len() + total > limits::STAGED_BYTES_MAX {
-                ready!(self.poll_written(cx))?;
-            }
-            self.collect(slices, total);
-            return Poll::Ready(Ok(total));
-        }
-        self.poll_write_through(cx, slices)
+        self.refused = false;
+        self.collect(slices, total);
+        Poll::Ready(Ok(total))
     }
 
-    fn poll_write_socket(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    /// Takes a whole frame; false if the socket has no room for it.
+    fn put(&mut self, head: &[u8], payload: &[u8]) -> bool {
+        let total = head.len() + payload.len();
+        let through = payload.len() >= limits::STAGED_WRITE_BYTES_MAX;
+        let fits = self.buffer.len() + total <= limits::STAGED_BYTES_MAX;
+        if !self.full && fits && !through {
+            self.collect(&[IoSlice::new(head), IoSlice::new(payload)], total);
+            return true;
+        }
+        let task = self.task.clone();
+        let mut cx = Context::from_waker(task.as_ref().unwrap_or(Waker::noop()));
+        if self.full || !fits {
+            match self.poll_written(&mut cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.failed = Some(error);
+                    return false;
+                }
+                Poll::Pending => return false,
+            }
+        }
+        self.write_through(&mut cx, head, payload);
+        true
+    }
+
+    /// What was collected and a frame behind it, in one write and without copying them. What the socket does not take
+    /// is kept.
+    fn write_through(&mut self, cx: &mut Context<'_>, head: &[u8], payload: &[u8]) {
+        let collected = self.buffer.len() - self.written;
+        let slices = [
+            IoSlice::new(&self.buffer[self.written..]),
+            IoSlice::new(head),
+            IoSlice::new(payload),
+        ];
+        let slices = if collected == 0 {
+            &slices[1..]
+        } else {
+            &slices
+        };
         let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
         self.blocked = polled.is_pending();
+        let count = match polled {
+            Poll::Ready(Ok(0)) => {
+                self.failed = Some(io::ErrorKind::WriteZero.into());
+                return;
+            }
+            Poll::Ready(Ok(count)) => count,
+            Poll::Ready(Err(error)) => {
+                self.failed = Some(error);
+                return;
+            }
+            Poll::Pending => 0,
+        };
+        if count >= collected + head.len() + payload.len() {
+            self.release();
+            return;
+        }
+        let sent = count.saturating_sub(collected);
+        let (head, payload) = if sent < head.len() {
+            (&head[sent..], payload)
+        } else {
+            (&[][..], &payload[sent - head.len()..])
+        };
+        self.written += count.min(collected);
+        let rest = [IoSlice::new(head), IoSlice::new(payload)];
+        self.collect(&rest, head.len() + payload.len());
+        if self.blocked {
+            self.keep_rest();
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> Staged<T> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.passed.is_empty() {
+            let count = self.passed.len().min(into.remaining());
+            into.put_slice(&self.passed[..count]);
+            self.passed.drain(..count);
+            return Poll::Ready(Ok(()));
+        }
+        let mut received = RECEIVED.take();
+        received.resize(limits::READ_BYTES_MAX, 0);
+        let polled = self.poll_received(cx, into, &mut received);
+        RECEIVED.set(received);
         polled
     }
 
-    /// What was collected and `slices` behind it, in one write and without copying them.
-    fn poll_write_through(
+    fn poll_received(
         &mut self,
         cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if self.is_empty() {
-            return self.poll_write_socket(cx, slices);
+        into: &mut ReadBuf<'_>,
+        received: &mut [u8],
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        // To have read nothing would look like the end of the connection.
+        while into.filled().len() == before {
+            let room = into.remaining().min(received.len());
+            let mut buffer = ReadBuf::new(&mut received[..room]);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                break;
+            }
+            self.last_received = Instant::now();
+            let passed = &mut self.passed;
+            let windows = &mut self.windows;
+            self.inbound
+                .pass(buffer.filled(), windows, &mut |part: &[u8]| {
+                    let (fits, rest) = part.split_at(part.len().min(into.remaining()));
+                    into.put_slice(fits);
+                    passed.extend_from_slice(rest);
+                });
         }
-        let collected = self.buffer.len() - self.written;
-        let polled = {
-            let mut all: SmallVec<[IoSlice<'_>; 8]> = SmallVec::new();
-            all.push(IoSlice::new(&self.buffer[self.written..]));
-            all.extend(slices.iter().map(|slice| IoSlice::new(slice)));
-            Pin::new(&mut self.socket).poll_write_vectored(cx, &all)
-        };
-        self.blocked = polled.is_pending();
-        match polled {
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(Ok(count)) if count > collected => {
-                self.release();
-                Poll::Ready(Ok(count - collected))
-            }
-            Poll::Ready(Ok(count)) => {
-                self.written += count;
-                // Nothing of `slices` was taken, which has no other name than "not now".
-                ready!(self.poll_written(cx))?;
-                self.poll_write_socket(cx, slices)
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => {
-                self.keep_rest();
-                Poll::Pending
-            }
-        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -237,13 +414,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Io<T> {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = into.filled().len();
-        let mut staged = self.shared.lock();
-        let polled = Pin::new(&mut staged.socket).poll_read(cx, into);
-        if into.filled().len() > before {
-            staged.last_received = Instant::now();
-        }
-        polled
+        self.shared.lock().poll_read(cx, into)
     }
 }
 
@@ -270,7 +441,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Io<T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut staged = self.shared.lock();
-        if staged.staging {
+        if staged.task.is_some() {
             Poll::Ready(Ok(()))
         } else {
             Pin::new(&mut staged.socket).poll_flush(cx)
@@ -342,24 +513,45 @@ mod tests {
         }
     }
 
+    impl AsyncRead for Socket {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
     fn over(script: &[usize]) -> (Io<Socket>, IoHandle<Socket>) {
         let (io, handle) = split(Socket {
             taken: Vec::new(),
             writes: 0,
             script: script.iter().copied().collect(),
         });
-        handle.stage();
+        handle.stage(Waker::noop().clone());
+        handle.windows().give_connection(1 << 30);
         (io, handle)
+    }
+
+    /// With all the room that a stream can have.
+    fn stream(handle: &IoHandle<Socket>) -> Spent {
+        let mut windows = handle.windows();
+        windows.open(1, 0);
+        windows.give(1, 1 << 30);
+        Spent::default()
     }
 
     #[test]
     fn many_small_frames_are_one_write() {
         let (mut io, handle) = over(&[]);
         let mut cx = Context::from_waker(Waker::noop());
-        for _ in 0..60 {
+        let mut spent = stream(&handle);
+        for _ in 0..30 {
             let written = Pin::new(&mut io).poll_write(&mut cx, &[7; 1000]);
             assert!(matches!(written, Poll::Ready(Ok(1000))));
             assert!(Pin::new(&mut io).poll_flush(&mut cx).is_ready());
+            assert_eq!(handle.sender().send(1, &mut spent, &[8; 991]), Sent::All);
         }
         assert_eq!(handle.shared.lock().socket.writes, 0);
         assert!(handle.poll_written(&mut cx).is_ready());
@@ -378,47 +570,80 @@ mod tests {
 
     #[test]
     fn a_full_socket_stops_collecting() {
-        let (mut io, handle) = over(&[100, 0, 0, 0]);
+        let (mut io, handle) = over(&[100, 0, 0, 0, 0]);
         let mut cx = Context::from_waker(Waker::noop());
+        let mut spent = stream(&handle);
         assert!(Pin::new(&mut io).poll_write(&mut cx, &[1; 150]).is_ready());
         assert!(handle.poll_written(&mut cx).is_pending());
         assert!(Pin::new(&mut io).poll_write(&mut cx, &[2; 10]).is_pending());
+        assert!(handle.has_refused());
+        let refused = handle.sender().send(1, &mut spent, &[3; 10]);
+        assert_eq!(refused, Sent::Blocked(0));
         assert!(
             handle.shared.lock().buffer.capacity() < 100,
             "only the rest is kept"
         );
     }
 
+    /// What was sent on stream 1, as its peer would put it together, and what came between.
+    fn taken_apart(mut taken: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let (mut sent, mut between) = (Vec::new(), Vec::new());
+        while let [first, ..] = taken {
+            if *first == b'h' {
+                let (marked, rest) = taken.split_at(100);
+                assert!(marked.iter().all(|byte| *byte == b'h'), "a frame is whole");
+                between.extend(marked);
+                taken = rest;
+                continue;
+            }
+            let (head, rest) = taken.split_at(9);
+            assert_eq!(head[3..], [0, 0, 0, 0, 0, 1]);
+            let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+            sent.extend(&rest[..length]);
+            taken = &rest[length..];
+        }
+        (sent, between)
+    }
+
     proptest! {
         #[test]
-        fn every_byte_leaves_once_and_in_order(
+        fn every_byte_leaves_once_in_order_and_in_whole_frames(
             script in prop::collection::vec(prop_oneof![Just(0_usize), 1_usize..100, 1_usize..100_000], 0..40),
-            frames in prop::collection::vec((prop_oneof![1_usize..300, 1_usize..40_000], any::<bool>()), 1..40),
+            chunks in prop::collection::vec(
+                (prop_oneof![1_usize..300, 1_usize..40_000], any::<bool>(), any::<bool>()),
+                1..40,
+            ),
         ) {
             let (mut io, handle) = over(&script);
             let mut cx = Context::from_waker(Waker::noop());
-            let mut expected = Vec::new();
-            for (number, (length, turn_ends)) in frames.into_iter().enumerate() {
-                let frame = vec![number as u8; length];
-                expected.extend_from_slice(&frame);
-                let mut rest = &frame[..];
+            let mut spent = stream(&handle);
+            let (mut expected, mut expected_between) = (Vec::new(), Vec::new());
+            for (number, (length, turn_ends, between)) in chunks.into_iter().enumerate() {
+                let chunk = vec![number as u8; length];
+                expected.extend_from_slice(&chunk);
+                let mut rest = &chunk[..];
                 while !rest.is_empty() {
-                    let (head, tail) = rest.split_at(rest.len().min(9));
-                    let slices = [IoSlice::new(head), IoSlice::new(tail)];
-                    if let Poll::Ready(written) = Pin::new(&mut io).poll_write_vectored(&mut cx, &slices) {
-                        let written = written.expect("the socket does not fail");
-                        prop_assert!(written > 0 && written <= rest.len());
-                        rest = &rest[written..];
+                    match handle.sender().send(1, &mut spent, rest) {
+                        Sent::All => rest = &[],
+                        Sent::Blocked(count) => rest = &rest[count..],
+                        other => prop_assert!(false, "{other:?}"),
                     }
-                    let shared = handle.shared.lock();
-                    prop_assert!(shared.buffer.len() <= limits::STAGED_BYTES_MAX);
+                    prop_assert!(handle.shared.lock().buffer.len() <= limits::STAGED_BYTES_MAX);
+                }
+                if between
+                    && let Poll::Ready(written) = Pin::new(&mut io).poll_write(&mut cx, &[b'h'; 100])
+                {
+                    prop_assert_eq!(written.expect("the socket does not fail"), 100);
+                    expected_between.extend([b'h'; 100]);
                 }
                 if turn_ends {
                     let _ = handle.poll_written(&mut cx);
                 }
             }
             while handle.poll_written(&mut cx).is_pending() {}
-            prop_assert!(handle.shared.lock().socket.taken == expected);
+            let (sent, between) = taken_apart(&handle.shared.lock().socket.taken);
+            prop_assert!(sent == expected);
+            prop_assert_eq!(between, expected_between);
         }
     }
 }

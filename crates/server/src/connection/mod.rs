@@ -8,14 +8,20 @@
 //! Does not: know gRPC beyond what `Stream` needs for its shortest answer.
 
 mod abort;
+mod followers;
 mod half_sent;
+mod inbound;
 mod io;
 mod keepalive;
+mod quiet;
 mod request_body;
+mod response_body;
 mod settings;
 mod stream;
 mod stream_set;
+mod wake_set;
 mod wakes;
+mod windows;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -29,21 +35,24 @@ use bytes::Bytes;
 use h2::Reason;
 use h2::server::SendResponse;
 use http::{Request, Response};
-use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
 use tokio::time::{sleep, timeout};
 use tower::Service;
 
 pub use abort::{AbortFlag, StreamAbort};
+pub use followers::Followed;
+use followers::Followers;
 use half_sent::HalfSent;
 pub use half_sent::{HalfSentTotal, RequestError};
 use io::{Io, IoHandle};
 use keepalive::{Gone, Keepalive};
+use quiet::Quiet;
 use request_body::RequestBody;
+pub use response_body::{ResponseBody, Speaks};
 pub use settings::ConnectionSettings;
-use stream::Stream;
-use stream_set::StreamSet;
+use stream::{Stream, Wire};
+use stream_set::{StreamSet, Turn};
 use wakes::{CONTROL, SOCKET, STREAMS, Wakes};
 
 use crate::lifecycle::Drain;
@@ -92,7 +101,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
     S::Future: Unpin,
-    B: Body<Data = Bytes> + Unpin,
+    B: ResponseBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (io, handle) = io::split(socket);
@@ -109,7 +118,6 @@ where
             },
         }
     };
-    handle.stage();
     let half_sent = HalfSent::new(&settings, half_sent);
     Connection::new(http2, handle, service, peer, &settings, half_sent)
         .run(&drain)
@@ -122,7 +130,7 @@ where
 {
     wakes: Wakes,
     http2: h2::server::Connection<Io<T>, Bytes>,
-    io: IoHandle<T>,
+    wire: Wire<T>,
     service: S,
     peer: SocketAddr,
     streams: StreamSet<Stream<S::Future, B>>,
@@ -135,7 +143,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
     S::Future: Unpin,
-    B: Body<Data = Bytes> + Unpin,
+    B: ResponseBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     fn new(
@@ -154,11 +162,18 @@ where
             )
         });
         let wakes = Wakes::new();
+        io.stage(wakes.socket.clone());
         Self {
             streams: StreamSet::new(wakes.streams.clone()),
+            wire: Wire {
+                io,
+                followers: Followers::new(wakes.streams.clone()),
+                flushes: 0,
+                quiet: Quiet::default(),
+                quiet_moved: false,
+            },
             wakes,
             http2,
-            io,
             service,
             peer,
             keepalive,
@@ -187,16 +202,17 @@ where
                         self.wakes.mark(SOCKET);
                     }
                     if let Some(keepalive) = &mut self.keepalive
-                        && keepalive.poll_gone(&mut control, self.io.last_received())
+                        && keepalive.poll_gone(&mut control, self.wire.io.last_received())
                             == Poll::Ready(Gone)
                     {
                         return Poll::Ready(ConnectionEnd::PeerVanished);
                     }
+                    self.poll_quiet();
                 }
                 if self.wakes.take(STREAMS) || held_back {
-                    held_back = self.io.is_blocked();
+                    held_back = self.wire.io.is_blocked();
                     if held_back {
-                        self.streams.poll_blocked();
+                        self.streams.poll_blocked(&mut self.wire);
                     } else {
                         self.poll_streams();
                     }
@@ -228,7 +244,7 @@ where
                 if let Err(error) = self.write() {
                     return Poll::Ready(ConnectionEnd::Write(error));
                 }
-                if held_back && !self.io.is_blocked() {
+                if held_back && !self.wire.io.is_blocked() {
                     continue;
                 }
                 if self.wakes.end() {
@@ -246,8 +262,30 @@ where
 
     /// Streams that were woken go on; those that ended are dropped.
     fn poll_streams(&mut self) {
-        if self.streams.poll_woken() {
+        let mut turn = Turn::new();
+        let (left, leavers) = self.wire.followers.poll(&self.wire.io, &mut turn);
+        for leaver in leavers {
+            if let Some(stream) = self.streams.wake(leaver.slot) {
+                stream.go_on(leaver);
+            }
+        }
+        if self.streams.poll_woken(&mut turn, &mut self.wire) || left {
             self.wakes.mark(STREAMS);
+        }
+        if std::mem::take(&mut self.wire.quiet_moved) {
+            self.wakes.mark(CONTROL);
+        }
+    }
+
+    /// Streams that were silent for as long as they may be are woken.
+    fn poll_quiet(&mut self) {
+        let control = self.wakes.control.clone();
+        let mut cx = Context::from_waker(&control);
+        while let Poll::Ready(now) = self.wire.quiet.poll(&mut cx) {
+            let followers = &self.wire.followers;
+            let speaks = |stream: &Stream<_, _>| stream.speaks(followers);
+            let earliest = self.streams.wake_silent(now, speaks);
+            self.wire.quiet.again(now, earliest);
         }
     }
 
@@ -257,12 +295,39 @@ where
         let mut cx = Context::from_waker(&socket);
         loop {
             match self.http2.poll_accept(&mut cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return self.flushed(),
                 Poll::Ready(None) => return Poll::Ready(ConnectionEnd::Closed),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(ConnectionEnd::Http2(error)),
                 Poll::Ready(Some(Ok((request, respond)))) => self.call(request, respond, &mut cx),
             }
         }
+    }
+
+    /// HTTP/2 has read what there is and has nothing left to say, unless the socket is full.
+    fn flushed(&mut self) -> Poll<ConnectionEnd> {
+        if !self.wire.io.has_refused() {
+            self.wire.flushes = self.wire.flushes.wrapping_add(1);
+        }
+        let mut windows = self.wire.io.windows();
+        windows.forget_unclaimed();
+        let (replenished, refilled) = (windows.take_replenished(), windows.take_refilled());
+        let starved = refilled.then(|| windows.take_starved()).flatten();
+        let overflown = windows.is_overflown();
+        drop(windows);
+        if overflown {
+            self.http2.abrupt_shutdown(Reason::FLOW_CONTROL_ERROR);
+            self.wakes.mark(SOCKET);
+        }
+        if refilled {
+            self.wire.followers.go_on();
+        }
+        if let Some(starved) = starved {
+            self.streams.begin_with(starved);
+        }
+        for slot in replenished {
+            self.streams.wake(slot);
+        }
+        Poll::Pending
     }
 
     fn call(
@@ -283,14 +348,20 @@ where
             tonic::body::Body::new(RequestBody::new(stream, Arc::clone(&self.half_sent)))
         });
         request.extensions_mut().insert(PeerAddr(self.peer));
-        self.streams
-            .insert(Stream::new(self.service.call(request), respond));
+        let call = self.service.call(request);
+        let windows = &mut *self.wire.io.windows();
+        self.streams.insert(|slot| {
+            let stream = Stream::new(call, respond, slot);
+            windows.open(stream.number(), slot);
+            stream
+        });
     }
 
     /// Everything this turn produced leaves in one write. What the socket does not take now it takes when it says
     /// so, through the same waker.
     fn write(&self) -> std::io::Result<()> {
         match self
+            .wire
             .io
             .poll_written(&mut Context::from_waker(&self.wakes.socket))
         {

@@ -23,8 +23,6 @@ pub struct ConnectionSettings {
     pub reset_streams_remembered_max: usize,
     /// Bytes of request headers.
     pub header_list_bytes_max: u32,
-    /// Bytes of one stream handed to HTTP/2 and not yet sent.
-    pub send_buffer_bytes_max: usize,
     /// Request bytes on their way, per stream.
     pub stream_window_bytes: u32,
     /// Request bytes on their way, per connection.
@@ -46,7 +44,6 @@ impl Default for ConnectionSettings {
             pending_accept_resets_max: limits::PENDING_ACCEPT_RESETS_MAX,
             reset_streams_remembered_max: limits::RESET_STREAMS_REMEMBERED_MAX,
             header_list_bytes_max: limits::HEADER_LIST_BYTES_MAX,
-            send_buffer_bytes_max: limits::SEND_BUFFER_BYTES_MAX,
             stream_window_bytes: limits::STREAM_WINDOW_BYTES,
             connection_window_bytes: limits::CONNECTION_WINDOW_BYTES,
             request_timeout: limits::REQUEST_TIMEOUT,
@@ -65,7 +62,6 @@ impl ConnectionSettings {
             .max_pending_accept_reset_streams(self.pending_accept_resets_max)
             .max_concurrent_reset_streams(self.reset_streams_remembered_max)
             .max_header_list_size(self.header_list_bytes_max)
-            .max_send_buffer_size(self.send_buffer_bytes_max)
             .initial_window_size(self.stream_window_bytes)
             .initial_connection_window_size(self.connection_window_bytes);
         builder

@@ -1,7 +1,9 @@
-//! One call on a connection: waits for the response, then moves its body into HTTP/2.
+//! One call on a connection: waits for the response, then moves its body onto the wire.
 //!
-//! Holds: the body is asked for a chunk only when flow control lets some of it go out; a reset by the peer, the
-//! end of the connection or a `StreamAbort` drops the call and its body at once; chunks are handed on as they are.
+//! HTTP/2 says the head and the end of a response; what is between them goes through `Sender`, once the head is out.
+//!
+//! Holds: the body is asked for a chunk only when the windows let some of it go out, and keeps nothing but the rest of
+//! one; a reset by the peer, the end of the connection or a `StreamAbort` drops the call and its body at once.
 //! Does not: share its turn; after `STREAM_TURN_BYTES` the other streams go first.
 
 use std::convert::Infallible;
@@ -9,23 +11,46 @@ use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::Response;
 use http::response::Parts;
-use http_body::Body;
+use tokio::io::AsyncWrite;
 use tokio::time::{Sleep, sleep_until};
 
 use super::StreamAbort;
-use super::stream_set::{Member, StreamWaker, Turn};
+use super::followers::{Followers, Leaver, Place};
+use super::io::{IoHandle, Sent};
+use super::quiet::Quiet;
+use super::response_body::{ResponseBody, Speaks};
+use super::stream_set::{Member, Turn};
+use super::wake_set::StreamWaker;
+use super::windows::Spent;
 use crate::layers::Deadline;
 use crate::limits;
 
+/// What the streams of a connection share.
+pub(super) struct Wire<T> {
+    pub(super) io: IoHandle<T>,
+    pub(super) followers: Followers,
+    /// How often everything that HTTP/2 had to say has gone out.
+    pub(super) flushes: u32,
+    pub(super) quiet: Quiet,
+    /// A stream wants to be asked earlier than all others.
+    pub(super) quiet_moved: bool,
+}
+
 /// Ends when the stream has nothing more to do here.
-pub(super) enum Stream<F, B> {
+pub(super) struct Stream<F, B> {
+    number: u32,
+    slot: u32,
+    stage: Stage<F, B>,
+}
+
+enum Stage<F, B> {
     /// The service works on the response.
     Calling {
         call: F,
@@ -40,60 +65,141 @@ pub(super) enum Stream<F, B> {
 }
 
 impl<F, B> Stream<F, B> {
-    pub(super) fn new(call: F, respond: SendResponse<Bytes>) -> Self {
-        Self::Calling { call, respond }
+    /// In this slot of its set.
+    pub(super) fn new(call: F, respond: SendResponse<Bytes>, slot: u32) -> Self {
+        Self {
+            number: respond.stream_id().as_u32(),
+            slot,
+            stage: Stage::Calling { call, respond },
+        }
+    }
+
+    /// The number that HTTP/2 knows it by.
+    pub(super) fn number(&self) -> u32 {
+        self.number
     }
 }
 
-impl<F, B> Member for Stream<F, B>
+impl<F, B: ResponseBody> Stream<F, B> {
+    /// When its body wants to be asked although nothing wakes it.
+    pub(super) fn speaks(&self, followers: &Followers) -> Option<Speaks> {
+        match &self.stage {
+            Stage::Sending { body, out } => {
+                body.speaks(out.place.and_then(|place| followers.spoke_at(place)))
+            }
+            Stage::Calling { .. } | Stage::Ended => None,
+        }
+    }
+
+    /// It followed others and goes on by itself.
+    pub(super) fn go_on(&mut self, leaver: Leaver) {
+        if let Stage::Sending { body, out } = &mut self.stage {
+            out.place = None;
+            out.spent = leaver.spent;
+            out.rest = leaver.rest;
+            body.unfollow(leaver.followed);
+        }
+    }
+}
+
+impl<F, B, T> Member<Wire<T>> for Stream<F, B>
 where
     F: Future<Output = Result<Response<B>, Infallible>> + Unpin,
-    B: Body<Data = Bytes> + Unpin,
+    B: ResponseBody,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    T: AsyncWrite + Unpin,
+{
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        own: &Arc<StreamWaker>,
+        turn: &mut Turn,
+        wire: &mut Wire<T>,
+    ) -> Poll<()> {
+        if let Stage::Sending { out, .. } = &self.stage
+            && let Some(place) = out.place
+            && let Some(leaver) = wire.followers.leave(place, self.slot)
+        {
+            self.go_on(leaver);
+        }
+        let polled = self.poll_stage(cx, own, turn, wire);
+        match &mut self.stage {
+            _ if polled.is_ready() => wire.io.windows().close(self.number),
+            Stage::Sending { body, out } if out.at_rest => {
+                out.at_rest = false;
+                if let Some(speaks) = body.speaks(None) {
+                    wire.quiet_moved |= wire.quiet.wants(speaks.until);
+                }
+                if let Some(cursor) = body.cursor()
+                    && let Some((place, signal)) =
+                        (wire.followers).take_in(cursor, self.number, self.slot, out.spent)
+                {
+                    out.place = Some(place);
+                    body.follow(signal);
+                }
+            }
+            _ => {}
+        }
+        polled
+    }
+
+    fn is_sending(&self) -> bool {
+        matches!(self.stage, Stage::Sending { .. })
+    }
+}
+
+impl<F, B> Stream<F, B>
+where
+    F: Future<Output = Result<Response<B>, Infallible>> + Unpin,
+    B: ResponseBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    fn poll(&mut self, cx: &mut Context<'_>, own: &Arc<StreamWaker>, turn: &mut Turn) -> Poll<()> {
-        if let Self::Calling { call, respond } = self {
+    fn poll_stage<T: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        own: &Arc<StreamWaker>,
+        turn: &mut Turn,
+        wire: &mut Wire<T>,
+    ) -> Poll<()> {
+        if let Stage::Calling { call, respond } = &mut self.stage {
             let response = match Pin::new(call).poll(cx) {
                 Poll::Ready(Ok(response)) => response,
                 Poll::Ready(Err(never)) => match never {},
                 // A caller that has gone needs no answer; dropping the call ends the work for it.
                 Poll::Pending => return respond.poll_reset(cx).map(|_| ()),
             };
-            turn.spend();
-            let Self::Calling { respond, .. } = std::mem::replace(self, Self::Ended) else {
+            turn.spend_head();
+            let Stage::Calling { respond, .. } = std::mem::replace(&mut self.stage, Stage::Ended)
+            else {
                 return Poll::Ready(());
             };
             let (head, mut body) = response.into_parts();
-            let Some(out) = Outgoing::open(head, respond, &mut body, cx, own) else {
+            let Some(out) = Outgoing::open(head, respond, &mut body, cx, own, wire.flushes) else {
                 return Poll::Ready(());
             };
-            *self = Self::Sending { body, out };
+            self.stage = Stage::Sending { body, out };
         }
-        match self {
-            Self::Sending { body, out } => out.turn(body, cx, own, turn),
-            Self::Calling { .. } | Self::Ended => Poll::Ready(()),
+        match &mut self.stage {
+            Stage::Sending { body, out } => out.turn(self.number, body, cx, own, turn, wire),
+            Stage::Calling { .. } | Stage::Ended => Poll::Ready(()),
         }
-    }
-
-    fn is_sending(&self) -> bool {
-        matches!(self, Self::Sending { .. })
     }
 }
 
 /// The sending half of a stream.
 pub(super) struct Outgoing {
     stream: SendStream<Bytes>,
+    spent: Spent,
+    /// What the windows did not let out of the last chunk.
+    rest: Bytes,
     /// Of a call that has a deadline: the body's own timer stands still while its reader is stalled.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// HTTP/2 had room when it was last asked.
-    has_room: bool,
-}
-
-enum Room {
-    Some,
-    None,
-    /// The stream is reset or its connection has ended.
-    Gone,
+    /// Where it follows, if it does.
+    place: Option<Place>,
+    /// `Wire::flushes` when the head was handed to HTTP/2; it has gone out when that is another.
+    opened_at: Option<u32>,
+    /// The body had nothing to say when it was last asked.
+    at_rest: bool,
 }
 
 impl Outgoing {
@@ -104,9 +210,10 @@ impl Outgoing {
         body: &mut B,
         cx: &mut Context<'_>,
         own: &Arc<StreamWaker>,
+        flushes: u32,
     ) -> Option<Self>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: ResponseBody,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let abort = head.extensions.remove::<StreamAbort>();
@@ -120,7 +227,7 @@ impl Outgoing {
             Pin::new(&mut *body).poll_frame(cx)
         };
         let first = match first {
-            Poll::Pending => None,
+            Poll::Pending => Bytes::new(),
             Poll::Ready(None) => {
                 // The error is that of a stream which is gone.
                 let _ = respond.send_response(response, true);
@@ -132,7 +239,7 @@ impl Outgoing {
                 return None;
             }
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => Some(data),
+                Ok(data) => data,
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
                         response.headers_mut().extend(trailers);
@@ -142,13 +249,7 @@ impl Outgoing {
                 }
             },
         };
-        let mut stream = respond.send_response(response, false).ok()?;
-        if let Some(data) = first {
-            stream.send_data(data, body.is_end_stream()).ok()?;
-            if body.is_end_stream() {
-                return None;
-            }
-        }
+        let stream = respond.send_response(response, false).ok()?;
         let deadline =
             deadline.map(|Deadline(at)| Box::pin(sleep_until(at + limits::STALLED_DEADLINE_GRACE)));
         if let Some(abort) = abort {
@@ -156,40 +257,81 @@ impl Outgoing {
         }
         Some(Self {
             stream,
+            spent: Spent::default(),
+            rest: first,
             deadline,
-            has_room: false,
+            place: None,
+            opened_at: Some(flushes),
+            at_rest: false,
         })
     }
 
     /// Moves chunks while there is room, the body has some, and it is this stream's turn.
-    fn turn<B>(
+    fn turn<B, T>(
         &mut self,
+        number: u32,
         body: &mut B,
         cx: &mut Context<'_>,
         own: &StreamWaker,
         turn: &mut Turn,
+        wire: &Wire<T>,
     ) -> Poll<()>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: ResponseBody,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
+        T: AsyncWrite + Unpin,
     {
         if own.is_aborted() {
             self.stream.send_reset(Reason::CANCEL);
             return Poll::Ready(());
         }
+        if self.opened_at == Some(wire.flushes) {
+            // Its head goes first, in this very turn unless the socket is full.
+            own.raise();
+            return self.stream.poll_reset(cx).map(|_| ());
+        }
+        self.opened_at = None;
         let mut moved = 0;
         loop {
-            match self.room(cx) {
-                Room::Some => {}
-                Room::None => return self.stalled(cx),
-                Room::Gone => return Poll::Ready(()),
+            if !self.rest.is_empty() {
+                let sent = wire.io.sender().send(number, &mut self.spent, &self.rest);
+                let rest = match sent {
+                    Sent::All => self.rest.split_off(self.rest.len()),
+                    Sent::Part(count) | Sent::Blocked(count) | Sent::Overflown(count) => {
+                        self.rest.split_off(count)
+                    }
+                };
+                let count = std::mem::replace(&mut self.rest, rest).len();
+                moved += count;
+                turn.spend(count);
+                match sent {
+                    Sent::All => {}
+                    Sent::Part(_) => return self.stalled(number, cx, wire),
+                    Sent::Blocked(_) => {
+                        turn.end();
+                        own.raise();
+                        return Poll::Pending;
+                    }
+                    Sent::Overflown(_) => {
+                        self.stream.send_reset(Reason::FLOW_CONTROL_ERROR);
+                        return Poll::Ready(());
+                    }
+                }
+            }
+            if body.is_end_stream() {
+                let _ = self.stream.send_data(Bytes::new(), true);
+                return Poll::Ready(());
+            }
+            if !wire.io.has_window(number, &mut self.spent) {
+                return self.stalled(number, cx, wire);
             }
             if moved >= limits::STREAM_TURN_BYTES || turn.is_over() {
-                cx.waker().wake_by_ref();
+                own.raise();
                 return Poll::Pending;
             }
             let frame = match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Pending => {
+                    self.at_rest = true;
                     return self.stream.poll_reset(cx).map(|_| ());
                 }
                 Poll::Ready(None) => {
@@ -206,13 +348,8 @@ impl Outgoing {
             match frame.into_data() {
                 Ok(data) => {
                     // Counts an empty chunk too: a body that gives nothing else must not keep the turn.
-                    moved += data.len().max(1);
-                    turn.spend();
-                    let last = body.is_end_stream();
-                    self.has_room = false;
-                    if self.stream.send_data(data, last).is_err() || last {
-                        return Poll::Ready(());
-                    }
+                    moved += 1;
+                    self.rest = data;
                 }
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
@@ -224,45 +361,20 @@ impl Outgoing {
         }
     }
 
-    /// Whether flow control lets something go out now; if not, `cx` is woken when it does.
-    fn room(&mut self, cx: &mut Context<'_>) -> Room {
-        if self.has_room {
-            return Room::Some;
-        }
-        // Being given room wakes whoever last asked for it. That is this stream, which is about to look anyway and
-        // would be polled a second time for each chunk; so for a moment it is nobody.
-        if self
-            .stream
-            .poll_reset(&mut Context::from_waker(Waker::noop()))
-            .is_ready()
-        {
-            return Room::Gone;
-        }
-        // One byte beyond what already waits: more would take connection window from other streams.
-        self.stream.reserve_capacity(1);
-        loop {
-            if self.stream.capacity() > 0 {
-                self.has_room = true;
-                return Room::Some;
-            }
-            match self.stream.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(Some(Err(_)) | None) => return Room::Gone,
-                Poll::Pending => return Room::None,
-            }
-        }
-    }
-
-    fn stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self
-            .deadline
-            .as_mut()
-            .is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
-        {
+    /// Waits for room in a window.
+    fn stalled<T: AsyncWrite + Unpin>(
+        &mut self,
+        number: u32,
+        cx: &mut Context<'_>,
+        wire: &Wire<T>,
+    ) -> Poll<()> {
+        wire.io.windows().wait(number);
+        let late = |deadline: &mut Pin<Box<Sleep>>| deadline.as_mut().poll(cx).is_ready();
+        if self.deadline.as_mut().is_some_and(late) {
             self.stream.send_reset(Reason::CANCEL);
             return Poll::Ready(());
         }
-        Poll::Pending
+        self.stream.poll_reset(cx).map(|_| ())
     }
 }
 

@@ -9,41 +9,69 @@
 //! Does not: know what a stream does.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
+use tokio::time::Instant;
 
+use super::response_body::Speaks;
+use super::wake_set::{BLOCK, StreamWaker, WakeSet};
 use crate::limits;
 
-/// Streams that share a word of wake-ups.
-const BLOCK: usize = u64::BITS as usize;
 /// A set that is empty again keeps room for so many.
 const KEPT: usize = 16;
 
-/// What is left of a turn: chunks that the streams may still hand to HTTP/2 before these are written. Handing over
-/// all that is due at once would make HTTP/2 keep a frame per stream, and keep the memory of that many ever after.
-pub(super) struct Turn(u32);
+/// What is left of a turn: bytes that the streams may still send before the socket is looked at, and heads that they
+/// may hand to HTTP/2. Handing over all heads that are due at once would make HTTP/2 keep a frame per stream, and keep
+/// the memory of that many ever after.
+pub(super) struct Turn {
+    bytes: usize,
+    heads: u32,
+}
 
 impl Turn {
     pub(super) fn new() -> Self {
-        Self(limits::CONNECTION_TURN_CHUNKS)
+        Self {
+            bytes: limits::CONNECTION_TURN_BYTES,
+            heads: limits::CONNECTION_TURN_HEADS,
+        }
+    }
+
+    /// One that is over before it begins.
+    fn none() -> Self {
+        Self { bytes: 0, heads: 0 }
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.0 == 0
+        self.bytes == 0 || self.heads == 0
     }
 
-    /// A chunk was handed over.
-    pub(super) fn spend(&mut self) {
-        self.0 = self.0.saturating_sub(1);
+    /// The head of a response was handed over.
+    pub(super) fn spend_head(&mut self) {
+        self.heads = self.heads.saturating_sub(1);
+    }
+
+    /// The socket takes no more.
+    pub(super) fn end(&mut self) {
+        self.bytes = 0;
+    }
+
+    /// So many bytes were sent.
+    pub(super) fn spend(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 }
 
-/// What a set holds.
-pub(super) trait Member {
+/// What a set holds, and `W` what all of them share.
+pub(super) trait Member<W> {
     /// Ready when nothing more is to be done; it is dropped then. `cx` and `own` wake the same.
-    fn poll(&mut self, cx: &mut Context<'_>, own: &Arc<StreamWaker>, turn: &mut Turn) -> Poll<()>;
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        own: &Arc<StreamWaker>,
+        turn: &mut Turn,
+        wire: &mut W,
+    ) -> Poll<()>;
 
     /// Whether it has nothing to do but to send, so that it need not be polled while the socket takes nothing.
     fn is_sending(&self) -> bool;
@@ -51,12 +79,9 @@ pub(super) trait Member {
 
 pub(super) struct StreamSet<S> {
     slots: Slab<Slot<S>>,
-    /// The wake-ups of slots 0 to 63, 64 to 127, ...
-    blocks: Vec<Arc<Block>>,
+    woken: WakeSet,
     /// Where the last turn ended before it was through.
     next: usize,
-    /// Is woken when a stream is.
-    task: Waker,
 }
 
 struct Slot<S> {
@@ -66,61 +91,13 @@ struct Slot<S> {
     waker: Waker,
 }
 
-#[derive(Debug)]
-struct Block {
-    /// Slots that were woken. Set by any thread, taken by the connection's task.
-    woken: AtomicU64,
-    task: Waker,
-}
-
-/// Wakes one stream. It may outlive it; whoever has the slot then is polled once for nothing.
-#[derive(Debug)]
-pub(super) struct StreamWaker {
-    block: Arc<Block>,
-    bit: u8,
-    /// Written by whoever aborts, read by the stream. Here because each wake-up touches this line anyway.
-    aborted: AtomicBool,
-}
-
-impl StreamWaker {
-    /// The stream is to be reset.
-    pub(super) fn abort(&self) {
-        self.aborted.store(true, Ordering::Release);
-        self.raise();
-        // A connection whose socket is blocked leaves wake-ups where they are.
-        self.block.task.wake_by_ref();
-    }
-
-    pub(super) fn is_aborted(&self) -> bool {
-        self.aborted.load(Ordering::Acquire)
-    }
-
-    fn raise(&self) {
-        // If another of the block was woken before, whoever did that wakes the task.
-        if self.block.woken.fetch_or(1 << self.bit, Ordering::AcqRel) == 0 {
-            self.block.task.wake_by_ref();
-        }
-    }
-}
-
-impl Wake for StreamWaker {
-    fn wake(self: Arc<Self>) {
-        self.raise();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.raise();
-    }
-}
-
-impl<S: Member> StreamSet<S> {
+impl<S> StreamSet<S> {
     /// `task` is woken when a stream is.
     pub(super) fn new(task: Waker) -> Self {
         Self {
             slots: Slab::new(),
-            blocks: Vec::new(),
+            woken: WakeSet::new(task),
             next: 0,
-            task,
         }
     }
 
@@ -128,22 +105,12 @@ impl<S: Member> StreamSet<S> {
         self.slots.is_empty()
     }
 
-    /// A stream that is to be polled.
-    pub(super) fn insert(&mut self, stream: S) {
+    /// A stream that is to be polled, made for the slot that it gets.
+    pub(super) fn insert(&mut self, stream: impl FnOnce(u32) -> S) {
         let entry = self.slots.vacant_entry();
-        let (block, bit) = (entry.key() / BLOCK, entry.key() % BLOCK);
-        if block == self.blocks.len() {
-            self.blocks.push(Arc::new(Block {
-                woken: AtomicU64::new(0),
-                task: self.task.clone(),
-            }));
-        }
-        let own = Arc::new(StreamWaker {
-            block: Arc::clone(&self.blocks[block]),
-            bit: bit as u8,
-            aborted: AtomicBool::new(false),
-        });
+        let own = self.woken.waker(entry.key());
         own.raise();
+        let stream = stream(entry.key() as u32);
         entry.insert(Slot {
             stream,
             waker: Waker::from(Arc::clone(&own)),
@@ -151,12 +118,45 @@ impl<S: Member> StreamSet<S> {
         });
     }
 
+    /// The stream in a slot, which is woken.
+    pub(super) fn wake(&mut self, slot: u32) -> Option<&mut S> {
+        let slot = self.slots.get_mut(slot as usize)?;
+        slot.own.raise();
+        Some(&mut slot.stream)
+    }
+
+    /// Wakes those that may speak by now, and says when the next of the others must.
+    pub(super) fn wake_silent(
+        &self,
+        now: Instant,
+        speaks: impl Fn(&S) -> Option<Speaks>,
+    ) -> Option<Instant> {
+        let mut earliest: Option<Instant> = None;
+        for (_, slot) in &self.slots {
+            match speaks(&slot.stream) {
+                Some(speaks) if speaks.from <= now => slot.own.raise(),
+                Some(Speaks { until, .. }) => {
+                    earliest = Some(earliest.map_or(until, |earliest| earliest.min(until)));
+                }
+                None => {}
+            }
+        }
+        earliest
+    }
+
+    /// The next turn begins with this slot.
+    pub(super) fn begin_with(&mut self, slot: u32) {
+        self.next = slot as usize;
+    }
+
     /// Polls the streams that were woken, each at most once, until the turn is over; whether some are left.
-    pub(super) fn poll_woken(&mut self) -> bool {
-        let mut turn = Turn::new();
+    pub(super) fn poll_woken<W>(&mut self, turn: &mut Turn, wire: &mut W) -> bool
+    where
+        S: Member<W>,
+    {
         let (first, from) = (self.next / BLOCK, self.next % BLOCK);
         let later = u64::MAX << from;
-        let blocks = self.blocks.len();
+        let blocks = self.woken.blocks();
         // The first block is looked at twice: from where the last turn ended, and at last up to there.
         for step in 0..=blocks {
             let (block, mask) = match step {
@@ -164,38 +164,33 @@ impl<S: Member> StreamSet<S> {
                 step if step == blocks => (first, !later),
                 step => ((first + step) % blocks, u64::MAX),
             };
-            let Some(woken) = self.blocks.get(block).map(|block| &block.woken) else {
-                break;
-            };
-            if woken.load(Ordering::Relaxed) & mask == 0 {
-                continue;
-            }
-            let mut due = woken.fetch_and(!mask, Ordering::AcqRel) & mask;
+            let mut due = self.woken.take(block, mask);
             while due != 0 {
                 let key = block * BLOCK + due.trailing_zeros() as usize;
                 if turn.is_over() {
-                    self.blocks[block].woken.fetch_or(due, Ordering::AcqRel);
+                    self.woken.put_back(block, due);
                     self.next = key;
                     return true;
                 }
-                self.poll(key, &mut turn);
+                self.poll(key, turn, wire);
                 due &= due - 1;
             }
         }
         self.next = 0;
         // Woken again in the first block while others of it waited for the second look: the task was not told.
-        let again = |block: &Arc<Block>| block.woken.load(Ordering::Acquire) & later != 0;
-        from != 0 && self.blocks.get(first).is_some_and(again)
+        from != 0 && self.woken.woken(first) & later != 0
     }
 
     /// For a connection whose socket takes nothing: streams whose response has not begun go on, and those that are
     /// aborted end; the others stay woken and are polled when there is room again.
-    pub(super) fn poll_blocked(&mut self) {
-        // Over before it begins: nothing but the head of a response is sent.
-        let mut turn = Turn(0);
-        for block in 0..self.blocks.len() {
-            let woken = self.blocks[block].woken.load(Ordering::Acquire);
-            let mut due = woken;
+    pub(super) fn poll_blocked<W>(&mut self, wire: &mut W)
+    where
+        S: Member<W>,
+    {
+        // Nothing but the head of a response is sent.
+        let mut turn = Turn::none();
+        for block in 0..self.woken.blocks() {
+            let mut due = self.woken.woken(block);
             while due != 0 {
                 let bit = due.trailing_zeros() as usize;
                 let key = block * BLOCK + bit;
@@ -206,20 +201,21 @@ impl<S: Member> StreamSet<S> {
                 if slot.stream.is_sending() && !slot.own.is_aborted() {
                     continue;
                 }
-                self.blocks[block]
-                    .woken
-                    .fetch_and(!(1 << bit), Ordering::AcqRel);
-                self.poll(key, &mut turn);
+                self.woken.take(block, 1 << bit);
+                self.poll(key, &mut turn, wire);
             }
         }
     }
 
-    fn poll(&mut self, key: usize, turn: &mut Turn) {
+    fn poll<W>(&mut self, key: usize, turn: &mut Turn, wire: &mut W)
+    where
+        S: Member<W>,
+    {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
         let mut cx = Context::from_waker(&slot.waker);
-        if slot.stream.poll(&mut cx, &slot.own, turn).is_ready() {
+        if slot.stream.poll(&mut cx, &slot.own, turn, wire).is_ready() {
             self.slots.remove(key);
             if self.slots.is_empty() && self.slots.capacity() > KEPT {
                 self.slots = Slab::new();

@@ -25,11 +25,19 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 use http::{Request, Response};
 use http_body::Frame;
+use longlived_broker::{Cursor, Signal};
+use tokio::time::Instant;
 use tonic::{Status, body::Body};
 use tower::Service;
 
+use self::subscribe::SessionCall;
 pub(crate) use self::topics::PageBudget;
-use crate::{node::Node, probes::Probes, session::SessionBody};
+use crate::{
+    connection::{Followed, ResponseBody, Speaks},
+    node::Node,
+    probes::Probes,
+    session::SessionBody,
+};
 
 /// The service whose health follows whether messages are taken.
 pub(crate) const PUBLISH_SERVICE: &str = "longlived.v1.PublishService";
@@ -60,7 +68,19 @@ impl Router {
 /// that hides its type.
 pub(crate) enum NodeBody {
     Session(Box<SessionBody>),
+    // Of a `Session` call, before and after its session begins.
+    Call(Box<SessionCall>),
     Other(Body),
+}
+
+impl NodeBody {
+    fn session(&mut self) -> Option<&mut SessionBody> {
+        match self {
+            Self::Session(body) => Some(body),
+            Self::Call(call) => call.session(),
+            Self::Other(_) => None,
+        }
+    }
 }
 
 impl Default for NodeBody {
@@ -81,6 +101,9 @@ impl http_body::Body for NodeBody {
             Self::Session(body) => Pin::new(&mut **body)
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
+            Self::Call(call) => Pin::new(&mut **call)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
             Self::Other(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -88,7 +111,34 @@ impl http_body::Body for NodeBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Session(body) => body.is_end_stream(),
+            Self::Call(call) => call.is_end_stream(),
             Self::Other(body) => body.is_end_stream(),
+        }
+    }
+}
+
+impl ResponseBody for NodeBody {
+    fn cursor(&mut self) -> Option<&mut Cursor> {
+        self.session()?.cursor()
+    }
+
+    fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks> {
+        match self {
+            Self::Session(body) => body.speaks(spoke_at),
+            Self::Call(call) => call.speaks(spoke_at),
+            Self::Other(_) => None,
+        }
+    }
+
+    fn follow(&mut self, reader: &Arc<Signal>) {
+        if let Some(session) = self.session() {
+            session.follow(reader);
+        }
+    }
+
+    fn unfollow(&mut self, followed: Followed) {
+        if let Some(session) = self.session() {
+            session.unfollow(followed);
         }
     }
 }

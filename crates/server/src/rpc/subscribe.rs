@@ -15,6 +15,7 @@ use http::{Request, Response};
 use http_body::Frame;
 use longlived_api::{protos, v1};
 use longlived_broker::Position;
+use tokio::time::Instant;
 use tonic::{Status, body::Body};
 
 use super::{
@@ -25,7 +26,7 @@ use super::{
     wire,
 };
 use crate::{
-    connection::StreamAbort,
+    connection::{ResponseBody as _, Speaks, StreamAbort},
     layers::CallRecord,
     node::Node,
     session::{self, CloseReason, Plan, SessionBody, SessionRequests},
@@ -124,17 +125,36 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
             open(node, &plan, call.record, abort, Some(requests)).await
         }
     };
-    let mut response = call::streaming(SessionCall::Opening(opening.boxed()));
+    let body = NodeBody::Call(Box::new(SessionCall::Opening(opening.boxed())));
+    let mut response = call::with_headers(body);
     call::set_encoding(&mut response, compression);
     response.extensions_mut().insert(abort);
-    Ok(response.map(NodeBody::Other))
+    Ok(response)
 }
 
 /// The body of a `Session` call, before and after its `open`.
-enum SessionCall {
+pub(crate) enum SessionCall {
     Opening(BoxFuture<'static, Result<SessionBody, Status>>),
     Live(Box<SessionBody>),
     Ended,
+}
+
+impl SessionCall {
+    /// The session, once it has begun.
+    pub(super) fn session(&mut self) -> Option<&mut SessionBody> {
+        match self {
+            Self::Live(body) => Some(body),
+            Self::Opening(_) | Self::Ended => None,
+        }
+    }
+
+    /// As its session says.
+    pub(super) fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks> {
+        match self {
+            Self::Live(body) => body.speaks(spoke_at),
+            Self::Opening(_) | Self::Ended => None,
+        }
+    }
 }
 
 impl http_body::Body for SessionCall {

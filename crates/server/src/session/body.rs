@@ -6,10 +6,9 @@
 
 use std::{
     convert::Infallible,
-    future::Future as _,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -17,14 +16,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use longlived_broker::{
-    Cursor, CursorError, Delivery, Interest, Outcome, SlowPolicy,
+    Cursor, CursorError, Delivery, Interest, Outcome, Signal, SlowPolicy,
     faults::{Fault, planted},
 };
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::{CloseReason, Contract, Opening, Plan, requests::Requests};
 use crate::{
+    connection::{Followed, ResponseBody, Speaks},
     layers::CallRecord,
     node::Node,
     registry::Registration,
@@ -52,7 +52,6 @@ pub(crate) struct SessionBody {
     // The most quiet before we speak, and since when it is quiet; `None` when we have spoken since that was asked.
     quiet_max_ms: u32,
     quiet_since: Option<Instant>,
-    quiet: Option<Quiet>,
     // Only a `Session` call has it.
     requests: Option<Box<Requests>>,
 }
@@ -84,7 +83,6 @@ impl SessionBody {
             watched: plan.options.slow_policy == SlowPolicy::Disconnect,
             quiet_max_ms: speak_after_ms(plan.max_silence),
             quiet_since: Some(Instant::now()),
-            quiet: None,
             requests,
             cursor: opening.cursor,
             registration: opening.registration,
@@ -121,12 +119,8 @@ impl SessionBody {
                 Poll::Ready(Err(error)) => self.fail(&error),
                 // The cursor has told the signal whom to wake; an order that came before that woke nobody.
                 Poll::Pending if self.cursor.signal().is_raised(Interest::Control) => {}
-                Poll::Pending => {
-                    if self.poll_quiet(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                    self.progress(false);
-                }
+                Poll::Pending if self.was_quiet() => self.progress(false),
+                Poll::Pending => return Poll::Pending,
             }
         }
     }
@@ -211,28 +205,11 @@ impl SessionBody {
         }
     }
 
-    /// Ready when nothing was said for as long as may be. The timer is moved only when it fires: a busy
-    /// stream never touches it.
-    fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.contract == Contract::Legacy {
-            return Poll::Pending;
-        }
-        let quiet_max = Duration::from_millis(self.quiet_max_ms.into());
-        let spoke = self.quiet_since.is_none();
-        let since = *self.quiet_since.get_or_insert_with(Instant::now);
-        let due = since + quiet_max;
-        let quiet = self.quiet.get_or_insert_with(|| Quiet::new(due));
-        // A timer that fires from now on wakes us again.
-        if spoke && since < quiet.due && quiet.wakes(cx.waker()) {
-            return Poll::Pending;
-        }
-        loop {
-            std::task::ready!(quiet.poll(cx));
-            if Instant::now() >= due {
-                return Poll::Ready(());
-            }
-            quiet.reset(due);
-        }
+    /// Whether nothing was said for so long that something may be said now.
+    fn was_quiet(&mut self) -> bool {
+        self.quiet_since.get_or_insert_with(Instant::now);
+        self.speaks(None)
+            .is_some_and(|speaks| speaks.from <= Instant::now())
     }
 
     fn record(&self) -> &CallRecord {
@@ -256,47 +233,6 @@ impl Drop for SessionBody {
             let subscriber = &self.registration.session().subscriber;
             tracing::info!(%subscriber, gaps = self.unsaid_gaps, "gaps that the frozen contract cannot say");
         }
-    }
-}
-
-/// A timer that is asked only when it can have something to say: asking costs more than a delivery's share of
-/// everything else.
-struct Quiet {
-    due: Instant,
-    sleep: Pin<Box<Sleep>>,
-    // Whom the timer wakes; it is asked again when that changes.
-    waker: Option<Waker>,
-}
-
-impl Quiet {
-    fn new(due: Instant) -> Self {
-        Self {
-            due,
-            sleep: Box::pin(sleep_until(due)),
-            waker: None,
-        }
-    }
-
-    fn reset(&mut self, due: Instant) {
-        self.due = due;
-        self.sleep.as_mut().reset(due);
-        self.waker = None;
-    }
-
-    fn wakes(&self, waker: &Waker) -> bool {
-        self.waker.as_ref().is_some_and(|own| own.will_wake(waker))
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let known = self.wakes(cx.waker());
-        if known && !self.sleep.is_elapsed() {
-            return Poll::Pending;
-        }
-        let asked = self.sleep.as_mut().poll(cx);
-        if asked.is_pending() && !known {
-            self.waker = Some(cx.waker().clone());
-        }
-        asked
     }
 }
 
@@ -329,6 +265,35 @@ impl Body for SessionBody {
 
     fn is_end_stream(&self) -> bool {
         self.ended
+    }
+}
+
+impl ResponseBody for SessionBody {
+    fn cursor(&mut self) -> Option<&mut Cursor> {
+        // The stall watch wants to know of each poll.
+        let silent = self.due.is_none() && self.end.is_none() && !self.ended && !self.watched;
+        (silent && !self.became_current).then_some(&mut self.cursor)
+    }
+
+    fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks> {
+        let since = self.quiet_since.max(spoke_at)?;
+        let quiet_max = Duration::from_millis(self.quiet_max_ms.into());
+        // An eighth earlier will do: streams of a connection fall into step then.
+        (self.contract == Contract::V1).then(|| Speaks {
+            from: since + quiet_max - quiet_max / 8,
+            until: since + quiet_max,
+        })
+    }
+
+    fn follow(&mut self, reader: &Arc<Signal>) {
+        self.registration.session().set_reader(Some(reader.clone()));
+    }
+
+    fn unfollow(&mut self, followed: Followed) {
+        self.cursor.unfollow(followed.position);
+        self.registration.session().set_reader(None);
+        self.count(u32::try_from(followed.events).unwrap_or(u32::MAX));
+        self.quiet_since = self.quiet_since.max(followed.spoke_at);
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use longlived_broker::{Cursor, Environment, Interest, Position, Signal, TopicName};
+use longlived_broker::{Cursor, Environment, Interest, Position, Sequence, Signal, TopicName};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -130,6 +130,8 @@ pub(crate) struct Session {
     // Written by whoever wants it closed, first one wins; read by the body.
     close: Mutex<Option<CloseReason>>,
     closing: Arc<Closing>,
+    // Who reads for it, while it has nothing to say of its own. Written by the body, read by whoever asks where it is.
+    reader: Mutex<Option<Arc<Signal>>>,
     // Written by the body, read by the generator.
     follows_inbox: AtomicBool,
     epoch: u64,
@@ -176,8 +178,18 @@ impl Session {
     pub(crate) fn position(&self) -> Position {
         Position {
             epoch: self.epoch,
-            sequence: self.signal.sequence(),
+            sequence: self.sequence(),
         }
+    }
+
+    fn sequence(&self) -> Sequence {
+        let reader = self.reader.lock();
+        let read = reader.as_ref().map_or(0, |reader| reader.sequence());
+        read.max(self.signal.sequence())
+    }
+
+    fn set_reader(&self, reader: Option<Arc<Signal>>) {
+        *self.reader.lock() = reader;
     }
 
     /// The filters of its cursor are these now.
@@ -228,6 +240,7 @@ impl Session {
             follows_inbox: AtomicBool::new(false),
             epoch: 1,
             closing: Arc::default(),
+            reader: Mutex::new(None),
             pace: None,
         })
     }

@@ -91,6 +91,7 @@ pub(crate) async fn open(
         abort,
         record,
         close: Mutex::new(None),
+        reader: Mutex::new(None),
         follows_inbox: AtomicBool::new(false),
         epoch: node.log.epoch().get(),
         closing: node.registry.closing().clone(),

@@ -1,6 +1,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
 
 use super::*;
 
@@ -30,8 +31,18 @@ enum Does {
     End,
 }
 
-impl Member for Told {
-    fn poll(&mut self, cx: &mut Context<'_>, _: &Arc<StreamWaker>, turn: &mut Turn) -> Poll<()> {
+/// What each sends: a turn has room for sixteen.
+const CHUNK: usize = limits::CONNECTION_TURN_BYTES / 16;
+const TURN: usize = 16;
+
+impl Member<()> for Told {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &Arc<StreamWaker>,
+        turn: &mut Turn,
+        (): &mut (),
+    ) -> Poll<()> {
         self.polled.borrow_mut().push(self.name);
         let mut wakers = self.waker.borrow_mut();
         if wakers.len() <= self.name {
@@ -44,7 +55,7 @@ impl Member for Told {
                 if let Does::SendOne = self.does {
                     self.does = Does::Wait;
                 }
-                turn.spend();
+                turn.spend(CHUNK);
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -80,7 +91,7 @@ impl Rig {
     }
 
     fn insert(&mut self, name: usize, does: Does) {
-        self.set.insert(Told {
+        self.set.insert(|_| Told {
             name,
             polled: Rc::clone(&self.polled),
             does,
@@ -94,7 +105,7 @@ impl Rig {
 
     /// Who is polled in the next turn, and whether it left some.
     fn turn(&mut self) -> (Vec<usize>, bool) {
-        let early = self.set.poll_woken();
+        let early = self.set.poll_woken(&mut Turn::new(), &mut ());
         (self.polled.take(), early)
     }
 
@@ -118,7 +129,7 @@ fn streams_that_were_woken_are_polled_once_each_in_their_order() {
 
 #[test]
 fn a_turn_that_is_over_goes_on_where_it_ended() {
-    let turn = limits::CONNECTION_TURN_CHUNKS as usize;
+    let turn = TURN;
     let mut rig = Rig::new(100, Does::Send);
     let mut polled = Vec::new();
     while polled.len() < 200 {
@@ -139,7 +150,7 @@ fn a_turn_that_is_over_goes_on_where_it_ended() {
 
 #[test]
 fn who_has_more_before_those_left_over_were_looked_at_is_not_forgotten() {
-    let turn = limits::CONNECTION_TURN_CHUNKS as usize;
+    let turn = TURN;
     let mut rig = Rig::new(turn, Does::SendOne);
     rig.insert(turn, Does::Send);
     assert_eq!(rig.turn(), ((0..turn).collect(), true));
@@ -173,14 +184,14 @@ fn while_the_socket_is_blocked_only_those_that_end_or_have_not_begun_are_polled(
     rig.insert(3, Does::Wait);
     assert_eq!(rig.turn().0, [0, 1, 2, 3]);
     rig.task_was_woken();
-    rig.set.poll_blocked();
+    rig.set.poll_blocked(&mut ());
     assert_eq!(rig.polled.take(), [0; 0]);
     // Its bit's block has others that are woken, and still it is heard of.
     rig.set.slots[1].own.abort();
     assert!(rig.task_was_woken());
     rig.set.slots[1].stream.does = Does::End;
     rig.wake(3);
-    rig.set.poll_blocked();
+    rig.set.poll_blocked(&mut ());
     assert_eq!(rig.polled.take(), [1, 3]);
     assert_eq!(rig.turn().0, [0, 2], "the others are not forgotten");
 }

@@ -1,6 +1,6 @@
 //! Events that are compressed on their way to subscribers that ask for it.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
 use longlived_api::{protos, v1};
 use longlived_server::{Compression, TopicFilter};
@@ -32,7 +32,11 @@ fn json(bytes: usize) -> String {
             break;
         }
         let customer = number * 7919 % 1000;
-        text += &format!("{{\"order\":{number},\"customer\":\"c-{customer}\"}},");
+        write!(
+            text,
+            "{{\"order\":{number},\"customer\":\"c-{customer}\"}},"
+        )
+        .expect("a String takes everything");
     }
     text + "]"
 }

@@ -1,16 +1,6 @@
 //! A whole node on a free port, generated clients to it, and a bare HTTP/2 client for what those hide.
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Poll,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{RecvStream, SendStream, client::SendRequest};
@@ -24,7 +14,12 @@ use longlived_api::{
 };
 use longlived_broker::store::Store;
 use longlived_server::{Config, Environment, HistoryClass, ServeError, Server};
-use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpSocket,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 use tonic::{Code, Status, Streaming, transport::Channel, transport::Endpoint};
 
 pub(super) use longlived_api::v1::{
@@ -176,6 +171,17 @@ impl Node {
             .position
             .expect("a position")
             .sequence
+    }
+
+    /// Publishes all of them, a few hundred in a call, each of which is answered in time whoever reads slowly.
+    pub(super) async fn publish_all(&self, messages: Vec<v1::PublishRequest>) {
+        for messages in messages.chunks(200) {
+            let mut client = self.publishing();
+            let stored = client.bulk_publish(tokio_stream::iter(messages.to_vec()));
+            let stored = within("an answer to BulkPublish", stored).await;
+            let stored = stored.expect("they are stored").into_inner();
+            assert_eq!(stored.published, messages.len() as u64);
+        }
     }
 
     pub(super) async fn unsubscribe(&self, id: &str) -> Result<v1::Position, Status> {
@@ -356,34 +362,67 @@ pub(super) fn framed(message: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
+/// How much a peer is ready to take.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    /// Of each stream.
+    pub(super) stream_window: u32,
+    pub(super) connection_window: u32,
+    /// What the kernel keeps for a socket that is not read; as much as it likes without it.
+    pub(super) socket_bytes: Option<u32>,
+}
+
+impl Default for Room {
+    /// Wide open for the connection, so that one stream alone can be stalled.
+    fn default() -> Self {
+        Self {
+            stream_window: 64 << 10,
+            connection_window: 16 << 20,
+            socket_bytes: None,
+        }
+    }
+}
+
 /// A connection of its own, without what a generated client does by itself.
 pub(super) struct Raw {
     requests: SendRequest<Bytes>,
     driver: JoinHandle<()>,
-    frozen: Arc<AtomicBool>,
+    frozen: watch::Sender<bool>,
 }
 
 impl Raw {
     pub(super) async fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).await.expect("it listens");
+        Self::connect_with(address, Room::default()).await
+    }
+
+    pub(super) async fn connect_with(address: SocketAddr, room: Room) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        if let Some(bytes) = room.socket_bytes {
+            let set = socket.set_recv_buffer_size(bytes);
+            set.expect("a size that the kernel accepts");
+        }
+        let socket = socket.connect(address).await.expect("it listens");
         let mut builder = h2::client::Builder::new();
-        // Wide open for the connection, so that one stream alone can be stalled.
         builder
-            .initial_connection_window_size(16 << 20)
-            .initial_window_size(64 << 10);
+            .initial_connection_window_size(room.connection_window)
+            .initial_window_size(room.stream_window);
         let handshake = builder.handshake(socket);
         let (requests, connection) = handshake.await.expect("it speaks HTTP/2");
-        let frozen = Arc::new(AtomicBool::new(false));
-        let asleep = frozen.clone();
+        let (frozen, mut asleep) = watch::channel(false);
         let driver = spawn(async move {
             let mut connection = std::pin::pin!(connection);
-            std::future::poll_fn(|cx| {
-                if asleep.load(Ordering::SeqCst) {
-                    return Poll::Pending;
+            loop {
+                let thawed = asleep.wait_for(|asleep| !asleep).await;
+                // Who froze it and let go of it wants it to stay so.
+                if thawed.map(drop).is_err() {
+                    std::future::pending::<()>().await;
                 }
-                connection.as_mut().poll(cx).map(drop)
-            })
-            .await;
+                tokio::select! {
+                    biased;
+                    Ok(()) = asleep.changed() => {}
+                    _ = connection.as_mut() => return,
+                }
+            }
         });
         Self {
             requests,
@@ -394,7 +433,12 @@ impl Raw {
 
     /// From now on nothing is read from the socket, or written to it; it stays open.
     pub(super) fn freeze(&self) {
-        self.frozen.store(true, Ordering::SeqCst);
+        self.frozen.send_replace(true);
+    }
+
+    /// It is read and written again.
+    pub(super) fn thaw(&self) {
+        self.frozen.send_replace(false);
     }
 
     /// Closes the socket without a word.
@@ -529,6 +573,21 @@ impl RawReply {
             self.read.extend_from_slice(&chunk);
         }
         self.read.split_to(count).freeze()
+    }
+
+    /// Takes DATA without giving its room back, until so many bytes of this stream are held.
+    pub(super) async fn hold(&mut self, bytes: usize) {
+        while self.held < bytes {
+            let chunk = within("DATA", self.body.data()).await;
+            let chunk = chunk.expect("the stream goes on").expect("no error");
+            self.read.extend_from_slice(&chunk);
+            self.held += chunk.len();
+        }
+    }
+
+    /// Bytes of the stream whose room was not given back.
+    pub(super) fn held(&self) -> usize {
+        self.held
     }
 
     /// Returns when the stream is reset. What came before is kept, and its room is not given back.

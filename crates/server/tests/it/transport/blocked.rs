@@ -16,7 +16,7 @@ use futures_util::future::{join_all, ready};
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use longlived_server::{
-    connection::{ConnectionSettings, HalfSentTotal, StreamAbort, serve_connection},
+    connection::{ConnectionSettings, HalfSentTotal, ResponseBody, StreamAbort, serve_connection},
     lifecycle::Drain,
 };
 use parking_lot::Mutex;
@@ -27,6 +27,8 @@ use super::support::{spawn, until, within};
 const STREAMS: usize = 20;
 const CHUNKS: usize = 2_000;
 const CHUNK_BYTES: usize = 100;
+/// The largest that a peer can announce, for each stream and the connection: no window holds anything up.
+const WINDOW: u32 = (1 << 31) - 1;
 /// What lies between both ends.
 const SOCKET_BYTES: usize = 4 << 10;
 
@@ -61,6 +63,8 @@ impl Body for Counted {
     }
 }
 
+impl ResponseBody for Counted {}
+
 #[tokio::test]
 async fn streams_are_not_asked_while_the_socket_takes_nothing_and_end_when_they_are_aborted() {
     let (near, far) = tokio::io::duplex(SOCKET_BYTES);
@@ -90,8 +94,8 @@ async fn streams_are_not_asked_while_the_socket_takes_nothing_and_end_when_they_
     });
     let mut builder = h2::client::Builder::new();
     builder
-        .initial_connection_window_size(64 << 20)
-        .initial_window_size(4 << 20);
+        .initial_connection_window_size(WINDOW)
+        .initial_window_size(WINDOW);
     let handshake = builder.handshake::<_, Bytes>(near);
     let (mut requests, connection) = handshake.await.expect("it speaks HTTP/2");
     // Requests are on their way before the connection is driven; it is for as long as the headers take.

@@ -132,3 +132,29 @@ async fn a_quiet_peer_that_answers_stays() {
         Some("8")
     );
 }
+
+#[tokio::test]
+async fn a_peer_that_gives_more_room_than_a_window_may_be_is_told_so() {
+    const GOAWAY: u8 = 7;
+    const FLOW_CONTROL_ERROR: u8 = 3;
+    let node = node();
+    let mut socket = TcpStream::connect(node.address).await.expect("it listens");
+    socket.write_all(HELLO).await.expect("the kernel takes it");
+    // In pieces, as a network may cut it.
+    for piece in [&b"\0\0\x04\x08\0\0\0"[..], b"\0\0\x7f\xff", b"\xff\xff"] {
+        socket.write_all(piece).await.expect("the kernel takes it");
+        tokio::task::yield_now().await;
+    }
+    let mut bytes = Vec::new();
+    let _ = within(socket.read_to_end(&mut bytes)).await;
+    let mut frames = &bytes[..];
+    let mut said = None;
+    while let [0, 0, length, kind, rest @ ..] = frames {
+        let (_, payload) = rest.split_at(5);
+        if *kind == GOAWAY {
+            said = Some(payload[7]);
+        }
+        frames = &payload[usize::from(*length)..];
+    }
+    assert_eq!(said, Some(FLOW_CONTROL_ERROR));
+}

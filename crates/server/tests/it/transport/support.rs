@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use longlived_server::acceptor::{self, AcceptorSettings, ConnectionCounts};
+use longlived_server::connection::ResponseBody;
 use longlived_server::connection::StreamAbort;
 use longlived_server::layers::{CallRecord, Layers};
 use longlived_server::lifecycle::Drain;
@@ -112,7 +113,7 @@ where
         + Send
         + 'static,
     S::Future: Send + Unpin,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: ResponseBody + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let tasks = Tasks::new();
@@ -241,6 +242,8 @@ impl Default for TestBody {
         }
     }
 }
+
+impl ResponseBody for TestBody {}
 
 impl Body for TestBody {
     type Data = Bytes;

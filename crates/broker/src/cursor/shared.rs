@@ -1,0 +1,167 @@
+//! One reader of a live tail for many cursors that stand at the same place.
+//!
+//! A hundred subscribers of one topic on one connection want the same bytes at the same time. Each reading for
+//! itself costs a wake-up, a look at the tail and the memory of its cursor; so those that are at rest leave the
+//! reading to one [`TailReader`] and take it up again when they have to do or to say something of their own.
+//!
+//! Holds: a cursor is followed only while nothing is due to it, and what the reader hands out after that is what
+//! the cursor would have.
+//! Does not: read history. A reader that fell behind the tail ends, and each of its cursors goes on by itself.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+
+use super::{Cursor, DELIVERY_BYTES};
+use crate::{
+    channel::{Attachment, Channel, Run},
+    frame::{Compression, Encoding, Slice},
+    log::Log,
+    position::Sequence,
+    signal::Signal,
+};
+
+/// Reads one channel's tail for all who follow it.
+pub struct TailReader {
+    log: Log,
+    attachment: Attachment,
+    signal: Arc<Signal>,
+    position: Sequence,
+    encoding: Encoding,
+    compression: Compression,
+    event_bytes_max: usize,
+}
+
+/// The same frames for everybody who follows.
+#[derive(Debug)]
+pub struct Shared {
+    /// The frames, one after the other.
+    pub bytes: Bytes,
+    /// How many.
+    pub count: usize,
+    /// Where a follower stands that has not got them.
+    pub after: Sequence,
+}
+
+/// The reader cannot go on for all: what is due is no longer in the tail, or too large for some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parted;
+
+impl TailReader {
+    /// What is due next. Pending means that nothing is, and that the waker is woken when that changes.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Shared, Parted>> {
+        self.signal.register(cx.waker());
+        if self.signal.take_data() {
+            self.attachment.rejoin();
+        }
+        let visible = self.log.visible();
+        let channel = self.attachment.channel();
+        if visible <= self.position || !channel.is_due(self.position) {
+            self.position = self.position.max(visible);
+            return Poll::Pending;
+        }
+        let mut run = Run::new();
+        let all = channel
+            .collect(self.position, visible, DELIVERY_BYTES, &mut run)
+            .map_err(|_| Parted)?;
+        let Some(last) = run.last().map(Slice::last) else {
+            self.position = visible;
+            return Poll::Pending;
+        };
+        let bytes: usize = run.iter().map(Slice::len_bytes).sum();
+        if bytes > DELIVERY_BYTES || run.iter().any(|s| s.largest_frame() > self.event_bytes_max) {
+            return Poll::Ready(Err(Parted));
+        }
+        let compressor = self.log.compressor();
+        let shared = Shared {
+            bytes: compressor.join(&run, self.encoding, self.compression),
+            count: run.iter().map(Slice::count).sum(),
+            after: self.position,
+        };
+        self.position = if all { visible } else { last };
+        Poll::Ready(Ok(shared))
+    }
+
+    /// Where a follower stands that has got everything handed out.
+    pub fn position(&self) -> Sequence {
+        self.position
+    }
+
+    /// Everything handed out is on its way to all followers: who asks about one of them may be told so.
+    pub fn settle(&self) {
+        self.signal.set_sequence(self.position);
+    }
+
+    /// Says where the followers stand at least.
+    pub fn signal(&self) -> &Arc<Signal> {
+        &self.signal
+    }
+
+    fn reads_like(&self, cursor: &Cursor) -> bool {
+        self.encoding == cursor.options.encoding
+            && self.compression == cursor.options.compression
+            && self.event_bytes_max == cursor.options.event_bytes_max
+    }
+}
+
+impl Cursor {
+    /// The channel whose tail is all that this cursor reads, if it has nothing else to do and others read there too.
+    fn shareable(&self) -> Option<&Arc<Channel>> {
+        let [feed] = self.feeds.as_slice() else {
+            return None;
+        };
+        let channel = feed.attachment.channel();
+        let at_rest = !self.catching_up
+            && self.page.is_none()
+            && self.reading.is_none()
+            && self.first_gap.is_none()
+            && self.waiting.is_none()
+            && feed.after <= self.position
+            && !channel.is_due(self.position);
+        (at_rest && channel.reader_count() > 1).then_some(channel)
+    }
+
+    /// A reader that this cursor could follow; `None` when it had better read by itself.
+    pub fn tail_reader(&self) -> Option<TailReader> {
+        let channel = self.shareable()?;
+        let signal = Arc::new(Signal::default());
+        signal.set_sequence(self.position);
+        Some(TailReader {
+            log: self.log.clone(),
+            attachment: channel.attach_shared(&signal)?,
+            signal,
+            position: self.position,
+            encoding: self.options.encoding,
+            compression: self.options.compression,
+            event_bytes_max: self.options.event_bytes_max,
+        })
+    }
+
+    /// Leaves the reading to `reader`; whether it can, which is so only when both have all that the tail holds. From
+    /// then on, and until [`unfollow`](Self::unfollow), this cursor must not be asked for anything.
+    pub fn follow(&mut self, reader: &mut TailReader) -> bool {
+        let Some(channel) = self.shareable() else {
+            return false;
+        };
+        // Asked after the reader was attached: what comes later is the reader's.
+        let same = Arc::ptr_eq(channel, reader.attachment.channel())
+            && reader.reads_like(self)
+            && !channel.is_due(reader.position);
+        if same {
+            reader.position = reader.position.max(self.position);
+            self.position = reader.position;
+            self.feeds[0].attachment.rest();
+        }
+        same
+    }
+
+    /// Reads by itself again, having got everything up to `position`.
+    pub fn unfollow(&mut self, position: Sequence) {
+        self.position = self.position.max(position);
+        self.signal.set_sequence(self.position);
+        self.feeds.iter().for_each(|feed| feed.attachment.rejoin());
+    }
+}

@@ -1,0 +1,193 @@
+//! Clients that announce the largest windows HTTP/2 has and never read their socket: what the server holds for them stays
+//! below the formula of docs/OPERATIONS.md, however much is published.
+
+use std::{fs, pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use longlived_api::v1::{self, publish_service_client::PublishServiceClient};
+use prost::Message as _;
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+
+use super::server_metrics::{told_at, value};
+use super::support::{Frame, Server, Stream, framed, longlived, request, within};
+
+const CONNECTIONS: usize = 4;
+const STREAMS: usize = 100;
+const PAYLOAD_BYTES: usize = 16 << 10;
+/// 128 MiB, of which the server keeps 4 for itself.
+const MESSAGES: usize = 8 << 10;
+/// The largest window there is, of a stream and of a connection.
+const WINDOW: u32 = (1 << 31) - 1;
+/// What the kernel is to take for a socket that nobody reads; it does not count as the server's.
+const SOCKET_BYTES: u32 = 16 << 10;
+const GENEROUS: Duration = Duration::from_secs(60);
+
+const DELIVERY_BYTES: usize = 64 << 10;
+/// What is collected for one write, and the 16 chunks of a turn.
+const CONNECTION_BYTES: usize = (64 << 10) + 16 * DELIVERY_BYTES;
+/// What an allocator and requests under way differ by from one moment to the next.
+const SLACK_BYTES: usize = 8 << 20;
+
+/// The formula, for what was not there when the connections stood.
+const ALLOWED_BYTES: usize =
+    CONNECTIONS * (STREAMS * DELIVERY_BYTES + CONNECTION_BYTES) + SLACK_BYTES;
+
+/// A connection whose subscribers hold their Welcome, and which is not driven any more: its socket stays open, unread.
+struct Hoarder {
+    _connection: Pin<Box<h2::client::Connection<TcpStream, Bytes>>>,
+    _requests: h2::client::SendRequest<Bytes>,
+    _bodies: Vec<h2::RecvStream>,
+}
+
+impl Hoarder {
+    async fn open(server: &Server, number: usize, topic: impl Fn(usize) -> String) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(SOCKET_BYTES).unwrap();
+        let socket = socket.connect(server.address).await.expect("it listens");
+        let mut builder = h2::client::Builder::new();
+        builder
+            .initial_connection_window_size(WINDOW)
+            .initial_window_size(WINDOW);
+        let handshake = builder.handshake::<_, Bytes>(socket).await;
+        let (requests, connection) = handshake.expect("it speaks HTTP/2");
+        let mut connection = Box::pin(connection);
+        let subscribe = async |stream: usize| {
+            let call = http::Request::post(format!(
+                "http://{}/longlived.v1.SubscriptionService/Subscribe",
+                server.address
+            ))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .unwrap();
+            let ready = requests.clone().ready().await;
+            let (response, mut body) = ready.unwrap().send_request(call, false).unwrap();
+            let id = format!("hoarder-{number}-{stream}");
+            let message = request(&id, &[&topic(stream)]).encode_to_vec();
+            body.send_data(framed(&message), true).unwrap();
+            let mut body = response.await.expect("an answer").into_body();
+            let welcome = body.data().await.expect("the stream goes on");
+            welcome.expect("no error");
+            body
+        };
+        let bodies = tokio::select! {
+            bodies = within("all Welcomes", join_all((0..STREAMS).map(subscribe))) => bodies,
+            _ = &mut connection => panic!("the connection ended"),
+        };
+        Self {
+            _connection: connection,
+            _requests: requests,
+            _bodies: bodies,
+        }
+    }
+}
+
+/// Everything, to the topics in turn.
+async fn publish(server: &Server, topics: usize) {
+    let mut client = PublishServiceClient::new(server.channel());
+    let message = move |n: usize| v1::PublishRequest {
+        topic: topic(n % topics),
+        payload: vec![b'x'; PAYLOAD_BYTES].into(),
+        ..v1::PublishRequest::default()
+    };
+    let stored = client.bulk_publish(tokio_stream::iter((0..MESSAGES).map(message)));
+    let stored = timeout(GENEROUS, stored).await.expect("it goes on");
+    let stored = stored.expect("they are stored").into_inner();
+    assert_eq!(stored.published, MESSAGES as u64);
+}
+
+fn topic(number: usize) -> String {
+    format!("t.{number}")
+}
+
+/// Reads up to the last event. So little is kept that a reader which is not given its time may be told of a Gap.
+async fn read(stream: &mut Stream, last: u64) {
+    timeout(GENEROUS, async {
+        loop {
+            match stream.frame().await {
+                Frame::Event(event) if event.sequence == last => return,
+                Frame::Event(_) | Frame::Progress(_) | Frame::Gap(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await
+    .expect("it is not held up");
+}
+
+fn memory(server: &Server, name: &str) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line
+        .and_then(|line| line.trim().strip_suffix(" kB"))
+        .unwrap();
+    kib.parse::<usize>().unwrap() << 10
+}
+
+/// `topics`: 1 that all follow, or as many as there are streams.
+async fn hoarders_are_held_within_the_formula(topics: usize) {
+    let mut command = longlived();
+    // What is let go shows at once.
+    command.env("MIMALLOC_PURGE_DELAY", "0");
+    command.args([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--history",
+        ">=bytes:4MiB",
+        "--tail-bytes-max",
+        "1MiB",
+        "--publish-queue-bytes-max",
+        "1MiB",
+        "--metrics-listen",
+        "127.0.0.1:0",
+    ]);
+    let server = Server::of(&mut command).await;
+    let metrics = told_at(&server).await;
+    // History, tail and whatever publishing takes are there before anybody hoards.
+    let (mut reader, _) = server.open(request("reader", &["t.>"])).await;
+    let last = MESSAGES as u64;
+    tokio::join!(publish(&server, topics), read(&mut reader, last));
+
+    let mut hoarders = Vec::new();
+    for number in 0..CONNECTIONS {
+        let topic = |stream| topic((number * STREAMS + stream) % topics);
+        hoarders.push(Hoarder::open(&server, number, topic).await);
+    }
+    // The peak from here on.
+    fs::write(format!("/proc/{}/clear_refs", server.id()), "5").unwrap();
+    let connected = memory(&server, "VmRSS:");
+    tokio::join!(publish(&server, topics), read(&mut reader, 2 * last));
+    let peak = memory(&server, "VmHWM:");
+
+    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let held = peak.saturating_sub(connected);
+    println!(
+        "{topics} topics: {:.1} MiB connected, {:.1} MiB more at the peak, {:.1} MiB allowed",
+        mib(connected),
+        mib(held),
+        mib(ALLOWED_BYTES)
+    );
+    assert!(
+        held <= ALLOWED_BYTES,
+        "{:.1} MiB more than before anything was due",
+        mib(held)
+    );
+    // They were not let go: none was closed, and each stands.
+    let standing = value(metrics, "longlived_subscribers").await;
+    assert_eq!(standing, (CONNECTIONS * STREAMS) as u64 + 1);
+}
+
+#[tokio::test]
+async fn hoarders_of_one_topic_are_held_within_the_formula() {
+    hoarders_are_held_within_the_formula(1).await;
+}
+
+#[tokio::test]
+async fn hoarders_of_a_topic_each_are_held_within_the_formula() {
+    hoarders_are_held_within_the_formula(CONNECTIONS * STREAMS).await;
+}

@@ -1,0 +1,327 @@
+//! Streams of one connection that say the same: one of them all reads, and what it reads is sent to each.
+//!
+//! A stream whose body has nothing to say but what one live tail says is taken in here. From then on an event costs it
+//! a look at its window and a copy into what is written next; its body sleeps. A stream leaves again when it is woken
+//! for itself (a timer, an order, a request), when its window is too small for what is due, or when the tail has gone
+//! on without the reader, and its body is told how far it came.
+//!
+//! Holds: every stream gets each delivery once and in order, whether it follows or goes on by itself.
+//! Does not: poll bodies.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use longlived_broker::{Cursor, Sequence, Signal, TailReader};
+use slab::Slab;
+use tokio::io::AsyncWrite;
+use tokio::time::Instant;
+
+use super::io::{IoHandle, Sender, Sent};
+use super::stream_set::Turn;
+use super::wake_set::{BLOCK, WakeSet};
+use super::windows::Spent;
+
+/// What a stream got while it followed.
+#[derive(Clone, Copy, Debug)]
+pub struct Followed {
+    /// Everything up to here.
+    pub position: Sequence,
+    /// So many events.
+    pub events: u64,
+    /// The last of them then; `None` when there were none.
+    pub spoke_at: Option<Instant>,
+}
+
+/// A stream that goes on by itself.
+pub(super) struct Leaver {
+    pub(super) slot: u32,
+    pub(super) spent: Spent,
+    /// What is still to be sent of the last delivery.
+    pub(super) rest: Bytes,
+    pub(super) followed: Followed,
+}
+
+/// A stream's place among the followers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(u32);
+
+pub(super) struct Followers {
+    groups: Slab<Group>,
+    woken: WakeSet,
+    // Those that could not go on when they were last asked.
+    leavers: Vec<Leaver>,
+}
+
+struct Group {
+    reader: TailReader,
+    waker: Waker,
+    members: Vec<Member>,
+    events: u64,
+    spoke_at: Instant,
+    under_way: Option<UnderWay>,
+}
+
+/// A delivery that some have got.
+struct UnderWay {
+    bytes: Bytes,
+    count: u64,
+    after: Sequence,
+    at: Instant,
+    // The members before this one have it, and this one has so much of it.
+    next: usize,
+    sent: usize,
+}
+
+struct Member {
+    stream: u32,
+    slot: u32,
+    spent: Spent,
+    // What the group had sent when this one came.
+    since: u64,
+}
+
+/// Why a group does not go on now.
+enum Stop {
+    /// Nothing is due, or it waits for the connection's window.
+    Waits,
+    /// The turn is over, or the socket is full.
+    Later,
+    /// Each goes on by itself.
+    Parts,
+}
+
+impl Followers {
+    /// `task` is woken when something is due.
+    pub(super) fn new(task: Waker) -> Self {
+        Self {
+            groups: Slab::new(),
+            woken: WakeSet::new(task),
+            leavers: Vec::new(),
+        }
+    }
+
+    /// Takes in a stream whose body was pending, if its cursor lets it.
+    pub(super) fn take_in(
+        &mut self,
+        cursor: &mut Cursor,
+        stream: u32,
+        slot: u32,
+        spent: Spent,
+    ) -> Option<(Place, &Arc<Signal>)> {
+        let place = self.find(cursor).or_else(|| self.begin(cursor))?;
+        let group = &mut self.groups[place];
+        group.members.push(Member {
+            stream,
+            slot,
+            spent,
+            since: group.events,
+        });
+        Some((Place(place as u32), group.reader.signal()))
+    }
+
+    /// A stream goes on by itself.
+    pub(super) fn leave(&mut self, place: Place, slot: u32) -> Option<Leaver> {
+        let index = place.0 as usize;
+        let group = self.groups.get_mut(index)?;
+        let at = group.members.iter().position(|one| one.slot == slot)?;
+        let leaver = group.part_with(at);
+        if group.members.is_empty() {
+            self.groups.remove(index);
+        }
+        Some(leaver)
+    }
+
+    /// When something was last sent to those at a place.
+    pub(super) fn spoke_at(&self, place: Place) -> Option<Instant> {
+        let group = self.groups.get(place.0 as usize)?;
+        (group.events > 0).then_some(group.spoke_at)
+    }
+
+    /// The connection's window has grown.
+    pub(super) fn go_on(&self) {
+        for (_, group) in &self.groups {
+            if group.under_way.is_some() {
+                group.waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Sends what is due, until the turn is over; whether something is left, and who leaves.
+    pub(super) fn poll<T: AsyncWrite + Unpin>(
+        &mut self,
+        io: &IoHandle<T>,
+        turn: &mut Turn,
+    ) -> (bool, Vec<Leaver>) {
+        let mut left = false;
+        'turn: for block in 0..self.woken.blocks() {
+            let mut due = self.woken.take(block, u64::MAX);
+            while due != 0 {
+                let index = block * BLOCK + due.trailing_zeros() as usize;
+                let Some(group) = self.groups.get_mut(index) else {
+                    due &= due - 1;
+                    continue;
+                };
+                match group.poll(io, turn, &mut self.leavers) {
+                    Stop::Waits => {}
+                    Stop::Later => {
+                        self.woken.put_back(block, due);
+                        left = true;
+                        break 'turn;
+                    }
+                    Stop::Parts => {
+                        while !group.members.is_empty() {
+                            let last = group.members.len() - 1;
+                            self.leavers.push(group.part_with(last));
+                        }
+                    }
+                }
+                if group.members.is_empty() {
+                    self.groups.remove(index);
+                }
+                due &= due - 1;
+            }
+        }
+        (left, std::mem::take(&mut self.leavers))
+    }
+
+    fn find(&mut self, cursor: &mut Cursor) -> Option<usize> {
+        for (place, group) in &mut self.groups {
+            // Whoever came while a delivery is under way would get it too, if it has it already.
+            if group.under_way.is_none() && cursor.follow(&mut group.reader) {
+                return Some(place);
+            }
+        }
+        None
+    }
+
+    fn begin(&mut self, cursor: &mut Cursor) -> Option<usize> {
+        let mut reader = cursor.tail_reader()?;
+        if !cursor.follow(&mut reader) {
+            return None;
+        }
+        let entry = self.groups.vacant_entry();
+        let place = entry.key();
+        let own = self.woken.waker(place);
+        // It has told nobody yet whom to wake.
+        own.raise();
+        entry.insert(Group {
+            reader,
+            waker: Waker::from(own),
+            members: Vec::new(),
+            events: 0,
+            spoke_at: Instant::now(),
+            under_way: None,
+        });
+        Some(place)
+    }
+}
+
+impl Group {
+    fn poll<T: AsyncWrite + Unpin>(
+        &mut self,
+        io: &IoHandle<T>,
+        turn: &mut Turn,
+        leavers: &mut Vec<Leaver>,
+    ) -> Stop {
+        let waker = self.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            if turn.is_over() || io.is_blocked() {
+                return Stop::Later;
+            }
+            if self.under_way.is_none() {
+                match self.reader.poll_next(&mut cx) {
+                    Poll::Pending => return Stop::Waits,
+                    Poll::Ready(Err(_)) => return Stop::Parts,
+                    Poll::Ready(Ok(shared)) => {
+                        self.under_way = Some(UnderWay {
+                            bytes: shared.bytes,
+                            count: shared.count as u64,
+                            after: shared.after,
+                            at: Instant::now(),
+                            next: 0,
+                            sent: 0,
+                        });
+                    }
+                }
+            }
+            if let Some(stop) = self.send(&mut io.sender(), turn, leavers) {
+                return stop;
+            }
+        }
+    }
+
+    /// Sends what is under way to those that have not got it. `None` when all have.
+    fn send<T: AsyncWrite + Unpin>(
+        &mut self,
+        sender: &mut Sender<'_, T>,
+        turn: &mut Turn,
+        leavers: &mut Vec<Leaver>,
+    ) -> Option<Stop> {
+        while let Some(under_way) = &mut self.under_way {
+            let Some(member) = self.members.get_mut(under_way.next) else {
+                self.events += under_way.count;
+                self.spoke_at = under_way.at;
+                self.under_way = None;
+                self.reader.settle();
+                break;
+            };
+            if turn.is_over() {
+                return Some(Stop::Later);
+            }
+            let rest = &under_way.bytes[under_way.sent..];
+            match sender.send(member.stream, &mut member.spent, rest) {
+                Sent::All => {
+                    turn.spend(rest.len());
+                    under_way.next += 1;
+                    under_way.sent = 0;
+                }
+                Sent::Blocked(sent) => {
+                    under_way.sent += sent;
+                    return Some(Stop::Later);
+                }
+                Sent::Part(sent) | Sent::Overflown(sent) => {
+                    under_way.sent += sent;
+                    if sender.is_used_up() {
+                        // All wait alike.
+                        return Some(Stop::Waits);
+                    }
+                    let next = under_way.next;
+                    leavers.push(self.part_with(next));
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes a member out. What it has a part of it gets whole.
+    fn part_with(&mut self, at: usize) -> Leaver {
+        let member = self.members.remove(at);
+        let mut leaver = Leaver {
+            slot: member.slot,
+            spent: member.spent,
+            rest: Bytes::new(),
+            followed: Followed {
+                position: self.reader.position(),
+                events: self.events - member.since,
+                spoke_at: (self.events > member.since).then_some(self.spoke_at),
+            },
+        };
+        if let Some(under_way) = &mut self.under_way {
+            let has_it = at < under_way.next;
+            if has_it {
+                under_way.next -= 1;
+            } else if at == under_way.next && under_way.sent > 0 {
+                leaver.rest = under_way.bytes.slice(under_way.sent..);
+                under_way.sent = 0;
+            } else {
+                leaver.followed.position = under_way.after;
+                return leaver;
+            }
+            leaver.followed.events += under_way.count;
+            leaver.followed.spoke_at = Some(under_way.at);
+        }
+        leaver
+    }
+}

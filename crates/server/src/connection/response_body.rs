@@ -1,0 +1,46 @@
+//! A response body as a connection serves it.
+//!
+//! Most bodies are only asked for their frames. One that would do nothing for a long time but repeat what a live tail
+//! says may show its cursor, and the connection reads for it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body::Body;
+use longlived_broker::{Cursor, Signal};
+use tokio::time::Instant;
+
+use super::Followed;
+
+/// When a body has something to say because it was silent for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speaks {
+    /// It may be asked from here on ...
+    pub from: Instant,
+    /// ... and is by then.
+    pub until: Instant,
+}
+
+/// What a connection can serve. All of it is optional.
+pub trait ResponseBody: Body<Data = Bytes> + Unpin {
+    /// The cursor of a body that was pending and has nothing else to say.
+    fn cursor(&mut self) -> Option<&mut Cursor> {
+        None
+    }
+
+    /// When a body that was pending wants to be asked again although nothing woke it; `spoke_at` is when something was
+    /// last sent for it, if it follows. `None` is never.
+    fn speaks(&self, _spoke_at: Option<Instant>) -> Option<Speaks> {
+        None
+    }
+
+    /// From now on another reads for it; `reader` says how far that has come at least. The body is not asked for
+    /// anything until `unfollow`.
+    fn follow(&mut self, _reader: &Arc<Signal>) {}
+
+    /// It reads by itself again, and what was sent for it is this.
+    fn unfollow(&mut self, _followed: Followed) {}
+}
+
+/// Bodies of other makers are only asked for their frames.
+impl ResponseBody for tonic::body::Body {}

@@ -1,0 +1,155 @@
+//! A stream or a connection that takes nothing, beside those that go on: they miss nothing, and what it missed is
+//! there when it reads again. What it costs the server meanwhile is a matter of the process tests.
+
+use std::time::Duration;
+
+use longlived_api::v1;
+use prost::Message as _;
+use tokio::{task::JoinHandle, time::timeout};
+
+use super::support::{Frame, Node, Raw, RawReply, Room, framed, message, request, spawn};
+
+const PATH: &str = "/longlived.v1.SubscriptionService/Subscribe";
+/// However busy the machine is, readers that go on are done by then. What is compared are counts.
+const GENEROUS: Duration = Duration::from_secs(60);
+
+async fn open(raw: &mut Raw, id: &str) -> RawReply {
+    let body = framed(&request(id, &["t"]).encode_to_vec());
+    let mut reply = raw.call(PATH, &[], body).await;
+    assert!(matches!(reply.frame().await, Frame::Welcome(_)));
+    reply
+}
+
+async fn open_all(raw: &mut Raw, name: &str, streams: usize) -> Vec<RawReply> {
+    let mut replies = Vec::new();
+    for n in 0..streams {
+        replies.push(open(raw, &format!("{name}-{n}")).await);
+    }
+    replies
+}
+
+fn messages(count: u64, payload: &str) -> Vec<v1::PublishRequest> {
+    (0..count).map(|_| message("t", payload)).collect()
+}
+
+/// All events of the topic from the first to `last`, in order and each once, with no Gap among them.
+async fn read_all(reply: &mut RawReply, last: u64) {
+    for sequence in 1..=last {
+        let event = loop {
+            match reply.frame().await {
+                Frame::Event(event) => break event,
+                Frame::Progress(_) => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(event.sequence, sequence);
+        assert_eq!(event.previous_sequence, sequence - 1);
+    }
+}
+
+/// Each reads on a task of its own.
+fn reading(replies: Vec<RawReply>, last: u64) -> Vec<JoinHandle<()>> {
+    let read = |mut reply: RawReply| spawn(async move { read_all(&mut reply, last).await });
+    replies.into_iter().map(read).collect()
+}
+
+/// Returns when all of them have read everything; how many that were.
+async fn done(readers: Vec<JoinHandle<()>>) -> usize {
+    let count = readers.len();
+    let all = timeout(GENEROUS, async {
+        for reader in readers {
+            reader.await.expect("it reads everything");
+        }
+    });
+    all.await.expect("the others go on");
+    count
+}
+
+#[tokio::test]
+async fn a_stalled_stream_slows_none_of_the_99_others_of_its_connection() {
+    const LAST: u64 = 3_000;
+    // What the stalled one missed has left the live tail when it reads again.
+    let node = Node::start_with(|config| config.log.tail_bytes_max = 64 << 10);
+    let window = Room::default().stream_window as usize;
+    let mut raw = Raw::connect(node.address).await;
+    let mut stalled = open(&mut raw, "stalled").await;
+    let others = reading(open_all(&mut raw, "other", 99).await, LAST);
+
+    let payload = "x".repeat(128);
+    node.publish_all(messages(LAST, &payload)).await;
+    assert_eq!(done(others).await, 99);
+
+    // All that it had room for came, but for less than one event, and nothing else.
+    stalled.hold(window - 1024).await;
+    assert!(stalled.held() <= window);
+    assert!(stalled.held() < LAST as usize * payload.len() / 4);
+    read_all(&mut stalled, LAST).await;
+}
+
+/// Streams of one topic share what is read for them, and windows of every size must not make them lose their place.
+#[tokio::test]
+async fn streams_of_one_topic_get_everything_whatever_windows_they_and_their_connection_have() {
+    const LAST: u64 = 400;
+    let rooms = [
+        (700, 65_535),
+        (5_000, 65_535),
+        (1 << 20, 65_535),
+        (700, 1 << 20),
+    ];
+    let node = Node::start_with(|config| config.log.tail_bytes_max = 256 << 10);
+    let mut readers = Vec::new();
+    for (number, (stream_window, connection_window)) in rooms.into_iter().enumerate() {
+        let room = Room {
+            stream_window,
+            connection_window,
+            socket_bytes: None,
+        };
+        let mut raw = Raw::connect_with(node.address, room).await;
+        let replies = open_all(&mut raw, &format!("room-{number}"), 30).await;
+        readers.extend(reading(replies, LAST));
+    }
+    // Small events and some that fill windows, singly and in batches.
+    for first in (0..LAST).step_by(20) {
+        let sizes = (first..first + 20).map(|n| {
+            if n % 50 == 7 {
+                40_000
+            } else {
+                n as usize % 300
+            }
+        });
+        let batch = sizes.map(|size| message("t", &"x".repeat(size)));
+        node.publish_all(batch.collect()).await;
+    }
+    assert_eq!(done(readers).await, 4 * 30);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_read_slows_no_other_and_then_gets_all_it_missed() {
+    const LAST: u64 = 1_200;
+    // As much as all its streams are due is far more than the kernel keeps for it: 96 MB in all.
+    const PAYLOAD_BYTES: usize = 4 << 10;
+    const STREAMS: usize = 20;
+    let node = Node::start_with(|config| config.log.tail_bytes_max = 1 << 20);
+    // Only the socket stalls it: no window of it is ever used up.
+    let wide = Room {
+        stream_window: 64 << 20,
+        connection_window: 1 << 30,
+        socket_bytes: Some(16 << 10),
+    };
+    let mut stuck = Raw::connect_with(node.address, wide).await;
+    let stalled = open_all(&mut stuck, "stalled", STREAMS).await;
+    stuck.freeze();
+
+    let mut others = Vec::new();
+    for n in 0..2 {
+        let mut raw = Raw::connect(node.address).await;
+        let replies = open_all(&mut raw, &format!("other-{n}"), STREAMS).await;
+        others.extend(reading(replies, LAST));
+    }
+    node.publish_all(messages(LAST, &"x".repeat(PAYLOAD_BYTES)))
+        .await;
+    assert_eq!(done(others).await, 2 * STREAMS);
+
+    stuck.thaw();
+    assert_eq!(done(reading(stalled, LAST)).await, STREAMS);
+}
