@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::against_args::{FloorArgs, Peer};
 use super::slow_args::SlowArgs;
 use super::store_args::{CatchupArgs, CommitArgs, ReopenArgs};
 
@@ -40,6 +41,9 @@ pub(super) enum Command {
     /// The load generator; `idle` and `fanout` start it and talk to it on its standard input
     #[command(hide = true)]
     Load,
+    /// The bare sender of `fanout --against floor`
+    #[command(hide = true)]
+    Floor(FloorArgs),
     /// The load generator of `publish`
     #[command(hide = true)]
     PublishLoad,
@@ -83,9 +87,9 @@ pub(super) struct FanoutArgs {
     /// Bytes of payload in a message
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=900_000))]
     pub(super) payload: Option<u32>,
-    /// `1`: all follow one topic; `inbox`: each its own inbox, published to in turn
-    #[arg(long, value_enum, default_value_t = Topics::One)]
-    pub(super) topics: Topics,
+    /// `1`: all follow one topic; `inbox`: each its own inbox, published to in turn [default: 1]
+    #[arg(long, value_enum)]
+    pub(super) topics: Option<Topics>,
     /// Length of the measured window
     #[arg(long, default_value = "10s", value_parser = window)]
     pub(super) duration: Duration,
@@ -98,6 +102,10 @@ pub(super) struct FanoutArgs {
     /// Take the latency of one delivery in this many; 0 = of all, or of so many that the load stays cheap
     #[arg(long, default_value_t = 0)]
     pub(super) sample_every: u32,
+    /// Measure these too, in turns with it, on the same cores under the same load (a list): `floor`, a bare send()
+    /// of as many bytes; `redis`, `nats`: redis-server and nats-server, where they are installed
+    #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "server")]
+    pub(super) against: Vec<Peer>,
     #[command(flatten)]
     pub(super) common: CommonArgs,
 }
@@ -246,6 +254,11 @@ pub(super) enum Preset {
     Throughput,
     /// 100 connections x 100 streams, 10 messages/s
     Streams,
+    /// The same with 1,000-byte payloads
+    #[value(name = "streams-1k")]
+    Streams1k,
+    /// 100 connections x 100 streams, each with a topic of its own; 100,000 messages/s in all
+    Topics,
 }
 
 /// A fan-out load with nothing left open.
@@ -255,20 +268,40 @@ pub(super) struct FanoutLoad {
     pub(super) streams: u32,
     pub(super) rate: u64,
     pub(super) payload_bytes: u32,
+    pub(super) topics: Topics,
 }
 
 impl Preset {
     const fn load(self) -> FanoutLoad {
-        let (connections, streams, rate) = match self {
-            Self::Paced => (1_000, 1, 100),
-            Self::Throughput => (100, 1, 50_000),
-            Self::Streams => (100, 100, 10),
-        };
-        FanoutLoad {
-            connections,
-            streams,
-            rate,
+        let streams = FanoutLoad {
+            connections: 100,
+            streams: 100,
+            rate: 10,
             payload_bytes: 128,
+            topics: Topics::One,
+        };
+        match self {
+            Self::Paced => FanoutLoad {
+                connections: 1_000,
+                streams: 1,
+                rate: 100,
+                ..streams
+            },
+            Self::Throughput => FanoutLoad {
+                streams: 1,
+                rate: 50_000,
+                ..streams
+            },
+            Self::Streams => streams,
+            Self::Streams1k => FanoutLoad {
+                payload_bytes: 1_000,
+                ..streams
+            },
+            Self::Topics => FanoutLoad {
+                rate: 100_000,
+                topics: Topics::Inbox,
+                ..streams
+            },
         }
     }
 }
@@ -281,6 +314,7 @@ impl FanoutArgs {
             streams: self.streams.unwrap_or(preset.streams),
             rate: self.rate.unwrap_or(preset.rate),
             payload_bytes: self.payload.unwrap_or(preset.payload_bytes),
+            topics: self.topics.unwrap_or(preset.topics),
         }
     }
 }
@@ -313,7 +347,8 @@ mod tests {
                 connections: 1_000,
                 streams: 1,
                 rate: 7,
-                payload_bytes: 128
+                payload_bytes: 128,
+                topics: Topics::One,
             }
         );
     }

@@ -36,14 +36,20 @@ impl Figures {
         });
     }
 
-    fn value(&self, name: &str) -> Option<f64> {
+    pub(super) fn value(&self, name: &str) -> Option<f64> {
         self.figures
             .iter()
             .find(|figure| figure.name == name)
             .map(|figure| figure.value)
     }
 
-    fn by_name(&self) -> BTreeMap<&str, f64> {
+    pub(super) fn label(&self, name: &str) -> Option<&str> {
+        let mut figures = self.figures.iter();
+        let figure = figures.find(|figure| figure.name == name)?;
+        Some(&figure.label)
+    }
+
+    pub(super) fn by_name(&self) -> BTreeMap<&str, f64> {
         self.figures
             .iter()
             .map(|figure| (&*figure.name, rounded(figure.value)))
@@ -134,26 +140,28 @@ impl Summary {
     }
 
     fn medians(&self) -> impl Iterator<Item = Figure> {
-        let first = self
-            .runs
-            .first()
-            .map(|run| run.figures.as_slice())
-            .unwrap_or_default();
-        first.iter().map(|figure| {
-            let values = self
-                .runs
-                .iter()
-                .filter_map(|run| run.value(&figure.name))
-                .collect();
-            Figure {
-                value: median(values),
-                ..figure.clone()
-            }
-        })
+        medians(&self.runs).figures.into_iter()
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The figures of the first run, each with the median of all runs that have it.
+pub(super) fn medians(runs: &[Figures]) -> Figures {
+    let first = runs.first().map(|run| run.figures.as_slice());
+    let figures = first.unwrap_or_default().iter().map(|figure| Figure {
+        value: median(
+            runs.iter()
+                .filter_map(|run| run.value(&figure.name))
+                .collect(),
+        ),
+        ..figure.clone()
+    });
+    Figures {
+        figures: figures.collect(),
+        troubles: Vec::new(),
+    }
+}
+
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.as_slice() {
@@ -164,12 +172,12 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Three digits after the point are more than any of these figures can hold.
-fn rounded(value: f64) -> f64 {
+pub(super) fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
 /// As many digits as say something.
-fn shown(value: f64) -> String {
+pub(super) fn shown(value: f64) -> String {
     let size = value.abs();
     if size >= 1000.0 || value.fract() == 0.0 {
         grouped(value)

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use super::args::{CommonArgs, FanoutArgs, FanoutLoad, IdleArgs, Topics};
 use super::clock::monotonic_ns;
 use super::figures::{Figures, Summary};
-use super::load::control::{PublishPlan, Published};
+use super::load::control::{Protocol, PublishPlan, Published};
 use super::pin;
 use super::proc;
 use super::rig::{LEAD, Pinning, Rig, Seen, Shape, Window, nanoseconds};
@@ -30,6 +30,7 @@ pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
         streams: args.streams,
         topics: args.topics,
         sample_every: 1,
+        protocol: Protocol::Grpc,
     };
     repeat(load, &args.common, |cores| {
         let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
@@ -44,45 +45,60 @@ pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
 
 pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let load = args.load();
+    let shape = fanout_shape(args, Protocol::Grpc);
+    repeat(fanout_in_words(args, load), &args.common, |cores| {
+        let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
+        measure_fanout(&mut rig, args)
+    })
+}
+
+pub(super) fn fanout_in_words(args: &FanoutArgs, load: FanoutLoad) -> String {
     let rate = if load.rate == 0 {
         format!("as fast as {} in flight allow", args.in_flight)
     } else {
         format!("{} messages/s", load.rate)
     };
-    let in_words = format!(
+    format!(
         "fanout: {} connections x {} streams, {}, {rate}, {}-byte payloads, {} after {} of warm-up",
         load.connections,
         load.streams,
-        topics_in_words(args.topics),
+        topics_in_words(load.topics),
         load.payload_bytes,
         humantime::format_duration(args.duration),
         humantime::format_duration(args.warmup),
-    );
-    let shape = Shape {
+    )
+}
+
+pub(super) fn fanout_shape(args: &FanoutArgs, protocol: Protocol) -> Shape {
+    let load = args.load();
+    Shape {
         connections: load.connections,
         streams: load.streams,
-        topics: args.topics,
+        topics: load.topics,
         sample_every: sample_every(args, load),
-    };
-    repeat(in_words, &args.common, |cores| {
-        let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
-        let begin = monotonic_ns() + nanoseconds(LEAD);
-        let start = begin + nanoseconds(args.warmup);
-        let end = start + nanoseconds(args.duration);
-        rig.open_window(start, end)?;
-        rig.publish(PublishPlan {
-            begin_ns: begin,
-            end_ns: end,
-            rate: load.rate,
-            payload_bytes: load.payload_bytes,
-            in_flight_max: args.in_flight,
-        })?;
-        let window = rig.watch(start, end)?;
-        let published = rig.published(end)?;
-        let finished = rig.finish(&published)?;
-        let publishing = Duration::from_nanos(end - begin);
-        rig.fanout_figures(&window, publishing, &published, &finished)
-    })
+        protocol,
+    }
+}
+
+/// One run of the load, on a server that has all its subscribers.
+pub(super) fn measure_fanout(rig: &mut Rig<'_>, args: &FanoutArgs) -> anyhow::Result<Figures> {
+    let load = args.load();
+    let begin = monotonic_ns() + nanoseconds(LEAD);
+    let start = begin + nanoseconds(args.warmup);
+    let end = start + nanoseconds(args.duration);
+    rig.open_window(start, end)?;
+    rig.publish(PublishPlan {
+        begin_ns: begin,
+        end_ns: end,
+        rate: load.rate,
+        payload_bytes: load.payload_bytes,
+        in_flight_max: args.in_flight,
+    })?;
+    let window = rig.watch(start, end)?;
+    let published = rig.published(end)?;
+    let finished = rig.finish(&published)?;
+    let publishing = Duration::from_nanos(end - begin);
+    rig.fanout_figures(&window, publishing, &published, &finished)
 }
 
 /// All deliveries where that is cheap; a fixed share of them where taking each would make the load slow.
@@ -90,7 +106,7 @@ fn sample_every(args: &FanoutArgs, load: FanoutLoad) -> u32 {
     if args.sample_every > 0 {
         return args.sample_every;
     }
-    let receivers = match args.topics {
+    let receivers = match load.topics {
         Topics::One => u64::from(load.connections) * u64::from(load.streams),
         Topics::Inbox => 1,
     };
@@ -119,23 +135,14 @@ pub(super) fn repeat(
     args: &CommonArgs,
     mut run: impl FnMut(&Pinning) -> anyhow::Result<Figures>,
 ) -> anyhow::Result<ExitCode> {
-    let (server, load_cores) = pin::split(args.server_cores.as_ref(), args.load_cores.as_ref())?;
-    let pinning = Pinning {
-        server,
-        load: load_cores,
-    };
-    let pinning_in_words = if args.server.is_some() {
-        format!("a server that ran already, load on {}", pinning.load)
-    } else {
-        format!("server on {}, load on {}", pinning.server, pinning.load)
-    };
+    let pinning = pinning(args)?;
     let runs = (0..args.runs)
         .map(|_| run(&pinning))
         .collect::<anyhow::Result<_>>()?;
     let summary = Summary {
         load,
         machine: proc::machine(),
-        pinning: pinning_in_words,
+        pinning: pinning_in_words(args, &pinning),
         runs,
     };
     if args.json {
@@ -143,11 +150,29 @@ pub(super) fn repeat(
     } else {
         print!("{}", summary.table());
     }
-    Ok(if summary.is_clean() {
+    Ok(exit_code(summary.is_clean()))
+}
+
+/// Where server and load run, from the flags.
+pub(super) fn pinning(args: &CommonArgs) -> anyhow::Result<Pinning> {
+    let (server, load) = pin::split(args.server_cores.as_ref(), args.load_cores.as_ref())?;
+    Ok(Pinning { server, load })
+}
+
+pub(super) fn pinning_in_words(args: &CommonArgs, pinning: &Pinning) -> String {
+    if args.server.is_some() {
+        format!("a server that ran already, load on {}", pinning.load)
+    } else {
+        format!("server on {}, load on {}", pinning.server, pinning.load)
+    }
+}
+
+pub(super) fn exit_code(clean: bool) -> ExitCode {
+    if clean {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
 }
 
 impl Rig<'_> {

@@ -8,9 +8,10 @@
 //!         -> server        the process whose CPU time and memory are read (proc)
 //!         -> load_process  `longlived bench load`, told what to do line by line (load::control)
 //!              -> load     one epoll loop over all its connections, and the publisher
-//!                   -> http2   frames out and in, by hand
+//!                   -> http2   frames out and in, by hand; wire: the protocols of other servers
 //!         -> figures       rows, medians, text and JSON
 //! publish -> server, load_process (`longlived bench publish-load`), figures
+//! against -> the same rig with other servers in turns with ours, and the ratios of their figures
 //! slow    -> server, load_process, figures: some that read beside many that do not
 //! store   -> commit: the store in this process; reopen, catchup: server, load_process (`longlived bench read-load`)
 //! ```
@@ -18,6 +19,13 @@
 //! Does not: use the client crate. A reader that decodes every event costs more than the server that sent it,
 //! and then the load is what is measured. `catchup --library` measures just that.
 
+#[cfg(target_os = "linux")]
+mod against;
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "as below: the flags are refused there")
+)]
+mod against_args;
 #[cfg_attr(
     not(target_os = "linux"),
     allow(
@@ -65,6 +73,8 @@ mod store;
     allow(dead_code, reason = "as above: the flags are refused there")
 )]
 mod store_args;
+#[cfg(target_os = "linux")]
+mod wire;
 
 pub(crate) use args::Args;
 #[cfg(target_os = "linux")]

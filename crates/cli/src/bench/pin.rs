@@ -34,6 +34,11 @@ pub(super) fn split(
 }
 
 impl Cores {
+    /// How many they are; `None` = not pinned.
+    pub(super) fn count(&self) -> Option<usize> {
+        self.0.as_ref().map(|cores| numbers(cores).len())
+    }
+
     /// Starts the child on these cores.
     pub(super) fn spawn(&self, command: &mut Command) -> anyhow::Result<Child> {
         let Some(cores) = &self.0 else {

@@ -10,7 +10,9 @@ use hdrhistogram::Histogram;
 
 use super::args::{CommonArgs, Topics};
 use super::clock::monotonic_ns;
-use super::load::control::{Command, Connected, Finished, Plan, PublishPlan, Published, Report};
+use super::load::control::{
+    Command, Connected, Finished, Plan, Protocol, PublishPlan, Published, Report,
+};
 use super::load_process::LoadProcess;
 use super::pin::Cores;
 use super::proc::{self, CpuTime};
@@ -42,6 +44,7 @@ pub(super) struct Shape {
     pub(super) streams: u32,
     pub(super) topics: Topics,
     pub(super) sample_every: u32,
+    pub(super) protocol: Protocol,
 }
 
 impl Shape {
@@ -92,8 +95,25 @@ impl<'a> Rig<'a> {
         cores: &Pinning,
         stop: &'a Stop,
     ) -> anyhow::Result<Self> {
+        Self::connect_to(
+            || Server::for_run(args, &cores.server),
+            args,
+            shape,
+            cores,
+            stop,
+        )
+    }
+
+    /// The same with any server that speaks the shape's protocol.
+    pub(super) fn connect_to(
+        server: impl FnOnce() -> anyhow::Result<Server>,
+        args: &CommonArgs,
+        shape: Shape,
+        cores: &Pinning,
+        stop: &'a Stop,
+    ) -> anyhow::Result<Self> {
         let began_ns = monotonic_ns();
-        let server = Server::for_run(args, &cores.server)?;
+        let server = server()?;
         let mut rig = Self {
             shape,
             loads: Vec::new(),
@@ -178,6 +198,10 @@ impl<'a> Rig<'a> {
             }
         }
         Ok(all)
+    }
+
+    pub(super) fn load_processes(&self) -> usize {
+        self.loads.len()
     }
 
     fn resident_bytes(&self) -> anyhow::Result<Option<u64>> {
@@ -331,10 +355,13 @@ fn plans(args: &CommonArgs, shape: Shape, server: &Server) -> anyhow::Result<Vec
             stream_window_bytes: args.stream_window,
             connection_window_bytes: args.connection_window,
             sample_every: shape.sample_every,
+            protocol: shape.protocol,
         });
         subscriber_first += u64::from(connections) * u64::from(shape.streams);
     }
-    if let Some(streams_max) = plans.first().map(Plan::streams_max) {
+    if shape.protocol == Protocol::Grpc
+        && let Some(streams_max) = plans.first().map(Plan::streams_max)
+    {
         ensure!(
             shape.streams <= streams_max,
             "at most {streams_max} streams a connection"

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Args, Command};
-use super::{load, measure, publish, slow, store};
+use super::{against, load, measure, publish, slow, store};
 
 /// Set when the measurement should end early; looked at by every wait.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +34,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let stop = stop.clone();
         tokio::task::spawn_blocking(move || match args.command {
             Command::Idle(args) => measure::idle(&args, &stop),
-            Command::Fanout(args) => measure::fanout(&args, &stop),
+            Command::Fanout(args) if args.against.is_empty() => measure::fanout(&args, &stop),
+            Command::Fanout(args) => against::fanout(&args, &stop),
             Command::Publish(args) => publish::measure(&args, &stop),
             Command::Slow(args) => slow::slow(&args, &stop),
             Command::Commit(args) => store::commit(&args, &stop),
@@ -42,6 +43,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Command::Catchup(args) => store::catchup(&args, &stop),
             // It ends with its standard input, so the signals of a terminal need no answer here.
             Command::Load => load::run().map(|()| ExitCode::SUCCESS),
+            Command::Floor(args) => against::floor(&args).map(|()| ExitCode::SUCCESS),
             Command::PublishLoad => publish::load().map(|()| ExitCode::SUCCESS),
             Command::ReadLoad => store::read_load().map(|()| ExitCode::SUCCESS),
         })

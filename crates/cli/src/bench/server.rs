@@ -3,7 +3,7 @@
 //! Holds: a server that was started here ends with this value, whatever happens.
 
 use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, PipeReader, pipe};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -52,7 +52,7 @@ pub(super) struct StoreCounts {
     pub(super) damaged: u64,
 }
 
-/// The last lines a started server wrote to standard error.
+/// The last lines of a started server's log.
 type Tail = Arc<Mutex<VecDeque<String>>>;
 
 impl Server {
@@ -78,14 +78,27 @@ impl Server {
     fn start(extra: &[String], cores: &Cores) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("finding this executable")?;
         let mut command = Command::new(program);
+        let (log, end) = pipe().context("making a pipe")?;
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(extra)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut child = cores.spawn(&mut command).context("starting the server")?;
-        let stderr = child.stderr.take().expect("it was piped");
+            .stderr(end);
+        Self::launch(command, log, listening_on, cores)
+    }
+
+    /// Starts any server. The command writes its log to the other end of `log`, and `ready` finds the address in the
+    /// line that says that it listens.
+    pub(super) fn launch(
+        mut command: Command,
+        log: PipeReader,
+        ready: impl Fn(&str) -> Option<SocketAddr> + Send + 'static,
+        cores: &Cores,
+    ) -> anyhow::Result<Self> {
+        let child = cores.spawn(&mut command).context("starting the server")?;
+        // It keeps ends of the pipe, which would never close.
+        drop(command);
         let pid = child.id();
         let tail = Tail::default();
         // From here on dropping it ends the child.
@@ -96,7 +109,7 @@ impl Server {
             tail,
             log: None,
         };
-        let addresses = server.follow_log(stderr)?;
+        let addresses = server.follow_log(log, ready)?;
         server.address = match addresses.recv_timeout(START_TIMEOUT) {
             Ok(address) => address,
             Err(RecvTimeoutError::Timeout) => bail!(
@@ -113,13 +126,14 @@ impl Server {
     /// Reads its log for as long as it lives, so that it never waits for a full pipe.
     fn follow_log(
         &mut self,
-        stderr: impl Read + Send + 'static,
+        log: PipeReader,
+        ready: impl Fn(&str) -> Option<SocketAddr> + Send + 'static,
     ) -> anyhow::Result<Receiver<SocketAddr>> {
         let (found, addresses) = sync_channel(1);
         let tail = Arc::clone(&self.tail);
         let log = std::thread::Builder::new()
             .name("server-log".to_owned())
-            .spawn(move || read_log(stderr, &found, &tail))
+            .spawn(move || read_log(log, &ready, &found, &tail))
             .context("starting the thread that reads the server's log")?;
         self.log = Some(log);
         Ok(addresses)
@@ -189,8 +203,13 @@ impl Drop for Server {
     }
 }
 
-fn read_log(stderr: impl Read, found: &SyncSender<SocketAddr>, tail: &Tail) {
-    let mut lines = BufReader::new(stderr);
+fn read_log(
+    log: PipeReader,
+    ready: &impl Fn(&str) -> Option<SocketAddr>,
+    found: &SyncSender<SocketAddr>,
+    tail: &Tail,
+) {
+    let mut lines = BufReader::new(log);
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -198,7 +217,7 @@ fn read_log(stderr: impl Read, found: &SyncSender<SocketAddr>, tail: &Tail) {
             return;
         }
         let text = String::from_utf8_lossy(&line);
-        if let Some(address) = listening_on(&text) {
+        if let Some(address) = ready(&text) {
             // Only the first is waited for.
             let _ = found.try_send(address);
         }
@@ -211,7 +230,7 @@ fn read_log(stderr: impl Read, found: &SyncSender<SocketAddr>, tail: &Tail) {
 }
 
 /// The address in a line such as `... listening on 127.0.0.1:7070 ...`.
-fn listening_on(line: &str) -> Option<SocketAddr> {
+pub(super) fn listening_on(line: &str) -> Option<SocketAddr> {
     let (_, after) = line.split_once("listening on ")?;
     let word = after
         .trim_start_matches("http://")

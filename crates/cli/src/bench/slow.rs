@@ -16,7 +16,7 @@ use super::args::Topics;
 use super::clock::monotonic_ns;
 use super::figures::Figures;
 use super::load::control::{
-    Command, Connected, Finished, Plan, PublishPlan, Published, Report, Stall,
+    Command, Connected, Finished, Plan, Protocol, PublishPlan, Published, Report, Stall,
 };
 use super::load_process::LoadProcess;
 use super::measure::{SAMPLES_PER_SECOND, mib, repeat};
@@ -217,6 +217,7 @@ fn readers_plan(args: &SlowArgs, server: &Server) -> Plan {
         stream_window_bytes: args.common.stream_window,
         connection_window_bytes: args.common.connection_window,
         sample_every: u32::try_from(sample_every).unwrap_or(u32::MAX).max(1),
+        protocol: Protocol::Grpc,
     }
 }
 

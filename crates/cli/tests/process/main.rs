@@ -5,6 +5,8 @@
 mod cli_bad_input;
 #[cfg(target_os = "linux")]
 mod cli_bench;
+#[cfg(target_os = "linux")]
+mod cli_bench_against;
 mod cli_check;
 mod cli_demo;
 mod cli_durable;

@@ -14,12 +14,13 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use longlived_broker::{Cursor, Sequence, Signal, TailReader};
 use slab::Slab;
+use smallvec::SmallVec;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use super::io::{IoHandle, Sender, Sent};
 use super::stream_set::Turn;
-use super::wake_set::{BLOCK, WakeSet};
+use super::wakes::GroupWakes;
 use super::windows::Spent;
 
 /// What a stream got while it followed.
@@ -48,7 +49,9 @@ pub(super) struct Place(u32);
 
 pub(super) struct Followers {
     groups: Slab<Group>,
-    woken: WakeSet,
+    wakes: GroupWakes,
+    // Where the last turn ended before it was through.
+    next: usize,
     // Those that could not go on when they were last asked.
     leavers: Vec<Leaver>,
 }
@@ -56,7 +59,7 @@ pub(super) struct Followers {
 struct Group {
     reader: TailReader,
     waker: Waker,
-    members: Vec<Member>,
+    members: SmallVec<[Member; 1]>,
     events: u64,
     spoke_at: Instant,
     under_way: Option<UnderWay>,
@@ -92,11 +95,12 @@ enum Stop {
 }
 
 impl Followers {
-    /// `task` is woken when something is due.
-    pub(super) fn new(task: Waker) -> Self {
+    /// Woken through `wakes` when something is due.
+    pub(super) fn new(wakes: GroupWakes) -> Self {
         Self {
             groups: Slab::new(),
-            woken: WakeSet::new(task),
+            wakes,
+            next: 0,
             leavers: Vec::new(),
         }
     }
@@ -154,32 +158,33 @@ impl Followers {
         turn: &mut Turn,
     ) -> (bool, Vec<Leaver>) {
         let mut left = false;
-        'turn: for block in 0..self.woken.blocks() {
-            let mut due = self.woken.take(block, u64::MAX);
-            while due != 0 {
-                let index = block * BLOCK + due.trailing_zeros() as usize;
-                let Some(group) = self.groups.get_mut(index) else {
-                    due &= due - 1;
-                    continue;
-                };
-                match group.poll(io, turn, &mut self.leavers) {
-                    Stop::Waits => {}
-                    Stop::Later => {
-                        self.woken.put_back(block, due);
-                        left = true;
-                        break 'turn;
-                    }
-                    Stop::Parts => {
-                        while !group.members.is_empty() {
-                            let last = group.members.len() - 1;
-                            self.leavers.push(group.part_with(last));
-                        }
+        let due = self.wakes.take();
+        let (first, end) = (self.next, self.groups.capacity());
+        self.next = 0;
+        for index in (first..end).chain(0..first) {
+            if due & GroupWakes::bit(index) == 0 {
+                continue;
+            }
+            let Some(group) = self.groups.get_mut(index) else {
+                continue;
+            };
+            match group.poll(io, turn, &mut self.leavers) {
+                Stop::Waits => {}
+                Stop::Later => {
+                    // Who had its turn is asked once more, for nothing; who has more than a turn holds up no other.
+                    self.wakes.put_back(due);
+                    self.next = index + 1;
+                    left = true;
+                    break;
+                }
+                Stop::Parts => {
+                    while let Some(last) = group.members.len().checked_sub(1) {
+                        self.leavers.push(group.part_with(last));
                     }
                 }
-                if group.members.is_empty() {
-                    self.groups.remove(index);
-                }
-                due &= due - 1;
+            }
+            if group.members.is_empty() {
+                self.groups.remove(index);
             }
         }
         (left, std::mem::take(&mut self.leavers))
@@ -202,13 +207,13 @@ impl Followers {
         }
         let entry = self.groups.vacant_entry();
         let place = entry.key();
-        let own = self.woken.waker(place);
+        let waker = self.wakes.waker(place);
         // It has told nobody yet whom to wake.
-        own.raise();
+        waker.wake_by_ref();
         entry.insert(Group {
             reader,
-            waker: Waker::from(own),
-            members: Vec::new(),
+            waker,
+            members: SmallVec::new(),
             events: 0,
             spoke_at: Instant::now(),
             under_way: None,

@@ -45,14 +45,9 @@ pub(super) struct IoHandle<T> {
     shared: Arc<Mutex<Staged<T>>>,
 }
 
+// In this order in memory: a delivery touches the first lines of it only.
+#[repr(C)]
 struct Staged<T> {
-    socket: T,
-    inbound: Inbound,
-    windows: Windows,
-    // What was held back, passed, and found no room with HTTP/2.
-    passed: SmallVec<[u8; HELD_BYTES_MAX]>,
-    /// Is woken when a socket that was full takes more. Writes are collected once it is there.
-    task: Option<Waker>,
     /// Collected and not yet written.
     buffer: Vec<u8>,
     /// How much of `buffer` is written.
@@ -63,8 +58,15 @@ struct Staged<T> {
     blocked: bool,
     /// HTTP/2 was told "not now" and still has what it wanted to write.
     refused: bool,
+    windows: Windows,
+    socket: T,
     /// What a write of DATA failed with.
     failed: Option<io::Error>,
+    /// Is woken when a socket that was full takes more. Writes are collected once it is there.
+    task: Option<Waker>,
+    inbound: Inbound,
+    // What was held back, passed, and found no room with HTTP/2.
+    passed: SmallVec<[u8; HELD_BYTES_MAX]>,
     last_received: Instant,
 }
 

@@ -53,7 +53,7 @@ pub use response_body::{ResponseBody, Speaks};
 pub use settings::ConnectionSettings;
 use stream::{Stream, Wire};
 use stream_set::{StreamSet, Turn};
-use wakes::{CONTROL, SOCKET, STREAMS, Wakes};
+use wakes::{CONTROL, GROUPS, SOCKET, STREAMS, Wakes};
 
 use crate::lifecycle::Drain;
 use crate::limits;
@@ -167,7 +167,7 @@ where
             streams: StreamSet::new(wakes.streams.clone()),
             wire: Wire {
                 io,
-                followers: Followers::new(wakes.streams.clone()),
+                followers: Followers::new(wakes.groups()),
                 flushes: 0,
                 quiet: Quiet::default(),
                 quiet_moved: false,
@@ -209,12 +209,14 @@ where
                     }
                     self.poll_quiet();
                 }
-                if self.wakes.take(STREAMS) || held_back {
+                let groups = self.wakes.take(GROUPS) || held_back;
+                let streams = self.wakes.take(STREAMS) || held_back;
+                if groups || streams {
                     held_back = self.wire.io.is_blocked();
                     if held_back {
                         self.streams.poll_blocked(&mut self.wire);
                     } else {
-                        self.poll_streams();
+                        self.poll_streams(groups, streams);
                     }
                 }
                 if self.wakes.take(SOCKET)
@@ -260,16 +262,22 @@ where
         .await
     }
 
-    /// Streams that were woken go on; those that ended are dropped.
-    fn poll_streams(&mut self) {
-        let mut turn = Turn::new();
-        let (left, leavers) = self.wire.followers.poll(&self.wire.io, &mut turn);
-        for leaver in leavers {
-            if let Some(stream) = self.streams.wake(leaver.slot) {
-                stream.go_on(leaver);
+    /// Streams that were woken go on, and what was read for several is sent; those that ended are dropped.
+    fn poll_streams(&mut self, groups: bool, mut streams: bool) {
+        // A turn for each: neither those that follow nor those that do not hold up the others.
+        if groups {
+            let (left, leavers) = self.wire.followers.poll(&self.wire.io, &mut Turn::new());
+            streams |= !leavers.is_empty();
+            for leaver in leavers {
+                if let Some(stream) = self.streams.wake(leaver.slot) {
+                    stream.go_on(leaver);
+                }
+            }
+            if left {
+                self.wakes.mark(GROUPS);
             }
         }
-        if self.streams.poll_woken(&mut turn, &mut self.wire) || left {
+        if streams && self.streams.poll_woken(&mut Turn::new(), &mut self.wire) {
             self.wakes.mark(STREAMS);
         }
         if std::mem::take(&mut self.wire.quiet_moved) {

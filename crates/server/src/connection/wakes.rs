@@ -1,13 +1,13 @@
 //! Tells a connection's task what it was woken for, and wakes it no oftener than needed.
 //!
-//! The task has three sources of work: its streams, its socket and its timers. Each has a waker of its own. A
-//! wake-up while the task is being polled only notes the source (streams that send wake the HTTP/2 side, which is
-//! polled next anyway), and a hundred streams that are woken together reach the runtime once.
+//! The task has four sources of work: its streams, those that read for several streams, its socket and its timers.
+//! Each has a waker of its own. A wake-up while the task is being polled only notes the source (streams that send wake
+//! the HTTP/2 side, which is polled next anyway), and a hundred streams that are woken together reach the runtime once.
 //!
 //! Holds: a source that was woken is polled after that, whatever thread woke it and when.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 
 use atomic_waker::AtomicWaker;
@@ -18,11 +18,13 @@ pub(super) const STREAMS: u8 = 1;
 pub(super) const SOCKET: u8 = 1 << 1;
 /// Keepalive and the end of the server.
 pub(super) const CONTROL: u8 = 1 << 2;
+/// Groups of streams for which something was read.
+pub(super) const GROUPS: u8 = 1 << 3;
 
 /// The task is being polled and will look at the sources before it sleeps.
 const POLLING: u8 = 1 << 7;
 
-/// The three wakers of one connection.
+/// The wakers of one connection.
 pub(super) struct Wakes {
     shared: Arc<Shared>,
     pub(super) streams: Waker,
@@ -33,12 +35,41 @@ pub(super) struct Wakes {
 struct Shared {
     /// Sources woken since they were taken, and POLLING. Set by any thread, taken by the task.
     state: AtomicU8,
+    // Which groups; those whose numbers differ by 64 share a bit.
+    groups: AtomicU64,
     task: AtomicWaker,
+}
+
+impl Shared {
+    fn raise(&self, source: u8) {
+        // If anything was set, the task either is being polled or was woken already.
+        if self.state.fetch_or(source, Ordering::AcqRel) == 0 {
+            self.task.wake();
+        }
+    }
 }
 
 struct Source {
     shared: Arc<Shared>,
     bit: u8,
+}
+
+/// Wakes one group. Here and not in a set of wake-ups like that of the streams: with one stream on a connection each
+/// event would pay for the lines of cache in between.
+struct OfGroup {
+    shared: Arc<Shared>,
+    group: u64,
+}
+
+impl Wake for OfGroup {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.shared.groups.fetch_or(self.group, Ordering::AcqRel);
+        self.shared.raise(GROUPS);
+    }
 }
 
 impl Wake for Source {
@@ -47,10 +78,36 @@ impl Wake for Source {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // If anything was set, the task either is being polled or was woken already.
-        if self.shared.state.fetch_or(self.bit, Ordering::AcqRel) == 0 {
-            self.shared.task.wake();
-        }
+        self.shared.raise(self.bit);
+    }
+}
+
+/// Makes wakers for groups, and knows which were woken.
+#[derive(Clone)]
+pub(super) struct GroupWakes(Arc<Shared>);
+
+impl GroupWakes {
+    /// Wakes the group of this number.
+    pub(super) fn waker(&self, group: usize) -> Waker {
+        Waker::from(Arc::new(OfGroup {
+            shared: Arc::clone(&self.0),
+            group: Self::bit(group),
+        }))
+    }
+
+    /// The bits of the groups that were woken; they no longer are.
+    pub(super) fn take(&self) -> u64 {
+        self.0.groups.swap(0, Ordering::AcqRel)
+    }
+
+    /// These are woken again, and the task is not told.
+    pub(super) fn put_back(&self, groups: u64) {
+        self.0.groups.fetch_or(groups, Ordering::AcqRel);
+    }
+
+    /// The bit of the group of this number.
+    pub(super) fn bit(group: usize) -> u64 {
+        1 << (group % 64)
     }
 }
 
@@ -60,6 +117,7 @@ impl Wakes {
         let state = AtomicU8::new(STREAMS | SOCKET | CONTROL);
         let shared = Arc::new(Shared {
             state,
+            groups: AtomicU64::new(0),
             task: AtomicWaker::new(),
         });
         let waker = |bit| {
@@ -74,6 +132,11 @@ impl Wakes {
             control: waker(CONTROL),
             shared,
         }
+    }
+
+    /// The wake-ups of groups.
+    pub(super) fn groups(&self) -> GroupWakes {
+        GroupWakes(Arc::clone(&self.shared))
     }
 
     /// The task is polled with `task` as its waker.
@@ -164,6 +227,22 @@ mod tests {
         assert!(wakes.take(SOCKET));
         assert!(wakes.end());
         assert_eq!(count.0.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn groups_are_told_apart_by_their_number() {
+        let (count, task) = counting();
+        let wakes = Wakes::new();
+        asleep(&wakes, &task);
+        let groups = wakes.groups();
+        groups.waker(3).wake_by_ref();
+        groups.waker(65).wake_by_ref();
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        wakes.begin(&task);
+        assert!(wakes.take(GROUPS));
+        assert!(!wakes.take(STREAMS));
+        assert_eq!(groups.take(), GroupWakes::bit(3) | GroupWakes::bit(1));
+        assert_eq!(groups.take(), 0);
     }
 
     #[test]

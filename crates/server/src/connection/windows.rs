@@ -22,6 +22,8 @@ const UNCLAIMED: u32 = u32::MAX;
 const UNCLAIMED_MAX: usize = limits::STREAMS_PER_CONNECTION_MAX as usize;
 
 /// The windows of one connection.
+// In this order in memory: what fits needs the first two numbers only.
+#[repr(C)]
 #[derive(Debug)]
 pub(super) struct Windows {
     connection: i64,

@@ -1,4 +1,4 @@
-//! One connection of the load: socket, frame reader, subscribers.
+//! One connection of the load: socket, reader, subscribers.
 //!
 //! Holds: nothing here waits. What the socket does not take is kept and tried again when epoll says so; a
 //! connection that has nothing to say keeps no buffer.
@@ -12,19 +12,19 @@ use longlived_api::v1::{SubscribeRequest, Subscription};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use super::control::{Plan, SHARED_TOPIC};
-use super::tally::{Subscriber, Tally, code_name, describe};
+use super::tally::{Subscriber, Tally};
+use super::wire::{Seen, Wire};
 use crate::bench::args::Topics;
 use crate::bench::clock::monotonic_ns;
-use crate::bench::http2::reader::{Reader, Sink, StreamEnd};
+use crate::bench::http2::WINDOW_DEFAULT;
 use crate::bench::http2::request::{self, Windows};
-use crate::bench::http2::{WINDOW_DEFAULT, setting, stream_id};
 
 #[derive(Debug)]
 pub(super) struct Connection {
     /// `None` once it is lost.
     socket: Option<TcpStream>,
     established: bool,
-    reader: Reader,
+    wire: Wire,
     output: Output,
     subscribers: Vec<Subscriber>,
 }
@@ -77,11 +77,11 @@ pub(in crate::bench) fn start_connecting(server: SocketAddr) -> io::Result<TcpSt
 }
 
 impl Connection {
-    pub(super) fn open(plan: &Plan) -> io::Result<Self> {
+    pub(super) fn open(plan: &Plan, subscribers: Range<u64>) -> io::Result<Self> {
         Ok(Self {
             socket: Some(start_connecting(plan.server)?),
             established: false,
-            reader: Reader::new(plan.streams, plan.windows()),
+            wire: Wire::new(plan, subscribers),
             output: Output::default(),
             subscribers: vec![Subscriber::default(); plan.streams as usize],
         })
@@ -93,7 +93,7 @@ impl Connection {
 
     /// The server's windows are used up and not filled again.
     pub(super) fn stop_crediting(&mut self) {
-        self.reader.stop_crediting();
+        self.wire.stop_crediting();
     }
 
     pub(super) fn subscribers(&self) -> &[Subscriber] {
@@ -102,7 +102,7 @@ impl Connection {
 
     /// The socket can take bytes: the first time it is connected and every subscriber calls. True when
     /// nothing is left to write.
-    pub(super) fn writable(&mut self, plan: &Plan, subscribers: Range<u64>) -> io::Result<bool> {
+    pub(super) fn writable(&mut self, plan: &Plan) -> io::Result<bool> {
         let Some(socket) = &mut self.socket else {
             return Ok(true);
         };
@@ -111,8 +111,7 @@ impl Connection {
                 return Err(error);
             }
             self.established = true;
-            self.output.bytes.reserve(96 + plan.streams as usize * 224);
-            open_calls(&mut self.output.bytes, plan, subscribers);
+            self.wire.open(plan, &mut self.output.bytes);
         }
         let done = self.output.flush(socket)?;
         if done {
@@ -144,14 +143,13 @@ impl Connection {
             }
             Err(error) => return Err(error),
         };
-        let mut sink = SubscriberSink {
+        let mut seen = Seen {
             subscribers: &mut self.subscribers,
             tally,
             now_ns: monotonic_ns(),
         };
-        self.reader
-            .read(&scratch[..length], &mut sink, &mut self.output.bytes)
-            .map_err(io::Error::other)?;
+        self.wire
+            .read(&scratch[..length], &mut seen, &mut self.output.bytes)?;
         self.output.flush(socket)
     }
 
@@ -173,16 +171,22 @@ impl Plan {
         }
     }
 
-    fn subscribe_request(&self, number: u64) -> SubscribeRequest {
+    pub(super) fn subscribe_request(&self, number: u64) -> SubscribeRequest {
         let subscriber_id = format!("bench-{number}");
-        let topic_filter = match self.topics {
-            Topics::One => SHARED_TOPIC.to_owned(),
-            Topics::Inbox => inbox(number),
-        };
         SubscribeRequest {
             subscriber_id,
-            subscriptions: vec![Subscription { topic_filter }],
+            subscriptions: vec![Subscription {
+                topic_filter: self.topic(number),
+            }],
             ..SubscribeRequest::default()
+        }
+    }
+
+    /// What subscriber `number` follows.
+    pub(super) fn topic(&self, number: u64) -> String {
+        match self.topics {
+            Topics::One => SHARED_TOPIC.to_owned(),
+            Topics::Inbox => inbox(number),
         }
     }
 
@@ -195,57 +199,6 @@ impl Plan {
     }
 }
 
-pub(super) fn inbox(number: u64) -> String {
+pub(in crate::bench) fn inbox(number: u64) -> String {
     format!("inbox.bench-{number}")
-}
-
-/// Preface, windows, and one Subscribe for each subscriber.
-fn open_calls(out: &mut Vec<u8>, plan: &Plan, subscribers: Range<u64>) {
-    const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
-
-    let authority = plan.server.to_string();
-    request::open_connection(out, plan.windows());
-    for (index, number) in (0..).zip(subscribers) {
-        request::call_headers(out, stream_id(index), &authority, SUBSCRIBE);
-        request::call_message(out, stream_id(index), &plan.subscribe_request(number), true);
-    }
-}
-
-struct SubscriberSink<'a> {
-    subscribers: &'a mut [Subscriber],
-    tally: &'a mut Tally,
-    now_ns: u64,
-}
-
-impl Sink for SubscriberSink<'_> {
-    fn message(&mut self, stream: u32, _length: u32, head: &[u8]) {
-        self.tally
-            .message(&mut self.subscribers[stream as usize], head, self.now_ns);
-    }
-
-    fn stream_ended(&mut self, stream: u32, end: StreamEnd) {
-        self.tally
-            .stream_ended(&mut self.subscribers[stream as usize], || describe(end));
-    }
-
-    fn setting(&mut self, id: u16, value: u32) {
-        let streams = self.subscribers.len();
-        if id == setting::MAX_CONCURRENT_STREAMS && (value as usize) < streams {
-            self.tally.note(|| {
-                format!("the server allows {value} streams a connection, the load opens {streams}")
-            });
-        }
-    }
-
-    // Requests fit the default window (see `Plan::streams_max`), so room to send is of no interest.
-    fn window_update(&mut self, _stream: Option<u32>, _increment: u32) {}
-
-    fn going_away(&mut self, code: u32) {
-        self.tally.note(|| {
-            format!(
-                "the server said GOAWAY with HTTP/2 code {code} ({})",
-                code_name(code)
-            )
-        });
-    }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::bench::args::Topics;
 
 /// The topic that all follow when they share one.
-pub(super) const SHARED_TOPIC: &str = "bench.fanout";
+pub(in crate::bench) const SHARED_TOPIC: &str = "bench.fanout";
 
 /// First line: which part of the load this process is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +28,22 @@ pub(in crate::bench) struct Plan {
     pub(in crate::bench) connection_window_bytes: u32,
     /// One latency in this many events; at least 1.
     pub(in crate::bench) sample_every: u32,
+    pub(in crate::bench) protocol: Protocol,
+}
+
+/// How the server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::bench) enum Protocol {
+    /// Our own contract.
+    Grpc,
+    /// Redis.
+    Resp,
+    Nats,
+    /// The bare sender, whose records have this length.
+    Records {
+        bytes: u32,
+    },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -126,7 +126,8 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         }
         let wanted = self.plan.connections as usize;
         for index in self.connections.len()..wanted.min(self.connections.len() + CONNECT_BATCH) {
-            let connection = Connection::open(&self.plan)
+            let numbers = self.numbers_of(index as u64);
+            let connection = Connection::open(&self.plan, numbers)
                 .with_context(|| format!("opening connection {} of {wanted}", index + 1))?;
             let socket = connection.socket().expect("it was just opened");
             let flags = EventFlags::IN | EventFlags::OUT;
@@ -145,11 +146,10 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
     }
 
     fn serve_connection(&mut self, index: u64, flags: EventFlags) -> anyhow::Result<()> {
-        let numbers = self.numbers_of(index);
         let connection = &mut self.connections[index as usize];
         let mut result = Ok(true);
         if flags.contains(EventFlags::OUT) {
-            result = connection.writable(&self.plan, numbers);
+            result = connection.writable(&self.plan);
         }
         if result.is_ok() && flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             result = connection.readable(&mut self.scratch, &mut self.tally);

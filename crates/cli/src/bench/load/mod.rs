@@ -2,8 +2,8 @@
 //!
 //! - [`control`]: what the conducting process says and hears, one JSON object a line.
 //! - [`event_loop`]: one thread, one epoll, every socket.
-//! - [`connection`]: a socket, its frame reader and its subscribers.
-//! - [`publisher`]: `PublishStream` at a rate, on a connection of its own.
+//! - [`connection`]: a socket and its subscribers; [`wire`]: how they speak to the server.
+//! - [`publisher`]: messages at a rate, on a connection of its own; [`voice`]: how it says them.
 //! - [`tally`]: what was seen; [`message`]: where the timestamp is.
 
 mod connection;
@@ -12,8 +12,10 @@ mod event_loop;
 mod message;
 mod publisher;
 mod tally;
+mod voice;
+mod wire;
 
-pub(super) use connection::{Output, start_connecting};
+pub(super) use connection::{Output, inbox, start_connecting};
 pub(super) use message::{Kind, publish_request};
 pub(super) use tally::describe;
 
@@ -36,7 +38,7 @@ pub(super) fn run() -> anyhow::Result<()> {
 }
 
 /// To the hard limit; what that allows is the conductor's to plan with.
-pub(super) fn raise_open_files() {
+pub(in crate::bench) fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let limit = getrlimit(Resource::Nofile);

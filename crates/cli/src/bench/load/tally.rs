@@ -68,24 +68,30 @@ impl Tally {
 
     pub(super) fn message(&mut self, subscriber: &mut Subscriber, head: &[u8], now_ns: u64) {
         match Kind::of(head) {
-            Kind::Event => {
-                subscriber.received = subscriber.received.saturating_add(1);
-                self.event(head, now_ns);
-            }
-            Kind::Welcome => {
-                // A second Welcome on one stream would be the server's mistake; it must not count twice.
-                if !subscriber.welcomed {
-                    subscriber.welcomed = true;
-                    self.welcomed += 1;
-                    self.last_welcome_ns = now_ns;
-                }
-            }
+            Kind::Event => self.event(subscriber, now_ns, || sent_at(head)),
+            Kind::Welcome => self.welcome(subscriber, now_ns),
             Kind::Gap => self.gaps += 1,
             Kind::Other => {}
         }
     }
 
-    fn event(&mut self, head: &[u8], now_ns: u64) {
+    /// It is in its place. A second Welcome on one stream would be the server's mistake; it does not count twice.
+    pub(super) fn welcome(&mut self, subscriber: &mut Subscriber, now_ns: u64) {
+        if !subscriber.welcomed {
+            subscriber.welcomed = true;
+            self.welcomed += 1;
+            self.last_welcome_ns = now_ns;
+        }
+    }
+
+    /// One delivery; `sent_at` is asked only where its latency is taken.
+    pub(super) fn event(
+        &mut self,
+        subscriber: &mut Subscriber,
+        now_ns: u64,
+        sent_at: impl FnOnce() -> Option<u64>,
+    ) {
+        subscriber.received = subscriber.received.saturating_add(1);
         self.delivered += 1;
         self.last_event_ns = now_ns;
         let (start, end) = self.window;
@@ -99,7 +105,7 @@ impl Tally {
         }
         // Where the stamp lies across two reads the next event is taken instead.
         self.until_sample = 1;
-        if let Some(sent_ns) = sent_at(head) {
+        if let Some(sent_ns) = sent_at() {
             self.latencies
                 .saturating_record(now_ns.saturating_sub(sent_ns).max(1));
             self.until_sample = self.sample_every;
@@ -234,6 +240,7 @@ pub(super) fn code_name(code: u32) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::load::control::Protocol;
 
     fn plan(topics: Topics, subscriber_first: u64) -> Plan {
         Plan {
@@ -246,6 +253,7 @@ mod tests {
             stream_window_bytes: 1 << 20,
             connection_window_bytes: 1 << 24,
             sample_every: 1,
+            protocol: Protocol::Grpc,
         }
     }
 

@@ -19,7 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
-use super::control::{Command, Connected, Finished, Plan, PublishPlan, Published, Report};
+use super::control::{
+    Command, Connected, Finished, Plan, Protocol, PublishPlan, Published, Report,
+};
 use super::event_loop::Load;
 use crate::bench::args::Topics;
 use crate::bench::clock::monotonic_ns;
@@ -339,6 +341,7 @@ fn plan(server: &TestServer, connections: u32, streams: u32, topics: Topics) -> 
         stream_window_bytes: 1 << 20,
         connection_window_bytes: 16 << 20,
         sample_every: 1,
+        protocol: Protocol::Grpc,
     }
 }
 

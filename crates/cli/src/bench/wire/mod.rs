@@ -1,0 +1,30 @@
+//! As much of other servers' protocols as a load generator needs, by hand.
+//!
+//! - [`resp`]: Redis; [`nats`]: NATS; [`records`]: the bare sender of `against::floor`.
+//! - [`line`]: lines that come in pieces, and the time of sending at a payload's beginning.
+//!
+//! Readers walk the bytes in place and report through a closure; what is split over two reads is kept, nothing else.
+
+pub(super) mod line;
+pub(super) mod nats;
+pub(super) mod records;
+pub(super) mod resp;
+
+/// A payload of the load: the time of sending, then filler.
+pub(super) fn payload(out: &mut Vec<u8>, sent_ns: u64, payload_bytes: usize) {
+    let end = out.len() + payload_bytes;
+    out.extend_from_slice(&sent_ns.to_le_bytes());
+    out.resize(end, b'.');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_begins_with_its_time() {
+        let mut out = vec![1];
+        payload(&mut out, 7, 10);
+        assert_eq!(out, [1, 7, 0, 0, 0, 0, 0, 0, 0, b'.', b'.']);
+    }
+}

@@ -1,0 +1,77 @@
+//! The hot paths, each as a scenario whose instructions are counted under callgrind: one message to 1,000
+//! subscribers, one reader catching up, one resumption; in the broker alone, and through the server that users run,
+//! over HTTP/2.
+//!
+//! `instructions list` prints the scenarios, `instructions NAME` runs one and says how many operations it counted;
+//! without a name all run, uncounted, to see that they do what they say. `.ci/instructions` has them counted and
+//! compares: docs/OPERATIONS.md.
+//!
+//! Holds: two runs of a scenario do the same work in the same order. Clocks stand still, randomness has a seed,
+//! everything is one thread, and what is warm in a server that has run for a while is warm before counting begins.
+
+mod broker;
+mod client;
+mod counted;
+mod network;
+mod serving;
+mod world;
+
+use std::process::ExitCode;
+
+// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Subscribers of the one channel.
+const SUBSCRIBERS: usize = 1_000;
+/// Messages published to them one after the other.
+const MESSAGES: usize = 20;
+/// Events that are kept for whoever catches up.
+const EVENTS: usize = 100_000;
+/// Subscribers that resume one after the other.
+const RESUMPTIONS: usize = 100;
+/// Bytes of each message's payload.
+const PAYLOAD_BYTES: usize = 128;
+
+/// Runs a scenario and returns how many operations were counted.
+type Run = fn() -> usize;
+
+/// The name, what is counted, and the scenario.
+const SCENARIOS: &[(&str, &str, Run)] = &[
+    ("broker_publish_1000", "delivery", broker::publish),
+    ("broker_catch_up", "event", broker::catch_up),
+    ("broker_resume", "resume", broker::resume),
+    ("server_publish_10x100", "delivery", || serving::publish(10)),
+    ("server_publish_1000x1", "delivery", || {
+        serving::publish(1_000)
+    }),
+    ("server_catch_up", "event", serving::catch_up),
+    ("server_resume", "resume", serving::resume),
+    (
+        "server_connect_resume",
+        "resume",
+        serving::connect_and_resume,
+    ),
+];
+
+fn main() -> ExitCode {
+    // `cargo bench` adds a flag of its own.
+    let name = std::env::args().skip(1).find(|word| word != "--bench");
+    if name.as_deref() == Some("list") {
+        for (name, operation, _) in SCENARIOS {
+            println!("{name} {operation}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let chosen = |scenario: &str| name.as_deref().is_none_or(|name| name == scenario);
+    let mut known = false;
+    for (scenario, operation, run) in SCENARIOS.iter().filter(|(name, ..)| chosen(name)) {
+        known = true;
+        println!("{scenario} {} {operation}", run());
+    }
+    if !known {
+        eprintln!("there is no such scenario; `list` prints them");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}

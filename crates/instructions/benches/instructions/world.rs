@@ -1,0 +1,153 @@
+//! A server and its clients on one thread, which take turns: what the server does in its turn can be counted, and
+//! what clients do never is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use longlived_broker::store::{MemoryStore, RetentionConfig, Store};
+use longlived_broker::{Environment, Log, LogConfig, Message, PublishOptions, TopicName};
+use longlived_server::{Config, Server};
+use tokio::runtime::Runtime;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::PAYLOAD_BYTES;
+use crate::client::Client;
+use crate::counted::counted;
+use crate::network::Network;
+
+/// What every run's chances follow from.
+const SEED: u64 = 4;
+/// Messages that are stored at a time before a scenario begins.
+const BATCH: usize = 1_000;
+/// Turns after which there must be nothing more to do.
+const TURNS_MAX: usize = 100_000;
+/// The topic of all messages.
+pub(crate) const TOPIC: &str = "orders.eu.created";
+
+/// The server, its clients, and the network between them.
+pub(crate) struct World {
+    server: Runtime,
+    clients: Runtime,
+    network: Network,
+    // Drives what both sides have running.
+    tasks: TaskTracker,
+}
+
+impl World {
+    /// A server over a store, and nobody connected.
+    pub(crate) fn new(store: impl FnOnce(&Environment) -> Arc<dyn Store>) -> Self {
+        let server = runtime();
+        let (network, door) = Network::new();
+        let tasks = TaskTracker::new();
+        let environment = environment(&server);
+        let store = store(&environment);
+        let address = SocketAddr::from(([127, 0, 0, 1], 7070));
+        let node = Server::with_listener(door, address, Config::default(), environment);
+        let run = node.with_store(store).run(std::future::pending());
+        tasks.spawn_on(
+            async move {
+                let end = run.await;
+                unreachable!("nobody stops the server: {end:?}");
+            },
+            server.handle(),
+        );
+        let mut world = Self {
+            server,
+            clients: runtime(),
+            network,
+            tasks,
+        };
+        settle(&world.server);
+        world.settle();
+        world
+    }
+
+    /// Lets clients do something, to its end as far as it needs no answer.
+    pub(crate) fn client<T>(&self, act: impl Future<Output = T>) -> T {
+        self.clients.block_on(act)
+    }
+
+    /// A client with a connection of its own.
+    pub(crate) fn connect(&self) -> Client {
+        let (socket, tasks) = (self.network.connect(), self.tasks.clone());
+        self.client(Client::new(socket, &tasks))
+    }
+
+    /// Turns until nobody has anything more to do; the server's are not counted.
+    pub(crate) fn settle(&mut self) {
+        self.take_turns(settle);
+    }
+
+    /// The same, and what the server does in it is counted.
+    pub(crate) fn settle_counted(&mut self) {
+        self.take_turns(|server| counted(&mut || settle(server)));
+    }
+
+    fn take_turns(&mut self, serve: impl Fn(&Runtime)) {
+        for _ in 0..TURNS_MAX {
+            settle(&self.clients);
+            if !self.network.deliver_to_server() {
+                return;
+            }
+            serve(&self.server);
+            self.network.deliver_to_clients();
+        }
+        unreachable!("server and clients always have something more to say");
+    }
+}
+
+/// One thread, and a clock that moves only when nothing else can happen.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without input and output needs nothing")
+}
+
+/// Runs until nothing more can happen: only then does the clock move, and only to the next timer.
+fn settle(runtime: &Runtime) {
+    runtime.block_on(async { sleep(Duration::from_millis(1)).await });
+}
+
+/// The same chances and the same times in every run.
+pub(crate) fn environment(runtime: &Runtime) -> Environment {
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let _entered = runtime.enter();
+    Environment::seeded(SEED, start)
+}
+
+/// A store in memory with so many events.
+pub(crate) fn store_with(events: usize, environment: &Environment) -> Arc<dyn Store> {
+    let retention = RetentionConfig::new(Vec::new());
+    let store = Arc::new(MemoryStore::new(environment.clone(), retention, 1_000_000));
+    let (log, sequencer) = Log::new(store.clone(), LogConfig::default());
+    let stop = CancellationToken::new();
+    let publish = async {
+        let mut left = events;
+        while left > 0 {
+            let batch = left.min(BATCH);
+            let messages = (0..batch).map(|_| message()).collect();
+            let answer = log.submit(messages, PublishOptions::default()).await;
+            let reply = answer.expect("the queue has room").await;
+            let stored = reply.expect("the sequencer answers").published.len();
+            assert_eq!(stored, batch);
+            left -= batch;
+        }
+        stop.cancel();
+    };
+    // On a runtime of its own: whoever is measured begins with fresh tasks and timers.
+    let (ended, ()) =
+        runtime().block_on(async { tokio::join!(sequencer.run(stop.clone()), publish) });
+    ended.expect("memory does not fail");
+    store
+}
+
+/// One message, as all are.
+pub(crate) fn message() -> Message {
+    let topic = TopicName::parse(TOPIC).expect("a name of our own");
+    Message::new(topic, vec![b'x'; PAYLOAD_BYTES])
+}
