@@ -5,6 +5,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use longlived_client::{ClientBuilder, Compression as Asked};
 use longlived_server::{COMPRESSED_BYTES_MIN, Compression, Config};
+use serde::{Deserialize, Serialize};
 
 use crate::values;
 
@@ -75,11 +76,24 @@ pub(crate) struct ClientCompressionArgs {
     compression: CompressionFlag,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum CompressionFlag {
     None,
     Gzip,
     Zstd,
+}
+
+impl CompressionFlag {
+    /// As gRPC names it, where it is any.
+    pub(crate) fn encoding(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Gzip => Some(Compression::Gzip.as_str()),
+            Self::Zstd => Some(Compression::Zstd.as_str()),
+        }
+    }
 }
 
 impl ClientCompressionArgs {

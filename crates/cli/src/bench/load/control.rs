@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::args::Topics;
+use crate::bench::args::{PayloadKind, Topics};
+use crate::compression_args::CompressionFlag;
 
 /// The topic that all follow when they share one.
 pub(in crate::bench) const SHARED_TOPIC: &str = "bench.fanout";
@@ -29,6 +30,10 @@ pub(in crate::bench) struct Plan {
     /// One latency in this many events; at least 1.
     pub(in crate::bench) sample_every: u32,
     pub(in crate::bench) protocol: Protocol,
+    /// What the subscribers accept, where the protocol knows such a thing.
+    pub(in crate::bench) compression: CompressionFlag,
+    /// What is published, over our own contract.
+    pub(in crate::bench) payload_kind: PayloadKind,
 }
 
 /// How the server is spoken to.

@@ -9,6 +9,7 @@
 mod connection;
 pub(super) mod control;
 mod event_loop;
+mod json;
 mod message;
 mod publisher;
 mod tally;

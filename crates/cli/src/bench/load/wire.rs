@@ -175,7 +175,8 @@ fn open_calls(out: &mut Vec<u8>, plan: &Plan, subscribers: Range<u64>) {
     let authority = plan.server.to_string();
     request::open_connection(out, plan.windows());
     for (index, number) in (0..).zip(subscribers) {
-        request::call_headers(out, stream_id(index), &authority, SUBSCRIBE);
+        let encoding = plan.compression.encoding();
+        request::call_headers_accepting(out, stream_id(index), &authority, SUBSCRIBE, encoding);
         request::call_message(out, stream_id(index), &plan.subscribe_request(number), true);
     }
 }
@@ -209,6 +210,11 @@ impl Sink for Seen<'_> {
     fn message(&mut self, stream: u32, _length: u32, head: &[u8]) {
         self.tally
             .message(&mut self.subscribers[stream as usize], head, self.now_ns);
+    }
+
+    // Only events are compressed, and when they were sent cannot be seen.
+    fn compressed_message(&mut self, stream: u32, _length: u32) {
+        self.delivered(stream as usize, None);
     }
 
     fn stream_ended(&mut self, stream: u32, end: StreamEnd) {
