@@ -18,7 +18,7 @@ use bytes::Bytes;
 use super::{Cursor, DELIVERY_BYTES};
 use crate::{
     channel::{Attachment, Channel, Run},
-    frame::{self, Encoding, Slice},
+    frame::{Compression, Encoding, Slice},
     log::Log,
     position::Sequence,
     signal::Signal,
@@ -31,6 +31,7 @@ pub struct TailReader {
     signal: Arc<Signal>,
     position: Sequence,
     encoding: Encoding,
+    compression: Compression,
     event_bytes_max: usize,
 }
 
@@ -74,8 +75,9 @@ impl TailReader {
         if bytes > DELIVERY_BYTES || run.iter().any(|s| s.largest_frame() > self.event_bytes_max) {
             return Poll::Ready(Err(Parted));
         }
+        let compressor = self.log.compressor();
         let shared = Shared {
-            bytes: frame::join(&run, self.encoding),
+            bytes: compressor.join(&run, self.encoding, self.compression),
             count: run.iter().map(Slice::count).sum(),
             after: self.position,
         };
@@ -100,6 +102,7 @@ impl TailReader {
 
     fn reads_like(&self, cursor: &Cursor) -> bool {
         self.encoding == cursor.options.encoding
+            && self.compression == cursor.options.compression
             && self.event_bytes_max == cursor.options.event_bytes_max
     }
 }
@@ -132,6 +135,7 @@ impl Cursor {
             signal,
             position: self.position,
             encoding: self.options.encoding,
+            compression: self.options.compression,
             event_bytes_max: self.options.event_bytes_max,
         })
     }

@@ -83,6 +83,7 @@ const OPTIONS: ReadOptions = ReadOptions {
     slow_policy: SlowPolicy::Park,
     event_bytes_max: 4 << 20,
     encoding: Encoding::V1,
+    compression: Compression::Identity,
 };
 
 async fn open(log: &Log, filters: &[TopicFilter], begin: Begin, options: ReadOptions) -> Opened {

@@ -51,7 +51,7 @@ pub(super) fn subscribe(
     );
     async move {
         let mut call = call?;
-        let plan = validate::plan(&call.message().await?, &node.config)?;
+        let plan = validate::plan(&call.message().await?, call.compression, &node.config)?;
         begin(node, plan, call.record).await
     }
 }
@@ -64,7 +64,8 @@ pub(super) fn legacy_subscribe(
     let call = Call::<protos::Request>::new(node.clone(), request, "Request", REQUEST_BYTES_MAX);
     async move {
         let mut call = call?;
-        let plan = validate::legacy_plan(call.message().await?.id, &node.config);
+        let id = call.message().await?.id;
+        let plan = validate::legacy_plan(id, call.compression, &node.config);
         begin(node, plan, call.record).await
     }
 }
@@ -78,6 +79,7 @@ fn begin(
         let abort = StreamAbort::within(record.clone());
         let body = open(node, &plan, record, None).await?;
         let mut response = call::with_headers(NodeBody::Session(Box::new(body)));
+        call::set_encoding(&mut response, plan.options.compression);
         response.extensions_mut().insert(abort);
         Ok(response)
     };
@@ -106,6 +108,7 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
         REQUEST_BYTES_MAX,
     )?;
     call.record.set_streaming();
+    let compression = call.compression;
     let abort = StreamAbort::within(call.record.clone());
     let opening = async move {
         let first = call.message().await?;
@@ -114,12 +117,13 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
             Some(_) => return Err(InvalidRequest::Unset("open").into()),
             None => return Err(InvalidRequest::Unset("request").into()),
         };
-        let plan = validate::plan(&open_request, &node.config)?;
+        let plan = validate::plan(&open_request, compression, &node.config)?;
         let requests = Box::new(SessionRequests::new(call.messages));
         open(node, &plan, call.record, Some(requests)).await
     };
     let body = NodeBody::Call(Box::new(SessionCall::Opening(opening.boxed())));
     let mut response = call::with_headers(body);
+    call::set_encoding(&mut response, compression);
     response.extensions_mut().insert(abort);
     Ok(response)
 }
