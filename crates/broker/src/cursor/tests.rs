@@ -17,6 +17,8 @@ use crate::{
     store::{AppendError, HistoryClass, Limits, MemoryStore, RetentionConfig},
 };
 
+mod shared;
+
 fn filter(text: &str) -> TopicFilter {
     TopicFilter::parse(text).unwrap()
 }

@@ -311,6 +311,66 @@ async fn a_thousand_subscribers_share_one_compression_of_each_event_and_encoding
 }
 
 #[tokio::test]
+async fn streams_of_one_connection_that_read_together_get_what_each_accepts() {
+    const STREAMS: usize = 20;
+
+    let node = Node::start_with(|config| {
+        config.metrics_listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    });
+    let metrics = node.metrics.expect("it tells metrics");
+    let mut raw = Raw::connect(node.address).await;
+    let mut streams = Vec::new();
+    for number in 0..STREAMS {
+        let accepts: &[&str] = if number % 2 == 0 { &["zstd"] } else { &[] };
+        let subscribe = request(&number.to_string(), &["t"]).encode_to_vec();
+        let mut reply = open(&mut raw, SUBSCRIBE, accepts, &subscribe).await;
+        flagged(&mut reply).await;
+        streams.push((!accepts.is_empty(), reply));
+    }
+    let large = json(2_048);
+    let small = "s".repeat(100);
+    // One at a time, so that all wait together for the next; then all at once, and one that would follow a repeat.
+    let bursts = [&[&large][..], &[&small], &[&large], &[&small]];
+    let all_at_once = [&large, &small, &large, &large, &small, &small, &large];
+    let mut sequence = 0;
+    let mut large_ones = 0;
+    for burst in bursts.into_iter().chain([&all_at_once[..], &[&small]]) {
+        for payload in burst {
+            node.publish("t", payload).await;
+        }
+        let mut compressed: Vec<Vec<u8>> = Vec::new();
+        for (number, (is_compressed, reply)) in streams.iter_mut().enumerate() {
+            let mut messages = Vec::new();
+            for (index, payload) in burst.iter().enumerate() {
+                let (flag, message) = flagged(reply).await;
+                let is_smaller = *is_compressed && payload.len() > 1_024;
+                assert_eq!(flag, u8::from(is_smaller), "stream {number}");
+                let plain = if is_smaller {
+                    zstd::decode_all(&message[..]).expect("zstd")
+                } else {
+                    message.clone()
+                };
+                let event = plain_event(&plain);
+                assert_eq!(event.sequence, sequence + index as u64 + 1);
+                assert_eq!(event.payload, payload.as_bytes());
+                messages.extend(is_smaller.then_some(message));
+            }
+            if *is_compressed && number == 0 {
+                compressed = messages;
+            } else if *is_compressed {
+                assert_eq!(messages, compressed, "the very bytes");
+            }
+        }
+        sequence += burst.len() as u64;
+        large_ones += burst.iter().filter(|payload| ***payload == large).count();
+        let samples = scrape(metrics).await;
+        let counted = samples[ZSTD];
+        assert!((counted - large_ones as f64).abs() < 0.5, "{counted}");
+        assert!(samples.get(GZIP).is_none_or(|counted| *counted < 0.5));
+    }
+}
+
+#[tokio::test]
 async fn what_a_subscriber_takes_at_most_is_judged_by_what_was_published() {
     let node = Node::start();
     let zstd = CompressionEncoding::Zstd;
