@@ -4,14 +4,29 @@
 //!
 //! The event is written field by field, as prost would write it, because the generated type would need a
 //! copy of topic, key and headers for every event.
+//!
+//! Does not: compress for those readers that asked for it; `compressor` does.
 
-use std::sync::{Arc, OnceLock};
+mod compression;
+mod compressor;
+
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use longlived_api::{protos, v1};
 use prost::{
     Message as _,
     encoding::{WireType, decode_varint, encoded_len_varint},
+};
+
+pub use compression::Compression;
+pub(crate) use compressor::Compressor;
+pub use compressor::{
+    COMPRESSED_BYTES_MIN, COMPRESSED_MESSAGE_BYTES_MAX, COMPRESSED_MESSAGE_BYTES_MIN,
+    CompressionCounts,
 };
 
 use crate::{message::Message, position::Sequence, topic::TopicName};
@@ -71,6 +86,7 @@ pub struct Frames {
 struct Legacy {
     bytes: Bytes,
     ends: Box<[u32]>,
+    largest_frame: u32,
 }
 
 impl Frames {
@@ -175,20 +191,53 @@ impl Frames {
     fn legacy(&self) -> &Legacy {
         self.legacy.get_or_init(|| {
             let mut bytes = BytesMut::with_capacity(self.bytes.len());
+            let mut largest_frame = 0;
             let ends = self
                 .entries
                 .iter()
                 .map(|entry| {
                     let frame = &self.bytes[entry.offset as usize..entry.end()];
+                    let begin = bytes.len();
                     encode_message(&legacy_response(frame), &mut bytes);
+                    largest_frame = largest_frame.max(bytes.len() - begin);
                     bytes.len() as u32
                 })
                 .collect();
             Legacy {
                 bytes: bytes.freeze(),
                 ends,
+                largest_frame: largest_frame as u32,
             }
         })
+    }
+
+    /// All frames in the messages of one contract.
+    fn encoded(&self, encoding: Encoding) -> &Bytes {
+        match encoding {
+            Encoding::V1 => &self.bytes,
+            Encoding::Legacy => &self.legacy().bytes,
+        }
+    }
+
+    /// Where the frame of an entry stands in [`Self::encoded`].
+    fn place(&self, index: usize, encoding: Encoding) -> Range<usize> {
+        match encoding {
+            Encoding::V1 => self.entries[index].offset as usize..self.entries[index].end(),
+            Encoding::Legacy => {
+                let ends = &self.legacy().ends;
+                let begin = index.checked_sub(1).map_or(0, |before| ends[before]);
+                begin as usize..ends[index] as usize
+            }
+        }
+    }
+
+    /// The largest frame in [`Self::encoded`].
+    fn largest(&self, encoding: Encoding) -> usize {
+        let largest = match encoding {
+            Encoding::V1 => self.largest_frame,
+            Encoding::Legacy => self.legacy().largest_frame,
+        };
+        largest as usize
     }
 }
 
@@ -335,27 +384,15 @@ impl Slice {
         adjacent
     }
 
-    fn v1(&self) -> Bytes {
-        let entries = self.entries();
-        self.frames
-            .bytes
-            .slice(entries[0].offset as usize..entries[entries.len() - 1].end())
-    }
-
-    fn legacy(&self) -> Bytes {
-        let legacy = self.frames.legacy();
-        let begin = match self.begin {
-            0 => 0,
-            begin => legacy.ends[begin as usize - 1] as usize,
-        };
-        legacy
-            .bytes
-            .slice(begin..legacy.ends[self.end as usize - 1] as usize)
+    fn encoded(&self, encoding: Encoding) -> Bytes {
+        let begin = self.frames.place(self.begin as usize, encoding).start;
+        let end = self.frames.place(self.end as usize - 1, encoding).end;
+        self.frames.encoded(encoding).slice(begin..end)
     }
 }
 
 /// In which contract's messages a subscriber reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// `longlived.v1.SubscribeResponse`.
     V1,
@@ -366,10 +403,7 @@ pub enum Encoding {
 /// The bytes of several slices as one: shared when there is one slice that is most of its batch, copied together
 /// otherwise, since HTTP/2 would write one frame for each.
 pub fn join(slices: &[Slice], encoding: Encoding) -> Bytes {
-    let bytes = |slice: &Slice| match encoding {
-        Encoding::V1 => slice.v1(),
-        Encoding::Legacy => slice.legacy(),
-    };
+    let bytes = |slice: &Slice| slice.encoded(encoding);
     match slices {
         // A small view would keep the whole batch in memory for as long as its reader is stalled.
         [one] if one.len_bytes() * 4 >= one.frames.len_bytes() => bytes(one),

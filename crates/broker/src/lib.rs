@@ -26,7 +26,7 @@ pub use cursor::{
     Outcome, Parted, ReadOptions, Shared, SlowPolicy, Tail, TailReader, Tails,
 };
 pub use environment::Environment;
-pub use frame::Encoding;
+pub use frame::{Compression, CompressionCounts, Encoding};
 pub use log::{
     AttachError, DedupeConfig, ListedTopic, Log, LogConfig, PublishError, PublishOptions,
     PublishReply, Published, Sequencer, TopicsPage,

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod compression_args;
 mod demo;
 mod disk_args;
 mod healthcheck;

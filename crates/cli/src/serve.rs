@@ -9,6 +9,7 @@ use longlived_server::{
     TopicFilter, TopicName, legacy_topic,
 };
 
+use crate::compression_args::ServeCompressionArgs;
 use crate::disk_args::{self, DiskArgs};
 use crate::logging::{self, LogFormat};
 use crate::open_files;
@@ -161,6 +162,9 @@ pub(crate) struct Args {
     )]
     tail_bytes_max: usize,
 
+    #[command(flatten)]
+    compression: ServeCompressionArgs,
+
     /// How the log looks; RUST_LOG says how much of it there is.
     #[arg(long, env = "LONGLIVED_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -262,6 +266,7 @@ impl Args {
         };
         config.log.publish_queue_bytes_max = self.publish_queue_bytes_max;
         config.log.tail_bytes_max = self.tail_bytes_max;
+        self.compression.apply(&mut config);
         config.log.dedupe = DedupeConfig {
             ids_max: self.message_ids_max,
             age_max: self.message_ids_age,

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::codec::CompressionEncoding;
 
 use crate::backoff::BackoffOptions;
 use crate::connector::Connector;
@@ -25,6 +26,24 @@ use crate::pool::{Pool, PoolOptions};
 use crate::publisher::Publisher;
 use crate::record::Recording;
 use crate::subscriber::SubscriberBuilder;
+
+/// How events may be compressed on their way from the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Known to every implementation of gRPC.
+    Gzip,
+    /// Smaller, and a third of the work.
+    Zstd,
+}
+
+impl Compression {
+    pub(crate) fn encoding(self) -> CompressionEncoding {
+        match self {
+            Self::Gzip => CompressionEncoding::Gzip,
+            Self::Zstd => CompressionEncoding::Zstd,
+        }
+    }
+}
 
 /// The server's address cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) credentials: Credentials,
     pub(crate) backoff: BackoffOptions,
     pub(crate) open_timeout: Duration,
+    pub(crate) compression: Option<Compression>,
     pub(crate) identity: Identity,
     pub(crate) recording: Option<Recording>,
     /// Gives each subscriber and publisher a generator of its own, so that a seeded run repeats whatever the
@@ -108,6 +128,7 @@ impl Client {
             connector: None,
             backoff: BackoffOptions::default(),
             open_timeout: Duration::from_secs(10),
+            compression: None,
             credentials: Credentials::none(),
             seed: None,
             instance: None,
@@ -145,6 +166,7 @@ pub struct ClientBuilder {
     connector: Option<Connector>,
     backoff: BackoffOptions,
     open_timeout: Duration,
+    compression: Option<Compression>,
     credentials: Credentials,
     seed: Option<u64>,
     instance: Option<u64>,
@@ -181,6 +203,15 @@ impl ClientBuilder {
     /// How long a stream may take from its request to its first response, 10 s unless told.
     pub fn open_timeout(mut self, timeout: Duration) -> Self {
         self.open_timeout = timeout;
+        self
+    }
+
+    /// Asks the server to compress large events toward this client's subscribers, of both contracts; nothing is
+    /// compressed unless told. A server that does not know the encoding sends them as they are. Worth it where the
+    /// network is narrow: decompressing costs this program more than reading would. What a subscriber takes at most
+    /// ([`SubscriberBuilder::max_event_bytes`]) is counted decompressed.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(compression);
         self
     }
 
@@ -246,6 +277,7 @@ impl ClientBuilder {
                 credentials: self.credentials,
                 backoff: self.backoff,
                 open_timeout: self.open_timeout,
+                compression: self.compression,
                 identity,
                 recording: self.recording,
                 seeds: Mutex::new(seeds),

@@ -229,10 +229,11 @@ async fn open(
             .metadata_mut()
             .insert("authorization", credential.header.clone());
     }
-    match LonglivedClient::new(lease.wire.clone())
-        .subscribe(request)
-        .await
-    {
+    let mut service = LonglivedClient::new(lease.wire.clone());
+    if let Some(compression) = client.shared.compression {
+        service = service.accept_compressed(compression.encoding());
+    }
+    match service.subscribe(request).await {
         Ok(responses) => Ok(Live {
             responses: responses.into_inner(),
             seen,

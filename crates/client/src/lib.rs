@@ -32,7 +32,7 @@ mod unary;
 mod wire;
 
 pub use self::backoff::{Backoff, BackoffOptions};
-pub use self::client::{Client, ClientBuilder, UrlError};
+pub use self::client::{Client, ClientBuilder, Compression, UrlError};
 pub use self::continuity::Violation;
 pub use self::credential::CredentialError;
 pub use self::event::{Event, Gap, GapReason};

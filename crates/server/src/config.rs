@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use longlived_broker::{
-    LogConfig, TopicFilter, TopicName,
+    Compression, LogConfig, TopicFilter, TopicName,
     store::{DiskConfig, HistoryClass},
 };
 
@@ -38,6 +38,9 @@ pub struct Config {
     pub page_bytes_max: usize,
     /// The longest quiet promised to a subscriber that asks for nothing else.
     pub max_silence: Duration,
+    /// How large events may be compressed toward subscribers that accept it, preferred first; nothing is compressed
+    /// when there is none. Requests may be compressed in any case.
+    pub compressions: Vec<Compression>,
     /// How long a reader that asked to be disconnected may take nothing while something is due.
     pub stall_timeout: Duration,
     /// Sizes of the log.
@@ -70,6 +73,7 @@ impl Default for Config {
             subscribers_max: 2_000_000,
             page_bytes_max: 128 << 20,
             max_silence: Duration::from_secs(20),
+            compressions: vec![Compression::Zstd, Compression::Gzip],
             stall_timeout: Duration::from_secs(30),
             log: LogConfig::default(),
             acceptor: AcceptorSettings::default(),

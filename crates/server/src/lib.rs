@@ -39,7 +39,8 @@ pub mod tasks;
 
 pub use config::{Config, GeneratorConfig};
 pub use longlived_broker::{
-    DedupeConfig, Environment, LogConfig, Message, TopicFilter, TopicName,
+    Compression, DedupeConfig, Environment, LogConfig, Message, TopicFilter, TopicName,
+    frame::COMPRESSED_BYTES_MIN,
     store::{self, DiskConfig, HistoryClass, RetentionError, Store},
 };
 pub use node::{ServeError, Server};

@@ -6,7 +6,7 @@ use super::{Cursor, DELIVERY_BYTES, Delivery, Feed};
 use crate::{
     channel::{BehindTail, Run},
     faults::{Fault, planted},
-    frame::{self, Slice},
+    frame::Slice,
     position::Sequence,
     store::{Page, merge},
 };
@@ -49,7 +49,7 @@ impl Cursor {
         let plain = bytes <= DELIVERY_BYTES && run.iter().all(|s| s.largest_frame() <= limit);
         if plain {
             let delivery = Delivery::Events {
-                bytes: frame::join(&run, self.options.encoding),
+                bytes: self.join(&run),
                 count: run.iter().map(Slice::count).sum(),
             };
             return Ok(Live::Delivery(delivery, through));

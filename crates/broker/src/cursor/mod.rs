@@ -30,7 +30,7 @@ pub use shared::{Parted, Shared, Tail, TailReader};
 use crate::{
     channel::{Attachment, Channel},
     faults::{Fault, planted},
-    frame::{self, Encoding, Slice},
+    frame::{Compression, Encoding, Slice},
     log::{AttachError, Log},
     position::{Position, Sequence},
     signal::Signal,
@@ -75,6 +75,8 @@ pub struct ReadOptions {
     pub event_bytes_max: usize,
     /// Which contract's messages to hand out.
     pub encoding: Encoding,
+    /// How large ones among them are compressed.
+    pub compression: Compression,
 }
 
 /// Why events are missing.
@@ -429,6 +431,16 @@ impl Cursor {
         Ok(())
     }
 
+    /// The bytes of a delivery.
+    fn join(&self, slices: &[Slice]) -> Bytes {
+        let ReadOptions {
+            encoding,
+            compression,
+            ..
+        } = self.options;
+        self.log.compressor().join(slices, encoding, compression)
+    }
+
     fn wanted(&self) -> Vec<FilterFrom> {
         let wanted = |feed: &Feed| FilterFrom {
             filter: feed.filter().clone(),
@@ -501,7 +513,7 @@ impl Cursor {
             last.last()
         };
         Ok(Some(Delivery::Events {
-            bytes: frame::join(&slices, self.options.encoding),
+            bytes: self.join(&slices),
             count: slices.iter().map(Slice::count).sum(),
         }))
     }

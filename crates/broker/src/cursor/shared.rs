@@ -18,7 +18,7 @@ use bytes::Bytes;
 use super::{Cursor, DELIVERY_BYTES};
 use crate::{
     channel::{Attachment, Channel, Run},
-    frame::{self, Encoding, Slice},
+    frame::{Compression, Encoding, Slice},
     log::Log,
     position::Sequence,
     signal::Signal,
@@ -31,6 +31,7 @@ pub struct TailReader {
     signal: Arc<Signal>,
     position: Sequence,
     encoding: Encoding,
+    compression: Compression,
     event_bytes_max: usize,
 }
 
@@ -74,8 +75,9 @@ impl TailReader {
         if bytes > DELIVERY_BYTES || run.iter().any(|s| s.largest_frame() > self.event_bytes_max) {
             return Poll::Ready(Err(Parted));
         }
+        let compressor = self.log.compressor();
         let shared = Shared {
-            bytes: frame::join(&run, self.encoding),
+            bytes: compressor.join(&run, self.encoding, self.compression),
             count: run.iter().map(Slice::count).sum(),
             after: self.position,
         };
@@ -103,6 +105,7 @@ impl TailReader {
         Tail {
             channel: self.attachment.channel(),
             encoding: self.encoding,
+            compression: self.compression,
             event_bytes_max: self.event_bytes_max,
         }
     }
@@ -113,6 +116,7 @@ impl TailReader {
 pub struct Tail<'a> {
     channel: &'a Arc<Channel>,
     encoding: Encoding,
+    compression: Compression,
     event_bytes_max: usize,
 }
 
@@ -120,6 +124,7 @@ impl PartialEq for Tail<'_> {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.channel, other.channel)
             && self.encoding == other.encoding
+            && self.compression == other.compression
             && self.event_bytes_max == other.event_bytes_max
     }
 }
@@ -146,6 +151,7 @@ impl Cursor {
         self.shareable().map(|channel| Tail {
             channel,
             encoding: self.options.encoding,
+            compression: self.options.compression,
             event_bytes_max: self.options.event_bytes_max,
         })
     }
@@ -161,6 +167,7 @@ impl Cursor {
             signal,
             position: self.position,
             encoding: self.options.encoding,
+            compression: self.options.compression,
             event_bytes_max: self.options.event_bytes_max,
         })
     }

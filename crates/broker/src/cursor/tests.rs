@@ -17,6 +17,8 @@ use crate::{
     store::{AppendError, HistoryClass, Limits, MemoryStore, RetentionConfig},
 };
 
+mod shared;
+
 fn filter(text: &str) -> TopicFilter {
     TopicFilter::parse(text).unwrap()
 }
@@ -83,6 +85,7 @@ const OPTIONS: ReadOptions = ReadOptions {
     slow_policy: SlowPolicy::Park,
     event_bytes_max: 4 << 20,
     encoding: Encoding::V1,
+    compression: Compression::Identity,
 };
 
 async fn open(log: &Log, filters: &[TopicFilter], begin: Begin, options: ReadOptions) -> Opened {

@@ -27,6 +27,7 @@ pub use topics::{ListedTopic, TopicsPage};
 use self::{matcher::Node, publish::PublishRequest};
 use crate::{
     channel::{Attachment, Channel},
+    frame::{CompressionCounts, Compressor},
     position::{Epoch, Sequence},
     signal::Signal,
     store::{AppendError, Durability, Store},
@@ -48,6 +49,8 @@ pub struct LogConfig {
     pub sweep_interval: Duration,
     /// The window of message ids.
     pub dedupe: DedupeConfig,
+    /// Bytes of compressed events that are kept for further readers, beside the tails and history.
+    pub compressed_bytes_max: usize,
 }
 
 impl Default for LogConfig {
@@ -59,6 +62,7 @@ impl Default for LogConfig {
             channel_linger: Duration::from_secs(10),
             sweep_interval: Duration::from_secs(1),
             dedupe: DedupeConfig::default(),
+            compressed_bytes_max: 64 << 20,
         }
     }
 }
@@ -99,6 +103,7 @@ struct Shared {
     room: watch::Sender<Result<(), AppendError>>,
     queue_bytes: Arc<Semaphore>,
     queue_bytes_max: usize,
+    compressor: Compressor,
 }
 
 /// Asks the sequencer for the channel of a filter.
@@ -125,6 +130,7 @@ impl Log {
             room: watch::Sender::new(Ok(())),
             queue_bytes: Arc::new(Semaphore::new(queue_bytes_max)),
             queue_bytes_max,
+            compressor: Compressor::new(config.compressed_bytes_max),
         });
         let sequencer = Sequencer::new(
             shared.clone(),
@@ -172,6 +178,15 @@ impl Log {
     /// Bytes of messages that may wait for the sequencer.
     pub fn publish_queue_bytes_max(&self) -> usize {
         self.shared.queue_bytes_max
+    }
+
+    /// What was compressed for readers that asked for it.
+    pub fn compression_counts(&self) -> CompressionCounts {
+        self.shared.compressor.counts()
+    }
+
+    pub(crate) fn compressor(&self) -> &Compressor {
+        &self.shared.compressor
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {

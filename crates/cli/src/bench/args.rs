@@ -12,6 +12,7 @@ use super::against_args::{FloorArgs, Peer};
 use super::slow_args::SlowArgs;
 use super::store_args::{CatchupArgs, CommitArgs, ReopenArgs};
 use super::storm_args::StormArgs;
+use crate::compression_args::CompressionFlag;
 
 /// Cores that an affinity mask can name.
 const CORES_MAX: usize = 1024;
@@ -95,6 +96,13 @@ pub(super) struct FanoutArgs {
     /// Bytes of payload in a message
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=900_000))]
     pub(super) payload: Option<u32>,
+    /// What stands in it: dots, or JSON that is worth compressing
+    #[arg(long, value_enum, default_value_t = PayloadKind::Dots, conflicts_with = "against")]
+    pub(super) payload_kind: PayloadKind,
+    /// What the subscribers ask the server to compress with. Compressed deliveries are counted, and their latency is
+    /// not taken
+    #[arg(long, value_enum, default_value_t = CompressionFlag::None, conflicts_with = "against")]
+    pub(super) compression: CompressionFlag,
     /// `1`: all follow one topic; `inbox`: each its own inbox, published to in turn [default: 1]
     #[arg(long, value_enum)]
     pub(super) topics: Option<Topics>,
@@ -243,6 +251,14 @@ fn authority(url: &str) -> Result<String, String> {
         }
         _ => Err("a server is given as http://HOST:PORT".to_owned()),
     }
+}
+
+/// What the payload of a message is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum PayloadKind {
+    Dots,
+    Json,
 }
 
 /// What subscribers follow and where messages go.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use super::args::{CommonArgs, FanoutArgs, FanoutLoad, IdleArgs, Topics};
+use super::args::{CommonArgs, FanoutArgs, FanoutLoad, IdleArgs, PayloadKind, Topics};
 use super::clock::monotonic_ns;
 use super::figures::{Figures, Summary};
 use super::health::HealthProbe;
@@ -14,6 +14,7 @@ use super::pin;
 use super::proc;
 use super::rig::{LEAD, Pinning, Rig, Seen, Shape, Window, nanoseconds};
 use super::run::Stop;
+use crate::compression_args::CompressionFlag;
 
 /// Latencies taken in a second, about, when nothing was said about it.
 pub(super) const SAMPLES_PER_SECOND: u64 = 200_000;
@@ -32,6 +33,8 @@ pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
         topics: args.topics,
         sample_every: 1,
         protocol: Protocol::Grpc,
+        compression: CompressionFlag::None,
+        payload_kind: PayloadKind::Dots,
     };
     repeat(load, &args.common, |cores| {
         let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
@@ -58,13 +61,19 @@ pub(super) fn fanout_in_words(args: &FanoutArgs) -> String {
     } else {
         format!("{} messages/s", load.rate)
     };
+    let kind = match args.payload_kind {
+        PayloadKind::Dots => "",
+        PayloadKind::Json => " of JSON",
+    };
+    let encoding = args.compression.encoding();
+    let encoding = encoding.map_or(String::new(), |name| format!(" as {name}"));
     let health = if args.probe_health {
         ", asked for health every 10 ms"
     } else {
         ""
     };
     format!(
-        "{} connections x {} streams, {}, {rate}, {}-byte payloads, {} after {} of warm-up{health}",
+        "{} connections x {} streams, {}, {rate}, {}-byte payloads{kind}{encoding}, {} after {} of warm-up{health}",
         load.connections,
         load.streams,
         topics_in_words(load.topics),
@@ -93,6 +102,8 @@ pub(super) fn fanout_shape(args: &FanoutArgs, protocol: Protocol) -> Shape {
         topics: load.topics,
         sample_every: sample_every(args, load),
         protocol,
+        compression: args.compression,
+        payload_kind: args.payload_kind,
     }
 }
 
@@ -279,19 +290,22 @@ impl Rig<'_> {
             "published per second",
             published.acknowledged as f64 / publishing.as_secs_f64(),
         );
-        let latency_us = |quantile| seen.latencies.value_at_quantile(quantile) as f64 / 1e3;
-        figures.add("latency_p50_us", "latency p50 (us)", latency_us(0.5));
-        figures.add("latency_p99_us", "latency p99 (us)", latency_us(0.99));
-        figures.add(
-            "latency_max_us",
-            "latency max (us)",
-            seen.latencies.max() as f64 / 1e3,
-        );
-        figures.add(
-            "latency_samples",
-            "latencies taken",
-            seen.latencies.len() as f64,
-        );
+        // What is compressed does not show when it was sent.
+        if !seen.latencies.is_empty() {
+            let latency_us = |quantile| seen.latencies.value_at_quantile(quantile) as f64 / 1e3;
+            figures.add("latency_p50_us", "latency p50 (us)", latency_us(0.5));
+            figures.add("latency_p99_us", "latency p99 (us)", latency_us(0.99));
+            figures.add(
+                "latency_max_us",
+                "latency max (us)",
+                seen.latencies.max() as f64 / 1e3,
+            );
+            figures.add(
+                "latency_samples",
+                "latencies taken",
+                seen.latencies.len() as f64,
+            );
+        }
         self.add_connecting(&mut figures);
         if let Some(bytes) = window.server_resident_bytes {
             figures.add(

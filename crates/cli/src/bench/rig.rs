@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use hdrhistogram::Histogram;
 
-use super::args::{CommonArgs, Topics};
+use super::args::{CommonArgs, PayloadKind, Topics};
 use super::clock::monotonic_ns;
 use super::load::control::{
     Command, Connected, Finished, Plan, Protocol, PublishPlan, Published, Report,
@@ -19,6 +19,7 @@ use super::pin::Cores;
 use super::proc::{self, CpuTime};
 use super::run::Stop;
 use super::server::Server;
+use crate::compression_args::CompressionFlag;
 
 /// After the last Welcome, until memory is read: what serves the burst should be over.
 pub(super) const SETTLE: Duration = Duration::from_secs(1);
@@ -46,6 +47,8 @@ pub(super) struct Shape {
     pub(super) topics: Topics,
     pub(super) sample_every: u32,
     pub(super) protocol: Protocol,
+    pub(super) compression: CompressionFlag,
+    pub(super) payload_kind: PayloadKind,
 }
 
 impl Shape {
@@ -368,6 +371,8 @@ pub(super) fn plans(args: &CommonArgs, shape: Shape, server: &Server) -> anyhow:
             connection_window_bytes: args.connection_window,
             sample_every: shape.sample_every,
             protocol: shape.protocol,
+            compression: shape.compression,
+            payload_kind: shape.payload_kind,
         });
         subscriber_first += u64::from(connections) * u64::from(shape.streams);
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use hdrhistogram::Histogram;
 
-use super::args::Topics;
+use super::args::{PayloadKind, Topics};
 use super::clock::monotonic_ns;
 use super::figures::Figures;
 use super::load::control::{
@@ -25,6 +25,7 @@ use super::rig::{ANSWER_SLACK, DRAIN_MAX, LEAD, Pinning, QUIET, SETTLE, nanoseco
 use super::run::Stop;
 use super::server::Server;
 use super::slow_args::{SlowArgs, StallHow};
+use crate::compression_args::CompressionFlag;
 
 /// What one stalled stream may hold when it stands at a place of its own: one delivery.
 const DELIVERY_BYTES: u64 = 64 << 10;
@@ -218,6 +219,8 @@ fn readers_plan(args: &SlowArgs, server: &Server) -> Plan {
         connection_window_bytes: args.common.connection_window,
         sample_every: u32::try_from(sample_every).unwrap_or(u32::MAX).max(1),
         protocol: Protocol::Grpc,
+        compression: CompressionFlag::None,
+        payload_kind: PayloadKind::Dots,
     }
 }
 

@@ -12,6 +12,7 @@ use clap::{CommandFactory as _, ValueEnum, error::ErrorKind};
 use longlived_client::fleet::{Contract, FleetConfig, Show};
 
 pub(crate) use self::run::run;
+use crate::compression_args::ClientCompressionArgs;
 use crate::server_url::ServerArgs;
 use crate::values;
 
@@ -83,6 +84,9 @@ pub(crate) struct Args {
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    compression: ClientCompressionArgs,
 
     #[command(flatten)]
     server: ServerArgs,

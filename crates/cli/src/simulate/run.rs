@@ -54,7 +54,8 @@ async fn simulate(
     if connections > FILES_FEW {
         open_files::raise();
     }
-    let mut client = Client::builder(args.server.server.as_str()).connections(connections as usize);
+    let client = Client::builder(args.server.server.as_str()).connections(connections as usize);
+    let mut client = args.compression.apply(client);
     if let Some(history) = history {
         client = client.recording(history.recording());
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use self::begin::Begin;
 pub(crate) use self::run::run;
+use crate::compression_args::ClientCompressionArgs;
 use crate::server_url::ServerArgs;
 use crate::values;
 
@@ -43,6 +44,9 @@ pub(crate) struct Args {
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    compression: ClientCompressionArgs,
 
     #[command(flatten)]
     server: ServerArgs,

@@ -24,7 +24,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     values::few_filters(&args.filters)?;
     let mut signals = StopSignals::new()?;
     let mut reading = Reading::new(&args)?;
-    let client = Client::new(args.server.server.as_str())?;
+    let client = Client::builder(args.server.server.as_str());
+    let client = args.compression.apply(client).build()?;
     let id = args
         .id
         .unwrap_or_else(|| format!("cli-{:016x}", rand::random::<u64>()));

@@ -253,3 +253,35 @@ fn a_storm_that_misses_its_limit_fails_and_says_so() {
     assert!(verdict.starts_with("MISSED"), "{verdict}");
     assert!(verdict.contains("later than 100ms"), "{verdict}");
 }
+
+#[test]
+fn deliveries_are_counted_whatever_they_are_compressed_with() {
+    for encoding in ["none", "gzip", "zstd"] {
+        let figures = figures_of(
+            "fanout",
+            &[
+                "--connections",
+                "3",
+                "--streams",
+                "4",
+                "--rate",
+                "200",
+                "--payload",
+                "4096",
+                "--payload-kind",
+                "json",
+                "--compression",
+                encoding,
+                "--warmup",
+                "100ms",
+                "--duration",
+                "1s",
+            ],
+        );
+        assert!(figures["deliveries_per_s"].as_f64().unwrap() > 0.0);
+        assert_eq!(figures["lost"].as_f64(), Some(0.0), "{encoding}");
+        assert_eq!(figures["repeated"].as_f64(), Some(0.0), "{encoding}");
+        let latency_is_seen = !figures["latency_p50_us"].is_null();
+        assert_eq!(latency_is_seen, encoding == "none", "{encoding}");
+    }
+}

@@ -56,7 +56,7 @@ async fn an_address_that_is_not_this_machines_is_named_and_the_exit_code_is_1() 
 
 #[tokio::test]
 async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
-    let cases: [&[&str]; 37] = [
+    let cases: [&[&str]; 41] = [
         &["--listen", "nonsense"],
         &["--listen", "127.0.0.1"],
         &["--listen", "127.0.0.1:99999"],
@@ -91,6 +91,10 @@ async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
         &["--keepalive-timeout", "48h"],
         &["--publish-queue-bytes-max", "1048575"],
         &["--max-silence", "1ms"],
+        &["--compression", "br"],
+        &["--compression", "zstd,off"],
+        &["--compression", "gzip,gzip"],
+        &["--compressed-bytes-max", "15MiB"],
         &["--log-format", "xml"],
         &["--nonsense"],
         &["surplus"],

@@ -153,6 +153,9 @@ async fn welcome(
     }
     let largest = ask.request.max_event_bytes as usize + ENVELOPE_BYTES;
     let mut grpc = Grpc::new(lease.wire.clone()).max_decoding_message_size(largest);
+    if let Some(compression) = ask.shared.compression {
+        grpc = grpc.accept_compressed(compression.encoding());
+    }
     grpc.ready()
         .await
         .map_err(|error| ended(Status::unknown(error.to_string()), &seen))?;

@@ -17,7 +17,7 @@ use tokio_stream::StreamExt as _;
 use crate::scripted::{PATIENCE, Watched};
 
 /// A server with a runtime of its own, so that it can be ended as SIGKILL would end it.
-struct Node {
+pub(crate) struct Node {
     address: SocketAddr,
     runtime: Option<Runtime>,
     stop: Option<oneshot::Sender<()>>,
@@ -33,7 +33,7 @@ impl Drop for Node {
 }
 
 impl Node {
-    fn start(config: Config) -> Self {
+    pub(crate) fn start(config: Config) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -61,7 +61,7 @@ impl Node {
         }
     }
 
-    fn any_port() -> Config {
+    pub(crate) fn any_port() -> Config {
         Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             ..Config::default()
@@ -94,7 +94,7 @@ impl Node {
         }
     }
 
-    fn client(&self) -> ClientBuilder {
+    pub(crate) fn client(&self) -> ClientBuilder {
         Client::builder(format!("http://{}", self.address)).backoff(BackoffOptions {
             initial: Duration::from_millis(20),
             multiplier: 1.6,

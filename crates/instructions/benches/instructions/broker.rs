@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use longlived_broker::{
-    Begin, Cursor, Delivery, Encoding, GapPolicy, Log, LogConfig, Opened, Outcome, Position,
-    PublishOptions, ReadOptions, Signal, SlowPolicy, TopicFilter,
+    Begin, Compression, Cursor, Delivery, Encoding, GapPolicy, Log, LogConfig, Opened, Outcome,
+    Position, PublishOptions, ReadOptions, Signal, SlowPolicy, TopicFilter,
 };
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,7 @@ impl Broker {
             slow_policy: SlowPolicy::Park,
             event_bytes_max: 4 << 20,
             encoding: Encoding::V1,
+            compression: Compression::Identity,
         };
         let signal = Arc::new(Signal::default());
         let opened = Cursor::open(&self.log, &filters, begin, options, signal);

@@ -108,6 +108,23 @@ impl NodeValues {
         )
     }
 
+    fn compression(&self, to: &mut To<'_>) -> fmt::Result {
+        let counts = self.node.log.compression_counts();
+        to.counter_by(
+            "compressed_events",
+            "Times an event was compressed since the start: once for all subscribers of a contract and encoding, \
+             unless it was pushed out of what is kept.",
+            "encoding",
+            &[("gzip", counts.gzip), ("zstd", counts.zstd)],
+        )?;
+        to.gauge_of(
+            "compressed_kept",
+            "Bytes of compressed events that are kept for further readers.",
+            Some(&Unit::Bytes),
+            whole(counts.kept_bytes),
+        )
+    }
+
     fn peers(&self, to: &mut To<'_>) -> fmt::Result {
         to.gauge(
             "subscribers",
@@ -147,6 +164,7 @@ impl Collector for NodeValues {
         let mut to = To(encoder);
         self.store(&mut to)?;
         self.log(&mut to)?;
+        self.compression(&mut to)?;
         self.peers(&mut to)?;
         self.life(&mut to)
     }
@@ -168,6 +186,23 @@ impl To<'_> {
         let counter = MetricType::Counter;
         let encoder = self.0.encode_descriptor(name, help, None, counter)?;
         ConstCounter::new(value).encode(encoder)
+    }
+
+    /// One value for each value of a label.
+    fn counter_by(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[(&str, u64)],
+    ) -> fmt::Result {
+        let counter = MetricType::Counter;
+        let mut encoder = self.0.encode_descriptor(name, help, None, counter)?;
+        for &(of, value) in values {
+            let labels = [(label, of)];
+            ConstCounter::new(value).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: i64) -> fmt::Result {

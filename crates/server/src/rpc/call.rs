@@ -10,9 +10,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
-use longlived_broker::frame;
+use longlived_broker::{Compression, frame};
 use tokio::time::sleep;
 use tonic::{
     Code, Status, Streaming,
@@ -53,6 +53,7 @@ impl Head {
         let encoding = match parts.headers.get(ENCODING).map(HeaderValue::as_bytes) {
             None | Some(b"identity") => None,
             Some(b"gzip") => Some(CompressionEncoding::Gzip),
+            Some(b"zstd") => Some(CompressionEncoding::Zstd),
             Some(other) => return Err(unknown_encoding(other)),
         };
         let record = parts.extensions.remove::<Arc<CallRecord>>();
@@ -80,6 +81,8 @@ pub(super) struct Call<T> {
     pub(super) record: Arc<CallRecord>,
     pub(super) deadline: Option<tokio::time::Instant>,
     pub(super) messages: Streaming<T>,
+    /// How the caller wants large responses compressed, as far as this node does it.
+    pub(super) compression: Compression,
     node: Arc<Node>,
     name: &'static str,
     bytes_max: usize,
@@ -93,8 +96,10 @@ impl<T: prost::Message + Default + Send + 'static> Call<T> {
         name: &'static str,
         bytes_max: usize,
     ) -> Result<Self, Status> {
+        let compression = wanted(request.headers(), &node.config.compressions);
         let head = Head::of(request)?;
         Ok(Self {
+            compression,
             record: head.record,
             deadline: head.deadline,
             messages: messages(head.body, head.encoding, bytes_max),
@@ -153,11 +158,31 @@ pub(crate) fn refused(status: Status, message: &str, bytes_max: usize) -> Status
 
 fn unknown_encoding(encoding: &[u8]) -> Status {
     let encoding = String::from_utf8_lossy(encoding).into_owned();
-    let message = format!("`{ENCODING}` {encoding} is not known; identity and gzip are");
+    let message = format!("`{ENCODING}` {encoding} is not known; identity, gzip and zstd are");
     let mut status = Status::unimplemented(message);
-    let accepted = tonic::metadata::MetadataValue::from_static("identity,gzip");
+    let accepted = tonic::metadata::MetadataValue::from_static("identity,gzip,zstd");
     status.metadata_mut().insert(ACCEPT_ENCODING, accepted);
     status
+}
+
+/// The first of what is offered that the caller accepts.
+fn wanted(headers: &HeaderMap, offered: &[Compression]) -> Compression {
+    let accepts = |compression: &&Compression| {
+        let values = headers.get_all(ACCEPT_ENCODING).iter();
+        let mut names = values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|names| names.split(','));
+        names.any(|name| name.trim() == compression.as_str())
+    };
+    offered.iter().find(accepts).copied().unwrap_or_default()
+}
+
+/// Says in a response how those of its messages that are compressed are.
+pub(super) fn set_encoding<B>(response: &mut Response<B>, compression: Compression) {
+    if compression != Compression::Identity {
+        let name = HeaderValue::from_static(compression.as_str());
+        response.headers_mut().insert(ENCODING, name);
+    }
 }
 
 /// A response that goes on: headers now, `body` as it comes.
@@ -217,5 +242,38 @@ impl http_body::Body for Unary {
 
     fn is_end_stream(&self) -> bool {
         self.ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_a_caller_accepts_it_gets_what_the_node_prefers() {
+        use Compression::{Gzip, Identity, Zstd};
+
+        let offered = [Zstd, Gzip];
+        for (accepts, expected) in [
+            (&["identity,gzip,zstd"][..], Zstd),
+            (&["gzip, zstd;q=1"], Gzip),
+            (&["gzip", " zstd "], Zstd),
+            (&["gzip"], Gzip),
+            (&["deflate,br,identity", "x-gzip,zstandard"], Identity),
+            (&["", ",,"], Identity),
+            (&["\u{fc}", "gzip"], Gzip),
+            (&[], Identity),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in accepts {
+                let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                headers.append(ACCEPT_ENCODING, value);
+            }
+            assert_eq!(wanted(&headers, &offered), expected, "{accepts:?}");
+            assert_eq!(wanted(&headers, &[]), Identity, "{accepts:?} of nothing");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd,gzip"));
+        assert_eq!(wanted(&headers, &[Gzip, Zstd]), Gzip);
     }
 }

@@ -52,7 +52,8 @@ pub(super) fn subscribe(
     let own = node.clone();
     let first = async move {
         let mut call = call?;
-        let plan = validate::plan(&call.message().await?, &own.config)?;
+        let compression = call.compression;
+        let plan = validate::plan(&call.message().await?, compression, &own.config)?;
         Ok((plan, call.record))
     };
     begin(node, first)
@@ -67,7 +68,9 @@ pub(super) fn legacy_subscribe(
     let own = node.clone();
     let first = async move {
         let mut call = call?;
-        let plan = validate::legacy_plan(call.message().await?.id, &own.config);
+        let compression = call.compression;
+        let id = call.message().await?.id;
+        let plan = validate::legacy_plan(id, compression, &own.config);
         Ok((plan, call.record))
     };
     begin(node, first)
@@ -89,6 +92,7 @@ fn begun(node: Arc<Node>, plan: Plan, record: Arc<CallRecord>) -> BoxFuture<'sta
         let abort = StreamAbort::within(record.clone());
         let body = open(node, &plan, record, None).await?;
         let mut response = call::with_headers(NodeBody::Session(Box::new(body)));
+        call::set_encoding(&mut response, plan.options.compression);
         response.extensions_mut().insert(abort);
         Ok(response)
     };
@@ -117,6 +121,7 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
         REQUEST_BYTES_MAX,
     )?;
     call.record.set_streaming();
+    let compression = call.compression;
     let abort = StreamAbort::within(call.record.clone());
     let opening = async move {
         let first = call.message().await?;
@@ -125,12 +130,13 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
             Some(_) => return Err(InvalidRequest::Unset("open").into()),
             None => return Err(InvalidRequest::Unset("request").into()),
         };
-        let plan = validate::plan(&open_request, &node.config)?;
+        let plan = validate::plan(&open_request, compression, &node.config)?;
         let requests = Box::new(SessionRequests::new(call.messages));
         open(node, &plan, call.record, Some(requests)).await
     };
     let body = NodeBody::Call(Box::new(SessionCall::Opening(opening.boxed())));
     let mut response = call::with_headers(body);
+    call::set_encoding(&mut response, compression);
     response.extensions_mut().insert(abort);
     Ok(response)
 }

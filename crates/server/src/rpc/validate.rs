@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use longlived_api::v1;
 use longlived_broker::{
-    Begin, Encoding, GapPolicy, Message, MessageError, Position, ReadOptions, SlowPolicy,
-    TopicError, TopicFilter, TopicName,
+    Begin, Compression, Encoding, GapPolicy, Message, MessageError, Position, ReadOptions,
+    SlowPolicy, TopicError, TopicFilter, TopicName,
     topic::{INBOX, SYS},
 };
 
@@ -117,6 +117,7 @@ fn named(subscriber: &str) -> String {
 /// Checks a subscription of version 1.
 pub(crate) fn plan(
     request: &v1::SubscribeRequest,
+    compression: Compression,
     config: &Config,
 ) -> Result<Plan, InvalidRequest> {
     let subscriber = subscriber_id(&request.subscriber_id)?;
@@ -141,6 +142,7 @@ pub(crate) fn plan(
                 bytes => bytes as usize,
             },
             encoding: Encoding::V1,
+            compression,
         },
         attempt: Attempt {
             instance: request.instance,
@@ -176,7 +178,7 @@ pub(crate) fn filters(
 }
 
 /// The subscription of a program of the frozen contract.
-pub(crate) fn legacy_plan(id: i32, config: &Config) -> Plan {
+pub(crate) fn legacy_plan(id: i32, compression: Compression, config: &Config) -> Plan {
     let subscriber: Arc<str> = id.to_string().into();
     let inbox = TopicName::inbox(&subscriber)
         .and_then(|inbox| TopicFilter::parse(inbox.as_str()).ok())
@@ -190,6 +192,7 @@ pub(crate) fn legacy_plan(id: i32, config: &Config) -> Plan {
             slow_policy: SlowPolicy::Park,
             event_bytes_max: EVENT_BYTES_DEFAULT,
             encoding: Encoding::Legacy,
+            compression,
         },
         attempt: Attempt {
             instance: 0,

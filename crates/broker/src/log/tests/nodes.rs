@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    Begin, Cursor, Delivery, Encoding, GapPolicy, MessageKey, Outcome, Position, ReadOptions,
-    SlowPolicy,
+    Begin, Compression, Cursor, Delivery, Encoding, GapPolicy, MessageKey, Outcome, Position,
+    ReadOptions, SlowPolicy,
     frame::{self, Entry, Frames, Slice, TopicId},
     store::{
         Admitted, Appended, FilterFrom, Own, Page, Query, ReadError, RecentId, TopicInfo,
@@ -219,6 +219,7 @@ async fn nodes_of_one_log_show_the_same_order_and_take_over_positions_from_each_
             slow_policy: SlowPolicy::Park,
             event_bytes_max: 1 << 20,
             encoding: Encoding::V1,
+            compression: Compression::Identity,
         };
         let filters = [TopicFilter::parse(">").unwrap()];
         let opened = Cursor::open(log, &filters, begin, options, Arc::default()).await;

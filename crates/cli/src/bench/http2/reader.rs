@@ -14,6 +14,10 @@ pub(in crate::bench) trait Sink {
     /// A gRPC message begins; `head` is as much of it as this read and this frame hold, at least one byte
     /// unless the message is empty.
     fn message(&mut self, stream: u32, length: u32, head: &[u8]);
+    /// A gRPC message that is compressed, of so many bytes as it comes.
+    fn compressed_message(&mut self, stream: u32, length: u32) {
+        self.message(stream, length, &[]);
+    }
     /// The server ended a stream. Not called twice for one stream by a server that keeps to the protocol.
     fn stream_ended(&mut self, stream: u32, end: StreamEnd);
     fn setting(&mut self, id: u16, value: u32);
@@ -355,13 +359,16 @@ impl StreamReader {
                     return;
                 }
             }
-            let [_, length @ ..] = self.prefix;
+            let [compressed, length @ ..] = self.prefix;
             let length = u32::from_be_bytes(length);
             if body.is_empty() && length > 0 {
                 // The kind of a message stands in its first byte: report it when that is here.
                 return;
             }
-            sink.message(stream, length, &body[..body.len().min(length as usize)]);
+            match compressed {
+                0 => sink.message(stream, length, &body[..body.len().min(length as usize)]),
+                _ => sink.compressed_message(stream, length),
+            }
             self.message_left = length;
             self.prefix_length = 0;
         }

@@ -42,6 +42,17 @@ pub(in crate::bench) fn call_headers(
     authority: &str,
     path: &str,
 ) {
+    call_headers_accepting(out, stream_id, authority, path, None);
+}
+
+/// The same, of a caller that takes messages in an encoding.
+pub(in crate::bench) fn call_headers_accepting(
+    out: &mut Vec<u8>,
+    stream_id: u32,
+    authority: &str,
+    path: &str,
+    encoding: Option<&str>,
+) {
     let start = out.len();
     frame_header(out, 0, kind::HEADERS, flag::END_HEADERS, stream_id);
     out.push(0x83); // :method: POST
@@ -55,6 +66,11 @@ pub(in crate::bench) fn call_headers(
     out.push(0x00); // a literal that brings its own name
     string(out, "te");
     string(out, "trailers");
+    if let Some(encoding) = encoding {
+        out.push(0x00);
+        string(out, "grpc-accept-encoding");
+        string(out, encoding);
+    }
     let length = out.len() - start - FRAME_HEADER_BYTES;
     assert!(length <= FRAME_BYTES_MAX, "request headers fit one frame");
     out[start..start + 3].copy_from_slice(&length_bytes(length));

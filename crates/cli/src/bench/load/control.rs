@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::bench::args::Topics;
+use crate::bench::args::{PayloadKind, Topics};
 use crate::bench::storm::Retries;
+use crate::compression_args::CompressionFlag;
 
 /// The topic that all follow when they share one.
 pub(in crate::bench) const SHARED_TOPIC: &str = "bench.fanout";
@@ -31,6 +32,10 @@ pub(in crate::bench) struct Plan {
     /// One latency in this many events; at least 1.
     pub(in crate::bench) sample_every: u32,
     pub(in crate::bench) protocol: Protocol,
+    /// What the subscribers accept, where the protocol knows such a thing.
+    pub(in crate::bench) compression: CompressionFlag,
+    /// What is published, over our own contract.
+    pub(in crate::bench) payload_kind: PayloadKind,
 }
 
 /// How the server is spoken to.

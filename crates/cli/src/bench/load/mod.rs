@@ -11,6 +11,7 @@ mod comeback;
 mod connection;
 pub(super) mod control;
 mod event_loop;
+mod json;
 mod message;
 mod publisher;
 mod tally;

@@ -296,7 +296,9 @@ pub(super) fn code_name(code: u32) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::args::PayloadKind;
     use crate::bench::load::control::Protocol;
+    use crate::compression_args::CompressionFlag;
 
     fn plan(topics: Topics, subscriber_first: u64) -> Plan {
         Plan {
@@ -310,6 +312,8 @@ mod tests {
             connection_window_bytes: 1 << 24,
             sample_every: 1,
             protocol: Protocol::Grpc,
+            compression: CompressionFlag::None,
+            payload_kind: PayloadKind::Dots,
         }
     }
 

@@ -23,8 +23,9 @@ use super::control::{
     Command, Connected, Finished, Plan, Protocol, PublishPlan, Published, Report,
 };
 use super::event_loop::Load;
-use crate::bench::args::Topics;
+use crate::bench::args::{PayloadKind, Topics};
 use crate::bench::clock::monotonic_ns;
+use crate::compression_args::CompressionFlag;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -342,6 +343,8 @@ fn plan(server: &TestServer, connections: u32, streams: u32, topics: Topics) -> 
         connection_window_bytes: 16 << 20,
         sample_every: 1,
         protocol: Protocol::Grpc,
+        compression: CompressionFlag::None,
+        payload_kind: PayloadKind::Dots,
     }
 }
 

@@ -182,7 +182,8 @@ fn open_calls(
     let authority = plan.server.to_string();
     request::open_connection(out, plan.windows());
     for (index, number) in (0..).zip(subscribers) {
-        request::call_headers(out, stream_id(index), &authority, SUBSCRIBE);
+        let encoding = plan.compression.encoding();
+        request::call_headers_accepting(out, stream_id(index), &authority, SUBSCRIBE, encoding);
         let request = plan.subscribe_request(number, resume_after);
         request::call_message(out, stream_id(index), &request, true);
     }
@@ -217,6 +218,11 @@ impl Sink for Seen<'_> {
     fn message(&mut self, stream: u32, _length: u32, head: &[u8]) {
         self.tally
             .message(&mut self.subscribers[stream as usize], head, self.now_ns);
+    }
+
+    // Only events are compressed, and when they were sent cannot be seen.
+    fn compressed_message(&mut self, stream: u32, _length: u32) {
+        self.delivered(stream as usize, None);
     }
 
     fn stream_ended(&mut self, stream: u32, end: StreamEnd) {

@@ -12,7 +12,7 @@ use longlived_client::{Client, Position};
 use tokio::runtime::Handle;
 
 use super::{port, retries::Retries};
-use crate::bench::args::Topics;
+use crate::bench::args::{PayloadKind, Topics};
 use crate::bench::clock::monotonic_ns;
 use crate::bench::load::control::{
     Command, Connected, Finished, Protocol, Published, Report, Return, Returned, SHARED_TOPIC,
@@ -25,6 +25,7 @@ use crate::bench::rig::{
 use crate::bench::run::Stop;
 use crate::bench::server::Server;
 use crate::bench::storm_args::{StormArgs, StormLoad};
+use crate::compression_args::CompressionFlag;
 
 /// Bytes of payload, of which the load wants eight.
 const PAYLOAD: [u8; 64] = [b'.'; 64];
@@ -159,6 +160,8 @@ impl<'a> Storm<'a> {
             streams: load.streams,
             topics: Topics::One,
             protocol: Protocol::Grpc,
+            payload_kind: PayloadKind::Dots,
+            compression: CompressionFlag::None,
             sample_every: u32::MAX,
         };
         let command = if args.library {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use longlived_broker::{
-    Begin, CursorError, Delivery, Encoding, GapPolicy, Opened, Position, ReadOptions, SlowPolicy,
-    TopicFilter,
+    Begin, Compression, CursorError, Delivery, Encoding, GapPolicy, Opened, Position, ReadOptions,
+    SlowPolicy, TopicFilter,
 };
 use prost::Message;
 use tokio::task::yield_now;
@@ -121,6 +121,7 @@ impl Reader {
             slow_policy: SlowPolicy::Park,
             event_bytes_max: PAGE_BYTES_MAX as usize,
             encoding: Encoding::V1,
+            compression: Compression::Identity,
         };
         let opened = longlived_broker::Cursor::open_history(&node.log, filters, begin, options);
         let opened = opened.await.map_err(|error| failed(&error))?;

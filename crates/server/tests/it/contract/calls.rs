@@ -87,44 +87,50 @@ async fn a_malformed_deadline_is_named() {
 }
 
 #[tokio::test]
-async fn requests_may_be_gzipped() {
+async fn requests_may_be_compressed() {
     let node = Node::start();
-    let mut subscribe = node
-        .subscriptions()
-        .send_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Gzip);
-    let stream = subscribe.subscribe(request("s", &["t"])).await;
-    let mut stream = super::support::Stream::new(stream.expect("let in").into_inner());
-    stream.welcome().await;
-    let mut publish = node.publishing().send_compressed(CompressionEncoding::Gzip);
-    let payload = "compressible ".repeat(10_000);
-    publish
-        .publish(message("t", &payload))
-        .await
-        .expect("stored");
-    assert_eq!(stream.event().await.payload, payload);
-    let many = vec![message("t", &payload); 3];
-    let answer = publish.bulk_publish(tokio_stream::iter(many)).await;
-    assert_eq!(answer.expect("stored").into_inner().published, 3);
-    assert_eq!(stream.events(3).await, [2, 3, 4]);
-    let mut legacy = node.legacy().send_compressed(CompressionEncoding::Gzip);
-    let answer = legacy.subscribe(protos::Request { id: 1 }).await;
-    answer.expect("let in");
+    for (number, encoding) in (0..).zip([CompressionEncoding::Gzip, CompressionEncoding::Zstd]) {
+        let topic = format!("t{number}");
+        let mut subscribe = node
+            .subscriptions()
+            .send_compressed(encoding)
+            .accept_compressed(encoding);
+        let stream = subscribe.subscribe(request(&topic, &[&topic])).await;
+        let mut stream = super::support::Stream::new(stream.expect("let in").into_inner());
+        stream.welcome().await;
+        let mut publish = node.publishing().send_compressed(encoding);
+        let payload = "compressible ".repeat(10_000);
+        publish
+            .publish(message(&topic, &payload))
+            .await
+            .expect("stored");
+        assert_eq!(stream.event().await.payload, payload);
+        let many = vec![message(&topic, &payload); 3];
+        let answer = publish.bulk_publish(tokio_stream::iter(many)).await;
+        assert_eq!(answer.expect("stored").into_inner().published, 3);
+        let first = 4 * number + 2;
+        assert_eq!(stream.events(3).await, [first, first + 1, first + 2]);
+        let mut legacy = node.legacy().send_compressed(encoding);
+        let answer = legacy.subscribe(protos::Request { id: 1 }).await;
+        answer.expect("let in");
+    }
 }
 
 #[tokio::test]
 async fn what_is_small_only_while_compressed_meets_the_same_limit() {
     let node = Node::start();
-    let mut publish = node.publishing().send_compressed(CompressionEncoding::Gzip);
-    let status = publish
-        .publish(message("t", &"0".repeat(8 << 20)))
-        .await
-        .expect_err("8 MiB");
-    assert_says(
-        &status,
-        Code::ResourceExhausted,
-        &["PublishRequest", "limit", "bytes"],
-    );
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        let mut publish = node.publishing().send_compressed(encoding);
+        let status = publish
+            .publish(message("t", &"0".repeat(8 << 20)))
+            .await
+            .expect_err("8 MiB");
+        assert_says(
+            &status,
+            Code::ResourceExhausted,
+            &["PublishRequest", "limit", "bytes"],
+        );
+    }
     assert_eq!(node.publish("t", "the server goes on").await, 1);
 }
 
@@ -137,8 +143,11 @@ async fn an_unknown_encoding_is_named_with_those_that_are_known() {
         .call(SUBSCRIBE, &[("grpc-encoding", "br")], body.clone())
         .await;
     let status = tonic::Status::from_header_map(&reply.headers).expect("a status");
-    assert_says(&status, Code::Unimplemented, &["br", "gzip"]);
-    assert_eq!(reply.header("grpc-accept-encoding"), Some("identity,gzip"));
+    assert_says(&status, Code::Unimplemented, &["br", "gzip", "zstd"]);
+    assert_eq!(
+        reply.header("grpc-accept-encoding"),
+        Some("identity,gzip,zstd")
+    );
     let mut reply = raw
         .call(SUBSCRIBE, &[("grpc-encoding", "identity")], body)
         .await;

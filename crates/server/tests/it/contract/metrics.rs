@@ -36,7 +36,7 @@ async fn ask(address: SocketAddr, request: &str) -> std::io::Result<String> {
 }
 
 /// The value of each sample; its labels are part of its name. Holds the text against its format on the way.
-async fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
+pub(super) async fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
     let answer = ask(address, GET).await.expect("an answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
@@ -54,13 +54,11 @@ async fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
             let (name, value) = line.rsplit_once(' ').expect("a value");
             let family = name.split('{').next().expect("a name");
             assert!(family.starts_with("longlived_"), "{line}");
-            let family = family.strip_suffix("_total").unwrap_or(family);
-            let kind = kinds.get(family).expect("its type comes before it");
-            let counter = if name.ends_with("_total") {
-                "counter"
-            } else {
-                "gauge"
+            let (family, counter) = match family.strip_suffix("_total") {
+                Some(family) => (family, "counter"),
+                None => (family, "gauge"),
             };
+            let kind = kinds.get(family).expect("its type comes before it");
             assert_eq!(*kind, counter, "{line}");
             let value = value.parse().expect("a number");
             assert_eq!(samples.insert(name.to_owned(), value), None, "{line}");

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod calls;
+mod compression;
 mod drain;
 mod filters;
 mod frozen;

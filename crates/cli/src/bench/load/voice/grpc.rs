@@ -6,13 +6,18 @@
 use std::io;
 
 use super::Voice;
+use crate::bench::args::PayloadKind;
 use crate::bench::http2::reader::{Reader, Sink, StreamEnd};
 use crate::bench::http2::{
     FRAME_BYTES_MAX, WINDOW_DEFAULT, flag, kind, request, setting, stream_id,
 };
 use crate::bench::load::control::Plan;
+use crate::bench::load::json;
 use crate::bench::load::message::publish_request;
 use crate::bench::load::tally::describe;
+
+/// The time of sending, which a payload begins with.
+const STAMP_BYTES: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Grpc {
@@ -20,6 +25,9 @@ pub(super) struct Grpc {
     answers: Answers,
     /// gRPC messages that the server's windows have no room for yet.
     unframed: Vec<u8>,
+    payload_kind: PayloadKind,
+    /// The payload of each message behind its stamp, where it is no dots.
+    filler: Vec<u8>,
 }
 
 /// What the server said about this call.
@@ -51,6 +59,8 @@ impl Grpc {
                 trouble: None,
             },
             unframed: Vec::new(),
+            payload_kind: plan.payload_kind,
+            filler: Vec::new(),
         }
     }
 }
@@ -58,6 +68,15 @@ impl Grpc {
 impl Voice for Grpc {
     fn message(&mut self, _out: &mut Vec<u8>, topic: &str, sent_ns: u64, payload_bytes: usize) {
         publish_request(&mut self.unframed, topic, sent_ns, payload_bytes);
+        if self.payload_kind == PayloadKind::Json {
+            let bytes = payload_bytes - STAMP_BYTES;
+            if self.filler.len() != bytes {
+                self.filler = json::payload(bytes);
+            }
+            // The payload stands last.
+            let begin = self.unframed.len() - bytes;
+            self.unframed[begin..].copy_from_slice(&self.filler);
+        }
     }
 
     fn pump(&mut self, out: &mut Vec<u8>) {

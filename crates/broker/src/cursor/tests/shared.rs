@@ -1,0 +1,76 @@
+//! Cursors that leave their tail to one reader.
+
+use super::*;
+
+const ALL: [Compression; 3] = [Compression::Identity, Compression::Gzip, Compression::Zstd];
+
+async fn publish_payload(log: &Log, payload: &[u8]) {
+    let message = Message::new(TopicName::parse("t").unwrap(), payload.to_vec());
+    let answer = log.submit(vec![message].into(), PublishOptions::default());
+    answer.await.unwrap().await.unwrap();
+}
+
+/// A cursor that waits for the next event.
+async fn at_rest(log: &Log, compression: Compression) -> Cursor {
+    let options = ReadOptions {
+        compression,
+        ..OPTIONS
+    };
+    let mut cursor = open(log, &[filter("t")], Begin::Next, options).await.cursor;
+    while poll(&mut cursor).is_ready() {}
+    cursor
+}
+
+fn delivered(cursor: &mut Cursor) -> (Bytes, usize) {
+    match poll(cursor) {
+        Poll::Ready(Ok(Delivery::Events { bytes, count })) => (bytes, count),
+        other => panic!("not events: {other:?}"),
+    }
+}
+
+fn handed_out(reader: &mut TailReader) -> (Bytes, usize) {
+    match reader.poll_next(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(Shared { bytes, count, .. })) => (bytes, count),
+        other => panic!("nothing was handed out: {other:?}"),
+    }
+}
+
+#[test]
+fn a_reader_is_followed_by_those_that_want_its_compression_and_hands_out_what_each_would_have_read()
+{
+    let payloads: [&[u8]; 3] = [&[b'x'; 2_048], &[b'x'; 100], &[b'y'; 2_048]];
+    for compression in ALL {
+        with_log(vec![], 1 << 20, async |log| {
+            let mut first = at_rest(&log, compression).await;
+            let mut second = at_rest(&log, compression).await;
+            let mut alone = at_rest(&log, compression).await;
+            let mut reader = first.tail_reader().expect("others read there too");
+            assert!(first.follow(&mut reader) && second.follow(&mut reader));
+            for other in ALL {
+                let follows = at_rest(&log, other).await.follow(&mut reader);
+                assert_eq!(follows, other == compression, "{other:?}");
+            }
+            let mut flags = Vec::new();
+            for payload in payloads {
+                publish_payload(&log, payload).await;
+                let (bytes, count) = handed_out(&mut reader);
+                flags.push(bytes[0]);
+                assert_eq!((bytes, count), delivered(&mut alone));
+            }
+            let counts = log.compression_counts();
+            let (gzip, zstd) = match compression {
+                Compression::Identity => (0, 0),
+                Compression::Gzip => (2, 0),
+                Compression::Zstd => (0, 2),
+            };
+            assert_eq!((counts.gzip, counts.zstd), (gzip, zstd));
+            let flag = u8::from(compression != Compression::Identity);
+            assert_eq!(flags, [flag, 0, flag]);
+
+            // Who goes on by itself reads the same bytes again.
+            first.unfollow(reader.position());
+            publish_payload(&log, payloads[0]).await;
+            assert_eq!(delivered(&mut first), handed_out(&mut reader));
+        });
+    }
+}

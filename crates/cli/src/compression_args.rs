@@ -1,0 +1,134 @@
+//! Which encodings a node offers to its subscribers and what it keeps for that, and which one a client asks for.
+
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use longlived_client::{ClientBuilder, Compression as Asked};
+use longlived_server::{COMPRESSED_BYTES_MIN, Compression, Config};
+use serde::{Deserialize, Serialize};
+
+use crate::values;
+
+/// Of `longlived serve`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ServeCompressionArgs {
+    /// Compress events of 1 KiB or more toward subscribers that accept one of these (grpc-accept-encoding), preferred
+    /// first; `off` for none. Requests may be compressed in any case.
+    #[arg(
+        long,
+        env = "LONGLIVED_COMPRESSION",
+        value_name = "ENCODINGS",
+        default_value = "zstd,gzip"
+    )]
+    compression: Offered,
+
+    /// Bytes of compressed events that are kept for further subscribers, all encodings together; one that is not
+    /// among them any more is compressed again when it is read.
+    #[arg(
+        long,
+        env = "LONGLIVED_COMPRESSED_BYTES_MAX",
+        value_name = "BYTES",
+        value_parser = values::bytes::<usize>(COMPRESSED_BYTES_MIN as u64..=1 << 50),
+        default_value_t = Config::default().log.compressed_bytes_max
+    )]
+    compressed_bytes_max: usize,
+}
+
+impl ServeCompressionArgs {
+    pub(crate) fn apply(self, config: &mut Config) {
+        config.compressions = self.compression.0;
+        config.log.compressed_bytes_max = self.compressed_bytes_max;
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Offered(Vec<Compression>);
+
+impl FromStr for Offered {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const KNOWN: [Compression; 2] = [Compression::Zstd, Compression::Gzip];
+
+        let mut offered = Vec::new();
+        if text == "off" {
+            return Ok(Self(offered));
+        }
+        for name in text.split(',') {
+            let known = KNOWN.into_iter().find(|known| known.as_str() == name);
+            let Some(compression) = known else {
+                return Err(format!("`{name}` is none of zstd, gzip, or `off` alone"));
+            };
+            if offered.contains(&compression) {
+                return Err(format!("`{name}` is there twice"));
+            }
+            offered.push(compression);
+        }
+        Ok(Self(offered))
+    }
+}
+
+/// Of the commands that subscribe.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ClientCompressionArgs {
+    /// Ask the server to compress events of 1 KiB or more, where the network is narrower than this machine is busy.
+    #[arg(long, value_enum, default_value = "none")]
+    compression: CompressionFlag,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CompressionFlag {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl CompressionFlag {
+    /// As gRPC names it, where it is any.
+    pub(crate) fn encoding(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Gzip => Some(Compression::Gzip.as_str()),
+            Self::Zstd => Some(Compression::Zstd.as_str()),
+        }
+    }
+}
+
+impl ClientCompressionArgs {
+    pub(crate) fn apply(&self, builder: ClientBuilder) -> ClientBuilder {
+        match self.compression {
+            CompressionFlag::None => builder,
+            CompressionFlag::Gzip => builder.compression(Asked::Gzip),
+            CompressionFlag::Zstd => builder.compression(Asked::Zstd),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_offered_keeps_its_order_and_what_is_unknown_is_named() {
+        let offered = |text: &str| text.parse().map(|Offered(list)| list);
+        assert_eq!(offered("off"), Ok(Vec::new()));
+        assert_eq!(offered("gzip"), Ok(vec![Compression::Gzip]));
+        assert_eq!(
+            offered("gzip,zstd"),
+            Ok(vec![Compression::Gzip, Compression::Zstd])
+        );
+        for (wrong, says) in [
+            ("", "``"),
+            ("br", "`br`"),
+            ("zstd,", "``"),
+            ("zstd,off", "`off`"),
+            ("identity", "`identity`"),
+            ("gzip,gzip", "twice"),
+        ] {
+            let error = offered(wrong).unwrap_err();
+            assert!(error.contains(says), "{wrong}: {error}");
+        }
+    }
+}
