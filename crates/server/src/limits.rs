@@ -33,6 +33,11 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long the peer may take to answer that PING. Met as: a closed connection.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How much longer, at most, a peer whose answer is due is waited for before its connection is closed. A server that was
+/// busy for longer than the timeout (a million subscribers that come back at once) has the answers at its sockets, unread:
+/// the verdict must not come before them. Met as: nothing.
+pub const KEEPALIVE_GRACE: Duration = Duration::from_secs(1);
+
 /// How long sent bytes may stay unacknowledged by the peer's kernel before the kernel gives the connection up;
 /// without it a dead peer holds a socket for 15 minutes. Met as: a reset connection.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);

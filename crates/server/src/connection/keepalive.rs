@@ -1,7 +1,8 @@
 //! Finds out that a silent peer is gone.
 //!
 //! Holds: after `interval` without a byte from it the peer is asked; if then nothing comes for `timeout`, it is
-//! gone. A peer that talks is never asked.
+//! gone. A peer that talks is never asked. A server that was busy for as long finds the time over and the answer
+//! unread; so whatever lies at the socket is read before the verdict.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep};
+
+use crate::limits;
 
 /// The peer did not answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub(super) struct Keepalive {
     timer: Pin<Box<Sleep>>,
     /// When the question that is open was asked.
     asked: Option<Instant>,
+    /// The time for its answer is over; what may lie unread is still waited for.
+    overdue: bool,
 }
 
 impl Keepalive {
@@ -31,6 +36,7 @@ impl Keepalive {
             timeout,
             timer: Box::pin(sleep(interval)),
             asked: None,
+            overdue: false,
         }
     }
 
@@ -46,6 +52,7 @@ impl Keepalive {
                     self.timer.as_mut().reset(last_received + self.interval);
                 }
                 None => {
+                    self.overdue = false;
                     // It fails only on a connection that is closing, whose end the same timer then forces.
                     let _ = self.ping_pong.send_ping(Ping::opaque());
                     self.asked = Some(Instant::now());
@@ -58,8 +65,14 @@ impl Keepalive {
                 }
                 // It talks, but its answer stands behind other things.
                 Some(asked) if last_received > asked => {
+                    self.overdue = false;
                     self.asked = Some(Instant::now());
                     self.timer.as_mut().reset(Instant::now() + self.timeout);
+                }
+                Some(_) if !self.overdue => {
+                    self.overdue = true;
+                    let grace = self.timeout.min(limits::KEEPALIVE_GRACE);
+                    self.timer.as_mut().reset(Instant::now() + grace);
                 }
                 Some(_) => return Poll::Ready(Gone),
             }

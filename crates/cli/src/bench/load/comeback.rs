@@ -51,6 +51,11 @@ impl Comeback {
         self.waiting.push_back(index);
     }
 
+    /// The answer was given: from here on nothing should be lost, and what is stays lost.
+    pub(super) fn is_over(&self) -> bool {
+        self.reported
+    }
+
     /// Nobody listens.
     pub(super) fn refused(&mut self, index: usize, now_ns: u64) {
         self.refused_dials += 1;

@@ -69,7 +69,7 @@ pub(in crate::bench) enum Command {
         published: Published,
         deadline_ns: u64,
     },
-    /// From now on a connection that ends is opened again; answered by `Returned`.
+    /// From now on a connection that ends is opened again; answered by `Ready` at once and by `Returned` later.
     Return(Return),
     /// Wait until what was published is here, or nothing comes any more; answered by `Finished`, the last word.
     Finish {
@@ -113,7 +113,7 @@ pub(in crate::bench) struct Return {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::bench) enum Report {
-    /// The plan was understood.
+    /// The plan was understood, or the command to return.
     Ready,
     Connected(Connected),
     Arrived {

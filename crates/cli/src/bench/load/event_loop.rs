@@ -188,8 +188,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
             // Closing the socket also takes it out of the epoll.
             Err(error) => {
                 match &mut self.comeback {
-                    None => connection.lose(&mut self.tally, &error),
-                    Some(comeback) => {
+                    Some(comeback) if !comeback.is_over() => {
                         let was_back = connection.lose_for_now(&mut self.tally);
                         if error.kind() == io::ErrorKind::ConnectionRefused {
                             comeback.refused(index as usize, monotonic_ns());
@@ -197,6 +196,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
                             comeback.lost(index as usize, was_back);
                         }
                     }
+                    _ => connection.lose(&mut self.tally, &error),
                 }
                 Ok(())
             }
@@ -360,6 +360,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
             Command::Return(asked) => {
                 self.tally.returning = Some(Returning::default());
                 self.comeback = Some(Comeback::new(asked));
+                self.report(&Report::Ready)?;
             }
             Command::Window { start_ns, end_ns } => self.tally.open_window(start_ns, end_ns),
             Command::Publish(publish) => {

@@ -128,6 +128,7 @@ impl Load {
             Command::Return(asked) => {
                 self.seen.lock().returning = Some(asked);
                 self.returning_until_ns = Some(asked.deadline_ns);
+                report(&Report::Ready)?;
             }
             Command::Finish {
                 published,

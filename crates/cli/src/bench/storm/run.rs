@@ -83,6 +83,8 @@ pub(super) fn run(
         deadline_ns,
         resume_after: before.map(|position| (position.epoch, position.sequence)),
     }))?;
+    // Else what the kill ends could be taken for lost.
+    rig.all_ready()?;
     rig.wait_until(from_ns)?;
     let load_cpu_before = rig.load_cpu()?;
     let killed_ns = monotonic_ns();
@@ -179,14 +181,19 @@ impl<'a> Storm<'a> {
             let load = LoadProcess::start(command, &plan, &cores.load)?;
             storm.loads.push(load);
         }
+        storm.all_ready()?;
+        Ok(storm)
+    }
+
+    fn all_ready(&mut self) -> anyhow::Result<()> {
         let deadline = monotonic_ns() + nanoseconds(ANSWER_SLACK);
-        for load in &mut storm.loads {
-            match load.hear(deadline, stop)? {
+        for load in &mut self.loads {
+            match load.hear(deadline, self.stop)? {
                 Report::Ready => {}
-                other => bail!("a load process began with {other:?}"),
+                other => bail!("a load process should be ready and says {other:?}"),
             }
         }
-        Ok(storm)
+        Ok(())
     }
 
     fn connect(&mut self, timeout: Duration, server: &Server) -> anyhow::Result<()> {

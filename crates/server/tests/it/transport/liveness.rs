@@ -1,6 +1,8 @@
 //! Peers that never speak, speak something else, or fall silent.
 
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use longlived_server::acceptor::AcceptorSettings;
@@ -131,6 +133,51 @@ async fn a_quiet_peer_that_answers_stays() {
         client.call("/test/refused").await.header("grpc-status"),
         Some("8")
     );
+}
+
+/// Speaks HTTP/2 as far as to answer each PING after `delay`, on a thread of its own. Counts what it was asked.
+fn answers_pings(address: std::net::SocketAddr, delay: Duration) -> Arc<AtomicUsize> {
+    const PING: u8 = 6;
+    const ACK: u8 = 1;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        let mut socket = std::net::TcpStream::connect(address).expect("it listens");
+        socket.write_all(HELLO).expect("the kernel takes it");
+        let mut header = [0; 9];
+        while socket.read_exact(&mut header).is_ok() {
+            let [a, b, c, kind, flags, ..] = header;
+            let mut body = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+            if socket.read_exact(&mut body).is_err() {
+                return;
+            }
+            if kind == PING && flags & ACK == 0 {
+                counted.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(delay);
+                header[4] = ACK;
+                let answer = [&header[..], &body].concat();
+                if socket.write_all(&answer).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    asked
+}
+
+#[tokio::test]
+async fn an_answer_that_a_busy_server_has_not_read_yet_is_no_silence() {
+    let node = with_keepalive();
+    let asked = answers_pings(node.address, Duration::from_millis(50));
+    for number in 1..=3 {
+        until(Duration::from_secs(5), "the peer is asked", || {
+            asked.load(Ordering::Relaxed) == number
+        })
+        .await;
+        // The server has this thread too: it reads nothing until long after the answer was due.
+        std::thread::sleep(Duration::from_millis(600));
+    }
+    assert_eq!(node.counts.open(), 1);
 }
 
 #[tokio::test]
