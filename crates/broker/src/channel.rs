@@ -55,8 +55,8 @@ struct Tail {
 struct Readers {
     all: Slab<Reader>,
     // Keys of those that are woken. Who has not come for long is not among them: with thousands of stalled readers
-    // each append would pay for every one.
-    awake: Vec<u32>,
+    // each append would pay for every one. Most channels are inboxes, with one reader.
+    awake: SmallVec<[u32; 4]>,
     // Those that read for others, who are readers here too.
     shared: u32,
     closed: bool,
@@ -65,19 +65,26 @@ struct Readers {
 
 struct Reader {
     signal: Arc<Signal>,
-    // Where it is among those that are woken.
-    awake_at: Option<u32>,
+    // Where it is among those that are woken, or `ASLEEP`.
+    awake_at: u32,
     // Wake-ups in a row that found the last one not come for.
     unheard: u8,
     // Reads for others.
     shared: bool,
 }
 
+/// The place of a reader that is not woken.
+const ASLEEP: u32 = u32::MAX;
+
 impl Readers {
     fn insert(&mut self, signal: Arc<Signal>, shared: bool) -> usize {
+        if self.all.capacity() == 0 {
+            // The first alone: there would be room for four, and an inbox has one.
+            self.all.reserve_exact(1);
+        }
         let key = self.all.insert(Reader {
             signal,
-            awake_at: None,
+            awake_at: ASLEEP,
             unheard: 0,
             shared,
         });
@@ -94,19 +101,20 @@ impl Readers {
     fn join(&mut self, key: usize) {
         let reader = &mut self.all[key];
         reader.unheard = 0;
-        if reader.awake_at.is_none() {
-            reader.awake_at = Some(self.awake.len() as u32);
+        if reader.awake_at == ASLEEP {
+            reader.awake_at = self.awake.len() as u32;
             self.awake.push(key as u32);
         }
     }
 
     fn leave_out(&mut self, key: usize) {
-        let Some(at) = self.all[key].awake_at.take() else {
+        let at = std::mem::replace(&mut self.all[key].awake_at, ASLEEP);
+        if at == ASLEEP {
             return;
-        };
+        }
         self.awake.swap_remove(at as usize);
         if let Some(&moved) = self.awake.get(at as usize) {
-            self.all[moved as usize].awake_at = Some(at);
+            self.all[moved as usize].awake_at = at;
         }
     }
 }
@@ -128,7 +136,7 @@ impl Channel {
             }),
             readers: Mutex::new(Readers {
                 all: Slab::new(),
-                awake: Vec::new(),
+                awake: SmallVec::new(),
                 shared: 0,
                 closed: false,
                 idle_since: Instant::now(),

@@ -14,6 +14,7 @@
 
 mod backoff;
 mod client;
+mod codec;
 mod connector;
 mod continuity;
 mod credential;

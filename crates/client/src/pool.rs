@@ -1,7 +1,8 @@
 //! The connections to one server: some for streams, one for single calls, each dialled when it is needed.
 //!
-//! Holds: callers who wait for the same dial share its outcome, so that a server that is away costs one dial
-//! and not one per subscriber in a row; a connection that was reported broken is never handed out again,
+//! Holds: callers who wait for the same dial share its outcome, and who comes back to a connection that somebody else has
+//! just dialled in vain waits for the next dial, so that a server that is away is dialled a few times a second and not
+//! by each of a hundred subscribers; a connection that was reported broken is never handed out again,
 //! while streams that still run on it go on.
 //! Does not: retry. Whoever fails to get a connection waits by its own backoff.
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::client::UrlError;
@@ -21,6 +23,10 @@ use crate::wire::Wire;
 /// connection window; a stream that is not read holds back only its own window.
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
+/// From a dial that failed to the next one, for whoever has not asked for the first. Short beside the first wait of a
+/// backoff (up to 1 s), since that is what it adds to; who is alone on a connection never meets it.
+const DIAL_SPACING: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolOptions {
@@ -87,6 +93,8 @@ struct State {
     generation: u64,
     channel: Option<Channel>,
     failure: Option<Lost>,
+    /// When that was.
+    failed_at: Option<Instant>,
 }
 
 impl Pool {
@@ -132,6 +140,12 @@ impl Pool {
 
     /// The connection of this lane, dialled if there is none.
     pub(crate) async fn lease(&self, lane: Lane) -> Result<Lease, Lost> {
+        self.lease_again(lane, Instant::now()).await
+    }
+
+    /// The same for one who was there before and has seen it fail at `since`: a later failure is somebody else's, and
+    /// soon after that one nobody dials.
+    pub(crate) async fn lease_again(&self, lane: Lane, since: Instant) -> Result<Lease, Lost> {
         let slot = self.slot(lane);
         let dials_before = slot.dials.load(Ordering::Acquire);
         let mut state = slot.state.lock().await;
@@ -144,16 +158,23 @@ impl Pool {
             {
                 return Err(failure.clone());
             }
-            let dialled = self.dial(lane).await;
+            if let Some(failed_at) = state.failed_at.filter(|failed_at| since < *failed_at) {
+                // Under the lock: whoever comes meanwhile shares the dial that follows.
+                sleep_until(failed_at + DIAL_SPACING).await;
+            }
+            // In a box of its own: inline, it would make every attempt to open a stream three kilobytes larger.
+            let dialled = Box::pin(self.dial(lane)).await;
             slot.dials.fetch_add(1, Ordering::AcqRel);
             match dialled {
                 Ok(channel) => {
                     state.generation += 1;
                     state.channel = Some(channel);
                     state.failure = None;
+                    state.failed_at = None;
                 }
                 Err(failure) => {
                     state.failure = Some(failure.clone());
+                    state.failed_at = Some(Instant::now());
                     return Err(failure);
                 }
             }
@@ -256,6 +277,8 @@ fn endpoint(url: &str, options: PoolOptions) -> Result<Endpoint, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio::net::TcpListener;
 
     use super::*;
@@ -327,6 +350,67 @@ mod tests {
         assert_eq!(second.generation, 2);
         pool.retire(&first);
         assert_eq!(pool.lease(Lane::Streams(0)).await.unwrap().generation, 2);
+    }
+
+    /// A pool whose every dial is counted and refused.
+    fn refused() -> (Pool, Arc<AtomicUsize>) {
+        let dials = Arc::new(AtomicUsize::new(0));
+        let counted = dials.clone();
+        let connector = Connector::new(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Err::<tokio::net::TcpStream, _>(
+                std::io::ErrorKind::ConnectionRefused.into(),
+            ))
+        });
+        let url = "http://127.0.0.1:1".to_owned();
+        let pool = Pool::new(url, PoolOptions::default(), Some(connector)).unwrap();
+        (pool, dials)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_who_come_back_at_their_own_times_do_not_dial_a_hundred_times() {
+        let (pool, dials) = refused();
+        let lost = Instant::now();
+        let each = (1..=100).map(|number| {
+            let pool = &pool;
+            async move {
+                sleep_until(lost + Duration::from_millis(10 * number)).await;
+                pool.lease_again(Lane::Streams(0), lost).await.unwrap_err();
+            }
+        });
+        futures_util::future::join_all(each).await;
+        // One at once, then one in each quarter of the second.
+        assert_eq!(dials.load(Ordering::Relaxed), 5);
+        assert!(lost.elapsed() < Duration::from_secs(1) + DIAL_SPACING);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_alone_on_a_connection_dials_whenever_its_own_wait_is_over() {
+        let (pool, dials) = refused();
+        let began = Instant::now();
+        for _ in 0..10 {
+            let failed = Instant::now();
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            pool.lease_again(Lane::Streams(0), failed)
+                .await
+                .unwrap_err();
+        }
+        assert_eq!(dials.load(Ordering::Relaxed), 10);
+        assert_eq!(began.elapsed(), Duration::from_millis(30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_waiting_for_a_dial_leaves_it_to_the_next() {
+        let (pool, dials) = refused();
+        let lost = Instant::now();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        pool.lease_again(Lane::Streams(0), lost).await.unwrap_err();
+        let first = pool.lease_again(Lane::Streams(0), lost);
+        let short = tokio::time::timeout(Duration::from_millis(100), first).await;
+        assert!(short.is_err(), "it waits for the next dial");
+        pool.lease_again(Lane::Streams(0), lost).await.unwrap_err();
+        assert_eq!(dials.load(Ordering::Relaxed), 2);
+        assert_eq!(lost.elapsed(), Duration::from_millis(1) + DIAL_SPACING);
     }
 
     #[tokio::test]

@@ -32,7 +32,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long the newest attempt of a subscriber that left is remembered: longer than the network delays the
 /// start of a stream.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// Instances of one id whose newest attempt is remembered. Programs that fight over an id are few, and a stream
+/// Instances of one id whose newest attempt is remembered beside the live one's. Programs that fight over an id are few, and a stream
 /// is held up for seconds at most.
 const INSTANCES_REMEMBERED: usize = 8;
 /// A legacy program retries on every end, so two of one id would take over from each other for ever: within
@@ -79,29 +79,24 @@ pub(crate) struct Registry {
 /// What is known of one subscriber id. Small, since a map keeps about twice as many as it has ids.
 #[derive(Default)]
 struct Slot {
-    // The newest attempt of each instance that was let in, the latest instance last; unknown ones are not kept.
+    // The newest attempt of its instance that was let in.
+    live: Option<Arc<Session>>,
+    // Of most ids there is nothing more to know.
+    past: Option<Box<Past>>,
+}
+
+/// What was before the live session, or is left of one that has gone.
+#[derive(Default)]
+struct Past {
+    // The newest attempt of each other instance that was let in, the latest instance last; unknown ones are not kept.
     newest: SmallVec<[Attempt; 1]>,
-    place: Place,
-    // Only while several streams want the id.
-    contest: Option<Box<Contest>>,
-    // Its id is among the unsettled.
-    queued: bool,
-}
-
-/// Who has the id.
-#[derive(Default)]
-enum Place {
-    #[default]
-    Free,
-    Live(Arc<Session>),
-    LeftAt(Instant),
-}
-
-#[derive(Default)]
-struct Contest {
+    // When the last live session went, while there is no other.
+    left_at: Option<Instant>,
     // Replaced by the live session, but going on until that is current.
     older: Vec<(Arc<Session>, Instant)>,
     legacy_takeovers: Vec<Instant>,
+    // Its id is among the unsettled.
+    queued: bool,
 }
 
 /// A session's place in the registry. Dropping it gives the place back.
@@ -146,8 +141,7 @@ impl Registry {
         let slot = entry.value_mut();
         slot.check_newest(&session)?;
         slot.displace(&session, now)?;
-        slot.remember(session.attempt);
-        slot.place = Place::Live(session.clone());
+        slot.begin(session.clone());
         self.live.fetch_add(1, Ordering::AcqRel);
         let unsettled = slot.is_newly_unsettled();
         drop(entry);
@@ -172,9 +166,9 @@ impl Registry {
         self.slots
             .iter()
             .filter_map(|slot| {
-                let session = slot.live()?;
+                let session = slot.live.as_ref()?;
                 let inbox = session.followed_inbox()?;
-                Some((inbox.clone(), session.subscriber.clone()))
+                Some((inbox, session.subscriber.clone()))
             })
             .collect()
     }
@@ -256,32 +250,37 @@ impl Registry {
             }
         }
         slot.forget_takeovers(now);
-        slot.queued = false;
+        if let Some(past) = &mut slot.past {
+            past.queued = false;
+        }
         if slot.is_forgettable(now) {
             entry.remove();
             return false;
         }
-        slot.is_newly_unsettled()
+        let unsettled = slot.is_newly_unsettled();
+        slot.forget_nothing();
+        unsettled
     }
 
     fn leave(&self, session: &Session) {
         let mut unsettled = false;
         if let Entry::Occupied(mut entry) = self.slots.entry(session.subscriber.clone()) {
             let slot = entry.get_mut();
-            slot.settle(|contest| {
+            if let Some(past) = &mut slot.past {
                 let others =
                     |(older, _): &(Arc<Session>, _)| older.generation != session.generation;
-                contest.older.retain(others);
-            });
-            let is_live = |live: &Arc<Session>| live.generation == session.generation;
-            if slot.live().is_some_and(is_live) || planted(Fault::LateLeaverEvictsSuccessor) {
-                slot.place = Place::LeftAt(Instant::now());
+                past.older.retain(others);
             }
-            // Nothing to remember of those whose attempts have no order.
-            if slot.newest.is_empty() && slot.is_unclaimed() {
+            let is_live = |live: &Arc<Session>| live.generation == session.generation;
+            if slot.live.as_ref().is_some_and(is_live) || planted(Fault::LateLeaverEvictsSuccessor)
+            {
+                slot.end(Instant::now());
+            }
+            if slot.is_empty() {
                 entry.remove();
             } else {
                 unsettled = slot.is_newly_unsettled();
+                slot.forget_nothing();
             }
         }
         if unsettled {
@@ -294,47 +293,60 @@ impl Registry {
 }
 
 impl Slot {
-    fn live(&self) -> Option<&Arc<Session>> {
-        match &self.place {
-            Place::Live(session) => Some(session),
-            Place::Free | Place::LeftAt(_) => None,
-        }
-    }
-
     fn older(&self) -> &[(Arc<Session>, Instant)] {
-        self.contest.as_ref().map_or(&[], |contest| &contest.older)
+        self.past.as_ref().map_or(&[], |past| &past.older)
     }
 
     /// Those that are here, the newest first.
     fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
         let older = self.older().iter().rev().map(|(session, _)| session);
-        self.live().into_iter().chain(older)
+        self.live.iter().chain(older)
     }
 
-    /// Forgets of a contest what need not be remembered, and the contest when that was all.
-    fn settle(&mut self, forget: impl FnOnce(&mut Contest)) {
-        if let Some(contest) = &mut self.contest {
-            forget(contest);
-            if contest.older.is_empty() && contest.legacy_takeovers.is_empty() {
-                self.contest = None;
-            }
-        }
+    /// Whether others than the live session want the id, or did lately.
+    fn is_contested(&self) -> bool {
+        let contested = |past: &Past| !past.older.is_empty() || !past.legacy_takeovers.is_empty();
+        self.past.as_deref().is_some_and(contested)
     }
 
     /// Neither live nor contested.
     fn is_unclaimed(&self) -> bool {
-        self.live().is_none() && self.contest.is_none()
+        self.live.is_none() && !self.is_contested()
+    }
+
+    /// Unclaimed, and nothing to remember: attempts of an unknown instance have no order.
+    fn is_empty(&self) -> bool {
+        let newest = self.past.as_ref().map_or(&[][..], |past| &past.newest);
+        newest.is_empty() && self.is_unclaimed()
+    }
+
+    /// Gives the room of a past back in which there is nothing.
+    fn forget_nothing(&mut self) {
+        let is_nothing = |past: &mut Box<Past>| {
+            past.newest.is_empty()
+                && past.left_at.is_none()
+                && past.older.is_empty()
+                && past.legacy_takeovers.is_empty()
+                && !past.queued
+        };
+        self.past.take_if(is_nothing);
     }
 
     /// Whether there is something to forget or to end and nobody knows yet; from now on somebody does.
     fn is_newly_unsettled(&mut self) -> bool {
-        let settled = self.contest.is_none() && matches!(self.place, Place::Free | Place::Live(_));
-        !settled && !std::mem::replace(&mut self.queued, true)
+        let contested = self.is_contested();
+        let Some(past) = &mut self.past else {
+            return false;
+        };
+        let settled = !contested && past.left_at.is_none();
+        !settled && !std::mem::replace(&mut past.queued, true)
     }
 
     fn check_newest(&self, session: &Session) -> Result<(), AdmitError> {
+        let past = self.past.iter().flat_map(|past| &past.newest);
+        let live = self.live.iter().map(|live| &live.attempt);
         let same = |seen: &&Attempt| seen.same_instance(session.attempt);
-        match self.newest.iter().find(same) {
+        match live.chain(past).find(same) {
             Some(newest) if session.attempt.number < newest.number => Err(AdmitError::NotNewest {
                 subscriber: session.subscriber.clone(),
                 attempt: session.attempt.number,
@@ -342,17 +354,6 @@ impl Slot {
             }),
             _ => Ok(()),
         }
-    }
-
-    fn remember(&mut self, attempt: Attempt) {
-        self.newest.retain(|seen| !seen.same_instance(attempt));
-        if attempt.instance == 0 {
-            return;
-        }
-        if self.newest.len() == INSTANCES_REMEMBERED {
-            self.newest.remove(0);
-        }
-        self.newest.push(attempt);
     }
 
     /// Makes room for `session`. An instance's own older streams go on for a while; another's end now, also
@@ -364,33 +365,70 @@ impl Slot {
         let displaced: SmallVec<[_; 1]> = self.sessions().filter(others).cloned().collect();
         if session.contract == Contract::Legacy && !displaced.is_empty() {
             self.forget_takeovers(now);
-            let contest = self.contest.get_or_insert_default();
-            if contest.legacy_takeovers.len() >= LEGACY_TAKEOVERS_MAX {
+            let past = self.past.get_or_insert_default();
+            if past.legacy_takeovers.len() >= LEGACY_TAKEOVERS_MAX {
                 return Err(AdmitError::TakeoverTooOften(session.subscriber.clone()));
             }
-            contest.legacy_takeovers.push(now);
+            past.legacy_takeovers.push(now);
         }
         for stream in displaced {
             stream.close(CloseReason::TakenOver);
         }
-        if let Place::Live(live) = std::mem::take(&mut self.place) {
-            let contest = self.contest.get_or_insert_default();
-            contest.older.push((live, now));
+        if let Some(live) = self.live.take() {
+            let past = self.past.get_or_insert_default();
+            past.remember(live.attempt);
+            past.older.push((live, now));
         }
         Ok(())
     }
 
+    /// The id is this session's from now on.
+    fn begin(&mut self, session: Arc<Session>) {
+        if let Some(past) = &mut self.past {
+            past.forget(session.attempt);
+            past.left_at = None;
+        }
+        self.live = Some(session);
+        self.forget_nothing();
+    }
+
+    /// The live session has gone.
+    fn end(&mut self, now: Instant) {
+        let past = self.past.get_or_insert_default();
+        if let Some(live) = self.live.take() {
+            past.remember(live.attempt);
+        }
+        past.left_at = Some(now);
+    }
+
     fn forget_takeovers(&mut self, now: Instant) {
         let recent = |at: &Instant| now.duration_since(*at) < LEGACY_TAKEOVER_WINDOW;
-        self.settle(|contest| contest.legacy_takeovers.retain(recent));
+        if let Some(past) = &mut self.past {
+            past.legacy_takeovers.retain(recent);
+        }
     }
 
     fn is_forgettable(&self, now: Instant) -> bool {
-        let long_gone = match self.place {
-            Place::LeftAt(left) => now.duration_since(left) >= REMEMBERED,
-            Place::Free | Place::Live(_) => true,
-        };
+        let left_at = self.past.as_ref().and_then(|past| past.left_at);
+        let long_gone = left_at.is_none_or(|left| now.duration_since(left) >= REMEMBERED);
         self.is_unclaimed() && long_gone
+    }
+}
+
+impl Past {
+    fn forget(&mut self, attempt: Attempt) {
+        self.newest.retain(|seen| !seen.same_instance(attempt));
+    }
+
+    fn remember(&mut self, attempt: Attempt) {
+        self.forget(attempt);
+        if attempt.instance == 0 {
+            return;
+        }
+        if self.newest.len() == INSTANCES_REMEMBERED {
+            self.newest.remove(0);
+        }
+        self.newest.push(attempt);
     }
 }
 
@@ -405,7 +443,7 @@ impl Registration {
         let older = self.registry.slots.get(&self.session.subscriber);
         let Some(slot) = older else { return };
         let is_newest = |live: &Arc<Session>| live.generation == self.session.generation;
-        if slot.live().is_some_and(is_newest) {
+        if slot.live.as_ref().is_some_and(is_newest) {
             for (session, _) in slot.older() {
                 session.close(CloseReason::Replaced);
             }
@@ -448,7 +486,7 @@ mod tests {
     #[test]
     fn what_is_known_of_an_id_stays_small() {
         // A map keeps about twice as many as it has ids.
-        assert!(size_of::<Slot>() <= 56, "{}", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= 16, "{}", size_of::<Slot>());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,5 @@
-//! Which channels an event belongs to: a trie over the filters, and a cached answer for each topic.
+//! Which channels an event belongs to: a trie over the filters with wildcards, the others by name, and a cached answer
+//! for each topic.
 //!
 //! Holds: linking or unlinking a channel makes the answers of the topics it matches be asked again, and of no
 //! others; it costs the same however many topics are known.
@@ -24,6 +25,8 @@ const CHANGES_MAX: usize = 64;
 #[derive(Default)]
 pub(super) struct Matcher {
     root: Node<ChannelKey>,
+    // Filters without wildcards: most are inboxes, and a node for each would take several times as much.
+    literals: FxHashMap<TopicFilter, ChannelKey>,
     cache: FxHashMap<TopicId, Cached>,
     // The last filters with wildcards that were linked or unlinked, oldest first, and how many there were before.
     // A filter without wildcards concerns one topic, whose answer is dropped at once.
@@ -64,12 +67,17 @@ impl Matcher {
     pub(super) fn channels_of(&mut self, id: TopicId, topic: &TopicName) -> &Arc<[ChannelKey]> {
         let now = self.changes_before + self.changes.len() as u64;
         let names = &mut self.names;
-        let root = &self.root;
+        let (root, literals) = (&self.root, &self.literals);
+        let matching = || {
+            let mut found = root.matching(topic);
+            found.extend(literals.get(&topic.to_filter()));
+            found.into()
+        };
         let cached = self.cache.entry(id).or_insert_with(|| {
             names.insert(topic.clone(), id);
             Cached {
                 topic: topic.clone(),
-                channels: root.matching(topic).into(),
+                channels: matching(),
                 seen: now,
             }
         });
@@ -80,7 +88,7 @@ impl Matcher {
                 missed.any(|filter| filter.matches(topic.as_str()))
             });
             if stale && !planted(Fault::MatchCacheKept) {
-                cached.channels = root.matching(topic).into();
+                cached.channels = matching();
             }
             cached.seen = now;
         }
@@ -88,12 +96,21 @@ impl Matcher {
     }
 
     pub(super) fn link(&mut self, channel: &Channel, key: ChannelKey) {
-        self.root.insert(channel.filter(), key);
-        self.changed(channel.filter());
+        let filter = channel.filter();
+        if filter.has_wildcard() {
+            self.root.insert(filter, key);
+        } else {
+            self.literals.insert(filter.clone(), key);
+        }
+        self.changed(filter);
     }
 
     pub(super) fn unlink(&mut self, filter: &TopicFilter) {
-        self.root.remove(filter);
+        if filter.has_wildcard() {
+            self.root.remove(filter);
+        } else {
+            self.literals.remove(filter);
+        }
         self.changed(filter);
     }
 

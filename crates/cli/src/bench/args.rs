@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::against_args::{FloorArgs, Peer};
 use super::slow_args::SlowArgs;
 use super::store_args::{CatchupArgs, CommitArgs, ReopenArgs};
+use super::storm_args::StormArgs;
 use crate::compression_args::CompressionFlag;
 
 /// Cores that an affinity mask can name.
@@ -29,10 +30,14 @@ pub(super) enum Command {
     Idle(IdleArgs),
     /// Messages to many subscribers: CPU per delivery, deliveries per second, latency, memory
     Fanout(FanoutArgs),
+    /// A load of `fanout` with the server on one core and on any, in turns: CPU per delivery of both, and their ratio
+    Cores(FanoutArgs),
     /// Messages without subscribers: messages per second, CPU per message, messages per commit, time to the answer
     Publish(PublishArgs),
     /// Subscribers that stop reading beside some that go on: latency of those with and without them, memory
     Slow(SlowArgs),
+    /// A server that is killed and started again: time until all its subscribers are back, memory, the waits of clients
+    Storm(StormArgs),
     /// Commits of the store on disk beside bare writes of the same size into the same file system
     Commit(CommitArgs),
     /// A server that was killed: time until it listens again and until a subscriber has resumed
@@ -48,6 +53,9 @@ pub(super) enum Command {
     /// The load generator of `publish`
     #[command(hide = true)]
     PublishLoad,
+    /// The load generator of `storm --library`
+    #[command(hide = true)]
+    StormLibrary,
     /// The load generator of `catchup`
     #[command(hide = true)]
     ReadLoad,
@@ -114,6 +122,9 @@ pub(super) struct FanoutArgs {
     /// of as many bytes; `redis`, `nats`: redis-server and nats-server, where they are installed
     #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "server")]
     pub(super) against: Vec<Peer>,
+    /// Ask for the server's health every 10 ms during the window, from the load's cores, and show how long that took
+    #[arg(long, conflicts_with = "against")]
+    pub(super) probe_health: bool,
     #[command(flatten)]
     pub(super) common: CommonArgs,
 }

@@ -36,6 +36,23 @@ impl Figures {
         });
     }
 
+    /// Takes over what `other` has of `names`, and its troubles, as those of one of several measurements of a run.
+    pub(super) fn adopt(&mut self, measurement: &str, other: &Self, names: &[&str]) {
+        for name in names {
+            let found = other.figures.iter().find(|figure| figure.name == *name);
+            if let Some(Figure { name, label, value }) = found {
+                self.add(
+                    format!("{measurement}_{name}"),
+                    format!("{measurement}: {label}"),
+                    *value,
+                );
+            }
+        }
+        let troubles = other.troubles.iter();
+        self.troubles
+            .extend(troubles.map(|trouble| format!("{measurement}: {trouble}")));
+    }
+
     pub(super) fn value(&self, name: &str) -> Option<f64> {
         self.figures
             .iter()

@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use super::args::{CommonArgs, FanoutArgs, FanoutLoad, IdleArgs, PayloadKind, Topics};
 use super::clock::monotonic_ns;
 use super::figures::{Figures, Summary};
+use super::health::HealthProbe;
 use super::load::control::{Protocol, PublishPlan, Published};
 use super::pin;
 use super::proc;
@@ -47,15 +48,14 @@ pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
-    let load = args.load();
-    let shape = fanout_shape(args, Protocol::Grpc);
-    repeat(fanout_in_words(args, load), &args.common, |cores| {
-        let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
-        measure_fanout(&mut rig, args)
+    let in_words = format!("fanout: {}", fanout_in_words(args));
+    repeat(in_words, &args.common, |cores| {
+        fanout_once(args, cores, stop)
     })
 }
 
-pub(super) fn fanout_in_words(args: &FanoutArgs, load: FanoutLoad) -> String {
+pub(super) fn fanout_in_words(args: &FanoutArgs) -> String {
+    let load = args.load();
     let rate = if load.rate == 0 {
         format!("as fast as {} in flight allow", args.in_flight)
     } else {
@@ -67,8 +67,13 @@ pub(super) fn fanout_in_words(args: &FanoutArgs, load: FanoutLoad) -> String {
     };
     let encoding = args.compression.encoding();
     let encoding = encoding.map_or(String::new(), |name| format!(" as {name}"));
+    let health = if args.probe_health {
+        ", asked for health every 10 ms"
+    } else {
+        ""
+    };
     format!(
-        "fanout: {} connections x {} streams, {}, {rate}, {}-byte payloads{kind}{encoding}, {} after {} of warm-up",
+        "{} connections x {} streams, {}, {rate}, {}-byte payloads{kind}{encoding}, {} after {} of warm-up{health}",
         load.connections,
         load.streams,
         topics_in_words(load.topics),
@@ -76,6 +81,17 @@ pub(super) fn fanout_in_words(args: &FanoutArgs, load: FanoutLoad) -> String {
         humantime::format_duration(args.duration),
         humantime::format_duration(args.warmup),
     )
+}
+
+/// One measurement, with a server of its own.
+pub(super) fn fanout_once(
+    args: &FanoutArgs,
+    cores: &Pinning,
+    stop: &Stop,
+) -> anyhow::Result<Figures> {
+    let shape = fanout_shape(args, Protocol::Grpc);
+    let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
+    Ok(measure_fanout(&mut rig, args, cores)?.figures)
 }
 
 pub(super) fn fanout_shape(args: &FanoutArgs, protocol: Protocol) -> Shape {
@@ -91,13 +107,30 @@ pub(super) fn fanout_shape(args: &FanoutArgs, protocol: Protocol) -> Shape {
     }
 }
 
+/// What one run gave.
+pub(super) struct Fanout {
+    pub(super) figures: Figures,
+    /// See [`Window::load_waited`].
+    pub(super) load_waited: f64,
+}
+
 /// One run of the load, on a server that has all its subscribers.
-pub(super) fn measure_fanout(rig: &mut Rig<'_>, args: &FanoutArgs) -> anyhow::Result<Figures> {
+pub(super) fn measure_fanout(
+    rig: &mut Rig<'_>,
+    args: &FanoutArgs,
+    cores: &Pinning,
+) -> anyhow::Result<Fanout> {
     let load = args.load();
     let begin = monotonic_ns() + nanoseconds(LEAD);
     let start = begin + nanoseconds(args.warmup);
     let end = start + nanoseconds(args.duration);
     rig.open_window(start, end)?;
+    let health = if args.probe_health {
+        let server = rig.server_address();
+        Some(HealthProbe::start(server, &cores.load, start, end)?)
+    } else {
+        None
+    };
     rig.publish(PublishPlan {
         begin_ns: begin,
         end_ns: end,
@@ -109,7 +142,14 @@ pub(super) fn measure_fanout(rig: &mut Rig<'_>, args: &FanoutArgs) -> anyhow::Re
     let published = rig.published(end)?;
     let finished = rig.finish(&published)?;
     let publishing = Duration::from_nanos(end - begin);
-    rig.fanout_figures(&window, publishing, &published, &finished)
+    let mut figures = rig.fanout_figures(&window, publishing, &published, &finished)?;
+    if let Some(health) = health {
+        health.finish(&mut figures)?;
+    }
+    Ok(Fanout {
+        figures,
+        load_waited: window.load_waited,
+    })
 }
 
 /// All deliveries where that is cheap; a fixed share of them where taking each would make the load slow.

@@ -10,14 +10,16 @@
 //!              -> load     one epoll loop over all its connections, and the publisher
 //!                   -> http2   frames out and in, by hand; wire: the protocols of other servers
 //!         -> figures       rows, medians, text and JSON
+//! fanout  -> health: checks beside the load; cores: the same load with the server pinned and not
 //! publish -> server, load_process (`longlived bench publish-load`), figures
 //! against -> the same rig with other servers in turns with ours, and the ratios of their figures
 //! slow    -> server, load_process, figures: some that read beside many that do not
+//! storm   -> server (killed and started again), load_process, figures; `--library`: `longlived bench storm-library`
 //! store   -> commit: the store in this process; reopen, catchup: server, load_process (`longlived bench read-load`)
 //! ```
 //!
 //! Does not: use the client crate. A reader that decodes every event costs more than the server that sent it,
-//! and then the load is what is measured. `catchup --library` measures just that.
+//! and then the load is what is measured. `catchup --library` and `storm --library` measure just that.
 
 #[cfg(target_os = "linux")]
 mod against;
@@ -37,7 +39,11 @@ mod args;
 #[cfg(target_os = "linux")]
 mod clock;
 #[cfg(target_os = "linux")]
+mod cores;
+#[cfg(target_os = "linux")]
 mod figures;
+#[cfg(target_os = "linux")]
+mod health;
 #[cfg(target_os = "linux")]
 mod http2;
 #[cfg(target_os = "linux")]
@@ -65,6 +71,13 @@ mod slow;
     allow(dead_code, reason = "as above: the flags are refused there")
 )]
 mod slow_args;
+#[cfg(target_os = "linux")]
+mod storm;
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "as above: the flags are refused there")
+)]
+mod storm_args;
 
 #[cfg(target_os = "linux")]
 mod store;

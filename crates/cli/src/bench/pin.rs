@@ -19,7 +19,7 @@ pub(super) fn split(
     server: Option<&CoreList>,
     load: Option<&CoreList>,
 ) -> anyhow::Result<(Cores, Cores)> {
-    let allowed = numbers(&sched_getaffinity(None).context("asking for this process's cores")?);
+    let allowed = allowed()?;
     let (first, others) = allowed.split_at(allowed.len().min(1));
     // With one core there is nothing to split, and pinning would say nothing.
     let or_default = |list: Option<&CoreList>, default: &[usize]| match list {
@@ -33,10 +33,29 @@ pub(super) fn split(
     ))
 }
 
+/// The cores this process may use.
+pub(super) fn allowed() -> anyhow::Result<Vec<usize>> {
+    let cores = sched_getaffinity(None).context("asking for this process's cores")?;
+    Ok(numbers(&cores))
+}
+
 impl Cores {
     /// How many they are; `None` = not pinned.
     pub(super) fn count(&self) -> Option<usize> {
         self.0.as_ref().map(|cores| numbers(cores).len())
+    }
+
+    /// Wherever this process may run.
+    pub(super) fn any() -> Self {
+        Self(None)
+    }
+
+    /// Moves the calling thread to these cores, for good.
+    pub(super) fn enter(&self) -> anyhow::Result<()> {
+        let Some(cores) = &self.0 else {
+            return Ok(());
+        };
+        sched_setaffinity(None, cores).context("moving a thread to its cores")
     }
 
     /// Starts the child on these cores.

@@ -12,6 +12,8 @@ pub(super) struct CpuTime {
     threads: BTreeMap<u32, u64>,
     /// Of the whole process with all that ended, in steps of a clock tick (10 ms).
     process_ns: u64,
+    /// Nanoseconds that its threads were ready to run and others ran in their place.
+    waited_ns: u64,
 }
 
 impl CpuTime {
@@ -21,22 +23,29 @@ impl CpuTime {
         let ticks = cpu_ticks(&stat).context("/proc/PID/stat has another form than expected")?;
         let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second();
         let mut threads = BTreeMap::new();
+        let mut waited_ns = 0;
         // Threads come and go while this is read, and some kernels have no schedstat.
         for entry in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
             let id = entry
                 .file_name()
                 .to_str()
                 .and_then(|name| name.parse().ok());
-            let time = fs::read_to_string(entry.path().join("schedstat")).ok();
-            let time = time.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            if let (Some(id), Some(time)) = (id, time) {
-                threads.insert(id, time);
+            let line = fs::read_to_string(entry.path().join("schedstat")).unwrap_or_default();
+            if let (Some(id), Some((ran, waited))) = (id, ran_and_waited(&line)) {
+                threads.insert(id, ran);
+                waited_ns += waited;
             }
         }
         Ok(Self {
             threads,
             process_ns: ticks * tick_ns,
+            waited_ns,
         })
+    }
+
+    /// Nanoseconds from `earlier` to this in which it could not run, as far as its threads are still there.
+    pub(super) fn waited_since(&self, earlier: &Self) -> u64 {
+        self.waited_ns.saturating_sub(earlier.waited_ns)
     }
 
     /// CPU nanoseconds from `earlier` to this.
@@ -51,6 +60,12 @@ impl CpuTime {
         let sum = |time: &Self| time.threads.values().sum::<u64>();
         sum(self).saturating_sub(sum(earlier))
     }
+}
+
+/// The first two numbers of a thread's schedstat.
+fn ran_and_waited(schedstat: &str) -> Option<(u64, u64)> {
+    let mut fields = schedstat.split_whitespace();
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
 /// User and system time: fields 14 and 15, counted behind the name, which may hold anything.
@@ -125,6 +140,7 @@ mod tests {
         let time = |threads: &[(u32, u64)], process_ns| CpuTime {
             threads: threads.iter().copied().collect(),
             process_ns,
+            waited_ns: 0,
         };
         assert_eq!(
             time(&[(1, 50), (3, 7)], 90).since(&time(&[(1, 20)], 10)),
@@ -143,5 +159,11 @@ mod tests {
         assert!(peak_bytes(pid).unwrap() > 0);
         let before = CpuTime::of(pid).unwrap();
         assert!(CpuTime::of(pid).unwrap().since(&before) < 60_000_000_000);
+    }
+
+    #[test]
+    fn time_on_a_core_and_time_in_its_queue_are_told_apart() {
+        assert_eq!(ran_and_waited("1500 70 12\n"), Some((1500, 70)));
+        assert_eq!(ran_and_waited(""), None);
     }
 }

@@ -3,6 +3,7 @@
 //! Holds: the server's CPU time is read at both ends of the very window in which deliveries are counted; its
 //! memory is read before the first connection and again when all subscribers hold their Welcome.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -88,6 +89,8 @@ pub(super) struct Window {
     pub(super) server_cpu_ns: Option<u64>,
     pub(super) server_resident_bytes: Option<u64>,
     pub(super) load_cpu_ns: u64,
+    /// Share of the window in which a load process was ready to run and something else had its core.
+    pub(super) load_waited: f64,
 }
 
 impl<'a> Rig<'a> {
@@ -171,6 +174,10 @@ impl<'a> Rig<'a> {
         Ok(())
     }
 
+    pub(super) fn server_address(&self) -> SocketAddr {
+        self.server.address
+    }
+
     /// Deliveries count from here to there.
     pub(super) fn open_window(&mut self, start_ns: u64, end_ns: u64) -> anyhow::Result<()> {
         self.tell_all(&Command::Window { start_ns, end_ns })
@@ -246,11 +253,16 @@ impl<'a> Rig<'a> {
         };
         let server_cpu = server_before.zip(server_after);
         let loads_cpu = loads_before.iter().zip(&loads_after);
+        let waited = loads_cpu
+            .clone()
+            .map(|(before, after)| after.waited_since(before));
+        let load_waited = waited.sum::<u64>() as f64 / loads_after.len() as f64;
         Ok(Window {
             length: Duration::from_nanos(length_ns),
             server_cpu_ns: server_cpu.map(|(before, after)| of_window(after.since(&before))),
             server_resident_bytes: self.resident_bytes()?,
             load_cpu_ns: of_window(loads_cpu.map(|(before, after)| after.since(before)).sum()),
+            load_waited: load_waited / watched_ns.max(1) as f64,
         })
     }
 
@@ -327,7 +339,7 @@ impl Seen {
 }
 
 /// The connections shared out over load processes, each within its limit of open files.
-fn plans(args: &CommonArgs, shape: Shape, server: &Server) -> anyhow::Result<Vec<Plan>> {
+pub(super) fn plans(args: &CommonArgs, shape: Shape, server: &Server) -> anyhow::Result<Vec<Plan>> {
     let files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile)
         .maximum
         .unwrap_or(u64::MAX);

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Args, Command};
-use super::{against, load, measure, publish, slow, store};
+use super::{against, cores, load, measure, publish, slow, store, storm};
 
 /// Set when the measurement should end early; looked at by every wait.
 #[derive(Debug, Clone, Default)]
@@ -36,8 +36,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Command::Idle(args) => measure::idle(&args, &stop),
             Command::Fanout(args) if args.against.is_empty() => measure::fanout(&args, &stop),
             Command::Fanout(args) => against::fanout(&args, &stop),
+            Command::Cores(args) => cores::cores(&args, &stop),
             Command::Publish(args) => publish::measure(&args, &stop),
             Command::Slow(args) => slow::slow(&args, &stop),
+            Command::Storm(args) => storm::storm(&args, &stop),
             Command::Commit(args) => store::commit(&args, &stop),
             Command::Reopen(args) => store::reopen(&args, &stop),
             Command::Catchup(args) => store::catchup(&args, &stop),
@@ -45,6 +47,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Command::Load => load::run().map(|()| ExitCode::SUCCESS),
             Command::Floor(args) => against::floor(&args).map(|()| ExitCode::SUCCESS),
             Command::PublishLoad => publish::load().map(|()| ExitCode::SUCCESS),
+            Command::StormLibrary => storm::library_load().map(|()| ExitCode::SUCCESS),
             Command::ReadLoad => store::read_load().map(|()| ExitCode::SUCCESS),
         })
     };

@@ -31,6 +31,8 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     /// Unknown when it runs elsewhere and was not named.
     pub(super) pid: Option<u32>,
+    /// When it said that it listens; 0 for one that was not started here.
+    pub(super) listening_ns: u64,
     child: Option<Child>,
     tail: Tail,
     /// Reads its log; ends with it.
@@ -52,6 +54,9 @@ pub(super) struct StoreCounts {
     pub(super) damaged: u64,
 }
 
+/// Where it listens, and when it said so.
+type Listening = (SocketAddr, u64);
+
 /// The last lines of a started server's log.
 type Tail = Arc<Mutex<VecDeque<String>>>;
 
@@ -59,7 +64,7 @@ impl Server {
     pub(super) fn for_run(args: &CommonArgs, cores: &Cores) -> anyhow::Result<Self> {
         match &args.server {
             Some(authority) => Self::running(authority, args.server_pid),
-            None => Self::start(&args.server_args, cores),
+            None => Self::start(([127, 0, 0, 1], 0).into(), &args.server_args, cores),
         }
     }
 
@@ -69,18 +74,23 @@ impl Server {
         Ok(Self {
             address,
             pid,
+            listening_ns: 0,
             child: None,
             tail: Tail::default(),
             log: None,
         })
     }
 
-    fn start(extra: &[String], cores: &Cores) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        listen: SocketAddr,
+        extra: &[String],
+        cores: &Cores,
+    ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("finding this executable")?;
         let mut command = Command::new(program);
         let (log, end) = pipe().context("making a pipe")?;
         command
-            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", &listen.to_string()])
             .args(extra)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -105,13 +115,14 @@ impl Server {
         let mut server = Self {
             address: ([127, 0, 0, 1], 0).into(),
             pid: Some(pid),
+            listening_ns: 0,
             child: Some(child),
             tail,
             log: None,
         };
         let addresses = server.follow_log(log, ready)?;
-        server.address = match addresses.recv_timeout(START_TIMEOUT) {
-            Ok(address) => address,
+        (server.address, server.listening_ns) = match addresses.recv_timeout(START_TIMEOUT) {
+            Ok(listening) => listening,
             Err(RecvTimeoutError::Timeout) => bail!(
                 "the server did not say where it listens{}",
                 server.last_words()
@@ -128,7 +139,7 @@ impl Server {
         &mut self,
         log: PipeReader,
         ready: impl Fn(&str) -> Option<SocketAddr> + Send + 'static,
-    ) -> anyhow::Result<Receiver<SocketAddr>> {
+    ) -> anyhow::Result<Receiver<Listening>> {
         let (found, addresses) = sync_channel(1);
         let tail = Arc::clone(&self.tail);
         let log = std::thread::Builder::new()
@@ -206,7 +217,7 @@ impl Drop for Server {
 fn read_log(
     log: PipeReader,
     ready: &impl Fn(&str) -> Option<SocketAddr>,
-    found: &SyncSender<SocketAddr>,
+    found: &SyncSender<Listening>,
     tail: &Tail,
 ) {
     let mut lines = BufReader::new(log);
@@ -219,7 +230,7 @@ fn read_log(
         let text = String::from_utf8_lossy(&line);
         if let Some(address) = ready(&text) {
             // Only the first is waited for.
-            let _ = found.try_send(address);
+            let _ = found.try_send((address, monotonic_ns()));
         }
         let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
         if tail.len() == TAIL_LINES {

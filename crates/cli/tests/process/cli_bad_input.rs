@@ -42,6 +42,16 @@ fn a_wrong_flag_is_named_in_one_line() {
             "--server",
         ),
         (&["healthcheck", "--timeout", "soon"], "--timeout"),
+        (
+            &["bench", "storm", "--server", "http://127.0.0.1:1"],
+            "--server",
+        ),
+        (
+            &["bench", "storm", "--server-arg=--listen=127.0.0.1:1"],
+            "--listen",
+        ),
+        (&["bench", "storm", "--timeout", "2s"], "--timeout"),
+        (&["bench", "storm", "--streams", "501"], "--streams"),
         (&["check"], "HISTORY"),
         (&["check", "a", "--head-within", "5"], "--head-within"),
     ];

@@ -59,6 +59,54 @@ fn calls_of_several_connections_over_several_topics_are_all_answered() {
     assert!(figures["messages_per_s"].as_f64().unwrap() > 0.0);
 }
 
+/// Small enough for a test: 50 streams, a second.
+const FANOUT: [&str; 10] = [
+    "--connections",
+    "5",
+    "--streams",
+    "10",
+    "--rate",
+    "50",
+    "--duration",
+    "1s",
+    "--warmup",
+    "200ms",
+];
+
+#[test]
+fn health_is_asked_for_while_a_load_runs() {
+    let figures = figures_of("fanout", &[&FANOUT[..], &["--probe-health"]].concat());
+    // A check every 10 ms, each of them answered: one that is not would have failed the run.
+    assert_eq!(figures["health_checks"].as_f64(), Some(100.0));
+    let us = |name: &str| figures[format!("health_{name}_us")].as_f64().unwrap();
+    assert!(1.0 < us("p50") && us("p50") <= us("p99") && us("p99") <= us("max"));
+    assert_eq!(figures["lost"].as_f64(), Some(0.0));
+}
+
+#[test]
+fn a_server_that_is_pinned_and_one_that_is_not_are_measured_in_turns() {
+    let allowed = std::thread::available_parallelism().unwrap();
+    let words = ["bench", "cores", "--json", "--runs", "2"];
+    let ended = run(&[&words[..], &FANOUT].concat());
+    if allowed.get() == 1 {
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        return;
+    }
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let result = json(&ended.stdout[0]);
+    for run in result["runs"].as_array().unwrap() {
+        let figure = |name: &str| run[name].as_f64().unwrap();
+        let cpu = |half: &str| figure(&format!("{half}_cpu_us_per_delivery"));
+        // What is shown has three digits after the point.
+        let ratio = cpu("unpinned") / cpu("pinned");
+        assert!((ratio / figure("cpu_ratio") - 1.0).abs() < 0.01, "{run}");
+        for half in ["pinned", "unpinned"] {
+            let delivered = figure(&format!("{half}_deliveries_per_s"));
+            assert!((delivered - 2_500.0).abs() < 500.0, "{run}");
+        }
+    }
+}
+
 fn is_empty(dir: &std::path::Path) -> bool {
     std::fs::read_dir(dir).unwrap().next().is_none()
 }
@@ -153,6 +201,57 @@ fn a_directory_that_is_in_use_is_not_touched() {
     let ended = run(&["bench", "catchup", "--dir", path]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(dir.path().join("mine").exists());
+}
+
+#[test]
+fn all_subscribers_of_a_killed_server_come_back_and_are_told_that_its_memory_is_gone() {
+    let flags = ["--connections", "50", "--streams", "4", "--rest", "100ms"];
+    let figures = figures_of("storm", &flags);
+    let of = |name: &str| figures[name].as_f64().unwrap();
+    assert!(of("back_p50_s") <= of("back_p99_s"));
+    assert!(of("back_all_s") < of("back_all_since_kill_s"));
+    assert!((of("resets"), of("gaps"), of("resumed")) == (200.0, 200.0, 0.0));
+    assert!((of("lost"), of("repeated")) == (0.0, 0.0));
+    assert!(of("memory_peak_mib") > 0.0 && of("server_cpu_s") > 0.0);
+}
+
+#[test]
+fn those_of_a_server_on_disk_come_back_without_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = format!("--server-arg={}", dir.path().display());
+    let flags = ["--connections", "20", "--streams", "5", "--rest", "100ms"];
+    let flags = [&flags[..], &["--server-arg=--data-dir", &data]].concat();
+    let figures = figures_of("storm", &flags);
+    let of = |name: &str| figures[name].as_f64().unwrap();
+    assert!((of("resets"), of("gaps"), of("resumed")) == (0.0, 0.0, 100.0));
+    assert!((of("lost"), of("repeated")) == (0.0, 0.0));
+}
+
+#[test]
+fn subscribers_of_the_client_library_come_back_with_their_waits_spread() {
+    let flags = ["--library", "--connections", "5", "--streams", "40"];
+    let flags = [&flags[..], &["--down", "500ms", "--rest", "100ms"]].concat();
+    let figures = figures_of("storm", &flags);
+    let of = |name: &str| figures[name].as_f64().unwrap();
+    assert!((of("resets"), of("gaps")) == (200.0, 200.0));
+    assert!((of("lost"), of("repeated")) == (0.0, 0.0));
+    // One wait after the kill and one after each attempt in vain.
+    assert!((of("waits") - (200.0 + of("refused_dials") + of("lost_again"))).abs() < 0.5);
+    assert!(of("waits_above") == 0.0);
+    assert!(of("wait_p20") < of("wait_p50") && of("wait_p50") < of("wait_p80"));
+}
+
+#[test]
+fn a_storm_that_misses_its_limit_fails_and_says_so() {
+    let flags = ["bench", "storm", "--library", "--connections", "1"];
+    let cores = ["--server-cores", "any", "--load-cores", "any"];
+    // The server is away for longer than half of them wait, and a tenth of a second is less than the next wait.
+    let limits = ["--streams", "100", "--down", "1s", "--limit", "100ms"];
+    let ended = run(&[&flags[..], &cores, &limits, &["--rest", "100ms"]].concat());
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let verdict = ended.stdout.last().unwrap();
+    assert!(verdict.starts_with("MISSED"), "{verdict}");
+    assert!(verdict.contains("later than 100ms"), "{verdict}");
 }
 
 #[test]

@@ -58,6 +58,7 @@ pub(super) fn subscriber(builder: SubscriberBuilder) -> Subscriber {
         position,
         queue: VecDeque::new(),
         phase: Phase::Waiting(None),
+        ended_at: None,
         streams: 0,
         refused: None,
         refreshed: false,
@@ -85,6 +86,8 @@ struct Engine {
     /// What the last response led to, with the position the application has reached when it takes it.
     queue: VecDeque<(Item, Option<Position>)>,
     phase: Phase,
+    /// When a stream, or the attempt to open one, last came to an end.
+    ended_at: Option<Instant>,
     /// Streams opened so far.
     streams: u64,
     /// The next stream needs another credential than this.
@@ -154,6 +157,7 @@ impl Engine {
         wire_stream::open(Ask {
             shared: shared.clone(),
             lane: self.lane,
+            since: self.ended_at.unwrap_or_else(Instant::now),
             request: self
                 .ask
                 .request(self.position, shared.identity.next_attempt()),
@@ -215,6 +219,7 @@ impl Engine {
         credential: Option<Credential>,
         record: Option<StreamRecord>,
     ) {
+        self.ended_at = Some(Instant::now());
         let known = Known {
             go_away: departure.map(|departure| (departure.reason, departure.reconnect)),
             position: self.position,
@@ -350,6 +355,7 @@ impl Engine {
         credential: Option<Credential>,
         record: Option<StreamRecord>,
     ) {
+        self.ended_at = Some(Instant::now());
         let failed = std::mem::replace(&mut self.streams_mut().successor, Successor::None);
         let (credential, record) = match failed {
             Successor::Open(mut live) => {

@@ -9,21 +9,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use longlived_api::v1;
 use longlived_api::v1::subscribe_response::Frame;
-use longlived_api::v1::subscription_service_client::SubscriptionServiceClient;
 use tokio::time::Instant;
+use tonic::client::Grpc;
 use tonic::{Request, Status, Streaming};
 
 use super::ending::{End, Lost};
 use super::notice::{GoAwayReason, Outcome};
 use crate::client::Shared;
+use crate::codec::SubscribeCodec;
 use crate::continuity::Continuity;
 use crate::credential::Credential;
 use crate::pool::{Lane, Lease};
 use crate::position::Position;
 use crate::record::{StreamRecord, Told};
 use crate::wire::Seen;
+
+const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
 
 /// What a response may be larger than its event.
 const ENVELOPE_BYTES: usize = 64 << 10;
@@ -35,6 +39,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Ask {
     pub(super) shared: Arc<Shared>,
     pub(super) lane: Lane,
+    /// When this subscriber has last lost a stream or failed to open one, or now.
+    pub(super) since: Instant,
     pub(super) request: v1::SubscribeRequest,
     /// A credential the server has refused: another one is needed.
     pub(super) refused: Option<Credential>,
@@ -114,7 +120,10 @@ async fn open_with(
 ) -> Result<(Live, v1::Welcome), End> {
     let pool = &ask.shared.pool;
     let timeout = ask.shared.open_timeout;
-    let lease = pool.lease(ask.lane).await.map_err(End::Lost)?;
+    let lease = pool
+        .lease_again(ask.lane, ask.since)
+        .await
+        .map_err(End::Lost)?;
     let recording = ask.shared.recording.as_ref();
     *record = recording.map(|recording| recording.stream_opened(&ask.request));
     let opened = tokio::time::timeout(timeout, welcome(ask, &lease, credential)).await;
@@ -143,13 +152,17 @@ async fn welcome(
             .insert("authorization", credential.header.clone());
     }
     let largest = ask.request.max_event_bytes as usize + ENVELOPE_BYTES;
-    let mut service = SubscriptionServiceClient::new(lease.wire.clone());
+    let mut grpc = Grpc::new(lease.wire.clone()).max_decoding_message_size(largest);
     if let Some(compression) = ask.shared.compression {
-        service = service.accept_compressed(compression.encoding());
+        grpc = grpc.accept_compressed(compression.encoding());
     }
-    let mut frames = service
-        .max_decoding_message_size(largest)
-        .subscribe(request)
+    grpc.ready()
+        .await
+        .map_err(|error| ended(Status::unknown(error.to_string()), &seen))?;
+    // What the generated client does, but for the size of the buffers.
+    let path = PathAndQuery::from_static(SUBSCRIBE);
+    let mut frames = grpc
+        .server_streaming(request, path, SubscribeCodec)
         .await
         .map_err(|status| ended(status, &seen))?
         .into_inner();

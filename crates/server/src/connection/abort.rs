@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -13,14 +14,11 @@ use super::wake_set::StreamWaker;
 
 /// The state behind a `StreamAbort`. A struct that every response has anyway can hold it (`StreamAbort::within`).
 #[derive(Debug, Default)]
-pub struct AbortFlag(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    /// Written by whoever aborts.
-    aborted: bool,
+pub struct AbortFlag {
+    /// Written by whoever aborts, before it looks for the stream.
+    aborted: AtomicBool,
     /// Written by the connection when the response is there.
-    stream: Option<Arc<StreamWaker>>,
+    stream: Mutex<Option<Arc<StreamWaker>>>,
 }
 
 impl AbortFlag {
@@ -31,11 +29,8 @@ impl AbortFlag {
 
     /// Resets the stream (`RST_STREAM(CANCEL)`), from any thread, any number of times.
     pub fn abort(&self) {
-        let stream = {
-            let mut state = self.0.lock();
-            state.aborted = true;
-            state.stream.take()
-        };
+        self.aborted.store(true, Ordering::Release);
+        let stream = self.stream.lock().take();
         if let Some(stream) = stream {
             stream.abort();
         }
@@ -43,7 +38,7 @@ impl AbortFlag {
 
     /// Whether `abort` was called.
     pub fn is_aborted(&self) -> bool {
-        self.0.lock().aborted
+        self.aborted.load(Ordering::Acquire)
     }
 }
 
@@ -81,11 +76,13 @@ impl StreamAbort {
 
     /// `abort` tells `stream`; at once if it was called before.
     pub(super) fn register(&self, stream: &Arc<StreamWaker>) {
-        let mut state = self.flag().0.lock();
-        if state.aborted {
+        let flag = self.flag();
+        let mut registered = flag.stream.lock();
+        // Whoever aborts from here on takes it out again.
+        if flag.is_aborted() {
             stream.abort();
         } else {
-            state.stream = Some(Arc::clone(stream));
+            *registered = Some(Arc::clone(stream));
         }
     }
 

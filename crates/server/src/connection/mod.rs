@@ -59,8 +59,8 @@ use crate::lifecycle::Drain;
 use crate::limits;
 
 /// Who is at the other end of the connection; in the extensions of each of its requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAddr(pub Arc<SocketAddr>);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +132,7 @@ where
     http2: h2::server::Connection<Io<T>, Bytes>,
     wire: Wire<T>,
     service: S,
-    peer: SocketAddr,
+    peer: PeerAddr,
     streams: StreamSet<Stream<S::Future, B>>,
     keepalive: Option<Keepalive>,
     half_sent: Arc<HalfSent>,
@@ -175,7 +175,7 @@ where
             wakes,
             http2,
             service,
-            peer,
+            peer: PeerAddr(Arc::new(peer)),
             keepalive,
             half_sent,
         }
@@ -355,7 +355,7 @@ where
         let mut request = request.map(|stream| {
             tonic::body::Body::new(RequestBody::new(stream, Arc::clone(&self.half_sent)))
         });
-        request.extensions_mut().insert(PeerAddr(self.peer));
+        request.extensions_mut().insert(self.peer.clone());
         let call = self.service.call(request);
         let windows = &mut *self.wire.io.windows();
         self.streams.insert(|slot| {

@@ -74,7 +74,7 @@ where
         let record = Arc::new(CallRecord::new(
             request.uri().path(),
             request.extensions().get::<RequestId>().cloned(),
-            request.extensions().get::<PeerAddr>().map(|peer| peer.0),
+            request.extensions().get::<PeerAddr>().cloned(),
             self.drain.clone(),
         ));
         request.extensions_mut().insert(Arc::clone(&record));
@@ -268,6 +268,8 @@ fn write_line(record: &CallRecord, ended: &Ended<'_>) {
     let reason = set.as_deref().unwrap_or(told);
     let subscriber = record.subscriber();
     let subscriber = subscriber.as_deref();
+    let request_id = record.request_id().map(ToString::to_string);
+    let request_id = request_id.as_deref();
     let peer = record.peer().map(tracing::field::display);
     let duration_ms = u64::try_from(record.started().elapsed().as_millis()).unwrap_or(u64::MAX);
     let events = record.events();
@@ -276,13 +278,13 @@ fn write_line(record: &CallRecord, ended: &Ended<'_>) {
     if failed || record.is_streaming() {
         tracing::info!(
             target: "longlived::call",
-            request_id = record.request_id(), method = record.method(), subscriber, peer, duration_ms, events, published,
+            request_id, method = record.method(), subscriber, peer, duration_ms, events, published,
             status = status.as_ref(), reason, "call ended"
         );
     } else {
         tracing::debug!(
             target: "longlived::call",
-            request_id = record.request_id(), method = record.method(), subscriber, peer, duration_ms, events, published,
+            request_id, method = record.method(), subscriber, peer, duration_ms, events, published,
             status = status.as_ref(), reason, "call ended"
         );
     }

@@ -20,30 +20,44 @@ const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// Where ids come from for calls that bring none; injected, so that a run can be replayed.
 pub type IdSource = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// The id of one call, in the request's extensions.
+/// The id of one call, in the request's extensions. Small: a stream keeps it for hours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(HeaderValue);
+pub struct RequestId(Id);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Id {
+    Ours(u64),
+    Theirs(Arc<HeaderValue>),
+}
 
 impl RequestId {
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        self.0.to_str().expect("only visible ASCII is let in")
+    fn of<B>(request: &Request<B>, source: &IdSource) -> Self {
+        Self(match request.headers().get(HEADER) {
+            // Copied: a clone would keep the buffer that all headers of the call were read into.
+            Some(id) if is_acceptable(id) => HeaderValue::from_bytes(id.as_bytes())
+                .map_or_else(|_| Id::Ours(source()), |id| Id::Theirs(Arc::new(id))),
+            _ => Id::Ours(source()),
+        })
     }
 
-    fn of<B>(request: &Request<B>, source: &IdSource) -> Self {
-        match request.headers().get(HEADER) {
-            Some(id) if is_acceptable(id) => Self(id.clone()),
-            _ => Self(
-                HeaderValue::from_str(&format!("{:016x}", source()))
-                    .expect("hexadecimal digits are visible ASCII"),
-            ),
-        }
+    fn to_header(&self) -> HeaderValue {
+        let mut value = match &self.0 {
+            Id::Ours(_) => HeaderValue::from_str(&self.to_string())
+                .expect("hexadecimal digits are visible ASCII"),
+            Id::Theirs(value) => HeaderValue::clone(value),
+        };
+        // HTTP/2 would keep each id in its table of headers to come, up to 12 KiB a connection, and none comes twice.
+        value.set_sensitive(true);
+        value
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        match &self.0 {
+            Id::Ours(number) => write!(f, "{number:016x}"),
+            Id::Theirs(value) => f.write_str(value.to_str().expect("only visible ASCII is let in")),
+        }
     }
 }
 
@@ -112,7 +126,7 @@ where
 
     fn call(&mut self, mut request: Request<Q>) -> Self::Future {
         let id = RequestId::of(&request, &self.source);
-        let echo = id.0.clone();
+        let echo = id.clone();
         request.extensions_mut().insert(id);
         RequestIdFuture {
             call: self.inner.call(request),
@@ -127,7 +141,7 @@ pin_project! {
     pub struct RequestIdFuture<F> {
         #[pin]
         call: F,
-        echo: Option<HeaderValue>,
+        echo: Option<RequestId>,
     }
 }
 
@@ -141,7 +155,7 @@ where
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
         if let Some(id) = this.echo.take() {
-            response.headers_mut().insert(HEADER, id);
+            response.headers_mut().insert(HEADER, id.to_header());
         }
         Poll::Ready(Ok(response))
     }

@@ -50,6 +50,21 @@ pub const SERVICES: [&str; 4] = [
     "protos.Longlived",
 ];
 
+/// The methods that the node has, but for those of health and reflection.
+pub(crate) const METHODS: [&str; 11] = [
+    "/longlived.v1.SubscriptionService/Subscribe",
+    "/longlived.v1.SubscriptionService/Session",
+    "/longlived.v1.SubscriptionService/Unsubscribe",
+    "/longlived.v1.PublishService/Publish",
+    "/longlived.v1.PublishService/PublishStream",
+    "/longlived.v1.PublishService/BulkPublish",
+    "/longlived.v1.TopicService/ListTopics",
+    "/longlived.v1.TopicService/ReadHistory",
+    "/longlived.v1.TopicService/CheckPosition",
+    "/protos.Longlived/Subscribe",
+    "/protos.Longlived/Unsubscribe",
+];
+
 /// Every service of the node behind one port. Always ready.
 #[derive(Clone)]
 pub(crate) struct Router {

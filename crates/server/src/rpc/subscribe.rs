@@ -76,8 +76,8 @@ fn begin(
     record: Arc<CallRecord>,
 ) -> impl Future<Output = Answer> + Send {
     let begin = async move {
-        let abort = StreamAbort::new();
-        let body = open(node, &plan, record, abort.clone(), None).await?;
+        let abort = StreamAbort::within(record.clone());
+        let body = open(node, &plan, record, None).await?;
         let mut response = call::with_headers(NodeBody::Session(Box::new(body)));
         call::set_encoding(&mut response, plan.options.compression);
         response.extensions_mut().insert(abort);
@@ -90,10 +90,9 @@ async fn open(
     node: Arc<Node>,
     plan: &Plan,
     record: Arc<CallRecord>,
-    abort: StreamAbort,
     requests: Option<Box<SessionRequests>>,
 ) -> Result<SessionBody, Status> {
-    let opening = session::open(&node, plan, record, abort)
+    let opening = session::open(&node, plan, record)
         .await
         .map_err(|error| status::of_open(&error, plan.contract))?;
     Ok(SessionBody::new(node, plan, opening, requests))
@@ -109,21 +108,18 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
         REQUEST_BYTES_MAX,
     )?;
     call.record.set_streaming();
+    let abort = StreamAbort::within(call.record.clone());
     let compression = call.compression;
-    let abort = StreamAbort::new();
-    let opening = {
-        let abort = abort.clone();
-        async move {
-            let first = call.message().await?;
-            let open_request = match first.request {
-                Some(v1::session_request::Request::Open(open)) => open,
-                Some(_) => return Err(InvalidRequest::Unset("open").into()),
-                None => return Err(InvalidRequest::Unset("request").into()),
-            };
-            let plan = validate::plan(&open_request, compression, &node.config)?;
-            let requests = Box::new(SessionRequests::new(call.messages));
-            open(node, &plan, call.record, abort, Some(requests)).await
-        }
+    let opening = async move {
+        let first = call.message().await?;
+        let open_request = match first.request {
+            Some(v1::session_request::Request::Open(open)) => open,
+            Some(_) => return Err(InvalidRequest::Unset("open").into()),
+            None => return Err(InvalidRequest::Unset("request").into()),
+        };
+        let plan = validate::plan(&open_request, compression, &node.config)?;
+        let requests = Box::new(SessionRequests::new(call.messages));
+        open(node, &plan, call.record, Some(requests)).await
     };
     let body = NodeBody::Call(Box::new(SessionCall::Opening(opening.boxed())));
     let mut response = call::with_headers(body);
@@ -227,7 +223,10 @@ fn end_streams(node: &Node, subscriber: &str, record: &CallRecord) -> Result<Pos
             "`subscriber_id` {subscriber} has no live stream here"
         )));
     };
-    let position = newest.position();
+    let position = Position {
+        epoch: node.log.epoch().get(),
+        sequence: newest.sequence(),
+    };
     for session in &sessions {
         session.close(CloseReason::Unsubscribed);
     }

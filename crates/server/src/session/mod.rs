@@ -18,11 +18,11 @@ use std::{
     time::Duration,
 };
 
-use longlived_broker::{Cursor, Environment, Interest, Position, Sequence, Signal, TopicName};
+use longlived_broker::{Cursor, Environment, Interest, Sequence, Signal, TopicName};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::{connection::StreamAbort, layers::CallRecord};
+use crate::layers::CallRecord;
 
 use pace::{Behind, Pace};
 
@@ -123,29 +123,31 @@ pub(crate) struct Session {
     pub attempt: Attempt,
     /// Which contract it speaks.
     pub contract: Contract,
-    inbox: Option<TopicName>,
     signal: Arc<Signal>,
-    abort: StreamAbort,
     record: Arc<CallRecord>,
-    // Written by whoever wants it closed, first one wins; read by the body.
-    close: Mutex<Option<CloseReason>>,
     closing: Arc<Closing>,
-    // Who reads for it, while it has nothing to say of its own. Written by the body, read by whoever asks where it is.
-    reader: Mutex<Option<Arc<Signal>>>,
+    state: Mutex<State>,
     // Written by the body, read by the generator.
     follows_inbox: AtomicBool,
-    epoch: u64,
     // Only of a reader that asked to be disconnected when slow.
     pace: Option<Box<Pace>>,
+}
+
+#[derive(Default)]
+struct State {
+    // Written by whoever wants it closed, first one wins; read by the body.
+    close: Option<Box<CloseReason>>,
+    // Who reads for it, while it has nothing to say of its own. Written by the body, read by whoever asks where it is.
+    reader: Option<Arc<Signal>>,
 }
 
 impl Session {
     /// Asks the stream to end; the first reason holds.
     pub(crate) fn close(self: &Arc<Self>, reason: CloseReason) {
         let first = {
-            let mut close = self.close.lock();
+            let close = &mut self.state.lock().close;
             let first = close.is_none();
-            close.get_or_insert(reason);
+            close.get_or_insert_with(|| Box::new(reason));
             first
         };
         if first {
@@ -156,7 +158,7 @@ impl Session {
 
     /// Why it was asked to end, if it was.
     pub(crate) fn closing(&self) -> Option<CloseReason> {
-        *self.close.lock()
+        self.state.lock().close.as_deref().copied()
     }
 
     /// Resets the stream, for a reader that takes nothing and so cannot be told anything.
@@ -165,38 +167,34 @@ impl Session {
             Some(reason) => format!("{}; reset, the reader takes nothing", reason.as_str()),
             None => "reset".to_owned(),
         });
-        self.abort.abort();
+        self.record.abort();
     }
 
     /// The inbox, if the subscriber has one and follows it.
-    pub(crate) fn followed_inbox(&self) -> Option<&TopicName> {
-        let inbox = self.inbox.as_ref()?;
-        self.follows_inbox.load(Ordering::Relaxed).then_some(inbox)
+    pub(crate) fn followed_inbox(&self) -> Option<TopicName> {
+        let follows = self.follows_inbox.load(Ordering::Relaxed);
+        follows.then(|| TopicName::inbox(&self.subscriber))?
     }
 
-    /// The last position handed to the connection, or passed.
-    pub(crate) fn position(&self) -> Position {
-        Position {
-            epoch: self.epoch,
-            sequence: self.sequence(),
-        }
-    }
-
-    fn sequence(&self) -> Sequence {
-        let reader = self.reader.lock();
-        let read = reader.as_ref().map_or(0, |reader| reader.sequence());
+    /// The last sequence handed to the connection, or passed.
+    pub(crate) fn sequence(&self) -> Sequence {
+        let state = self.state.lock();
+        let read = state.reader.as_ref().map_or(0, |reader| reader.sequence());
         read.max(self.signal.sequence())
     }
 
     fn set_reader(&self, reader: Option<Arc<Signal>>) {
-        *self.reader.lock() = reader;
+        self.state.lock().reader = reader;
     }
 
     /// The filters of its cursor are these now.
     fn set_filters(&self, cursor: &Cursor) {
-        let inbox = self.inbox.as_ref().map(TopicName::as_str);
-        let follows =
-            inbox.is_some_and(|inbox| cursor.filters().any(|filter| filter.as_str() == inbox));
+        // Made when it is asked for: it costs as much as the id, and few ask.
+        let inbox = TopicName::inbox(&self.subscriber);
+        let follows = inbox.is_some_and(|inbox| {
+            let mut filters = cursor.filters();
+            filters.any(|filter| filter.as_str() == inbox.as_str())
+        });
         self.follows_inbox.store(follows, Ordering::Relaxed);
         if let Some(pace) = &self.pace {
             pace.set_tails(cursor);
@@ -232,15 +230,11 @@ impl Session {
             generation,
             attempt,
             contract: Contract::V1,
-            inbox: TopicName::inbox(subscriber),
             signal: Arc::default(),
-            abort: StreamAbort::new(),
             record: Arc::new(CallRecord::new("/test", None, None, drain)),
-            close: Mutex::new(None),
+            state: Mutex::default(),
             follows_inbox: AtomicBool::new(false),
-            epoch: 1,
             closing: Arc::default(),
-            reader: Mutex::new(None),
             pace: None,
         })
     }

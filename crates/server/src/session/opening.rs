@@ -8,13 +8,11 @@ use std::{
 
 use longlived_broker::{
     Begin, Cursor, CursorError, Outcome, Position, ReadOptions, Signal, SlowPolicy, TopicFilter,
-    TopicName,
 };
 use parking_lot::Mutex;
 
 use super::{Attempt, Contract, Session, pace::Pace};
 use crate::{
-    connection::StreamAbort,
     layers::CallRecord,
     node::Node,
     registry::{AdmitError, Registration},
@@ -62,12 +60,11 @@ pub(crate) struct Opening {
     pub position: Position,
 }
 
-/// Opens a session. `abort` must be the one its response carries.
+/// Opens a session. The abort that its response carries must be the one in `record`.
 pub(crate) async fn open(
     node: &Node,
     plan: &Plan,
     record: Arc<CallRecord>,
-    abort: StreamAbort,
 ) -> Result<Opening, OpenError> {
     record.set_streaming();
     record.set_subscriber(plan.subscriber.clone());
@@ -86,14 +83,10 @@ pub(crate) async fn open(
         generation: node.registry.next_generation(),
         attempt: plan.attempt,
         contract: plan.contract,
-        inbox: TopicName::inbox(&plan.subscriber),
         signal,
-        abort,
         record,
-        close: Mutex::new(None),
-        reader: Mutex::new(None),
+        state: Mutex::default(),
         follows_inbox: AtomicBool::new(false),
-        epoch: node.log.epoch().get(),
         closing: node.registry.closing().clone(),
         pace: watched.then(|| Box::new(Pace::new(&opened.cursor))),
     });

@@ -13,10 +13,14 @@ use crate::bench::figures::{Figures, median, medians, rounded, shown};
 
 /// Above this much of its cores the load itself is what is measured.
 const LOAD_SATURATED_PERCENT: f64 = 95.0;
+/// A load that could not run for more of the time was not alone on its core. Its figures are not those of a quiet
+/// machine: it reads late, and a reader that is awake and only waits for its core needs no waking by whoever sends.
+const LOAD_WAITED_PERCENT: f64 = 10.0;
 /// Less than this share of the rate asked for is worth a word.
 const RATE_REACHED: f64 = 0.97;
 pub(super) const CPU: &str = "cpu_us_per_delivery";
 pub(super) const LOAD_CPU: &str = "load_cpu_percent";
+pub(super) const LOAD_WAITED: &str = "load_waited_percent";
 
 /// What ours is divided by theirs: name of the ratio, figure, label.
 pub(super) const RATIOS: [(&str, &str, &str); 4] = [
@@ -50,6 +54,11 @@ impl Run {
     fn load_is_saturated(&self) -> bool {
         let busy = self.figures.value(LOAD_CPU);
         busy.is_some_and(|busy| busy > LOAD_SATURATED_PERCENT * self.load_cores as f64)
+    }
+
+    fn load_had_company(&self) -> bool {
+        let waited = self.figures.value(LOAD_WAITED);
+        waited.is_some_and(|waited| waited > LOAD_WAITED_PERCENT)
     }
 }
 
@@ -161,6 +170,14 @@ impl Comparison {
                      {LOAD_SATURATED_PERCENT} %): latency and deliveries per second say little"
                 ));
             }
+            let company = column.runs.iter().filter(|run| run.load_had_company());
+            let company = company.count();
+            if company > 0 {
+                notes.push(format!(
+                    "{name}: the load waited for its core in {company} of {of} runs (over {LOAD_WAITED_PERCENT} % of the \
+                     time): the machine was in use otherwise, and neither latency nor CPU is that of a quiet one"
+                ));
+            }
             let published = column.medians().value("published_per_s");
             if let Some(published) = published
                 && published < self.shape.rate as f64 * RATE_REACHED
@@ -235,6 +252,7 @@ mod tests {
         let mut figures = Figures::default();
         figures.add(CPU, "server CPU per delivery (us)", cpu);
         figures.add(LOAD_CPU, "load CPU (% of a core)", load);
+        figures.add(LOAD_WAITED, "load waited for its core (% of time)", 1.0);
         figures.add("published_per_s", "published per second", 100.0);
         Run {
             figures,
@@ -338,6 +356,22 @@ mod tests {
             1
         );
         assert!(!comparison(columns(94.0)).table().contains('*'));
+    }
+
+    #[test]
+    fn a_machine_in_use_is_said() {
+        let mut busy = run(2.0, 50.0);
+        busy.figures = Figures::default();
+        busy.figures.add(LOAD_WAITED, "", 10.1);
+        let comparison = comparison(vec![
+            column(Peer::Longlived, vec![run(2.0, 50.0)]),
+            column(Peer::Floor, vec![busy]),
+        ]);
+        let [note] = comparison.notes().try_into().unwrap();
+        assert!(
+            note.starts_with("floor: the load waited for its core in 1 of 1 runs"),
+            "{note}"
+        );
     }
 
     #[test]

@@ -173,3 +173,74 @@ fn send_now(mut socket: &TcpStream, bytes: &[u8]) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::sockopt::set_socket_send_buffer_size;
+
+    use super::*;
+    use crate::bench::wire::records::record;
+
+    const RECORD_BYTES: u32 = 100;
+    /// Several batches of them.
+    const RECORDS: u64 = 20_000;
+
+    /// The records that each of two connections is sent of those published, over sockets that a batch does not fit.
+    fn received(streams: u32, topics: Topics) -> [Vec<u64>; 2] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut subscribers = Vec::new();
+        let reading = [(); 2].map(|()| {
+            let reader = TcpStream::connect(address).unwrap();
+            let (socket, _) = listener.accept().unwrap();
+            set_socket_send_buffer_size(&socket, 4096).unwrap();
+            subscribers.push(socket);
+            std::thread::spawn(move || stamps(reader))
+        });
+        let args = FloorArgs {
+            connections: 2,
+            streams,
+            topics,
+            record_bytes: RECORD_BYTES,
+        };
+        let mut published = Vec::new();
+        for number in 0..RECORDS {
+            record(&mut published, number, RECORD_BYTES as usize);
+        }
+        // Its end closes the sockets.
+        Fanout::new(args, subscribers)
+            .run(published.as_slice())
+            .unwrap();
+        reading.map(|reading| reading.join().unwrap())
+    }
+
+    fn stamps(mut reader: TcpStream) -> Vec<u64> {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        let records = bytes.chunks(RECORD_BYTES as usize);
+        let stamp = |record: &[u8]| u64::from_le_bytes(*record.first_chunk().unwrap());
+        records.map(stamp).collect()
+    }
+
+    #[test]
+    fn every_connection_is_sent_every_record() {
+        let all: Vec<_> = (0..RECORDS).collect();
+        assert!(received(1, Topics::One) == [all.clone(), all]);
+    }
+
+    #[test]
+    fn a_connection_is_sent_a_record_for_each_of_its_subscribers() {
+        let all: Vec<_> = (0..RECORDS * 3).map(|place| place / 3).collect();
+        assert!(received(3, Topics::One) == [all.clone(), all]);
+    }
+
+    #[test]
+    fn subscribers_with_topics_of_their_own_have_their_turns() {
+        let of = |connection| {
+            let records = 0..RECORDS;
+            let its = records.filter(|number| number / 3 % 2 == connection);
+            its.collect::<Vec<_>>()
+        };
+        assert!(received(3, Topics::Inbox) == [of(0), of(1)]);
+    }
+}

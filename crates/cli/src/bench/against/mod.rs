@@ -1,7 +1,7 @@
 //! `longlived bench fanout --against`: the same load on longlived and on others, in one run, side by side.
 //!
 //! - [`programs`]: starts the others; says why one cannot be measured.
-//! - [`floor`]: the bare sender.
+//! - [`mod@floor`]: the bare sender.
 //! - [`comparison`]: medians, ratios, JSON; [`table`]: the same as text.
 //!
 //! Holds: all of them run on the same cores, one after the other, in turns (longlived, floor, redis, nats, longlived,
@@ -17,13 +17,13 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use self::comparison::{Column, Comparison, Run};
+use self::comparison::{Column, Comparison, LOAD_WAITED, Run};
 pub(super) use self::floor::serve as floor;
 use self::programs::Programs;
 use super::against_args::Peer;
 use super::args::FanoutArgs;
 use super::measure::{
-    exit_code, fanout_in_words, fanout_shape, measure_fanout, pinning, pinning_in_words,
+    Fanout, exit_code, fanout_in_words, fanout_shape, measure_fanout, pinning, pinning_in_words,
 };
 use super::proc;
 use super::rig::{Pinning, Rig};
@@ -60,7 +60,7 @@ pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode>
         }
     }
     let comparison = Comparison {
-        load: fanout_in_words(args, load),
+        load: format!("fanout: {}", fanout_in_words(args)),
         machine: proc::machine(),
         pinning: pinning_in_words(&args.common, &cores),
         shape: load,
@@ -85,7 +85,15 @@ fn run(
     let shape = fanout_shape(args, programs.protocol(peer));
     let start = || programs.start(peer, &args.common, &cores.server);
     let mut rig = Rig::connect_to(start, &args.common, shape, cores, stop)?;
-    let figures = measure_fanout(&mut rig, args)?;
+    let Fanout {
+        mut figures,
+        load_waited,
+    } = measure_fanout(&mut rig, args, cores)?;
+    figures.add(
+        LOAD_WAITED,
+        "load waited for its core (% of time)",
+        load_waited * 100.0,
+    );
     let load_cores = cores.load.count().unwrap_or(usize::MAX);
     Ok(Run {
         figures,

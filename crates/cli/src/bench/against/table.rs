@@ -3,16 +3,17 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::comparison::{CPU, Column, Comparison, LOAD_CPU, RATIOS, median_of};
+use super::comparison::{CPU, Column, Comparison, LOAD_CPU, LOAD_WAITED, RATIOS, median_of};
 use crate::bench::against_args::Peer;
 use crate::bench::args::Topics;
 use crate::bench::figures::shown;
 
 /// What the table shows, by the names of `bench fanout`.
-const SHOWN: [&str; 13] = [
+const SHOWN: [&str; 14] = [
     CPU,
     "server_cpu_percent",
     LOAD_CPU,
+    LOAD_WAITED,
     "deliveries_per_s",
     "published_per_s",
     "latency_p50_us",

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
-use longlived_api::v1::{SubscribeRequest, Subscription};
+use longlived_api::v1::{Position, SubscribeRequest, Subscription};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use super::control::{Plan, SHARED_TOPIC};
@@ -27,6 +27,8 @@ pub(super) struct Connection {
     wire: Wire,
     output: Output,
     subscribers: Vec<Subscriber>,
+    /// Its subscribers are to go on after this.
+    resume_after: Option<Position>,
 }
 
 /// Bytes the socket has not taken yet.
@@ -84,7 +86,27 @@ impl Connection {
             wire: Wire::new(plan, subscribers),
             output: Output::default(),
             subscribers: vec![Subscriber::default(); plan.streams as usize],
+            resume_after: None,
         })
+    }
+
+    /// Takes the place of a connection that was lost. An error may be known at once, or come later.
+    pub(super) fn reopen(
+        &mut self,
+        plan: &Plan,
+        subscribers: Range<u64>,
+        resume_after: Option<Position>,
+    ) -> io::Result<()> {
+        let socket = start_connecting(plan.server)?;
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        self.socket = Some(socket);
+        self.established = false;
+        self.wire = Wire::new(plan, subscribers);
+        self.output = Output::default();
+        self.resume_after = resume_after;
+        Ok(())
     }
 
     pub(super) fn socket(&self) -> Option<&TcpStream> {
@@ -111,7 +133,8 @@ impl Connection {
                 return Err(error);
             }
             self.established = true;
-            self.wire.open(plan, &mut self.output.bytes);
+            let out = &mut self.output.bytes;
+            self.wire.open(plan, self.resume_after, out);
         }
         let done = self.output.flush(socket)?;
         if done {
@@ -153,6 +176,18 @@ impl Connection {
         self.output.flush(socket)
     }
 
+    /// The connection is gone and will be opened again. True when a subscriber was back on it.
+    pub(super) fn lose_for_now(&mut self, tally: &mut Tally) -> bool {
+        self.socket = None;
+        self.established = false;
+        self.output = Output::default();
+        let was_back = self.subscribers.iter().any(|one| one.back_ns > 0);
+        for subscriber in &mut self.subscribers {
+            tally.stream_lost(subscriber);
+        }
+        was_back
+    }
+
     /// The connection is gone, and with it the streams that had not ended.
     pub(super) fn lose(&mut self, tally: &mut Tally, why: &io::Error) {
         self.socket = None;
@@ -171,13 +206,18 @@ impl Plan {
         }
     }
 
-    pub(super) fn subscribe_request(&self, number: u64) -> SubscribeRequest {
+    pub(super) fn subscribe_request(
+        &self,
+        number: u64,
+        resume_after: Option<Position>,
+    ) -> SubscribeRequest {
         let subscriber_id = format!("bench-{number}");
         SubscribeRequest {
             subscriber_id,
             subscriptions: vec![Subscription {
                 topic_filter: self.topic(number),
             }],
+            resume_after,
             ..SubscribeRequest::default()
         }
     }
@@ -193,7 +233,7 @@ impl Plan {
     /// Before the server's windows are known, all first requests of a connection must fit the default one.
     pub(in crate::bench) fn streams_max(&self) -> u32 {
         let mut bytes = Vec::new();
-        let request = self.subscribe_request(self.subscribers_total);
+        let request = self.subscribe_request(self.subscribers_total, None);
         request::call_message(&mut bytes, 1, &request, true);
         WINDOW_DEFAULT / u32::try_from(bytes.len()).expect("a request of the load is small")
     }

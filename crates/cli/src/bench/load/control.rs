@@ -5,9 +5,11 @@
 
 use std::net::SocketAddr;
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::args::{PayloadKind, Topics};
+use crate::bench::storm::Retries;
 use crate::compression_args::CompressionFlag;
 
 /// The topic that all follow when they share one.
@@ -62,6 +64,13 @@ pub(in crate::bench) enum Command {
     Window { start_ns: u64, end_ns: u64 },
     /// Publish from here to there; answered by `Published`.
     Publish(PublishPlan),
+    /// Say when what was published is here; answered by `Arrived`, then or when that time is up.
+    Await {
+        published: Published,
+        deadline_ns: u64,
+    },
+    /// From now on a connection that ends is opened again; answered by `Returned`.
+    Return(Return),
     /// Wait until what was published is here, or nothing comes any more; answered by `Finished`, the last word.
     Finish {
         published: Published,
@@ -90,12 +99,27 @@ pub(in crate::bench) struct PublishPlan {
     pub(in crate::bench) in_flight_max: u64,
 }
 
+/// The server is about to be killed and started again.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(in crate::bench) struct Return {
+    /// Times of the answer count from here.
+    pub(in crate::bench) from_ns: u64,
+    /// The answer comes when every subscriber is back, or then.
+    pub(in crate::bench) deadline_ns: u64,
+    /// Epoch and sequence that every subscriber has reached.
+    pub(in crate::bench) resume_after: Option<(u64, u64)>,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::bench) enum Report {
     /// The plan was understood.
     Ready,
     Connected(Connected),
+    Arrived {
+        delivered: u64,
+    },
+    Returned(Returned),
     Published(Published),
     Finished(Finished),
 }
@@ -110,6 +134,66 @@ pub(in crate::bench) struct Connected {
     pub(in crate::bench) last_welcome_ns: u64,
     /// The first thing that went wrong, in words.
     pub(in crate::bench) trouble: Option<String>,
+}
+
+/// Many times, with three digits.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in crate::bench) struct Times {
+    /// As (nanoseconds, how many).
+    pub(in crate::bench) counts: Vec<(u64, u64)>,
+    /// To the nanosecond.
+    pub(in crate::bench) first_ns: Option<u64>,
+    pub(in crate::bench) last_ns: Option<u64>,
+}
+
+impl Times {
+    pub(in crate::bench) fn of(times: impl Iterator<Item = u64>) -> Self {
+        let mut histogram = Histogram::<u64>::new(3).expect("three digits are possible");
+        let (mut first_ns, mut last_ns) = (None, None);
+        for time in times {
+            histogram
+                .record(time)
+                .expect("a histogram that grows takes every time");
+            first_ns = Some(first_ns.map_or(time, |first: u64| first.min(time)));
+            last_ns = last_ns.max(Some(time));
+        }
+        let recorded = histogram.iter_recorded();
+        let counts = recorded.map(|value| (value.value_iterated_to(), value.count_at_value()));
+        Self {
+            counts: counts.collect(),
+            first_ns,
+            last_ns,
+        }
+    }
+
+    pub(in crate::bench) fn add(&mut self, other: Self) {
+        self.counts.extend(other.counts);
+        let firsts = [self.first_ns, other.first_ns];
+        self.first_ns = firsts.into_iter().flatten().min();
+        self.last_ns = self.last_ns.max(other.last_ns);
+    }
+}
+
+/// How the subscribers of this process came back.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in crate::bench) struct Returned {
+    /// Subscribers that are back.
+    pub(in crate::bench) back: u64,
+    /// When they were.
+    pub(in crate::bench) times: Times,
+    /// Welcomes that said that nothing was missed.
+    pub(in crate::bench) resumed: u64,
+    /// Welcomes that said that something was.
+    pub(in crate::bench) resets: u64,
+    /// Dials that nobody answered, or subscribers that were told of such a dial.
+    pub(in crate::bench) refused_dials: u64,
+    /// Connections that were lost when their subscribers were back; of the client library, streams that ended and
+    /// attempts that failed although somebody listened.
+    pub(in crate::bench) lost_again: u64,
+    /// The first thing that went wrong, in words.
+    pub(in crate::bench) trouble: Option<String>,
+    /// The waits of the client library.
+    pub(in crate::bench) retries: Option<Retries>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,10 +13,11 @@ use rustix::event::epoll;
 use rustix::event::epoll::{EventData, EventFlags};
 use rustix::time::Timespec;
 
+use super::comeback::Comeback;
 use super::connection::Connection;
 use super::control::{Command, Plan, Published, Report, Stall};
 use super::publisher::Publisher;
-use super::tally::Tally;
+use super::tally::{Returning, Tally};
 use crate::bench::clock::monotonic_ns;
 
 const CONTROL: u64 = u64::MAX;
@@ -42,6 +43,10 @@ pub(super) struct Load<R, W> {
     /// Set by Connect; taken when Connected was said.
     connect_deadline_ns: Option<u64>,
     connecting: bool,
+    /// What was published and by when it must be here; taken when Arrived was said.
+    awaited: Option<(Published, u64)>,
+    /// Set by Return: lost connections are opened again.
+    comeback: Option<Comeback>,
     finish: Option<Finish>,
     control_closed: bool,
 }
@@ -74,6 +79,8 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
             scratch: vec![0; SCRATCH_BYTES],
             connect_deadline_ns: None,
             connecting: false,
+            awaited: None,
+            comeback: None,
             finish: None,
             control_closed: false,
             plan,
@@ -87,6 +94,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         while !self.control_closed {
             self.connect_some()?;
+            self.redial_some()?;
             let timeout = self.timeout();
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
@@ -114,6 +122,9 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         if let Some(due) = self.publisher.as_ref().and_then(Publisher::due_ns) {
             wait = wait.min(due.saturating_sub(now));
         }
+        if let Some(due) = self.comeback.as_ref().and_then(Comeback::due_ns) {
+            wait = wait.min(due.saturating_sub(now));
+        }
         Timespec {
             tv_sec: 0,
             tv_nsec: wait.cast_signed(),
@@ -126,23 +137,36 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         }
         let wanted = self.plan.connections as usize;
         for index in self.connections.len()..wanted.min(self.connections.len() + CONNECT_BATCH) {
-            let numbers = self.numbers_of(index as u64);
+            let numbers = numbers_of(&self.plan, index as u64);
             let connection = Connection::open(&self.plan, numbers)
                 .with_context(|| format!("opening connection {} of {wanted}", index + 1))?;
-            let socket = connection.socket().expect("it was just opened");
-            let flags = EventFlags::IN | EventFlags::OUT;
-            epoll::add(&self.epoll, socket, EventData::new_u64(index as u64), flags)
-                .context("adding a socket")?;
+            watch_new(&self.epoll, &connection, index)?;
             self.connections.push(connection);
         }
         self.connecting = self.connections.len() < wanted;
         Ok(())
     }
 
-    fn numbers_of(&self, index: u64) -> Range<u64> {
-        let streams = u64::from(self.plan.streams);
-        let first = self.plan.subscriber_first + index * streams;
-        first..first + streams
+    /// Opens connections that were lost, if they are to come back.
+    fn redial_some(&mut self) -> anyhow::Result<()> {
+        let Some(comeback) = &mut self.comeback else {
+            return Ok(());
+        };
+        for _ in 0..CONNECT_BATCH {
+            let Some(index) = comeback.next(monotonic_ns()) else {
+                break;
+            };
+            let numbers = numbers_of(&self.plan, index as u64);
+            let connection = &mut self.connections[index];
+            match connection.reopen(&self.plan, numbers, comeback.resume_after()) {
+                Ok(()) => watch_new(&self.epoll, connection, index)?,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    comeback.refused(index, monotonic_ns());
+                }
+                Err(error) => return Err(error).context("opening a connection again"),
+            }
+        }
+        Ok(())
     }
 
     fn serve_connection(&mut self, index: u64, flags: EventFlags) -> anyhow::Result<()> {
@@ -161,9 +185,19 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
                 };
                 watch_writable(&self.epoll, socket, index, flags, all_written)
             }
+            // Closing the socket also takes it out of the epoll.
             Err(error) => {
-                // Closing the socket also takes it out of the epoll.
-                connection.lose(&mut self.tally, &error);
+                match &mut self.comeback {
+                    None => connection.lose(&mut self.tally, &error),
+                    Some(comeback) => {
+                        let was_back = connection.lose_for_now(&mut self.tally);
+                        if error.kind() == io::ErrorKind::ConnectionRefused {
+                            comeback.refused(index as usize, monotonic_ns());
+                        } else {
+                            comeback.lost(index as usize, was_back);
+                        }
+                    }
+                }
                 Ok(())
             }
         }
@@ -227,6 +261,21 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         {
             self.connect_deadline_ns = None;
             self.report(&Report::Connected(self.tally.connected()))?;
+        }
+        if let Some((published, deadline)) = &self.awaited
+            && (self.tally.is_complete(&self.plan, published) || now >= *deadline)
+        {
+            self.awaited = None;
+            let delivered = self.tally.delivered();
+            self.report(&Report::Arrived { delivered })?;
+        }
+        let each = self.connections.iter().flat_map(Connection::subscribers);
+        let subscribers = u64::from(self.plan.connections) * u64::from(self.plan.streams);
+        let comeback = self.comeback.as_mut();
+        if let Some(returned) =
+            comeback.and_then(|comeback| comeback.returned(&self.tally, now, subscribers, each))
+        {
+            self.report(&Report::Returned(returned))?;
         }
         let Some(finish) = &self.finish else {
             return Ok(false);
@@ -304,6 +353,14 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
                 self.connecting = true;
             }
             Command::Stall(stall) => self.stall(stall)?,
+            Command::Await {
+                published,
+                deadline_ns,
+            } => self.awaited = Some((published, deadline_ns)),
+            Command::Return(asked) => {
+                self.tally.returning = Some(Returning::default());
+                self.comeback = Some(Comeback::new(asked));
+            }
             Command::Window { start_ns, end_ns } => self.tally.open_window(start_ns, end_ns),
             Command::Publish(publish) => {
                 let publisher =
@@ -333,6 +390,20 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         }
         Ok(())
     }
+}
+
+/// Of the subscribers of a connection.
+fn numbers_of(plan: &Plan, index: u64) -> Range<u64> {
+    let streams = u64::from(plan.streams);
+    let first = plan.subscriber_first + index * streams;
+    first..first + streams
+}
+
+/// A connection that was just opened: it says by "writable" that it is established.
+fn watch_new(epoll: &OwnedFd, connection: &Connection, index: usize) -> anyhow::Result<()> {
+    let socket = connection.socket().expect("it was just opened");
+    let flags = EventFlags::IN | EventFlags::OUT;
+    epoll::add(epoll, socket, EventData::new_u64(index as u64), flags).context("adding a socket")
 }
 
 /// Asks for "writable" exactly while something waits to be written.

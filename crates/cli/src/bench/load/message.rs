@@ -1,10 +1,14 @@
 //! The messages of the load: written with the time of sending in their payload, found again by readers.
 
+use longlived_api::v1::{SubscribeResponse, subscribe_response::Frame, welcome};
+use prost::Message as _;
 use prost::encoding::{
     WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint,
 };
 
 use crate::bench::http2::request;
+
+pub(super) use welcome::Outcome;
 
 /// What a `SubscribeResponse` is, by its first byte: the field that is set in its oneof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +27,14 @@ impl Kind {
             Some(0x22) => Self::Gap,
             _ => Self::Other,
         }
+    }
+}
+
+/// What a Welcome says about the position it was asked to resume from; `None` when `head` is not all of it.
+pub(super) fn outcome(head: &[u8]) -> Option<Outcome> {
+    match SubscribeResponse::decode(head).ok()?.frame? {
+        Frame::Welcome(welcome) => Some(welcome.outcome()),
+        _ => None,
     }
 }
 

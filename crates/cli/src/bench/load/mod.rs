@@ -3,9 +3,11 @@
 //! - [`control`]: what the conducting process says and hears, one JSON object a line.
 //! - [`event_loop`]: one thread, one epoll, every socket.
 //! - [`connection`]: a socket and its subscribers; [`wire`]: how they speak to the server.
+//! - [`comeback`]: how connections are opened again when their server was killed.
 //! - [`publisher`]: messages at a rate, on a connection of its own; [`voice`]: how it says them.
 //! - [`tally`]: what was seen; [`message`]: where the timestamp is.
 
+mod comeback;
 mod connection;
 pub(super) mod control;
 mod event_loop;
@@ -16,6 +18,7 @@ mod tally;
 mod voice;
 mod wire;
 
+pub(super) use comeback::REFUSED_PAUSE;
 pub(super) use connection::{Output, inbox, start_connecting};
 pub(super) use message::{Kind, publish_request};
 pub(super) use tally::describe;

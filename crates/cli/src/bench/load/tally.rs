@@ -6,7 +6,7 @@
 use hdrhistogram::Histogram;
 
 use super::control::{Connected, Finished, Plan, Published};
-use super::message::{Kind, sent_at};
+use super::message::{Kind, Outcome, outcome, sent_at};
 use crate::bench::args::Topics;
 use crate::bench::http2::reader::StreamEnd;
 
@@ -19,6 +19,16 @@ pub(super) struct Subscriber {
     received: u32,
     welcomed: bool,
     ended: bool,
+    /// When it held the Welcome of a stream that followed a lost one; 0 = it does not.
+    pub(super) back_ns: u64,
+}
+
+/// What was seen of subscribers that come back.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Returning {
+    pub(super) back: u64,
+    pub(super) resumed: u64,
+    pub(super) resets: u64,
 }
 
 #[derive(Debug)]
@@ -37,6 +47,8 @@ pub(super) struct Tally {
     latencies: Histogram<u64>,
     sample_every: u32,
     until_sample: u32,
+    /// From the moment on from which streams may be lost and others take their place.
+    pub(super) returning: Option<Returning>,
 }
 
 impl Tally {
@@ -57,6 +69,7 @@ impl Tally {
                 .expect("one nanosecond to a minute with three digits is a valid histogram"),
             sample_every: plan.sample_every.max(1),
             until_sample: 1,
+            returning: None,
         }
     }
 
@@ -69,7 +82,15 @@ impl Tally {
     pub(super) fn message(&mut self, subscriber: &mut Subscriber, head: &[u8], now_ns: u64) {
         match Kind::of(head) {
             Kind::Event => self.event(subscriber, now_ns, || sent_at(head)),
-            Kind::Welcome => self.welcome(subscriber, now_ns),
+            Kind::Welcome => {
+                if let Some(returning) = &mut self.returning
+                    && !subscriber.welcomed
+                {
+                    subscriber.back_ns = now_ns;
+                    returning.welcomed(head);
+                }
+                self.welcome(subscriber, now_ns);
+            }
             Kind::Gap => self.gaps += 1,
             Kind::Other => {}
         }
@@ -129,6 +150,30 @@ impl Tally {
         self.note(why);
     }
 
+    /// A connection is gone and will be made again: the subscriber waits for another Welcome.
+    pub(super) fn stream_lost(&mut self, subscriber: &mut Subscriber) {
+        if subscriber.welcomed {
+            self.welcomed -= 1;
+        }
+        if let Some(returning) = &mut self.returning
+            && subscriber.back_ns > 0
+        {
+            returning.back -= 1;
+        }
+        *subscriber = Subscriber {
+            received: subscriber.received,
+            ..Subscriber::default()
+        };
+    }
+
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    pub(super) fn trouble(&self) -> Option<&String> {
+        self.trouble.as_ref()
+    }
+
     /// Keeps the first of all troubles: what follows is mostly its consequence.
     pub(super) fn note(&mut self, trouble: impl FnOnce() -> String) {
         if self.trouble.is_none() {
@@ -180,6 +225,17 @@ impl Tally {
                 .iter_recorded()
                 .map(|value| (value.value_iterated_to(), value.count_at_value()))
                 .collect(),
+        }
+    }
+}
+
+impl Returning {
+    fn welcomed(&mut self, head: &[u8]) {
+        self.back += 1;
+        match outcome(head) {
+            Some(Outcome::Resumed) => self.resumed += 1,
+            Some(Outcome::Reset) => self.resets += 1,
+            Some(Outcome::New | Outcome::Unspecified) | None => {}
         }
     }
 }

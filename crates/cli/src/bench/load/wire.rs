@@ -5,6 +5,8 @@
 use std::io;
 use std::ops::Range;
 
+use longlived_api::v1::Position;
+
 use super::control::{Plan, Protocol};
 use super::tally::{Subscriber, Tally, code_name, describe};
 use crate::bench::http2::reader::{Reader, Sink, StreamEnd};
@@ -55,12 +57,12 @@ impl Wire {
     }
 
     /// What every subscriber of the connection says first.
-    pub(super) fn open(&self, plan: &Plan, out: &mut Vec<u8>) {
+    pub(super) fn open(&self, plan: &Plan, resume_after: Option<Position>, out: &mut Vec<u8>) {
         let numbers = self.subscribers.clone();
         match &self.reader {
             Readers::Grpc(_) => {
                 out.reserve(96 + plan.streams as usize * 224);
-                open_calls(out, plan, numbers);
+                open_calls(out, plan, numbers, resume_after);
             }
             Readers::Resp(_) => {
                 let topics: Vec<_> = numbers.map(|number| plan.topic(number)).collect();
@@ -169,7 +171,12 @@ pub(super) fn refusal(words: &[u8]) -> io::Error {
 }
 
 /// Preface, windows, and one Subscribe for each subscriber.
-fn open_calls(out: &mut Vec<u8>, plan: &Plan, subscribers: Range<u64>) {
+fn open_calls(
+    out: &mut Vec<u8>,
+    plan: &Plan,
+    subscribers: Range<u64>,
+    resume_after: Option<Position>,
+) {
     const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
 
     let authority = plan.server.to_string();
@@ -177,7 +184,8 @@ fn open_calls(out: &mut Vec<u8>, plan: &Plan, subscribers: Range<u64>) {
     for (index, number) in (0..).zip(subscribers) {
         let encoding = plan.compression.encoding();
         request::call_headers_accepting(out, stream_id(index), &authority, SUBSCRIBE, encoding);
-        request::call_message(out, stream_id(index), &plan.subscribe_request(number), true);
+        let request = plan.subscribe_request(number, resume_after);
+        request::call_message(out, stream_id(index), &request, true);
     }
 }
 

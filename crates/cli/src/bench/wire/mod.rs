@@ -1,7 +1,7 @@
 //! As much of other servers' protocols as a load generator needs, by hand.
 //!
 //! - [`resp`]: Redis; [`nats`]: NATS; [`records`]: the bare sender of `against::floor`.
-//! - [`line`]: lines that come in pieces, and the time of sending at a payload's beginning.
+//! - [`mod@line`]: lines that come in pieces, and the time of sending at a payload's beginning.
 //!
 //! Readers walk the bytes in place and report through a closure; what is split over two reads is kept, nothing else.
 

@@ -1,0 +1,190 @@
+//! The waits of the client library, held against what full jitter asks: each uniform between nothing and a ceiling
+//! that grows by 1.6 from one second to 120.
+//!
+//! Holds: the ceiling is reckoned here, from how often a subscriber has failed since its last Welcome, and not asked
+//! of the client.
+
+use std::time::Duration;
+
+use longlived_client::BackoffOptions;
+use serde::{Deserialize, Serialize};
+
+/// Waits are kept as shares of their ceiling, to this part of it.
+const STEPS: u32 = 10_000;
+/// A sample of a uniform distribution lies further off than this, divided by the root of its size, once in a million
+/// times (Kolmogorov).
+const DISTANCE_CRITICAL: f64 = 2.7;
+
+/// What was drawn, by all subscribers of a process or of several.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::bench) struct Retries {
+    /// How many waits were this many steps of their ceiling.
+    shares: Vec<u64>,
+    /// Waits above their ceiling.
+    pub(super) above: u64,
+    /// Waits that the server may have named, which are no draws.
+    pub(super) named: u64,
+    /// Times from the end of a wait to the outcome of the attempt, as (nanoseconds, how many).
+    pub(super) attempts: Vec<(u64, u64)>,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            shares: vec![0; STEPS as usize],
+            above: 0,
+            named: 0,
+            attempts: Vec::new(),
+        }
+    }
+}
+
+impl Retries {
+    pub(super) fn drawn(&mut self, wait: Duration, ceiling: Duration) {
+        let share = wait.as_secs_f64() / ceiling.as_secs_f64();
+        if share > 1.0 {
+            self.above += 1;
+            return;
+        }
+        #[expect(clippy::cast_sign_loss, reason = "a wait is not negative")]
+        let step = (share * f64::from(STEPS)) as usize;
+        self.shares[step.min(STEPS as usize - 1)] += 1;
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for (sum, one) in self.shares.iter_mut().zip(&other.shares) {
+            *sum += one;
+        }
+        self.above += other.above;
+        self.named += other.named;
+        self.attempts.extend(&other.attempts);
+    }
+
+    /// Waits that were drawn.
+    pub(super) fn count(&self) -> u64 {
+        self.shares.iter().sum::<u64>() + self.above
+    }
+
+    /// The share of the ceiling that this part of all waits lies below.
+    pub(super) fn quantile(&self, part: f64) -> f64 {
+        let wanted = part * self.count() as f64;
+        let mut seen = 0;
+        for (step, count) in (1..=STEPS).zip(&self.shares) {
+            seen += count;
+            if seen as f64 >= wanted {
+                return f64::from(step) / f64::from(STEPS);
+            }
+        }
+        f64::INFINITY
+    }
+
+    /// The largest difference between the waits' distribution and the uniform one (Kolmogorov-Smirnov).
+    pub(super) fn distance(&self) -> f64 {
+        let all = self.count().max(1) as f64;
+        let mut seen = 0;
+        let mut largest = 0_f64;
+        for (step, count) in (1..=STEPS).zip(&self.shares) {
+            seen += count;
+            let asked = f64::from(step) / f64::from(STEPS);
+            largest = largest.max((seen as f64 / all - asked).abs());
+        }
+        largest
+    }
+
+    /// The distance that so many uniform waits keep, but for one sample in a million.
+    pub(super) fn distance_max(&self) -> f64 {
+        DISTANCE_CRITICAL / (self.count().max(1) as f64).sqrt() + 1.0 / f64::from(STEPS)
+    }
+}
+
+/// Of the next wait of one subscriber.
+#[derive(Debug)]
+pub(super) struct Ceiling {
+    options: BackoffOptions,
+    failures: i32,
+}
+
+impl Ceiling {
+    pub(super) fn new() -> Self {
+        Self {
+            options: BackoffOptions::default(),
+            failures: 0,
+        }
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let grown = self.options.multiplier.powi(self.failures);
+        self.failures += 1;
+        let ceiling = self.options.initial.as_secs_f64() * grown;
+        Duration::from_secs_f64(ceiling.min(self.options.max.as_secs_f64()))
+    }
+
+    /// A Welcome came.
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longlived_client::Backoff;
+    use rand::SeedableRng as _;
+    use rand::rngs::SmallRng;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn of(wait: impl Fn(u32) -> f64) -> Retries {
+        let mut retries = Retries::default();
+        for number in 0..20_000 {
+            retries.drawn(SECOND.mul_f64(wait(number)), SECOND);
+        }
+        retries
+    }
+
+    #[test]
+    fn the_clients_backoff_passes_with_its_ceilings() {
+        let mut rng = SmallRng::seed_from_u64(3);
+        let mut retries = Retries::default();
+        for _ in 0..4_000 {
+            let mut backoff = Backoff::new(BackoffOptions::default());
+            let mut ceiling = Ceiling::new();
+            for _ in 0..13 {
+                retries.drawn(backoff.next_wait(&mut rng), ceiling.next());
+            }
+        }
+        assert_eq!(retries.above, 0);
+        assert!(
+            retries.distance() < retries.distance_max(),
+            "{}",
+            retries.distance()
+        );
+        assert!((retries.quantile(0.3) - 0.3).abs() < 0.02);
+    }
+
+    #[test]
+    fn waits_of_another_shape_do_not_pass() {
+        let even = |number: u32| f64::from(number) / 20_000.0;
+        assert!(of(even).distance() < of(even).distance_max());
+        let half: fn(f64) -> f64 = |share| share.midpoint(1.0);
+        let squared: fn(f64) -> f64 = |share| share * share;
+        let fixed: fn(f64) -> f64 = |_| 0.5;
+        for shape in [half, squared, fixed] {
+            let retries = of(|number| shape(even(number)));
+            assert!(retries.distance() > retries.distance_max());
+        }
+        let long = of(|number| even(number) * 1.1);
+        assert!(long.above > 0);
+        assert!(long.distance() > long.distance_max());
+    }
+
+    #[test]
+    fn several_processes_count_as_one() {
+        let mut both = of(|_| 0.25);
+        both.add(&of(|_| 0.75));
+        assert_eq!(both.count(), 40_000);
+        assert!((both.quantile(0.4) - 0.25).abs() < 0.001);
+        assert!((both.quantile(0.6) - 0.75).abs() < 0.001);
+    }
+}
