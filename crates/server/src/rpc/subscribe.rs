@@ -121,8 +121,8 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
         REQUEST_BYTES_MAX,
     )?;
     call.record.set_streaming();
-    let compression = call.compression;
     let abort = StreamAbort::within(call.record.clone());
+    let compression = call.compression;
     let opening = async move {
         let first = call.message().await?;
         let open_request = match first.request {
