@@ -9,3 +9,4 @@ mod liveness;
 mod log;
 mod stalls;
 mod support;
+mod windows;

@@ -1,0 +1,363 @@
+//! Peers that give room in their own ways: a little at a time, too much, too early, or none while the socket is full.
+//! Frames are written by hand, since a well-behaved client does none of this.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use longlived_server::{
+    connection::{ConnectionSettings, HalfSentTotal, ResponseBody, serve_connection},
+    lifecycle::Drain,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    time::timeout,
+};
+use tower::service_fn;
+
+use super::support::{spawn, until, within};
+
+const WINDOW_MAX: u32 = (1 << 31) - 1;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const ACK: u8 = 1;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// `POST http://t/`, and nothing more to come: its fields stand in HPACK's static table.
+fn call(stream: u32) -> Vec<u8> {
+    let end_of_stream_and_headers = 5;
+    let fields = [0x83, 0x86, 0x84, 0x01, 1, b't'];
+    frame(HEADERS, end_of_stream_and_headers, stream, &fields)
+}
+
+fn room(stream: u32, bytes: u32) -> Vec<u8> {
+    frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
+}
+
+fn hello(initial_window: u32) -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let mut parameter = vec![0, 4];
+    parameter.extend(initial_window.to_be_bytes());
+    bytes.extend(frame(SETTINGS, 0, 0, &parameter));
+    bytes.extend(frame(SETTINGS, ACK, 0, &[]));
+    bytes
+}
+
+/// Says so many chunks, each of so many bytes.
+#[derive(Clone, Copy)]
+struct Says {
+    chunks: usize,
+    bytes: usize,
+}
+
+const WITHOUT_END: Says = Says {
+    chunks: usize::MAX,
+    bytes: 1_000,
+};
+
+#[derive(Clone, Default)]
+struct Counts {
+    /// Polls of the connection's task.
+    polls: Arc<AtomicUsize>,
+    /// Calls that the service was asked for.
+    asked: Arc<AtomicUsize>,
+    /// Chunks that bodies were asked for.
+    said: Arc<AtomicUsize>,
+    /// Bodies that are there.
+    live: Arc<AtomicUsize>,
+}
+
+fn count(counter: &AtomicUsize) -> usize {
+    counter.load(Ordering::SeqCst)
+}
+
+struct TestBody {
+    says: Says,
+    counts: Counts,
+}
+
+impl Drop for TestBody {
+    fn drop(&mut self) {
+        self.counts.live.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl ResponseBody for TestBody {}
+
+impl Body for TestBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.says.chunks == 0 {
+            return Poll::Ready(None);
+        }
+        self.says.chunks -= 1;
+        self.counts.said.fetch_add(1, Ordering::SeqCst);
+        let chunk = vec![1; self.says.bytes];
+        Poll::Ready(Some(Ok(Frame::data(chunk.into()))))
+    }
+}
+
+/// A connection whose first call is answered with `first` and all others with `others`.
+fn connection(socket_bytes: usize, first: Says, others: Says) -> (DuplexStream, Counts) {
+    let (near, far) = tokio::io::duplex(socket_bytes);
+    let counts = Counts::default();
+    let service = {
+        let counts = counts.clone();
+        let calls = AtomicUsize::new(0);
+        service_fn(move |_: Request<tonic::body::Body>| {
+            let is_first = calls.fetch_add(1, Ordering::SeqCst) == 0;
+            let counts = counts.clone();
+            counts.live.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async move {
+                counts.asked.fetch_add(1, Ordering::SeqCst);
+                let says = if is_first { first } else { others };
+                Ok::<_, Infallible>(Response::new(TestBody { says, counts }))
+            })
+        })
+    };
+    let polls = counts.polls.clone();
+    spawn(async move {
+        let peer = ([127, 0, 0, 1], 1).into();
+        let settings = Arc::new(ConnectionSettings::default());
+        let half_sent = HalfSentTotal::new(1 << 20);
+        let served = serve_connection(far, peer, service, settings, half_sent, Drain::new());
+        let mut served = Box::pin(served);
+        poll_fn(move |cx| {
+            polls.fetch_add(1, Ordering::SeqCst);
+            served.as_mut().poll(cx)
+        })
+        .await
+    });
+    (near, counts)
+}
+
+/// One whose first call says chunks without end into a socket that nobody reads.
+async fn blocked() -> (DuplexStream, Counts) {
+    let answer = Says {
+        chunks: 1,
+        bytes: 1,
+    };
+    let (mut near, counts) = connection(4 << 10, WITHOUT_END, answer);
+    for bytes in [hello(WINDOW_MAX), room(0, WINDOW_MAX - 65_535), call(1)] {
+        near.write_all(&bytes).await.expect("it is read");
+    }
+    settled(&counts.said).await;
+    (near, counts)
+}
+
+/// Returns when a count that has begun to rise rises no more.
+async fn settled(counter: &AtomicUsize) {
+    until(Duration::from_secs(10), "it begins", || count(counter) > 0).await;
+    let mut seen = 0;
+    while seen != count(counter) {
+        seen = count(counter);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// What comes until nothing more does, as kind, flags, stream and length of each frame.
+async fn frames(near: &mut (impl AsyncReadExt + Unpin)) -> Vec<(u8, u8, u32, usize)> {
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(Ok(count @ 1..)) =
+        timeout(Duration::from_millis(500), near.read(&mut buffer)).await
+    {
+        bytes.extend_from_slice(&buffer[..count]);
+    }
+    let mut frames = Vec::new();
+    let mut rest = &bytes[..];
+    while let [high, middle, low, kind, flags, a, b, c, d, after @ ..] = rest {
+        let length = u32::from_be_bytes([0, *high, *middle, *low]) as usize;
+        let stream = u32::from_be_bytes([*a, *b, *c, *d]);
+        frames.push((*kind, *flags, stream, length));
+        rest = after.get(length..).unwrap_or_default();
+    }
+    frames
+}
+
+#[tokio::test]
+async fn a_window_that_overflows_while_the_socket_is_full_keeps_no_thread_busy() {
+    let (mut near, counts) = blocked().await;
+    let before = count(&counts.polls);
+    near.write_all(&room(0, WINDOW_MAX))
+        .await
+        .expect("it is read");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let polls = count(&counts.polls) - before;
+    assert!(polls < 50, "{polls} polls");
+}
+
+#[tokio::test]
+async fn a_call_is_begun_although_the_socket_is_full() {
+    let (mut near, counts) = blocked().await;
+    near.write_all(&call(3)).await.expect("it is read");
+    let begun = || count(&counts.asked) == 2;
+    until(Duration::from_secs(10), "the second call is polled", begun).await;
+}
+
+#[tokio::test]
+async fn a_reset_ends_a_stream_that_always_has_something_to_say() {
+    let (mut near, counts) = connection(64 << 10, WITHOUT_END, WITHOUT_END);
+    for bytes in [hello(WINDOW_MAX), room(0, WINDOW_MAX - 65_535), call(1)] {
+        near.write_all(&bytes).await.expect("it is read");
+    }
+    let (mut read, mut write) = tokio::io::split(near);
+    spawn(async move {
+        let mut buffer = vec![0; 64 << 10];
+        while read.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
+    });
+    let flows = || count(&counts.said) > 1_000;
+    until(Duration::from_secs(10), "it flows", flows).await;
+    let cancel = frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes());
+    write.write_all(&cancel).await.expect("it is read");
+    let gone = || count(&counts.live) == 0;
+    until(Duration::from_secs(10), "the body is dropped", gone).await;
+}
+
+#[tokio::test]
+async fn room_that_comes_with_a_call_is_not_lost_however_full_the_socket_is() {
+    const CALLS: u32 = 700;
+    const ANSWER_BYTES: usize = 500;
+    let many = Says {
+        chunks: 2_000,
+        bytes: 1_000,
+    };
+    let answer = Says {
+        chunks: 1,
+        bytes: ANSWER_BYTES,
+    };
+    let (mut near, counts) = connection(16 << 10, many, answer);
+    // An answer does not fit into what a stream begins with.
+    for bytes in [
+        hello(10),
+        room(0, WINDOW_MAX - 65_535),
+        call(1),
+        room(1, 1 << 30),
+    ] {
+        near.write_all(&bytes).await.expect("it is read");
+    }
+    settled(&counts.said).await;
+    let mut calls = Vec::new();
+    for stream in (3..).step_by(2).take(CALLS as usize) {
+        // HTTP/2 answers pings before it reads on.
+        calls.extend(frame(PING, 0, 0, &[0; 8]));
+        calls.extend(frame(PING, 0, 0, &[0; 8]));
+        calls.extend(call(stream));
+        calls.extend(room(stream, 1_000));
+    }
+    let (mut read, mut write) = tokio::io::split(near);
+    let writing = spawn(async move {
+        write.write_all(&calls).await.expect("it is read");
+        write
+    });
+    let mut received = BTreeMap::new();
+    for (kind, _, stream, length) in frames(&mut read).await {
+        if kind == DATA && stream > 1 {
+            *received.entry(stream).or_insert(0) += length;
+        }
+    }
+    within(writing).await.expect("all calls were sent");
+    assert!(received.len() > 10, "{} were answered", received.len());
+    let stuck = received.values().filter(|bytes| **bytes < ANSWER_BYTES);
+    assert_eq!(stuck.count(), 0);
+}
+
+#[tokio::test]
+async fn no_data_comes_without_a_head_when_the_peer_resets_at_once() {
+    let answer = Says {
+        chunks: 1,
+        bytes: 10,
+    };
+    let (mut near, counts) = connection(256 << 10, answer, answer);
+    near.write_all(&hello(65_535)).await.expect("it is read");
+    for number in 1..=40_u32 {
+        let stream = 2 * number - 1;
+        near.write_all(&call(stream)).await.expect("it is read");
+        if number % 2 == 0 {
+            let asked = || count(&counts.asked) as u32 == number;
+            until(Duration::from_secs(10), "it is begun", asked).await;
+        }
+        let cancel = frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+        near.write_all(&cancel).await.expect("it is read");
+    }
+    let mut with_head = Vec::new();
+    for (kind, _, stream, _) in frames(&mut near).await {
+        match kind {
+            HEADERS => with_head.push(stream),
+            DATA => assert!(with_head.contains(&stream)),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_little_room_goes_round_among_streams_that_all_have_more_to_say() {
+    const STREAMS: u32 = 20;
+    let (mut near, counts) = connection(1 << 20, WITHOUT_END, WITHOUT_END);
+    near.write_all(&hello(WINDOW_MAX))
+        .await
+        .expect("it is read");
+    for stream in (1..).step_by(2).take(STREAMS as usize) {
+        near.write_all(&call(stream)).await.expect("it is read");
+    }
+    settled(&counts.said).await;
+    frames(&mut near).await;
+    let mut received = BTreeMap::new();
+    for _ in 0..10 * STREAMS {
+        const ROOM: usize = 1_000;
+        near.write_all(&room(0, ROOM as u32))
+            .await
+            .expect("it is read");
+        let mut came = 0;
+        while came < ROOM {
+            let mut head = [0; 9];
+            within(near.read_exact(&mut head)).await.expect("a frame");
+            let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+            let mut payload = vec![0; length];
+            within(near.read_exact(&mut payload))
+                .await
+                .expect("its payload");
+            if head[3] == DATA {
+                came += length;
+                *received.entry(head[8]).or_insert(0) += length;
+            }
+        }
+        assert_eq!(came, ROOM);
+    }
+    assert_eq!(received.len(), STREAMS as usize);
+    let (least, most) = (received.values().min(), received.values().max());
+    assert!(
+        least
+            .zip(most)
+            .is_some_and(|(least, most)| least * 2 >= *most),
+        "{received:?}"
+    );
+}
