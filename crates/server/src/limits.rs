@@ -11,7 +11,7 @@ use std::time::Duration;
 /// `net.core.somaxconn`. Met as: a slow connect.
 pub const BACKLOG: i32 = 65_535;
 
-/// Connections open at once. Each costs about 42 KiB with one stream, so this many take some 4 GiB. Met as: the
+/// Connections open at once. Each costs about 26 KiB with one stream, so this many take some 2.6 GiB. Met as: the
 /// connection is closed right after it was accepted, counted, and named in the log once a second.
 pub const CONNECTIONS_MAX: usize = 100_000;
 
