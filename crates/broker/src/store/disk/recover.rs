@@ -104,7 +104,7 @@ impl Scan<'_> {
             .find(is_header);
         self.at = next.unwrap_or(self.content.len());
         let between = &self.content[begin..self.at];
-        if is_empty(between) {
+        if was_never_written(between) {
             // The end of what was written.
             return next.and_then(|_| self.next());
         }
@@ -115,12 +115,16 @@ impl Scan<'_> {
     }
 }
 
-/// Whether nothing was ever written there. By the sector: most of a segment can be empty, and every start looks at it.
-fn is_empty(content: &[u8]) -> bool {
+/// Whether nothing was ever written there. A record begins with several bytes that are not zero; one alone is damage of
+/// room that was never used, and takes nothing from anybody. By the sector: most of a segment can be empty, and every
+/// start looks at it.
+fn was_never_written(content: &[u8]) -> bool {
     const ZEROS: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
-    content
+    let mut written = content
         .chunks(SECTOR_BYTES)
-        .all(|sector| sector == &ZEROS[..sector.len()])
+        .filter(|sector| sector != &&ZEROS[..sector.len()]);
+    let not_zero = |sector: &[u8]| sector.iter().filter(|byte| **byte != 0).count();
+    written.next().is_none_or(|sector| not_zero(sector) == 1) && written.next().is_none()
 }
 
 /// Whether some sector of a record was never written.

@@ -399,6 +399,28 @@ fn a_segment_that_lost_its_end_has_lost_what_may_have_been_there() {
 }
 
 #[test]
+fn a_damaged_byte_of_room_that_was_never_used_takes_nothing_and_nothing_is_announced() {
+    for beyond in [0, 1, 63, 64, 511, 512, 3_000] {
+        let files = MemoryFiles::new();
+        let store = open(&files, &[]);
+        append(&store, &["a.1"; 5]).unwrap();
+        let path = Path::new("/data/log").join(&list(&files, "/data/log")[0]);
+        files.kill();
+        drop(store);
+        assert!(files.damage(&path, |content| {
+            let used = content.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+            let end = used.next_multiple_of(record::ALIGN);
+            content[end + beyond] ^= 0x40;
+        }));
+        let store = open(&files, &[]);
+        assert_eq!(store.head(), 5, "{beyond}");
+        let (found, damaged) = read_all(&store, &[(">", 0)], 0, 1 << 20);
+        assert_eq!(found, (1..=5).collect::<Vec<_>>(), "{beyond}");
+        assert!(damaged.is_empty(), "{beyond}: {damaged:?}");
+    }
+}
+
+#[test]
 fn history_without_any_state_is_not_taken_for_a_new_directory() {
     let files = MemoryFiles::new();
     let store = open(&files, &[]);
