@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    Environment, LogConfig, Message, PublishOptions, TopicName,
+    Environment, LogConfig, Message, PublishOptions, TopicFilter, TopicName,
+    frame::{Compression, Encoding},
     store::{AppendError, HistoryClass, Limits, MemoryStore, RetentionConfig},
 };
 
