@@ -10,6 +10,7 @@
 //! Does not: know who it serves, or how bytes leave the machine.
 
 mod delivery;
+mod due;
 mod feeds;
 mod merge;
 mod open;
