@@ -31,6 +31,9 @@ const MERGE_CHUNK_BYTES: usize = 8 << 10;
 /// A reader that has not come for so many wake-ups in a row is not woken again until it does.
 const UNHEARD_MAX: u8 = 64;
 
+/// A reader is looked for among so many chunks at the end before the others.
+const NEAR_CHUNKS: usize = 4;
+
 /// What a reader takes from one tail: most often one chunk.
 pub(crate) type Run = SmallVec<[Slice; 2]>;
 
@@ -45,11 +48,17 @@ pub struct Channel {
 }
 
 struct Tail {
-    chunks: VecDeque<Arc<Frames>>,
+    chunks: VecDeque<Chunk>,
     // What was let go lies at or below this.
     start: Sequence,
     // The last merge of several small chunks: readers that were woken together ask for the same one.
     merged: Option<Arc<Frames>>,
+}
+
+struct Chunk {
+    // Of the frames; here, so that looking for a place does not touch every chunk's memory.
+    last: Sequence,
+    frames: Arc<Frames>,
 }
 
 struct Readers {
@@ -175,7 +184,10 @@ impl Channel {
     /// Called by the sequencer, in log order.
     pub(crate) fn append(&self, chunk: Arc<Frames>) {
         let last = chunk.last();
-        self.tail.lock().chunks.push_back(chunk);
+        self.tail.lock().chunks.push_back(Chunk {
+            last,
+            frames: chunk,
+        });
         self.last.store(last, Ordering::Release);
     }
 
@@ -184,7 +196,7 @@ impl Channel {
         let mut tail = self.tail.lock();
         if let Some(chunk) = tail.chunks.pop_front() {
             if !planted(Fault::StalledReaderSkips) {
-                tail.start = chunk.last();
+                tail.start = chunk.last;
             }
             tail.merged = None;
         }
@@ -233,21 +245,21 @@ impl Channel {
         if after < tail.start {
             return Err(BehindTail);
         }
-        let first = tail.chunks.partition_point(|chunk| chunk.last() <= after);
+        let first = tail.first_after(after);
         let mut bytes = 0;
         let mut end = first;
         // Batches become visible as a whole, so no chunk lies across `visible`.
         while let Some(chunk) = tail.chunks.get(end)
-            && chunk.first() <= visible
+            && chunk.frames.first() <= visible
             && bytes < bytes_max
         {
-            bytes += chunk.len_bytes();
+            bytes += chunk.frames.len_bytes();
             end += 1;
         }
         let all = tail
             .chunks
             .get(end)
-            .is_none_or(|chunk| chunk.first() > visible);
+            .is_none_or(|chunk| chunk.frames.first() > visible);
         if end == first {
             return Ok(all);
         }
@@ -259,8 +271,9 @@ impl Channel {
             into.push(Slice::new(merged, begin, count));
         } else {
             for chunk in tail.chunks.range(first..end) {
-                let begin = chunk.index_after(after);
-                into.push(Slice::new(chunk.clone(), begin, chunk.entries().len()));
+                let frames = &chunk.frames;
+                let begin = frames.index_after(after);
+                into.push(Slice::new(frames.clone(), begin, frames.entries().len()));
             }
         }
         Ok(all)
@@ -299,16 +312,29 @@ impl Channel {
 }
 
 impl Tail {
+    /// The place of the first chunk that has anything after a position.
+    fn first_after(&self, after: Sequence) -> usize {
+        let len = self.chunks.len();
+        // Most readers stand near the end.
+        let near = len.saturating_sub(NEAR_CHUNKS);
+        let mut back = (near..len).rev();
+        match back.find(|&index| self.chunks[index].last <= after) {
+            Some(index) => index + 1,
+            None => self.chunks.partition_point(|chunk| chunk.last <= after),
+        }
+    }
+
     fn merge(&mut self, first: usize, end: usize) -> Arc<Frames> {
-        let from = self.chunks[first].first();
-        let to = self.chunks[end - 1].last();
+        let from = self.chunks[first].frames.first();
+        let to = self.chunks[end - 1].last;
         if let Some(merged) = &self.merged
             && merged.first() == from
             && merged.last() == to
         {
             return merged.clone();
         }
-        let parts: Vec<_> = self.chunks.range(first..end).cloned().collect();
+        let chunks = self.chunks.range(first..end);
+        let parts: Vec<_> = chunks.map(|chunk| chunk.frames.clone()).collect();
         let merged = Frames::concat(&parts);
         self.merged = Some(merged.clone());
         merged

@@ -17,6 +17,9 @@ use crate::compression_args::CompressionFlag;
 /// Cores that an affinity mask can name.
 const CORES_MAX: usize = 1024;
 
+/// How often a program with a timer that counts milliseconds publishes (tokio's does).
+const TIMER_GRAIN: Duration = Duration::from_millis(1);
+
 /// Measures a server from outside: CPU per delivery, memory per subscriber, latency, time to connect.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -93,6 +96,10 @@ pub(super) struct FanoutArgs {
     /// Messages published per second in all; 0 = as fast as they are acknowledged
     #[arg(long)]
     pub(super) rate: Option<u64>,
+    /// How often the publisher writes: what has become due since the last time leaves together. 0s = each message when
+    /// it is due, to the microsecond [default: 0s; 1ms, a timer's usual grain, in the presets throughput and topics]
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub(super) publish_interval: Option<Duration>,
     /// Bytes of payload in a message
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=900_000))]
     pub(super) payload: Option<u32>,
@@ -277,14 +284,15 @@ pub(super) enum Topics {
 pub(super) enum Preset {
     /// 1,000 connections x 1 stream, 100 messages/s: every delivery is a write of its own
     Paced,
-    /// 100 connections x 1 stream, 50,000 messages/s
+    /// 100 connections x 1 stream, 50,000 messages/s, published every millisecond
     Throughput,
     /// 100 connections x 100 streams, 10 messages/s
     Streams,
     /// The same with 1,000-byte payloads
     #[value(name = "streams-1k")]
     Streams1k,
-    /// 100 connections x 100 streams, each with a topic of its own; 100,000 messages/s in all
+    /// 100 connections x 100 streams, each with a topic of its own; 100,000 messages/s in all, published every
+    /// millisecond
     Topics,
 }
 
@@ -294,6 +302,7 @@ pub(super) struct FanoutLoad {
     pub(super) connections: u32,
     pub(super) streams: u32,
     pub(super) rate: u64,
+    pub(super) publish_interval: Duration,
     pub(super) payload_bytes: u32,
     pub(super) topics: Topics,
 }
@@ -304,6 +313,7 @@ impl Preset {
             connections: 100,
             streams: 100,
             rate: 10,
+            publish_interval: Duration::ZERO,
             payload_bytes: 128,
             topics: Topics::One,
         };
@@ -317,6 +327,7 @@ impl Preset {
             Self::Throughput => FanoutLoad {
                 streams: 1,
                 rate: 50_000,
+                publish_interval: TIMER_GRAIN,
                 ..streams
             },
             Self::Streams => streams,
@@ -326,6 +337,7 @@ impl Preset {
             },
             Self::Topics => FanoutLoad {
                 rate: 100_000,
+                publish_interval: TIMER_GRAIN,
                 topics: Topics::Inbox,
                 ..streams
             },
@@ -340,6 +352,7 @@ impl FanoutArgs {
             connections: self.connections.unwrap_or(preset.connections),
             streams: self.streams.unwrap_or(preset.streams),
             rate: self.rate.unwrap_or(preset.rate),
+            publish_interval: self.publish_interval.unwrap_or(preset.publish_interval),
             payload_bytes: self.payload.unwrap_or(preset.payload_bytes),
             topics: self.topics.unwrap_or(preset.topics),
         }
@@ -374,6 +387,7 @@ mod tests {
                 connections: 1_000,
                 streams: 1,
                 rate: 7,
+                publish_interval: Duration::ZERO,
                 payload_bytes: 128,
                 topics: Topics::One,
             }

@@ -58,8 +58,11 @@ pub(super) fn fanout_in_words(args: &FanoutArgs) -> String {
     let load = args.load();
     let rate = if load.rate == 0 {
         format!("as fast as {} in flight allow", args.in_flight)
-    } else {
+    } else if load.publish_interval.is_zero() {
         format!("{} messages/s", load.rate)
+    } else {
+        let interval = humantime::format_duration(load.publish_interval);
+        format!("{} messages/s, published every {interval}", load.rate)
     };
     let kind = match args.payload_kind {
         PayloadKind::Dots => "",
@@ -135,6 +138,7 @@ pub(super) fn measure_fanout(
         begin_ns: begin,
         end_ns: end,
         rate: load.rate,
+        interval_ns: nanoseconds(load.publish_interval),
         payload_bytes: load.payload_bytes,
         in_flight_max: args.in_flight,
     })?;

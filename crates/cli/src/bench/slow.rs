@@ -115,6 +115,7 @@ impl Half {
             end_ns,
             rate: args.rate,
             payload_bytes: args.payload,
+            interval_ns: 0,
             in_flight_max: args.in_flight,
         }))?;
         let server_cpu = || server.pid.map(CpuTime::of).transpose();

@@ -245,6 +245,8 @@ pub(super) fn median_of(ratios: &[Option<f64>]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::bench::args::Topics;
 
@@ -277,6 +279,7 @@ mod tests {
                 connections: 1,
                 streams: 1,
                 rate: 100,
+                publish_interval: Duration::ZERO,
                 payload_bytes: 128,
                 topics: Topics::One,
             },

@@ -194,6 +194,8 @@ fn find_in(folders: &[PathBuf], program: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn programs(streams: u32, topics: Topics) -> Programs {
@@ -202,6 +204,7 @@ mod tests {
                 connections: 100,
                 streams,
                 rate: 1,
+                publish_interval: Duration::ZERO,
                 payload_bytes: 128,
                 topics,
             },

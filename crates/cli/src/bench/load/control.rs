@@ -95,6 +95,8 @@ pub(in crate::bench) struct PublishPlan {
     pub(in crate::bench) end_ns: u64,
     /// Messages a second; 0 = as fast as they are acknowledged.
     pub(in crate::bench) rate: u64,
+    /// Messages leave at multiples of this after the begin, those that are due by then together; 0 = each when it is due.
+    pub(in crate::bench) interval_ns: u64,
     pub(in crate::bench) payload_bytes: u32,
     pub(in crate::bench) in_flight_max: u64,
 }

@@ -63,7 +63,8 @@ impl Publisher {
             return Some(self.plan.begin_ns);
         }
         let due = u128::from(self.sent) * 1_000_000_000 / u128::from(self.plan.rate);
-        Some(self.plan.begin_ns + u64::try_from(due).expect("a run is shorter than centuries"))
+        let due = u64::try_from(due).expect("a run is shorter than centuries");
+        Some(self.plan.begin_ns + due.next_multiple_of(self.plan.interval_ns.max(1)))
     }
 
     fn is_blocked(&self) -> bool {
@@ -92,8 +93,9 @@ impl Publisher {
         let due = match self.plan.rate {
             0 => room,
             rate => {
-                let elapsed = u128::from(now_ns - self.plan.begin_ns);
-                let due = elapsed * u128::from(rate) / 1_000_000_000 + 1;
+                let elapsed = now_ns - self.plan.begin_ns;
+                let counted = elapsed - elapsed % self.plan.interval_ns.max(1);
+                let due = u128::from(counted) * u128::from(rate) / 1_000_000_000 + 1;
                 u64::try_from(due)
                     .expect("a run is shorter than centuries")
                     .saturating_sub(self.sent)

@@ -296,6 +296,16 @@ impl TestLoad {
     }
 
     fn publish(&mut self, rate: u64, payload_bytes: u32, in_flight_max: u64) -> Published {
+        self.publish_every(0, rate, payload_bytes, in_flight_max)
+    }
+
+    fn publish_every(
+        &mut self,
+        interval_ns: u64,
+        rate: u64,
+        payload_bytes: u32,
+        in_flight_max: u64,
+    ) -> Published {
         let begin_ns = monotonic_ns();
         let end_ns = begin_ns + SECOND_NS / 2;
         self.tell(&Command::Window {
@@ -306,6 +316,7 @@ impl TestLoad {
             begin_ns,
             end_ns,
             rate,
+            interval_ns,
             payload_bytes,
             in_flight_max,
         }));
@@ -424,6 +435,19 @@ fn without_a_rate_no_more_than_allowed_is_in_flight_and_all_arrives() {
     let finished = load.finish(&published);
     assert_eq!((finished.lost, finished.repeated), (0, 0));
     assert_eq!(finished.delivered, published.sent * 2);
+}
+
+#[test]
+fn with_an_interval_messages_leave_in_groups_of_what_is_due() {
+    let server = TestServer::start(Behaviour::Correct);
+    let mut load = TestLoad::start(&plan(&server, 1, 1, Topics::One));
+    assert_eq!(load.connect().welcomed, 1);
+    let published = load.publish_every(SECOND_NS / 10, 1_000, 32, 1000);
+    // One at the begin, and from then on 100 in every tenth of the half second.
+    assert_eq!((published.sent - 1) % 100, 0, "{}", published.sent);
+    assert!((101..=401).contains(&published.sent), "{}", published.sent);
+    let finished = load.finish(&published);
+    assert_eq!(finished.delivered, published.sent);
 }
 
 #[test]
