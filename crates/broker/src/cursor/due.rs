@@ -9,7 +9,8 @@ use crate::{
     position::Sequence,
 };
 
-/// Events that were taken from a tail. Never empty.
+/// Events that were taken from a tail.
+#[derive(Default)]
 pub(super) struct Due {
     pub(super) run: Run,
     /// Nothing else that matches lies up to here.
@@ -17,24 +18,26 @@ pub(super) struct Due {
 }
 
 impl Due {
-    /// What is due after `after`, up to `visible`, about `bytes_max` of it; `None` when nothing is.
+    /// Takes what is due after `after`, up to `visible`, about `bytes_max` of it; whether anything is. Taken in place,
+    /// since moving it costs each delivery.
     #[inline]
-    pub(super) fn of(
+    pub(super) fn take(
+        &mut self,
         channel: &Channel,
         after: Sequence,
         visible: Sequence,
         bytes_max: usize,
-    ) -> Result<Option<Self>, BehindTail> {
+    ) -> Result<bool, BehindTail> {
         if !channel.is_due(after) {
             // The tail may have let go of what this reader has not seen, but then it is due.
-            return Ok(None);
+            return Ok(false);
         }
-        let mut run = Run::new();
-        let all = channel.collect(after, visible, bytes_max, &mut run)?;
-        Ok(run.last().map(Slice::last).map(|last| Self {
-            through: if all { visible } else { last },
-            run,
-        }))
+        let all = channel.collect(after, visible, bytes_max, &mut self.run)?;
+        let Some(last) = self.run.last() else {
+            return Ok(false);
+        };
+        self.through = if all { visible } else { last.last() };
+        Ok(true)
     }
 
     /// Whether it can go out as it is: no more than a delivery, and no event above the reader's limit.

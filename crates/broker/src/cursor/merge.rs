@@ -34,9 +34,10 @@ impl Cursor {
     /// One filter is the usual case: what its channel has goes out as it is, without a page in between.
     fn collect_one(&self, feed: &Feed, visible: Sequence) -> Result<Live, BehindTail> {
         let after = self.position.max(feed.after);
-        let Some(due) = Due::of(feed.attachment.channel(), after, visible, DELIVERY_BYTES)? else {
+        let mut due = Due::default();
+        if !due.take(feed.attachment.channel(), after, visible, DELIVERY_BYTES)? {
             return Ok(Live::Nothing);
-        };
+        }
         if due.is_plain(self.options.event_bytes_max) {
             let delivery = Delivery::Events {
                 bytes: self.join(&due.run),
@@ -57,7 +58,8 @@ impl Cursor {
         let mut through = visible;
         for feed in &self.feeds {
             let after = self.position.max(feed.after);
-            if let Some(due) = Due::of(feed.attachment.channel(), after, visible, bytes_max)? {
+            let mut due = Due::default();
+            if due.take(feed.attachment.channel(), after, visible, bytes_max)? {
                 if !planted(Fault::MergePassesWhatIsLeft) {
                     through = through.min(due.through);
                 }

@@ -61,17 +61,13 @@ impl TailReader {
         if visible <= self.position {
             return Poll::Pending;
         }
-        let due = Due::of(
-            self.attachment.channel(),
-            self.position,
-            visible,
-            DELIVERY_BYTES,
-        )
-        .map_err(|_| Parted)?;
-        let Some(due) = due else {
+        let channel = self.attachment.channel();
+        let mut due = Due::default();
+        let anything = due.take(channel, self.position, visible, DELIVERY_BYTES);
+        if !anything.map_err(|_| Parted)? {
             self.position = visible;
             return Poll::Pending;
-        };
+        }
         if !due.is_plain(self.event_bytes_max) {
             return Poll::Ready(Err(Parted));
         }
