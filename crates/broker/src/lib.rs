@@ -5,8 +5,8 @@
 //! batch into chunks for the [`channel`]s whose filter matches, raises `visible` and wakes the
 //! [`Cursor`]s, which hand out wire-ready bytes.
 //!
-//! Does not: know gRPC services, connections or statuses; the one file that touches the wire contract is
-//! [`frame`].
+//! Does not: know gRPC services, connections or statuses; the one module that touches the wire contract
+//! is [`frame`].
 
 pub mod channel;
 mod cursor;

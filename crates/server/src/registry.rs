@@ -5,6 +5,8 @@
 //! session that ends late never removes its successor.
 //! Does not: speak to anybody; it leaves orders with sessions, which never waits. No guard leaves this file.
 
+mod slot;
+
 use std::{
     collections::VecDeque,
     sync::{
@@ -15,31 +17,16 @@ use std::{
 };
 
 use dashmap::{DashMap, Entry};
-use longlived_broker::{
-    TopicName,
-    faults::{Fault, planted},
-};
+use longlived_broker::TopicName;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::session::{Attempt, CloseReason, Closing, Contract, Session};
+use self::slot::Slot;
+use crate::session::{CloseReason, Closing, Session};
 
-/// Longest time an older stream goes on beside its replacement (the contract's number).
-const REPLACED_MAX: Duration = Duration::from_secs(30);
 /// When an id that has something to forget or to end is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// How long the newest attempt of a subscriber that left is remembered: longer than the network delays the
-/// start of a stream.
-const REMEMBERED: Duration = Duration::from_secs(60);
-/// Instances of one id whose newest attempt is remembered beside the live one's. Programs that fight over an id are few, and a stream
-/// is held up for seconds at most.
-const INSTANCES_REMEMBERED: usize = 8;
-/// A legacy program retries on every end, so two of one id would take over from each other for ever: within
-/// this time ...
-const LEGACY_TAKEOVER_WINDOW: Duration = Duration::from_secs(60);
-/// ... this many takeovers go through, and the next is refused.
-const LEGACY_TAKEOVERS_MAX: usize = 2;
 
 /// Why a stream is not let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,29 +63,6 @@ pub(crate) struct Registry {
     closing: Arc<Closing>,
 }
 
-/// What is known of one subscriber id. Small, since a map keeps about twice as many as it has ids.
-#[derive(Default)]
-struct Slot {
-    // The newest attempt of its instance that was let in.
-    live: Option<Arc<Session>>,
-    // Of most ids there is nothing more to know.
-    past: Option<Box<Past>>,
-}
-
-/// What was before the live session, or is left of one that has gone.
-#[derive(Default)]
-struct Past {
-    // The newest attempt of each other instance that was let in, the latest instance last; unknown ones are not kept.
-    newest: SmallVec<[Attempt; 1]>,
-    // When the last live session went, while there is no other.
-    left_at: Option<Instant>,
-    // Replaced by the live session, but going on until that is current.
-    older: Vec<(Arc<Session>, Instant)>,
-    legacy_takeovers: Vec<Instant>,
-    // Its id is among the unsettled.
-    queued: bool,
-}
-
 /// A session's place in the registry. Dropping it gives the place back.
 pub(crate) struct Registration {
     registry: Arc<Registry>,
@@ -130,7 +94,6 @@ impl Registry {
         self: &Arc<Self>,
         session: Arc<Session>,
     ) -> Result<Registration, AdmitError> {
-        let now = Instant::now();
         let full = self.slots.len() >= self.slots_max;
         let mut entry = match self.slots.entry(session.subscriber.clone()) {
             Entry::Vacant(_) if full => {
@@ -139,9 +102,7 @@ impl Registry {
             entry => entry.or_default(),
         };
         let slot = entry.value_mut();
-        slot.check_newest(&session)?;
-        slot.displace(&session, now)?;
-        slot.begin(session.clone());
+        slot.admit(&session, Instant::now())?;
         self.live.fetch_add(1, Ordering::AcqRel);
         let unsettled = slot.is_newly_unsettled();
         drop(entry);
@@ -166,7 +127,7 @@ impl Registry {
         self.slots
             .iter()
             .filter_map(|slot| {
-                let session = slot.live.as_ref()?;
+                let session = slot.live()?;
                 let inbox = session.followed_inbox()?;
                 Some((inbox, session.subscriber.clone()))
             })
@@ -244,15 +205,7 @@ impl Registry {
             return false;
         };
         let slot = entry.get_mut();
-        for (session, replaced_at) in slot.older() {
-            if now.duration_since(*replaced_at) >= REPLACED_MAX {
-                session.close(CloseReason::Replaced);
-            }
-        }
-        slot.forget_takeovers(now);
-        if let Some(past) = &mut slot.past {
-            past.queued = false;
-        }
+        slot.look_again(now);
         if slot.is_forgettable(now) {
             entry.remove();
             return false;
@@ -266,16 +219,7 @@ impl Registry {
         let mut unsettled = false;
         if let Entry::Occupied(mut entry) = self.slots.entry(session.subscriber.clone()) {
             let slot = entry.get_mut();
-            if let Some(past) = &mut slot.past {
-                let others =
-                    |(older, _): &(Arc<Session>, _)| older.generation != session.generation;
-                past.older.retain(others);
-            }
-            let is_live = |live: &Arc<Session>| live.generation == session.generation;
-            if slot.live.as_ref().is_some_and(is_live) || planted(Fault::LateLeaverEvictsSuccessor)
-            {
-                slot.end(Instant::now());
-            }
+            slot.leave(session);
             if slot.is_empty() {
                 entry.remove();
             } else {
@@ -292,146 +236,6 @@ impl Registry {
     }
 }
 
-impl Slot {
-    fn older(&self) -> &[(Arc<Session>, Instant)] {
-        self.past.as_ref().map_or(&[], |past| &past.older)
-    }
-
-    /// Those that are here, the newest first.
-    fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
-        let older = self.older().iter().rev().map(|(session, _)| session);
-        self.live.iter().chain(older)
-    }
-
-    /// Whether others than the live session want the id, or did lately.
-    fn is_contested(&self) -> bool {
-        let contested = |past: &Past| !past.older.is_empty() || !past.legacy_takeovers.is_empty();
-        self.past.as_deref().is_some_and(contested)
-    }
-
-    /// Neither live nor contested.
-    fn is_unclaimed(&self) -> bool {
-        self.live.is_none() && !self.is_contested()
-    }
-
-    /// Unclaimed, and nothing to remember: attempts of an unknown instance have no order.
-    fn is_empty(&self) -> bool {
-        let newest = self.past.as_ref().map_or(&[][..], |past| &past.newest);
-        newest.is_empty() && self.is_unclaimed()
-    }
-
-    /// Gives the room of a past back in which there is nothing.
-    fn forget_nothing(&mut self) {
-        let is_nothing = |past: &mut Box<Past>| {
-            past.newest.is_empty()
-                && past.left_at.is_none()
-                && past.older.is_empty()
-                && past.legacy_takeovers.is_empty()
-                && !past.queued
-        };
-        self.past.take_if(is_nothing);
-    }
-
-    /// Whether there is something to forget or to end and nobody knows yet; from now on somebody does.
-    fn is_newly_unsettled(&mut self) -> bool {
-        let contested = self.is_contested();
-        let Some(past) = &mut self.past else {
-            return false;
-        };
-        let settled = !contested && past.left_at.is_none();
-        !settled && !std::mem::replace(&mut past.queued, true)
-    }
-
-    fn check_newest(&self, session: &Session) -> Result<(), AdmitError> {
-        let past = self.past.iter().flat_map(|past| &past.newest);
-        let live = self.live.iter().map(|live| &live.attempt);
-        let same = |seen: &&Attempt| seen.same_instance(session.attempt);
-        match live.chain(past).find(same) {
-            Some(newest) if session.attempt.number < newest.number => Err(AdmitError::NotNewest {
-                subscriber: session.subscriber.clone(),
-                attempt: session.attempt.number,
-                newest: newest.number,
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Makes room for `session`. An instance's own older streams go on for a while; another's end now, also
-    /// those whose replacement has left.
-    fn displace(&mut self, session: &Session, now: Instant) -> Result<(), AdmitError> {
-        let others = |stream: &&Arc<Session>| {
-            !stream.attempt.same_instance(session.attempt) && stream.closing().is_none()
-        };
-        let displaced: SmallVec<[_; 1]> = self.sessions().filter(others).cloned().collect();
-        if session.contract == Contract::Legacy && !displaced.is_empty() {
-            self.forget_takeovers(now);
-            let past = self.past.get_or_insert_default();
-            if past.legacy_takeovers.len() >= LEGACY_TAKEOVERS_MAX {
-                return Err(AdmitError::TakeoverTooOften(session.subscriber.clone()));
-            }
-            past.legacy_takeovers.push(now);
-        }
-        for stream in displaced {
-            stream.close(CloseReason::TakenOver);
-        }
-        if let Some(live) = self.live.take() {
-            let past = self.past.get_or_insert_default();
-            past.remember(live.attempt);
-            past.older.push((live, now));
-        }
-        Ok(())
-    }
-
-    /// The id is this session's from now on.
-    fn begin(&mut self, session: Arc<Session>) {
-        if let Some(past) = &mut self.past {
-            past.forget(session.attempt);
-            past.left_at = None;
-        }
-        self.live = Some(session);
-        self.forget_nothing();
-    }
-
-    /// The live session has gone.
-    fn end(&mut self, now: Instant) {
-        let past = self.past.get_or_insert_default();
-        if let Some(live) = self.live.take() {
-            past.remember(live.attempt);
-        }
-        past.left_at = Some(now);
-    }
-
-    fn forget_takeovers(&mut self, now: Instant) {
-        let recent = |at: &Instant| now.duration_since(*at) < LEGACY_TAKEOVER_WINDOW;
-        if let Some(past) = &mut self.past {
-            past.legacy_takeovers.retain(recent);
-        }
-    }
-
-    fn is_forgettable(&self, now: Instant) -> bool {
-        let left_at = self.past.as_ref().and_then(|past| past.left_at);
-        let long_gone = left_at.is_none_or(|left| now.duration_since(left) >= REMEMBERED);
-        self.is_unclaimed() && long_gone
-    }
-}
-
-impl Past {
-    fn forget(&mut self, attempt: Attempt) {
-        self.newest.retain(|seen| !seen.same_instance(attempt));
-    }
-
-    fn remember(&mut self, attempt: Attempt) {
-        self.forget(attempt);
-        if attempt.instance == 0 {
-            return;
-        }
-        if self.newest.len() == INSTANCES_REMEMBERED {
-            self.newest.remove(0);
-        }
-        self.newest.push(attempt);
-    }
-}
-
 impl Registration {
     /// The session that is registered.
     pub(crate) fn session(&self) -> &Arc<Session> {
@@ -440,13 +244,8 @@ impl Registration {
 
     /// The session has caught up: the streams it replaces end.
     pub(crate) fn became_current(&self) {
-        let older = self.registry.slots.get(&self.session.subscriber);
-        let Some(slot) = older else { return };
-        let is_newest = |live: &Arc<Session>| live.generation == self.session.generation;
-        if slot.live.as_ref().is_some_and(is_newest) {
-            for (session, _) in slot.older() {
-                session.close(CloseReason::Replaced);
-            }
+        if let Some(slot) = self.registry.slots.get(&self.session.subscriber) {
+            slot.end_replaced_by(&self.session);
         }
     }
 }
@@ -460,6 +259,7 @@ impl Drop for Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::Attempt;
 
     fn admit(registry: &Arc<Registry>, number: u64) -> Registration {
         let attempt = Attempt {
@@ -481,12 +281,6 @@ mod tests {
         assert_eq!(numbers(), [4, 3, 2, 1]);
         admitted.pop();
         assert_eq!(numbers(), [3, 2, 1]);
-    }
-
-    #[test]
-    fn what_is_known_of_an_id_stays_small() {
-        // A map keeps about twice as many as it has ids.
-        assert!(size_of::<Slot>() <= 16, "{}", size_of::<Slot>());
     }
 
     #[tokio::test(start_paused = true)]

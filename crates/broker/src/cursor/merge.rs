@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::{Cursor, DELIVERY_BYTES, Delivery, Feed};
+use super::{Cursor, DELIVERY_BYTES, Delivery, Feed, due::Due};
 use crate::{
-    channel::{BehindTail, Run},
+    channel::BehindTail,
     faults::{Fault, planted},
     frame::Slice,
     position::Sequence,
@@ -33,30 +33,21 @@ impl Cursor {
 
     /// One filter is the usual case: what its channel has goes out as it is, without a page in between.
     fn collect_one(&self, feed: &Feed, visible: Sequence) -> Result<Live, BehindTail> {
-        let channel = feed.attachment.channel();
         let after = self.position.max(feed.after);
-        if !channel.is_due(after) {
+        let mut due = Due::default();
+        if !due.take(feed.attachment.channel(), after, visible, DELIVERY_BYTES)? {
             return Ok(Live::Nothing);
         }
-        let mut run = Run::new();
-        let all = channel.collect(after, visible, DELIVERY_BYTES, &mut run)?;
-        let Some(last) = run.last().map(Slice::last) else {
-            return Ok(Live::Nothing);
-        };
-        let through = if all { visible } else { last };
-        let limit = self.options.event_bytes_max;
-        let bytes: usize = run.iter().map(Slice::len_bytes).sum();
-        let plain = bytes <= DELIVERY_BYTES && run.iter().all(|s| s.largest_frame() <= limit);
-        if plain {
+        if due.is_plain(self.options.event_bytes_max) {
             let delivery = Delivery::Events {
-                bytes: self.join(&run),
-                count: run.iter().map(Slice::count).sum(),
+                bytes: self.join(&due.run),
+                count: due.count(),
             };
-            return Ok(Live::Delivery(delivery, through));
+            return Ok(Live::Delivery(delivery, due.through));
         }
         Ok(Live::Page(Page {
-            slices: run.into_iter().collect(),
-            through,
+            slices: due.run.into_iter().collect(),
+            through: due.through,
             ..Page::default()
         }))
     }
@@ -66,19 +57,13 @@ impl Cursor {
         let mut sources: Vec<VecDeque<Slice>> = Vec::new();
         let mut through = visible;
         for feed in &self.feeds {
-            let channel = feed.attachment.channel();
             let after = self.position.max(feed.after);
-            if !channel.is_due(after) {
-                // The tail may have let go of what this reader has not seen, but then it is due.
-                continue;
-            }
-            let mut due = Run::new();
-            let all = channel.collect(after, visible, bytes_max, &mut due)?;
-            if let Some(last) = due.last() {
-                if !all && !planted(Fault::MergePassesWhatIsLeft) {
-                    through = through.min(last.last());
+            let mut due = Due::default();
+            if due.take(feed.attachment.channel(), after, visible, bytes_max)? {
+                if !planted(Fault::MergePassesWhatIsLeft) {
+                    through = through.min(due.through);
                 }
-                sources.push(due.into_iter().collect());
+                sources.push(due.run.into_iter().collect());
             }
         }
         let slices = match sources.len() {

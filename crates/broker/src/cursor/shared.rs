@@ -15,10 +15,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Cursor, DELIVERY_BYTES};
+use super::{Cursor, DELIVERY_BYTES, due::Due};
 use crate::{
-    channel::{Attachment, Channel, Run},
-    frame::{Compression, Encoding, Slice},
+    channel::{Attachment, Channel},
+    frame::{Compression, Encoding},
     log::Log,
     position::Sequence,
     signal::Signal,
@@ -58,30 +58,26 @@ impl TailReader {
             self.attachment.rejoin();
         }
         let visible = self.log.visible();
-        let channel = self.attachment.channel();
-        if visible <= self.position || !channel.is_due(self.position) {
-            self.position = self.position.max(visible);
+        if visible <= self.position {
             return Poll::Pending;
         }
-        let mut run = Run::new();
-        let all = channel
-            .collect(self.position, visible, DELIVERY_BYTES, &mut run)
-            .map_err(|_| Parted)?;
-        let Some(last) = run.last().map(Slice::last) else {
+        let channel = self.attachment.channel();
+        let mut due = Due::default();
+        let anything = due.take(channel, self.position, visible, DELIVERY_BYTES);
+        if !anything.map_err(|_| Parted)? {
             self.position = visible;
             return Poll::Pending;
-        };
-        let bytes: usize = run.iter().map(Slice::len_bytes).sum();
-        if bytes > DELIVERY_BYTES || run.iter().any(|s| s.largest_frame() > self.event_bytes_max) {
+        }
+        if !due.is_plain(self.event_bytes_max) {
             return Poll::Ready(Err(Parted));
         }
         let compressor = self.log.compressor();
         let shared = Shared {
-            bytes: compressor.join(&run, self.encoding, self.compression),
-            count: run.iter().map(Slice::count).sum(),
+            bytes: compressor.join(&due.run, self.encoding, self.compression),
+            count: due.count(),
             after: self.position,
         };
-        self.position = if all { visible } else { last };
+        self.position = due.through;
         Poll::Ready(Ok(shared))
     }
 

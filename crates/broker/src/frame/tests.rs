@@ -1,7 +1,9 @@
+use longlived_api::{protos, v1};
 use proptest::prelude::*;
+use prost::Message as _;
 
 use super::*;
-use crate::topic::TopicName;
+use crate::Message;
 
 fn message() -> impl Strategy<Value = Message> {
     (

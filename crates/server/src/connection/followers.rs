@@ -87,7 +87,7 @@ struct Member {
 }
 
 /// Why a group does not go on now.
-enum Stop {
+enum Halt {
     /// Nothing is due.
     Waits,
     /// The connection's window is used up.
@@ -179,20 +179,20 @@ impl Followers {
                 continue;
             };
             match group.poll(io, turn, &mut self.leavers) {
-                Stop::Waits => {}
-                Stop::NoWindow => {
+                Halt::Waits => {}
+                Halt::NoWindow => {
                     if !std::mem::replace(&mut group.queued, true) {
                         io.windows().wait_as_group(index as u32);
                     }
                 }
-                Stop::Later => {
+                Halt::Later => {
                     // Who had its turn is asked once more, for nothing; who has more than a turn holds up no other.
                     self.wakes.put_back(due);
                     self.next = index + 1;
                     left = true;
                     break;
                 }
-                Stop::Parts => group.part(&mut self.leavers),
+                Halt::Parts => group.part(&mut self.leavers),
             }
             self.remove_empty(index, io);
         }
@@ -256,20 +256,20 @@ impl Group {
         io: &IoHandle<T>,
         turn: &mut Turn,
         leavers: &mut Vec<Leaver>,
-    ) -> Stop {
+    ) -> Halt {
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
         loop {
             if self.queued {
-                return Stop::NoWindow;
+                return Halt::NoWindow;
             }
             if turn.is_over() || io.is_blocked() {
-                return Stop::Later;
+                return Halt::Later;
             }
             if self.under_way.is_none() {
                 match self.reader.poll_next(&mut cx) {
-                    Poll::Pending => return Stop::Waits,
-                    Poll::Ready(Err(_)) => return Stop::Parts,
+                    Poll::Pending => return Halt::Waits,
+                    Poll::Ready(Err(_)) => return Halt::Parts,
                     Poll::Ready(Ok(shared)) => {
                         self.under_way = Some(UnderWay {
                             bytes: shared.bytes,
@@ -282,8 +282,8 @@ impl Group {
                     }
                 }
             }
-            if let Some(stop) = self.send(&mut io.sender(), turn, leavers) {
-                return stop;
+            if let Some(halt) = self.send(&mut io.sender(), turn, leavers) {
+                return halt;
             }
         }
     }
@@ -294,7 +294,7 @@ impl Group {
         sender: &mut Sender<'_, T>,
         turn: &mut Turn,
         leavers: &mut Vec<Leaver>,
-    ) -> Option<Stop> {
+    ) -> Option<Halt> {
         while let Some(under_way) = &mut self.under_way {
             let Some(member) = self.members.get_mut(under_way.next) else {
                 self.events += under_way.count;
@@ -304,7 +304,7 @@ impl Group {
                 break;
             };
             if turn.is_over() {
-                return Some(Stop::Later);
+                return Some(Halt::Later);
             }
             let rest = &under_way.bytes[under_way.sent..];
             match sender.send(member.stream, &mut member.spent, rest) {
@@ -315,13 +315,13 @@ impl Group {
                 }
                 Sent::Blocked(sent) => {
                     under_way.sent += sent;
-                    return Some(Stop::Later);
+                    return Some(Halt::Later);
                 }
                 Sent::Part(sent) | Sent::Overflown(sent) => {
                     under_way.sent += sent;
                     if sender.is_used_up() {
                         // All wait alike.
-                        return Some(Stop::NoWindow);
+                        return Some(Halt::NoWindow);
                     }
                     let next = under_way.next;
                     leavers.push(self.part_with(next));

@@ -49,7 +49,7 @@ use io::{Io, IoHandle};
 use keepalive::{Gone, Keepalive};
 use quiet::Quiet;
 use request_body::RequestBody;
-pub use response_body::{ResponseBody, Speaks};
+pub use response_body::{Follower, ResponseBody, Speaks};
 pub use settings::ConnectionSettings;
 use stream::{Stream, Wire};
 use stream_set::{StreamSet, Turn};
@@ -300,7 +300,7 @@ where
         let mut cx = Context::from_waker(&control);
         while let Poll::Ready(now) = self.wire.quiet.poll(&mut cx) {
             let followers = &self.wire.followers;
-            let speaks = |stream: &Stream<_, _>| stream.speaks(followers);
+            let speaks = |stream: &mut Stream<_, _>| stream.speaks(followers);
             let earliest = self.streams.wake_silent(now, speaks);
             self.wire.quiet.again(now, earliest);
         }

@@ -1,7 +1,7 @@
 //! A response body as a connection serves it.
 //!
 //! Most bodies are only asked for their frames. One that would do nothing for a long time but repeat what a live tail
-//! says may show its cursor, and the connection reads for it.
+//! says is a follower: it may show its cursor, and the connection reads for it.
 
 use std::sync::Arc;
 
@@ -21,25 +21,29 @@ pub struct Speaks {
     pub until: Instant,
 }
 
-/// What a connection can serve. All of it is optional.
+/// What a connection can serve.
 pub trait ResponseBody: Body<Data = Bytes> + Unpin {
-    /// The cursor of a body that was pending and has nothing else to say.
-    fn cursor(&mut self) -> Option<&mut Cursor> {
+    /// What is to be followed with; `None` for a body that is only asked for its frames.
+    fn follower(&mut self) -> Option<&mut dyn Follower> {
         None
     }
+}
+
+/// A body, or what is inside of one, that leaves its reading to the connection when it can.
+pub trait Follower {
+    /// The cursor of a body that was pending and has nothing else to say.
+    fn cursor(&mut self) -> Option<&mut Cursor>;
 
     /// When a body that was pending wants to be asked again although nothing woke it; `spoke_at` is when something was
     /// last sent for it, if it follows. `None` is never.
-    fn speaks(&self, _spoke_at: Option<Instant>) -> Option<Speaks> {
-        None
-    }
+    fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks>;
 
     /// From now on another reads for it; `reader` says how far that has come at least. The body is not asked for
     /// anything until `unfollow`.
-    fn follow(&mut self, _reader: &Arc<Signal>) {}
+    fn follow(&mut self, reader: &Arc<Signal>);
 
     /// It reads by itself again, and what was sent for it is this.
-    fn unfollow(&mut self, _followed: Followed) {}
+    fn unfollow(&mut self, followed: Followed);
 }
 
 /// Bodies of other makers are only asked for their frames.

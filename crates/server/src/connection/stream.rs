@@ -82,10 +82,11 @@ impl<F, B> Stream<F, B> {
 
 impl<F, B: ResponseBody> Stream<F, B> {
     /// When its body wants to be asked although nothing wakes it.
-    pub(super) fn speaks(&self, followers: &Followers) -> Option<Speaks> {
-        match &self.stage {
+    pub(super) fn speaks(&mut self, followers: &Followers) -> Option<Speaks> {
+        match &mut self.stage {
             Stage::Sending { body, out } => {
-                body.speaks(out.place.and_then(|place| followers.spoke_at(place)))
+                let spoke_at = out.place.and_then(|place| followers.spoke_at(place));
+                body.follower()?.speaks(spoke_at)
             }
             Stage::Calling { .. } | Stage::Ended => None,
         }
@@ -97,7 +98,9 @@ impl<F, B: ResponseBody> Stream<F, B> {
             out.place = None;
             out.spent = leaver.spent;
             out.rest = leaver.rest;
-            body.unfollow(leaver.followed);
+            if let Some(follower) = body.follower() {
+                follower.unfollow(leaver.followed);
+            }
         }
     }
 }
@@ -127,15 +130,17 @@ where
             _ if polled.is_ready() => wire.io.windows().close(self.number),
             Stage::Sending { body, out } if out.at_rest => {
                 out.at_rest = false;
-                if let Some(speaks) = body.speaks(None) {
-                    wire.quiet_moved |= wire.quiet.wants(speaks.until);
-                }
-                if let Some(cursor) = body.cursor()
-                    && let Some((place, signal)) =
-                        (wire.followers).take_in(cursor, self.number, self.slot, out.spent)
-                {
-                    out.place = Some(place);
-                    body.follow(signal);
+                if let Some(follower) = body.follower() {
+                    if let Some(speaks) = follower.speaks(None) {
+                        wire.quiet_moved |= wire.quiet.wants(speaks.until);
+                    }
+                    if let Some(cursor) = follower.cursor()
+                        && let Some((place, signal)) =
+                            (wire.followers).take_in(cursor, self.number, self.slot, out.spent)
+                    {
+                        out.place = Some(place);
+                        follower.follow(signal);
+                    }
                 }
             }
             _ => {}

@@ -142,13 +142,13 @@ impl<S> StreamSet<S> {
 
     /// Wakes those that may speak by now, and says when the next of the others must.
     pub(super) fn wake_silent(
-        &self,
+        &mut self,
         now: Instant,
-        speaks: impl Fn(&S) -> Option<Speaks>,
+        speaks: impl Fn(&mut S) -> Option<Speaks>,
     ) -> Option<Instant> {
         let mut earliest: Option<Instant> = None;
-        for (_, slot) in &self.slots {
-            match speaks(&slot.stream) {
+        for (_, slot) in &mut self.slots {
+            match speaks(&mut slot.stream) {
                 Some(speaks) if speaks.from <= now => slot.own.raise(),
                 Some(Speaks { until, .. }) => {
                     earliest = Some(earliest.map_or(until, |earliest| earliest.min(until)));

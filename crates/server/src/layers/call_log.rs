@@ -13,15 +13,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use longlived_broker::{Cursor, Signal};
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::call_record::CallRecord;
 use super::request_id::RequestId;
-use crate::connection::{Followed, PeerAddr, ResponseBody, Speaks};
+use crate::connection::{Follower, PeerAddr, ResponseBody};
 use crate::lifecycle::Drain;
 
 const NO_STATUS: &str = "the response ended without a status";
@@ -189,20 +187,8 @@ where
     B: ResponseBody,
     B::Error: std::fmt::Display,
 {
-    fn cursor(&mut self) -> Option<&mut Cursor> {
-        self.body.cursor()
-    }
-
-    fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks> {
-        self.body.speaks(spoke_at)
-    }
-
-    fn follow(&mut self, reader: &Arc<Signal>) {
-        self.body.follow(reader);
-    }
-
-    fn unfollow(&mut self, followed: Followed) {
-        self.body.unfollow(followed);
+    fn follower(&mut self) -> Option<&mut dyn Follower> {
+        self.body.follower()
     }
 }
 

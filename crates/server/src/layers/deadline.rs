@@ -7,21 +7,19 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use longlived_broker::{Cursor, Signal};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 use tower::{Layer, Service};
 
 use super::answer::{PassOrAnswer, trailers_only};
-use crate::connection::{Followed, ResponseBody, Speaks};
+use crate::connection::{Follower, ResponseBody};
 use crate::rpc::status::trailers;
 
 const HEADER: &str = "grpc-timeout";
@@ -179,24 +177,8 @@ impl<B: Body<Data = Bytes>> Body for DeadlineBody<B> {
 }
 
 impl<B: ResponseBody> ResponseBody for DeadlineBody<B> {
-    fn cursor(&mut self) -> Option<&mut Cursor> {
-        self.body.as_mut()?.cursor()
-    }
-
-    fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks> {
-        self.body.as_ref()?.speaks(spoke_at)
-    }
-
-    fn follow(&mut self, reader: &Arc<Signal>) {
-        if let Some(body) = &mut self.body {
-            body.follow(reader);
-        }
-    }
-
-    fn unfollow(&mut self, followed: Followed) {
-        if let Some(body) = &mut self.body {
-            body.unfollow(followed);
-        }
+    fn follower(&mut self) -> Option<&mut dyn Follower> {
+        self.body.as_mut()?.follower()
     }
 }
 

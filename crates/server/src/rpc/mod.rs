@@ -25,15 +25,13 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 use http::{Request, Response};
 use http_body::Frame;
-use longlived_broker::{Cursor, Signal};
-use tokio::time::Instant;
 use tonic::{Status, body::Body};
 use tower::Service;
 
 use self::subscribe::SessionCall;
 pub(crate) use self::topics::PageBudget;
 use crate::{
-    connection::{Followed, ResponseBody, Speaks},
+    connection::{Follower, ResponseBody},
     node::Node,
     probes::Probes,
     session::SessionBody,
@@ -88,16 +86,6 @@ pub(crate) enum NodeBody {
     Other(Body),
 }
 
-impl NodeBody {
-    fn session(&mut self) -> Option<&mut SessionBody> {
-        match self {
-            Self::Session(body) => Some(body),
-            Self::Call(call) => call.session(),
-            Self::Other(_) => None,
-        }
-    }
-}
-
 impl Default for NodeBody {
     fn default() -> Self {
         Self::Other(Body::default())
@@ -133,27 +121,11 @@ impl http_body::Body for NodeBody {
 }
 
 impl ResponseBody for NodeBody {
-    fn cursor(&mut self) -> Option<&mut Cursor> {
-        self.session()?.cursor()
-    }
-
-    fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks> {
+    fn follower(&mut self) -> Option<&mut dyn Follower> {
         match self {
-            Self::Session(body) => body.speaks(spoke_at),
-            Self::Call(call) => call.speaks(spoke_at),
+            Self::Session(body) => Some(&mut **body),
+            Self::Call(call) => Some(call.session()?),
             Self::Other(_) => None,
-        }
-    }
-
-    fn follow(&mut self, reader: &Arc<Signal>) {
-        if let Some(session) = self.session() {
-            session.follow(reader);
-        }
-    }
-
-    fn unfollow(&mut self, followed: Followed) {
-        if let Some(session) = self.session() {
-            session.unfollow(followed);
         }
     }
 }

@@ -15,7 +15,6 @@ use http::{Request, Response};
 use http_body::Frame;
 use longlived_api::{protos, v1};
 use longlived_broker::Position;
-use tokio::time::Instant;
 use tonic::{Status, body::Body};
 
 use super::{
@@ -26,7 +25,7 @@ use super::{
     wire,
 };
 use crate::{
-    connection::{ResponseBody as _, Speaks, StreamAbort},
+    connection::StreamAbort,
     layers::CallRecord,
     node::Node,
     session::{self, CloseReason, Plan, SessionBody, SessionRequests},
@@ -153,14 +152,6 @@ impl SessionCall {
     pub(super) fn session(&mut self) -> Option<&mut SessionBody> {
         match self {
             Self::Live(body) => Some(body),
-            Self::Opening(_) | Self::Ended => None,
-        }
-    }
-
-    /// As its session says.
-    pub(super) fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks> {
-        match self {
-            Self::Live(body) => body.speaks(spoke_at),
             Self::Opening(_) | Self::Ended => None,
         }
     }

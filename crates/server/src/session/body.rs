@@ -24,7 +24,7 @@ use tonic::Status;
 
 use super::{CloseReason, Contract, Opening, Plan, requests::Requests};
 use crate::{
-    connection::{Followed, ResponseBody, Speaks},
+    connection::{Followed, Follower, Speaks},
     layers::CallRecord,
     node::Node,
     registry::Registration,
@@ -268,7 +268,7 @@ impl Body for SessionBody {
     }
 }
 
-impl ResponseBody for SessionBody {
+impl Follower for SessionBody {
     fn cursor(&mut self) -> Option<&mut Cursor> {
         // The stall watch wants to know of each poll.
         let silent = self.due.is_none() && self.end.is_none() && !self.ended && !self.watched;

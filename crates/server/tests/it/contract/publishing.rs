@@ -1,7 +1,5 @@
 //! The calls that send, and what they promise about what is stored.
 
-use std::time::Duration;
-
 use longlived_api::v1;
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -161,27 +159,24 @@ async fn a_refusal_by_the_log_ends_a_publish_stream_the_same_way() {
     let topics = ["a", "b", "a", "c", "b", "d", "a", "b"];
     let requests = topics.map(|topic| message(topic, "x"));
     // In one group, and one after the other.
-    for (round, pause) in [false, true].into_iter().enumerate() {
-        let (say, said) = mpsc::channel(1);
+    for (round, in_flight_max) in [topics.len(), 1].into_iter().enumerate() {
+        let (say, said) = mpsc::channel(topics.len());
         let mut client = node.publishing();
         let answers = client.publish_stream(ReceiverStream::new(said)).await;
         let mut answers = answers.expect("it answers").into_inner();
-        let requests = requests.clone();
-        super::support::spawn(async move {
-            for request in requests {
-                // The call may be over by then.
-                say.send(request).await.ok();
-                if pause {
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
-            }
-        });
+        let mut unsaid = requests.iter().cloned();
+        for request in unsaid.by_ref().take(in_flight_max) {
+            say.send(request).await.expect("there is room for all");
+        }
         let mut answered = 0;
         let status = loop {
             match within("an answer or the end", answers.message()).await {
                 Ok(Some(_)) => answered += 1,
                 Ok(None) => panic!("it was refused"),
                 Err(status) => break status,
+            }
+            if let Some(request) = unsaid.next() {
+                say.send(request).await.expect("the call goes on");
             }
         };
         assert_says(&status, Code::ResourceExhausted, &["topics_max", "3"]);

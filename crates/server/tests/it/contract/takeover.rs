@@ -214,24 +214,31 @@ async fn another_instance_aborts_whatever_is_left_of_the_older_one() {
     assert_receives(&node, &mut other).await;
 }
 
+fn witness_ids() -> impl Iterator<Item = String> {
+    (0..50).map(|number| format!("witness-{number}"))
+}
+
+/// Streams that share a connection and end with it, which [`until_gone`] sees.
+async fn witnesses(raw: &mut Raw) -> Vec<RawReply> {
+    let mut streams = Vec::new();
+    for id in witness_ids() {
+        let body = framed(&request(&id, &["elsewhere"]).encode_to_vec());
+        let mut witness = raw.call(PATH, &[], body).await;
+        assert!(matches!(witness.frame().await, Frame::Welcome(_)));
+        streams.push(witness);
+    }
+    streams
+}
+
 #[tokio::test]
 async fn another_instance_aborts_an_older_stream_whose_replacement_has_left() {
     let node = Node::start();
     let (mut first, welcome) = node.open(attempt(7, 1)).await;
     let epoch = welcome.position.expect("a position").epoch;
     let mut second = catching_up(&node, epoch, attempt(7, 2), &mut first).await;
-    // They share the connection of the second and end with it.
-    let witnesses: Vec<_> = (0..50).map(|n| format!("witness-{n}")).collect();
-    let mut streams = Vec::new();
-    for id in &witnesses {
-        let body = framed(&request(id, &["t"]).encode_to_vec());
-        let raw = second.connection();
-        let mut witness = raw.call(PATH, &[], body).await;
-        assert!(matches!(witness.frame().await, Frame::Welcome(_)));
-        streams.push(witness);
-    }
+    let _witnesses = witnesses(second.connection()).await;
     second.vanish();
-    until_gone(&node, witnesses.into_iter()).await;
+    until_gone(&node, witness_ids()).await;
     let (mut other, _) = node.open(attempt(8, 1)).await;
     assert_taken_over(&mut first).await;
     assert_receives(&node, &mut other).await;
@@ -245,6 +252,7 @@ async fn a_stream_that_ends_late_never_removes_its_successor() {
         .call(PATH, &[], framed(&attempt(7, 1).encode_to_vec()))
         .await;
     assert!(matches!(first.frame().await, Frame::Welcome(_)));
+    let _witnesses = witnesses(&mut raw).await;
     let payload = "x".repeat(16 << 10);
     for _ in 0..10 {
         // Its reader stands still, so that it cannot end before its connection does.
@@ -254,10 +262,8 @@ async fn a_stream_that_ends_late_never_removes_its_successor() {
     let (mut second, _) = node.open(attempt(7, 2)).await;
     assert_receives(&node, &mut second).await;
     raw.vanish();
-    for _ in 0..20 {
-        assert_receives(&node, &mut second).await;
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until_gone(&node, witness_ids()).await;
+    assert_receives(&node, &mut second).await;
     node.unsubscribe("s").await.expect("the successor is there");
     assert_eq!(second.go_away().await.reason(), GoAwayReason::Unsubscribed);
 }

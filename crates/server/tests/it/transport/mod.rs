@@ -7,6 +7,7 @@ mod drain;
 mod generated;
 mod liveness;
 mod log;
+mod piped;
 mod stalls;
 mod support;
 mod windows;

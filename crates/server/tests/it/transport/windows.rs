@@ -1,34 +1,17 @@
 //! Peers that give room in their own ways: a little at a time, too much, too early, or none while the socket is full.
 //! Frames are written by hand, since a well-behaved client does none of this.
 
-use std::{
-    collections::BTreeMap,
-    convert::Infallible,
-    future::{Future, poll_fn},
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::{Body, Frame};
-use longlived_server::{
-    connection::{ConnectionSettings, HalfSentTotal, ResponseBody, serve_connection},
-    layers::Deadline,
-    lifecycle::Drain,
-};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
-    time::{Instant, timeout},
+    time::timeout,
 };
-use tower::service_fn;
 
-use super::support::{spawn, until, within};
+use super::{
+    piped::{Counts, Says, WITHOUT_END, connection, count, settled},
+    support::{spawn, until, within},
+};
 
 const WINDOW_MAX: u32 = (1 << 31) - 1;
 const DATA: u8 = 0;
@@ -67,107 +50,6 @@ fn hello(initial_window: u32) -> Vec<u8> {
     bytes
 }
 
-/// Says so many chunks, each of so many bytes.
-#[derive(Clone, Copy)]
-struct Says {
-    chunks: usize,
-    bytes: usize,
-    /// From the call to its deadline.
-    deadline: Option<Duration>,
-}
-
-const WITHOUT_END: Says = Says {
-    chunks: usize::MAX,
-    bytes: 1_000,
-    deadline: None,
-};
-
-#[derive(Clone, Default)]
-struct Counts {
-    /// Polls of the connection's task.
-    polls: Arc<AtomicUsize>,
-    /// Calls that the service was asked for.
-    asked: Arc<AtomicUsize>,
-    /// Chunks that bodies were asked for.
-    said: Arc<AtomicUsize>,
-    /// Bodies that are there.
-    live: Arc<AtomicUsize>,
-}
-
-fn count(counter: &AtomicUsize) -> usize {
-    counter.load(Ordering::SeqCst)
-}
-
-struct TestBody {
-    says: Says,
-    counts: Counts,
-}
-
-impl Drop for TestBody {
-    fn drop(&mut self) {
-        self.counts.live.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl ResponseBody for TestBody {}
-
-impl Body for TestBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.says.chunks == 0 {
-            return Poll::Ready(None);
-        }
-        self.says.chunks -= 1;
-        self.counts.said.fetch_add(1, Ordering::SeqCst);
-        let chunk = vec![1; self.says.bytes];
-        Poll::Ready(Some(Ok(Frame::data(chunk.into()))))
-    }
-}
-
-/// A connection whose first call is answered with `first` and all others with `others`.
-fn connection(socket_bytes: usize, first: Says, others: Says) -> (DuplexStream, Counts) {
-    let (near, far) = tokio::io::duplex(socket_bytes);
-    let counts = Counts::default();
-    let service = {
-        let counts = counts.clone();
-        let calls = AtomicUsize::new(0);
-        service_fn(move |_: Request<tonic::body::Body>| {
-            let is_first = calls.fetch_add(1, Ordering::SeqCst) == 0;
-            let counts = counts.clone();
-            counts.live.fetch_add(1, Ordering::SeqCst);
-            Box::pin(async move {
-                counts.asked.fetch_add(1, Ordering::SeqCst);
-                let says = if is_first { first } else { others };
-                let mut response = Response::new(TestBody { says, counts });
-                if let Some(deadline) = says.deadline {
-                    let deadline = Deadline(Instant::now() + deadline);
-                    response.extensions_mut().insert(deadline);
-                }
-                Ok::<_, Infallible>(response)
-            })
-        })
-    };
-    let polls = counts.polls.clone();
-    spawn(async move {
-        let peer = ([127, 0, 0, 1], 1).into();
-        let settings = Arc::new(ConnectionSettings::default());
-        let half_sent = HalfSentTotal::new(1 << 20);
-        let served = serve_connection(far, peer, service, settings, half_sent, Drain::new());
-        let mut served = Box::pin(served);
-        poll_fn(move |cx| {
-            polls.fetch_add(1, Ordering::SeqCst);
-            served.as_mut().poll(cx)
-        })
-        .await
-    });
-    (near, counts)
-}
-
 /// One whose first call says chunks without end into a socket that nobody reads.
 async fn blocked() -> (DuplexStream, Counts) {
     blocked_before(None).await
@@ -186,16 +68,6 @@ async fn blocked_before(deadline: Option<Duration>) -> (DuplexStream, Counts) {
     }
     settled(&counts.said).await;
     (near, counts)
-}
-
-/// Returns when a count that has begun to rise rises no more.
-async fn settled(counter: &AtomicUsize) {
-    until(Duration::from_secs(10), "it begins", || count(counter) > 0).await;
-    let mut seen = 0;
-    while seen != count(counter) {
-        seen = count(counter);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 /// What comes until nothing more does, as kind, flags, stream and length of each frame.

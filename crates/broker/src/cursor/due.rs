@@ -1,0 +1,56 @@
+//! What one channel's tail holds after a position.
+//!
+//! Does not: know who reads it: a cursor of one filter or of several, or one reader for many cursors.
+
+use super::DELIVERY_BYTES;
+use crate::{
+    channel::{BehindTail, Channel, Run},
+    frame::Slice,
+    position::Sequence,
+};
+
+/// Events that were taken from a tail.
+#[derive(Default)]
+pub(super) struct Due {
+    pub(super) run: Run,
+    /// Nothing else that matches lies up to here.
+    pub(super) through: Sequence,
+}
+
+impl Due {
+    /// Takes what is due after `after`, up to `visible`, about `bytes_max` of it; whether anything is. Taken in place,
+    /// since moving it costs each delivery.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        channel: &Channel,
+        after: Sequence,
+        visible: Sequence,
+        bytes_max: usize,
+    ) -> Result<bool, BehindTail> {
+        if !channel.is_due(after) {
+            // The tail may have let go of what this reader has not seen, but then it is due.
+            return Ok(false);
+        }
+        let all = channel.collect(after, visible, bytes_max, &mut self.run)?;
+        let Some(last) = self.run.last() else {
+            return Ok(false);
+        };
+        self.through = if all { visible } else { last.last() };
+        Ok(true)
+    }
+
+    /// Whether it can go out as it is: no more than a delivery, and no event above the reader's limit.
+    #[inline]
+    pub(super) fn is_plain(&self, event_bytes_max: usize) -> bool {
+        let bytes: usize = self.run.iter().map(Slice::len_bytes).sum();
+        let fits = |slice: &Slice| slice.largest_frame() <= event_bytes_max;
+        bytes <= DELIVERY_BYTES && self.run.iter().all(fits)
+    }
+
+    /// How many events.
+    #[inline]
+    pub(super) fn count(&self) -> usize {
+        self.run.iter().map(Slice::count).sum()
+    }
+}

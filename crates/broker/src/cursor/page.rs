@@ -1,0 +1,198 @@
+//! A page handed out part by part, with what must be announced between its events.
+//!
+//! Holds: no part passes an event that the page has lost, by retention or to damage, or that is too large for the
+//! reader, without a gap that says so.
+//! Does not: find pages, in the store or in the tails.
+
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use super::{Cursor, CursorError, DELIVERY_BYTES, Delivery, Gap, GapPolicy, GapReason};
+use crate::{
+    faults::{Fault, planted},
+    frame::Slice,
+    position::Sequence,
+    store::{Damaged, Page},
+};
+
+impl Cursor {
+    /// Hands out the next part of a page: a gap, or the events up to the next one. `None` when the page holds
+    /// nothing more; the position is then at its end.
+    pub(super) fn hand_out(&mut self, page: &mut Page) -> Result<Option<Delivery>, CursorError> {
+        if page.trimmed_through > self.position
+            && let Some(gap) = self.trimmed_gap(page)?
+        {
+            self.position = gap.through;
+            return Ok(Some(Delivery::Gap(gap)));
+        }
+        if let Some(damaged) = page.next_damaged(self.position) {
+            let gap = self.damaged_gap(page, damaged)?;
+            self.position = gap.through;
+            return Ok(Some(Delivery::Gap(gap)));
+        }
+        let mut slices: SmallVec<[Slice; 4]> = SmallVec::new();
+        let mut bytes = 0;
+        while bytes < DELIVERY_BYTES
+            && let Some(mut slice) = page.slices.pop_front()
+        {
+            let said = slices.last().map_or(self.position, Slice::last);
+            let whole = page.damaged.front().map_or(slice.count(), |damaged| {
+                slice
+                    .entries()
+                    .partition_point(|e| e.sequence <= damaged.after)
+            });
+            let fitting = self
+                .fitting(&slice, page.trimmed_through, said)
+                .min(slice.count_within(DELIVERY_BYTES - bytes))
+                .min(whole);
+            if fitting == 0 {
+                page.slices.push_front(slice);
+                break;
+            }
+            let rest = slice.split_off(fitting);
+            bytes += slice.len_bytes();
+            slices.push(slice);
+            if rest.is_some() {
+                put_back(&mut page.slices, rest);
+                break;
+            }
+        }
+        let Some(last) = slices.last() else {
+            if let Some(slice) = page.slices.pop_front() {
+                return Ok(Some(Delivery::Gap(self.pass_too_large(slice, page))));
+            }
+            self.position = self.position.max(page.through);
+            return Ok(None);
+        };
+        let silent = page.damaged.is_empty() && page.trimmed_through <= last.last();
+        self.position = if page.slices.is_empty() && silent {
+            page.through
+        } else {
+            last.last()
+        };
+        Ok(Some(Delivery::Events {
+            bytes: self.join(&slices),
+            count: slices.iter().map(Slice::count).sum(),
+        }))
+    }
+
+    /// How many of a slice's events can be handed out before something must be announced. `said` is the last
+    /// sequence about which the reader knows everything.
+    fn fitting(&self, slice: &Slice, trimmed_through: Sequence, said: Sequence) -> usize {
+        let limit = self.options.event_bytes_max;
+        let mut fitting = slice.count();
+        if slice.largest_frame() > limit {
+            let entries = slice.entries();
+            let too_large = entries.iter().position(|entry| entry.event_bytes() > limit);
+            fitting = too_large.unwrap_or(fitting);
+        }
+        if said < trimmed_through {
+            // Between kept events others are gone: only an unbroken run can follow without a word.
+            let mut before = said;
+            let unbroken = slice.entries().iter().take_while(|entry| {
+                let follows = before >= trimmed_through || entry.sequence == before + 1;
+                before = entry.sequence;
+                follows
+            });
+            fitting = fitting.min(unbroken.count());
+        }
+        fitting
+    }
+
+    /// What to announce before the first kept event of a page that has lost some; `None` when that event
+    /// follows directly.
+    fn trimmed_gap(&self, page: &mut Page) -> Result<Option<Gap>, CursorError> {
+        let gap = |through| Gap {
+            reason: GapReason::Trimmed,
+            after: self.position,
+            through,
+            events: 0,
+            through_epoch: None,
+        };
+        let first = page.slices.front().map(Slice::first);
+        let policy = if page.trimmed_through <= self.gone_before {
+            GapPolicy::Earliest
+        } else {
+            self.options.gap_policy
+        };
+        match policy {
+            GapPolicy::Fail => Err(CursorError::OutOfRange {
+                requested: self.position(),
+                epoch: self.log.epoch().get(),
+                first,
+                last: self.log.visible(),
+            }),
+            GapPolicy::Latest => {
+                let visible = self.log.visible();
+                *page = Page {
+                    through: visible,
+                    ..Page::default()
+                };
+                Ok(Some(gap(visible)))
+            }
+            GapPolicy::Earliest => {
+                // The page knows what is kept up to its own end, and no further.
+                let known = first.map_or(page.through, |first| first - 1);
+                let mut through = page.trimmed_through.min(known);
+                if planted(Fault::GapBoundsOffByOne) {
+                    through += 1;
+                }
+                Ok((through > self.position).then(|| gap(through)))
+            }
+        }
+    }
+
+    /// What to announce where the store has lost events.
+    fn damaged_gap(&self, page: &mut Page, damaged: Damaged) -> Result<Gap, CursorError> {
+        let gap = |through, events| Gap {
+            reason: GapReason::Damaged,
+            after: self.position.max(damaged.after),
+            through,
+            events,
+            through_epoch: None,
+        };
+        match self.options.gap_policy {
+            GapPolicy::Fail => Err(CursorError::OutOfRange {
+                requested: self.position(),
+                epoch: self.log.epoch().get(),
+                first: page.slices.front().map(Slice::first),
+                last: self.log.visible(),
+            }),
+            GapPolicy::Latest => {
+                let visible = self.log.visible();
+                *page = Page {
+                    through: visible,
+                    ..Page::default()
+                };
+                Ok(gap(visible, 0))
+            }
+            GapPolicy::Earliest => {
+                page.damaged.pop_front();
+                // A part of the range lies behind the reader: how many are left is not known.
+                let whole = damaged.after >= self.position;
+                Ok(gap(damaged.through, if whole { damaged.events } else { 0 }))
+            }
+        }
+    }
+
+    fn pass_too_large(&mut self, mut slice: Slice, page: &mut Page) -> Gap {
+        put_back(&mut page.slices, slice.split_off(1));
+        let sequence = slice.first();
+        self.position = sequence;
+        Gap {
+            reason: GapReason::TooLarge,
+            after: sequence - 1,
+            through: sequence,
+            events: 1,
+            through_epoch: None,
+        }
+    }
+}
+
+/// Puts what was cut off back in its place.
+fn put_back(slices: &mut VecDeque<Slice>, piece: Option<Slice>) {
+    if let Some(piece) = piece {
+        slices.push_front(piece);
+    }
+}

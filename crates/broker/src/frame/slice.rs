@@ -1,0 +1,123 @@
+//! A run of the events of one batch, cut and joined without touching the batch.
+//!
+//! Does not: read what is in a frame.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{Encoding, Entry, Frames};
+use crate::position::Sequence;
+
+/// A run of entries inside shared [`Frames`]. Never empty.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    pub(super) frames: Arc<Frames>,
+    pub(super) begin: u32,
+    pub(super) end: u32,
+}
+
+impl Slice {
+    /// Entries `begin..end` of `frames`.
+    pub fn new(frames: Arc<Frames>, begin: usize, end: usize) -> Self {
+        debug_assert!(begin < end && end <= frames.entries.len());
+        Self {
+            frames,
+            begin: begin as u32,
+            end: end as u32,
+        }
+    }
+
+    /// The index of the run.
+    pub fn entries(&self) -> &[Entry] {
+        &self.frames.entries[self.begin as usize..self.end as usize]
+    }
+
+    /// Sequence of the first event.
+    pub fn first(&self) -> Sequence {
+        self.entries()[0].sequence
+    }
+
+    /// Sequence of the last event.
+    pub fn last(&self) -> Sequence {
+        self.frames.entries[self.end as usize - 1].sequence
+    }
+
+    /// Bytes of the frames that it keeps in memory, its own among them.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.frames.len_bytes()
+    }
+
+    /// How many events.
+    pub fn count(&self) -> usize {
+        (self.end - self.begin) as usize
+    }
+
+    /// Bytes of the run in the encoding of version 1.
+    pub fn len_bytes(&self) -> usize {
+        let entries = self.entries();
+        entries[entries.len() - 1].end() - entries[0].offset as usize
+    }
+
+    /// How many events from the first on fit in so many bytes; the first always does.
+    pub fn count_within(&self, bytes: usize) -> usize {
+        let entries = self.entries();
+        let begin = entries[0].offset as usize;
+        entries
+            .partition_point(|entry| entry.end() - begin <= bytes)
+            .max(1)
+    }
+
+    /// The largest frame of the whole batch, an upper bound for the run.
+    pub fn largest_frame(&self) -> usize {
+        self.frames.largest_frame as usize
+    }
+
+    /// Cuts after `count` entries: what comes before stays here, the rest is returned.
+    pub fn split_off(&mut self, count: usize) -> Option<Self> {
+        let at = self.begin + count as u32;
+        if at >= self.end {
+            return None;
+        }
+        let rest = Self {
+            frames: self.frames.clone(),
+            begin: at,
+            end: self.end,
+        };
+        self.end = at;
+        Some(rest)
+    }
+
+    /// Takes the entries that follow directly in the same frames; whether it could.
+    pub fn extend_with(&mut self, next: &Self) -> bool {
+        let adjacent = Arc::ptr_eq(&self.frames, &next.frames) && self.end == next.begin;
+        if adjacent {
+            self.end = next.end;
+        }
+        adjacent
+    }
+
+    pub(super) fn encoded(&self, encoding: Encoding) -> Bytes {
+        let begin = self.frames.place(self.begin as usize, encoding).start;
+        let end = self.frames.place(self.end as usize - 1, encoding).end;
+        self.frames.encoded(encoding).slice(begin..end)
+    }
+}
+
+/// The bytes of several slices as one: shared when there is one slice that is most of its batch, copied together
+/// otherwise, since HTTP/2 would write one frame for each.
+pub fn join(slices: &[Slice], encoding: Encoding) -> Bytes {
+    let bytes = |slice: &Slice| slice.encoded(encoding);
+    match slices {
+        // A small view would keep the whole batch in memory for as long as its reader is stalled.
+        [one] if one.len_bytes() * 4 >= one.frames.len_bytes() => bytes(one),
+        many => {
+            let parts: Vec<_> = many.iter().map(bytes).collect();
+            let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+            for part in parts {
+                joined.put_slice(&part);
+            }
+            joined.freeze()
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Whatever was published and whatever happened to the machine: what is read is what a `Vec` would have.
+
+use proptest::prelude::*;
+
+use super::*;
+
+proptest! {
+    /// Sealed or not, before and after any number of restarts: what is read is what a filter over a Vec gives.
+    #[test]
+    fn reading_page_by_page_gives_what_a_filter_over_a_vec_gives(
+        steps in prop::collection::vec(
+            prop_oneof![
+                8 => prop::collection::vec(0..TOPICS.len(), 1..30).prop_map(Some),
+                1 => Just(None),
+            ], 1..60),
+        filters in prop::collection::vec(
+            (prop::sample::select(vec!["a.1", "a.*", "*.2", ">", "b.>", "inbox.1", "c"]), 0..500u64), 1..4),
+        after in 0..500u64,
+        keep in (1..200u64, 1..600u64),
+        bytes_max in prop::sample::select(vec![1usize, 100, 5_000, 1 << 20]),
+    ) {
+        let files = MemoryFiles::new();
+        let classes = [("a.>", keep.0), (">", keep.1)];
+        let mut store = open(&files, &classes);
+        let mut log: Vec<&str> = Vec::new();
+        for step in steps {
+            if let Some(batch) = step {
+                let topics: Vec<_> = batch.into_iter().map(|index| TOPICS[index]).collect();
+                append(&store, &topics).unwrap();
+                log.extend(topics);
+                store.trim();
+            } else {
+                files.kill();
+                drop(store);
+                store = open(&files, &classes);
+                prop_assert_eq!(store.head(), log.len() as u64);
+            }
+        }
+        let mut left = [keep.0, 200_000, keep.1];
+        let mut kept: Vec<bool> = log.iter().rev().map(|topic| {
+            let class = if topic.starts_with("a.") { 0 } else if *topic == "inbox.1" { 1 } else { 2 };
+            let keeps = left[class] > 0;
+            left[class] = left[class].saturating_sub(1);
+            keeps
+        }).collect();
+        kept.reverse();
+        let matches = |filter: &str, index: usize| TopicFilter::parse(filter).unwrap().matches(log[index]);
+        let wanted = |index: usize| {
+            let sequence = index as u64 + 1;
+            sequence > after && filters.iter()
+                .any(|&(filter, from)| sequence > from && matches(filter, index))
+        };
+        let all = || 0..log.len();
+        let expected: Vec<_> = all().filter(|&i| kept[i] && wanted(i)).map(|i| i as u64 + 1).collect();
+        let trimmed = all().filter(|&i| !kept[i] && wanted(i)).map(|i| i as u64 + 1).max();
+        let first = read(&store, &filters, after, bytes_max);
+        prop_assert_eq!(first.trimmed_through, trimmed.unwrap_or(0), "exactly what is gone");
+        let (found, damaged) = read_all(&store, &filters, after, bytes_max);
+        prop_assert_eq!(found, expected);
+        prop_assert_eq!(damaged, vec![]);
+
+        let infos = store.topics(TopicFilter::parse(">").unwrap(), None, 100);
+        for info in infos.now_or_never().unwrap().unwrap() {
+            let of_topic = || all().filter(|&i| log[i] == info.topic.as_str() && kept[i]);
+            prop_assert_eq!(info.events, of_topic().count() as u64);
+            prop_assert_eq!(info.first, of_topic().next().map_or(0, |i| i as u64 + 1));
+            let last = all().rfind(|&i| log[i] == info.topic.as_str());
+            prop_assert_eq!(info.last, last.map_or(0, |i| i as u64 + 1));
+        }
+    }
+
+    /// Whenever the power is cut and whatever is left of what was not synced: all that was acknowledged is there,
+    /// nothing else is, and no number is given out again.
+    #[test]
+    fn what_was_acknowledged_survives_every_power_cut(
+        seed in any::<u64>(),
+        rounds in prop::collection::vec(prop::collection::vec(1..40usize, 0..12), 1..6),
+    ) {
+        let mut state = seed;
+        let mut random = move || {
+            // splitmix64
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        };
+        let files = MemoryFiles::new();
+        let mut acknowledged = Vec::new();
+        let mut attempted = 0;
+        for batches in rounds {
+            let store = open(&files, &[]);
+            prop_assert!(store.head() >= attempted || acknowledged.last().is_none_or(|&l| store.head() >= l));
+            for count in batches {
+                let before = store.head();
+                if random() % 8 == 0 {
+                    files.set_faults(Faults { sync: true, bytes_left: None });
+                }
+                let topics: Vec<_> = (0..count).map(|_| TOPICS[random() as usize % TOPICS.len()]).collect();
+                if append(&store, &topics).is_ok() {
+                    acknowledged.extend(before + 1..=before + count as u64);
+                }
+                attempted = before + count as u64;
+                if random() % 3 == 0 {
+                    store.trim();
+                }
+            }
+            files.set_faults(Faults::default());
+            files.cut_power(&mut random);
+            drop(store);
+        }
+        let store = open(&files, &[]);
+        let filters = [(">", 0), ("inbox.1", 0)];
+        let (found, damaged) = read_all(&store, &filters, 0, 1 << 20);
+        prop_assert_eq!(damaged, vec![], "a torn write is no damage");
+        let missing: Vec<_> = acknowledged.iter().filter(|s| !found.contains(s)).collect();
+        prop_assert!(missing.is_empty(), "missing {:?} of {:?}", missing, found);
+    }
+
+    /// One flipped byte anywhere in the data: every event is delivered or announced, and no event is both or wrong.
+    #[test]
+    fn damage_is_announced_and_costs_nothing_else(
+        batches in prop::collection::vec(prop::collection::vec(0..TOPICS.len(), 1..30), 5..40),
+        file in any::<prop::sample::Index>(),
+        place in any::<prop::sample::Index>(),
+        restart in any::<bool>(),
+        filter in prop::sample::select(vec![">", "a.*", "a.1", "b.>"]),
+    ) {
+        let files = MemoryFiles::new();
+        let mut store = open(&files, &[("a.>", 10_000)]);
+        let mut log = Vec::new();
+        for batch in batches {
+            let topics: Vec<_> = batch.into_iter().map(|index| TOPICS[index]).collect();
+            append(&store, &topics).unwrap();
+            log.extend(topics);
+            store.trim();
+        }
+        let mut paths = Vec::new();
+        for dir in ["/data/log", "/data/sealed"] {
+            let names = files.list(Path::new(dir)).unwrap();
+            paths.extend(names.into_iter().map(|name| Path::new(dir).join(name)));
+        }
+        let path = &paths[file.index(paths.len())];
+        let damage = |content: &mut Vec<u8>| {
+            // What was never written does not count.
+            let used = content.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+            if used > 64 {
+                let at = 64 + place.index(used - 64);
+                content[at] ^= 0x5a;
+            }
+        };
+        if restart {
+            files.kill();
+            drop(store);
+            files.damage(path, damage);
+            store = open(&files, &[("a.>", 10_000)]);
+            prop_assert!(store.head() >= log.len() as u64, "no number is given out again");
+        } else {
+            files.damage(path, damage);
+            store.shared.blocks.clear();
+            store.shared.postings.clear();
+        }
+        let (found, damaged) = read_all(&store, &[(filter, 0)], 0, 5_000);
+        let parsed = TopicFilter::parse(filter).unwrap();
+        for (index, topic) in log.iter().enumerate() {
+            let sequence = index as u64 + 1;
+            let delivered = found.contains(&sequence);
+            let announced = damaged.iter().any(|range| range.after < sequence && sequence <= range.through);
+            if parsed.matches(topic) {
+                prop_assert!(delivered != announced, "{} delivered {} announced {}", sequence, delivered, announced);
+            } else {
+                prop_assert!(!delivered);
+            }
+        }
+        // What is published after it is as ever.
+        let before = store.head();
+        append(&store, &["a.1", "b.1"]).unwrap();
+        let (found, damaged) = read_all(&store, &[(">", before)], before, 5_000);
+        prop_assert_eq!(found, vec![before + 1, before + 2]);
+        prop_assert_eq!(damaged, vec![]);
+    }
+}

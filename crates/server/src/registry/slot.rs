@@ -1,0 +1,252 @@
+//! What is known of one subscriber id: who is here, who was, and who goes on.
+//!
+//! Does not: know other ids, or when it is looked at again.
+
+use std::{sync::Arc, time::Duration};
+
+use longlived_broker::faults::{Fault, planted};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::AdmitError;
+use crate::session::{Attempt, CloseReason, Contract, Session};
+
+/// Longest time an older stream goes on beside its replacement (the contract's number).
+const REPLACED_MAX: Duration = Duration::from_secs(30);
+/// How long the newest attempt of a subscriber that left is remembered: longer than the network delays the
+/// start of a stream.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// Instances of one id whose newest attempt is remembered beside the live one's. Programs that fight over an id are few, and a stream
+/// is held up for seconds at most.
+const INSTANCES_REMEMBERED: usize = 8;
+/// A legacy program retries on every end, so two of one id would take over from each other for ever: within
+/// this time ...
+const LEGACY_TAKEOVER_WINDOW: Duration = Duration::from_secs(60);
+/// ... this many takeovers go through, and the next is refused.
+const LEGACY_TAKEOVERS_MAX: usize = 2;
+
+/// What is known of one subscriber id. Small, since a map keeps about twice as many as it has ids.
+#[derive(Default)]
+pub(super) struct Slot {
+    // The newest attempt of its instance that was let in.
+    live: Option<Arc<Session>>,
+    // Of most ids there is nothing more to know.
+    past: Option<Box<Past>>,
+}
+
+/// What was before the live session, or is left of one that has gone.
+#[derive(Default)]
+struct Past {
+    // The newest attempt of each other instance that was let in, the latest instance last; unknown ones are not kept.
+    newest: SmallVec<[Attempt; 1]>,
+    // When the last live session went, while there is no other.
+    left_at: Option<Instant>,
+    // Replaced by the live session, but going on until that is current.
+    older: Vec<(Arc<Session>, Instant)>,
+    legacy_takeovers: Vec<Instant>,
+    // Its id is among the unsettled.
+    queued: bool,
+}
+
+impl Slot {
+    /// Lets a session in if it is the newest of its instance. What it displaces ends at once, or goes on for a while.
+    pub(super) fn admit(&mut self, session: &Arc<Session>, now: Instant) -> Result<(), AdmitError> {
+        self.check_newest(session)?;
+        self.displace(session, now)?;
+        self.begin(session.clone());
+        Ok(())
+    }
+
+    /// A session has gone: the live one, or one that was replaced.
+    pub(super) fn leave(&mut self, session: &Session) {
+        if let Some(past) = &mut self.past {
+            let others = |(older, _): &(Arc<Session>, _)| older.generation != session.generation;
+            past.older.retain(others);
+        }
+        if self.is_live(session) || planted(Fault::LateLeaverEvictsSuccessor) {
+            self.end(Instant::now());
+        }
+    }
+
+    /// A session has caught up: those that it replaces end, unless another has replaced it meanwhile.
+    pub(super) fn end_replaced_by(&self, session: &Session) {
+        if self.is_live(session) {
+            for (older, _) in self.older() {
+                older.close(CloseReason::Replaced);
+            }
+        }
+    }
+
+    /// Ends what was replaced long ago and forgets old takeovers. From now on nobody knows of what is unsettled.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        for (session, replaced_at) in self.older() {
+            if now.duration_since(*replaced_at) >= REPLACED_MAX {
+                session.close(CloseReason::Replaced);
+            }
+        }
+        self.forget_takeovers(now);
+        if let Some(past) = &mut self.past {
+            past.queued = false;
+        }
+    }
+
+    /// The newest attempt of its instance that was let in, while it is here.
+    pub(super) fn live(&self) -> Option<&Arc<Session>> {
+        self.live.as_ref()
+    }
+
+    fn is_live(&self, session: &Session) -> bool {
+        self.live()
+            .is_some_and(|live| live.generation == session.generation)
+    }
+
+    fn older(&self) -> &[(Arc<Session>, Instant)] {
+        self.past.as_ref().map_or(&[], |past| &past.older)
+    }
+
+    /// Those that are here, the newest first.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
+        let older = self.older().iter().rev().map(|(session, _)| session);
+        self.live.iter().chain(older)
+    }
+
+    /// Whether others than the live session want the id, or did lately.
+    fn is_contested(&self) -> bool {
+        let contested = |past: &Past| !past.older.is_empty() || !past.legacy_takeovers.is_empty();
+        self.past.as_deref().is_some_and(contested)
+    }
+
+    /// Neither live nor contested.
+    fn is_unclaimed(&self) -> bool {
+        self.live.is_none() && !self.is_contested()
+    }
+
+    /// Unclaimed, and nothing to remember: attempts of an unknown instance have no order.
+    pub(super) fn is_empty(&self) -> bool {
+        let newest = self.past.as_ref().map_or(&[][..], |past| &past.newest);
+        newest.is_empty() && self.is_unclaimed()
+    }
+
+    /// Gives the room of a past back in which there is nothing.
+    pub(super) fn forget_nothing(&mut self) {
+        let is_nothing = |past: &mut Box<Past>| {
+            past.newest.is_empty()
+                && past.left_at.is_none()
+                && past.older.is_empty()
+                && past.legacy_takeovers.is_empty()
+                && !past.queued
+        };
+        self.past.take_if(is_nothing);
+    }
+
+    /// Whether there is something to forget or to end and nobody knows yet; from now on somebody does.
+    pub(super) fn is_newly_unsettled(&mut self) -> bool {
+        let contested = self.is_contested();
+        let Some(past) = &mut self.past else {
+            return false;
+        };
+        let settled = !contested && past.left_at.is_none();
+        !settled && !std::mem::replace(&mut past.queued, true)
+    }
+
+    fn check_newest(&self, session: &Session) -> Result<(), AdmitError> {
+        let past = self.past.iter().flat_map(|past| &past.newest);
+        let live = self.live.iter().map(|live| &live.attempt);
+        let same = |seen: &&Attempt| seen.same_instance(session.attempt);
+        match live.chain(past).find(same) {
+            Some(newest) if session.attempt.number < newest.number => Err(AdmitError::NotNewest {
+                subscriber: session.subscriber.clone(),
+                attempt: session.attempt.number,
+                newest: newest.number,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes room for `session`. An instance's own older streams go on for a while; another's end now, also
+    /// those whose replacement has left.
+    fn displace(&mut self, session: &Session, now: Instant) -> Result<(), AdmitError> {
+        let others = |stream: &&Arc<Session>| {
+            !stream.attempt.same_instance(session.attempt) && stream.closing().is_none()
+        };
+        let displaced: SmallVec<[_; 1]> = self.sessions().filter(others).cloned().collect();
+        if session.contract == Contract::Legacy && !displaced.is_empty() {
+            self.forget_takeovers(now);
+            let past = self.past.get_or_insert_default();
+            if past.legacy_takeovers.len() >= LEGACY_TAKEOVERS_MAX {
+                return Err(AdmitError::TakeoverTooOften(session.subscriber.clone()));
+            }
+            past.legacy_takeovers.push(now);
+        }
+        for stream in displaced {
+            stream.close(CloseReason::TakenOver);
+        }
+        if let Some(live) = self.live.take() {
+            let past = self.past.get_or_insert_default();
+            past.remember(live.attempt);
+            past.older.push((live, now));
+        }
+        Ok(())
+    }
+
+    /// The id is this session's from now on.
+    fn begin(&mut self, session: Arc<Session>) {
+        if let Some(past) = &mut self.past {
+            past.forget(session.attempt);
+            past.left_at = None;
+        }
+        self.live = Some(session);
+        self.forget_nothing();
+    }
+
+    /// The live session has gone.
+    fn end(&mut self, now: Instant) {
+        let past = self.past.get_or_insert_default();
+        if let Some(live) = self.live.take() {
+            past.remember(live.attempt);
+        }
+        past.left_at = Some(now);
+    }
+
+    fn forget_takeovers(&mut self, now: Instant) {
+        let recent = |at: &Instant| now.duration_since(*at) < LEGACY_TAKEOVER_WINDOW;
+        if let Some(past) = &mut self.past {
+            past.legacy_takeovers.retain(recent);
+        }
+    }
+
+    /// Whether nobody is here and nobody fights over the id, and whoever was here left long ago.
+    pub(super) fn is_forgettable(&self, now: Instant) -> bool {
+        let left_at = self.past.as_ref().and_then(|past| past.left_at);
+        let long_gone = left_at.is_none_or(|left| now.duration_since(left) >= REMEMBERED);
+        self.is_unclaimed() && long_gone
+    }
+}
+
+impl Past {
+    fn forget(&mut self, attempt: Attempt) {
+        self.newest.retain(|seen| !seen.same_instance(attempt));
+    }
+
+    fn remember(&mut self, attempt: Attempt) {
+        self.forget(attempt);
+        if attempt.instance == 0 {
+            return;
+        }
+        if self.newest.len() == INSTANCES_REMEMBERED {
+            self.newest.remove(0);
+        }
+        self.newest.push(attempt);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_an_id_stays_small() {
+        // A map keeps about twice as many as it has ids.
+        assert!(size_of::<Slot>() <= 16, "{}", size_of::<Slot>());
+    }
+}

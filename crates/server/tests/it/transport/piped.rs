@@ -1,0 +1,145 @@
+//! A connection over a pipe in memory whose answers are chunks by the number, and what can be seen of it from inside.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use longlived_server::{
+    connection::{ConnectionSettings, HalfSentTotal, ResponseBody, StreamAbort, serve_connection},
+    layers::Deadline,
+    lifecycle::Drain,
+};
+use parking_lot::Mutex;
+use tokio::{io::DuplexStream, time::Instant};
+use tower::service_fn;
+
+use super::support::{spawn, until};
+
+/// What a body says: so many chunks, each of so many bytes, which are the number of the chunk.
+#[derive(Clone, Copy)]
+pub(super) struct Says {
+    pub(super) chunks: usize,
+    pub(super) bytes: usize,
+    /// From the call to its deadline.
+    pub(super) deadline: Option<Duration>,
+}
+
+pub(super) const WITHOUT_END: Says = Says {
+    chunks: usize::MAX,
+    bytes: 1_000,
+    deadline: None,
+};
+
+#[derive(Clone, Default)]
+pub(super) struct Counts {
+    /// Polls of the connection's task.
+    pub(super) polls: Arc<AtomicUsize>,
+    /// Calls that the service was asked for.
+    pub(super) asked: Arc<AtomicUsize>,
+    /// Chunks that bodies were asked for.
+    pub(super) said: Arc<AtomicUsize>,
+    /// Bodies that are there.
+    pub(super) live: Arc<AtomicUsize>,
+    /// One for each answer, in order.
+    pub(super) aborts: Arc<Mutex<Vec<StreamAbort>>>,
+}
+
+pub(super) fn count(counter: &AtomicUsize) -> usize {
+    counter.load(Ordering::SeqCst)
+}
+
+struct TestBody {
+    says: Says,
+    next: usize,
+    counts: Counts,
+}
+
+impl Drop for TestBody {
+    fn drop(&mut self) {
+        self.counts.live.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl ResponseBody for TestBody {}
+
+impl Body for TestBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.next == self.says.chunks {
+            return Poll::Ready(None);
+        }
+        let chunk = vec![self.next as u8; self.says.bytes];
+        self.next += 1;
+        self.counts.said.fetch_add(1, Ordering::SeqCst);
+        Poll::Ready(Some(Ok(Frame::data(chunk.into()))))
+    }
+}
+
+/// A connection whose first call is answered with `first` and all others with `others`.
+pub(super) fn connection(socket_bytes: usize, first: Says, others: Says) -> (DuplexStream, Counts) {
+    let (near, far) = tokio::io::duplex(socket_bytes);
+    let counts = Counts::default();
+    let service = {
+        let counts = counts.clone();
+        let calls = AtomicUsize::new(0);
+        service_fn(move |_: Request<tonic::body::Body>| {
+            let is_first = calls.fetch_add(1, Ordering::SeqCst) == 0;
+            let counts = counts.clone();
+            counts.live.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async move {
+                counts.asked.fetch_add(1, Ordering::SeqCst);
+                let says = if is_first { first } else { others };
+                let abort = StreamAbort::new();
+                counts.aborts.lock().push(abort.clone());
+                let next = 0;
+                let mut response = Response::new(TestBody { says, next, counts });
+                response.extensions_mut().insert(abort);
+                if let Some(deadline) = says.deadline {
+                    let deadline = Deadline(Instant::now() + deadline);
+                    response.extensions_mut().insert(deadline);
+                }
+                Ok::<_, Infallible>(response)
+            })
+        })
+    };
+    let polls = counts.polls.clone();
+    spawn(async move {
+        let peer = ([127, 0, 0, 1], 1).into();
+        let settings = Arc::new(ConnectionSettings::default());
+        let half_sent = HalfSentTotal::new(1 << 20);
+        let served = serve_connection(far, peer, service, settings, half_sent, Drain::new());
+        let mut served = Box::pin(served);
+        poll_fn(move |cx| {
+            polls.fetch_add(1, Ordering::SeqCst);
+            served.as_mut().poll(cx)
+        })
+        .await
+    });
+    (near, counts)
+}
+
+/// Returns when a count that has begun to rise rises no more.
+pub(super) async fn settled(counter: &AtomicUsize) {
+    until(Duration::from_secs(10), "it begins", || count(counter) > 0).await;
+    let mut seen = 0;
+    while seen != count(counter) {
+        seen = count(counter);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
