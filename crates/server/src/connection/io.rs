@@ -1,7 +1,7 @@
 //! The socket as HTTP/2 sees it, and the place where DATA joins its frames.
 //!
 //! HTTP/2 writes and flushes frame by frame, so its flush is not honoured once `stage` was called; the
-//! connection's task calls `poll_written` when it has nothing more to do, and that is one write. DATA does not go
+//! connection's task calls `write` when it has nothing more to do, and that is one write. DATA does not go
 //! through HTTP/2 at all: `send` writes its frames behind what was collected, within the windows that the peer gave.
 //!
 //! Holds: whole frames only, so that what HTTP/2 writes and DATA never mix within one; about `STAGED_BYTES_MAX` are
@@ -107,7 +107,7 @@ pub(super) fn split<T: AsyncWrite>(socket: T) -> (Io<T>, IoHandle<T>) {
 }
 
 impl<T> IoHandle<T> {
-    /// From now on writes are collected until `poll_written`. `task` is woken when a full socket takes more.
+    /// From now on writes are collected until `write`. `task` is woken when a full socket takes more.
     pub(super) fn stage(&self, task: Waker) {
         self.shared.lock().task = Some(task);
     }
@@ -139,13 +139,20 @@ impl<T> IoHandle<T> {
 }
 
 impl<T: AsyncWrite + Unpin> IoHandle<T> {
-    /// Ready when everything collected was written.
-    pub(super) fn poll_written(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut staged = self.shared.lock();
+    /// Writes what was collected, as much as the socket takes, and says what is left to do.
+    pub(super) fn write(&self, cx: &mut Context<'_>) -> io::Result<Left> {
+        let staged = &mut *self.shared.lock();
         if let Some(error) = staged.failed.take() {
-            return Poll::Ready(Err(error));
+            return Err(error);
         }
-        staged.poll_written(cx)
+        if let Poll::Ready(Err(error)) = staged.poll_written(cx) {
+            return Err(error);
+        }
+        Ok(Left {
+            blocked: staged.blocked,
+            refused: staged.refused,
+            room_waited_for: staged.windows.has_room_waited_for(),
+        })
     }
 
     /// Whether a stream may send anything now as far as the windows go.
@@ -159,6 +166,17 @@ impl<T: AsyncWrite + Unpin> IoHandle<T> {
     pub(super) fn sender(&self) -> Sender<'_, T> {
         Sender(self.shared.lock())
     }
+}
+
+/// What a write leaves to do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    /// The socket took less than it was given, so that more would only wait behind it.
+    pub(super) blocked: bool,
+    /// HTTP/2 still has frames that it could not write.
+    pub(super) refused: bool,
+    /// The connection's window has room for which somebody waits.
+    pub(super) room_waited_for: bool,
 }
 
 /// Writes DATA frames.
@@ -190,6 +208,11 @@ impl<T: AsyncWrite + Unpin> Sender<'_, T> {
             }
         }
         Sent::All
+    }
+
+    /// Whether what was written last still waits for the socket, so that more would only wait behind it.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.0.blocked
     }
 
     /// Whether the connection's window is used up.
@@ -593,7 +616,7 @@ mod tests {
             assert_eq!(handle.sender().send(1, &mut spent, &[8; 991]), Sent::All);
         }
         assert_eq!(handle.shared.lock().socket.writes, 0);
-        assert!(handle.poll_written(&mut cx).is_ready());
+        assert!(!handle.write(&mut cx).unwrap().blocked);
         assert_eq!(handle.shared.lock().socket.writes, 1);
         assert_eq!(handle.shared.lock().socket.taken.len(), 60_000);
     }
@@ -603,7 +626,7 @@ mod tests {
         let (mut io, handle) = over(&[]);
         let mut cx = Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut io).poll_write(&mut cx, b"frame").is_ready());
-        assert!(handle.poll_written(&mut cx).is_ready());
+        assert!(!handle.write(&mut cx).unwrap().blocked);
         assert_eq!(handle.shared.lock().buffer.capacity(), 0);
     }
 
@@ -613,7 +636,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         let mut spent = stream(&handle);
         assert!(Pin::new(&mut io).poll_write(&mut cx, &[1; 150]).is_ready());
-        assert!(handle.poll_written(&mut cx).is_pending());
+        assert!(handle.write(&mut cx).unwrap().blocked);
         assert!(Pin::new(&mut io).poll_write(&mut cx, &[2; 10]).is_pending());
         assert!(handle.has_refused());
         let refused = handle.sender().send(1, &mut spent, &[3; 10]);
@@ -682,10 +705,10 @@ mod tests {
                     expected_between.extend([b'h'; 100]);
                 }
                 if turn_ends {
-                    let _ = handle.poll_written(&mut cx);
+                    handle.write(&mut cx).unwrap();
                 }
             }
-            while handle.poll_written(&mut cx).is_pending() {}
+            while handle.write(&mut cx).unwrap().blocked {}
             let (sent, between) = taken_apart(&handle.shared.lock().socket.taken);
             prop_assert!(sent == expected);
             prop_assert_eq!(between, expected_between);
