@@ -104,8 +104,6 @@ impl Voice for Grpc {
         !self.unframed.is_empty()
     }
 
-    fn flushed(&mut self) {}
-
     /// The server answers what it has and ends the call.
     fn finish(&mut self, out: &mut Vec<u8>) {
         request::frame_header(out, 0, kind::DATA, flag::END_STREAM, stream_id(0));
@@ -123,10 +121,6 @@ impl Voice for Grpc {
 
     fn trouble(&self) -> Option<&str> {
         self.answers.trouble.as_deref()
-    }
-
-    fn fail(&mut self, trouble: String) {
-        self.answers.trouble.get_or_insert(trouble);
     }
 }
 
