@@ -20,6 +20,7 @@ use crate::bench::clock::monotonic_ns;
 use crate::bench::load::control::{
     Command, Connected, Finished, Plan, Published, Report, Return, Returned, SHARED_TOPIC, Times,
 };
+use crate::bench::load::owed::Owed;
 use crate::bench::load::raise_open_files;
 
 /// Subscribers that open their first stream at a time: the program's start is not what is measured.
@@ -62,17 +63,8 @@ struct Load {
     client: Client,
     seen: Arc<Mutex<Seen>>,
     subscribers: JoinSet<()>,
-    connecting_until_ns: Option<u64>,
-    awaited: Option<(Published, u64)>,
+    owed: Owed,
     returning_until_ns: Option<u64>,
-    finish: Option<Finish>,
-}
-
-struct Finish {
-    published: Published,
-    quiet_ns: u64,
-    deadline_ns: u64,
-    asked_ns: u64,
 }
 
 impl Load {
@@ -86,10 +78,8 @@ impl Load {
             client,
             plan,
             subscribers: JoinSet::new(),
-            connecting_until_ns: None,
-            awaited: None,
+            owed: Owed::default(),
             returning_until_ns: None,
-            finish: None,
         })
     }
 
@@ -118,13 +108,13 @@ impl Load {
     fn carry_out(&mut self, command: Command) -> anyhow::Result<()> {
         match command {
             Command::Connect { deadline_ns } => {
-                self.connecting_until_ns = Some(deadline_ns);
+                self.owed.owe_connected(deadline_ns);
                 self.start()?;
             }
             Command::Await {
                 published,
                 deadline_ns,
-            } => self.awaited = Some((published, deadline_ns)),
+            } => self.owed.owe_arrived(published, deadline_ns),
             Command::Return(asked) => {
                 self.seen.lock().returning = Some(asked);
                 self.returning_until_ns = Some(asked.deadline_ns);
@@ -134,14 +124,7 @@ impl Load {
                 published,
                 quiet_ns,
                 deadline_ns,
-            } => {
-                self.finish = Some(Finish {
-                    published,
-                    quiet_ns,
-                    deadline_ns,
-                    asked_ns: monotonic_ns(),
-                });
-            }
+            } => self.owed.owe_finished(published, quiet_ns, deadline_ns),
             Command::Stall(_) | Command::Window { .. } | Command::Publish(_) => {
                 anyhow::bail!("the client library is not asked for that");
             }
@@ -170,16 +153,12 @@ impl Load {
         let now = monotonic_ns();
         let seen = self.seen.lock();
         let all = self.plan.subscribers() as u64;
-        if let Some(deadline) = self.connecting_until_ns
-            && (seen.welcomed + seen.failed >= all || now >= deadline)
-        {
-            self.connecting_until_ns = None;
+        let all_decided = || seen.welcomed + seen.failed >= all;
+        if self.owed.connected_is_due(now, all_decided) {
             report(&Report::Connected(seen.connected()))?;
         }
-        if let Some((published, deadline)) = &self.awaited
-            && (seen.delivered >= published.acknowledged * all || now >= *deadline)
-        {
-            self.awaited = None;
+        let is_complete = |published: &Published| seen.delivered >= published.acknowledged * all;
+        if self.owed.arrived_is_due(now, is_complete) {
             let delivered = seen.delivered;
             report(&Report::Arrived { delivered })?;
         }
@@ -189,17 +168,13 @@ impl Load {
             self.returning_until_ns = None;
             report(&Report::Returned(seen.returned()))?;
         }
-        let Some(finish) = &self.finish else {
+        let due = self
+            .owed
+            .finished_is_due(now, seen.last_event_ns, is_complete);
+        let Some(published) = due else {
             return Ok(false);
         };
-        let quiet_since = seen.last_event_ns.max(finish.asked_ns);
-        if seen.delivered < finish.published.acknowledged * all
-            && now < finish.deadline_ns
-            && now.saturating_sub(quiet_since) < finish.quiet_ns
-        {
-            return Ok(false);
-        }
-        report(&Report::Finished(seen.finished(&finish.published)))?;
+        report(&Report::Finished(seen.finished(published)))?;
         Ok(true)
     }
 }
