@@ -233,7 +233,8 @@ impl Channel {
         self.tail.lock().start <= after
     }
 
-    /// Takes what is due after `after`, up to `visible`, about `bytes_max` of it. Whether all of it was taken.
+    /// Takes what is due after `after`, up to `visible`: chunks of `bytes_max` together, or one that is larger. Whether all
+    /// of it was taken.
     pub(crate) fn collect(
         &self,
         after: Sequence,
@@ -251,7 +252,7 @@ impl Channel {
         // Batches become visible as a whole, so no chunk lies across `visible`.
         while let Some(chunk) = tail.chunks.get(end)
             && chunk.frames.first() <= visible
-            && bytes < bytes_max
+            && (end == first || bytes + chunk.frames.len_bytes() <= bytes_max)
         {
             bytes += chunk.frames.len_bytes();
             end += 1;

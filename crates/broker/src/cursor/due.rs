@@ -2,7 +2,6 @@
 //!
 //! Does not: know who reads it: a cursor of one filter or of several, or one reader for many cursors.
 
-use super::DELIVERY_BYTES;
 use crate::{
     channel::{BehindTail, Channel, Run},
     frame::Slice,
@@ -18,8 +17,8 @@ pub(super) struct Due {
 }
 
 impl Due {
-    /// Takes what is due after `after`, up to `visible`, about `bytes_max` of it; whether anything is. Taken in place,
-    /// since moving it costs each delivery.
+    /// Takes what is due after `after`, up to `visible`: as much as `bytes_max`, or one event that is larger; whether
+    /// anything is. Taken in place, since moving it costs each delivery.
     #[inline]
     pub(super) fn take(
         &mut self,
@@ -32,7 +31,12 @@ impl Due {
             // The tail may have let go of what this reader has not seen, but then it is due.
             return Ok(false);
         }
-        let all = channel.collect(after, visible, bytes_max, &mut self.run)?;
+        let mut all = channel.collect(after, visible, bytes_max, &mut self.run)?;
+        if let [chunk] = self.run.as_mut_slice()
+            && chunk.len_bytes() > bytes_max
+        {
+            all &= chunk.split_off(chunk.count_within(bytes_max)).is_none();
+        }
         let Some(last) = self.run.last() else {
             return Ok(false);
         };
@@ -40,12 +44,11 @@ impl Due {
         Ok(true)
     }
 
-    /// Whether it can go out as it is: no more than a delivery, and no event above the reader's limit.
+    /// Whether it can go out as it is: no event is above the reader's limit.
     #[inline]
     pub(super) fn is_plain(&self, event_bytes_max: usize) -> bool {
-        let bytes: usize = self.run.iter().map(Slice::len_bytes).sum();
         let fits = |slice: &Slice| slice.largest_frame() <= event_bytes_max;
-        bytes <= DELIVERY_BYTES && self.run.iter().all(fits)
+        self.run.iter().all(fits)
     }
 
     /// How many events.

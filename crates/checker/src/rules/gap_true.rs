@@ -9,25 +9,29 @@
 //! Where only some of the matching events are gone, the server announces each stretch between two that are
 //! kept, up to the last that is gone; of such a run it is seen that it leads to something that is gone.
 //! Cannot see: whether retention had reason to remove what it removed. A gap over what publishes of unknown
-//! outcome may have filled is taken as true, as is one of a stream that receives foreign topics. Of DAMAGED only
-//! that there was any event at all, since a store that cannot read them does not know what would have matched.
-//! A server that forgot topics (`--topics-max`) may announce a gap over nothing; here that is a violation.
+//! outcome may have filled is taken as true, as is one of a stream that receives foreign topics. Of DAMAGED see
+//! `damaged`. A server that forgot topics (`--topics-max`) may announce a gap over nothing; here that is a violation.
+
+mod damaged;
 
 use crate::{
     facts::{Begin, Epoch, Facts, Known, Leg, Stretch},
     history::{ENCODING_BYTES_MAX, GapPolicy, GapReason, Said, Step, StepGap, WelcomeOutcome},
     report::{Findings, Rule},
 };
+use damaged::Carriers;
 
 const RULE: Rule = Rule::GapTrue;
 
 pub(super) fn check(facts: &Facts<'_>, findings: &mut Findings) {
     let none = Epoch::default();
+    let carriers = Carriers::of(facts);
     for leg in &facts.legs {
         let judge = Judge {
             facts,
             leg,
             epoch: facts.epochs.get(&leg.epoch).unwrap_or(&none),
+            carriers: &carriers,
         };
         judge.walk(findings);
     }
@@ -37,6 +41,7 @@ struct Judge<'f, 'h> {
     facts: &'f Facts<'h>,
     leg: &'f Leg,
     epoch: &'f Epoch,
+    carriers: &'f Carriers<'f>,
 }
 
 /// How far a stream has come.
@@ -353,29 +358,6 @@ impl Judge<'_, '_> {
                 publish.bytes
             );
             Wrong::at(publish.begun_line, text)
-        })
-    }
-
-    fn wrong_damaged(&self, gap: &StepGap, step: &Step) -> Option<Wrong> {
-        if gap.events == 0 {
-            let inside = Stretch {
-                after: gap.after,
-                through: gap.through,
-            };
-            let known = self
-                .epoch
-                .known
-                .iter()
-                .any(|known| inside.contains(known.sequence));
-            let nothing = !known && self.possible(gap, step, true) == Some(0);
-            return nothing.then(|| Wrong::here("where nothing was published".to_owned()));
-        }
-        let known = self.inside(gap).len() as u64;
-        (known > gap.events).then(|| {
-            Wrong::here(format!(
-                "of {} events, but {known} matched there",
-                gap.events
-            ))
         })
     }
 }

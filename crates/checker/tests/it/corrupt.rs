@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use longlived_checker::history::{GapReason, PublishOutcome, Record};
 use longlived_checker::{Digest, Rule};
 
-use super::model::Dice;
+use super::{damage, model::Dice};
 
 /// A class of corruptions.
 pub(crate) struct Corruption {
@@ -127,6 +127,18 @@ pub(crate) const ALL: &[Corruption] = &[
         },
     },
     Corruption {
+        name: "a damage over nothing is told of after an event",
+        found: 85,
+        rules: &[GapTrue, Rising],
+        apply: damage::after_an_event,
+    },
+    Corruption {
+        name: "a damage over nothing is told of after a resumption",
+        found: 80,
+        rules: &[GapTrue, Rising],
+        apply: damage::at_a_resumption,
+    },
+    Corruption {
         name: "a Progress is ahead of everything",
         found: 40,
         rules: &[ProgressTrue, Rising],
@@ -169,7 +181,11 @@ fn places(records: &[Record], wanted: impl Fn(&Record) -> bool) -> Vec<usize> {
         .collect()
 }
 
-fn pick(records: &[Record], dice: &mut Dice, wanted: impl Fn(&Record) -> bool) -> Option<usize> {
+pub(crate) fn pick(
+    records: &[Record],
+    dice: &mut Dice,
+    wanted: impl Fn(&Record) -> bool,
+) -> Option<usize> {
     let places = places(records, wanted);
     (!places.is_empty()).then(|| *dice.pick(&places))
 }

@@ -16,12 +16,12 @@ fn each_class_of_corruptions_is_found_in_a_high_share_of_histories() {
         while tried < HISTORIES {
             seed += 1;
             assert!(seed < 1_100_000, "no place for: {}", corruption.name);
-            let mut records = model::lawful(seed, 40 + seed % 160);
+            let (header, mut records) = model::lawful(seed, 40 + seed % 160);
             if !(corruption.apply)(&mut records, &mut model::Dice(seed)) {
                 continue;
             }
             tried += 1;
-            let history = from_records(model::header(), records).unwrap();
+            let history = from_records(header, records).unwrap();
             let report = check(&history, &Limits::default());
             found += u64::from(!report.is_lawful());
             let told = |rule| corruption.rules.contains(rule);

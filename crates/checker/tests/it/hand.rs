@@ -89,3 +89,102 @@ fn nobody_is_judged_by_a_recording_that_ends_too_early() {
     };
     assert_eq!(check(&history, &limits).broken(), [Rule::AtHead]);
 }
+
+/// Event 2 of 7 was lost with the end of a log, and numbers that may have been given out were left out: `s` had read
+/// it and is told of the rest, `t` had not.
+fn damage_goes_on(change: impl Fn(String) -> String) -> Report {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
+    let text = std::fs::read_to_string(folder.join("damage_goes_on.jsonl")).unwrap();
+    let changed = change(text);
+    let history = longlived_checker::history::read_from(changed.as_bytes()).unwrap();
+    check(&history, &Limits::default())
+}
+
+/// The line of an event.
+fn event_2(at: u64, stream: u64, applied: bool) -> String {
+    format!(
+        r#"{{"kind":"event","at":{at},"stream":{stream},"topic":"orders.eu","sequence":2,"previous_sequence":1,"digest":"00000000000000a2","applied":{applied}}}"#
+    )
+}
+
+/// In place of one line, others.
+fn instead(text: &str, line: &str, others: &[String]) -> String {
+    let place = |it: &&str| it.contains(line);
+    assert_eq!(text.lines().filter(place).count(), 1, "{line}");
+    let lines = text.lines().map(|it| {
+        if place(&it) {
+            others.join("\n")
+        } else {
+            it.to_owned()
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+const GAP_OF_S: &str = r#""gap","at":720"#;
+const GAP_OF_T: &str = r#""gap","at":920"#;
+const END_OF_T: &str = r#""stream_ended","at":800"#;
+
+#[test]
+fn a_damage_whose_events_its_subscriber_had_read_may_go_on_over_nothing() {
+    let report = damage_goes_on(|text| text);
+    assert!(report.is_lawful(), "{:?}", report.violations);
+}
+
+#[test]
+fn what_was_on_its_way_before_a_damage_may_come_after_others_were_told_of_it() {
+    let report = damage_goes_on(|text| {
+        let end = text.lines().find(|line| line.contains(END_OF_T)).unwrap();
+        instead(&text, END_OF_T, &[event_2(790, 2, true), end.to_owned()])
+            .replace(r#""after_sequence":1,"#, r#""after_sequence":2,"#)
+            .replace(r#""epoch":7,"sequence":1}"#, r#""epoch":7,"sequence":2}"#)
+    });
+    assert!(report.is_lawful(), "{:?}", report.violations);
+}
+
+#[test]
+fn a_damage_over_nothing_is_false_when_the_event_before_it_comes_to_a_later_stream() {
+    let report = damage_goes_on(|text| instead(&text, GAP_OF_T, &[event_2(920, 4, true)]));
+    assert_eq!(report.broken(), [Rule::GapTrue], "{:?}", report.violations);
+    let said = report.violations[0].to_string();
+    assert_eq!(
+        said,
+        "gap_true: subscriber s, stream 3 was told of a gap (damaged) in 7 after 2 through 1048577, where nothing was \
+         published, and 2 before it is not lost: subscriber t, stream 4 got it (lines 17, 21)"
+    );
+}
+
+#[test]
+fn a_damage_over_nothing_is_false_when_the_stream_itself_brought_the_event_before_it() {
+    let report = damage_goes_on(|text| {
+        let gap = text.lines().find(|line| line.contains(GAP_OF_S)).unwrap();
+        instead(&text, GAP_OF_S, &[event_2(715, 3, false), gap.to_owned()])
+            .replace(
+                r#""resume_after":{"epoch":7,"sequence":2}"#,
+                r#""resume_after":{"epoch":7,"sequence":1}"#,
+            )
+            .replace(
+                r#""stream":3,"outcome":"reset","epoch":7,"sequence":2"#,
+                r#""stream":3,"outcome":"resumed","epoch":7,"sequence":1"#,
+            )
+    });
+    assert_eq!(report.broken(), [Rule::GapTrue], "{:?}", report.violations);
+    let said = report.violations[0].to_string();
+    let end = "and 2 before it is not lost: subscriber s, stream 3 got it (lines 17, 18)";
+    assert!(said.ends_with(end), "{said}");
+}
+
+#[test]
+fn a_damage_over_nothing_is_false_when_there_is_nothing_before_it_to_lose() {
+    let report = damage_goes_on(|text| {
+        let lost = |line: &&str| {
+            ["a1\"", "a2\"", "\"publish\":1,", "\"publish\":2,"]
+                .iter()
+                .any(|it| line.contains(it))
+        };
+        let lines: Vec<_> = text.lines().filter(|line| !lost(line)).collect();
+        lines.join("\n")
+    });
+    assert_eq!(report.broken(), [Rule::GapTrue], "{:?}", report.violations);
+    assert_eq!(report.totals, [(Rule::GapTrue, 2)]);
+}

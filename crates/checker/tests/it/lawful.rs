@@ -3,7 +3,7 @@
 use longlived_checker::history::from_records;
 use longlived_checker::{Limits, Summary, check};
 
-use super::model;
+use super::{damage, model};
 
 /// Many short ones: what is wrong shows in few records.
 const HISTORIES: u64 = 10_000;
@@ -11,6 +11,7 @@ const HISTORIES: u64 = 10_000;
 #[test]
 fn ten_thousand_lawful_histories_break_no_rule() {
     let mut seen = Summary::default();
+    let mut going_on = 0;
     // More by hand: LONGLIVED_HISTORIES=1000000, and one again by LONGLIVED_FIRST.
     let asked = |name| std::env::var(name).ok().map(|count| count.parse().unwrap());
     let histories = asked("LONGLIVED_HISTORIES").unwrap_or(HISTORIES);
@@ -21,8 +22,9 @@ fn ten_thousand_lawful_histories_break_no_rule() {
         } else {
             20 + seed % 180
         };
-        let records = model::lawful(seed, steps);
-        let history = from_records(model::header(), records.clone()).unwrap();
+        let (header, records) = model::lawful(seed, steps);
+        going_on += damage::over_nothing(&header, &records);
+        let history = from_records(header, records.clone()).unwrap();
         let report = check(&history, &Limits::default());
         if !report.is_lawful() {
             for (line, record) in (2..).zip(&records) {
@@ -52,4 +54,5 @@ fn ten_thousand_lawful_histories_break_no_rule() {
     for count in [seen.dropped, seen.duplicates, seen.unknown, seen.refused] {
         assert!(count > 500, "{seen}");
     }
+    assert!(going_on > 50, "{going_on} gaps go on from damage");
 }

@@ -4,6 +4,7 @@
 
 mod corrupt;
 mod corrupted;
+mod damage;
 mod hand;
 mod large;
 mod lawful;

@@ -3,7 +3,8 @@
 //!
 //! Holds: messages are stored one by one, visible at once, and told to each stream in order; whatever a stream
 //! does not get is announced. Answers and responses are on their way for as long as the dice say, and are lost
-//! with a connection.
+//! with a connection. In some runs each publish is answered and nobody else publishes, so that a history of them
+//! leaves nothing open.
 
 mod client;
 mod server;
@@ -74,22 +75,20 @@ pub(crate) struct Run {
     published: u64,
     streams: u64,
     foreign: u64,
+    /// Each publish is answered, and nobody else publishes.
+    certain: bool,
 }
 
 /// A lawful history of about so many steps.
-pub(crate) fn lawful(seed: u64, steps: u64) -> Vec<Record> {
+pub(crate) fn lawful(seed: u64, steps: u64) -> (Header, Vec<Record>) {
     let mut run = Run::new(seed);
     for _ in 0..steps {
         run.tape.now += 1 + run.dice.below(1000);
         run.step();
     }
     run.finish();
-    run.tape.records
-}
-
-/// The header of every history of the model.
-pub(crate) fn header() -> Header {
-    Header::new(["inbox.>"])
+    let foreign = (!run.certain).then_some("inbox.>");
+    (Header::new(foreign), run.tape.records)
 }
 
 impl Run {
@@ -97,6 +96,7 @@ impl Run {
         let mut dice = Dice(seed);
         let keeps = [dice.below(8) + 1, dice.below(16) + 1];
         let clients = 1 + dice.below(3);
+        let certain = dice.one_in(3);
         let mut run = Self {
             server: Server::new(1 + dice.below(1 << 40), keeps),
             dice,
@@ -106,6 +106,7 @@ impl Run {
             published: 0,
             streams: 0,
             foreign: 0,
+            certain,
         };
         run.clients = (0..clients)
             .map(|number| Client::new(number, &mut run.dice))
@@ -117,7 +118,7 @@ impl Run {
         match self.dice.below(44) {
             0..=5 => self.begin_publish(),
             6..=11 => self.store_one(),
-            12..=18 => self.end_one(),
+            12..=18 => drop(self.end_one()),
             19..=26 => self.serve(),
             27..=35 => self.receive(),
             36 | 40..=42 => self.server.trim(),
@@ -185,7 +186,7 @@ impl Run {
     }
 
     fn store_one(&mut self) {
-        if self.dice.one_in(12) {
+        if !self.certain && self.dice.one_in(12) {
             // The server's own generator.
             self.foreign += 1;
             let digest = Digest(self.foreign);
@@ -218,12 +219,13 @@ impl Run {
         self.sent[index].stored = Some(stored);
     }
 
-    fn end_one(&mut self) {
+    /// Whether there was one.
+    fn end_one(&mut self) -> bool {
         let open: Vec<usize> = (0..self.sent.len())
             .filter(|&i| !self.sent[i].ended)
             .collect();
         if open.is_empty() {
-            return;
+            return false;
         }
         let stored: Vec<usize> = open
             .iter()
@@ -236,7 +238,7 @@ impl Run {
             &stored
         };
         let index = *self.dice.pick(of);
-        let unknown = self.dice.one_in(6);
+        let unknown = !self.certain && self.dice.one_in(6);
         let sent = &mut self.sent[index];
         let outcome = match sent.stored {
             _ if unknown => PublishOutcome::Unknown,
@@ -267,6 +269,7 @@ impl Run {
             // Not to be sent again as if it were unknown.
             self.sent.remove(index);
         }
+        true
     }
 
     fn serve(&mut self) {
@@ -337,9 +340,10 @@ impl Run {
 
     /// Everybody comes to the head, and stays for longer than the rule asks.
     fn finish(&mut self) {
-        for _ in 0..3 {
+        let mut left = 3;
+        while left > 0 && self.end_one() {
             self.tape.now += 1;
-            self.end_one();
+            left -= u64::from(!self.certain);
         }
         self.tape.now += 10;
         self.tape

@@ -54,6 +54,8 @@ pub(super) struct Followers {
     next: usize,
     // Those that could not go on when they were last asked.
     leavers: Vec<Leaver>,
+    // Slots of streams that could be taken in as soon as their group has sent what it has not yet: 64 to a word.
+    late: Vec<u64>,
 }
 
 struct Group {
@@ -106,10 +108,12 @@ impl Followers {
             wakes,
             next: 0,
             leavers: Vec::new(),
+            late: Vec::new(),
         }
     }
 
-    /// Takes in a stream whose body was pending, if its cursor lets it.
+    /// Takes in a stream whose body was pending, if its cursor lets it. One that only came too early is named by
+    /// [`Self::take_late`].
     pub(super) fn take_in(
         &mut self,
         cursor: &mut Cursor,
@@ -117,7 +121,7 @@ impl Followers {
         slot: u32,
         spent: Spent,
     ) -> Option<(Place, &Arc<Signal>)> {
-        let place = self.join(cursor)?;
+        let place = self.join(cursor, slot)?;
         let group = &mut self.groups[place];
         group.members.push(Member {
             stream,
@@ -216,7 +220,7 @@ impl Followers {
     }
 
     /// The group that a cursor can join: one of its own if there is none yet.
-    fn join(&mut self, cursor: &mut Cursor) -> Option<usize> {
+    fn join(&mut self, cursor: &mut Cursor, slot: u32) -> Option<usize> {
         let tail = cursor.tail()?;
         let like = |(_, group): &(usize, &mut Group)| group.reader.tail() == tail;
         let Some((place, group)) = self.groups.iter_mut().find(like) else {
@@ -224,7 +228,25 @@ impl Followers {
         };
         // Whoever came while a delivery is under way would get it too, if it has it already.
         let joined = group.under_way.is_none() && cursor.follow(&mut group.reader);
+        if !joined {
+            let (word, bit) = (slot / u64::BITS, slot % u64::BITS);
+            let words = self.late.len().max(word as usize + 1);
+            self.late.resize(words, 0);
+            self.late[word as usize] |= 1 << bit;
+        }
         joined.then_some(place)
+    }
+
+    /// Those that came too early: what an event is for a group and for one stream wakes both, and the stream reads it
+    /// first. Asked again when the group has had its turn, they can follow.
+    pub(super) fn take_late(&mut self) -> impl Iterator<Item = u32> + use<> {
+        let words = std::mem::take(&mut self.late).into_iter().enumerate();
+        words.flat_map(|(word, bits)| {
+            let first = word as u32 * u64::BITS;
+            (0..u64::BITS)
+                .filter(move |bit| bits >> bit & 1 == 1)
+                .map(move |bit| first + bit)
+        })
     }
 
     fn begin(&mut self, cursor: &mut Cursor) -> Option<usize> {

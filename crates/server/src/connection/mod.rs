@@ -287,6 +287,9 @@ where
             if left {
                 self.wakes.mark(GROUPS);
             }
+            for slot in self.wire.followers.take_late() {
+                self.streams.wake(slot);
+            }
         }
         self.release();
         if std::mem::take(&mut self.wire.quiet_moved) {

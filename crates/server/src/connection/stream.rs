@@ -148,8 +148,11 @@ where
         polled
     }
 
-    fn is_sending(&self) -> bool {
-        matches!(self.stage, Stage::Sending { .. })
+    fn waits_for_socket(&mut self, cx: &mut Context<'_>, own: &StreamWaker) -> bool {
+        match &mut self.stage {
+            Stage::Sending { out, .. } => !own.is_aborted() && out.poll_over(cx).is_pending(),
+            Stage::Calling { .. } | Stage::Ended => false,
+        }
     }
 }
 
@@ -290,6 +293,9 @@ impl Outgoing {
             self.stream.send_reset(Reason::CANCEL);
             return Poll::Ready(());
         }
+        if turn.is_blocked() {
+            return self.poll_over(cx);
+        }
         if self.opened_at == Some(wire.flushes) {
             // Its head goes first, in this very turn unless the socket is full.
             own.raise();
@@ -371,7 +377,7 @@ impl Outgoing {
     /// notice.
     fn again(&mut self, own: &StreamWaker, cx: &mut Context<'_>) -> Poll<()> {
         own.raise();
-        self.stream.poll_reset(cx).map(|_| ())
+        self.poll_over(cx)
     }
 
     /// Waits for room in a window.
@@ -382,10 +388,15 @@ impl Outgoing {
         wire: &Wire<T>,
     ) -> Poll<()> {
         wire.io.windows().wait(number, self.spent);
+        self.poll_over(cx)
+    }
+
+    /// Ready when its peer has reset the stream, or its deadline passed while nobody took what it says.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let late = |deadline: &mut Pin<Box<Sleep>>| deadline.as_mut().poll(cx).is_ready();
         if self.deadline.as_mut().is_some_and(late) {
+            self.deadline = None;
             self.stream.send_reset(Reason::CANCEL);
-            return Poll::Ready(());
         }
         self.stream.poll_reset(cx).map(|_| ())
     }

@@ -1,11 +1,10 @@
 //! The streams of one connection: side by side in memory, and polled in that order when they were woken.
 //!
-//! One event wakes every stream of a connection, and then what costs is memory that the processor does not have
-//! at hand. So a wake-up sets one bit in a word that 64 streams share, a turn goes through the streams as they
+//! What costs when many streams are woken is memory that the processor does not have at hand. So a wake-up sets one bit in a word that 64 streams share, a turn goes through the streams as they
 //! lie, and a stream that would not be served in this turn is not looked at.
 //!
 //! Holds: a stream that was woken is polled after that; one that the turn had no room for is among the first of
-//! the next; one that is aborted ends also while the socket takes nothing.
+//! the next; one that is over ends also while the socket takes nothing.
 //! Does not: know what a stream does.
 
 use std::sync::Arc;
@@ -27,6 +26,7 @@ const KEPT: usize = 16;
 pub(super) struct Turn {
     bytes: usize,
     heads: u32,
+    blocked: bool,
 }
 
 impl Turn {
@@ -34,12 +34,22 @@ impl Turn {
         Self {
             bytes: limits::CONNECTION_TURN_BYTES,
             heads: limits::CONNECTION_TURN_HEADS,
+            blocked: false,
         }
     }
 
-    /// One that is over before it begins.
-    fn none() -> Self {
-        Self { bytes: 0, heads: 0 }
+    /// One in which the socket takes nothing.
+    fn blocked() -> Self {
+        Self {
+            bytes: 0,
+            heads: 0,
+            blocked: true,
+        }
+    }
+
+    /// Whether nothing can be sent before the next turn.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -73,8 +83,9 @@ pub(super) trait Member<W> {
         wire: &mut W,
     ) -> Poll<()>;
 
-    /// Whether it has nothing to do but to send, so that it need not be polled while the socket takes nothing.
-    fn is_sending(&self) -> bool;
+    /// Whether it has nothing to do but to send, so that it need not be polled while the socket takes nothing. One that
+    /// is over has: its peer may go on to open others in its place for as long as it likes.
+    fn waits_for_socket(&mut self, cx: &mut Context<'_>, own: &StreamWaker) -> bool;
 }
 
 pub(super) struct StreamSet<S> {
@@ -184,13 +195,13 @@ impl<S> StreamSet<S> {
     }
 
     /// For a connection whose socket takes nothing: streams whose response has not begun go on, and those that are
-    /// aborted end; the others stay woken and are polled when there is room again.
+    /// over end; the others stay woken and are polled when there is room again.
     pub(super) fn poll_blocked<W>(&mut self, wire: &mut W)
     where
         S: Member<W>,
     {
         // Nothing but the head of a response is sent.
-        let mut turn = Turn::none();
+        let mut turn = Turn::blocked();
         self.held_back.resize(self.woken.blocks(), 0);
         for block in 0..self.woken.blocks() {
             let mut due = self.woken.take(block, u64::MAX);
@@ -198,16 +209,26 @@ impl<S> StreamSet<S> {
                 let bit = due.trailing_zeros() as usize;
                 let key = block * BLOCK + bit;
                 due &= due - 1;
-                let Some(slot) = self.slots.get(key) else {
-                    continue;
-                };
-                if slot.stream.is_sending() && !slot.own.is_aborted() {
-                    self.held_back[block] |= 1 << bit;
-                } else {
+                // One whose response begins has to wait from then on.
+                let waits = self.waits_for_socket(key) || {
                     self.poll(key, &mut turn, wire);
+                    self.waits_for_socket(key)
+                };
+                if waits {
+                    self.held_back[block] |= 1 << bit;
                 }
             }
         }
+    }
+
+    fn waits_for_socket<W>(&mut self, key: usize) -> bool
+    where
+        S: Member<W>,
+    {
+        self.slots.get_mut(key).is_some_and(|slot| {
+            let mut cx = Context::from_waker(&slot.waker);
+            slot.stream.waits_for_socket(&mut cx, &slot.own)
+        })
     }
 
     fn poll<W>(&mut self, key: usize, turn: &mut Turn, wire: &mut W)

@@ -74,3 +74,38 @@ fn a_reader_is_followed_by_those_that_want_its_compression_and_hands_out_what_ea
         });
     }
 }
+
+#[test]
+fn a_backlog_of_several_deliveries_parts_nobody() {
+    // In batches of their own, and in one that is larger than a delivery.
+    for (messages, payload_bytes, in_one) in
+        [(300, 1_000, false), (200, 1_200, true), (3, 200_000, false)]
+    {
+        with_log(vec![], 8 << 20, async |log| {
+            let mut first = at_rest(&log, Compression::Identity).await;
+            let mut alone = at_rest(&log, Compression::Identity).await;
+            let mut reader = first.tail_reader().expect("others read there too");
+            assert!(first.follow(&mut reader));
+            let message =
+                || Message::new(TopicName::parse("t").unwrap(), vec![b'x'; payload_bytes]);
+            let group = if in_one { messages } else { 1 };
+            for _ in 0..messages / group {
+                let batch = (0..group).map(|_| message()).collect();
+                let answer = log.submit(batch, PublishOptions::default());
+                answer.await.unwrap().await.unwrap();
+            }
+            let mut left = messages;
+            while left > 0 {
+                let (bytes, count) = handed_out(&mut reader);
+                assert!(
+                    bytes.len() <= DELIVERY_BYTES || count == 1,
+                    "{}",
+                    bytes.len()
+                );
+                assert_eq!((bytes, count), delivered(&mut alone));
+                left -= count;
+            }
+            assert_eq!(reader.position(), log.visible());
+        });
+    }
+}

@@ -89,12 +89,15 @@ impl Server {
         stored.max(damaged)
     }
 
-    /// Some events that follow each other cannot be read any more.
+    /// Some events that follow each other cannot be read any more. Where they are the last ones, the log may not know
+    /// what else there was: then it leaves out numbers, and of these everybody is told, also who had read the events.
     pub(super) fn damage(&mut self, dice: &mut Dice) {
         if self.log.is_empty() {
             return;
         }
-        let first = dice.below(self.log.len() as u64) as usize;
+        let among = if dice.one_in(2) { 2 } else { self.log.len() };
+        let newest = dice.below(among.min(self.log.len()) as u64) as usize;
+        let first = self.log.len() - 1 - newest;
         let last = (first + dice.below(3) as usize).min(self.log.len() - 1);
         if self.log[first..=last].iter().any(|event| event.lost) {
             return;

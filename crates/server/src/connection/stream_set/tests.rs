@@ -63,8 +63,8 @@ impl Member<()> for Told {
         }
     }
 
-    fn is_sending(&self) -> bool {
-        matches!(self.does, Does::Send | Does::SendOne)
+    fn waits_for_socket(&mut self, _: &mut Context<'_>, own: &StreamWaker) -> bool {
+        matches!(self.does, Does::Send | Does::SendOne) && !own.is_aborted()
     }
 }
 

@@ -17,10 +17,11 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use longlived_server::{
     connection::{ConnectionSettings, HalfSentTotal, ResponseBody, StreamAbort, serve_connection},
+    layers::Deadline,
     lifecycle::Drain,
 };
 use parking_lot::Mutex;
-use tokio::io::DuplexStream;
+use tokio::{io::DuplexStream, time::Instant};
 use tower::service_fn;
 
 use super::support::{spawn, until};
@@ -30,11 +31,14 @@ use super::support::{spawn, until};
 pub(super) struct Says {
     pub(super) chunks: usize,
     pub(super) bytes: usize,
+    /// From the call to its deadline.
+    pub(super) deadline: Option<Duration>,
 }
 
 pub(super) const WITHOUT_END: Says = Says {
     chunks: usize::MAX,
     bytes: 1_000,
+    deadline: None,
 };
 
 #[derive(Clone, Default)]
@@ -106,6 +110,10 @@ pub(super) fn connection(socket_bytes: usize, first: Says, others: Says) -> (Dup
                 let next = 0;
                 let mut response = Response::new(TestBody { says, next, counts });
                 response.extensions_mut().insert(abort);
+                if let Some(deadline) = says.deadline {
+                    let deadline = Deadline(Instant::now() + deadline);
+                    response.extensions_mut().insert(deadline);
+                }
                 Ok::<_, Infallible>(response)
             })
         })

@@ -52,9 +52,15 @@ fn hello(initial_window: u32) -> Vec<u8> {
 
 /// One whose first call says chunks without end into a socket that nobody reads.
 async fn blocked() -> (DuplexStream, Counts) {
+    blocked_before(None).await
+}
+
+/// The same; all further calls have a deadline.
+async fn blocked_before(deadline: Option<Duration>) -> (DuplexStream, Counts) {
     let answer = Says {
         chunks: 1,
         bytes: 1,
+        deadline,
     };
     let (mut near, counts) = connection(4 << 10, WITHOUT_END, answer);
     for bytes in [hello(WINDOW_MAX), room(0, WINDOW_MAX - 65_535), call(1)] {
@@ -124,16 +130,50 @@ async fn a_reset_ends_a_stream_that_always_has_something_to_say() {
 }
 
 #[tokio::test]
+async fn streams_that_are_reset_end_also_while_the_socket_is_full() {
+    const ROUNDS: u32 = 5;
+    const CALLS: u32 = 500;
+    let (mut near, counts) = blocked().await;
+    let reset = |stream| frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+    for round in 0..ROUNDS {
+        let streams = || (3 + 2 * CALLS * round..).step_by(2).take(CALLS as usize);
+        let calls = streams().flat_map(call).collect::<Vec<_>>();
+        near.write_all(&calls).await.expect("it is read");
+        let asked = || count(&counts.asked) as u32 == 1 + CALLS * (round + 1);
+        until(Duration::from_secs(10), "they are begun", asked).await;
+        let resets = streams().flat_map(reset).collect::<Vec<_>>();
+        near.write_all(&resets).await.expect("it is read");
+        let dropped = || count(&counts.live) == 1;
+        until(Duration::from_secs(10), "they are dropped", dropped).await;
+    }
+    near.write_all(&reset(1)).await.expect("it is read");
+    let dropped = || count(&counts.live) == 0;
+    until(Duration::from_secs(10), "the first too", dropped).await;
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_stream_also_while_the_socket_is_full() {
+    let (mut near, counts) = blocked_before(Some(Duration::from_millis(100))).await;
+    near.write_all(&call(3)).await.expect("it is read");
+    let begun = || count(&counts.asked) == 2;
+    until(Duration::from_secs(10), "it is begun", begun).await;
+    let dropped = || count(&counts.live) == 1;
+    until(Duration::from_secs(10), "it is dropped", dropped).await;
+}
+
+#[tokio::test]
 async fn room_that_comes_with_a_call_is_not_lost_however_full_the_socket_is() {
     const CALLS: u32 = 700;
     const ANSWER_BYTES: usize = 500;
     let many = Says {
         chunks: 2_000,
         bytes: 1_000,
+        deadline: None,
     };
     let answer = Says {
         chunks: 1,
         bytes: ANSWER_BYTES,
+        deadline: None,
     };
     let (mut near, counts) = connection(16 << 10, many, answer);
     // An answer does not fit into what a stream begins with.
@@ -176,6 +216,7 @@ async fn no_data_comes_without_a_head_when_the_peer_resets_at_once() {
     let answer = Says {
         chunks: 1,
         bytes: 10,
+        deadline: None,
     };
     let (mut near, counts) = connection(256 << 10, answer, answer);
     near.write_all(&hello(65_535)).await.expect("it is read");

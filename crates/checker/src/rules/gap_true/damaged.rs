@@ -1,0 +1,104 @@
+//! What a DAMAGED gap has to be over.
+//!
+//! Sees: that there was something to lose. Of a gap of a known number, that no more of what matches is known to be
+//! there than it says. Of one of unknown number, that any event was there, matching or not, since a store that
+//! cannot read them does not know what would have matched; or else that it goes on from a damage of which the
+//! subscriber had read the events before: the end of a log was lost, nobody knows how many numbers had been given
+//! out, and so the store leaves some out. Then the last event at or below the gap is one of those lost, and the gap
+//! is false if there is none, or if it came on this stream or on one that was opened when this one had been welcomed:
+//! the server that tells of the gap was running then, and what it had lost by its start it never has again.
+//! Cannot see: whether that event is lost when nobody reads it again, nor how many numbers had to be left out.
+
+use std::cell::RefCell;
+
+use rustc_hash::FxHashMap;
+
+use super::{Judge, Wrong};
+use crate::{
+    facts::{Facts, Leg, Stretch},
+    history::{Said, Step, StepGap},
+};
+
+impl Judge<'_, '_> {
+    pub(super) fn wrong_damaged(&self, gap: &StepGap, step: &Step) -> Option<Wrong> {
+        if gap.events > 0 {
+            let known = self.inside(gap).len() as u64;
+            return (known > gap.events).then(|| {
+                Wrong::here(format!(
+                    "of {} events, but {known} matched there",
+                    gap.events
+                ))
+            });
+        }
+        let inside = Stretch {
+            after: gap.after,
+            through: gap.through,
+        };
+        let through = self
+            .epoch
+            .known
+            .partition_point(|known| known.sequence <= gap.through);
+        let last = self.epoch.known[..through].last();
+        let over_something = last.is_some_and(|last| inside.contains(last.sequence));
+        if over_something || self.possible(gap, step, true) != Some(0) {
+            return None;
+        }
+        let nothing = "where nothing was published";
+        let Some(last) = last else {
+            return Some(Wrong::here(nothing.to_owned()));
+        };
+        let (carrier, line) = self.brought_again(last.sequence)?;
+        let text = format!(
+            "{nothing}, and {} before it is not lost: {} got it",
+            last.sequence,
+            self.facts.who(carrier)
+        );
+        Some(Wrong::at(line, text))
+    }
+
+    /// What shows that the server of this stream still had an event: a stream that brought it, and the line.
+    fn brought_again(&self, sequence: u64) -> Option<(&Leg, u64)> {
+        let history = self.facts.history;
+        let welcomed_at = self.leg.steps(history).first()?.at;
+        let later = |leg: &&Leg| history.streams[leg.stream].opened_at > welcomed_at;
+        let carrier = Some(self.leg)
+            .filter(|leg| leg.has(sequence))
+            .or_else(|| self.carriers.newest(self.leg.epoch, sequence).filter(later))?;
+        let mut steps = carrier.steps(history).iter();
+        let event = |said: &Said| matches!(said, Said::Event(told) if told.sequence == sequence);
+        let line = steps.find(|step| event(&step.said))?.line;
+        Some((carrier, line))
+    }
+}
+
+/// Who brought an event last, looked for once: a damage can be told to every subscriber there is.
+pub(super) struct Carriers<'f> {
+    legs: &'f [Leg],
+    opened_at: Vec<u64>,
+    /// By epoch and sequence: the leg of the stream that was opened last.
+    newest: RefCell<FxHashMap<(u64, u64), Option<&'f Leg>>>,
+}
+
+impl<'f> Carriers<'f> {
+    pub(super) fn of(facts: &'f Facts<'_>) -> Self {
+        let streams = facts.history.streams.iter();
+        Self {
+            legs: &facts.legs,
+            opened_at: streams.map(|stream| stream.opened_at).collect(),
+            newest: RefCell::default(),
+        }
+    }
+
+    fn newest(&self, epoch: u64, sequence: u64) -> Option<&'f Leg> {
+        let find = || {
+            let legs = self.legs.iter();
+            legs.filter(|leg| leg.epoch == epoch && leg.has(sequence))
+                .max_by_key(|leg| self.opened_at[leg.stream])
+        };
+        *self
+            .newest
+            .borrow_mut()
+            .entry((epoch, sequence))
+            .or_insert_with(find)
+    }
+}
