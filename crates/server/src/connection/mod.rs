@@ -1,7 +1,7 @@
 //! One HTTP/2 connection: one task that drives the socket and all its streams.
 //!
-//! Streams are polled first and the connection after them, so that whatever they send is written in the same turn,
-//! in as few writes as possible. A wake-up costs the runtime one poll, however many streams it concerns.
+//! Streams are polled first, then the groups that read for several of them, and the connection after them, so that
+//! whatever they send is written in the same turn, in as few writes as possible. A wake-up costs the runtime one poll, however many streams it concerns.
 //!
 //! Holds: when the peer goes, or falls silent, or the server is killed, every call and body of the connection is
 //! dropped at once; a peer that sends nothing, garbage, or takes nothing occupies this task and nothing else.
