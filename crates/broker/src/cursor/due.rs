@@ -2,6 +2,7 @@
 //!
 //! Does not: know who reads it: a cursor of one filter or of several, or one reader for many cursors.
 
+use super::DELIVERY_BYTES;
 use crate::{
     channel::{BehindTail, Channel, Run},
     frame::Slice,
@@ -17,8 +18,8 @@ pub(super) struct Due {
 }
 
 impl Due {
-    /// Takes what is due after `after`, up to `visible`: as much as `bytes_max`, or one event that is larger; whether
-    /// anything is. Taken in place, since moving it costs each delivery.
+    /// Takes what is due after `after`, up to `visible`: chunks of `bytes_max` together, or of one that is larger as much
+    /// as a delivery, or an event that is larger than that; whether anything is. Taken in place, since moving it costs each delivery.
     #[inline]
     pub(super) fn take(
         &mut self,
@@ -33,9 +34,10 @@ impl Due {
         }
         let mut all = channel.collect(after, visible, bytes_max, &mut self.run)?;
         if let [chunk] = self.run.as_mut_slice()
-            && chunk.len_bytes() > bytes_max
+            && chunk.len_bytes() > DELIVERY_BYTES
         {
-            all &= chunk.split_off(chunk.count_within(bytes_max)).is_none();
+            let fits = chunk.count_within(DELIVERY_BYTES);
+            all &= chunk.split_off(fits).is_none();
         }
         let Some(last) = self.run.last() else {
             return Ok(false);

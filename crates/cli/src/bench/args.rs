@@ -97,7 +97,7 @@ pub(super) struct FanoutArgs {
     #[arg(long)]
     pub(super) rate: Option<u64>,
     /// How often the publisher writes: what has become due since the last time leaves together. 0s = each message when
-    /// it is due, to the microsecond [default: 0s; 1ms, a timer's usual grain, in the presets throughput and topics]
+    /// it is due, to the microsecond; with `--rate 0` it does not count [default: 0s; 1ms, a timer's usual grain, in the presets throughput and topics]
     #[arg(long, value_parser = humantime::parse_duration)]
     pub(super) publish_interval: Option<Duration>,
     /// Bytes of payload in a message

@@ -237,7 +237,7 @@ impl Followers {
         joined.then_some(place)
     }
 
-    /// Those that came too early: what an event is for a group and for one stream wakes both, and the stream reads it
+    /// Those that came too early: an event that is due to a group and to a stream wakes both, and the stream reads it
     /// first. Asked again when the group has had its turn, they can follow.
     pub(super) fn take_late(&mut self) -> impl Iterator<Item = u32> + use<> {
         let words = std::mem::take(&mut self.late).into_iter().enumerate();

@@ -41,9 +41,8 @@ impl Turn {
     /// One in which the socket takes nothing.
     fn blocked() -> Self {
         Self {
-            bytes: 0,
-            heads: 0,
             blocked: true,
+            ..Self::new()
         }
     }
 
@@ -92,7 +91,7 @@ pub(super) struct StreamSet<S> {
     slots: Slab<Slot<S>>,
     woken: WakeSet,
     /// Woken while the socket took nothing; one word for each of the wake set. Kept apart, so that whoever is woken
-    /// after them is heard.
+    /// after them is heard, and that they are not looked at again before there is room.
     held_back: Vec<u64>,
     /// Where the last turn ended before it was through.
     next: usize,
@@ -164,9 +163,6 @@ impl<S> StreamSet<S> {
     where
         S: Member<W>,
     {
-        for (block, bits) in self.held_back.drain(..).enumerate() {
-            self.woken.put_back(block, bits);
-        }
         let (first, from) = (self.next / BLOCK, self.next % BLOCK);
         let later = u64::MAX << from;
         let blocks = self.woken.blocks();
@@ -177,11 +173,14 @@ impl<S> StreamSet<S> {
                 step if step == blocks => (first, !later),
                 step => ((first + step) % blocks, u64::MAX),
             };
-            let mut due = self.woken.take(block, mask);
+            let woken = self.woken.take(block, mask);
+            let held_back = self.take_held_back(block, mask);
+            let mut due = woken | held_back;
             while due != 0 {
                 let key = block * BLOCK + due.trailing_zeros() as usize;
                 if turn.is_over() {
-                    self.woken.put_back(block, due);
+                    self.woken.put_back(block, woken & due);
+                    self.hold_back(block, held_back & due);
                     self.next = key;
                     return true;
                 }
@@ -202,7 +201,6 @@ impl<S> StreamSet<S> {
     {
         // Nothing but the head of a response is sent.
         let mut turn = Turn::blocked();
-        self.held_back.resize(self.woken.blocks(), 0);
         for block in 0..self.woken.blocks() {
             let mut due = self.woken.take(block, u64::MAX);
             while due != 0 {
@@ -215,10 +213,27 @@ impl<S> StreamSet<S> {
                     self.waits_for_socket(key)
                 };
                 if waits {
-                    self.held_back[block] |= 1 << bit;
+                    self.hold_back(block, 1 << bit);
                 }
             }
         }
+    }
+
+    /// These are polled when the socket takes something, whether they are woken again or not.
+    fn hold_back(&mut self, block: usize, bits: u64) {
+        if bits != 0 {
+            let blocks = self.held_back.len().max(block + 1);
+            self.held_back.resize(blocks, 0);
+            self.held_back[block] |= bits;
+        }
+    }
+
+    fn take_held_back(&mut self, block: usize, mask: u64) -> u64 {
+        self.held_back.get_mut(block).map_or(0, |held_back| {
+            let taken = *held_back & mask;
+            *held_back &= !mask;
+            taken
+        })
     }
 
     fn waits_for_socket<W>(&mut self, key: usize) -> bool

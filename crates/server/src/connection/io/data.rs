@@ -21,7 +21,7 @@ const FRAME_BYTES_MAX: usize = 16_384;
 const HEAD_BYTES: usize = 9;
 
 /// Frames that are given to the socket in one call.
-const FRAMES_AT_ONCE: usize = limits::STAGED_BYTES_MAX / FRAME_BYTES_MAX;
+const FRAMES_AT_ONCE: usize = 4;
 
 /// Writes DATA frames.
 pub(in crate::connection) struct Sender<'a, T>(pub(super) MutexGuard<'a, Staged<T>>);
@@ -71,8 +71,9 @@ impl<T: AsyncWrite + Unpin> Sender<'_, T> {
 
     fn send_frames(&mut self, stream: u32, spent: &mut Spent, rest: &[u8]) -> Result<usize, Stop> {
         let staged = &mut *self.0;
-        // What HTTP/2 waits to write may be the rest of a head, which nothing must come before.
-        if staged.refused {
+        // What HTTP/2 waits to write may be the rest of a head, which nothing must come before; and a socket that has
+        // failed is given nothing more.
+        if staged.refused || staged.failed.is_some() {
             return Err(Stop::Blocked);
         }
         let wanted = rest.len().min(FRAMES_AT_ONCE * FRAME_BYTES_MAX);
@@ -106,9 +107,8 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
         let through = bytes.len() >= limits::STAGED_WRITE_BYTES_MAX;
         let fits = self.buffer.len() + total <= limits::STAGED_BYTES_MAX;
         if !self.full && fits && !through {
-            let head = data_head(stream, first);
-            self.collect(&[IoSlice::new(&head), IoSlice::new(bytes)], total);
-            return Some(first);
+            self.collect_frame(stream, bytes);
+            return Some(bytes.len());
         }
         let task = self.task.clone();
         let mut cx = Context::from_waker(task.as_ref().unwrap_or(Waker::noop()));
@@ -122,7 +122,18 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
                 Poll::Pending => return None,
             }
         }
-        Some(self.write_through(&mut cx, stream, bytes))
+        if through {
+            Some(self.write_through(&mut cx, stream, bytes))
+        } else {
+            self.collect_frame(stream, bytes);
+            Some(bytes.len())
+        }
+    }
+
+    fn collect_frame(&mut self, stream: u32, payload: &[u8]) {
+        let head = data_head(stream, payload.len());
+        let frame = [IoSlice::new(&head), IoSlice::new(payload)];
+        self.collect(&frame, head.len() + payload.len());
     }
 
     /// What was collected and frames behind it, in one write and without copying them. Of what the socket does not take,
