@@ -92,6 +92,16 @@ impl<F, B: ResponseBody> Stream<F, B> {
         }
     }
 
+    /// Goes on by itself if it follows others: it was woken, maybe because its peer has reset it.
+    pub(super) fn leave<T>(&mut self, followers: &mut Followers, io: &IoHandle<T>) {
+        if let Stage::Sending { out, .. } = &self.stage
+            && let Some(place) = out.place
+            && let Some(leaver) = followers.leave(place, self.slot, io)
+        {
+            self.go_on(leaver);
+        }
+    }
+
     /// It followed others and goes on by itself.
     pub(super) fn go_on(&mut self, leaver: Leaver) {
         if let Stage::Sending { body, out } = &mut self.stage {
@@ -119,12 +129,7 @@ where
         turn: &mut Turn,
         wire: &mut Wire<T>,
     ) -> Poll<()> {
-        if let Stage::Sending { out, .. } = &self.stage
-            && let Some(place) = out.place
-            && let Some(leaver) = wire.followers.leave(place, self.slot, &wire.io)
-        {
-            self.go_on(leaver);
-        }
+        self.leave(&mut wire.followers, &wire.io);
         let polled = self.poll_stage(cx, own, turn, wire);
         match &mut self.stage {
             _ if polled.is_ready() => wire.io.windows().close(self.number),
