@@ -321,3 +321,36 @@ fn nothing_more_comes_for_a_stream_whose_reset_was_read() {
         assert!(world.peer.seen(stream).received.is_empty());
     });
 }
+
+#[test]
+fn nothing_more_comes_for_a_follower_whose_reset_was_read_however_much_the_others_have_to_say() {
+    const BUSY: usize = 6;
+    with_world(0, 4 << 20, TAIL_BYTES_MAX, async |mut world: World| {
+        world.submit("b", &[60_000; 5]).await;
+        let calls = (0..BUSY).map(|_| world.call("b", "all", &Shape::default()));
+        let busy: Vec<_> = calls.collect();
+        let first = world.call("a", "next", &Shape::default());
+        let second = world.call("a", "next", &Shape::default());
+        world.peer.give(first, PLENTY);
+        world.peer.give(second, PLENTY);
+        world.exchange().await;
+        // The connection's window ends in the middle of what the second gets.
+        world.publish("a", 40_000).await;
+        world.exchange().await;
+        let before = world.peer.seen(second).received.len();
+        assert!(before > 0 && before < 40_000);
+        // All at once: streams that come before it have more to say than goes into one turn.
+        world.peer.reset(second);
+        world.peer.give(0, PLENTY);
+        for stream in busy {
+            world.peer.give(stream, PLENTY);
+        }
+        world.exchange().await;
+        assert_eq!(world.peer.seen(second).received.len(), before);
+        for (stream, frames) in world.expected().await {
+            if stream != second {
+                assert!(world.peer.seen(stream).received == frames.concat());
+            }
+        }
+    });
+}

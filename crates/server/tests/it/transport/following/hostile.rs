@@ -68,8 +68,9 @@ struct Script {
     /// What the connection is given at first, and who calls then.
     connection: u32,
     calls: Vec<Calls>,
-    /// Streams that are given no room in the end: by their order, a bit each.
-    starved: u8,
+    /// Streams that are given no room in the end: by their order, a bit each. `None`: it comes to all by another initial
+    /// window.
+    starved: Option<u8>,
     steps: Vec<Step>,
 }
 
@@ -139,7 +140,13 @@ fn script() -> impl Strategy<Value = Script> {
     let places = (initial(), pipe_bytes, tail_bytes_max, 1_usize..=3);
     let calls = prop::collection::vec(calls(), 2..6);
     let steps = prop::collection::vec(step(), 20..150);
-    let all = (places, connection, calls, any::<u8>(), steps);
+    let all = (
+        places,
+        connection,
+        calls,
+        prop::option::weighted(0.7, any::<u8>()),
+        steps,
+    );
     all.prop_map(|(places, connection, calls, starved, steps)| {
         let (initial, pipe_bytes, tail_bytes_max, topics) = places;
         Script {
@@ -170,9 +177,12 @@ impl Script {
         let streams: Vec<_> = world.peer.streams().map(|(stream, _)| stream).collect();
         world.peer.give(0, PLENTY);
         for (index, stream) in streams.iter().enumerate() {
-            if !self.starves(index) {
+            if self.starved.is_some() && !self.starves(index) {
                 world.peer.give(*stream, PLENTY);
             }
+        }
+        if self.starved.is_none() {
+            world.peer.set_initial(PLENTY);
         }
         world.exchange().await;
         let expected = world.expected().await;
@@ -210,7 +220,7 @@ impl Script {
     }
 
     fn starves(&self, index: usize) -> bool {
-        self.starved >> index & 1 == 1
+        self.starved.is_some_and(|bits| bits >> index & 1 == 1)
     }
 
     fn call(&self, calls: &Calls, world: &mut World) {
