@@ -11,7 +11,7 @@ use std::time::Duration;
 /// `net.core.somaxconn`. Met as: a slow connect.
 pub const BACKLOG: i32 = 65_535;
 
-/// Connections open at once. Each costs about 26 KiB with one stream, so this many take some 2.6 GiB. Met as: the
+/// Connections open at once. Each costs about 28 KiB with one stream, so this many take some 2.7 GiB. Met as: the
 /// connection is closed right after it was accepted, counted, and named in the log once a second.
 pub const CONNECTIONS_MAX: usize = 100_000;
 
@@ -93,7 +93,7 @@ pub const HALF_SENT_BYTES_MAX_TOTAL: usize = 256 << 20;
 /// while the socket takes no more, given back otherwise.
 pub const STAGED_BYTES_MAX: usize = 64 * 1024;
 
-/// A write of at least this size goes to the socket without being copied into the staging buffer first.
+/// DATA of at least this size goes to the socket without being copied into the staging buffer first.
 pub const STAGED_WRITE_BYTES_MAX: usize = 8 * 1024;
 
 /// Bytes read from a socket at once, into a buffer that the thread's connections share.

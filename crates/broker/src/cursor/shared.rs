@@ -37,7 +37,7 @@ pub struct TailReader {
 
 /// The same frames for everybody who follows.
 #[derive(Debug)]
-pub struct Shared {
+pub struct SharedDelivery {
     /// The frames, one after the other.
     pub bytes: Bytes,
     /// How many.
@@ -48,11 +48,11 @@ pub struct Shared {
 
 /// The reader cannot go on for all: what is due is no longer in the tail, or too large for some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parted;
+pub struct MustPart;
 
 impl TailReader {
     /// What is due next. Pending means that nothing is, and that the waker is woken when that changes.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Shared, Parted>> {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<SharedDelivery, MustPart>> {
         self.signal.register(cx.waker());
         if self.signal.take_data() {
             self.attachment.rejoin();
@@ -64,15 +64,15 @@ impl TailReader {
         let channel = self.attachment.channel();
         let mut due = Due::default();
         let anything = due.take(channel, self.position, visible, DELIVERY_BYTES);
-        if !anything.map_err(|_| Parted)? {
+        if !anything.map_err(|_| MustPart)? {
             self.position = visible;
             return Poll::Pending;
         }
         if !due.is_plain(self.event_bytes_max) {
-            return Poll::Ready(Err(Parted));
+            return Poll::Ready(Err(MustPart));
         }
         let compressor = self.log.compressor();
-        let shared = Shared {
+        let shared = SharedDelivery {
             bytes: compressor.join(&due.run, self.encoding, self.compression),
             count: due.count(),
             after: self.position,

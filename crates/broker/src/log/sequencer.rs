@@ -1,5 +1,5 @@
 //! The only writer of the log: takes what is queued as one batch, has the store number and keeps it, appends
-//! it to the channels that match, raises `visible`, wakes the readers and answers the publishers.
+//! it to the channels that match, raises `visible`, answers the publishers and wakes the readers.
 //!
 //! Holds: a frame reaches a channel only after `Store::append` returned; `visible` rises only after a batch is
 //! in all its channels; channels are linked and unlinked between batches.
@@ -186,7 +186,8 @@ impl Sequencer {
                 }
                 Due::Elsewhere(frames) => {
                     let now = Instant::now();
-                    self.show(&[], &frames, now);
+                    let touched = self.show(&[], &frames, now);
+                    self.wake(&touched);
                     self.trim_tails(now);
                     elsewhere = self.shared.store.appended_elsewhere();
                 }
@@ -354,19 +355,31 @@ impl Sequencer {
         } else {
             &[]
         };
-        if let Some(frames) = appended.frames() {
-            self.show(known, frames, now);
-        }
+        let frames = appended.frames();
+        let touched = frames.map(|frames| self.show(known, frames, now));
         for (key, index) in batch.keys {
             self.dedupe.insert(key, appended.outcome(index).0, now);
         }
         answer(batch.requests, Some(appended));
+        // Last: a runtime runs first what was woken last, and a subscriber should not wait for a publisher's answer.
+        self.wake(&touched.unwrap_or_default());
         self.trim_tails(now);
     }
 
-    /// What is stored goes to its channels, becomes visible, and its readers are woken. `messages` are those of the
-    /// frames, one to one, or none when they come from elsewhere.
-    fn show(&mut self, messages: &[Admitted], frames: &Arc<Frames>, now: Instant) {
+    fn wake(&self, touched: &[ChannelKey]) {
+        for &key in touched {
+            self.channels[key].channel.wake();
+        }
+    }
+
+    /// What is stored goes to its channels and becomes visible; the channels, whose readers are to be woken. `messages`
+    /// are those of the frames, one to one, or none when they come from elsewhere.
+    fn show(
+        &mut self,
+        messages: &[Admitted],
+        frames: &Arc<Frames>,
+        now: Instant,
+    ) -> Vec<ChannelKey> {
         let touched = self.route(messages, frames);
         for &key in &touched {
             let linked = &mut self.channels[key];
@@ -387,9 +400,7 @@ impl Sequencer {
             linked.channel.append(chunk);
         }
         self.shared.visible.store(frames.last(), Ordering::Release);
-        for key in touched {
-            self.channels[key].channel.wake();
-        }
+        touched
     }
 
     /// Notes for each channel which entries it gets; the channels that get any.

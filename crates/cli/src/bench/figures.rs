@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::setting::Setting;
+
 /// One number of a run. The name is stable, for programs; the label is for people.
 #[derive(Debug, Clone)]
 pub(super) struct Figure {
@@ -77,20 +79,14 @@ impl Figures {
 /// All runs of one command.
 #[derive(Debug)]
 pub(super) struct Summary {
-    /// The load in words.
-    pub(super) load: String,
-    /// Where it ran.
-    pub(super) machine: String,
-    pub(super) pinning: String,
+    pub(super) setting: Setting,
     pub(super) runs: Vec<Figures>,
 }
 
 #[derive(Serialize)]
 struct Json<'a> {
-    version: &'a str,
-    load: &'a str,
-    machine: &'a str,
-    pinning: &'a str,
+    #[serde(flatten)]
+    setting: &'a Setting,
     runs: Vec<BTreeMap<&'a str, f64>>,
     median: BTreeMap<Cow<'static, str>, f64>,
     troubles: Vec<&'a str>,
@@ -99,10 +95,7 @@ struct Json<'a> {
 impl Summary {
     pub(super) fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string(&Json {
-            version: env!("CARGO_PKG_VERSION"),
-            load: &self.load,
-            machine: &self.machine,
-            pinning: &self.pinning,
+            setting: &self.setting,
             runs: self.runs.iter().map(Figures::by_name).collect(),
             median: self
                 .medians()
@@ -113,7 +106,7 @@ impl Summary {
     }
 
     pub(super) fn table(&self) -> String {
-        let mut text = format!("{}\n{}; {}\n\n", self.load, self.machine, self.pinning);
+        let mut text = format!("{}\n\n", self.setting);
         let labels = self
             .medians()
             .map(|figure| figure.label.len())
@@ -250,14 +243,13 @@ mod tests {
             figures
         };
         let summary = Summary {
-            load: "a load".to_owned(),
-            machine: "a machine".to_owned(),
-            pinning: "any core".to_owned(),
+            setting: Setting::any(),
             runs: vec![run(1.0), run(3.0), run(2.0)],
         };
         let json: serde_json::Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
         assert_eq!(json["median"]["cpu_us_per_delivery"], 2.0);
         assert_eq!(json["runs"].as_array().unwrap().len(), 3);
+        assert_eq!(json["machine"], "a machine");
         assert!(summary.table().lines().last().unwrap().ends_with('2'));
     }
 }

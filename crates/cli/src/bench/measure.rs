@@ -11,9 +11,9 @@ use super::figures::{Figures, Summary};
 use super::health::HealthProbe;
 use super::load::control::{Protocol, PublishPlan, Published};
 use super::pin;
-use super::proc;
 use super::rig::{LEAD, Pinning, Rig, Seen, Shape, Window, nanoseconds};
 use super::run::Stop;
+use super::setting::Setting;
 use crate::compression_args::CompressionFlag;
 
 /// Latencies taken in a second, about, when nothing was said about it.
@@ -195,9 +195,7 @@ pub(super) fn repeat(
         .map(|_| run(&pinning))
         .collect::<anyhow::Result<_>>()?;
     let summary = Summary {
-        load,
-        machine: proc::machine(),
-        pinning: pinning_in_words(args, &pinning),
+        setting: Setting::new(load, pinning_in_words(args, &pinning)),
         runs,
     };
     if args.json {

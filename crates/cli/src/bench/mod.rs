@@ -65,6 +65,8 @@ mod run;
 #[cfg(target_os = "linux")]
 mod server;
 #[cfg(target_os = "linux")]
+mod setting;
+#[cfg(target_os = "linux")]
 mod slow;
 #[cfg_attr(
     not(target_os = "linux"),

@@ -27,8 +27,8 @@ const SOCKET_BYTES: u32 = 16 << 10;
 const GENEROUS: Duration = Duration::from_secs(60);
 
 const DELIVERY_BYTES: usize = 64 << 10;
-/// What is collected for one write, and the 16 chunks of a turn.
-const CONNECTION_BYTES: usize = (64 << 10) + 16 * DELIVERY_BYTES;
+/// What is collected for one write, and a delivery that some of the streams that share it have got.
+const CONNECTION_BYTES: usize = (64 << 10) + DELIVERY_BYTES;
 /// What an allocator and requests under way differ by from one moment to the next.
 const SLACK_BYTES: usize = 8 << 20;
 

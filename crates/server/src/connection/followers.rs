@@ -279,17 +279,16 @@ impl Group {
         turn: &mut Turn,
         leavers: &mut Vec<Leaver>,
     ) -> Halt {
-        let waker = self.waker.clone();
-        let mut cx = Context::from_waker(&waker);
+        let mut sender = io.sender();
         loop {
             if self.queued {
                 return Halt::NoWindow;
             }
-            if turn.is_over() || io.is_blocked() {
+            if turn.is_over() || sender.is_blocked() {
                 return Halt::Later;
             }
             if self.under_way.is_none() {
-                match self.reader.poll_next(&mut cx) {
+                match self.reader.poll_next(&mut Context::from_waker(&self.waker)) {
                     Poll::Pending => return Halt::Waits,
                     Poll::Ready(Err(_)) => return Halt::Parts,
                     Poll::Ready(Ok(shared)) => {
@@ -304,7 +303,7 @@ impl Group {
                     }
                 }
             }
-            if let Some(halt) = self.send(&mut io.sender(), turn, leavers) {
+            if let Some(halt) = self.send(&mut sender, turn, leavers) {
                 return halt;
             }
         }

@@ -1,7 +1,7 @@
 //! One HTTP/2 connection: one task that drives the socket and all its streams.
 //!
-//! Streams are polled first and the connection after them, so that whatever they send is written in the same turn,
-//! in as few writes as possible. A wake-up costs the runtime one poll, however many streams it concerns.
+//! Streams are polled first, then the groups that read for several of them, and the connection after them, so that
+//! whatever they send is written in the same turn, in as few writes as possible. A wake-up costs the runtime one poll, however many streams it concerns.
 //!
 //! Holds: when the peer goes, or falls silent, or the server is killed, every call and body of the connection is
 //! dropped at once; a peer that sends nothing, garbage, or takes nothing occupies this task and nothing else.
@@ -45,7 +45,7 @@ pub use followers::Followed;
 use followers::{Followers, Leaver};
 use half_sent::HalfSent;
 pub use half_sent::{HalfSentTotal, RequestError};
-use io::{Io, IoHandle};
+use io::{Io, IoHandle, Left};
 use keepalive::{Gone, Keepalive};
 use quiet::Quiet;
 use request_body::RequestBody;
@@ -244,12 +244,13 @@ where
                     // Nothing would make progress before the runtime has had its turn.
                     break;
                 }
-                if let Err(error) = self.write() {
-                    return Poll::Ready(ConnectionEnd::Write(error));
-                }
-                if !self.wire.io.is_blocked() {
+                let left = match self.write() {
+                    Ok(left) => left,
+                    Err(error) => return Poll::Ready(ConnectionEnd::Write(error)),
+                };
+                if !left.blocked {
                     // What HTTP/2 could not write it writes before anybody else does.
-                    if self.wire.io.has_refused() {
+                    if left.refused {
                         self.wakes.mark(SOCKET);
                         continue;
                     }
@@ -294,7 +295,6 @@ where
                 self.streams.wake(slot);
             }
         }
-        self.release();
         if std::mem::take(&mut self.wire.quiet_moved) {
             self.wakes.mark(CONTROL);
         }
@@ -343,7 +343,6 @@ where
         for slot in replenished {
             self.streams.wake(slot);
         }
-        self.release();
         if self.wire.io.calls_taken() {
             // The streams go first.
             self.wakes.mark(SOCKET);
@@ -402,14 +401,12 @@ where
 
     /// Everything this turn produced leaves in one write. What the socket does not take now it takes when it says
     /// so, through the same waker.
-    fn write(&self) -> std::io::Result<()> {
-        match self
-            .wire
-            .io
-            .poll_written(&mut Context::from_waker(&self.wakes.socket))
-        {
-            Poll::Ready(result) => result,
-            Poll::Pending => Ok(()),
+    fn write(&mut self) -> std::io::Result<Left> {
+        let socket = &mut Context::from_waker(&self.wakes.socket);
+        let left = self.wire.io.write(socket)?;
+        if left.room_waited_for && !left.blocked {
+            self.release();
         }
+        Ok(left)
     }
 }

@@ -235,6 +235,11 @@ impl Windows {
         std::mem::take(&mut self.replenished)
     }
 
+    /// Whether somebody waits for the connection's window that has room.
+    pub(super) fn has_room_waited_for(&self) -> bool {
+        self.connection > 0 && !self.queue.is_empty()
+    }
+
     /// The next of those that waited for the connection's window, as many as it is worth asking.
     pub(super) fn take_released(&mut self) -> SmallVec<[Waiter; 4]> {
         let mut released = SmallVec::new();

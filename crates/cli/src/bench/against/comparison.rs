@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::bench::against_args::Peer;
 use crate::bench::args::FanoutLoad;
 use crate::bench::figures::{Figures, median, medians, rounded, shown};
+use crate::bench::setting::Setting;
 
 /// Above this much of its cores the load itself is what is measured.
 const LOAD_SATURATED_PERCENT: f64 = 95.0;
@@ -85,19 +86,15 @@ fn has_figures(figures: &Figures) -> bool {
 
 /// All of it; the first column is ours.
 pub(super) struct Comparison {
-    pub(super) load: String,
-    pub(super) machine: String,
-    pub(super) pinning: String,
+    pub(super) setting: Setting,
     pub(super) shape: FanoutLoad,
     pub(super) columns: Vec<Column>,
 }
 
 #[derive(Serialize)]
 struct Json<'a> {
-    version: &'a str,
-    load: &'a str,
-    machine: &'a str,
-    pinning: &'a str,
+    #[serde(flatten)]
+    setting: &'a Setting,
     peers: BTreeMap<&'a str, JsonPeer<'a>>,
     /// Ours divided by theirs.
     ratios: BTreeMap<&'a str, BTreeMap<&'a str, JsonRatio>>,
@@ -226,10 +223,7 @@ impl Comparison {
             (column.peer.name(), ratios.collect())
         });
         serde_json::to_string(&Json {
-            version: env!("CARGO_PKG_VERSION"),
-            load: &self.load,
-            machine: &self.machine,
-            pinning: &self.pinning,
+            setting: &self.setting,
             peers: peers.collect(),
             ratios: ratios.collect(),
             notes: self.notes(),
@@ -272,9 +266,7 @@ mod tests {
 
     fn comparison(columns: Vec<Column>) -> Comparison {
         Comparison {
-            load: "a load".to_owned(),
-            machine: "a machine".to_owned(),
-            pinning: "any core".to_owned(),
+            setting: Setting::any(),
             shape: FanoutLoad {
                 connections: 1,
                 streams: 1,

@@ -25,9 +25,9 @@ use super::args::FanoutArgs;
 use super::measure::{
     Fanout, exit_code, fanout_in_words, fanout_shape, measure_fanout, pinning, pinning_in_words,
 };
-use super::proc;
 use super::rig::{Pinning, Rig};
 use super::run::Stop;
+use super::setting::Setting;
 
 pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let load = args.load();
@@ -60,9 +60,10 @@ pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode>
         }
     }
     let comparison = Comparison {
-        load: format!("fanout: {}", fanout_in_words(args)),
-        machine: proc::machine(),
-        pinning: pinning_in_words(&args.common, &cores),
+        setting: Setting::new(
+            format!("fanout: {}", fanout_in_words(args)),
+            pinning_in_words(&args.common, &cores),
+        ),
         shape: load,
         columns,
     };

@@ -49,10 +49,7 @@ impl Comparison {
         let runs = self.columns.iter().map(|column| column.runs.len()).max();
         let runs = runs.unwrap_or(0);
         let of = if runs > 1 { "medians of " } else { "" };
-        let mut text = format!(
-            "{}\n{}; {}; {of}{runs} run(s) in turns\n\n{rows}",
-            self.load, self.machine, self.pinning
-        );
+        let mut text = format!("{}; {of}{runs} run(s) in turns\n\n{rows}", self.setting);
         if runs > 1 {
             let _ = write!(text, "\n{}", self.runs());
         }

@@ -1,10 +1,12 @@
 //! As much HTTP/2 as a gRPC load generator needs, by hand.
 //!
 //! - [`request`]: what is sent; headers are written without a table, so no state is kept.
+//! - [`room`]: how much of it the server's windows let out.
 //! - [`reader`]: what is received; frames are walked in place, nothing is buffered.
 
 pub(super) mod reader;
 pub(super) mod request;
+pub(super) mod room;
 
 /// Length, type, flags, stream.
 pub(super) const FRAME_HEADER_BYTES: usize = 9;

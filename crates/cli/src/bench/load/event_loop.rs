@@ -16,6 +16,7 @@ use rustix::time::Timespec;
 use super::comeback::Comeback;
 use super::connection::Connection;
 use super::control::{Command, Plan, Published, Report, Stall};
+use super::owed::Owed;
 use super::publisher::Publisher;
 use super::tally::{Returning, Tally};
 use crate::bench::clock::monotonic_ns;
@@ -40,22 +41,11 @@ pub(super) struct Load<R, W> {
     publisher: Option<Publisher>,
     tally: Tally,
     scratch: Vec<u8>,
-    /// Set by Connect; taken when Connected was said.
-    connect_deadline_ns: Option<u64>,
+    owed: Owed,
     connecting: bool,
-    /// What was published and by when it must be here; taken when Arrived was said.
-    awaited: Option<(Published, u64)>,
     /// Set by Return: lost connections are opened again.
     comeback: Option<Comeback>,
-    finish: Option<Finish>,
     control_closed: bool,
-}
-
-struct Finish {
-    published: Published,
-    quiet_ns: u64,
-    deadline_ns: u64,
-    asked_ns: u64,
 }
 
 impl<R: Read + AsFd, W: Write> Load<R, W> {
@@ -77,11 +67,9 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
             connections: Vec::with_capacity(plan.connections as usize),
             publisher: None,
             scratch: vec![0; SCRATCH_BYTES],
-            connect_deadline_ns: None,
+            owed: Owed::default(),
             connecting: false,
-            awaited: None,
             comeback: None,
-            finish: None,
             control_closed: false,
             plan,
         })
@@ -256,16 +244,12 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
     /// True when that was the last word.
     fn say_what_is_due(&mut self) -> anyhow::Result<bool> {
         let now = monotonic_ns();
-        if let Some(deadline) = self.connect_deadline_ns
-            && (self.tally.all_decided() || now >= deadline)
-        {
-            self.connect_deadline_ns = None;
+        let all_decided = || self.tally.all_decided();
+        if self.owed.connected_is_due(now, all_decided) {
             self.report(&Report::Connected(self.tally.connected()))?;
         }
-        if let Some((published, deadline)) = &self.awaited
-            && (self.tally.is_complete(&self.plan, published) || now >= *deadline)
-        {
-            self.awaited = None;
+        let is_complete = |published: &Published| self.tally.is_complete(&self.plan, published);
+        if self.owed.arrived_is_due(now, is_complete) {
             let delivered = self.tally.delivered();
             self.report(&Report::Arrived { delivered })?;
         }
@@ -277,21 +261,13 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         {
             self.report(&Report::Returned(returned))?;
         }
-        let Some(finish) = &self.finish else {
+        let is_complete = |published: &Published| self.tally.is_complete(&self.plan, published);
+        let last_event_ns = self.tally.last_event_ns;
+        let Some(published) = self.owed.finished_is_due(now, last_event_ns, is_complete) else {
             return Ok(false);
         };
-        let quiet_since = self.tally.last_event_ns.max(finish.asked_ns);
-        let complete = self.tally.is_complete(&self.plan, &finish.published);
-        if !complete
-            && now < finish.deadline_ns
-            && now.saturating_sub(quiet_since) < finish.quiet_ns
-        {
-            return Ok(false);
-        }
         let subscribers = self.connections.iter().flat_map(Connection::subscribers);
-        let finished = self
-            .tally
-            .finished(&self.plan, &finish.published, subscribers);
+        let finished = self.tally.finished(&self.plan, published, subscribers);
         self.report(&Report::Finished(finished))?;
         Ok(true)
     }
@@ -349,14 +325,14 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
     fn carry_out(&mut self, command: Command) -> anyhow::Result<()> {
         match command {
             Command::Connect { deadline_ns } => {
-                self.connect_deadline_ns = Some(deadline_ns);
+                self.owed.owe_connected(deadline_ns);
                 self.connecting = true;
             }
             Command::Stall(stall) => self.stall(stall)?,
             Command::Await {
                 published,
                 deadline_ns,
-            } => self.awaited = Some((published, deadline_ns)),
+            } => self.owed.owe_arrived(published, deadline_ns),
             Command::Return(asked) => {
                 self.tally.returning = Some(Returning::default());
                 self.comeback = Some(Comeback::new(asked));
@@ -380,14 +356,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
                 published,
                 quiet_ns,
                 deadline_ns,
-            } => {
-                self.finish = Some(Finish {
-                    published,
-                    quiet_ns,
-                    deadline_ns,
-                    asked_ns: monotonic_ns(),
-                });
-            }
+            } => self.owed.owe_finished(published, quiet_ns, deadline_ns),
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The load generator: a process that holds subscribers and, if told, publishes.
 //!
 //! - [`control`]: what the conducting process says and hears, one JSON object a line.
+//! - [`owed`]: what was asked for and is not said yet.
 //! - [`event_loop`]: one thread, one epoll, every socket.
 //! - [`connection`]: a socket and its subscribers; [`wire`]: how they speak to the server.
 //! - [`comeback`]: how connections are opened again when their server was killed.
@@ -13,6 +14,7 @@ pub(super) mod control;
 mod event_loop;
 mod json;
 mod message;
+pub(super) mod owed;
 mod publisher;
 mod tally;
 mod voice;

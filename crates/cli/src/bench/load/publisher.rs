@@ -30,6 +30,8 @@ pub(super) struct Publisher {
     established: bool,
     finished: bool,
     reported: bool,
+    /// How the connection failed.
+    failure: Option<String>,
 }
 
 impl Publisher {
@@ -47,6 +49,7 @@ impl Publisher {
             established: false,
             finished: false,
             reported: false,
+            failure: None,
         })
     }
 
@@ -56,7 +59,7 @@ impl Publisher {
 
     /// When [`Self::tick`] has something to do next; `None` when only the server can change that.
     pub(super) fn due_ns(&self) -> Option<u64> {
-        if self.finished || self.voice.trouble().is_some() || self.is_blocked() {
+        if self.finished || self.trouble().is_some() || self.is_blocked() {
             return None;
         }
         if self.plan.rate == 0 {
@@ -77,7 +80,7 @@ impl Publisher {
 
     /// Writes what is due. True when nothing is left to write.
     pub(super) fn tick(&mut self, now_ns: u64) -> io::Result<bool> {
-        if self.voice.trouble().is_some() {
+        if self.trouble().is_some() {
             return Ok(true);
         }
         if now_ns >= self.plan.end_ns {
@@ -174,14 +177,21 @@ impl Publisher {
     }
 
     pub(super) fn fail(&mut self, error: &io::Error) {
-        self.voice.fail(format!("publishing: {error}"));
+        if self.trouble().is_none() {
+            self.failure = Some(format!("publishing: {error}"));
+        }
+    }
+
+    /// The first: what follows is mostly its consequence.
+    fn trouble(&self) -> Option<&str> {
+        self.failure.as_deref().or_else(|| self.voice.trouble())
     }
 
     /// The result, once: when the time is over and all is acknowledged, or waiting is of no use.
     pub(super) fn take_result(&mut self) -> Option<Published> {
         let now_ns = monotonic_ns();
         let answered = now_ns >= self.plan.end_ns && self.in_flight() == 0;
-        let hopeless = self.voice.trouble().is_some() || now_ns >= self.plan.end_ns + LINGER_NS;
+        let hopeless = self.trouble().is_some() || now_ns >= self.plan.end_ns + LINGER_NS;
         if self.reported || !(answered || hopeless) {
             return None;
         }
@@ -189,7 +199,7 @@ impl Publisher {
         Some(Published {
             sent: self.sent,
             acknowledged: self.voice.acknowledged(),
-            trouble: self.voice.trouble().map(ToOwned::to_owned),
+            trouble: self.trouble().map(ToOwned::to_owned),
         })
     }
 }

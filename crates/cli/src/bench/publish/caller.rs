@@ -13,9 +13,8 @@ use hdrhistogram::Histogram;
 
 use super::control::Plan;
 use crate::bench::http2::reader::{Reader, Sink, StreamEnd};
-use crate::bench::http2::{
-    FRAME_BYTES_MAX, WINDOW_DEFAULT, flag, kind, request, setting, stream_id,
-};
+use crate::bench::http2::room::Room;
+use crate::bench::http2::{flag, kind, request, stream_id};
 use crate::bench::load::{Output, describe, publish_request, start_connecting};
 
 const STREAM: &str = "/longlived.v1.PublishService/PublishStream";
@@ -71,9 +70,7 @@ pub(super) struct Caller {
 struct Answers {
     unary: bool,
     answered: u64,
-    connection_room: i64,
-    stream_room: i64,
-    stream_window: u32,
+    room: Room,
     /// When messages were written that are not answered, and how many together, oldest first.
     written: VecDeque<(u64, u64)>,
     now_ns: u64,
@@ -105,9 +102,7 @@ impl Caller {
             answers: Answers {
                 unary: plan.unary,
                 answered: 0,
-                connection_room: WINDOW_DEFAULT.into(),
-                stream_room: WINDOW_DEFAULT.into(),
-                stream_window: WINDOW_DEFAULT,
+                room: Room::default(),
                 written: VecDeque::new(),
                 now_ns: 0,
                 sample_every: u64::from(plan.sample_every.max(1)),
@@ -165,7 +160,7 @@ impl Caller {
             .min(BATCH_MAX);
         if self.unary {
             let request = self.requests.of(self.sent).len() as u64;
-            due = due.min(u64::try_from(self.answers.connection_room).unwrap_or(0) / request);
+            due = due.min(self.answers.room.of_connection() / request);
         }
         due
     }
@@ -196,30 +191,13 @@ impl Caller {
         let message = self.requests.of(self.sent);
         request::frame_header(out, message.len(), kind::DATA, flag::END_STREAM, stream);
         out.extend_from_slice(message);
-        self.answers.connection_room -= i64::try_from(message.len()).expect("it fits a frame");
+        self.answers.room.spend_of_connection(message.len());
     }
 
     /// Frames as much of the stream as the windows allow and writes as much as the socket takes.
     fn pump(&mut self) -> io::Result<()> {
-        let mut framed = 0;
-        while framed < self.unframed.len() {
-            let room = self.answers.connection_room.min(self.answers.stream_room);
-            let length = usize::try_from(room)
-                .unwrap_or(0)
-                .min(FRAME_BYTES_MAX)
-                .min(self.unframed.len() - framed);
-            if length == 0 {
-                break;
-            }
-            let out = &mut self.output.bytes;
-            request::frame_header(out, length, kind::DATA, 0, stream_id(0));
-            out.extend_from_slice(&self.unframed[framed..framed + length]);
-            framed += length;
-            let length = i64::try_from(length).expect("at most a frame");
-            self.answers.connection_room -= length;
-            self.answers.stream_room -= length;
-        }
-        self.unframed.drain(..framed);
+        let room = &mut self.answers.room;
+        room.frame(&mut self.unframed, stream_id(0), &mut self.output.bytes);
         if self.established && !self.full {
             self.full = !self.output.flush(&mut self.socket)?;
         }
@@ -305,17 +283,11 @@ impl Sink for Answers {
     }
 
     fn setting(&mut self, id: u16, value: u32) {
-        if id == setting::INITIAL_WINDOW_SIZE {
-            self.stream_room += i64::from(value) - i64::from(self.stream_window);
-            self.stream_window = value;
-        }
+        self.room.set(id, value);
     }
 
     fn window_update(&mut self, stream: Option<u32>, increment: u32) {
-        match stream {
-            None => self.connection_room += i64::from(increment),
-            Some(_) => self.stream_room += i64::from(increment),
-        }
+        self.room.give(stream, increment);
     }
 
     fn going_away(&mut self, code: u32) {

@@ -4,22 +4,24 @@
 //! number of its connections. A subscriber is back when it is current again: when its new stream has brought all that
 //! was due, or has said that it cannot.
 
+mod seen;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use longlived_client::{Client, Item, Lost, Notice, Outcome, Subscriber};
+use longlived_client::{Client, Item, Notice, Subscriber};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 
-use super::retries::{Ceiling, Retries};
+use self::seen::Seen;
+use super::retries::Ceiling;
 use crate::bench::clock::monotonic_ns;
-use crate::bench::load::control::{
-    Command, Connected, Finished, Plan, Published, Report, Return, Returned, SHARED_TOPIC, Times,
-};
+use crate::bench::load::control::{Command, Plan, Published, Report, SHARED_TOPIC};
+use crate::bench::load::owed::Owed;
 use crate::bench::load::raise_open_files;
 
 /// Subscribers that open their first stream at a time: the program's start is not what is measured.
@@ -62,17 +64,8 @@ struct Load {
     client: Client,
     seen: Arc<Mutex<Seen>>,
     subscribers: JoinSet<()>,
-    connecting_until_ns: Option<u64>,
-    awaited: Option<(Published, u64)>,
+    owed: Owed,
     returning_until_ns: Option<u64>,
-    finish: Option<Finish>,
-}
-
-struct Finish {
-    published: Published,
-    quiet_ns: u64,
-    deadline_ns: u64,
-    asked_ns: u64,
 }
 
 impl Load {
@@ -86,10 +79,8 @@ impl Load {
             client,
             plan,
             subscribers: JoinSet::new(),
-            connecting_until_ns: None,
-            awaited: None,
+            owed: Owed::default(),
             returning_until_ns: None,
-            finish: None,
         })
     }
 
@@ -118,13 +109,13 @@ impl Load {
     fn carry_out(&mut self, command: Command) -> anyhow::Result<()> {
         match command {
             Command::Connect { deadline_ns } => {
-                self.connecting_until_ns = Some(deadline_ns);
+                self.owed.owe_connected(deadline_ns);
                 self.start()?;
             }
             Command::Await {
                 published,
                 deadline_ns,
-            } => self.awaited = Some((published, deadline_ns)),
+            } => self.owed.owe_arrived(published, deadline_ns),
             Command::Return(asked) => {
                 self.seen.lock().returning = Some(asked);
                 self.returning_until_ns = Some(asked.deadline_ns);
@@ -134,14 +125,7 @@ impl Load {
                 published,
                 quiet_ns,
                 deadline_ns,
-            } => {
-                self.finish = Some(Finish {
-                    published,
-                    quiet_ns,
-                    deadline_ns,
-                    asked_ns: monotonic_ns(),
-                });
-            }
+            } => self.owed.owe_finished(published, quiet_ns, deadline_ns),
             Command::Stall(_) | Command::Window { .. } | Command::Publish(_) => {
                 anyhow::bail!("the client library is not asked for that");
             }
@@ -170,16 +154,12 @@ impl Load {
         let now = monotonic_ns();
         let seen = self.seen.lock();
         let all = self.plan.subscribers() as u64;
-        if let Some(deadline) = self.connecting_until_ns
-            && (seen.welcomed + seen.failed >= all || now >= deadline)
-        {
-            self.connecting_until_ns = None;
+        let all_decided = || seen.welcomed + seen.failed >= all;
+        if self.owed.connected_is_due(now, all_decided) {
             report(&Report::Connected(seen.connected()))?;
         }
-        if let Some((published, deadline)) = &self.awaited
-            && (seen.delivered >= published.acknowledged * all || now >= *deadline)
-        {
-            self.awaited = None;
+        let is_complete = |published: &Published| seen.delivered >= published.acknowledged * all;
+        if self.owed.arrived_is_due(now, is_complete) {
             let delivered = seen.delivered;
             report(&Report::Arrived { delivered })?;
         }
@@ -189,17 +169,13 @@ impl Load {
             self.returning_until_ns = None;
             report(&Report::Returned(seen.returned()))?;
         }
-        let Some(finish) = &self.finish else {
+        let due = self
+            .owed
+            .finished_is_due(now, seen.last_event_ns, is_complete);
+        let Some(published) = due else {
             return Ok(false);
         };
-        let quiet_since = seen.last_event_ns.max(finish.asked_ns);
-        if seen.delivered < finish.published.acknowledged * all
-            && now < finish.deadline_ns
-            && now.saturating_sub(quiet_since) < finish.quiet_ns
-        {
-            return Ok(false);
-        }
-        report(&Report::Finished(seen.finished(&finish.published)))?;
+        report(&Report::Finished(seen.finished(published)))?;
         Ok(true)
     }
 }
@@ -260,177 +236,4 @@ async fn follow(
         }
     }
     drop(turn);
-}
-
-/// What is kept of one subscriber.
-#[derive(Debug, Clone, Copy, Default)]
-struct One {
-    received: u32,
-    /// Streams it has had.
-    streams: u32,
-    /// It has one.
-    connected: bool,
-    /// When it was current again; 0 = it is not.
-    back_ns: u64,
-}
-
-/// What all subscribers saw.
-#[derive(Debug)]
-struct Seen {
-    each: Vec<One>,
-    welcomed: u64,
-    last_welcome_ns: u64,
-    failed: u64,
-    delivered: u64,
-    last_event_ns: u64,
-    gaps: u64,
-    violations: u64,
-    returning: Option<Return>,
-    back: u64,
-    resumed: u64,
-    resets: u64,
-    refused_dials: u64,
-    lost_again: u64,
-    retries: Retries,
-    attempts: Vec<u64>,
-    trouble: Option<String>,
-}
-
-impl Seen {
-    fn new(subscribers: usize) -> Self {
-        Self {
-            each: vec![One::default(); subscribers],
-            welcomed: 0,
-            last_welcome_ns: 0,
-            failed: 0,
-            delivered: 0,
-            last_event_ns: 0,
-            gaps: 0,
-            violations: 0,
-            returning: None,
-            back: 0,
-            resumed: 0,
-            resets: 0,
-            refused_dials: 0,
-            lost_again: 0,
-            retries: Retries::default(),
-            attempts: Vec::new(),
-            trouble: None,
-        }
-    }
-
-    fn note(&mut self, trouble: String) {
-        self.trouble.get_or_insert(trouble);
-    }
-
-    fn event(&mut self, index: usize, now_ns: u64) {
-        self.each[index].received += 1;
-        self.delivered += 1;
-        self.last_event_ns = now_ns;
-    }
-
-    fn welcome(&mut self, index: usize, outcome: Outcome, now_ns: u64) {
-        let one = &mut self.each[index];
-        one.connected = true;
-        one.streams += 1;
-        if one.streams == 1 {
-            self.welcomed += 1;
-            self.last_welcome_ns = now_ns;
-        }
-        match outcome {
-            // It begins with what is published next: nothing is due.
-            Outcome::New => self.current(index, now_ns),
-            Outcome::Resumed => self.resumed += 1,
-            Outcome::Reset => self.resets += 1,
-        }
-    }
-
-    fn current(&mut self, index: usize, now_ns: u64) {
-        let one = &mut self.each[index];
-        if self.returning.is_some() && one.back_ns == 0 {
-            one.back_ns = now_ns;
-            self.back += 1;
-        }
-    }
-
-    /// A stream, or the attempt to open one, came to an end.
-    fn lost(&mut self, index: usize, reason: &Lost, wait: Duration, ceiling: &mut Ceiling) {
-        let one = &mut self.each[index];
-        let had_stream = std::mem::take(&mut one.connected);
-        if one.back_ns > 0 {
-            one.back_ns = 0;
-            self.back -= 1;
-        }
-        if self.returning.is_none() {
-            self.note(format!("before the kill: {reason}"));
-            return;
-        }
-        // The kill ends the first stream of each; what ends after that was lost again.
-        if (had_stream && one.streams > 1) || (!had_stream && !matches!(reason, Lost::Connect(_))) {
-            self.lost_again += 1;
-            self.note(reason.to_string());
-        }
-        match reason {
-            // The server may have named the wait.
-            Lost::GoAway(_) | Lost::Status(_) => self.retries.named += 1,
-            Lost::Connect(_) => {
-                self.refused_dials += 1;
-                self.retries.drawn(wait, ceiling.next());
-            }
-            _ => self.retries.drawn(wait, ceiling.next()),
-        }
-    }
-
-    /// An attempt has an outcome, so long after its wait was over.
-    fn attempted(&mut self, due_ns: Option<u64>, now_ns: u64) {
-        if let Some(due_ns) = due_ns {
-            self.attempts.push(now_ns.saturating_sub(due_ns));
-        }
-    }
-
-    fn connected(&self) -> Connected {
-        Connected {
-            welcomed: self.welcomed,
-            refused: self.failed,
-            last_welcome_ns: self.last_welcome_ns,
-            trouble: self.trouble.clone(),
-        }
-    }
-
-    fn returned(&self) -> Returned {
-        let from_ns = self.returning.map_or(0, |asked| asked.from_ns);
-        let back = self.each.iter().map(|one| one.back_ns);
-        let since = |then_ns: u64| then_ns.saturating_sub(from_ns);
-        let times = Times::of(back.filter(|back_ns| *back_ns > 0).map(since));
-        let mut retries = self.retries.clone();
-        retries.attempts = Times::of(self.attempts.iter().copied()).counts;
-        Returned {
-            back: self.back,
-            times,
-            resumed: self.resumed,
-            resets: self.resets,
-            refused_dials: self.refused_dials,
-            lost_again: self.lost_again,
-            trouble: self.trouble.clone(),
-            retries: Some(retries),
-        }
-    }
-
-    fn finished(&self, published: &Published) -> Finished {
-        let mut finished = Finished {
-            delivered: self.delivered,
-            gaps: self.gaps,
-            ended: self.failed,
-            trouble: self.trouble.clone(),
-            ..Finished::default()
-        };
-        for one in &self.each {
-            let received = u64::from(one.received);
-            finished.lost += published.acknowledged.saturating_sub(received);
-            finished.repeated += received.saturating_sub(published.sent);
-        }
-        // Where the client has caught the server out, something is missing or came twice.
-        finished.lost += self.violations;
-        finished
-    }
 }

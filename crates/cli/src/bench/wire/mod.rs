@@ -17,6 +17,28 @@ pub(super) fn payload(out: &mut Vec<u8>, sent_ns: u64, payload_bytes: usize) {
     out.resize(end, b'.');
 }
 
+/// How reads may split the bytes of a connection.
+#[cfg(test)]
+mod splits {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    /// Where they do.
+    pub(super) fn cuts() -> impl Strategy<Value = Vec<Index>> {
+        vec(any::<Index>(), 0..20)
+    }
+
+    /// The bytes in pieces: once cut there, some of them empty, and once byte by byte.
+    pub(super) fn splits<'a>(bytes: &'a [u8], cuts: &[Index]) -> [Vec<&'a [u8]>; 2] {
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        let pieces = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]);
+        [pieces.collect(), bytes.chunks(1).collect()]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

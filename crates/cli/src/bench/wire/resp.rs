@@ -215,6 +215,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::bench::wire::splits::{cuts, splits};
 
     /// What a server may say, and so may be heard.
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -322,20 +323,16 @@ mod tests {
         #[test]
         fn replies_are_heard_however_they_are_split(
             said in vec(said(), 0..12),
-            cuts in vec(any::<proptest::sample::Index>(), 0..20),
+            cuts in cuts(),
         ) {
             let mut bytes = Vec::new();
             for said in &said {
                 write(&mut bytes, said);
             }
             let expected: Vec<_> = said.iter().filter_map(expected).collect();
-            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-            cuts.extend([0, bytes.len()]);
-            cuts.sort_unstable();
-            let pieces: Vec<_> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
-            prop_assert_eq!(heard(&pieces), Ok(expected.clone()));
-            let single: Vec<_> = bytes.chunks(1).collect();
-            prop_assert_eq!(heard(&single), Ok(expected));
+            for pieces in splits(&bytes, &cuts) {
+                prop_assert_eq!(heard(&pieces), Ok(expected.clone()));
+            }
         }
 
         #[test]

@@ -199,6 +199,7 @@ async fn no_data_comes_without_a_head_when_the_peer_resets_at_once() {
             _ => {}
         }
     }
+    assert!(!with_head.is_empty(), "none was answered");
 }
 
 #[tokio::test]

@@ -8,9 +8,8 @@ use std::io;
 use super::Voice;
 use crate::bench::args::PayloadKind;
 use crate::bench::http2::reader::{Reader, Sink, StreamEnd};
-use crate::bench::http2::{
-    FRAME_BYTES_MAX, WINDOW_DEFAULT, flag, kind, request, setting, stream_id,
-};
+use crate::bench::http2::room::Room;
+use crate::bench::http2::{flag, kind, request, stream_id};
 use crate::bench::load::control::Plan;
 use crate::bench::load::json;
 use crate::bench::load::message::publish_request;
@@ -34,9 +33,7 @@ pub(super) struct Grpc {
 #[derive(Debug)]
 struct Answers {
     acknowledged: u64,
-    connection_room: i64,
-    stream_room: i64,
-    stream_window: u32,
+    room: Room,
     trouble: Option<String>,
 }
 
@@ -53,9 +50,7 @@ impl Grpc {
             reader: Reader::new(1, plan.windows()),
             answers: Answers {
                 acknowledged: 0,
-                connection_room: WINDOW_DEFAULT.into(),
-                stream_room: WINDOW_DEFAULT.into(),
-                stream_window: WINDOW_DEFAULT,
+                room: Room::default(),
                 trouble: None,
             },
             unframed: Vec::new(),
@@ -80,31 +75,13 @@ impl Voice for Grpc {
     }
 
     fn pump(&mut self, out: &mut Vec<u8>) {
-        let mut framed = 0;
-        while framed < self.unframed.len() {
-            let room = self.answers.connection_room.min(self.answers.stream_room);
-            let length = usize::try_from(room)
-                .unwrap_or(0)
-                .min(FRAME_BYTES_MAX)
-                .min(self.unframed.len() - framed);
-            if length == 0 {
-                break;
-            }
-            request::frame_header(out, length, kind::DATA, 0, stream_id(0));
-            out.extend_from_slice(&self.unframed[framed..framed + length]);
-            framed += length;
-            let length = i64::try_from(length).expect("at most a frame");
-            self.answers.connection_room -= length;
-            self.answers.stream_room -= length;
-        }
-        self.unframed.drain(..framed);
+        let room = &mut self.answers.room;
+        room.frame(&mut self.unframed, stream_id(0), out);
     }
 
     fn is_held(&self) -> bool {
         !self.unframed.is_empty()
     }
-
-    fn flushed(&mut self) {}
 
     /// The server answers what it has and ends the call.
     fn finish(&mut self, out: &mut Vec<u8>) {
@@ -123,10 +100,6 @@ impl Voice for Grpc {
 
     fn trouble(&self) -> Option<&str> {
         self.answers.trouble.as_deref()
-    }
-
-    fn fail(&mut self, trouble: String) {
-        self.answers.trouble.get_or_insert(trouble);
     }
 }
 
@@ -147,17 +120,11 @@ impl Sink for Answers {
     }
 
     fn setting(&mut self, id: u16, value: u32) {
-        if id == setting::INITIAL_WINDOW_SIZE {
-            self.stream_room += i64::from(value) - i64::from(self.stream_window);
-            self.stream_window = value;
-        }
+        self.room.set(id, value);
     }
 
     fn window_update(&mut self, stream: Option<u32>, increment: u32) {
-        match stream {
-            None => self.connection_room += i64::from(increment),
-            Some(_) => self.stream_room += i64::from(increment),
-        }
+        self.room.give(stream, increment);
     }
 
     fn going_away(&mut self, code: u32) {

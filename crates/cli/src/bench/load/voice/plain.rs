@@ -20,23 +20,12 @@ const PINGS_IN_FLIGHT: u64 = 4;
 pub(super) struct Resp {
     reader: resp::Reader,
     acknowledged: u64,
-    trouble: Option<String>,
 }
 
 impl Voice for Resp {
     fn message(&mut self, out: &mut Vec<u8>, topic: &str, sent_ns: u64, payload_bytes: usize) {
         resp::publish(out, topic, sent_ns, payload_bytes);
     }
-
-    fn pump(&mut self, _out: &mut Vec<u8>) {}
-
-    fn is_held(&self) -> bool {
-        false
-    }
-
-    fn flushed(&mut self) {}
-
-    fn finish(&mut self, _out: &mut Vec<u8>) {}
 
     fn read(&mut self, bytes: &[u8], _reply: &mut Vec<u8>) -> io::Result<()> {
         let mut refused = None;
@@ -54,14 +43,6 @@ impl Voice for Resp {
     fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
-
-    fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
-    }
-
-    fn fail(&mut self, trouble: String) {
-        self.trouble.get_or_insert(trouble);
-    }
 }
 
 #[derive(Debug)]
@@ -72,7 +53,6 @@ pub(super) struct Nats {
     /// Messages sent before each PING that is not answered, oldest first.
     asked: VecDeque<u64>,
     acknowledged: u64,
-    trouble: Option<String>,
 }
 
 impl Nats {
@@ -84,7 +64,6 @@ impl Nats {
             sent: 0,
             asked: VecDeque::new(),
             acknowledged: 0,
-            trouble: None,
         }
     }
 
@@ -102,14 +81,6 @@ impl Voice for Nats {
             self.ask(out);
         }
     }
-
-    fn pump(&mut self, _out: &mut Vec<u8>) {}
-
-    fn is_held(&self) -> bool {
-        false
-    }
-
-    fn flushed(&mut self) {}
 
     fn finish(&mut self, out: &mut Vec<u8>) {
         self.ask(out);
@@ -139,14 +110,6 @@ impl Voice for Nats {
     fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
-
-    fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
-    }
-
-    fn fail(&mut self, trouble: String) {
-        self.trouble.get_or_insert(trouble);
-    }
 }
 
 #[derive(Debug)]
@@ -154,7 +117,6 @@ pub(super) struct Records {
     record_bytes: usize,
     sent: u64,
     flushed: u64,
-    trouble: Option<String>,
 }
 
 impl Records {
@@ -164,7 +126,6 @@ impl Records {
             record_bytes,
             sent: 0,
             flushed: 0,
-            trouble: None,
         }
     }
 }
@@ -175,17 +136,9 @@ impl Voice for Records {
         self.sent += 1;
     }
 
-    fn pump(&mut self, _out: &mut Vec<u8>) {}
-
-    fn is_held(&self) -> bool {
-        false
-    }
-
     fn flushed(&mut self) {
         self.flushed = self.sent;
     }
-
-    fn finish(&mut self, _out: &mut Vec<u8>) {}
 
     fn read(&mut self, _bytes: &[u8], _reply: &mut Vec<u8>) -> io::Result<()> {
         Ok(())
@@ -193,13 +146,5 @@ impl Voice for Records {
 
     fn acknowledged(&self) -> u64 {
         self.flushed
-    }
-
-    fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
-    }
-
-    fn fail(&mut self, trouble: String) {
-        self.trouble.get_or_insert(trouble);
     }
 }

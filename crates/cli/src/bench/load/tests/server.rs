@@ -1,0 +1,231 @@
+//! A pub/sub server as small as it can be, which checks what it is called with.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use longlived_api::v1::{
+    Event, Gap, PublishRequest, PublishResponse, SubscribeRequest, SubscribeResponse, Welcome,
+    subscribe_response::Frame,
+};
+use prost::Message;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+
+/// What the server does beside serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Behaviour {
+    Correct,
+    /// Every tenth event is not sent to the subscriber `bench-1`.
+    LosesSome,
+    /// `bench-2` is answered with trailers only.
+    RefusesOne,
+}
+
+/// Serves until it is dropped.
+pub(super) struct TestServer {
+    pub(super) address: SocketAddr,
+    _tasks: tokio::runtime::Runtime,
+}
+
+impl TestServer {
+    pub(super) fn start(behaviour: Behaviour) -> Self {
+        let tasks = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = tasks.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (events, _) = broadcast::channel(100_000);
+        tasks.block_on(async {
+            // The set lives in the task that accepts, and that ends with the runtime.
+            let mut accepting = JoinSet::new();
+            accepting.spawn(accept(listener, events, behaviour));
+            accepting.detach_all();
+        });
+        Self {
+            address,
+            _tasks: tasks,
+        }
+    }
+}
+
+type Events = broadcast::Sender<Arc<PublishRequest>>;
+
+async fn accept(listener: TcpListener, events: Events, behaviour: Behaviour) {
+    let mut connections = JoinSet::new();
+    while let Ok((socket, _)) = listener.accept().await {
+        connections.spawn(serve(socket, events.clone(), behaviour));
+    }
+}
+
+async fn serve(socket: TcpStream, events: Events, behaviour: Behaviour) {
+    let mut connection = h2::server::handshake(socket).await.unwrap();
+    let mut calls = JoinSet::new();
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        check_headers(&request);
+        match request.uri().path() {
+            "/longlived.v1.SubscriptionService/Subscribe" => {
+                calls.spawn(subscribe(
+                    request.into_body(),
+                    respond,
+                    events.clone(),
+                    behaviour,
+                ));
+            }
+            "/longlived.v1.PublishService/PublishStream" => {
+                calls.spawn(publish(request.into_body(), respond, events.clone()));
+            }
+            other => panic!("called {other}"),
+        }
+    }
+}
+
+fn check_headers(request: &Request<RecvStream>) {
+    assert_eq!(request.method(), "POST");
+    assert_eq!(request.uri().scheme_str(), Some("http"));
+    assert!(
+        request
+            .uri()
+            .authority()
+            .unwrap()
+            .as_str()
+            .starts_with("127.0.0.1:")
+    );
+    let headers: BTreeMap<_, _> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+        .collect();
+    assert_eq!(
+        headers,
+        BTreeMap::from([("content-type", "application/grpc"), ("te", "trailers")])
+    );
+}
+
+pub(super) fn trailers(status: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([(
+        "grpc-status".parse().unwrap(),
+        HeaderValue::from_static(status),
+    )])
+}
+
+fn grpc(message: &impl Message) -> Bytes {
+    let bytes = message.encode_to_vec();
+    let mut framed = vec![0];
+    framed.extend_from_slice(&u32::try_from(bytes.len()).unwrap().to_be_bytes());
+    framed.extend(bytes);
+    framed.into()
+}
+
+fn response(frame: Frame) -> Bytes {
+    grpc(&SubscribeResponse { frame: Some(frame) })
+}
+
+/// The messages of a request body, as they come.
+struct Messages {
+    body: RecvStream,
+    buffer: BytesMut,
+}
+
+impl Messages {
+    async fn next<M: Message + Default>(&mut self) -> Option<M> {
+        loop {
+            if self.buffer.len() >= 5 {
+                let length = u32::from_be_bytes(self.buffer[1..5].try_into().unwrap()) as usize;
+                if self.buffer.len() >= 5 + length {
+                    self.buffer.advance(5);
+                    return Some(M::decode(self.buffer.split_to(length)).unwrap());
+                }
+            }
+            let data = self.body.data().await?.ok()?;
+            self.body
+                .flow_control()
+                .release_capacity(data.len())
+                .unwrap();
+            self.buffer.extend_from_slice(&data);
+        }
+    }
+}
+
+async fn subscribe(
+    body: RecvStream,
+    mut respond: SendResponse<Bytes>,
+    events: Events,
+    behaviour: Behaviour,
+) {
+    let mut messages = Messages {
+        body,
+        buffer: BytesMut::new(),
+    };
+    let request: SubscribeRequest = messages.next().await.unwrap();
+    assert!(
+        messages.next::<SubscribeRequest>().await.is_none(),
+        "the request side is closed"
+    );
+    if behaviour == Behaviour::RefusesOne && request.subscriber_id == "bench-2" {
+        let mut refusal = Response::new(());
+        *refusal.headers_mut() = trailers("14");
+        respond.send_response(refusal, true).unwrap();
+        return;
+    }
+    let filter = request.subscriptions[0].topic_filter.clone();
+    let mut receiver = events.subscribe();
+    let mut stream = respond.send_response(Response::new(()), false).unwrap();
+    stream
+        .send_data(response(Frame::Welcome(Welcome::default())), false)
+        .unwrap();
+    stream
+        .send_data(response(Frame::Gap(Gap::default())), false)
+        .unwrap();
+    let mut sequence = 0;
+    while let Ok(message) = receiver.recv().await {
+        if message.topic != filter {
+            continue;
+        }
+        sequence += 1;
+        if behaviour == Behaviour::LosesSome
+            && request.subscriber_id == "bench-1"
+            && sequence % 10 == 0
+        {
+            continue;
+        }
+        let event = Event {
+            topic: message.topic.clone(),
+            sequence,
+            payload: message.payload.clone(),
+            ..Event::default()
+        };
+        if stream
+            .send_data(response(Frame::Event(event)), false)
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+async fn publish(body: RecvStream, mut respond: SendResponse<Bytes>, events: Events) {
+    let mut messages = Messages {
+        body,
+        buffer: BytesMut::new(),
+    };
+    let mut stream = respond.send_response(Response::new(()), false).unwrap();
+    while let Some(message) = messages.next::<PublishRequest>().await {
+        // Without a subscriber nobody hears it.
+        let _ = events.send(Arc::new(message));
+        if stream
+            .send_data(grpc(&PublishResponse::default()), false)
+            .is_err()
+        {
+            return;
+        }
+    }
+    let _ = stream.send_trailers(trailers("0"));
+}

@@ -1,0 +1,178 @@
+//! DATA, written past HTTP/2: whole frames behind what was collected, within the windows that the peer gave.
+//!
+//! Does not: know whether a stream's head went out before; the streams do.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::MutexGuard;
+use smallvec::SmallVec;
+use tokio::io::AsyncWrite;
+
+use super::Staged;
+use crate::connection::windows::{NoRoom, Spent};
+use crate::limits;
+
+/// Bytes of DATA in one frame: what every peer takes (RFC 9113, 4.2).
+const FRAME_BYTES_MAX: usize = 16_384;
+
+/// Of a frame's head (RFC 9113, 4.1).
+const HEAD_BYTES: usize = 9;
+
+/// Frames that are given to the socket in one call.
+const FRAMES_AT_ONCE: usize = limits::STAGED_BYTES_MAX / FRAME_BYTES_MAX;
+
+/// Writes DATA frames.
+pub(in crate::connection) struct Sender<'a, T>(pub(super) MutexGuard<'a, Staged<T>>);
+
+/// What became of bytes that were to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::connection) enum Sent {
+    /// All of it is on its way.
+    All,
+    /// So much of it; for the rest the stream waits for room in a window.
+    Part(usize),
+    /// So much of it; for the rest the socket has no room.
+    Blocked(usize),
+    /// So much of it; the stream is to end, since its peer breaks the rules.
+    Overflown(usize),
+}
+
+impl<T: AsyncWrite + Unpin> Sender<'_, T> {
+    /// Sends as much as may go now.
+    pub(in crate::connection) fn send(
+        &mut self,
+        stream: u32,
+        spent: &mut Spent,
+        bytes: &[u8],
+    ) -> Sent {
+        let mut done = 0;
+        while done < bytes.len() {
+            match self.send_frames(stream, spent, &bytes[done..]) {
+                Ok(count) => done += count,
+                Err(Stop::Blocked) => return Sent::Blocked(done),
+                Err(Stop::NoRoom(NoRoom::Now)) => return Sent::Part(done),
+                Err(Stop::NoRoom(NoRoom::Overflown)) => return Sent::Overflown(done),
+            }
+        }
+        Sent::All
+    }
+
+    /// Whether what was written last still waits for the socket, so that more would only wait behind it.
+    pub(in crate::connection) fn is_blocked(&self) -> bool {
+        self.0.blocked
+    }
+
+    /// Whether the connection's window is used up.
+    pub(in crate::connection) fn is_used_up(&self) -> bool {
+        self.0.windows.is_used_up()
+    }
+
+    fn send_frames(&mut self, stream: u32, spent: &mut Spent, rest: &[u8]) -> Result<usize, Stop> {
+        let staged = &mut *self.0;
+        // What HTTP/2 waits to write may be the rest of a head, which nothing must come before.
+        if staged.refused {
+            return Err(Stop::Blocked);
+        }
+        let wanted = rest.len().min(FRAMES_AT_ONCE * FRAME_BYTES_MAX);
+        let room = staged
+            .windows
+            .room(stream, spent, wanted)
+            .map_err(Stop::NoRoom)?;
+        let count = staged.put(stream, &rest[..room]).ok_or(Stop::Blocked)?;
+        staged.windows.spend(spent, count);
+        Ok(count)
+    }
+}
+
+enum Stop {
+    Blocked,
+    NoRoom(NoRoom),
+}
+
+/// A DATA frame's head (RFC 9113, 4.1 and 6.1), without flags: the end of a stream is HTTP/2's to say.
+fn data_head(stream: u32, bytes: usize) -> [u8; HEAD_BYTES] {
+    let [_, high, middle, low] = (bytes as u32).to_be_bytes();
+    let [a, b, c, d] = stream.to_be_bytes();
+    [high, middle, low, 0, 0, a, b, c, d]
+}
+
+impl<T: AsyncWrite + Unpin> Staged<T> {
+    /// Takes bytes of a stream in whole frames, the first at least; how many, or none if the socket has no room for them.
+    fn put(&mut self, stream: u32, bytes: &[u8]) -> Option<usize> {
+        let first = bytes.len().min(FRAME_BYTES_MAX);
+        let total = HEAD_BYTES + first;
+        let through = bytes.len() >= limits::STAGED_WRITE_BYTES_MAX;
+        let fits = self.buffer.len() + total <= limits::STAGED_BYTES_MAX;
+        if !self.full && fits && !through {
+            let head = data_head(stream, first);
+            self.collect(&[IoSlice::new(&head), IoSlice::new(bytes)], total);
+            return Some(first);
+        }
+        let task = self.task.clone();
+        let mut cx = Context::from_waker(task.as_ref().unwrap_or(Waker::noop()));
+        if self.full || !fits {
+            match self.poll_written(&mut cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.failed = Some(error);
+                    return None;
+                }
+                Poll::Pending => return None,
+            }
+        }
+        Some(self.write_through(&mut cx, stream, bytes))
+    }
+
+    /// What was collected and frames behind it, in one write and without copying them. Of what the socket does not take,
+    /// the frame that it is in the middle of is kept, or the first.
+    fn write_through(&mut self, cx: &mut Context<'_>, stream: u32, bytes: &[u8]) -> usize {
+        let collected = self.buffer.len() - self.written;
+        let payloads = || bytes.chunks(FRAME_BYTES_MAX);
+        let heads: SmallVec<[_; FRAMES_AT_ONCE]> = payloads()
+            .map(|payload| data_head(stream, payload.len()))
+            .collect();
+        let mut slices = SmallVec::<[_; 1 + 2 * FRAMES_AT_ONCE]>::new();
+        if collected > 0 {
+            slices.push(IoSlice::new(&self.buffer[self.written..]));
+        }
+        for (head, payload) in heads.iter().zip(payloads()) {
+            slices.extend([IoSlice::new(head), IoSlice::new(payload)]);
+        }
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, &slices);
+        drop(slices);
+        self.blocked = polled.is_pending();
+        let count = match polled {
+            Poll::Ready(Ok(0)) => {
+                self.failed = Some(io::ErrorKind::WriteZero.into());
+                return bytes.len();
+            }
+            Poll::Ready(Ok(count)) => count,
+            Poll::Ready(Err(error)) => {
+                self.failed = Some(error);
+                return bytes.len();
+            }
+            Poll::Pending => 0,
+        };
+        self.written += count.min(collected);
+        let sent = count.saturating_sub(collected);
+        let last = sent.div_ceil(HEAD_BYTES + FRAME_BYTES_MAX).max(1) - 1;
+        let sent_of_last = sent - last * (HEAD_BYTES + FRAME_BYTES_MAX);
+        let payload = &bytes[last * FRAME_BYTES_MAX..];
+        let payload = &payload[..payload.len().min(FRAME_BYTES_MAX)];
+        let taken = last * FRAME_BYTES_MAX + payload.len();
+        let head = &heads[last][sent_of_last.min(HEAD_BYTES)..];
+        let payload = &payload[sent_of_last.saturating_sub(HEAD_BYTES)..];
+        if head.len() + payload.len() > 0 {
+            let rest = [IoSlice::new(head), IoSlice::new(payload)];
+            self.collect(&rest, head.len() + payload.len());
+        }
+        if self.is_empty() {
+            self.release();
+        } else if self.blocked {
+            self.keep_rest();
+        }
+        taken
+    }
+}
