@@ -281,6 +281,9 @@ where
         // of its own, so that neither holds up the other.
         if streams && self.streams.poll_woken(&mut Turn::new(), &mut self.wire) {
             self.wakes.mark(STREAMS);
+            // The groups do not wait for those that had no turn.
+            let Wire { followers, io, .. } = &mut self.wire;
+            (self.streams).for_each_woken(|stream| stream.leave(followers, io));
         }
         if groups {
             let (left, leavers) = self.wire.followers.poll(&self.wire.io, &mut Turn::new());

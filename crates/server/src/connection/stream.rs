@@ -92,6 +92,16 @@ impl<F, B: ResponseBody> Stream<F, B> {
         }
     }
 
+    /// Goes on by itself if it follows others: it was woken, maybe because its peer has reset it.
+    pub(super) fn leave<T>(&mut self, followers: &mut Followers, io: &IoHandle<T>) {
+        if let Stage::Sending { out, .. } = &self.stage
+            && let Some(place) = out.place
+            && let Some(leaver) = followers.leave(place, self.slot, io)
+        {
+            self.go_on(leaver);
+        }
+    }
+
     /// It followed others and goes on by itself.
     pub(super) fn go_on(&mut self, leaver: Leaver) {
         if let Stage::Sending { body, out } = &mut self.stage {
@@ -119,12 +129,7 @@ where
         turn: &mut Turn,
         wire: &mut Wire<T>,
     ) -> Poll<()> {
-        if let Stage::Sending { out, .. } = &self.stage
-            && let Some(place) = out.place
-            && let Some(leaver) = wire.followers.leave(place, self.slot, &wire.io)
-        {
-            self.go_on(leaver);
-        }
+        self.leave(&mut wire.followers, &wire.io);
         let polled = self.poll_stage(cx, own, turn, wire);
         match &mut self.stage {
             _ if polled.is_ready() => wire.io.windows().close(self.number),
@@ -296,15 +301,17 @@ impl Outgoing {
         if turn.is_blocked() {
             return self.poll_over(cx);
         }
+        // Nothing is sent once HTTP/2 has read a reset (RFC 9113, 6.4), which it does between the turns only: who is
+        // asked here need not be asked again. It also drops the head then, and DATA without one must not follow.
+        if self.stream.poll_reset(cx).is_ready() {
+            return Poll::Ready(());
+        }
         if self.opened_at == Some(wire.flushes) {
             // Its head goes first, in this very turn unless the socket is full.
             own.raise();
-            return self.stream.poll_reset(cx).map(|_| ());
+            return Poll::Pending;
         }
-        // HTTP/2 drops the head of a stream that its peer has reset meanwhile, and DATA without one must not follow.
-        if self.opened_at.take().is_some() && self.stream.poll_reset(cx).is_ready() {
-            return Poll::Ready(());
-        }
+        self.opened_at = None;
         let mut moved = 0;
         loop {
             if !self.rest.is_empty() {
@@ -344,7 +351,7 @@ impl Outgoing {
             let frame = match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Pending => {
                     self.at_rest = true;
-                    return self.stream.poll_reset(cx).map(|_| ());
+                    return Poll::Pending;
                 }
                 Poll::Ready(None) => {
                     let _ = self.stream.send_data(Bytes::new(), true);
@@ -373,11 +380,10 @@ impl Outgoing {
         }
     }
 
-    /// Goes on in the next turn, unless the peer has reset the stream: one that always has something to say would not
-    /// notice.
+    /// Goes on in the next turn.
     fn again(&mut self, own: &StreamWaker, cx: &mut Context<'_>) -> Poll<()> {
         own.raise();
-        self.poll_over(cx)
+        self.poll_late(cx)
     }
 
     /// Waits for room in a window.
@@ -388,17 +394,26 @@ impl Outgoing {
         wire: &Wire<T>,
     ) -> Poll<()> {
         wire.io.windows().wait(number, self.spent);
-        self.poll_over(cx)
+        self.poll_late(cx)
     }
 
     /// Ready when its peer has reset the stream, or its deadline passed while nobody took what it says.
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_late(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        self.stream.poll_reset(cx).map(|_| ())
+    }
+
+    /// Ready when its deadline passed while nobody took what it says.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let late = |deadline: &mut Pin<Box<Sleep>>| deadline.as_mut().poll(cx).is_ready();
         if self.deadline.as_mut().is_some_and(late) {
             self.deadline = None;
             self.stream.send_reset(Reason::CANCEL);
+            return Poll::Ready(());
         }
-        self.stream.poll_reset(cx).map(|_| ())
+        Poll::Pending
     }
 }
 

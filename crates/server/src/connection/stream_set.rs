@@ -193,6 +193,20 @@ impl<S> StreamSet<S> {
         from != 0 && self.woken.woken(first) & later != 0
     }
 
+    /// Each stream that was woken and has not been polled since.
+    pub(super) fn for_each_woken(&mut self, mut call: impl FnMut(&mut S)) {
+        for block in 0..self.woken.blocks() {
+            let mut due = self.woken.woken(block);
+            while due != 0 {
+                let key = block * BLOCK + due.trailing_zeros() as usize;
+                due &= due - 1;
+                if let Some(slot) = self.slots.get_mut(key) {
+                    call(&mut slot.stream);
+                }
+            }
+        }
+    }
+
     /// For a connection whose socket takes nothing: streams whose response has not begun go on, and those that are
     /// over end; the others stay woken and are polled when there is room again.
     pub(super) fn poll_blocked<W>(&mut self, wire: &mut W)

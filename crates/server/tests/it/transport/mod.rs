@@ -2,8 +2,10 @@
 
 mod acceptor;
 mod blocked;
+mod by_hand;
 mod calls;
 mod drain;
+mod following;
 mod generated;
 mod liveness;
 mod log;

@@ -1,4 +1,5 @@
-//! A connection over a pipe in memory whose answers are chunks by the number, and what can be seen of it from inside.
+//! A connection over a pipe in memory; most often one whose answers are chunks by the number, and what can be seen of it
+//! from inside.
 
 use std::{
     convert::Infallible,
@@ -16,13 +17,16 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use longlived_server::{
-    connection::{ConnectionSettings, HalfSentTotal, ResponseBody, StreamAbort, serve_connection},
+    connection::{
+        ConnectionEnd, ConnectionSettings, HalfSentTotal, ResponseBody, StreamAbort,
+        serve_connection,
+    },
     layers::Deadline,
     lifecycle::Drain,
 };
 use parking_lot::Mutex;
 use tokio::{io::DuplexStream, time::Instant};
-use tower::service_fn;
+use tower::{Service, service_fn};
 
 use super::support::{spawn, until};
 
@@ -93,7 +97,6 @@ impl Body for TestBody {
 
 /// A connection whose first call is answered with `first` and all others with `others`.
 pub(super) fn connection(socket_bytes: usize, first: Says, others: Says) -> (DuplexStream, Counts) {
-    let (near, far) = tokio::io::duplex(socket_bytes);
     let counts = Counts::default();
     let service = {
         let counts = counts.clone();
@@ -118,12 +121,9 @@ pub(super) fn connection(socket_bytes: usize, first: Says, others: Says) -> (Dup
             })
         })
     };
+    let (near, served) = over_pipe(socket_bytes, ConnectionSettings::default(), service);
     let polls = counts.polls.clone();
     spawn(async move {
-        let peer = ([127, 0, 0, 1], 1).into();
-        let settings = Arc::new(ConnectionSettings::default());
-        let half_sent = HalfSentTotal::new(1 << 20);
-        let served = serve_connection(far, peer, service, settings, half_sent, Drain::new());
         let mut served = Box::pin(served);
         poll_fn(move |cx| {
             polls.fetch_add(1, Ordering::SeqCst);
@@ -132,6 +132,31 @@ pub(super) fn connection(socket_bytes: usize, first: Says, others: Says) -> (Dup
         .await
     });
     (near, counts)
+}
+
+/// The peer's end of a connection whose calls `service` answers, and what serves it.
+pub(super) fn over_pipe<S, B>(
+    socket_bytes: usize,
+    settings: ConnectionSettings,
+    service: S,
+) -> (DuplexStream, impl Future<Output = ConnectionEnd>)
+where
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
+    S::Future: Unpin,
+    B: ResponseBody<Error = Infallible>,
+{
+    let (near, far) = tokio::io::duplex(socket_bytes);
+    let peer = ([127, 0, 0, 1], 1).into();
+    let half_sent = HalfSentTotal::new(1 << 20);
+    let served = serve_connection(
+        far,
+        peer,
+        service,
+        Arc::new(settings),
+        half_sent,
+        Drain::new(),
+    );
+    (near, served)
 }
 
 /// Returns when a count that has begun to rise rises no more.

@@ -9,46 +9,10 @@ use tokio::{
 };
 
 use super::{
+    by_hand::{DATA, HEADERS, PING, WINDOW_MAX, call, frame, hello, reset, room},
     piped::{Counts, Says, WITHOUT_END, connection, count, settled},
     support::{spawn, until, within},
 };
-
-const WINDOW_MAX: u32 = (1 << 31) - 1;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const WINDOW_UPDATE: u8 = 8;
-const ACK: u8 = 1;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
-
-/// `POST http://t/`, and nothing more to come: its fields stand in HPACK's static table.
-fn call(stream: u32) -> Vec<u8> {
-    let end_of_stream_and_headers = 5;
-    let fields = [0x83, 0x86, 0x84, 0x01, 1, b't'];
-    frame(HEADERS, end_of_stream_and_headers, stream, &fields)
-}
-
-fn room(stream: u32, bytes: u32) -> Vec<u8> {
-    frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
-}
-
-fn hello(initial_window: u32) -> Vec<u8> {
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    let mut parameter = vec![0, 4];
-    parameter.extend(initial_window.to_be_bytes());
-    bytes.extend(frame(SETTINGS, 0, 0, &parameter));
-    bytes.extend(frame(SETTINGS, ACK, 0, &[]));
-    bytes
-}
 
 /// One whose first call says chunks without end into a socket that nobody reads.
 async fn blocked() -> (DuplexStream, Counts) {
@@ -123,8 +87,7 @@ async fn a_reset_ends_a_stream_that_always_has_something_to_say() {
     });
     let flows = || count(&counts.said) > 1_000;
     until(Duration::from_secs(10), "it flows", flows).await;
-    let cancel = frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes());
-    write.write_all(&cancel).await.expect("it is read");
+    write.write_all(&reset(1)).await.expect("it is read");
     let gone = || count(&counts.live) == 0;
     until(Duration::from_secs(10), "the body is dropped", gone).await;
 }
@@ -134,7 +97,6 @@ async fn streams_that_are_reset_end_also_while_the_socket_is_full() {
     const ROUNDS: u32 = 5;
     const CALLS: u32 = 500;
     let (mut near, counts) = blocked().await;
-    let reset = |stream| frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
     for round in 0..ROUNDS {
         let streams = || (3 + 2 * CALLS * round..).step_by(2).take(CALLS as usize);
         let calls = streams().flat_map(call).collect::<Vec<_>>();
@@ -227,8 +189,7 @@ async fn no_data_comes_without_a_head_when_the_peer_resets_at_once() {
             let asked = || count(&counts.asked) as u32 == number;
             until(Duration::from_secs(10), "it is begun", asked).await;
         }
-        let cancel = frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
-        near.write_all(&cancel).await.expect("it is read");
+        near.write_all(&reset(stream)).await.expect("it is read");
     }
     let mut with_head = Vec::new();
     for (kind, _, stream, _) in frames(&mut near).await {
