@@ -18,8 +18,9 @@ pub(super) struct Due {
 }
 
 impl Due {
-    /// Takes what is due after `after`, up to `visible`: chunks of `bytes_max` together, or of one that is larger as much
-    /// as a delivery, or an event that is larger than that; whether anything is. Taken in place, since moving it costs each delivery.
+    /// Takes what is due after `after`, up to `visible`; whether anything is. That is chunks of `bytes_max` together, or of
+    /// one that is larger as much as a delivery, or an event that is larger than that. Taken in place, since moving it
+    /// costs each delivery.
     #[inline]
     pub(super) fn take(
         &mut self,

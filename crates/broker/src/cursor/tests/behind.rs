@@ -105,3 +105,29 @@ impl std::task::Wake for Woken {
         self.0.fetch_add(1, Relaxed);
     }
 }
+
+#[test]
+fn a_busy_topic_among_many_filters_goes_out_in_whole_batches() {
+    const BATCHES: usize = 10;
+    with_log(vec![], 8 << 20, async |log| {
+        let quiet = (0..63).map(|number| filter(&format!("quiet.{number}")));
+        let filters: Vec<_> = quiet.chain([filter("t")]).collect();
+        let mut cursor = open(&log, &filters, Begin::Next, OPTIONS).await.cursor;
+        while poll(&mut cursor).is_ready() {}
+        for _ in 0..BATCHES {
+            let message = || Message::new(TopicName::parse("t").unwrap(), vec![b'x'; 128]);
+            let batch = (0..100).map(|_| message()).collect();
+            let answer = log.submit(batch, PublishOptions::default());
+            answer.await.unwrap().await.unwrap();
+        }
+        let (mut deliveries, mut left) = (0, BATCHES * 100);
+        while left > 0 {
+            match poll(&mut cursor) {
+                Poll::Ready(Ok(Delivery::Events { count, .. })) => left -= count,
+                other => panic!("not events: {other:?}"),
+            }
+            deliveries += 1;
+        }
+        assert!(deliveries <= BATCHES, "{deliveries} deliveries");
+    });
+}

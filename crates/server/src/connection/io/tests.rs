@@ -11,6 +11,8 @@ struct Socket {
     writes: usize,
     /// How much each write takes; 0 is "not now".
     script: VecDeque<usize>,
+    /// Every write that would take something fails.
+    broken: bool,
 }
 
 impl AsyncWrite for Socket {
@@ -32,6 +34,9 @@ impl AsyncWrite for Socket {
             return Poll::Pending;
         }
         self.writes += 1;
+        if self.broken {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         let before = self.taken.len();
         for slice in slices {
             let room = limit - (self.taken.len() - before);
@@ -69,6 +74,7 @@ fn over(script: &[usize]) -> (Io<Socket>, IoHandle<Socket>) {
         taken: Vec::new(),
         writes: 0,
         script: script.iter().copied().collect(),
+        broken: false,
     });
     handle.stage(Waker::noop().clone());
     handle.windows().give_connection(1 << 30);
@@ -126,6 +132,19 @@ fn a_full_socket_stops_collecting() {
     );
 }
 
+#[test]
+fn a_socket_that_failed_is_written_to_no_more_and_the_failure_is_told() {
+    let (_io, handle) = over(&[]);
+    handle.shared.lock().socket.broken = true;
+    let mut spent = stream(&handle);
+    for _ in 0..2 {
+        handle.sender().send(1, &mut spent, &vec![1; 300_000]);
+        assert_eq!(handle.shared.lock().socket.writes, 1);
+    }
+    let failed = handle.write(&mut Context::from_waker(Waker::noop()));
+    assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
+
 /// What was sent on stream 1, as its peer would put it together, and what came between.
 fn taken_apart(mut taken: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (mut sent, mut between) = (Vec::new(), Vec::new());
@@ -154,20 +173,28 @@ proptest! {
             (prop_oneof![1_usize..300, 1_usize..40_000, 1_usize..200_000], any::<bool>(), any::<bool>()),
             1..40,
         ),
+        room in prop_oneof![1_000_u32..100_000, Just(1 << 30)],
     ) {
         let (mut io, handle) = over(&script);
         let mut cx = Context::from_waker(Waker::noop());
-        let mut spent = stream(&handle);
+        handle.windows().open(1, 0);
+        let mut spent = Spent::default();
         let (mut expected, mut expected_between) = (Vec::new(), Vec::new());
         for (number, (length, turn_ends, between)) in chunks.into_iter().enumerate() {
             let chunk = vec![number as u8; length];
             expected.extend_from_slice(&chunk);
             let mut rest = &chunk[..];
             while !rest.is_empty() {
-                match handle.sender().send(1, &mut spent, rest) {
+                // The lock is given back before the room comes.
+                let sent = handle.sender().send(1, &mut spent, rest);
+                match sent {
                     Sent::All => rest = &[],
                     Sent::Blocked(count) => rest = &rest[count..],
-                    other => prop_assert!(false, "{other:?}"),
+                    Sent::Part(count) => {
+                        rest = &rest[count..];
+                        handle.windows().give(1, room);
+                    }
+                    Sent::Overflown(_) => prop_assert!(false, "too much room"),
                 }
                 // HTTP/2 tries again, and nothing comes before that.
                 if handle.has_refused()
