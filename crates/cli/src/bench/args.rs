@@ -98,7 +98,7 @@ pub(super) struct FanoutArgs {
     pub(super) rate: Option<u64>,
     /// How often the publisher writes: what has become due since the last time leaves together. 0s = each message when
     /// it is due, to the microsecond; with `--rate 0` it does not count [default: 0s; 1ms, a timer's usual grain, in the presets throughput and topics]
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = length)]
     pub(super) publish_interval: Option<Duration>,
     /// Bytes of payload in a message
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..=900_000))]
@@ -117,7 +117,7 @@ pub(super) struct FanoutArgs {
     #[arg(long, default_value = "10s", value_parser = window)]
     pub(super) duration: Duration,
     /// Publishing before the window begins
-    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "2s", value_parser = length)]
     pub(super) warmup: Duration,
     /// Published messages that may wait for their acknowledgement
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..))]
@@ -192,7 +192,7 @@ pub(super) struct CommonArgs {
     #[arg(long, default_value_t = 0)]
     pub(super) load_processes: u32,
     /// Give up connecting after this
-    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "60s", value_parser = length)]
     pub(super) connect_timeout: Duration,
     /// HTTP/2 window of each stream that the load announces, in bytes
     #[arg(long, default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(65_535..1 << 31))]
@@ -237,14 +237,26 @@ impl FromStr for CoreList {
     }
 }
 
-/// A length of time in which something can be counted.
-pub(super) fn window(text: &str) -> Result<Duration, String> {
-    let shortest = Duration::from_millis(100);
+/// The longest that a measurement, or a part of one, may take.
+const LENGTH_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A length of time, which may be none.
+pub(super) fn length(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(duration) if duration >= shortest => Ok(duration),
-        Ok(_) => Err("a window of less than 100ms measures nothing".to_owned()),
+        Ok(duration) if duration <= LENGTH_MAX => Ok(duration),
+        Ok(_) => Err("at most 24h".to_owned()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// A length of time in which something can happen.
+pub(super) fn window(text: &str) -> Result<Duration, String> {
+    let shortest = Duration::from_millis(100);
+    let duration = length(text)?;
+    if duration < shortest {
+        return Err("at least 100ms".to_owned());
+    }
+    Ok(duration)
 }
 
 /// HOST:PORT of a URL; the load speaks no TLS.
@@ -397,6 +409,27 @@ mod tests {
     #[test]
     fn without_a_preset_the_load_is_that_of_streams() {
         assert_eq!(fanout(&[]), Preset::Streams.load());
+    }
+
+    #[test]
+    fn lengths_of_time_have_a_limit() {
+        assert_eq!(length("24h"), Ok(LENGTH_MAX));
+        assert_eq!(length("0s"), Ok(Duration::ZERO));
+        assert_eq!(length("1000000000000s"), Err("at most 24h".to_owned()));
+        assert_eq!(window("99ms"), Err("at least 100ms".to_owned()));
+        for flag in [
+            "--duration",
+            "--warmup",
+            "--publish-interval",
+            "--connect-timeout",
+        ] {
+            let given = ["bench", "fanout", flag, "1000000000000s"];
+            let error = Cli::try_parse_from(given).unwrap_err().to_string();
+            assert!(
+                error.contains(flag) && error.contains("at most 24h"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::args::{CommonArgs, window};
+use super::args::{CommonArgs, length, window};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SlowArgs {
@@ -34,7 +34,7 @@ pub(super) struct SlowArgs {
     #[arg(long, default_value = "5s", value_parser = window)]
     pub(super) duration: Duration,
     /// Publishing before the window begins, in which the others come to stand still
-    #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "3s", value_parser = length)]
     pub(super) warmup: Duration,
     /// Published messages that may wait for their acknowledgement
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..))]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 
-use super::args::{CommonArgs, window};
+use super::args::{CommonArgs, length, window};
 
 /// Subscribers of a connection whose requests, position included, fit the window that every server begins with.
 const STREAMS_MAX: i64 = 500;
@@ -24,7 +24,7 @@ pub(super) struct StormArgs {
     pub(super) library: bool,
     /// How long after the kill the server is started again; at the earliest when the killed one is gone
     /// [default: 0s; with --library: 2s]
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = length)]
     pub(super) down: Option<Duration>,
     /// Messages published to all before the kill, and again when all are back
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -40,7 +40,7 @@ pub(super) struct StormArgs {
     #[arg(long, default_value = "2min", value_parser = window)]
     pub(super) timeout: Duration,
     /// Rest of the server, all being back and nothing happening, before its memory is read
-    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "5s", value_parser = length)]
     pub(super) rest: Duration,
     #[command(flatten)]
     pub(super) common: CommonArgs,

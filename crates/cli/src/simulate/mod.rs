@@ -48,8 +48,8 @@ pub(crate) struct Args {
     #[arg(long, value_parser = values::duration)]
     stagger: Option<Duration>,
 
-    /// Connections that the clients share; one for each 100 clients unless given.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Connections that the clients share, at most one for each; one for each 100 clients unless given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: Option<u32>,
 
     /// What all clients follow instead of each its own inbox; several may be given.
@@ -107,6 +107,7 @@ impl Args {
     fn connections(&self) -> u32 {
         self.connections
             .unwrap_or_else(|| self.clients.div_ceil(CLIENTS_PER_CONNECTION))
+            .min(self.clients)
     }
 
     /// The topics that are published to.
@@ -199,6 +200,10 @@ mod tests {
         assert_eq!(args(&[]).connections(), 1);
         assert_eq!(args(&["--clients", "100"]).connections(), 1);
         assert_eq!(args(&["--clients", "101"]).connections(), 2);
+        assert_eq!(
+            args(&["--clients", "3", "--connections", "7"]).connections(),
+            3
+        );
         assert_eq!(
             args(&["--clients", "101", "--connections", "7"]).connections(),
             7

@@ -148,7 +148,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
             let connection = &mut self.connections[index];
             match connection.reopen(&self.plan, numbers, comeback.resume_after()) {
                 Ok(()) => watch_new(&self.epoll, connection, index)?,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                Err(error) if is_refused(&error) => {
                     comeback.refused(index, monotonic_ns());
                 }
                 Err(error) => return Err(error).context("opening a connection again"),
@@ -367,6 +367,15 @@ fn numbers_of(plan: &Plan, index: u64) -> Range<u64> {
     let streams = u64::from(plan.streams);
     let first = plan.subscriber_first + index * streams;
     first..first + streams
+}
+
+/// Whether nobody listens where a connection was to be opened, or whoever did was killed while it was.
+fn is_refused(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionRefused | ConnectionReset | ConnectionAborted
+    )
 }
 
 /// A connection that was just opened: it says by "writable" that it is established.
