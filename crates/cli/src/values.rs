@@ -17,11 +17,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// The grain of the timers: what is to happen more often takes a core for nothing.
+const DURATION_MIN: Duration = Duration::from_millis(1);
+
 pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("must be longer than 0s".to_owned()),
-        duration => Ok(duration),
+    let duration = duration(text)?;
+    if duration < DURATION_MIN {
+        return Err("must be at least 1ms".to_owned());
     }
+    Ok(duration)
 }
 
 /// A number of bytes within a range, with or without a unit.
@@ -130,5 +134,7 @@ mod tests {
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         assert!(duration("5").is_err());
         assert!(positive_duration("0s").is_err());
+        assert!(positive_duration("1ns").is_err());
+        assert!(positive_duration("1ms").is_ok());
     }
 }
