@@ -89,6 +89,25 @@ fn a_server_that_a_bench_cannot_use_is_refused_by_its_flags() {
 }
 
 #[test]
+fn an_address_with_more_than_host_and_port_is_refused_everywhere() {
+    for wrong in [
+        "",
+        "http://127.0.0.1:1/path",
+        "http://127.0.0.1:1?x",
+        "http://a:b@127.0.0.1:1",
+    ] {
+        for command in [&["healthcheck"][..], &["bench", "idle"]] {
+            let ended = run(&[command, &["--server", wrong]].concat());
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            let said = ended.stderr.join("\n");
+            let form = "a server is given as http://HOST:PORT";
+            assert!(said.contains("--server"), "{said}");
+            assert!(said.ends_with(form), "{said}");
+        }
+    }
+}
+
+#[test]
 fn a_wrong_address_in_the_environment_is_named_too() {
     let mut command = super::cli_support::command(&["healthcheck"]);
     command.env("LONGLIVED_SERVER", "nowhere");
