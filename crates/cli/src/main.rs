@@ -54,6 +54,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    // What a bench quotes is the end of its server's log.
+    let quotes_lines = matches!(cli.command, Command::Bench(_));
     let ended = match cli.command {
         Command::Serve(args) => serve::run(*args),
         Command::Demo(args) => block_on(demo::run(args)),
@@ -66,7 +68,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::NewEpoch(args) => new_epoch::run(&args),
     };
-    ended.unwrap_or_else(|error| failed(&error))
+    ended.unwrap_or_else(|error| failed(&error, quotes_lines))
 }
 
 /// Clients need one thread; what they drive is limited by the server.
@@ -81,7 +83,7 @@ fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::
     ended
 }
 
-fn failed(error: &anyhow::Error) -> ExitCode {
+fn failed(error: &anyhow::Error, quotes_lines: bool) -> ExitCode {
     if let Some(wrong) = error.downcast_ref::<clap::Error>() {
         return usage(wrong);
     }
@@ -89,8 +91,14 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         // Quietly, and as if SIGPIPE had ended it.
         return signals::ended_by(13);
     }
-    // One line, whatever names and texts an error quotes.
-    show::note(show::one_line(&format!("{error:#}")));
+    let text = format!("{error:#}");
+    if quotes_lines {
+        let lines: Vec<_> = text.lines().map(show::one_line).collect();
+        show::note(lines.join("\n"));
+    } else {
+        // One line, whatever names and texts an error quotes.
+        show::note(show::one_line(&text));
+    }
     ExitCode::FAILURE
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
 pub(crate) fn bytes<T: TryFrom<u64>>(
     range: RangeInclusive<u64>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
-    const UNITS: &str = "units are KiB, MiB, GiB and kB, MB, GB";
+    const UNITS: &str = "units are KiB, MiB, GiB, TiB, PiB and kB, MB, GB, TB, PB";
     move |text| {
         let Some(bytes) = parse_bytes(text) else {
             return Err(format!("it is no number of bytes; {UNITS}"));
@@ -122,6 +122,12 @@ mod tests {
         assert_eq!(parse("4096"), Ok(4096));
         assert_eq!(parse("64KiB"), Ok(64 << 10));
         assert_eq!(parse("1MB"), Ok(1_000_000));
+        let large = bytes::<u64>(0..=1 << 50);
+        assert_eq!(large("1TiB"), Ok(1 << 40));
+        assert_eq!(large("1PiB"), Ok(1 << 50));
+        assert_eq!(large("1TB"), Ok(1_000_000_000_000));
+        assert_eq!(large("1PB"), Ok(1_000_000_000_000_000));
+        assert!(large("20000PiB").is_err(), "more than 64 bits hold");
         for wrong in ["", "much", "-1", "1.5MiB", "1XB", "1023", "2GiB"] {
             let error = parse(wrong).unwrap_err();
             assert!(error.contains("MiB"), "{wrong}: {error}");

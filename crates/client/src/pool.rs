@@ -253,19 +253,11 @@ fn slots(connections: usize) -> Vec<Slot> {
     (0..connections.max(1)).map(|_| Slot::default()).collect()
 }
 
+/// What is wrong with an address that holds less than host and port, or more.
+const ADDRESS_FORM: &str = "a server is given as http://HOST:PORT";
+
 fn endpoint(url: &str, options: PoolOptions) -> Result<Endpoint, String> {
-    let uri: http::Uri = url
-        .parse()
-        .map_err(|error: http::uri::InvalidUri| error.to_string())?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err("TLS is not supported yet; use http://".to_owned()),
-        Some(other) => return Err(format!("unknown scheme `{other}`; use http://HOST:PORT")),
-        None => return Err("use http://HOST:PORT".to_owned()),
-    }
-    if uri.host().is_none_or(str::is_empty) {
-        return Err("it names no host".to_owned());
-    }
+    let uri = address(url)?;
     Ok(Endpoint::from(uri)
         .user_agent(concat!("longlived-client/", env!("CARGO_PKG_VERSION")))
         .map_err(|error| error.to_string())?
@@ -273,6 +265,36 @@ fn endpoint(url: &str, options: PoolOptions) -> Result<Endpoint, String> {
         .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
+}
+
+/// Nothing that stands in it is left out silently.
+fn address(url: &str) -> Result<http::Uri, String> {
+    let uri = url.parse::<http::Uri>().map_err(|_| ADDRESS_FORM)?;
+    if uri.scheme_str() == Some("https") {
+        return Err(format!("TLS is not supported yet; {ADDRESS_FORM}"));
+    }
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let host = uri.host().unwrap_or_default();
+    // A port that is no number would be taken for the default one.
+    let port_holds = match authority.strip_prefix(host) {
+        Some("") => true,
+        Some(rest) => {
+            let port = rest.strip_prefix(':').map(str::parse::<u16>);
+            matches!(port, Some(Ok(1..)))
+        }
+        // Something stands before the host.
+        None => false,
+    };
+    let plain = uri.scheme_str() == Some("http")
+        && !host.is_empty()
+        && port_holds
+        && matches!(uri.path(), "" | "/")
+        && !url.contains(['?', '#', '@']);
+    if plain {
+        Ok(uri)
+    } else {
+        Err(ADDRESS_FORM.to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -301,11 +323,20 @@ mod tests {
             "https://host:1",
             "http://",
             "http://:7070",
+            "http://host:0",
+            "http://host:99999",
+            "http://host:1/path",
+            "http://host:1//",
+            "http://host:1?x",
+            "http://host:1/?",
+            "http://host:1#x",
+            "http://user:pass@host:1",
+            "http://@host:1",
+            "http://host:1@host:1",
         ] {
-            assert!(
-                Pool::new(url.to_owned(), PoolOptions::default(), None).is_err(),
-                "{url}"
-            );
+            let error = Pool::new(url.to_owned(), PoolOptions::default(), None);
+            let reason = error.err().unwrap_or_else(|| panic!("{url}")).to_string();
+            assert!(reason.ends_with(ADDRESS_FORM), "{url}: {reason}");
         }
     }
 

@@ -34,8 +34,9 @@ pub const COMPRESSED_MESSAGE_BYTES_MIN: usize = 1 << 10;
 /// (gzip), and this is the largest event unless the operator allows larger ones.
 pub const COMPRESSED_MESSAGE_BYTES_MAX: usize = (1 << 20) + FRAME_OVERHEAD_BYTES;
 
-/// The least a cache of compressed events may have: room for a few of the largest in each of its parts.
-pub const COMPRESSED_BYTES_MIN: usize = CACHE_PARTS * 4 * COMPRESSED_MESSAGE_BYTES_MAX;
+/// The least a cache of compressed events may have: room for a few of the largest in each of its parts. 16 MiB, a
+/// number that an operator can write down.
+pub const COMPRESSED_BYTES_MIN: usize = CACHE_PARTS * (4 << 20);
 
 /// Parts of the cache, each with a lock of its own and its share of the bytes.
 const CACHE_PARTS: usize = 4;

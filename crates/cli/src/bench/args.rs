@@ -13,6 +13,7 @@ use super::slow_args::SlowArgs;
 use super::store_args::{CatchupArgs, CommitArgs, ReopenArgs};
 use super::storm_args::StormArgs;
 use crate::compression_args::CompressionFlag;
+use crate::server_url::server_url;
 
 /// Cores that an affinity mask can name.
 const CORES_MAX: usize = 1024;
@@ -261,13 +262,11 @@ pub(super) fn window(text: &str) -> Result<Duration, String> {
 
 /// HOST:PORT of a URL; the load speaks no TLS.
 fn authority(url: &str) -> Result<String, String> {
-    let authority = url
-        .strip_prefix("http://")
-        .map(|rest| rest.trim_end_matches('/'));
+    let url = server_url(url)?;
+    let authority = url.split_once("://").map(|(_, rest)| rest);
+    let authority = authority.map(|rest| rest.trim_end_matches('/'));
     match authority.and_then(|authority| authority.rsplit_once(':')) {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-            Ok(format!("{host}:{port}"))
-        }
+        Some((host, port)) if port.parse::<u16>().is_ok() => Ok(format!("{host}:{port}")),
         _ => Err("a server is given as http://HOST:PORT".to_owned()),
     }
 }
@@ -454,6 +453,10 @@ mod tests {
             "http://a",
             "http://:1",
             "http://a:b",
+            "http://[::1]",
+            "http://a:1/b",
+            "http://a?b:1",
+            "http://b:c@a:1",
         ] {
             assert!(authority(wrong).is_err(), "{wrong}");
         }

@@ -10,10 +10,11 @@ use std::process::ExitCode;
 
 use anyhow::ensure;
 
-use super::args::{CoreList, FanoutArgs};
+use super::args::FanoutArgs;
 use super::figures::Figures;
-use super::measure::{fanout_in_words, fanout_once, repeat};
+use super::measure::{explain_latency, fanout_in_words, fanout_once, repeat};
 use super::pin::{self, Cores};
+use super::refuse::refuse;
 use super::rig::Pinning;
 use super::run::Stop;
 
@@ -33,14 +34,25 @@ const SHOWN: [&str; 11] = [
 ];
 
 pub(super) fn cores(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
-    ensure!(
-        args.common.server.is_none(),
-        "`bench cores` starts its servers itself: --server cannot be pinned from here"
-    );
-    ensure!(
-        args.common.server_cores != Some(CoreList(None)),
-        "--server-cores names the cores of the pinned half; the other half has `any`"
-    );
+    let common = &args.common;
+    refuse(
+        "cores",
+        &[
+            ("--server", common.server.is_some()),
+            ("--server-pid", common.server_pid.is_some()),
+        ],
+        "starts its servers itself, and one that runs already cannot be pinned from here",
+    )?;
+    refuse(
+        "cores",
+        &[("--against", !args.against.is_empty())],
+        "measures longlived alone (`bench fanout` measures others beside it)",
+    )?;
+    refuse(
+        "cores",
+        &[("--server-cores", common.server_cores.is_some())],
+        "has the server on the first core and on any, in turns",
+    )?;
     let allowed = pin::allowed()?;
     ensure!(
         allowed.len() > 1,
@@ -52,7 +64,7 @@ pub(super) fn cores(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> 
         fanout_in_words(args),
     );
     let mut runs = 0;
-    repeat(load, &args.common, |cores| {
+    let ended = repeat(load, &args.common, |cores| {
         let any = Pinning {
             server: Cores::any(),
             load: cores.load.clone(),
@@ -66,7 +78,9 @@ pub(super) fn cores(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> 
             (fanout_once(args, cores, stop)?, any)
         };
         Ok(figures(&pinned, &any))
-    })
+    })?;
+    explain_latency(args);
+    Ok(ended)
 }
 
 fn figures(pinned: &Figures, any: &Figures) -> Figures {

@@ -49,9 +49,20 @@ pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
 
 pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let in_words = format!("fanout: {}", fanout_in_words(args));
-    repeat(in_words, &args.common, |cores| {
+    let ended = repeat(in_words, &args.common, |cores| {
         fanout_once(args, cores, stop)
-    })
+    })?;
+    explain_latency(args);
+    Ok(ended)
+}
+
+/// Below a table in which rows may be missing.
+pub(super) fn explain_latency(args: &FanoutArgs) {
+    if args.compression.encoding().is_some() && !args.common.json {
+        println!(
+            "\ncompressed deliveries show no latency: when they were sent is not read out of them"
+        );
+    }
 }
 
 pub(super) fn fanout_in_words(args: &FanoutArgs) -> String {

@@ -59,6 +59,8 @@ mod proc;
 #[cfg(target_os = "linux")]
 mod publish;
 #[cfg(target_os = "linux")]
+mod refuse;
+#[cfg(target_os = "linux")]
 mod rig;
 #[cfg(target_os = "linux")]
 mod run;

@@ -52,6 +52,16 @@ fn a_wrong_flag_is_named_in_one_line() {
         ),
         (&["bench", "storm", "--timeout", "2s"], "--timeout"),
         (&["bench", "storm", "--streams", "501"], "--streams"),
+        (&["bench", "cores", "--against", "redis"], "--against"),
+        (&["bench", "cores", "--server-cores", "0"], "--server-cores"),
+        (
+            &["bench", "commit", "--dir", "d", "--load-cores", "0"],
+            "--load-cores",
+        ),
+        (
+            &["bench", "reopen", "--dir", "d", "--load-processes", "2"],
+            "--load-processes",
+        ),
         (&["check"], "HISTORY"),
         (&["check", "a", "--head-within", "5"], "--head-within"),
     ];
@@ -61,6 +71,39 @@ fn a_wrong_flag_is_named_in_one_line() {
         assert_eq!(ended.stderr.len(), 1, "{arguments:?}: {ended:?}");
         assert!(ended.stderr[0].contains(named), "{arguments:?}: {ended:?}");
         assert!(ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_server_that_a_bench_cannot_use_is_refused_by_its_flags() {
+    let server = ["--server", "http://127.0.0.1:1", "--server-pid", "1"];
+    for mode in ["commit", "reopen", "catchup"] {
+        let ended = run(&[&["bench", mode, "--dir", "d"][..], &server].concat());
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        let [said] = ended.stderr.as_slice() else {
+            panic!("{ended:?}");
+        };
+        assert!(said.contains("--server and --server-pid"), "{said}");
+        assert!(said.contains(mode), "{said}");
+    }
+}
+
+#[test]
+fn an_address_with_more_than_host_and_port_is_refused_everywhere() {
+    for wrong in [
+        "",
+        "http://127.0.0.1:1/path",
+        "http://127.0.0.1:1?x",
+        "http://a:b@127.0.0.1:1",
+    ] {
+        for command in [&["healthcheck"][..], &["bench", "idle"]] {
+            let ended = run(&[command, &["--server", wrong]].concat());
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            let said = ended.stderr.join("\n");
+            let form = "a server is given as http://HOST:PORT";
+            assert!(said.contains("--server"), "{said}");
+            assert!(said.ends_with(form), "{said}");
+        }
     }
 }
 

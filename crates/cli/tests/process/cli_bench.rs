@@ -10,7 +10,10 @@ fn figures(flags: &[&str]) -> serde_json::Value {
 
 fn figures_of(mode: &str, flags: &[&str]) -> serde_json::Value {
     let mut words = vec!["bench", mode, "--json"];
-    words.extend(["--server-cores", "any", "--load-cores", "any"]);
+    // It has neither server nor load.
+    if mode != "commit" {
+        words.extend(["--server-cores", "any", "--load-cores", "any"]);
+    }
     words.extend(flags);
     let ended = run(&words);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -252,6 +255,34 @@ fn a_storm_that_misses_its_limit_fails_and_says_so() {
     let verdict = ended.stdout.last().unwrap();
     assert!(verdict.starts_with("MISSED"), "{verdict}");
     assert!(verdict.contains("later than 100ms"), "{verdict}");
+}
+
+#[test]
+fn the_last_words_of_a_server_that_ends_at_once_stand_in_lines_of_their_own() {
+    let ended = run(&["bench", "idle", "--server-arg=--listen=nowhere"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let [said, log @ ..] = ended.stderr.as_slice() else {
+        panic!("{ended:?}");
+    };
+    assert!(said.ends_with("the end of its log:"), "{said}");
+    assert!(log.iter().all(|line| line.starts_with("  ")), "{log:?}");
+    assert!(log.iter().any(|line| line.contains("--listen")), "{log:?}");
+}
+
+#[test]
+fn a_table_of_compressed_deliveries_says_why_it_has_no_latency() {
+    let cores = ["--server-cores", "any", "--load-cores", "any"];
+    let load = [&["bench", "fanout"][..], &cores, &FANOUT].concat();
+    let compressed = ["--payload", "4096", "--payload-kind", "json"];
+    let compressed = [&compressed[..], &["--compression", "zstd"]].concat();
+    for (flags, is_said) in [(&[][..], false), (&compressed, true)] {
+        let ended = run(&[&load, flags].concat());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let said = ended.stdout.last().unwrap();
+        assert_eq!(said.contains("show no latency"), is_said, "{ended:?}");
+        let row = |line: &String| line.starts_with("latency p50");
+        assert_eq!(ended.stdout.iter().any(row), !is_said, "{ended:?}");
+    }
 }
 
 #[test]

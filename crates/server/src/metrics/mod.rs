@@ -1,9 +1,11 @@
-//! The listener for whoever watches the node: `GET /metrics`, plain HTTP/1.1, in the Prometheus text format.
+//! The listener for whoever watches the node: `GET /metrics`, plain HTTP/1.1, in the Prometheus text format or in
+//! OpenMetrics.
 //!
 //! Holds: one request a connection, and each connection ends within a fixed time, so that neither many watchers nor
 //! silent ones take anything from the node; it answers until the very end of the drain.
-//! Does not: know what there is to be told; `values` does.
+//! Does not: know what there is to be told; `values` does. Nor how the two formats differ; `plain` does.
 
+mod plain;
 mod values;
 
 use std::{convert::Infallible, sync::Arc};
@@ -123,20 +125,23 @@ fn answer<B>(registry: &Registry, request: &Request<B>) -> Response<Full<Bytes>>
     }
     let mut body = String::new();
     text::encode(&mut body, registry).expect("a string takes everything");
+    let content_type = if asks_for_open_metrics(request.headers()) {
+        OPEN_METRICS_1
+    } else {
+        body = plain::plain(&body);
+        TEXT_0
+    };
     let mut answer = Response::new(Full::from(body));
-    let content_type = content_type(request.headers());
     answer.headers_mut().insert(CONTENT_TYPE, content_type);
     answer
 }
 
-/// The text is good in both formats; to the older one the lines that it does not know are comments.
-fn content_type(headers: &HeaderMap) -> HeaderValue {
+fn asks_for_open_metrics(headers: &HeaderMap) -> bool {
     let mut accepts = headers.get_all(ACCEPT).iter();
-    let open_metrics = accepts.any(|accept| {
+    accepts.any(|accept| {
         let accept = accept.to_str();
         accept.is_ok_and(|accept| accept.contains(OPEN_METRICS))
-    });
-    if open_metrics { OPEN_METRICS_1 } else { TEXT_0 }
+    })
 }
 
 fn refusal(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {

@@ -18,6 +18,7 @@ use crate::bench::figures::Figures;
 use crate::bench::load_process::LoadProcess;
 use crate::bench::measure::{mib, repeat};
 use crate::bench::proc::{self, CpuTime};
+use crate::bench::refuse::refuse;
 use crate::bench::rig::{Pinning, nanoseconds};
 use crate::bench::run::Stop;
 use crate::bench::server::Server;
@@ -29,6 +30,15 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 const STREAMS_MAX: u32 = 200;
 
 pub(in crate::bench) fn catchup(args: &CatchupArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
+    refuse(
+        "catchup",
+        &[
+            ("--server", args.common.server.is_some()),
+            ("--server-pid", args.common.server_pid.is_some()),
+            ("--load-processes", args.common.load_processes > 0),
+        ],
+        "starts a server with a history of its own, and has one process of load",
+    )?;
     ensure!(
         args.streams <= STREAMS_MAX,
         "at most {STREAMS_MAX} streams a connection"

@@ -21,6 +21,7 @@ use super::scratch::Scratch;
 use crate::bench::clock::monotonic_ns;
 use crate::bench::figures::Figures;
 use crate::bench::measure::repeat;
+use crate::bench::refuse::refuse;
 use crate::bench::run::Stop;
 use crate::bench::store_args::CommitArgs;
 
@@ -77,6 +78,19 @@ const BOUNDARY_KEPT_BYTES: u64 = 4 << 20;
 const BOUNDARY_RETENTION: Duration = Duration::from_millis(50);
 
 pub(in crate::bench) fn commit(args: &CommitArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
+    let common = &args.common;
+    refuse(
+        "commit",
+        &[
+            ("--server", common.server.is_some()),
+            ("--server-pid", common.server_pid.is_some()),
+            ("--server-arg", !common.server_args.is_empty()),
+            ("--server-cores", common.server_cores.is_some()),
+            ("--load-cores", common.load_cores.is_some()),
+            ("--load-processes", common.load_processes > 0),
+        ],
+        "measures the store in its own process, without server and load",
+    )?;
     let load = format!(
         "commit: {} commits of each size and as many bare writes in turn; {} with segments of {} KiB of which {} KiB are \
          kept; in {}",

@@ -15,6 +15,7 @@ use crate::bench::clock::monotonic_ns;
 use crate::bench::figures::Figures;
 use crate::bench::measure::repeat;
 use crate::bench::publish::Background;
+use crate::bench::refuse::refuse;
 use crate::bench::rig::{Pinning, nanoseconds};
 use crate::bench::run::Stop;
 use crate::bench::server::Server;
@@ -30,6 +31,15 @@ const UNDER_WAY: Duration = Duration::from_millis(150);
 const UNDER_WAY_MESSAGES: u64 = 5_000_000;
 
 pub(in crate::bench) fn reopen(args: &ReopenArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
+    refuse(
+        "reopen",
+        &[
+            ("--server", args.common.server.is_some()),
+            ("--server-pid", args.common.server_pid.is_some()),
+            ("--load-processes", args.common.load_processes > 0),
+        ],
+        "kills its server and starts it again, and has one process of load",
+    )?;
     let event_bytes = u64::from(args.payload_bytes) + BESIDE_PAYLOAD_BYTES;
     let published = args.published_bytes.min(args.bytes) / event_bytes;
     let filled = (args.bytes / event_bytes).saturating_sub(published).max(1);

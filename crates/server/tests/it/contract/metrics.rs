@@ -50,13 +50,15 @@ pub(super) async fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
             let (name, kind) = kind.split_once(' ').expect("a type");
             assert_eq!(helped.last(), Some(&name), "each has a text");
             assert_eq!(kinds.insert(name, kind), None, "{name} is told once");
-        } else if !line.starts_with('#') {
+        } else {
+            assert!(!line.starts_with('#'), "{line}");
             let (name, value) = line.rsplit_once(' ').expect("a value");
             let family = name.split('{').next().expect("a name");
             assert!(family.starts_with("longlived_"), "{line}");
-            let (family, counter) = match family.strip_suffix("_total") {
-                Some(family) => (family, "counter"),
-                None => (family, "gauge"),
+            let counter = if family.ends_with("_total") {
+                "counter"
+            } else {
+                "gauge"
             };
             let kind = kinds.get(family).expect("its type comes before it");
             assert_eq!(*kind, counter, "{line}");
@@ -64,7 +66,6 @@ pub(super) async fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
             assert_eq!(samples.insert(name.to_owned(), value), None, "{line}");
         }
     }
-    assert!(body.ends_with("# EOF\n"), "{body}");
     samples
 }
 
@@ -122,16 +123,27 @@ async fn values_are_those_of_the_moment_and_move_with_what_happens() {
 #[tokio::test]
 async fn the_format_is_the_one_that_was_asked_for() {
     let (_node, address) = watched();
-    for (accept, wanted) in [
-        ("*/*", "content-type: text/plain; version=0.0.4"),
+    let name = "longlived_connections_refused";
+    for (accept, wanted, counter, open_metrics) in [
+        (
+            "*/*",
+            "content-type: text/plain; version=0.0.4",
+            format!("# TYPE {name}_total counter\n{name}_total 0\n"),
+            false,
+        ),
         (
             "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3",
             "content-type: application/openmetrics-text; version=1.0.0",
+            format!("# TYPE {name} counter\n{name}_total 0\n"),
+            true,
         ),
     ] {
         let get = format!("GET /metrics?x=1 HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\n\r\n");
         let answer = ask(address, &get).await.expect("an answer");
         assert!(answer.contains(wanted), "{answer}");
+        assert!(answer.contains(&counter), "{answer}");
+        assert_eq!(answer.ends_with("# EOF\n"), open_metrics, "{answer}");
+        assert_eq!(answer.contains("# UNIT "), open_metrics, "{answer}");
     }
 }
 
