@@ -24,13 +24,16 @@ pub(crate) fn over_nothing(header: &Header, records: &[Record]) -> usize {
     records.iter().filter(over_nothing).count()
 }
 
-/// Tells of one after an event.
+/// Tells of one after an event, where no message was on its way.
 pub(crate) fn after_an_event(records: &mut Vec<Record>, dice: &mut Dice) -> bool {
     let place = |_: usize, record: &Record| match record {
-        Record::Event(it) => Some((it.stream, it.at, it.sequence)),
+        Record::Event(it) if !was_on_its_way(records, it.sequence) => {
+            Some((it.stream, it.at, it.sequence))
+        }
         _ => None,
     };
-    over_a_free_number(records, dice, place)
+    let places = over_free_numbers(records, place);
+    tell_of_one(records, dice, &places)
 }
 
 /// Tells of one to who resumes after an event that comes again to somebody later.
@@ -57,18 +60,20 @@ pub(crate) fn at_a_resumption(records: &mut Vec<Record>, dice: &mut Dice) -> boo
         }
         _ => None,
     };
-    over_a_free_number(records, dice, place)
+    let places = over_free_numbers(records, place);
+    tell_of_one(records, dice, &places)
 }
 
-/// Tells of one in some place (stream, time, sequence), over the next number, which stands for nothing, where nobody
-/// can say that something unknown was there.
-fn over_a_free_number(
-    records: &mut Vec<Record>,
-    dice: &mut Dice,
+/// Where in the records, and there the stream, the time and the sequence after which a gap is told of.
+type Place = (usize, (u64, u64, u64));
+
+/// The places where the next number stands for nothing, and where nobody can say that something unknown was there.
+fn over_free_numbers(
+    records: &[Record],
     place: impl Fn(usize, &Record) -> Option<(u64, u64, u64)>,
-) -> bool {
+) -> Vec<Place> {
     if !is_answered(records) {
-        return false;
+        return Vec::new();
     }
     let known = known(records);
     // Between two known ones, where no other rule would see it.
@@ -76,16 +81,19 @@ fn over_a_free_number(
         let next = known.range(sequence + 1..).next();
         sequence > 0 && next.is_some_and(|&next| next > sequence + 1)
     };
-    let places: Vec<_> = records
-        .iter()
-        .enumerate()
-        .filter_map(|(at, record)| Some((at, place(at, record)?)))
+    let places = records.iter().enumerate();
+    let places = places.filter_map(|(at, record)| Some((at, place(at, record)?)));
+    places
         .filter(|&(_, (_, _, sequence))| is_free(sequence))
-        .collect();
+        .collect()
+}
+
+/// Tells of a gap over the number after one of the places.
+fn tell_of_one(records: &mut Vec<Record>, dice: &mut Dice, places: &[Place]) -> bool {
     if places.is_empty() {
         return false;
     }
-    let &(at, (stream, told_at, sequence)) = dice.pick(&places);
+    let &(at, (stream, told_at, sequence)) = dice.pick(places);
     let gap = Record::Gap(Gap {
         at: told_at,
         stream,
@@ -97,6 +105,35 @@ fn over_a_free_number(
     });
     records.insert(at + 1, gap);
     true
+}
+
+/// Whether a message may have been lost after a sequence and stored again further up: it was begun when nothing beyond
+/// the next number was known, and streams were lost before its answer came.
+fn was_on_its_way(records: &[Record], sequence: u64) -> bool {
+    let mut highest = 0;
+    // Streams lost so far, and how many there were when a publish was begun.
+    let mut lost = 0;
+    let mut begun = HashMap::new();
+    for record in records {
+        match record {
+            Record::StreamEnded(it) if it.returns => lost += 1,
+            Record::PublishBegun(it) if highest <= sequence + 1 => {
+                begun.insert((&it.publisher, it.publish), lost);
+            }
+            Record::Event(it) => highest = highest.max(it.sequence),
+            Record::PublishEnded(it) => {
+                if let PublishOutcome::Acknowledged { sequence: at, .. } = it.outcome {
+                    highest = highest.max(at);
+                    let lost_before = begun.get(&(&it.publisher, it.publish));
+                    if at > sequence + 1 && lost_before.is_some_and(|&before| before < lost) {
+                        return true;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Whether of each publish it is known what became of it.

@@ -155,6 +155,26 @@ fn a_damage_over_nothing_is_false_when_the_event_before_it_comes_to_a_later_stre
 }
 
 #[test]
+fn a_damage_over_nothing_may_be_over_a_message_that_was_on_its_way_and_was_stored_again() {
+    let report = damage_goes_on(|text| {
+        let publish = r#""publisher":"p","publish":3,"principal""#;
+        let begun = text.lines().find(|line| line.contains(publish)).unwrap();
+        let before_the_kill = begun.replace(r#""at":1000"#, r#""at":550"#);
+        let kill = text.lines().find(|line| line.contains("fault")).unwrap();
+        let gap = text.lines().find(|line| line.contains(GAP_OF_T)).unwrap();
+        let gap = gap.replace(r#""after_sequence":1"#, r#""after_sequence":2"#);
+        let text = instead(&text, GAP_OF_T, &[event_2(915, 4, true), gap]).replace(
+            r#""stream":4,"outcome":"reset""#,
+            r#""stream":4,"outcome":"resumed""#,
+        );
+        let text = instead(&text, "fault", &[before_the_kill, kill.to_owned()]);
+        let once = |line: &&str| !line.contains(publish) || line.contains(r#""at":550"#);
+        text.lines().filter(once).collect::<Vec<_>>().join("\n")
+    });
+    assert!(report.is_lawful(), "{:?}", report.violations);
+}
+
+#[test]
 fn a_damage_over_nothing_is_false_when_the_stream_itself_brought_the_event_before_it() {
     let report = damage_goes_on(|text| {
         let gap = text.lines().find(|line| line.contains(GAP_OF_S)).unwrap();

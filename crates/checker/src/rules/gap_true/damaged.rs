@@ -7,6 +7,7 @@
 //! out, and so the store leaves some out. Then the last event at or below the gap is one of those lost, and the gap
 //! is false if there is none, or if it came on this stream or on one that was opened when this one had been welcomed:
 //! the server that tells of the gap was running then, and what it had lost by its start it never has again.
+//! Nor is it false when a message that was on its way is stored above the gap: it may have been stored there before.
 //! Cannot see: whether that event is lost when nobody reads it again, nor how many numbers had to be left out.
 
 use std::cell::RefCell;
@@ -16,7 +17,7 @@ use rustc_hash::FxHashMap;
 use super::{Judge, Wrong};
 use crate::{
     facts::{Facts, Leg, Stretch},
-    history::{Said, Step, StepGap},
+    history::{Answer, Said, Step, StepGap, Stream},
 };
 
 impl Judge<'_, '_> {
@@ -40,7 +41,10 @@ impl Judge<'_, '_> {
             .partition_point(|known| known.sequence <= gap.through);
         let last = self.epoch.known[..through].last();
         let over_something = last.is_some_and(|last| inside.contains(last.sequence));
-        if over_something || self.possible(gap, step, true) != Some(0) {
+        if over_something
+            || self.possible(gap, step, true) != Some(0)
+            || self.may_have_lost_an_attempt(gap)
+        {
             return None;
         }
         let nothing = "where nothing was published";
@@ -54,6 +58,28 @@ impl Judge<'_, '_> {
             self.facts.who(carrier)
         );
         Some(Wrong::at(line, text))
+    }
+
+    /// Whether a message may have been there that was stored again above: it was begun when nothing above the gap was
+    /// known, and on its way when streams were lost with the server, before this one was welcomed; its publisher, who had
+    /// no answer, went on trying.
+    fn may_have_lost_an_attempt(&self, gap: &StepGap) -> bool {
+        let history = self.facts.history;
+        let Some(welcome) = self.leg.steps(history).first() else {
+            return false;
+        };
+        // The last that were begun are the first to be looked at: what was on its way is among them.
+        history.publishes.iter().rev().any(|publish| {
+            let Answer::Acknowledged { position, .. } = publish.answer else {
+                return false;
+            };
+            let above = position.epoch == self.leg.epoch && position.sequence > gap.through;
+            let highest = self.epoch.clock.highest_before(publish.begun_at);
+            let lost_by = publish.ended_at.min(welcome.at);
+            above
+                && highest.is_none_or(|(highest, _)| highest <= gap.through)
+                && self.carriers.lost_between(publish.begun_at, lost_by)
+        })
     }
 
     /// What shows that the server of this stream still had an event: a stream that brought it, and the line.
@@ -75,18 +101,33 @@ impl Judge<'_, '_> {
 pub(super) struct Carriers<'f> {
     legs: &'f [Leg],
     opened_at: Vec<u64>,
+    /// When streams ended whose subscribers mean to come back, rising.
+    lost_at: Vec<u64>,
     /// By epoch and sequence: the leg of the stream that was opened last.
     newest: RefCell<FxHashMap<(u64, u64), Option<&'f Leg>>>,
 }
 
 impl<'f> Carriers<'f> {
     pub(super) fn of(facts: &'f Facts<'_>) -> Self {
-        let streams = facts.history.streams.iter();
+        let streams = &facts.history.streams;
+        let lost = |stream: &Stream| {
+            stream
+                .ended
+                .and_then(|(at, _, returns)| returns.then_some(at))
+        };
+        let mut lost_at: Vec<_> = streams.iter().filter_map(lost).collect();
+        lost_at.sort_unstable();
         Self {
             legs: &facts.legs,
-            opened_at: streams.map(|stream| stream.opened_at).collect(),
+            opened_at: streams.iter().map(|stream| stream.opened_at).collect(),
+            lost_at,
             newest: RefCell::default(),
         }
+    }
+
+    fn lost_between(&self, from: u64, to: u64) -> bool {
+        let next = self.lost_at.partition_point(|&at| at <= from);
+        self.lost_at.get(next).is_some_and(|&at| at < to)
     }
 
     fn newest(&self, epoch: u64, sequence: u64) -> Option<&'f Leg> {
