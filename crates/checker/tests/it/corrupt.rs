@@ -134,8 +134,7 @@ pub(crate) const ALL: &[Corruption] = &[
     },
     Corruption {
         name: "a damage over nothing is told of after a resumption",
-        // Numbers are free where a server was killed, and a message that was on its way then may have had them.
-        found: 45,
+        found: 80,
         rules: &[GapTrue, Rising],
         apply: damage::at_a_resumption,
     },

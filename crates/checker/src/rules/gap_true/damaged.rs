@@ -43,7 +43,7 @@ impl Judge<'_, '_> {
         let over_something = last.is_some_and(|last| inside.contains(last.sequence));
         if over_something
             || self.possible(gap, step, true) != Some(0)
-            || self.may_have_lost_an_attempt(gap)
+            || (self.may_have_lost_an_attempt(gap) && !self.passed_in_silence(gap))
         {
             return None;
         }
@@ -60,9 +60,9 @@ impl Judge<'_, '_> {
         Some(Wrong::at(line, text))
     }
 
-    /// Whether a message may have been there that was stored again above: it was begun when nothing above the gap was
-    /// known, and on its way when streams were lost with the server, before this one was welcomed; its publisher, who had
-    /// no answer, went on trying.
+    /// Whether a message may have been there that was stored again above: it was on its way when streams were lost with
+    /// the server, before this one was welcomed and when nothing above the gap was known; its publisher, who had no
+    /// answer, went on trying.
     fn may_have_lost_an_attempt(&self, gap: &StepGap) -> bool {
         let history = self.facts.history;
         let Some(welcome) = self.leg.steps(history).first() else {
@@ -74,11 +74,29 @@ impl Judge<'_, '_> {
                 return false;
             };
             let above = position.epoch == self.leg.epoch && position.sequence > gap.through;
-            let highest = self.epoch.clock.highest_before(publish.begun_at);
-            let lost_by = publish.ended_at.min(welcome.at);
+            let lost_at = self.carriers.first_lost_after(publish.begun_at);
             above
-                && highest.is_none_or(|(highest, _)| highest <= gap.through)
-                && self.carriers.lost_between(publish.begun_at, lost_by)
+                && lost_at.is_some_and(|lost_at| {
+                    let highest = self.epoch.clock.highest_before(lost_at);
+                    lost_at < publish.ended_at.min(welcome.at)
+                        && highest.is_none_or(|(highest, _)| highest <= gap.through)
+                })
+        })
+    }
+
+    /// Whether a stream that was opened when this one had been welcomed went past the gap and was told of none: damage is
+    /// known from a server's start on, and never forgotten.
+    fn passed_in_silence(&self, gap: &StepGap) -> bool {
+        let history = self.facts.history;
+        let Some(welcome) = self.leg.steps(history).first() else {
+            return false;
+        };
+        self.facts.legs.iter().any(|leg| {
+            leg.epoch == self.leg.epoch
+                && history.streams[leg.stream].opened_at > welcome.at
+                && leg.base <= gap.after
+                && leg.reached.0 >= gap.through
+                && !leg.is_announced(gap.through)
         })
     }
 
@@ -125,9 +143,9 @@ impl<'f> Carriers<'f> {
         }
     }
 
-    fn lost_between(&self, from: u64, to: u64) -> bool {
-        let next = self.lost_at.partition_point(|&at| at <= from);
-        self.lost_at.get(next).is_some_and(|&at| at < to)
+    fn first_lost_after(&self, at: u64) -> Option<u64> {
+        let next = self.lost_at.partition_point(|&lost_at| lost_at <= at);
+        self.lost_at.get(next).copied()
     }
 
     fn newest(&self, epoch: u64, sequence: u64) -> Option<&'f Leg> {
