@@ -7,7 +7,8 @@
 //! out, and so the store leaves some out. Then the last event at or below the gap is one of those lost, and the gap
 //! is false if there is none, or if it came on this stream or on one that was opened when this one had been welcomed:
 //! the server that tells of the gap was running then, and what it had lost by its start it never has again.
-//! Nor is it false when a message that was on its way is stored above the gap: it may have been stored there before.
+//! Nor is it false when a message that was on its way is stored above the gap, since it may have been stored there
+//! before; unless a later stream goes past the gap and is told of none.
 //! Cannot see: whether that event is lost when nobody reads it again, nor how many numbers had to be left out.
 
 use std::cell::RefCell;
