@@ -136,7 +136,7 @@ pub(crate) struct Args {
     )]
     publish_queue_bytes_max: usize,
 
-    /// The same message id by the same publisher on the same topic is stored once among so many newest ids ...
+    /// The same message id on the same topic is stored once among so many newest ids ...
     #[arg(
         long,
         env = "LONGLIVED_MESSAGE_IDS_MAX",

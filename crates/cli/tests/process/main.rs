@@ -18,6 +18,7 @@ mod cli_subscribe;
 mod cli_support;
 mod cli_topics;
 mod data_dir;
+mod documents;
 mod image;
 #[cfg(target_os = "linux")]
 mod mounted;
