@@ -1,12 +1,19 @@
 //! What the peer sends, on its way to HTTP/2: the room that it gives us is taken out here.
 //!
 //! We write DATA ourselves (see `io.rs`), so we keep the windows too, and HTTP/2 must not hear of room that it never
-//! uses: its own count would overflow. All else passes as it came; what is malformed passes too, since HTTP/2 knows
-//! the right answer to it.
+//! uses: its own count would overflow.
+//!
+//! Of DATA only what carries bytes passes, or ends a stream. HTTP/2 counts frames that carry little, to end connections that
+//! send too many; padding makes such frames of honest ones, and frames of a stream that is over are counted and never taken
+//! off. So padding, frames without a byte, and frames of streams that are over are taken out, and the room that the peer
+//! spent on them is given back (`returned.rs`).
+//!
+//! All else passes as it came; what is malformed passes too, since HTTP/2 knows the right answer to it.
 //!
 //! Holds: bytes that pass keep their order, wherever reads cut them; an incomplete head is held back until it is known
 //! what it is.
-//! Does not: answer, or check anything that HTTP/2 checks.
+//! Does not: answer, or check anything that HTTP/2 checks. A peer that spends more room than it has on padding is not
+//! found out: nothing is held of it.
 
 use smallvec::SmallVec;
 
@@ -17,6 +24,8 @@ use crate::limits;
 const PREFACE_BYTES: usize = 24;
 /// Length, type, flags and stream (RFC 9113, 4.1).
 const HEAD_BYTES: usize = 9;
+/// A head, and how much padding there is (RFC 9113, 6.1).
+const PADDED_HEAD_BYTES: usize = HEAD_BYTES + 1;
 /// A WINDOW_UPDATE with its head.
 const UPDATE_BYTES: usize = HEAD_BYTES + 4;
 /// What may be held back until more comes.
@@ -24,10 +33,13 @@ pub(super) const HELD_BYTES_MAX: usize = UPDATE_BYTES;
 /// One parameter of SETTINGS.
 const PARAMETER_BYTES: usize = 6;
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const PADDED: u8 = 8;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
 /// Where in the peer's bytes we are.
@@ -38,13 +50,21 @@ pub(super) struct Inbound {
     part: SmallVec<[u8; UPDATE_BYTES]>,
     // Calls that may still pass before those that have are taken up.
     calls_left: u32,
+    // The last stream that was called on. DATA of one beyond it is an error, which HTTP/2 answers.
+    called: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// The next so many bytes pass.
     Passing(usize),
+    /// The next so many bytes are taken out.
+    TakingOut(usize),
+    /// The next so many bytes pass, and so many after them are taken out.
+    PassingPadded(usize, u8),
     Head,
+    /// How much padding a DATA frame has.
+    PaddedHead,
     /// The rest of a WINDOW_UPDATE.
     Update,
     /// So many bytes of SETTINGS are to come.
@@ -57,6 +77,7 @@ impl Inbound {
             state: State::Passing(PREFACE_BYTES),
             part: SmallVec::new(),
             calls_left: limits::CONNECTION_TURN_CALLS,
+            called: 0,
         }
     }
 
@@ -87,9 +108,29 @@ impl Inbound {
                     bytes = rest;
                     self.state = next(left - passes.len(), State::Passing);
                 }
+                State::TakingOut(left) => {
+                    let (gone, rest) = bytes.split_at(left.min(bytes.len()));
+                    bytes = rest;
+                    self.state = next(left - gone.len(), State::TakingOut);
+                }
+                State::PassingPadded(left, padding) => {
+                    let (passes, rest) = bytes.split_at(left.min(bytes.len()));
+                    out(passes);
+                    bytes = rest;
+                    self.state = if passes.len() < left {
+                        State::PassingPadded(left - passes.len(), padding)
+                    } else {
+                        next(padding.into(), State::TakingOut)
+                    };
+                }
                 State::Head => {
                     if self.complete(HEAD_BYTES, &mut bytes) {
-                        self.begin_frame(out);
+                        self.begin_frame(windows, out);
+                    }
+                }
+                State::PaddedHead => {
+                    if self.complete(PADDED_HEAD_BYTES, &mut bytes) {
+                        self.begin_padded(windows, out);
                     }
                 }
                 State::Update => {
@@ -126,13 +167,30 @@ impl Inbound {
         self.part.len() == wanted
     }
 
-    fn begin_frame(&mut self, out: &mut impl FnMut(&[u8])) {
-        let head = &self.part;
-        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-        let (kind, flags) = (head[3], head[4]);
+    fn begin_frame(&mut self, windows: &mut Windows, out: &mut impl FnMut(&[u8])) {
+        let (length, kind, flags, stream) = self.head();
         if kind == HEADERS {
             self.calls_left = self.calls_left.saturating_sub(1);
+            self.called = self.called.max(stream);
         }
+        if kind == DATA && stream > 0 && stream <= self.called {
+            if windows.is_over(stream) {
+                windows.returned.owe_connection(length);
+                self.part.clear();
+                self.state = next(length as usize, State::TakingOut);
+                return;
+            }
+            if length > 0 && flags & PADDED != 0 {
+                self.state = State::PaddedHead;
+                return;
+            }
+            if length == 0 && flags & (END_STREAM | PADDED) == 0 {
+                self.part.clear();
+                self.state = State::Head;
+                return;
+            }
+        }
+        let length = length as usize;
         if kind == WINDOW_UPDATE && length == UPDATE_BYTES - HEAD_BYTES {
             self.state = State::Update;
             return;
@@ -148,13 +206,54 @@ impl Inbound {
         };
     }
 
-    fn end_update(&mut self, windows: &mut Windows, out: &mut impl FnMut(&[u8])) {
-        let number = |at: usize| {
-            let bytes = self.part[at..at + 4].try_into().unwrap_or_default();
-            // The highest bit is reserved.
-            u32::from_be_bytes(bytes) & (u32::MAX >> 1)
+    /// Length, type, flags and stream.
+    fn head(&self) -> (u32, u8, u8, u32) {
+        let head = &self.part;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        (length, head[3], head[4], self.number(5))
+    }
+
+    /// Without the highest bit, which is reserved.
+    fn number(&self, at: usize) -> u32 {
+        let bytes = self.part[at..at + 4].try_into().unwrap_or_default();
+        u32::from_be_bytes(bytes) & (u32::MAX >> 1)
+    }
+
+    /// A DATA frame without its padding.
+    fn begin_padded(&mut self, windows: &mut Windows, out: &mut impl FnMut(&[u8])) {
+        let (length, _, flags, stream) = self.head();
+        let padding = self.part[HEAD_BYTES];
+        // How much there is counts too.
+        let overhead = u32::from(padding) + 1;
+        let Some(data) = length.checked_sub(overhead) else {
+            // An error, which HTTP/2 answers.
+            out(&self.part);
+            self.part.clear();
+            self.state = next(length as usize - 1, State::Passing);
+            return;
         };
-        match (number(5), number(HEAD_BYTES)) {
+        let ends = flags & END_STREAM != 0;
+        if ends {
+            windows.returned.owe_connection(overhead);
+        } else {
+            windows.returned.owe(stream, overhead);
+        }
+        if data > 0 || ends {
+            let [_, a, b, c] = data.to_be_bytes();
+            self.part[..3].copy_from_slice(&[a, b, c]);
+            self.part[4] = flags & !PADDED;
+            out(&self.part[..HEAD_BYTES]);
+        }
+        self.part.clear();
+        self.state = if data > 0 {
+            State::PassingPadded(data as usize, padding)
+        } else {
+            next(padding.into(), State::TakingOut)
+        };
+    }
+
+    fn end_update(&mut self, windows: &mut Windows, out: &mut impl FnMut(&[u8])) {
+        match (self.number(5), self.number(HEAD_BYTES)) {
             // An error, which HTTP/2 answers.
             (_, 0) => out(&self.part),
             (0, bytes) => windows.give_connection(bytes),
@@ -180,150 +279,4 @@ fn read_parameter(parameter: &[u8], windows: &mut Windows) {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::connection::windows::Spent;
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        frame
-    }
-
-    fn passed(inbound: &mut Inbound, windows: &mut Windows, bytes: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        let rest = inbound.pass(bytes, windows, &mut |part| out.extend(part));
-        assert!(rest.is_empty());
-        out
-    }
-
-    fn after_preface() -> Inbound {
-        let mut inbound = Inbound::new();
-        passed(&mut inbound, &mut Windows::new(), &[0; PREFACE_BYTES]);
-        inbound
-    }
-
-    #[test]
-    fn malformed_room_passes() {
-        let mut inbound = after_preface();
-        let mut windows = Windows::new();
-        for bytes in [
-            frame(WINDOW_UPDATE, 0, 1, &[0; 4]),
-            frame(WINDOW_UPDATE, 0, 0, &[0, 0, 1]),
-            frame(SETTINGS, 0, 0, &[0, 4, 255, 255, 255, 255]),
-            frame(SETTINGS, 0, 0, &[0, 4, 0]),
-            frame(SETTINGS, ACK, 0, &[]),
-        ] {
-            assert_eq!(passed(&mut inbound, &mut windows, &bytes), bytes);
-        }
-        let mut spent = Spent::default();
-        assert_eq!(windows.room(1, &mut spent, 1 << 20), Ok(65_535));
-    }
-
-    #[test]
-    fn calls_beyond_a_turn_wait_until_those_before_are_taken_up() {
-        let mut inbound = after_preface();
-        let mut windows = Windows::new();
-        let turn = limits::CONNECTION_TURN_CALLS as usize;
-        let call = [frame(HEADERS, 0, 1, b"head"), frame(0, 1, 1, b"message")].concat();
-        let bytes = call.repeat(turn + 1);
-        let mut out = Vec::<u8>::new();
-        let rest = inbound.pass(&bytes, &mut windows, &mut |part| out.extend(part));
-        let head_bytes = HEAD_BYTES + 4;
-        assert_eq!(
-            bytes.len() - rest.len(),
-            call.len() * (turn - 1) + head_bytes
-        );
-        assert!(inbound.is_full());
-        assert!(
-            inbound
-                .pass(rest, &mut windows, &mut |_| panic!("it is full"))
-                .len()
-                == rest.len()
-        );
-        assert!(inbound.calls_taken());
-        let rest = inbound.pass(rest, &mut windows, &mut |part| out.extend(part));
-        assert!(rest.is_empty());
-        assert_eq!(out, bytes);
-        assert!(!inbound.calls_taken(), "there was room for more");
-    }
-
-    #[derive(Clone, Debug)]
-    enum Sent {
-        Update(u32, u32),
-        Initial(u32),
-        Other(u8, Vec<u8>),
-    }
-
-    fn sent() -> impl Strategy<Value = Sent> {
-        prop_oneof![
-            (0_u32..4, 1_u32..1_000).prop_map(|(stream, bytes)| Sent::Update(stream, bytes)),
-            (0_u32..100_000).prop_map(Sent::Initial),
-            (0_u8..10, prop::collection::vec(any::<u8>(), 0..40))
-                .prop_filter("not one of the others", |(kind, _)| {
-                    ![SETTINGS, WINDOW_UPDATE].contains(kind)
-                })
-                .prop_map(|(kind, payload)| Sent::Other(kind, payload)),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn all_but_room_passes_wherever_reads_cut_it_and_room_is_counted(
-            frames in prop::collection::vec(sent(), 0..30),
-            cuts in prop::collection::vec(1_usize..20, 1..20),
-        ) {
-            let mut bytes = vec![7; PREFACE_BYTES];
-            let mut expected = bytes.clone();
-            let (mut connection, mut initial, mut given) = (65_535_i64, 65_535_i64, [0_i64; 4]);
-            for one in &frames {
-                match one {
-                    Sent::Update(stream, count) => {
-                        bytes.extend(frame(WINDOW_UPDATE, 0, *stream, &count.to_be_bytes()));
-                        if *stream == 0 {
-                            connection += i64::from(*count);
-                        } else {
-                            given[*stream as usize] += i64::from(*count);
-                        }
-                    }
-                    Sent::Initial(value) => {
-                        let mut payload = vec![0, 1, 0, 0, 16, 0, 0, 4];
-                        payload.extend(value.to_be_bytes());
-                        let settings = frame(SETTINGS, 0, 0, &payload);
-                        bytes.extend(&settings);
-                        expected.extend(&settings);
-                        initial = i64::from(*value);
-                    }
-                    Sent::Other(kind, payload) => {
-                        let other = frame(*kind, 0, 1, payload);
-                        bytes.extend(&other);
-                        expected.extend(&other);
-                    }
-                }
-            }
-            let mut windows = Windows::new();
-            let mut inbound = Inbound::new();
-            let mut out = Vec::<u8>::new();
-            let mut rest = &bytes[..];
-            for cut in cuts.iter().cycle() {
-                let (piece, _) = rest.split_at((*cut).min(rest.len()));
-                let left = inbound.pass(piece, &mut windows, &mut |part| out.extend(part));
-                rest = &rest[piece.len() - left.len()..];
-                inbound.calls_taken();
-                if rest.is_empty() {
-                    break;
-                }
-            }
-            prop_assert_eq!(out, expected);
-            for stream in 1..4_u32 {
-                let room = windows.room(stream, &mut Spent::default(), usize::MAX >> 1);
-                let window = (initial + given[stream as usize]).min(connection);
-                prop_assert_eq!(i64::try_from(room.unwrap_or(0)).unwrap(), window);
-            }
-        }
-    }
-}
+mod tests;

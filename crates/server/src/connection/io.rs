@@ -139,8 +139,15 @@ impl<T: AsyncWrite + Unpin> IoHandle<T> {
         if let Some(error) = staged.failed.take() {
             return Err(error);
         }
-        if let Poll::Ready(Err(error)) = staged.poll_written(cx) {
-            return Err(error);
+        staged.give_back();
+        if let Poll::Ready(written) = staged.poll_written(cx) {
+            written?;
+            // What did not fit before.
+            if staged.give_back()
+                && let Poll::Ready(Err(error)) = staged.poll_written(cx)
+            {
+                return Err(error);
+            }
         }
         Ok(Left {
             blocked: staged.blocked,
@@ -190,6 +197,19 @@ impl<T> Staged<T> {
         for slice in slices {
             self.buffer.extend_from_slice(slice);
         }
+    }
+
+    /// Collects what gives the peer room back, unless the socket is full; whether it did.
+    fn give_back(&mut self) -> bool {
+        // What HTTP/2 waits to write may be the rest of a head, which nothing must come before.
+        if self.windows.returned.is_empty() || self.full || self.refused {
+            return false;
+        }
+        let total = self.windows.returned.frame_bytes();
+        let mut frames = Vec::with_capacity(total);
+        (self.windows.returned).take(&mut |frame| frames.extend_from_slice(&frame));
+        self.collect(&[IoSlice::new(&frames)], total);
+        true
     }
 
     /// Everything collected was written: the buffer goes to the thread's next connection.

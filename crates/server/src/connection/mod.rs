@@ -16,6 +16,7 @@ mod keepalive;
 mod quiet;
 mod request_body;
 mod response_body;
+mod returned;
 mod settings;
 mod stream;
 mod stream_set;

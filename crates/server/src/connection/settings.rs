@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use crate::limits;
 
+/// HTTP/2 takes what a DATA frame lacks of so many bytes from its budget, until the frame is read.
+const SMALL_FRAME_BYTES: usize = 256;
+
+/// Bytes before a gRPC message.
+const PREFIX_BYTES: usize = 5;
+
 /// The limits of every connection; made once and shared.
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
@@ -63,7 +69,16 @@ impl ConnectionSettings {
             .max_concurrent_reset_streams(self.reset_streams_remembered_max)
             .max_header_list_size(self.header_list_bytes_max)
             .initial_window_size(self.stream_window_bytes)
-            .initial_connection_window_size(self.connection_window_bytes);
+            .initial_connection_window_size(self.connection_window_bytes)
+            .data_frame_budget(small_frames_budget(self.connection_window_bytes));
         builder
     }
+}
+
+/// What HTTP/2 may hold of small DATA frames: a connection's window full of the smallest messages, of which each comes in two
+/// frames, as clients write it that send the prefix by itself.
+fn small_frames_budget(window_bytes: u32) -> usize {
+    let messages = window_bytes.div_ceil(limits::SMALLEST_MESSAGE_BYTES) as usize;
+    let rest = limits::SMALLEST_MESSAGE_BYTES as usize - PREFIX_BYTES;
+    messages * ((SMALL_FRAME_BYTES - PREFIX_BYTES) + (SMALL_FRAME_BYTES - rest))
 }

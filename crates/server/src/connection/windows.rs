@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
+use super::returned::Returned;
 use crate::limits;
 
 /// The largest window (RFC 9113, 6.9.1).
@@ -49,6 +50,8 @@ pub(super) struct Windows {
     // The initial window has grown, so that any stream may go on.
     grown: bool,
     overflown: bool,
+    /// Of the windows that we gave.
+    pub(super) returned: Returned,
 }
 
 /// Who waits for room in the connection's window.
@@ -100,6 +103,7 @@ impl Windows {
             queue: VecDeque::new(),
             grown: false,
             overflown: false,
+            returned: Returned::default(),
         }
     }
 
@@ -179,6 +183,12 @@ impl Windows {
         if self.streams.is_empty() {
             self.streams = Vec::new();
         }
+        self.returned.close(number);
+    }
+
+    /// Whether a stream was taken up and has ended since.
+    pub(super) fn is_over(&self, number: u32) -> bool {
+        number <= self.opened && self.find(number).is_err()
     }
 
     /// Forgets what was given to streams that are over, or were never let in.

@@ -116,6 +116,25 @@ fn an_idle_connection_holds_no_buffer() {
 }
 
 #[test]
+fn room_is_given_back_when_a_full_socket_takes_more() {
+    let (mut io, handle) = over(&[100, 0, 0]);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut io).poll_write(&mut cx, &[1; 150]).is_ready());
+    assert!(handle.write(&mut cx).unwrap().blocked);
+    handle.windows().returned.owe(1, 7);
+    assert!(handle.write(&mut cx).unwrap().blocked);
+    assert!(
+        !handle.windows().returned.is_empty(),
+        "nothing is collected"
+    );
+    assert!(!handle.write(&mut cx).unwrap().blocked);
+    let taken = &handle.shared.lock().socket.taken[150..];
+    assert_eq!(taken[..9], [0, 0, 4, 8, 0, 0, 0, 0, 1]);
+    assert_eq!(taken[13..22], [0, 0, 4, 8, 0, 0, 0, 0, 0]);
+    assert_eq!(taken.len(), 26);
+}
+
+#[test]
 fn a_full_socket_stops_collecting() {
     let (mut io, handle) = over(&[100, 0, 0, 0, 0]);
     let mut cx = Context::from_waker(Waker::noop());

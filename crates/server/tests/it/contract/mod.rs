@@ -14,6 +14,7 @@ mod publishing;
 mod random;
 mod sessions;
 mod slow;
+mod small_frames;
 mod stalled;
 mod store_trouble;
 mod support;

@@ -28,7 +28,7 @@ const PUBLISHING: &str = "longlived.v1.PublishService";
 
 /// What `append` does.
 #[derive(Clone, Copy)]
-enum Mood {
+pub(super) enum Mood {
     Takes,
     /// Until it is told something else.
     Waits,
@@ -38,7 +38,7 @@ enum Mood {
 }
 
 /// A memory store that takes nothing when it is told to.
-struct Moody {
+pub(super) struct Moody {
     inner: MemoryStore,
     mood: watch::Sender<Mood>,
     /// Batches that were given to it.
@@ -46,7 +46,7 @@ struct Moody {
 }
 
 impl Moody {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         let retention = RetentionConfig::new(Vec::new());
         Arc::new(Self {
             inner: MemoryStore::new(Environment::system(), retention, 1_000),
@@ -55,12 +55,12 @@ impl Moody {
         })
     }
 
-    fn set(&self, mood: Mood) {
+    pub(super) fn set(&self, mood: Mood) {
         self.mood.send_replace(mood);
     }
 
     /// Returns when it has been given a batch.
-    async fn given(&self) {
+    pub(super) async fn given(&self) {
         let mut batches = self.batches.subscribe();
         let given = within("a batch", batches.wait_for(|&batches| batches > 0)).await;
         given.expect("the store is there");

@@ -184,6 +184,15 @@ impl Node {
         }
     }
 
+    /// The same, by a task of its own.
+    pub(super) fn publishing_in_background(&self, topic: &str, payload: &str) -> Publishing {
+        let mut client = self.publishing();
+        let message = message(topic, payload);
+        Publishing(spawn(
+            async move { client.publish(message).await.map(drop) },
+        ))
+    }
+
     pub(super) async fn unsubscribe(&self, id: &str) -> Result<v1::Position, Status> {
         let request = v1::UnsubscribeRequest {
             subscriber_id: id.to_owned(),
@@ -191,6 +200,16 @@ impl Node {
         let mut client = self.subscriptions();
         let response = within("an answer to Unsubscribe", client.unsubscribe(request)).await?;
         Ok(response.into_inner().position.expect("a position"))
+    }
+}
+
+/// A message that is being published.
+pub(super) struct Publishing(JoinHandle<Result<(), Status>>);
+
+impl Publishing {
+    pub(super) async fn stored(self) {
+        let answer = within("an answer to Publish", self.0).await;
+        answer.expect("no panic").expect("it is stored");
     }
 }
 

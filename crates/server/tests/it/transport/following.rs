@@ -20,7 +20,8 @@ use self::{
     bodies::{Call, Calls, OPTIONS, answer, environment},
     peer::{Peer, Shape},
 };
-use super::{by_hand::WINDOW_MAX, piped::over_pipe, support::spawn};
+use super::{piped::over_pipe, support::spawn};
+use crate::by_hand::WINDOW_MAX;
 
 mod bodies;
 mod hostile;

@@ -2,7 +2,6 @@
 
 mod acceptor;
 mod blocked;
-mod by_hand;
 mod calls;
 mod drain;
 mod following;

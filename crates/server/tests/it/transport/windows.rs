@@ -9,10 +9,10 @@ use tokio::{
 };
 
 use super::{
-    by_hand::{DATA, HEADERS, PING, WINDOW_MAX, call, frame, hello, reset, room},
     piped::{Counts, Says, WITHOUT_END, connection, count, settled},
     support::{spawn, until, within},
 };
+use crate::by_hand::{DATA, HEADERS, PING, WINDOW_MAX, call, frame, hello, reset, room};
 
 /// One whose first call says chunks without end into a socket that nobody reads.
 async fn blocked() -> (DuplexStream, Counts) {

@@ -12,13 +12,13 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-use super::super::by_hand::WINDOW_MAX;
 use super::{
     PLENTY, World, all_idle,
     bodies::Call,
     peer::{End, Shape},
     with_world,
 };
+use crate::by_hand::WINDOW_MAX;
 
 const TOPICS: [&str; 3] = ["a", "b", "c"];
 const STREAMS_MAX: usize = 8;

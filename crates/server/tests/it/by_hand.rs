@@ -2,27 +2,27 @@
 //!
 //! Does not: read, or keep account of windows.
 
-pub(super) const WINDOW_MAX: u32 = (1 << 31) - 1;
+pub(crate) const WINDOW_MAX: u32 = (1 << 31) - 1;
 /// What every window begins with (RFC 9113, 6.9.2).
-pub(super) const WINDOW_INITIAL: u32 = 65_535;
+pub(crate) const WINDOW_INITIAL: u32 = 65_535;
 
-pub(super) const HEAD_BYTES: usize = 9;
+pub(crate) const HEAD_BYTES: usize = 9;
 
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const RST_STREAM: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PING: u8 = 6;
-pub(super) const GOAWAY: u8 = 7;
-pub(super) const WINDOW_UPDATE: u8 = 8;
-pub(super) const CONTINUATION: u8 = 9;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
 
-pub(super) const ACK: u8 = 1;
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
-pub(super) const PADDED: u8 = 8;
+pub(crate) const ACK: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const PADDED: u8 = 8;
 
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
     frame.extend(stream.to_be_bytes());
@@ -31,13 +31,13 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 /// `POST http://t/`, and nothing more to come.
-pub(super) fn call(stream: u32) -> Vec<u8> {
+pub(crate) fn call(stream: u32) -> Vec<u8> {
     call_to(stream, "/", None, &[])
 }
 
 /// The same to another path: with so many bytes of padding, and parted where the fields have come to one of `cuts`,
 /// which rise.
-pub(super) fn call_to(stream: u32, path: &str, padding: Option<u8>, cuts: &[usize]) -> Vec<u8> {
+pub(crate) fn call_to(stream: u32, path: &str, padding: Option<u8>, cuts: &[usize]) -> Vec<u8> {
     // Their names stand in HPACK's static table.
     let mut fields = vec![0x83, 0x86, 0x04, path.len() as u8];
     fields.extend(path.as_bytes());
@@ -70,24 +70,35 @@ pub(super) fn call_to(stream: u32, path: &str, padding: Option<u8>, cuts: &[usiz
     bytes
 }
 
-pub(super) fn room(stream: u32, bytes: u32) -> Vec<u8> {
+/// A gRPC call whose messages are to come.
+pub(crate) fn grpc_call(stream: u32, path: &str) -> Vec<u8> {
+    let mut fields = vec![0x83, 0x86, 0x04, path.len() as u8];
+    fields.extend(path.as_bytes());
+    fields.extend([0x01, 1, b't']);
+    let content_type = b"application/grpc";
+    fields.extend([0x0f, 0x10, content_type.len() as u8]);
+    fields.extend(content_type);
+    frame(HEADERS, END_HEADERS, stream, &fields)
+}
+
+pub(crate) fn room(stream: u32, bytes: u32) -> Vec<u8> {
     frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
 }
 
 /// It is not wanted any more.
-pub(super) fn reset(stream: u32) -> Vec<u8> {
+pub(crate) fn reset(stream: u32) -> Vec<u8> {
     let cancel = 8_u32;
     frame(RST_STREAM, 0, stream, &cancel.to_be_bytes())
 }
 
-pub(super) fn initial_window(bytes: u32) -> Vec<u8> {
+pub(crate) fn initial_window(bytes: u32) -> Vec<u8> {
     let mut parameter = vec![0, 4];
     parameter.extend(bytes.to_be_bytes());
     frame(SETTINGS, 0, 0, &parameter)
 }
 
 /// What a peer says first, the answer to the server's settings included.
-pub(super) fn hello(initial: u32) -> Vec<u8> {
+pub(crate) fn hello(initial: u32) -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     bytes.extend(initial_window(initial));
     bytes.extend(frame(SETTINGS, ACK, 0, &[]));
