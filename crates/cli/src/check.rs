@@ -26,11 +26,11 @@ pub(crate) struct Args {
     message_id_window: Duration,
 
     /// How many message ids the server remembered.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = values::number(0_u64..=u64::MAX))]
     message_ids: u64,
 
     /// How many violations of each rule to show; all are counted.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = values::number(0_usize..=usize::MAX))]
     shown: usize,
 }
 

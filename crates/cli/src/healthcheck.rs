@@ -1,5 +1,6 @@
 //! `longlived healthcheck`: asks a server whether it serves, for containers and scripts.
 
+use std::error::Error as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::server_url::ServerArgs;
 use crate::show::{self, Record, note};
+use crate::usage;
 use crate::values;
 
 /// Ask a server whether it serves: exit status 0 if it does, 1 if not, within a few seconds.
@@ -62,7 +64,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             show::print_line(record.to_line())?;
         }
         None => show::print_line(format!("{what}: serving"))?,
-        Some(why) => note(format!("{what}: {why}")),
+        Some(why) => note(usage::with_origins(&format!("{what}: {why}"))),
     }
     Ok(ExitCode::from(u8::from(reason.is_some())))
 }
@@ -97,6 +99,10 @@ async fn ask(args: &Args) -> anyhow::Result<Answer> {
         },
         Err(status) if status.code() == Code::NotFound => {
             Answer::No("has no such service".to_owned())
+        }
+        // What has a cause was made here and not by the server.
+        Err(status) if status.source().is_some() => {
+            Answer::No("no answer: connection to the server lost".to_owned())
         }
         Err(status) => Answer::No(format!("no answer: {}", status.message())),
     })

@@ -6,6 +6,7 @@ mod compression_args;
 mod demo;
 mod disk_args;
 mod healthcheck;
+mod listen_args;
 mod logging;
 mod new_epoch;
 mod open_files;
@@ -17,6 +18,7 @@ mod signals;
 mod simulate;
 mod subscribe;
 mod topics;
+mod usage;
 mod values;
 
 use std::process::ExitCode;
@@ -29,7 +31,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Subscriptions that outlive connections: a gRPC publish/subscribe server and its clients.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(name = "longlived", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -50,9 +52,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(usage::words(std::env::args_os())) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return misused(&error),
     };
     // What a bench quotes is the end of its server's log.
     let quotes_lines = matches!(cli.command, Command::Bench(_));
@@ -85,13 +87,13 @@ fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::
 
 fn failed(error: &anyhow::Error, quotes_lines: bool) -> ExitCode {
     if let Some(wrong) = error.downcast_ref::<clap::Error>() {
-        return usage(wrong);
+        return misused(wrong);
     }
     if show::is_broken_pipe(error) {
         // Quietly, and as if SIGPIPE had ended it.
         return signals::ended_by(13);
     }
-    let text = format!("{error:#}");
+    let text = usage::with_origins(&format!("{error:#}"));
     if quotes_lines {
         let lines: Vec<_> = text.lines().map(show::one_line).collect();
         show::note(lines.join("\n"));
@@ -103,7 +105,7 @@ fn failed(error: &anyhow::Error, quotes_lines: bool) -> ExitCode {
 }
 
 /// Help goes to standard output; what is wrong with the arguments is one line on standard error.
-fn usage(error: &clap::Error) -> ExitCode {
+fn misused(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         // A pager that was left early is no failure.
         let _ = error.print();
@@ -114,10 +116,6 @@ fn usage(error: &clap::Error) -> ExitCode {
         eprint!("{error}");
         return ExitCode::from(2);
     }
-    let text = error.to_string();
-    let said = text.lines().take_while(|line| !line.trim().is_empty());
-    let said: Vec<_> = said.map(str::trim).collect();
-    let said = said.join(" ");
-    show::note(said.trim_start_matches("error: "));
+    show::note(usage::explained(error, &usage::words(std::env::args_os())));
     ExitCode::from(2)
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use clap::{Parser, builder::RangedU64ValueParser, error::ErrorKind};
+use clap::{Parser, error::ErrorKind};
 use longlived_server::{
     Config, DedupeConfig, Environment, GeneratorConfig, HistoryClass, SERVICES, ServeError, Server,
     TopicFilter, TopicName, legacy_topic,
@@ -11,6 +11,7 @@ use longlived_server::{
 
 use crate::compression_args::ServeCompressionArgs;
 use crate::disk_args::{self, DiskArgs};
+use crate::listen_args::{self, ListenAt};
 use crate::logging::{self, LogFormat};
 use crate::open_files;
 use crate::signals::{self, StopSignals};
@@ -19,13 +20,18 @@ use crate::values;
 /// Run a node.
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct Args {
-    /// Address to listen on; port 0 takes a free one.
-    #[arg(long, env = "LONGLIVED_LISTEN", default_value = "127.0.0.1:7070")]
-    listen: SocketAddr,
+    /// Address to listen on, or a name, of which each address is listened on; port 0 takes a free one.
+    #[arg(
+        long,
+        env = "LONGLIVED_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:7070"
+    )]
+    listen: ListenAt,
 
     /// Tell metrics over HTTP at this address (GET /metrics, in the Prometheus text format); port 0 takes a free
     /// one. Off unless given.
-    #[arg(long, env = "LONGLIVED_METRICS_LISTEN", value_name = "ADDR")]
+    #[arg(long, env = "LONGLIVED_METRICS_LISTEN", value_name = "ADDR", value_parser = listen_args::address)]
     metrics_listen: Option<SocketAddr>,
 
     /// Publish `data mock for: <id>` to the inbox of every live subscriber that follows it, once in each
@@ -102,7 +108,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         env = "LONGLIVED_STREAMS_MAX",
-        value_parser = clap::value_parser!(u32).range(1..=1_000_000),
+        value_parser = values::number(1_u32..=1_000_000),
         default_value_t = Config::default().acceptor.connection.streams_max
     )]
     streams_max: u32,
@@ -140,7 +146,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         env = "LONGLIVED_MESSAGE_IDS_MAX",
-        value_parser = RangedU64ValueParser::<usize>::new().range(0..=100_000_000),
+        value_parser = values::number(0_usize..=100_000_000),
         default_value_t = Config::default().log.dedupe.ids_max
     )]
     message_ids_max: usize,
@@ -171,8 +177,8 @@ pub(crate) struct Args {
 }
 
 /// At least one.
-fn count() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=1 << 40)
+fn count() -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+    values::number(1..=1 << 40)
 }
 
 /// Room for at least one page.
@@ -194,27 +200,15 @@ fn queue_bytes() -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 
 fn duration(text: &str) -> Result<Duration, String> {
-    within_a_day(values::duration(text)?)
+    values::duration_within(text, Duration::ZERO..=DURATION_MAX)
 }
 
 fn positive_duration(text: &str) -> Result<Duration, String> {
-    within_a_day(values::positive_duration(text)?)
-}
-
-fn within_a_day(duration: Duration) -> Result<Duration, String> {
-    if duration > DURATION_MAX {
-        return Err("must be at most 24h".to_owned());
-    }
-    Ok(duration)
+    values::duration_within(text, values::DURATION_MIN..=DURATION_MAX)
 }
 
 fn silence(text: &str) -> Result<Duration, String> {
-    let bounds = Duration::from_secs(1)..=Duration::from_secs(300);
-    let duration = duration(text)?;
-    if !bounds.contains(&duration) {
-        return Err("must be from 1s to 5min".to_owned());
-    }
-    Ok(duration)
+    values::duration_within(text, Duration::from_secs(1)..=Duration::from_secs(300))
 }
 
 fn topic(text: &str) -> Result<TopicName, String> {
@@ -240,13 +234,21 @@ impl Args {
             );
             return Err(clap::Error::raw(ErrorKind::ValueValidation, wrong));
         }
+        // The first that matches holds, so a second one of the same filter would never be looked at.
+        let filters: Vec<_> = self.history.iter().map(|class| &class.filter).collect();
+        if let Some(filter) = values::repeated(&filters) {
+            let wrong = format!("--history: `{filter}` is given twice");
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, wrong));
+        }
         self.disk.check()
     }
 
-    fn config(self) -> Config {
+    fn config(self) -> anyhow::Result<Config> {
         let retention_interval = self.retention_interval;
+        let (listen, listen_also) = self.listen.addresses()?;
         let mut config = Config {
-            listen: self.listen,
+            listen,
+            listen_also,
             metrics_listen: self.metrics_listen,
             generator: self.generate_every.map(|every| GeneratorConfig {
                 every,
@@ -279,7 +281,7 @@ impl Args {
         connection.keepalive_interval = self.keepalive_interval;
         connection.keepalive_timeout = self.keepalive_timeout;
         connection.handshake_timeout = self.handshake_timeout;
-        config
+        Ok(config)
     }
 }
 
@@ -288,7 +290,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     args.check()?;
     logging::start(args.log_format);
     let files = open_files::raise();
-    let config = args.config();
+    let config = args.config()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -321,18 +323,21 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     served
 }
 
-/// What a directory or the second address is refused for is wrong with the flag that names it.
+/// What an address or a directory is refused for is wrong with the flag that names it.
 fn named(error: ServeError) -> anyhow::Error {
     match error {
         ServeError::Open(error) => disk_args::refused(&error),
         // As text: the error says its own cause, and the chain would say it again.
+        ServeError::Bind(error) => anyhow::anyhow!("--listen: {error}"),
         ServeError::Metrics(error) => anyhow::anyhow!("--metrics-listen: {error}"),
         other => other.into(),
     }
 }
 
 fn announce(config: &Config, server: &Server, files: Option<u64>) {
-    tracing::info!("listening on {}", server.local_addr());
+    for address in server.local_addrs() {
+        tracing::info!("listening on {address}");
+    }
     if let Some(address) = server.metrics_addr() {
         tracing::info!("metrics on {address}");
     }

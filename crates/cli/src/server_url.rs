@@ -1,33 +1,48 @@
 //! Which server a client command talks to.
 
+use std::borrow::Cow;
+
 use longlived_client::Client;
 
 /// The flag that all client commands have.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ServerArgs {
-    /// The server.
+    /// The server: HOST:PORT, or http://HOST:PORT.
     #[arg(
         long,
         env = "LONGLIVED_SERVER",
-        value_name = "URL",
+        value_name = "SERVER",
         default_value = "http://127.0.0.1:7070",
         value_parser = server_url
     )]
     pub(crate) server: String,
 }
 
-/// The address as it was given, when a client could dial it.
+/// How a server may be given.
+pub(crate) const FORM: &str = "a server is given as HOST:PORT or http://HOST:PORT";
+
+/// The address as a URL, when a client could dial it.
 pub(crate) fn server_url(text: &str) -> Result<String, String> {
-    Client::new(text).map_err(|error| error.reason)?;
-    Ok(text.to_owned())
+    let url = if text.contains("://") {
+        Cow::Borrowed(text)
+    } else {
+        // Without a port it might be anything.
+        text.rsplit_once(':').ok_or(FORM)?;
+        Cow::Owned(format!("http://{text}"))
+    };
+    match Client::new(&*url) {
+        Ok(_) => Ok(url.into_owned()),
+        Err(_) if text.starts_with("https://") => Err(format!("TLS is not supported yet; {FORM}")),
+        Err(_) => Err(FORM.to_owned()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::server_url;
+    use super::{FORM, server_url};
 
     #[test]
-    fn a_server_is_a_url_with_host_and_port() {
+    fn a_server_is_host_and_port_with_or_without_a_scheme() {
         for right in [
             "http://127.0.0.1:7070",
             "http://localhost:7070/",
@@ -36,6 +51,14 @@ mod tests {
         ] {
             assert_eq!(server_url(right).as_deref(), Ok(right));
         }
+        for right in [
+            "127.0.0.1:7070",
+            "localhost:7070",
+            "[::1]:7070",
+            "a.example:1",
+        ] {
+            assert_eq!(server_url(right), Ok(format!("http://{right}")));
+        }
     }
 
     #[test]
@@ -43,8 +66,14 @@ mod tests {
         for wrong in [
             "",
             "7070",
-            "127.0.0.1:7070",
-            "localhost:7070",
+            "127.0.0.1",
+            "localhost",
+            "localhost:",
+            ":7070",
+            "::1:7070",
+            "localhost:http",
+            "localhost:7070/path",
+            "user:pass@localhost:7070",
             "ftp://127.0.0.1:7070",
             "https://127.0.0.1:7070",
             "http://",
@@ -60,8 +89,7 @@ mod tests {
             "http://user:pass@127.0.0.1:7070",
         ] {
             let reason = server_url(wrong).expect_err(wrong);
-            let form = "a server is given as http://HOST:PORT";
-            assert!(reason.ends_with(form), "{wrong}: {reason}");
+            assert!(reason.ends_with(FORM), "{wrong}: {reason}");
         }
     }
 }

@@ -87,6 +87,7 @@ impl Seen {
     pub(crate) fn lost(&self, status: &Status) -> Lost {
         match self.0.http.load(Ordering::Acquire) {
             0 if never_connected(status) => Lost::Connect(root_cause(status)),
+            0 if is_disconnected(status) => Lost::Transport(String::new()),
             0 => Lost::Transport(root_cause(status)),
             http => Lost::Http(http),
         }
@@ -123,6 +124,30 @@ fn not_processed(error: &h2::Error) -> bool {
             Some(h2::Reason::NO_ERROR) => error.is_go_away(),
             _ => false,
         }
+}
+
+/// The connection is not there any more and nobody said why, as after a kill. What the libraries call that depends on
+/// who noticed first: a broken pipe, a reset, a call that was cancelled.
+fn is_disconnected(status: &Status) -> bool {
+    use std::io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof,
+    };
+    let of_a_socket = |error: &std::io::Error| {
+        let kind = error.kind();
+        let kinds = [
+            BrokenPipe,
+            ConnectionAborted,
+            ConnectionReset,
+            NotConnected,
+            UnexpectedEof,
+        ];
+        kinds.contains(&kind)
+    };
+    causes(status).any(|cause| {
+        let of_http = cause.downcast_ref::<h2::Error>();
+        let error = of_http.map_or_else(|| cause.downcast_ref(), h2::Error::get_io);
+        error.is_some_and(of_a_socket)
+    })
 }
 
 /// The innermost cause: tonic's own message is "transport error" for nearly everything.
@@ -253,5 +278,28 @@ mod tests {
             http::HeaderValue::from_static("7"),
         )]));
         assert!(seen.sent());
+    }
+
+    #[test]
+    fn a_connection_that_is_gone_is_called_so_whoever_noticed_first() {
+        use std::io::ErrorKind;
+
+        let lost = |error: BoxError| Seen::default().lost(&Status::from_error(error));
+        for gone in [
+            ErrorKind::BrokenPipe,
+            ErrorKind::ConnectionReset,
+            ErrorKind::UnexpectedEof,
+        ] {
+            let of_the_socket = lost(std::io::Error::from(gone).into());
+            assert_eq!(of_the_socket, Lost::Transport(String::new()), "{gone}");
+            assert_eq!(of_the_socket.to_string(), "connection to the server lost");
+        }
+        let of_http = lost(h2::Error::from(h2::Reason::ENHANCE_YOUR_CALM).into());
+        assert!(
+            of_http
+                .to_string()
+                .starts_with("connection to the server lost: "),
+            "{of_http}"
+        );
     }
 }

@@ -46,6 +46,9 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
     Reserved::new(address)?.listen()
 }
 
+/// Attempts to find a port that is free at each of several addresses.
+const PORTS_TRIED: u32 = 16;
+
 /// An address that nobody else listens on and nobody can connect to yet.
 pub(crate) struct Reserved {
     socket: Socket,
@@ -57,6 +60,51 @@ impl Reserved {
     pub(crate) fn new(address: SocketAddr) -> Result<Self, BindError> {
         let socket = reserve(address).map_err(|cause| refused(address, cause))?;
         Ok(Self { socket, address })
+    }
+
+    /// The addresses together: `first` and those of `also` that this machine has, all with one port where `first`
+    /// asks for any. At least one; an address in use fails all of them.
+    pub(crate) fn all(first: SocketAddr, also: &[SocketAddr]) -> Result<Vec<Self>, BindError> {
+        let mut reserved = Self::all_once(first, also);
+        for _ in 1..PORTS_TRIED {
+            match reserved {
+                // The port that was free at one is taken at another.
+                Err(BindError::InUse(_)) if first.port() == 0 => {
+                    reserved = Self::all_once(first, also);
+                }
+                _ => break,
+            }
+        }
+        reserved
+    }
+
+    fn all_once(first: SocketAddr, also: &[SocketAddr]) -> Result<Vec<Self>, BindError> {
+        let mut reserved: Vec<Self> = Vec::new();
+        let mut missing = Vec::new();
+        for address in std::iter::once(&first).chain(also) {
+            let mut address = *address;
+            if let (0, Some(before)) = (address.port(), reserved.first()) {
+                let port = before
+                    .socket
+                    .local_addr()
+                    .ok()
+                    .and_then(|it| it.as_socket());
+                address.set_port(port.map_or(0, |it| it.port()));
+            }
+            match Self::new(address) {
+                Ok(one) => reserved.push(one),
+                Err(BindError::Refused { address, cause }) => missing.push((address, cause)),
+                Err(error @ BindError::InUse(_)) => return Err(error),
+            }
+        }
+        if reserved.is_empty() {
+            let (address, cause) = missing.swap_remove(0);
+            return Err(BindError::Refused { address, cause });
+        }
+        for (address, cause) in missing {
+            tracing::warn!(%address, %cause, "an address that cannot be listened on is left out");
+        }
+        Ok(reserved)
     }
 
     /// Clients may connect from here on.

@@ -15,6 +15,9 @@ use crate::acceptor::AcceptorSettings;
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Further addresses to listen on, as where a name has several; port 0 takes the port of [`Self::listen`]. One that
+    /// this machine does not have is left out with a warning.
+    pub listen_also: Vec<SocketAddr>,
     /// Where metrics are told over HTTP; port 0 takes a free one. Off without it.
     pub metrics_listen: Option<SocketAddr>,
     /// The periodic generator; off without it.
@@ -62,6 +65,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            listen_also: Vec::new(),
             metrics_listen: None,
             generator: None,
             legacy_topics: Vec::new(),

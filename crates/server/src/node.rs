@@ -25,7 +25,7 @@ use crate::{
     generator,
     layers::Layers,
     lifecycle::Drain,
-    listener::Listener,
+    listener::{Listener, TcpListeners},
     metrics::{self, NodeValues},
     probes::{Probes, ProbesError},
     registry::Registry,
@@ -74,10 +74,11 @@ impl Node {
 }
 
 /// A node that listens and has not begun to serve.
-pub struct Server<L = TcpListener> {
+pub struct Server<L = TcpListeners> {
     // Called once a runtime is there: the kernel's sockets are registered with it.
     open: Box<dyn FnOnce() -> std::io::Result<L> + Send>,
-    address: SocketAddr,
+    // At least one.
+    addresses: Vec<SocketAddr>,
     metrics: Option<std::net::TcpListener>,
     config: Config,
     environment: Environment,
@@ -117,19 +118,25 @@ impl Server {
     /// [`Self::run`].
     pub fn bind(config: Config, environment: Environment) -> Result<Self, ServeError> {
         // Whoever cannot have the address leaves no directory behind; whoever cannot have the data lets nobody connect.
-        let reserved = Reserved::new(config.listen)?;
+        let reserved = Reserved::all(config.listen, &config.listen_also)?;
         let began = Instant::now();
         let disk = open_disk(&config, &environment)?.map(Arc::new);
         let took = began.elapsed();
-        let listener = reserved.listen()?;
+        let listeners: Vec<_> = reserved
+            .into_iter()
+            .map(Reserved::listen)
+            .collect::<Result<_, _>>()?;
         let metrics = config.metrics_listen.map(acceptor::bind).transpose();
         if let Some(disk) = &disk {
             say_contents(&disk.contents(), took);
         }
         Ok(Self {
-            address: listener.local_addr()?,
+            addresses: listeners
+                .iter()
+                .map(std::net::TcpListener::local_addr)
+                .collect::<Result<_, _>>()?,
             metrics: metrics.map_err(ServeError::Metrics)?,
-            open: Box::new(move || TcpListener::from_std(listener)),
+            open: Box::new(move || TcpListeners::new(listeners)),
             config,
             environment,
             store: disk.clone().map(|disk| disk as Arc<dyn Store>),
@@ -140,7 +147,7 @@ impl Server {
 
 impl<L: Listener> Server<L> {
     /// A node whose connections come from `listener`, as in a simulation; `address` is what
-    /// [`Self::local_addr`] says, and `config.listen` and `config.metrics_listen` are not looked at.
+    /// [`Self::local_addr`] says, and where the configuration says to listen is not looked at.
     pub fn with_listener(
         listener: L,
         address: SocketAddr,
@@ -149,7 +156,7 @@ impl<L: Listener> Server<L> {
     ) -> Self {
         Self {
             open: Box::new(move || Ok(listener)),
-            address,
+            addresses: vec![address],
             metrics: None,
             config,
             environment,
@@ -168,7 +175,12 @@ impl<L: Listener> Server<L> {
 
     /// The address it listens on, with the port that was free when 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// All addresses it listens on, [`Self::local_addr`] first.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// The address where it tells metrics, if it does.

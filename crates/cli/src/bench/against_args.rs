@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::args::Topics;
+use crate::values;
 
 /// What is measured in turns with longlived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
@@ -34,13 +35,13 @@ impl Peer {
 /// What the bare sender must know before anybody connects.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(super) struct FloorArgs {
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = values::number(1_u32..=u32::MAX))]
     pub(super) connections: u32,
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = values::number(1_u32..=u32::MAX))]
     pub(super) streams: u32,
     #[arg(long, value_enum)]
     pub(super) topics: Topics,
     /// Length of what one subscriber is sent of one message
-    #[arg(long, value_parser = clap::value_parser!(u32).range(8..))]
+    #[arg(long, value_parser = values::number(8_u32..=u32::MAX))]
     pub(super) record_bytes: u32,
 }

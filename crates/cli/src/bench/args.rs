@@ -13,7 +13,8 @@ use super::slow_args::SlowArgs;
 use super::store_args::{CatchupArgs, CommitArgs, ReopenArgs};
 use super::storm_args::StormArgs;
 use crate::compression_args::CompressionFlag;
-use crate::server_url::server_url;
+use crate::server_url::{self, server_url};
+use crate::values;
 
 /// Cores that an affinity mask can name.
 const CORES_MAX: usize = 1024;
@@ -68,10 +69,10 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 pub(super) struct IdleArgs {
     /// Connections, all opened together
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 10_000, value_parser = values::number(1_u32..=u32::MAX))]
     pub(super) connections: u32,
     /// Subscribers on each connection
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = values::number(1_u32..=u32::MAX))]
     pub(super) streams: u32,
     /// What the subscribers follow: one topic together, or each its own inbox
     #[arg(long, value_enum, default_value_t = Topics::One)]
@@ -89,20 +90,20 @@ pub(super) struct FanoutArgs {
     #[arg(long, value_enum)]
     pub(super) preset: Option<Preset>,
     /// Connections, all opened together
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = values::number(1_u32..=u32::MAX))]
     pub(super) connections: Option<u32>,
     /// Subscribers on each connection
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = values::number(1_u32..=u32::MAX))]
     pub(super) streams: Option<u32>,
     /// Messages published per second in all; 0 = as fast as they are acknowledged
-    #[arg(long)]
+    #[arg(long, value_parser = values::number(0_u64..=u64::MAX))]
     pub(super) rate: Option<u64>,
     /// How often the publisher writes: what has become due since the last time leaves together. 0s = each message when
     /// it is due, to the microsecond; with `--rate 0` it does not count [default: 0s; 1ms, a timer's usual grain, in the presets throughput and topics]
     #[arg(long, value_parser = length)]
     pub(super) publish_interval: Option<Duration>,
     /// Bytes of payload in a message
-    #[arg(long, value_parser = clap::value_parser!(u32).range(8..=900_000))]
+    #[arg(long, value_parser = values::number(8_u32..=900_000))]
     pub(super) payload: Option<u32>,
     /// What stands in it: dots, or JSON that is worth compressing
     #[arg(long, value_enum, default_value_t = PayloadKind::Dots, conflicts_with = "against")]
@@ -121,10 +122,10 @@ pub(super) struct FanoutArgs {
     #[arg(long, default_value = "2s", value_parser = length)]
     pub(super) warmup: Duration,
     /// Published messages that may wait for their acknowledgement
-    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 4096, value_parser = values::number(1_u64..=u64::MAX))]
     pub(super) in_flight: u64,
     /// Take the latency of one delivery in this many; 0 = of all, or of so many that the load stays cheap
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = values::number(0_u32..=u32::MAX))]
     pub(super) sample_every: u32,
     /// Measure these too, in turns with it, on the same cores under the same load (a list): `floor`, a bare send()
     /// of as many bytes; `redis`, `nats`: redis-server and nats-server, where they are installed
@@ -140,25 +141,25 @@ pub(super) struct FanoutArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct PublishArgs {
     /// Messages measured, over all connections
-    #[arg(long, default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 5_000_000, value_parser = values::number(1_u64..=u64::MAX))]
     pub(super) messages: u64,
     /// Messages before that, which are not counted [default: a fifth of --messages]
-    #[arg(long, value_name = "MESSAGES")]
+    #[arg(long, value_name = "MESSAGES", value_parser = values::number(0_u64..=u64::MAX))]
     pub(super) warmup: Option<u64>,
     /// Bytes of payload in a message
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..=16_000))]
+    #[arg(long, default_value_t = 128, value_parser = values::number(8_u32..=16_000))]
     pub(super) payload_bytes: u32,
     /// Connections, one `PublishStream` on each
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 1, value_parser = values::number(1_u32..=10_000))]
     pub(super) connections: u32,
     /// Messages that each connection may have unanswered
-    #[arg(long, default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 8192, value_parser = values::number(1_u32..=1_000_000))]
     pub(super) in_flight: u32,
     /// A `Publish` call for each message instead of a stream
     #[arg(long)]
     pub(super) unary: bool,
     /// Topics, published to in turn
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 1, value_parser = values::number(1_u32..=1_000_000))]
     pub(super) topics: u32,
     /// The server keeps its log here: `serve --data-dir DIR`
     #[arg(long, value_name = "DIR", conflicts_with = "server")]
@@ -173,7 +174,12 @@ pub(super) struct CommonArgs {
     #[arg(long, value_name = "URL", value_parser = authority)]
     pub(super) server: Option<String>,
     /// Its process, to read CPU time and memory from
-    #[arg(long, value_name = "PID", requires = "server")]
+    #[arg(
+        long,
+        value_name = "PID",
+        requires = "server",
+        value_parser = values::number(1_i32..=i32::MAX)
+    )]
     pub(super) server_pid: Option<i32>,
     /// One more argument for the server that is started (repeatable)
     #[arg(
@@ -190,19 +196,19 @@ pub(super) struct CommonArgs {
     #[arg(long, value_name = "CORES")]
     pub(super) load_cores: Option<CoreList>,
     /// Load processes; 0 = as few as the limit of open files allows
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = values::number(0_u32..=u32::MAX))]
     pub(super) load_processes: u32,
     /// Give up connecting after this
     #[arg(long, default_value = "60s", value_parser = length)]
     pub(super) connect_timeout: Duration,
     /// HTTP/2 window of each stream that the load announces, in bytes
-    #[arg(long, default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(65_535..1 << 31))]
+    #[arg(long, default_value_t = 1 << 20, value_parser = values::number(65_535_u32..=(1 << 31) - 1))]
     pub(super) stream_window: u32,
     /// HTTP/2 window of each connection that the load announces, in bytes
-    #[arg(long, default_value_t = 16 << 20, value_parser = clap::value_parser!(u32).range(65_535..1 << 31))]
+    #[arg(long, default_value_t = 16 << 20, value_parser = values::number(65_535_u32..=(1 << 31) - 1))]
     pub(super) connection_window: u32,
     /// Repeat the whole measurement and show medians
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = values::number(1_u32..=u32::MAX))]
     pub(super) runs: u32,
     /// One JSON object instead of a table
     #[arg(long)]
@@ -241,23 +247,17 @@ impl FromStr for CoreList {
 /// The longest that a measurement, or a part of one, may take.
 const LENGTH_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// In less than this nothing is measured.
+const WINDOW_MIN: Duration = Duration::from_millis(100);
+
 /// A length of time, which may be none.
 pub(super) fn length(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration <= LENGTH_MAX => Ok(duration),
-        Ok(_) => Err("at most 24h".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
+    values::duration_within(text, Duration::ZERO..=LENGTH_MAX)
 }
 
 /// A length of time in which something can happen.
 pub(super) fn window(text: &str) -> Result<Duration, String> {
-    let shortest = Duration::from_millis(100);
-    let duration = length(text)?;
-    if duration < shortest {
-        return Err("at least 100ms".to_owned());
-    }
-    Ok(duration)
+    values::duration_within(text, WINDOW_MIN..=LENGTH_MAX)
 }
 
 /// HOST:PORT of a URL; the load speaks no TLS.
@@ -267,7 +267,7 @@ fn authority(url: &str) -> Result<String, String> {
     let authority = authority.map(|rest| rest.trim_end_matches('/'));
     match authority.and_then(|authority| authority.rsplit_once(':')) {
         Some((host, port)) if port.parse::<u16>().is_ok() => Ok(format!("{host}:{port}")),
-        _ => Err("a server is given as http://HOST:PORT".to_owned()),
+        _ => Err(server_url::FORM.to_owned()),
     }
 }
 
@@ -414,8 +414,10 @@ mod tests {
     fn lengths_of_time_have_a_limit() {
         assert_eq!(length("24h"), Ok(LENGTH_MAX));
         assert_eq!(length("0s"), Ok(Duration::ZERO));
-        assert_eq!(length("1000000000000s"), Err("at most 24h".to_owned()));
-        assert_eq!(window("99ms"), Err("at least 100ms".to_owned()));
+        let error = length("1000000000000s").unwrap_err();
+        assert!(error.contains("from 0s to 24h"), "{error}");
+        let error = window("99ms").unwrap_err();
+        assert!(error.contains("from 100ms to 24h"), "{error}");
         for flag in [
             "--duration",
             "--warmup",
@@ -424,10 +426,7 @@ mod tests {
         ] {
             let given = ["bench", "fanout", flag, "1000000000000s"];
             let error = Cli::try_parse_from(given).unwrap_err().to_string();
-            assert!(
-                error.contains(flag) && error.contains("at most 24h"),
-                "{error}"
-            );
+            assert!(error.contains(flag) && error.contains("to 24h"), "{error}");
         }
     }
 
@@ -447,8 +446,9 @@ mod tests {
             Ok("127.0.0.1:7070".to_owned())
         );
         assert_eq!(authority("http://[::1]:7070"), Ok("[::1]:7070".to_owned()));
+        assert_eq!(authority("localhost:7070"), Ok("localhost:7070".to_owned()));
         for wrong in [
-            "127.0.0.1:7070",
+            "127.0.0.1",
             "https://a:1",
             "http://a",
             "http://:1",

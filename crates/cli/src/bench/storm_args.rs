@@ -7,17 +7,18 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 
 use super::args::{CommonArgs, length, window};
+use crate::values;
 
 /// Subscribers of a connection whose requests, position included, fit the window that every server begins with.
-const STREAMS_MAX: i64 = 500;
+const STREAMS_MAX: u32 = 500;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StormArgs {
     /// Connections, all lost together [default: 10000; with --library: 1000]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = values::number(1_u32..=u32::MAX))]
     pub(super) connections: Option<u32>,
     /// Subscribers on each connection [default: 1; with --library: 100]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=STREAMS_MAX))]
+    #[arg(long, value_parser = values::number(1_u32..=STREAMS_MAX))]
     pub(super) streams: Option<u32>,
     /// Subscribers of the client library, which back off, instead of the load generator, which does not
     #[arg(long)]
@@ -27,7 +28,7 @@ pub(super) struct StormArgs {
     #[arg(long, value_parser = length)]
     pub(super) down: Option<Duration>,
     /// Messages published to all before the kill, and again when all are back
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 3, value_parser = values::number(1_u32..=10_000))]
     pub(super) messages: u32,
     /// All are to be back so long after the server listens again [default: 5s with one stream a connection, 60s with
     /// more; with --library: 30s]

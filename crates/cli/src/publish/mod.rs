@@ -5,6 +5,8 @@ mod run;
 
 use std::time::Duration;
 
+use clap::error::ErrorKind;
+
 pub(crate) use self::run::run;
 use crate::server_url::ServerArgs;
 use crate::values;
@@ -33,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long)]
     key: Option<String>,
 
-    /// A header for subscribers; repeatable.
+    /// A header for subscribers; repeatable, each name once.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
 
@@ -54,6 +56,22 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     server: ServerArgs,
+}
+
+impl Args {
+    /// What no flag can know of by itself.
+    fn check(&self) -> Result<(), clap::Error> {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        match values::repeated(&names) {
+            None => Ok(()),
+            Some(name) => {
+                let wrong = format!(
+                    "--header: `{name}` is given twice; a message has one value for each name"
+                );
+                Err(clap::Error::raw(ErrorKind::ArgumentConflict, wrong))
+            }
+        }
+    }
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

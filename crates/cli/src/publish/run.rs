@@ -24,6 +24,7 @@ const LINES_ARE_GONE: u8 = 3;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    args.check()?;
     let client = Client::new(args.server.server.as_str())?;
     let publisher = client.publisher().timeout(args.timeout);
     let mut template = Message::new(args.topic, "").key(args.key.unwrap_or_default());

@@ -83,7 +83,9 @@ fn gap_text(gap: &Gap) -> String {
 
 /// The reason without what only a debugger wants.
 pub(crate) fn short_reason(reason: &str) -> String {
-    let reason = reason.strip_prefix("stream lost: ").unwrap_or(reason);
+    let reason = reason
+        .strip_prefix("connection to the server lost: ")
+        .unwrap_or(reason);
     let reason = match reason.find(" (os error") {
         Some(end) => &reason[..end],
         None => reason,
@@ -118,7 +120,7 @@ mod tests {
     #[test]
     fn a_lost_stream_and_a_failed_attempt_are_told_apart_and_name_the_wait() {
         let backing_off = |had_stream, newcomer| {
-            let reason = "stream lost: Connection reset by peer (os error 104)".to_owned();
+            let reason = "connection to the server lost: Keepalive timed out".to_owned();
             let what = What::BackingOff {
                 reason,
                 retry_in: Duration::from_millis(412),
@@ -130,14 +132,14 @@ mod tests {
             backing_off(true, false),
             Some((
                 Tone::Bad,
-                "lost its stream (connection reset by peer), backing off 412 ms".to_owned()
+                "lost its stream (keepalive timed out), backing off 412 ms".to_owned()
             ))
         );
         assert_eq!(
             backing_off(false, false),
             Some((
                 Tone::Wait,
-                "could not come back (connection reset by peer), backing off 412 ms".to_owned()
+                "could not come back (keepalive timed out), backing off 412 ms".to_owned()
             ))
         );
         let (_, newcomer) = backing_off(false, true).unwrap();

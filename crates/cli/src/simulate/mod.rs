@@ -40,7 +40,7 @@ const CLIENTS_PER_CONNECTION: u32 = 100;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How many clients.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 10, value_parser = values::number(1_u32..=1_000_000))]
     clients: u32,
 
     /// The wait between the starts of two clients. Unless given 200ms, or less, so that all have started within
@@ -49,7 +49,7 @@ pub(crate) struct Args {
     stagger: Option<Duration>,
 
     /// Connections that the clients share, at most one for each; one for each 100 clients unless given.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_parser = values::number(1_u32..=1_000_000))]
     connections: Option<u32>,
 
     /// What all clients follow instead of each its own inbox; several may be given.

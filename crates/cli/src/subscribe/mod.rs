@@ -37,7 +37,8 @@ pub(crate) struct Args {
     from: Option<Begin>,
 
     /// Continue after the position in this file, and keep it there. It is replaced after an event was
-    /// printed; a file that does not exist yet is made, and --from says where the first run begins.
+    /// printed; one that does not exist yet is made, an empty one is a new subscription with a warning, and --from says
+    /// where that begins.
     #[arg(long, value_name = "FILE")]
     position_file: Option<PathBuf>,
 

@@ -34,10 +34,12 @@ pub(super) struct PositionFile {
     /// Beside it, so that renaming replaces it in one step.
     beside: PathBuf,
     saved: Option<Position>,
+    was_empty: bool,
 }
 
 impl PositionFile {
-    /// Reads what an earlier run saved, if there was one, and makes sure that this one can save.
+    /// Reads what an earlier run saved, if there was one, and makes sure that this one can save. A file without a word in
+    /// it, as `touch` and `mktemp` make it, is one in which nothing was saved yet: this never leaves one behind.
     pub(super) fn open(path: &Path) -> Result<Self, PositionFileError> {
         // A link stays a link: what it points to is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -46,7 +48,9 @@ impl PositionFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(cause) => return Err(failed(&path, "read", cause)),
         };
+        let was_empty = text.as_deref().is_some_and(|text| text.trim().is_empty());
         let saved = text
+            .filter(|_| !was_empty)
             .map(|text| text.parse::<Position>())
             .transpose()
             .map_err(|cause| PositionFileError::Content {
@@ -63,7 +67,15 @@ impl PositionFile {
             path,
             beside,
             saved,
+            was_empty,
         })
+    }
+
+    /// What there is to be said of the file before it is used.
+    pub(super) fn warning(&self) -> Option<String> {
+        let path = self.path.display();
+        self.was_empty
+            .then(|| format!("the position file {path} is empty: this is a new subscription"))
     }
 
     /// What is in the file.
@@ -131,6 +143,23 @@ mod tests {
         let error = PositionFile::open(&path).unwrap_err();
         assert!(error.to_string().contains("letter.txt"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "Dear reader");
+    }
+
+    #[test]
+    fn a_file_without_a_word_is_a_new_subscription_and_said_to_be_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("orders.position");
+        for empty in ["", "\n", " \n"] {
+            fs::write(&path, empty).unwrap();
+            let file = PositionFile::open(&path).unwrap();
+            assert_eq!(file.saved(), None);
+            let warning = file.warning().expect("it is said");
+            assert!(warning.contains("orders.position is empty"), "{warning}");
+        }
+        fs::write(&path, "7/1\n").unwrap();
+        assert_eq!(PositionFile::open(&path).unwrap().warning(), None);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(PositionFile::open(&path).unwrap().warning(), None);
     }
 
     #[test]

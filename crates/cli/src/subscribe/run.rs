@@ -87,6 +87,9 @@ impl Reading {
             .as_deref()
             .map(PositionFile::open)
             .transpose()?;
+        if let Some(warning) = position_file.as_ref().and_then(PositionFile::warning) {
+            note(warning);
+        }
         Ok(Self {
             output: Output::stdout(),
             server: args.server.server.clone(),

@@ -51,7 +51,7 @@ pub(crate) struct Args {
         long,
         value_name = "N",
         default_value_t = 1_000,
-        value_parser = clap::value_parser!(u64).range(1..),
+        value_parser = values::number(1_u64..=u64::MAX),
         conflicts_with = "check"
     )]
     limit: u64,

@@ -8,6 +8,8 @@ fn a_wrong_flag_is_named_in_one_line() {
         (&["frobnicate"], "frobnicate"),
         (&["simulate", "--clients", "0"], "--clients"),
         (&["simulate", "--clients", "many"], "--clients"),
+        (&["simulate", "--clients", "-1"], "--clients"),
+        (&["simulate", "--stagger", "-5s"], "--stagger"),
         (&["simulate", "--stagger", "5"], "--stagger"),
         (&["simulate", "--duration", "0s"], "--duration"),
         (&["simulate", "--connections", "0"], "--connections"),
@@ -17,7 +19,7 @@ fn a_wrong_flag_is_named_in_one_line() {
             &["simulate", "--contract", "protos", "--topic", "a"],
             "--topic",
         ),
-        (&["simulate", "--server", "127.0.0.1:7070"], "--server"),
+        (&["simulate", "--server", "127.0.0.1"], "--server"),
         (&["demo", "--file", "/nonexistent/text"], "--file"),
         (&["demo", "--file", "/dev/null"], "--file"),
         (&["demo", "--memory", "--data-dir", "d"], "--data-dir"),
@@ -70,6 +72,11 @@ fn a_wrong_flag_is_named_in_one_line() {
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
         assert_eq!(ended.stderr.len(), 1, "{arguments:?}: {ended:?}");
         assert!(ended.stderr[0].contains(named), "{arguments:?}: {ended:?}");
+        let help = ended.stderr[0].rsplit_once("; see longlived");
+        assert!(
+            help.is_some_and(|(_, help)| help.ends_with(" --help")),
+            "{ended:?}"
+        );
         assert!(ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
     }
 }
@@ -100,20 +107,189 @@ fn an_address_with_more_than_host_and_port_is_refused_everywhere() {
             let ended = run(&[command, &["--server", wrong]].concat());
             assert_eq!(ended.code, Some(2), "{ended:?}");
             let said = ended.stderr.join("\n");
-            let form = "a server is given as http://HOST:PORT";
+            let form = "a server is given as HOST:PORT or http://HOST:PORT;";
             assert!(said.contains("--server"), "{said}");
-            assert!(said.ends_with(form), "{said}");
+            assert!(said.contains(form), "{said}");
         }
     }
 }
 
 #[test]
-fn a_wrong_address_in_the_environment_is_named_too() {
-    let mut command = super::cli_support::command(&["healthcheck"]);
-    command.env("LONGLIVED_SERVER", "nowhere");
+fn what_is_nearest_is_named() {
+    for (arguments, nearest) in [
+        (&["simulat"][..], "'simulate'"),
+        (&["simulate", "--clinets", "3"], "'--clients'"),
+        (&["serve", "--log-format", "jsonn"], "'json'"),
+        (&["subscribe", "a", "--compression", "zstdd"], "'zstd'"),
+        (&["bench", "fanot"], "'fanout'"),
+        (&["bench", "fanout", "--preset", "stream"], "'streams'"),
+    ] {
+        let ended = run(arguments);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        let [said] = ended.stderr.as_slice() else {
+            panic!("{ended:?}");
+        };
+        assert!(said.contains("a similar "), "{said}");
+        assert!(said.contains(nearest), "{said}");
+    }
+}
+
+/// The one line that a command with some variables says when it fails.
+fn said_with(arguments: &[&str], variables: &[(&str, &str)], code: i32) -> String {
+    let mut command = super::cli_support::command(arguments);
+    command.envs(variables.iter().copied());
     let ended = super::cli_support::Process::spawn(&mut command).ended();
-    assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr[0].contains("nowhere"), "{ended:?}");
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    let [said] = ended.stderr.as_slice() else {
+        panic!("{ended:?}");
+    };
+    said.clone()
+}
+
+/// Arguments, a variable, the exit code, and the flag that is wrong by it.
+type Misset<'a> = (&'a [&'a str], (&'a str, &'a str), i32, &'a str);
+
+#[test]
+fn an_environment_variable_that_was_the_cause_is_named() {
+    let nobody = super::cli_support::free_address().to_string();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let file = file.path().to_str().unwrap();
+    let cases: &[Misset<'_>] = &[
+        (
+            &["healthcheck"],
+            ("LONGLIVED_SERVER", "nowhere"),
+            2,
+            "--server",
+        ),
+        (&["topics"], ("LONGLIVED_SERVER", ""), 2, "--server"),
+        // It is well formed, and nobody is there.
+        (
+            &["healthcheck"],
+            ("LONGLIVED_SERVER", &nobody),
+            1,
+            "--server",
+        ),
+        (&["topics"], ("LONGLIVED_SERVER", &nobody), 1, "--server"),
+        (&["serve"], ("LONGLIVED_LISTEN", "nonsense"), 2, "--listen"),
+        (
+            &["serve"],
+            ("LONGLIVED_LISTEN", "192.0.2.1:7070"),
+            1,
+            "--listen",
+        ),
+        (
+            &["serve"],
+            ("LONGLIVED_TOPICS_MAX", "-1"),
+            2,
+            "--topics-max",
+        ),
+        (
+            &["serve"],
+            ("LONGLIVED_LOG_FORMAT", "xml"),
+            2,
+            "--log-format",
+        ),
+        // What it needs is missing.
+        (
+            &["serve"],
+            ("LONGLIVED_GENERATE_TOPIC", "a"),
+            2,
+            "--generate-topic",
+        ),
+        (
+            &["serve"],
+            ("LONGLIVED_CACHE_BYTES", "1MiB"),
+            2,
+            "--cache-bytes",
+        ),
+        // It does not go with another one.
+        (
+            &["serve", "--publish-queue-bytes-max", "100000"],
+            ("LONGLIVED_EVENT_BYTES_MAX", "200000"),
+            2,
+            "--event-bytes-max",
+        ),
+        (&["serve"], ("LONGLIVED_DATA_DIR", file), 2, "--data-dir"),
+        (
+            &["new-epoch"],
+            ("LONGLIVED_DATA_DIR", file),
+            2,
+            "--data-dir",
+        ),
+    ];
+    for (arguments, variable, code, flag) in cases {
+        let said = said_with(arguments, &[*variable], *code);
+        let (name, _) = variable;
+        let named = format!("{flag} is from the environment variable {name}");
+        assert!(said.contains(&named), "{said}");
+    }
+}
+
+#[test]
+fn an_environment_variable_that_has_no_part_in_an_error_is_not_named() {
+    let all = [
+        ("LONGLIVED_TOPICS_MAX", "7"),
+        ("LONGLIVED_LISTEN", "nonsense"),
+        ("LONGLIVED_SERVER", "nonsense"),
+    ];
+    for (arguments, variables) in [
+        (&["serve", "--streams-max", "many"][..], &all[..1]),
+        // The flag beats it.
+        (&["serve", "--listen", "wrong"], &all),
+        (&["serve", "--listen=wrong"], &all),
+        (&["healthcheck", "--server", "wrong"], &all),
+        (&["bench", "fanout", "--server", "wrong"], &all),
+    ] {
+        let said = said_with(arguments, variables, 2);
+        assert!(!said.contains("environment"), "{said}");
+    }
+}
+
+#[test]
+fn a_server_may_be_given_without_its_scheme() {
+    let server = super::cli_support::Server::start(&[]);
+    let address = server.address.to_string();
+    for given in [&address, &server.url] {
+        let ended = run(&["healthcheck", "--server", given]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let ended = run(&["publish", "a", "x", "--server", given]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+    let said = said_with(
+        &["topics", "--check", "1/1"],
+        &[("LONGLIVED_SERVER", "localhost:1:1")],
+        2,
+    );
+    assert!(said.contains("localhost:1:1"), "{said}");
+}
+
+#[test]
+fn a_header_that_is_given_twice_is_refused_and_so_is_a_class_of_history() {
+    for (arguments, named) in [
+        (
+            &["publish", "a", "x", "--header", "k=1", "--header", "k=2"][..],
+            "--header: `k`",
+        ),
+        (
+            &[
+                "serve",
+                "--history",
+                "a=events:1",
+                "--history",
+                "a=events:2",
+            ],
+            "--history: `a`",
+        ),
+    ] {
+        let said = said_with(arguments, &[], 2);
+        assert!(said.contains(named) && said.contains("twice"), "{said}");
+    }
+}
+
+#[test]
+fn the_version_is_that_of_longlived() {
+    let ended = run(&["-V"]);
+    assert_eq!(ended.stdout, ["longlived 0.1.0"]);
 }
 
 #[test]

@@ -206,3 +206,27 @@ fn a_server_that_is_away_is_waited_for_no_longer_than_told() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr[0].contains("not stored"), "{ended:?}");
 }
+
+#[test]
+fn a_server_that_was_killed_is_called_lost_and_no_pipe() {
+    let server = Server::start(&[]);
+    let lines = ["publish", "--server", &server.url, "a", "--lines", "--json"];
+    let lines = [&lines[..], &["--timeout", "1s"]].concat();
+    let mut process = Process::spawn(command(&lines).stdin(Stdio::piped()));
+    let mut stdin = process.stdin();
+    // Ends when nobody reads it any more.
+    let feeding = std::thread::spawn(move || while writeln!(stdin, "a line").is_ok() {});
+    process
+        .stdout
+        .until("acknowledgements", |lines| lines.len() > 100);
+    server.kill();
+    let ended = process.ended();
+    feeding.join().unwrap();
+    assert_eq!(ended.code, Some(1), "{:?}", ended.stderr);
+    let said = ended.stderr.join("\n").to_lowercase();
+    assert!(
+        said.contains("lost") || said.contains("cannot connect"),
+        "{said}"
+    );
+    assert!(!said.contains("pipe") && !said.contains("reset"), "{said}");
+}

@@ -99,6 +99,40 @@ fn what_came_before_the_first_event_of_a_run_is_not_lost_to_the_next() {
 }
 
 #[test]
+fn an_empty_position_file_is_a_new_subscription_and_said_to_be_one() {
+    let server = Server::start(&[]);
+    server.publish("orders.eu", "before");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders.position");
+    std::fs::write(&file, "").unwrap();
+    let file = file.to_str().unwrap();
+    let flags = subscribe(&server, &["--from", "earliest", "--position-file", file]);
+    let first = Process::start(&flags);
+    first
+        .stderr
+        .line_with(&[file, "is empty", "new subscription"]);
+    let lines = first.stdout.until("1 event", |lines| !lines.is_empty());
+    assert_eq!(payloads(&lines), ["before"]);
+    first.signal(Signal::TERM);
+    assert_eq!(first.ended().code, Some(0));
+    let saved = std::fs::read_to_string(file).unwrap();
+    assert!(saved.ends_with("/1\n"), "{saved}");
+}
+
+#[test]
+fn a_server_that_was_killed_is_called_lost_and_nothing_else() {
+    let server = Server::start(&[]);
+    let subscriber = Process::start(&subscribe(&server, &[]));
+    subscriber.stderr.line_with(&["subscribed"]);
+    server.kill();
+    let said = subscriber
+        .stderr
+        .line_with(&["connection to the server lost"]);
+    assert!(!said.to_lowercase().contains("pipe"), "{said}");
+    assert!(!said.contains("reset"), "{said}");
+}
+
+#[test]
 fn it_begins_where_it_is_told_to() {
     let server = Server::start(&[]);
     for payload in ["1", "2", "3"] {

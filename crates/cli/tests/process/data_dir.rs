@@ -56,7 +56,7 @@ async fn a_directory_or_a_limit_that_cannot_be_is_named_in_one_line() {
         (
             &[in_new, &["--disk-reserve", "1048575"]].concat(),
             2,
-            &["--disk-reserve", "1048576..="],
+            &["--disk-reserve", "from 1048576 to "],
         ),
         (
             &[in_new, &["--disk-reserve", "much"]].concat(),
@@ -66,17 +66,17 @@ async fn a_directory_or_a_limit_that_cannot_be_is_named_in_one_line() {
         (
             &[in_new, &["--segment-bytes", "65535"]].concat(),
             2,
-            &["--segment-bytes", "65536..=1073741824"],
+            &["--segment-bytes", "from 65536 to 1073741824"],
         ),
         (
             &[in_new, &["--segment-bytes", "1073741825"]].concat(),
             2,
-            &["--segment-bytes", "65536..=1073741824"],
+            &["--segment-bytes", "from 65536 to 1073741824"],
         ),
         (
             &[in_new, &["--cache-bytes", "1048575"]].concat(),
             2,
-            &["--cache-bytes", "1048576..="],
+            &["--cache-bytes", "from 1048576 to "],
         ),
         // Limits of a directory that there is not.
         (&["--disk-reserve", "1048576"], 2, &["--data-dir"]),

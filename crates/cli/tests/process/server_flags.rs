@@ -3,6 +3,7 @@
 use longlived_api::{protos, v1};
 use tonic::Code;
 
+use super::cli_support::{Process, run};
 use super::support::{Frame, Server, longlived, request, run_to_end, within};
 
 #[tokio::test]
@@ -56,7 +57,7 @@ async fn an_address_that_is_not_this_machines_is_named_and_the_exit_code_is_1() 
 
 #[tokio::test]
 async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
-    let cases: [&[&str]; 41] = [
+    let cases: [&[&str]; 42] = [
         &["--listen", "nonsense"],
         &["--listen", "127.0.0.1"],
         &["--listen", "127.0.0.1:99999"],
@@ -82,6 +83,7 @@ async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
         &["--tail-bytes-max", "1XB"],
         &["--topics-max", "1.5"],
         &["--topics-max", "many"],
+        &["--topics-max", "-1"],
         &["--drain-timeout", "x"],
         &["--drain-timeout", "25h"],
         &["--stall-timeout", "2d"],
@@ -117,7 +119,7 @@ async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
 #[tokio::test]
 async fn a_limit_that_is_too_high_or_too_low_for_another_is_named_with_its_bound() {
     for (args, bound) in [
-        (vec!["--stall-timeout", "25h"], "at most 24h"),
+        (vec!["--stall-timeout", "25h"], "from 1ms to 24h"),
         (
             vec![
                 "--event-bytes-max",
@@ -269,4 +271,71 @@ async fn history_may_be_given_several_times_and_the_first_that_matches_holds() {
     }
     assert_eq!(kept(&server, "a.b").await, [6]);
     assert_eq!(kept(&server, "a.c").await, [9, 10, 11, 12]);
+}
+
+/// The addresses of a name that this machine has.
+fn addresses_of(name: &str) -> Vec<std::net::IpAddr> {
+    let found = std::net::ToSocketAddrs::to_socket_addrs(&(name, 0)).expect("a name");
+    let mut addresses = Vec::new();
+    for address in found.map(|address| address.ip()) {
+        let is_here = std::net::TcpListener::bind((address, 0)).is_ok();
+        if is_here && !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses
+}
+
+#[tokio::test]
+async fn a_name_is_listened_on_at_each_of_its_addresses_with_one_port() {
+    let addresses = addresses_of("localhost");
+    assert!(!addresses.is_empty());
+    let server = Process::start(&["serve", "--listen", "localhost:0"]);
+    let lines = server.stderr.until("all addresses", |lines| {
+        let said = lines.iter().filter(|line| line.contains("listening on "));
+        said.count() == addresses.len()
+    });
+    let listening: Vec<std::net::SocketAddr> = lines
+        .iter()
+        .filter_map(|line| line.split_once("listening on "))
+        .map(|(_, address)| address.trim().parse().expect("an address"))
+        .collect();
+    let mut ips: Vec<_> = listening.iter().map(std::net::SocketAddr::ip).collect();
+    let mut wanted = addresses.clone();
+    ips.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(ips, wanted);
+    let port = listening[0].port();
+    assert!(
+        listening.iter().all(|address| address.port() == port),
+        "{listening:?}"
+    );
+    // Each is served, again and again.
+    for _ in 0..3 {
+        for address in &listening {
+            let address = address.to_string();
+            let ended = run(&["publish", "a", "x", "--server", &address]);
+            assert_eq!(ended.code, Some(0), "{address}: {ended:?}");
+        }
+    }
+    // One of them is enough to be in the way of another server.
+    let taken = listening[listening.len() - 1].to_string();
+    let second = format!("localhost:{port}");
+    for listen in [taken.as_str(), &second] {
+        let ended = run(&["serve", "--listen", listen]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr[0].contains("--listen"), "{ended:?}");
+        assert!(ended.stderr[0].contains("in use"), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_knows_is_named_and_the_exit_code_is_1() {
+    let (code, _, err) =
+        run_to_end(longlived().args(["serve", "--listen", "nowhere.invalid:7070"])).await;
+    assert_eq!(code, Some(1), "{err}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+    for part in ["--listen", "`nowhere.invalid` has no address"] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
 }

@@ -118,7 +118,7 @@ async fn an_address_for_metrics_that_cannot_be_had_is_named_with_its_flag_before
     for (address, code, said) in [
         (taken.as_str(), 1, "already in use"),
         ("192.0.2.1:9464", 1, "cannot listen on 192.0.2.1:9464"),
-        ("nonsense", 2, "invalid"),
+        ("nonsense", 2, "must be ADDRESS:PORT"),
     ] {
         let mut second = longlived();
         second.args(["serve", "--listen", "127.0.0.1:0"]);

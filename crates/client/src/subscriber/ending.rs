@@ -44,7 +44,7 @@ impl From<&Status> for Refusal {
 pub enum Lost {
     /// No connection could be made.
     Connect(String),
-    /// The connection or the stream broke without a status.
+    /// The connection or the stream broke without a status; the cause is empty where there is nothing to say but that.
     Transport(String),
     /// It ended with OK and without a reason, as when a proxy cuts it.
     Ended,
@@ -66,7 +66,10 @@ impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(cause) => write!(f, "cannot connect: {cause}"),
-            Self::Transport(cause) => write!(f, "stream lost: {cause}"),
+            Self::Transport(cause) if cause.is_empty() => {
+                f.write_str("connection to the server lost")
+            }
+            Self::Transport(cause) => write!(f, "connection to the server lost: {cause}"),
             Self::Ended => f.write_str("stream ended without a reason"),
             Self::GoAway(reason) => write!(f, "stream ended: {reason}"),
             Self::Status(refusal) => write!(f, "stream ended: {refusal}"),
