@@ -1,22 +1,37 @@
-//! How long to wait before coming back: gRPC's connection-backoff numbers with full jitter.
+//! How long to wait before coming back, by how long the client has been away.
 //!
-//! Holds: a wait is uniform between nothing and a ceiling that grows by 1.6 with each failure, the first
-//! included, so that ten thousand clients of one killed server do not return in step.
-//! Does not: reset by itself. A stream that opened is not yet a healthy one; whoever saw the first Welcome
-//! or event calls [`Backoff::reset`].
+//! Holds, of an outage that lasts T from the loss, with the numbers of [`BackoffOptions::default`]:
+//!
+//! - The next try begins at a random moment between now and whichever is later: 1 s from now, or 1.75 times as long
+//!   after the loss as the try that failed had begun; never later than 120 s from now. A try that fails begins
+//!   within T, so the last one begins within 1.75 T, or 1 s after it has failed: what is left until 2 T, or until
+//!   T + 2 s, is for the tries themselves to take. Short draws only make more tries, they put nothing off.
+//! - The moments are spread over the whole range, the first included (full jitter), so that ten thousand clients of one
+//!   killed server do not return in step.
+//! - The tries of one client rise with the logarithm of T, and linearly only above the ceiling.
+//! - A stream that is cut soon after it was opened changes nothing: the client counts as away since the loss
+//!   before. Only one that has lived as long as the longest wait that could have been drawn before it, or 10 s, ends
+//!   that. An end that the server has announced is none of these losses.
+//!
+//! Does not: obey anybody. A wait that the server names is waited as it is, and [`Backoff::named`] is told of it.
 
 use std::time::Duration;
 
 use rand::{Rng, RngExt as _};
+use tokio::time::Instant;
 
-/// The numbers of a [`Backoff`]; the defaults are those of gRPC's connection backoff.
+/// A stream that lived so long was a good one, however long the waits before it were.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+
+/// The numbers of a [`Backoff`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BackoffOptions {
-    /// Ceiling of the first wait.
+    /// The first wait is at most this, and no later one is drawn from less.
     pub initial: Duration,
-    /// Growth of the ceiling from one wait to the next.
+    /// The next try begins at the latest so many times as long after the loss as the one before. Below 2, what is left
+    /// of twice the outage is the time that a try may take. 1 or less: every wait is drawn from `initial`.
     pub multiplier: f64,
-    /// The ceiling grows no further than this.
+    /// No wait is longer.
     pub max: Duration,
 }
 
@@ -24,114 +39,123 @@ impl Default for BackoffOptions {
     fn default() -> Self {
         Self {
             initial: Duration::from_secs(1),
-            multiplier: 1.6,
+            multiplier: 1.75,
             max: Duration::from_secs(120),
         }
     }
 }
 
-/// The growing, jittered wait of one client.
+/// The jittered waits of one client.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     options: BackoffOptions,
+    /// When the client was last known to be well served; `None` while it is.
+    lost: Option<Instant>,
+    /// When the try under way, or the next one, begins.
+    tried: Option<Instant>,
+    /// When the stream that is open was.
+    opened: Option<Instant>,
+    /// What the last wait was drawn from.
     ceiling: Duration,
+    /// The server has ended a stream that had hardly begun, by announcement.
+    dismissed_early: bool,
 }
 
 impl Backoff {
-    /// A backoff whose next wait is the first.
+    /// A backoff of a client that has not lost anything yet.
     pub fn new(options: BackoffOptions) -> Self {
         Self {
-            ceiling: options.initial.min(options.max),
             options,
+            lost: None,
+            tried: None,
+            opened: None,
+            ceiling: options.initial.min(options.max),
+            dismissed_early: false,
         }
     }
 
-    /// The next wait, drawn from `rng`.
-    pub fn next_wait(&mut self, rng: &mut impl Rng) -> Duration {
+    /// A stream was opened. It is not a healthy one yet.
+    pub fn opened(&mut self, now: Instant) {
+        self.opened = Some(now);
+    }
+
+    /// A stream was lost, or the try to open one failed: how long to wait for the next.
+    pub fn next_wait(&mut self, now: Instant, rng: &mut impl Rng) -> Duration {
+        self.stream_ended(now);
+        self.dismissed_early = false;
+        let lost = *self.lost.get_or_insert(now);
+        self.ceiling = self.ceiling_at(now, lost);
         let wait = self.ceiling.mul_f64(rng.random::<f64>());
-        let grown = self.ceiling.as_secs_f64() * self.options.multiplier.max(1.0);
-        self.ceiling = Duration::try_from_secs_f64(grown)
-            .unwrap_or(self.options.max)
-            .min(self.options.max);
+        self.tried = Some(now + wait);
         wait
     }
 
-    /// The peer proved healthy: the next wait is the first again.
-    pub fn reset(&mut self) {
-        self.ceiling = self.options.initial.min(self.options.max);
+    /// A stream was lost in a way that the next try may well mend: that begins at once if the stream was a healthy one
+    /// or the first try, else as after any loss.
+    pub fn at_once(&mut self, now: Instant, rng: &mut impl Rng) -> Duration {
+        self.stream_ended(now);
+        if self.lost.is_some() {
+            return self.next_wait(now, rng);
+        }
+        self.lost = Some(now);
+        self.tried = Some(now);
+        Duration::ZERO
+    }
+
+    /// A stream was lost, or a try refused, and the server has named the wait.
+    pub fn named(&mut self, now: Instant, wait: Duration) {
+        self.stream_ended(now);
+        self.lost.get_or_insert(now);
+        self.tried = now.checked_add(wait);
+    }
+
+    /// The server has announced the end of a stream, and when its successor is to be opened: returns that wait. The
+    /// client counts as away from then on, not from now.
+    ///
+    /// A server that does so again as soon as a stream is open, and names no wait, gets one that is drawn, from no more
+    /// than after a first loss.
+    pub fn announced(&mut self, now: Instant, named: Duration, rng: &mut impl Rng) -> Duration {
+        let early = self
+            .opened
+            .take()
+            .is_some_and(|opened| now.saturating_duration_since(opened) < self.options.initial);
+        let first = self.options.initial.min(self.options.max);
+        let wait = if early && self.dismissed_early {
+            named.max(first.mul_f64(rng.random::<f64>()))
+        } else {
+            named
+        };
+        self.dismissed_early = early;
+        self.ceiling = first;
+        self.lost = now.checked_add(wait);
+        self.tried = self.lost;
+        wait
+    }
+
+    /// If one was open, it shows now whether it was healthy.
+    fn stream_ended(&mut self, now: Instant) {
+        let Some(opened) = self.opened.take() else {
+            return;
+        };
+        if now.saturating_duration_since(opened) >= self.ceiling.min(HEALTHY_AFTER) {
+            self.lost = None;
+            self.tried = None;
+            self.dismissed_early = false;
+        }
+    }
+
+    /// The longest wait from `now` on.
+    fn ceiling_at(&self, now: Instant, lost: Instant) -> Duration {
+        let tried = self.tried.unwrap_or(lost);
+        let seconds = |until: Instant| until.saturating_duration_since(lost).as_secs_f64();
+        // Negative where the try took long.
+        let latest = seconds(tried) * self.options.multiplier - seconds(now);
+        Duration::try_from_secs_f64(latest.min(self.options.max.as_secs_f64()))
+            .unwrap_or(Duration::ZERO)
+            .max(self.options.initial)
+            .min(self.options.max)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use rand::SeedableRng as _;
-    use rand::rngs::SmallRng;
-
-    use super::*;
-
-    /// Draws the top of every range, so that waits show the ceilings.
-    struct Highest;
-
-    impl rand::TryRng for Highest {
-        type Error = std::convert::Infallible;
-
-        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-            Ok(u32::MAX)
-        }
-
-        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-            Ok(u64::MAX)
-        }
-
-        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
-            bytes.fill(u8::MAX);
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn ceilings_are_the_numbers_of_grpc() {
-        let mut backoff = Backoff::new(BackoffOptions::default());
-        let ceilings: Vec<u128> = (0..13)
-            .map(|_| (backoff.next_wait(&mut Highest).as_millis() + 500) / 1_000)
-            .collect();
-        assert_eq!(ceilings, [1, 2, 3, 4, 7, 10, 17, 27, 43, 69, 110, 120, 120]);
-    }
-
-    #[test]
-    fn waits_spread_over_the_whole_range_from_the_first_on() {
-        let mut rng = SmallRng::seed_from_u64(7);
-        let mut quarters = [0u32; 4];
-        for _ in 0..4_000 {
-            let wait = Backoff::new(BackoffOptions::default()).next_wait(&mut rng);
-            quarters[wait.as_millis() as usize / 250] += 1;
-        }
-        assert!(
-            quarters.iter().all(|count| (850..1_150).contains(count)),
-            "{quarters:?}"
-        );
-    }
-
-    #[test]
-    fn after_a_reset_the_next_wait_is_the_first_again() {
-        let mut backoff = Backoff::new(BackoffOptions::default());
-        for _ in 0..5 {
-            backoff.next_wait(&mut Highest);
-        }
-        backoff.reset();
-        assert!(backoff.next_wait(&mut Highest) <= Duration::from_secs(1));
-    }
-
-    proptest! {
-        #[test]
-        fn no_wait_is_above_the_maximum(seed: u64, initial in 0u64..10_000, max in 0u64..10_000, multiplier in -1e9..1e9f64) {
-            let (initial, max) = (Duration::from_millis(initial), Duration::from_millis(max));
-            let mut backoff = Backoff::new(BackoffOptions { initial, multiplier, max });
-            let mut rng = SmallRng::seed_from_u64(seed);
-            for _ in 0..100 {
-                prop_assert!(backoff.next_wait(&mut rng) <= max);
-            }
-        }
-    }
-}
+mod tests;

@@ -224,7 +224,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The waits between attempts to come back; gRPC's numbers unless told.
+    /// The waits between attempts to come back: how far the next may lie depends on how long the client has been away
+    /// ([`Backoff`](crate::Backoff)).
     pub fn backoff(mut self, backoff: BackoffOptions) -> Self {
         self.backoff = backoff;
         self

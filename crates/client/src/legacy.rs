@@ -278,6 +278,7 @@ impl Engine {
                     };
                     match opened {
                         Ok(live) => {
+                            self.backoff.opened(Instant::now());
                             self.streams += 1;
                             self.queue.push_back(LegacyItem::Connected {
                                 streams: self.streams,
@@ -289,7 +290,6 @@ impl Engine {
                 }
                 Phase::Live(live) => match live.responses.message().await {
                     Ok(Some(response)) => {
-                        self.backoff.reset();
                         self.refused = None;
                         self.refreshed = false;
                         return Some(Ok(LegacyItem::Data(response.data)));
@@ -329,6 +329,7 @@ impl Engine {
     }
 
     fn ended(&mut self, end: End, credential: Option<Credential>) {
+        let now = Instant::now();
         let known = Known {
             can_refresh: self.handle.client.shared.credentials.can_refresh() && !self.refreshed,
             leaving: self.handle.leaving.is_cancelled(),
@@ -340,16 +341,19 @@ impl Engine {
                 self.phase = Phase::Over(Some(error));
                 return;
             }
-            Next::Resume(reason) => (reason, self.backoff.next_wait(&mut self.rng)),
-            Next::ResumeAfter(reason, wait) => (reason, wait),
+            Next::Resume(reason) => (reason, self.backoff.next_wait(now, &mut self.rng)),
+            Next::ResumeAfter(reason, wait) => {
+                self.backoff.named(now, wait);
+                (reason, wait)
+            }
             Next::Refresh(reason) => {
                 self.refreshed = true;
                 self.refused = credential;
-                (reason, Duration::ZERO)
+                (reason, self.backoff.at_once(now, &mut self.rng))
             }
         };
         self.queue
             .push_back(LegacyItem::Disconnected { reason, retry_in });
-        self.phase = Phase::Waiting(Some(Instant::now() + retry_in));
+        self.phase = Phase::Waiting(Some(now + retry_in));
     }
 }

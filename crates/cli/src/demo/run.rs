@@ -29,10 +29,10 @@ const STORY_MAX: Duration = Duration::from_secs(25);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Lines sent and not yet acknowledged.
 const IN_FLIGHT: usize = 64;
-/// gRPC's numbers, but for the longest wait: 120 s is longer than a demo may take.
+/// The library's numbers, but for the longest wait: 120 s is longer than a demo may take.
 const BACKOFF: BackoffOptions = BackoffOptions {
     initial: Duration::from_secs(1),
-    multiplier: 1.6,
+    multiplier: 1.75,
     max: Duration::from_secs(2),
 };
 

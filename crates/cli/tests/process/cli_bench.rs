@@ -242,6 +242,9 @@ fn subscribers_of_the_client_library_come_back_with_their_waits_spread() {
     assert!((of("waits") - (200.0 + of("refused_dials") + of("lost_again"))).abs() < 0.5);
     assert!(of("waits_above") == 0.0);
     assert!(of("wait_p20") < of("wait_p50") && of("wait_p50") < of("wait_p80"));
+    // The last client: it has tried once at least, and was away for longer than the server.
+    assert!(of("last_tries") >= 1.0 && of("tries_max") >= of("last_tries"));
+    assert!(of("last_away") > 1.0 && of("last_wait_s") > 0.0);
 }
 
 #[test]

@@ -141,7 +141,10 @@ where
             }
             if self.line.is_none() {
                 match self.open().await {
-                    Ok(line) => self.line = Some(line),
+                    Ok(line) => {
+                        self.backoff.opened(Instant::now());
+                        self.line = Some(line);
+                    }
                     Err(broken) => match self.broken(broken).await {
                         Ok(()) => continue,
                         Err(error) => return Some(Err(error)),
@@ -166,7 +169,6 @@ where
                             self.record_end(&unanswered, Ok(&published));
                         }
                         self.progress = Instant::now();
-                        self.backoff.reset();
                         self.refreshed = false;
                         return Some(Ok(published));
                     }
@@ -331,19 +333,23 @@ where
     /// Waits until the unanswered may be sent again, or says why they may not.
     async fn broken(&mut self, broken: Broken) -> Result<(), PublishError> {
         self.line = None;
+        let now = Instant::now();
+        let deadline = self.progress + self.timeout;
         if broken.refresh {
             self.refreshed = true;
             self.refused = broken.credential;
+            let wait = self.backoff.at_once(now, &mut self.rng);
+            sleep(single::clipped(wait, deadline).unwrap_or_default()).await;
             return Ok(());
         }
-        let deadline = self.progress + self.timeout;
         let wait = match &broken.meaning {
             Meaning::NotStored(_) => None,
             Meaning::NotStoredWait(_, wait) => {
-                Some(*wait).filter(|wait| Instant::now() + *wait < deadline)
+                self.backoff.named(now, *wait);
+                Some(*wait).filter(|wait| now + *wait < deadline)
             }
             Meaning::NeverSent(_) => {
-                single::clipped(self.backoff.next_wait(&mut self.rng), deadline)
+                single::clipped(self.backoff.next_wait(now, &mut self.rng), deadline)
             }
             Meaning::Perhaps(_) => {
                 let repeatable = self
@@ -351,7 +357,7 @@ where
                     .iter()
                     .all(|unanswered| !unanswered.request.message_id.is_empty());
                 self.perhaps = true;
-                let wait = self.backoff.next_wait(&mut self.rng);
+                let wait = self.backoff.next_wait(now, &mut self.rng);
                 single::clipped(wait, deadline).filter(|_| repeatable)
             }
         };

@@ -158,7 +158,8 @@ async fn attempts(
             Err(failed) => meaning(failed),
         };
         // A wait that the server names is waited out or not begun; one of our own is cut to what is left.
-        let named = |wait| (Instant::now() + wait < deadline).then_some(wait);
+        let now = Instant::now();
+        let named = |wait| (now + wait < deadline).then_some(wait);
         let (wait, error) = match failed {
             Meaning::NotStored(error) if !perhaps => return Err(error),
             Meaning::NotStored(error) => {
@@ -167,9 +168,12 @@ async fn attempts(
                     cause: format!("lost earlier, then {error}"),
                 });
             }
-            Meaning::NotStoredWait(refusal, wait) => (named(wait), PublishError::Refused(refusal)),
+            Meaning::NotStoredWait(refusal, wait) => {
+                backoff.named(now, wait);
+                (named(wait), PublishError::Refused(refusal))
+            }
             Meaning::NeverSent(cause) => (
-                clipped(backoff.next_wait(&mut rng), deadline),
+                clipped(backoff.next_wait(now, &mut rng), deadline),
                 PublishError::NotSent { timeout, cause },
             ),
             Meaning::Perhaps(cause) => {
@@ -181,7 +185,7 @@ async fn attempts(
                 if !repeatable {
                     return Err(error);
                 }
-                (clipped(backoff.next_wait(&mut rng), deadline), error)
+                (clipped(backoff.next_wait(now, &mut rng), deadline), error)
             }
         };
         match (wait, error) {

@@ -179,9 +179,9 @@ impl Engine {
         }
     }
 
-    /// A Welcome: the server is healthy.
+    /// A Welcome: the server takes this subscription. How healthy it is shows in how long the stream lives.
     fn welcomed(&mut self, live: &Live, welcome: &v1::Welcome) {
-        self.backoff.reset();
+        self.backoff.opened(Instant::now());
         self.refused = None;
         self.refreshed = false;
         self.streams += 1;
@@ -219,7 +219,8 @@ impl Engine {
         credential: Option<Credential>,
         record: Option<StreamRecord>,
     ) {
-        self.ended_at = Some(Instant::now());
+        let now = Instant::now();
+        self.ended_at = Some(now);
         let known = Known {
             go_away: departure.map(|departure| (departure.reason, departure.reconnect)),
             position: self.position,
@@ -238,16 +239,16 @@ impl Engine {
             }
             Next::Resume(reason) => match departure {
                 Some(departure) => (reason, departure.turn),
-                None => (
-                    reason,
-                    Instant::now() + self.backoff.next_wait(&mut self.rng),
-                ),
+                None => (reason, now + self.backoff.next_wait(now, &mut self.rng)),
             },
-            Next::ResumeAfter(reason, wait) => (reason, Instant::now() + wait),
+            Next::ResumeAfter(reason, wait) => {
+                self.backoff.named(now, wait);
+                (reason, now.checked_add(wait).unwrap_or_else(far_away))
+            }
             Next::Refresh(reason) => {
                 self.refreshed = true;
                 self.refused = credential;
-                (reason, Instant::now())
+                (reason, now + self.backoff.at_once(now, &mut self.rng))
             }
         };
         self.wait(reason, until);
@@ -355,7 +356,8 @@ impl Engine {
         credential: Option<Credential>,
         record: Option<StreamRecord>,
     ) {
-        self.ended_at = Some(Instant::now());
+        let now = Instant::now();
+        self.ended_at = Some(now);
         let failed = std::mem::replace(&mut self.streams_mut().successor, Successor::None);
         let (credential, record) = match failed {
             Successor::Open(mut live) => {
@@ -379,16 +381,19 @@ impl Engine {
                 self.phase = Phase::Over(Some(error));
                 return;
             }
-            Next::Resume(_) => self.backoff.next_wait(&mut self.rng),
-            Next::ResumeAfter(_, wait) => wait,
+            Next::Resume(_) => self.backoff.next_wait(now, &mut self.rng),
+            Next::ResumeAfter(_, wait) => {
+                self.backoff.named(now, wait);
+                wait
+            }
             Next::Refresh(_) => {
                 self.refreshed = true;
                 self.refused = credential;
-                Duration::ZERO
+                self.backoff.at_once(now, &mut self.rng)
             }
         };
         if let Some(departure) = &mut self.streams_mut().current.departure {
-            departure.turn = Instant::now().checked_add(wait).unwrap_or_else(far_away);
+            departure.turn = now.checked_add(wait).unwrap_or_else(far_away);
         }
     }
 }

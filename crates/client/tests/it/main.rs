@@ -5,6 +5,7 @@
 mod compression;
 mod fleet;
 mod legacy;
+mod outages;
 mod publishing;
 mod real;
 mod recording;

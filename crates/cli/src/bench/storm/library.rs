@@ -217,7 +217,7 @@ async fn follow(
             }
             Ok(Item::Notice(Notice::Connected { outcome, .. })) => {
                 turn = None;
-                ceiling.reset();
+                ceiling.welcomed(now);
                 seen.attempted(waited_until_ns.take(), now);
                 seen.welcome(index, outcome, now);
             }
@@ -226,7 +226,7 @@ async fn follow(
                 seen.attempted(waited_until_ns.take(), now);
                 let wait_ns = u64::try_from(retry_in.as_nanos()).unwrap_or(u64::MAX);
                 waited_until_ns = Some(now.saturating_add(wait_ns));
-                seen.lost(index, &reason, retry_in, &mut ceiling);
+                seen.lost(index, &reason, now, retry_in, &mut ceiling);
             }
             Ok(Item::Notice(_)) => {}
             Err(error) => {

@@ -20,6 +20,7 @@ pub(super) fn figures(load: StormLoad, seen: &Seen) -> anyhow::Result<(Figures, 
     add_costs(&mut figures, seen);
     add_losses(&mut figures, seen);
     if let Some(retries) = &seen.returned.retries {
+        add_last(&mut figures, retries, seen.listening_ns);
         add_retries(&mut figures, retries)?;
     }
     figures.troubles.extend(misses);
@@ -193,6 +194,34 @@ fn add_losses(figures: &mut Figures, seen: &Seen) {
             .troubles
             .push(format!("{} streams ended for good: {why}", finished.ended));
     }
+}
+
+/// The subscriber that was back last, beside how long nobody listened.
+fn add_last(figures: &mut Figures, retries: &Retries, outage_ns: u64) {
+    if let Some(last) = retries.last {
+        let away = last.back_ns as f64 / outage_ns.max(1) as f64;
+        let waited_s = f64::from(last.waited_ms) / 1e3;
+        for (name, label, value) in [
+            (
+                "last_away",
+                "the last client: away, in lengths of the outage",
+                away,
+            ),
+            ("last_tries", "the same: its tries", f64::from(last.tries)),
+            (
+                "last_wait_s",
+                "the same: its wait before the last of them (s)",
+                waited_s,
+            ),
+        ] {
+            figures.add(name, label, value);
+        }
+    }
+    figures.add(
+        "tries_max",
+        "the most tries of one client",
+        f64::from(retries.tries_max),
+    );
 }
 
 fn add_retries(figures: &mut Figures, retries: &Retries) -> anyhow::Result<()> {

@@ -1,8 +1,9 @@
 //! The waits of the client library, held against what full jitter asks: each uniform between nothing and a ceiling
-//! that grows by 1.6 from one second to 120.
+//! that grows with the time since the loss: until 1.75 times as long after it as the try that failed had begun, from
+//! one second to 120.
 //!
-//! Holds: the ceiling is reckoned here, from how often a subscriber has failed since its last Welcome, and not asked
-//! of the client.
+//! Holds: the ceiling is reckoned here, from when a subscriber has lost its stream and tried to come back, and not
+//! asked of the client.
 
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ const STEPS: u32 = 10_000;
 /// times (Kolmogorov).
 const DISTANCE_CRITICAL: f64 = 2.7;
 
+/// A stream that lived so long ends an outage, whatever was waited before it.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+
 /// What was drawn, by all subscribers of a process or of several.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::bench) struct Retries {
@@ -26,6 +30,21 @@ pub(in crate::bench) struct Retries {
     pub(super) named: u64,
     /// Times from the end of a wait to the outcome of the attempt, as (nanoseconds, how many).
     pub(super) attempts: Vec<(u64, u64)>,
+    /// Who was back last.
+    pub(super) last: Option<LastBack>,
+    /// The most tries of one subscriber.
+    pub(super) tries_max: u32,
+}
+
+/// The subscriber that was back last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::bench) struct LastBack {
+    /// When.
+    pub(super) back_ns: u64,
+    /// How often it had tried.
+    pub(super) tries: u32,
+    /// What it waited before the try that succeeded.
+    pub(super) waited_ms: u32,
 }
 
 impl Default for Retries {
@@ -35,6 +54,8 @@ impl Default for Retries {
             above: 0,
             named: 0,
             attempts: Vec::new(),
+            last: None,
+            tries_max: 0,
         }
     }
 }
@@ -58,6 +79,12 @@ impl Retries {
         self.above += other.above;
         self.named += other.named;
         self.attempts.extend(&other.attempts);
+        self.last = self
+            .last
+            .into_iter()
+            .chain(other.last)
+            .max_by_key(|last| last.back_ns);
+        self.tries_max = self.tries_max.max(other.tries_max);
     }
 
     /// Waits that were drawn.
@@ -101,27 +128,57 @@ impl Retries {
 #[derive(Debug)]
 pub(super) struct Ceiling {
     options: BackoffOptions,
-    failures: i32,
+    // When the stream was lost, and when the try under way began, by the clock of the caller.
+    lost_ns: Option<u64>,
+    tried_ns: u64,
+    welcomed_ns: Option<u64>,
+    last: Duration,
 }
 
 impl Ceiling {
     pub(super) fn new() -> Self {
+        let options = BackoffOptions::default();
         Self {
-            options: BackoffOptions::default(),
-            failures: 0,
+            lost_ns: None,
+            tried_ns: 0,
+            welcomed_ns: None,
+            last: options.initial,
+            options,
         }
     }
 
-    pub(super) fn next(&mut self) -> Duration {
-        let grown = self.options.multiplier.powi(self.failures);
-        self.failures += 1;
-        let ceiling = self.options.initial.as_secs_f64() * grown;
-        Duration::from_secs_f64(ceiling.min(self.options.max.as_secs_f64()))
+    /// A stream ended, or a try failed, and a wait follows.
+    pub(super) fn next(&mut self, now_ns: u64, wait: Duration) -> Duration {
+        if let Some(welcomed_ns) = self.welcomed_ns.take() {
+            let lived = Duration::from_nanos(now_ns.saturating_sub(welcomed_ns));
+            if lived >= self.last.min(HEALTHY_AFTER) {
+                self.lost_ns = None;
+            }
+        }
+        let lost_ns = *self.lost_ns.get_or_insert_with(|| {
+            self.tried_ns = now_ns;
+            now_ns
+        });
+        let away = |until_ns: u64| until_ns.saturating_sub(lost_ns) as f64 / 1e9;
+        let latest = away(self.tried_ns) * self.options.multiplier - away(now_ns);
+        let ceiling = latest
+            .max(self.options.initial.as_secs_f64())
+            .min(self.options.max.as_secs_f64());
+        self.last = Duration::from_secs_f64(ceiling);
+        self.waits(now_ns, wait);
+        self.last
+    }
+
+    /// The next try begins after this wait, drawn or named.
+    pub(super) fn waits(&mut self, now_ns: u64, wait: Duration) {
+        let wait_ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        self.tried_ns = now_ns.saturating_add(wait_ns);
+        self.lost_ns.get_or_insert(now_ns);
     }
 
     /// A Welcome came.
-    pub(super) fn reset(&mut self) {
-        self.failures = 0;
+    pub(super) fn welcomed(&mut self, now_ns: u64) {
+        self.welcomed_ns = Some(now_ns);
     }
 }
 
@@ -147,11 +204,21 @@ mod tests {
     fn the_clients_backoff_passes_with_its_ceilings() {
         let mut rng = SmallRng::seed_from_u64(3);
         let mut retries = Retries::default();
-        for _ in 0..4_000 {
+        let began = tokio::time::Instant::now();
+        for number in 0..4_000 {
             let mut backoff = Backoff::new(BackoffOptions::default());
             let mut ceiling = Ceiling::new();
-            for _ in 0..13 {
-                retries.drawn(backoff.next_wait(&mut rng), ceiling.next());
+            let mut away = Duration::ZERO;
+            for try_number in 0..16_u32 {
+                let now_ns = away.as_nanos() as u64;
+                // A stream that is cut at once belongs to the outage.
+                if try_number == 5 {
+                    backoff.opened(began + away);
+                    ceiling.welcomed(now_ns);
+                }
+                let wait = backoff.next_wait(began + away, &mut rng);
+                retries.drawn(wait, ceiling.next(now_ns, wait));
+                away += wait + Duration::from_millis(number % 40);
             }
         }
         assert_eq!(retries.above, 0);

@@ -136,7 +136,10 @@ impl Engine {
         let duration = |wire: Option<prost_types::Duration>| -> Option<Duration> {
             wire.and_then(|wire| Duration::try_from(wire).ok())
         };
-        let after = duration(go_away.reconnect_after).unwrap_or_default();
+        let mut after = duration(go_away.reconnect_after).unwrap_or_default();
+        if go_away.reconnect {
+            after = self.backoff.announced(now, after, &mut self.rng);
+        }
         let ends = duration(go_away.ends_in);
         let live = self.live(which);
         live.departure = Some(Departure {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use longlived_client::{Lost, Outcome};
 
 use crate::bench::load::control::{Connected, Finished, Published, Return, Returned, Times};
-use crate::bench::storm::retries::{Ceiling, Retries};
+use crate::bench::storm::retries::{Ceiling, LastBack, Retries};
 
 /// What is kept of one subscriber.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,6 +17,10 @@ struct One {
     connected: bool,
     /// When it was current again; 0 = it is not.
     back_ns: u64,
+    /// Waits, and so tries, since the kill.
+    tries: u32,
+    /// The last of them.
+    waited_ms: u32,
 }
 
 /// What all subscribers saw.
@@ -103,6 +107,7 @@ impl Seen {
         &mut self,
         index: usize,
         reason: &Lost,
+        now_ns: u64,
         wait: Duration,
         ceiling: &mut Ceiling,
     ) {
@@ -121,14 +126,20 @@ impl Seen {
             self.lost_again += 1;
             self.note(reason.to_string());
         }
+        let one = &mut self.each[index];
+        one.tries += 1;
+        one.waited_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
         match reason {
             // The server may have named the wait.
-            Lost::GoAway(_) | Lost::Status(_) => self.retries.named += 1,
+            Lost::GoAway(_) | Lost::Status(_) => {
+                self.retries.named += 1;
+                ceiling.waits(now_ns, wait);
+            }
             Lost::Connect(_) => {
                 self.refused_dials += 1;
-                self.retries.drawn(wait, ceiling.next());
+                self.retries.drawn(wait, ceiling.next(now_ns, wait));
             }
-            _ => self.retries.drawn(wait, ceiling.next()),
+            _ => self.retries.drawn(wait, ceiling.next(now_ns, wait)),
         }
     }
 
@@ -155,6 +166,13 @@ impl Seen {
         let times = Times::of(back.filter(|back_ns| *back_ns > 0).map(since));
         let mut retries = self.retries.clone();
         retries.attempts = Times::of(self.attempts.iter().copied()).counts;
+        let last = self.each.iter().max_by_key(|one| one.back_ns);
+        retries.last = last.map(|one| LastBack {
+            back_ns: since(one.back_ns),
+            tries: one.tries,
+            waited_ms: one.waited_ms,
+        });
+        retries.tries_max = self.each.iter().map(|one| one.tries).max().unwrap_or(0);
         Returned {
             back: self.back,
             times,
