@@ -16,6 +16,7 @@ mod server_url;
 mod show;
 mod signals;
 mod simulate;
+mod sink;
 mod subscribe;
 mod topics;
 mod usage;
@@ -25,6 +26,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+
+use self::sink::OutputError;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -52,6 +55,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    logging::tell_panics();
+    let code = run();
+    sink::flush();
+    code
+}
+
+fn run() -> ExitCode {
     let cli = match Cli::try_parse_from(usage::words(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
@@ -89,9 +99,8 @@ fn failed(error: &anyhow::Error, quotes_lines: bool) -> ExitCode {
     if let Some(wrong) = error.downcast_ref::<clap::Error>() {
         return misused(wrong);
     }
-    if show::is_broken_pipe(error) {
-        // Quietly, and as if SIGPIPE had ended it.
-        return signals::ended_by(13);
+    if show::reader_has_gone(error) {
+        return signals::ended_by_sigpipe();
     }
     let text = usage::with_origins(&format!("{error:#}"));
     if quotes_lines {
@@ -107,13 +116,14 @@ fn failed(error: &anyhow::Error, quotes_lines: bool) -> ExitCode {
 /// Help goes to standard output; what is wrong with the arguments is one line on standard error.
 fn misused(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // A pager that was left early is no failure.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&OutputError::from(error).into(), false),
+        };
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // Nothing was asked for: what could be is the answer.
-        eprint!("{error}");
+        sink::stderr().offer(error.to_string().as_bytes());
         return ExitCode::from(2);
     }
     show::note(usage::explained(error, &usage::words(std::env::args_os())));

@@ -15,6 +15,7 @@ use crate::listen_args::{self, ListenAt};
 use crate::logging::{self, LogFormat};
 use crate::open_files;
 use crate::signals::{self, StopSignals};
+use crate::sink;
 use crate::values;
 
 /// Run a node.
@@ -74,7 +75,7 @@ pub(crate) struct Args {
     #[arg(long, env = "LONGLIVED_TOPICS_MAX", value_parser = count(), default_value_t = Config::default().topics_max)]
     topics_max: usize,
 
-    /// On SIGTERM or SIGINT: how long streams and connections have to end before they are dropped.
+    /// On SIGTERM, SIGINT or SIGHUP: how long streams and connections have to end before they are dropped.
     #[arg(long, env = "LONGLIVED_DRAIN_TIMEOUT", default_value = "10s", value_parser = duration)]
     drain_timeout: Duration,
 
@@ -171,7 +172,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     compression: ServeCompressionArgs,
 
-    /// How the log looks; RUST_LOG says how much of it there is.
+    /// How the log on standard error looks; RUST_LOG says how much of it there is (info,h2=warn unless set).
     #[arg(long, env = "LONGLIVED_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
 }
@@ -288,7 +289,7 @@ impl Args {
 /// Runs the node; the exit code once it has drained.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     args.check()?;
-    logging::start(args.log_format);
+    logging::start(args.log_format)?;
     let files = open_files::raise();
     let config = args.config()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -299,6 +300,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         tracing::debug!(?config, "effective configuration");
         let mut signals = StopSignals::new()?;
         let server = Server::bind(config.clone(), Environment::system()).map_err(named)?;
+        let server = server.with_log_drops(|| sink::stderr().dropped());
         announce(&config, &server, files);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let watch = async {

@@ -1,14 +1,17 @@
-//! SIGTERM and SIGINT, caught from the moment a value is made.
+//! SIGTERM, SIGINT and SIGHUP, caught from the moment a value is made.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The two signals that ask a command to end.
+/// The signals that ask a command to end.
 pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
+    /// The terminal that it was started on has closed. `None` where whoever started it had it ignored, as `nohup`
+    /// does.
+    hang_up: Option<Signal>,
 }
 
 impl StopSignals {
@@ -16,6 +19,10 @@ impl StopSignals {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?,
             interrupt: signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?,
+            hang_up: (!hang_up_is_ignored())
+                .then(|| signal(SignalKind::hangup()))
+                .transpose()
+                .context("SIGHUP cannot be caught")?,
         })
     }
 
@@ -24,11 +31,55 @@ impl StopSignals {
         tokio::select! {
             _ = self.terminate.recv() => ("SIGTERM", 15),
             _ = self.interrupt.recv() => ("SIGINT", 2),
+            _ = hang_up(self.hang_up.as_mut()) => ("SIGHUP", 1),
         }
     }
+}
+
+/// Never, where it is ignored.
+async fn hang_up(signal: Option<&mut Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process was started with SIGHUP ignored. To be asked before it is caught. Where the system does not say,
+/// it is taken not to be.
+fn hang_up_is_ignored() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, 1))
+}
+
+/// Whether a signal is in the mask of ignored ones, as Linux tells it.
+fn ignores(status: &str, signal: u32) -> bool {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+/// The reader of standard output has gone, which is the same for all commands: no word, and the status of a program
+/// that SIGPIPE ended. Not 0, which of many commands would say that all is well.
+pub(crate) fn ended_by_sigpipe() -> ExitCode {
+    ended_by(13)
 }
 
 /// What a shell reports of a command that a signal ended.
 pub(crate) fn ended_by(number: u8) -> ExitCode {
     ExitCode::from(128 + number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ignored_signal_is_read_from_the_mask() {
+        let status = "Name:\tlonglived\nSigBlk:\t0000000000000003\nSigIgn:\t0000000000001001\n";
+        assert!(ignores(status, 1));
+        assert!(!ignores(status, 2));
+        assert!(ignores(status, 13));
+        assert!(!ignores("", 1));
+    }
 }

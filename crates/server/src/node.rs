@@ -26,7 +26,7 @@ use crate::{
     layers::Layers,
     lifecycle::Drain,
     listener::{Listener, TcpListeners},
-    metrics::{self, NodeValues},
+    metrics::{self, LogDrops, NodeValues},
     probes::{Probes, ProbesError},
     registry::Registry,
     rpc::{PageBudget, Router},
@@ -85,6 +85,7 @@ pub struct Server<L = TcpListeners> {
     store: Option<Arc<dyn Store>>,
     // The same store where it is on disk, for what it has to say at the end.
     disk: Option<Arc<DiskStore>>,
+    log_drops: Option<LogDrops>,
 }
 
 /// Why a node cannot serve.
@@ -141,6 +142,7 @@ impl Server {
             environment,
             store: disk.clone().map(|disk| disk as Arc<dyn Store>),
             disk,
+            log_drops: None,
         })
     }
 }
@@ -162,6 +164,7 @@ impl<L: Listener> Server<L> {
             environment,
             store: None,
             disk: None,
+            log_drops: None,
         }
     }
 
@@ -170,6 +173,12 @@ impl<L: Listener> Server<L> {
     pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self.disk = None;
+        self
+    }
+
+    /// Tells in the metrics how many lines of the log were dropped since the start. Only who writes the log knows.
+    pub fn with_log_drops(mut self, dropped: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.log_drops = Some(Box::new(dropped));
         self
     }
 
@@ -198,6 +207,7 @@ impl<L: Listener> Server<L> {
             environment,
             store,
             disk,
+            log_drops,
             ..
         } = self;
         let store = store.unwrap_or_else(|| in_memory(&config, &environment));
@@ -251,7 +261,7 @@ impl<L: Listener> Server<L> {
         let watchers = Tasks::new();
         let _abort_watchers = watchers.abort_on_drop();
         if let Some(listener) = metrics {
-            let values = NodeValues::new(node.clone(), disk.clone(), counts.clone());
+            let values = NodeValues::new(node.clone(), disk.clone(), counts.clone(), log_drops);
             tell_metrics(listener, values, &watchers)?;
         }
         let service = layers(&node).layer(Router::new(node.clone(), probes.clone()));

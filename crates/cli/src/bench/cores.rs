@@ -79,7 +79,7 @@ pub(super) fn cores(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> 
         };
         Ok(figures(&pinned, &any))
     })?;
-    explain_latency(args);
+    explain_latency(args)?;
     Ok(ended)
 }
 

@@ -15,6 +15,7 @@ use super::rig::{LEAD, Pinning, Rig, Seen, Shape, Window, nanoseconds};
 use super::run::Stop;
 use super::setting::Setting;
 use crate::compression_args::CompressionFlag;
+use crate::show;
 
 /// Latencies taken in a second, about, when nothing was said about it.
 pub(super) const SAMPLES_PER_SECOND: u64 = 200_000;
@@ -52,17 +53,18 @@ pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode>
     let ended = repeat(in_words, &args.common, |cores| {
         fanout_once(args, cores, stop)
     })?;
-    explain_latency(args);
+    explain_latency(args)?;
     Ok(ended)
 }
 
 /// Below a table in which rows may be missing.
-pub(super) fn explain_latency(args: &FanoutArgs) {
+pub(super) fn explain_latency(args: &FanoutArgs) -> anyhow::Result<()> {
     if args.compression.encoding().is_some() && !args.common.json {
-        println!(
-            "\ncompressed deliveries show no latency: when they were sent is not read out of them"
-        );
+        show::print_line(
+            "\ncompressed deliveries show no latency: when they were sent is not read out of them",
+        )?;
     }
+    Ok(())
 }
 
 pub(super) fn fanout_in_words(args: &FanoutArgs) -> String {
@@ -210,9 +212,9 @@ pub(super) fn repeat(
         runs,
     };
     if args.json {
-        println!("{}", summary.json().context("writing the result as JSON")?);
+        show::print_line(summary.json().context("writing the result as JSON")?)?;
     } else {
-        print!("{}", summary.table());
+        show::print(&summary.table())?;
     }
     Ok(exit_code(summary.is_clean()))
 }

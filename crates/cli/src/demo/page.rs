@@ -1,19 +1,21 @@
 //! What the demo prints: numbered steps, and under each what happened, with its time.
 
-use std::io;
-
 use longlived_client::fleet::Verdict;
 use tokio::time::Instant;
 
 use super::board::Line;
 use crate::show::{self, Output, Tone};
+use crate::sink::{self, Failing, OutputError, Sink};
 
 /// Lines are cut to this where the terminal does not say how wide it is.
 const WIDTH: usize = 96;
 /// Of a long text only so many lines are printed.
 const LINES_PRINTED: usize = 60;
+/// Bytes that wait for a reader who does not read, while the demo goes on: more than all of it has.
+const PAGE_BYTES_MAX: usize = 1 << 20;
 
 pub(super) struct Page {
+    out: &'static Sink,
     output: Output,
     began: Instant,
     clients: u32,
@@ -25,6 +27,9 @@ pub(super) struct Page {
 impl Page {
     pub(super) fn new(clients: u32, lines: usize) -> Self {
         Self {
+            out: sink::stdout(PAGE_BYTES_MAX, Failing::Ends, |lines| {
+                format!("({lines} lines are left out)\n")
+            }),
             output: Output::stdout(),
             began: Instant::now(),
             clients,
@@ -33,37 +38,48 @@ impl Page {
         }
     }
 
-    pub(super) fn title(&self, text: &str) -> io::Result<()> {
-        show::print_line(self.output.paint(Tone::Strong, text))
+    /// Does not wait: the clients go on meanwhile.
+    fn print(&self, text: impl AsRef<str>) -> Result<(), OutputError> {
+        self.out.offer(format!("{}\n", text.as_ref()).as_bytes());
+        self.out.failure()
     }
 
-    pub(super) fn step(&self, number: u32, text: &str) -> io::Result<()> {
+    /// Returns when all of it is written.
+    pub(super) async fn written(&self) -> Result<(), OutputError> {
+        self.out.settled().await
+    }
+
+    pub(super) fn title(&self, text: &str) -> Result<(), OutputError> {
+        self.print(self.output.paint(Tone::Strong, text))
+    }
+
+    pub(super) fn step(&self, number: u32, text: &str) -> Result<(), OutputError> {
         let heading = self
             .output
             .paint(Tone::Heading, format!("{number}  {text}"));
-        show::print_line(format!("\n{heading}"))
+        self.print(format!("\n{heading}"))
     }
 
     /// A remark under a step.
-    pub(super) fn remark(&self, text: &str) -> io::Result<()> {
-        show::print_line(self.output.paint(Tone::Dim, format!("   {text}")))
+    pub(super) fn remark(&self, text: &str) -> Result<(), OutputError> {
+        self.print(self.output.paint(Tone::Dim, format!("   {text}")))
     }
 
     /// Something that happened, and to whom.
-    pub(super) fn event(&self, who: &str, tone: Tone, text: &str) -> io::Result<()> {
+    pub(super) fn event(&self, who: &str, tone: Tone, text: &str) -> Result<(), OutputError> {
         let text = self.output.paint(tone, text);
-        show::print_line(format!("{}{who:<10} {text}", self.time()))
+        self.print(format!("{}{who:<10} {text}", self.time()))
     }
 
     /// A line that went out, and how many have it. Of many lines only some are shown.
-    pub(super) fn line(&self, line: &Line) -> io::Result<()> {
+    pub(super) fn line(&self, line: &Line) -> Result<(), OutputError> {
         if line.number != 1 && !line.number.is_multiple_of(self.stride) {
             return Ok(());
         }
         self.line_at_any_rate(line)
     }
 
-    pub(super) fn line_at_any_rate(&self, line: &Line) -> io::Result<()> {
+    pub(super) fn line_at_any_rate(&self, line: &Line) -> Result<(), OutputError> {
         let who = format!("line {}", line.number);
         let count = format!("{:>2} of {}", line.delivered, self.clients);
         let tone = if line.delivered == self.clients {
@@ -74,7 +90,7 @@ impl Page {
         let width = self.output.width().unwrap_or(WIDTH);
         let text = show::clipped(&show::payload(&line.text), width.saturating_sub(31).max(20));
         let count = self.output.paint(tone, count);
-        show::print_line(format!("{}{who:<10} {count}  {text}", self.time()))
+        self.print(format!("{}{who:<10} {count}  {text}", self.time()))
     }
 
     fn time(&self) -> String {
@@ -82,14 +98,14 @@ impl Page {
         self.output.paint(Tone::Dim, time)
     }
 
-    pub(super) fn verdict(&self, verdict: &Verdict) -> io::Result<()> {
-        show::print_line("")?;
-        show::print_line(show::table(verdict, self.output))
+    pub(super) fn verdict(&self, verdict: &Verdict) -> Result<(), OutputError> {
+        self.print("")?;
+        self.print(show::table(verdict, self.output))
     }
 
     /// A sentence under the verdict.
-    pub(super) fn sentence(&self, tone: Tone, text: &str) -> io::Result<()> {
-        show::print_line(self.output.paint(tone, text))
+    pub(super) fn sentence(&self, tone: Tone, text: &str) -> Result<(), OutputError> {
+        self.print(self.output.paint(tone, text))
     }
 
     pub(super) fn total(&self) -> usize {

@@ -211,7 +211,11 @@ async fn kill(stage: &mut Stage) -> Result<(), Trouble> {
 /// Step 6: everybody has left; what did it cost?
 async fn end(stage: Stage, told: bool, history: &History) -> anyhow::Result<ExitCode> {
     let Stage {
-        page, board, fleet, ..
+        page,
+        board,
+        fleet,
+        mut signals,
+        ..
     } = stage;
     let verdict = fleet.stop().await;
     let ok = verdict.unsubscribed_ok;
@@ -240,7 +244,14 @@ async fn end(stage: Stage, told: bool, history: &History) -> anyhow::Result<Exit
     } else {
         page.sentence(Tone::Bad, "The demo did not come through.")?;
     }
-    Ok(ExitCode::from(u8::from(!passed)))
+    tokio::select! {
+        biased;
+        (_, number) = signals.next() => Ok(signals::ended_by(number)),
+        written = page.written() => {
+            written?;
+            Ok(ExitCode::from(u8::from(!passed)))
+        }
+    }
 }
 
 /// What the acknowledgements promised, and what became of it.

@@ -69,6 +69,10 @@ pub(crate) enum Record<'a> {
         seconds: u64,
         hint: &'a str,
     },
+    /// Lines that nobody took.
+    LeftOut {
+        lines: u64,
+    },
     Summary(SummaryRecord),
     Verdict(VerdictRecord),
 }

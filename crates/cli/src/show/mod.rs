@@ -10,6 +10,6 @@ mod verdict;
 pub(crate) use self::event::event_line;
 pub(crate) use self::happening::describe;
 pub(crate) use self::json::Record;
-pub(crate) use self::terminal::{Output, Tone, is_broken_pipe, note, print_line};
+pub(crate) use self::terminal::{Output, Tone, note, print, print_line, reader_has_gone};
 pub(crate) use self::text::{clipped, one_line, payload, seconds};
 pub(crate) use self::verdict::{absences, cleanliness, table};

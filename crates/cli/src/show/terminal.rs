@@ -4,6 +4,8 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use crate::sink::{self, OutputError};
+
 /// What a piece of text is, which decides its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
@@ -76,24 +78,32 @@ impl Output {
 }
 
 /// Prints one line, or several that belong together, and flushes.
-pub(crate) fn print_line(text: impl AsRef<str>) -> io::Result<()> {
+pub(crate) fn print_line(text: impl AsRef<str>) -> Result<(), OutputError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_ref().as_bytes())?;
     stdout.write_all(b"\n")?;
-    stdout.flush()
+    Ok(stdout.flush()?)
 }
 
-/// Says something beside the output. A standard error that nobody reads is no reason to stop.
+/// Prints text as it is, and flushes.
+pub(crate) fn print(text: &str) -> Result<(), OutputError> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+/// Says something beside the output. A standard error that nobody reads is no reason to stop, or to wait.
 pub(crate) fn note(text: impl AsRef<str>) {
-    let _ = writeln!(io::stderr().lock(), "longlived: {}", text.as_ref());
+    sink::stderr().offer(format!("longlived: {}\n", text.as_ref()).as_bytes());
 }
 
-/// The reader of standard output went away, as `head` does: nothing to complain about.
-pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+/// The reader of standard output went away, as `head` does: nothing to complain about. A connection that broke is
+/// something else.
+pub(crate) fn reader_has_gone(error: &anyhow::Error) -> bool {
     error
         .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        .filter_map(|cause| cause.downcast_ref::<OutputError>())
+        .any(OutputError::reader_has_gone)
 }
 
 #[cfg(test)]
@@ -119,11 +129,16 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_pipe_is_found_under_its_context() {
+    fn only_standard_output_has_a_reader_that_goes() {
         use anyhow::Context as _;
-        let broken: Result<(), _> = Err(io::Error::from(io::ErrorKind::BrokenPipe));
-        let error = broken.context("writing").context("event 7").unwrap_err();
-        assert!(is_broken_pipe(&error));
-        assert!(!is_broken_pipe(&anyhow::anyhow!("a broken pipe")));
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let output: Result<(), OutputError> = Err(broken().into());
+        let error = output.context("writing").context("event 7").unwrap_err();
+        assert!(reader_has_gone(&error));
+        let connection: Result<(), _> = Err(broken());
+        let error = connection.context("asking the server").unwrap_err();
+        assert!(!reader_has_gone(&error));
+        let full = OutputError::from(io::Error::from(io::ErrorKind::StorageFull));
+        assert!(!reader_has_gone(&full.into()));
     }
 }

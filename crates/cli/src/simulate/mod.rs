@@ -1,5 +1,6 @@
 //! `longlived simulate`: many subscribers in one program, and a verdict about what reached them.
 
+mod frames;
 mod publishing;
 mod record;
 mod run;
@@ -37,6 +38,9 @@ const CLIENTS_PER_CONNECTION: u32 = 100;
 ///
 /// With --json: one object a line, each with a `type`; of more than 10 clients a "summary" each second; the
 /// last one is the "verdict".
+///
+/// The clients do not wait for whoever reads this. What such a reader has no room for is left out, and one line says how
+/// much ("left_out": lines); the verdict waits for its reader, for a few seconds after a signal.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How many clients.

@@ -1,11 +1,12 @@
 //! Starts the fleet, shows what it tells, and ends it in the agreed way.
 
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use longlived_client::fleet::{Fleet, FleetConfig, Snapshot};
 use longlived_client::{Client, Item, Notice, Position, PublishError};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 use tokio_stream::StreamExt as _;
 
 use super::publishing::{Answer, Publishing};
@@ -15,6 +16,7 @@ use super::{Args, ContractFlag};
 use crate::open_files;
 use crate::show::Tone;
 use crate::signals::{self, StopSignals};
+use crate::sink::OutputError;
 use crate::values;
 
 /// Without data for so long, a person wonders what is wrong.
@@ -25,6 +27,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(5);
 const SETTLE_LOOK: Duration = Duration::from_millis(50);
 /// How long the end waits for a server that says where its log ends.
 const HEAD_MAX: Duration = Duration::from_secs(3);
+/// How long the verdict waits for a reader after a signal.
+const VERDICT_MAX: Duration = Duration::from_secs(3);
 /// Files that a process of few connections needs.
 const FILES_FEW: u32 = 256;
 
@@ -36,7 +40,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let history = history
         .map(|path| History::create(path, &args.foreign()))
         .transpose()?;
-    let ended = simulate(&args, config, signals, history.as_ref()).await;
+    let view = View::new(&args);
+    let out = view.out();
+    let ended = tokio::select! {
+        biased;
+        gone = out.gone() => Err(gone.into()),
+        ended = simulate(&args, config, signals, history.as_ref(), view) => ended,
+    };
     // However it ended, what was told is in the file.
     let closed = history.map_or(Ok(()), History::close);
     let code = ended?;
@@ -49,6 +59,7 @@ async fn simulate(
     config: FleetConfig,
     mut signals: StopSignals,
     history: Option<&History>,
+    view: View,
 ) -> anyhow::Result<ExitCode> {
     let connections = args.connections();
     if connections > FILES_FEW {
@@ -60,10 +71,9 @@ async fn simulate(
         client = client.recording(history.recording());
     }
     let client = client.build()?;
-    let view = View::new(args);
-    view.say(Tone::Dim, &opening(args))?;
+    view.say(Tone::Dim, &opening(args));
     if let Some(warning) = too_slow(args) {
-        view.say(Tone::Wait, &warning)?;
+        view.say(Tone::Wait, &warning);
     }
     let publishing = args
         .publish_every
@@ -81,17 +91,21 @@ async fn simulate(
     let second = Duration::from_secs(1);
     let mut tick = interval_at(Instant::now() + second, second);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told_to_end = false;
     let why = loop {
         tokio::select! {
             biased;
-            (name, _) = signals.next() => break format!("{name}: "),
+            (name, _) = signals.next() => {
+                told_to_end = true;
+                break format!("{name}: ");
+            }
             () = until(end) => break String::new(),
             () = broken(history) => break "the history cannot be written; ".to_owned(),
             _ = tick.tick() => {
                 let snapshot = run.look();
-                run.view.numbers(&snapshot)?;
+                run.view.numbers(&snapshot);
                 if let Some(hint) = drought.look(&snapshot, Instant::now()) {
-                    run.view.no_data(NO_DATA, hint)?;
+                    run.view.no_data(NO_DATA, hint);
                 }
             }
             more = run.step() => if !more? {
@@ -106,22 +120,39 @@ async fn simulate(
         settled = run.settle(&args.server.server) => settled?,
     }
     run.view
-        .say(Tone::Dim, &format!("{why}unsubscribing everybody"))?;
+        .say(Tone::Dim, &format!("{why}unsubscribing everybody"));
     run.fleet.leave();
     loop {
         tokio::select! {
             biased;
             (_, number) = signals.next() => return Ok(signals::ended_by(number)),
             happening = run.fleet.next_happening() => match happening {
-                Some(happening) => run.view.happening(&happening)?,
+                Some(happening) => run.view.happening(&happening),
                 None => break,
             },
         }
     }
     let verdict = run.fleet.stop().await;
     let published = run.publishing.is_some().then_some(&run.published);
-    run.view.verdict(&verdict, published)?;
+    tokio::select! {
+        biased;
+        (_, number) = signals.next() => return Ok(signals::ended_by(number)),
+        told = run.view.verdict(&verdict, published) => told?,
+        () = patience(told_to_end) => {
+            let nobody = io::Error::new(io::ErrorKind::TimedOut, "nobody takes the verdict");
+            return Err(OutputError::from(nobody).into());
+        }
+    }
     Ok(ExitCode::from(u8::from(!verdict.is_clean())))
+}
+
+/// Without a signal the verdict waits for its reader; whoever sent one waits for the end.
+async fn patience(told_to_end: bool) {
+    if told_to_end {
+        sleep(VERDICT_MAX).await;
+    } else {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// What became of the messages this command published.
@@ -167,7 +198,7 @@ impl Run<'_> {
                 Err(_) => self.published.not_stored += 1,
             },
             happening = self.fleet.next_happening() => match happening {
-                Some(happening) => self.view.happening(&happening)?,
+                Some(happening) => self.view.happening(&happening),
                 None => return Ok(false),
             },
         }

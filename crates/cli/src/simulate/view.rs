@@ -1,7 +1,6 @@
 //! What a simulation shows: each happening, or a summary, for a person or for a program.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,8 +8,10 @@ use longlived_client::fleet::{Happening, Snapshot, Verdict, What};
 use tokio::time::Instant;
 
 use super::Args;
+use super::frames::Frames;
 use super::run::Published;
 use crate::show::{self, Output, Record, Tone};
+use crate::sink::{self, Failing, OutputError, Sink};
 
 /// How it is shown.
 enum Form {
@@ -24,7 +25,12 @@ enum Form {
     Bar(ProgressBar),
 }
 
+/// Bytes that wait for a slow reader, who is left out of the rest.
+const BYTES_MAX: usize = 256 << 10;
+
+/// Tells what happens, and never waits for it to be read; only the verdict waits.
 pub(super) struct View {
+    out: &'static Sink,
     output: Output,
     form: Form,
     prints_all: bool,
@@ -40,14 +46,29 @@ impl View {
         let output = Output::stdout();
         // indicatif shows nothing at all on a terminal that cannot move its cursor.
         let in_place = output.is_terminal() && !ProgressDrawTarget::stdout().is_hidden();
+        let out = sink::stdout(
+            BYTES_MAX,
+            Failing::GoesOn,
+            match (args.json, in_place) {
+                (true, _) => |lines| Record::LeftOut { lines }.to_line() + "\n",
+                (false, false) => |lines| {
+                    format!(
+                        "{lines} lines are left out here: they were not taken as fast as they came\n"
+                    )
+                },
+                // A further line would stand in the way of the next frame.
+                (false, true) => |_| String::new(),
+            },
+        );
         let form = match (args.json, args.prints_all(), in_place) {
             (true, _, _) => Form::Json,
             (false, true, _) => Form::Lines,
             (false, false, false) => Form::Summary,
-            (false, false, true) => Form::Bar(bar(args.duration)),
+            (false, false, true) => Form::Bar(bar(args.duration, Frames::new(out, output))),
         };
         let now = Instant::now();
         Self {
+            out,
             output,
             form,
             prints_all: args.prints_all(),
@@ -58,8 +79,17 @@ impl View {
         }
     }
 
+    /// Where it is told.
+    pub(super) fn out(&self) -> &'static Sink {
+        self.out
+    }
+
+    fn print(&self, line: impl AsRef<str>) {
+        self.out.offer(format!("{}\n", line.as_ref()).as_bytes());
+    }
+
     /// Says something that is only for a person.
-    pub(super) fn say(&self, tone: Tone, text: &str) -> io::Result<()> {
+    pub(super) fn say(&self, tone: Tone, text: &str) {
         let time = format!("{:7.1}s", self.began.elapsed().as_secs_f64());
         let line = format!(
             "{}  {}",
@@ -67,92 +97,97 @@ impl View {
             self.output.paint(tone, text)
         );
         match &self.form {
-            Form::Json => Ok(()),
-            Form::Lines | Form::Summary => show::print_line(line),
-            Form::Bar(bar) => {
-                bar.println(line);
-                Ok(())
-            }
+            Form::Json => {}
+            Form::Lines | Form::Summary => self.print(line),
+            Form::Bar(bar) => bar.println(line),
         }
     }
 
-    pub(super) fn happening(&mut self, happening: &Happening) -> io::Result<()> {
+    pub(super) fn happening(&mut self, happening: &Happening) {
         if let Form::Json = self.form {
-            return show::print_line(Record::happening(happening).to_line());
+            return self.print(Record::happening(happening).to_line());
         }
         if happening.what == What::Subscribed {
             self.subscribed.insert(happening.client);
         }
         let newcomer = !self.subscribed.contains(&happening.client);
         let Some((tone, text)) = show::describe(&happening.what, newcomer) else {
-            return Ok(());
+            return;
         };
         let who = format!("client {:<3}", happening.client);
         self.say(
             Tone::Plain,
             &format!("{who} {}", self.output.paint(tone, text)),
-        )
+        );
     }
 
     /// Shows the numbers where not everything is shown. Called each second.
-    pub(super) fn numbers(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+    pub(super) fn numbers(&mut self, snapshot: &Snapshot) {
         let now = Instant::now();
         let seconds = now.duration_since(self.looked).as_secs_f64().max(0.001);
         let per_second = (snapshot.delivered - self.delivered) as f64 / seconds;
         self.looked = now;
         self.delivered = snapshot.delivered;
         if self.prints_all {
-            return Ok(());
+            return;
         }
         match &self.form {
-            Form::Json => show::print_line(Record::summary(snapshot, per_second).to_line()),
-            Form::Lines => Ok(()),
+            Form::Json => self.print(Record::summary(snapshot, per_second).to_line()),
+            Form::Lines => {}
             Form::Summary => self.say(Tone::Plain, &summary(snapshot, per_second)),
             Form::Bar(bar) => {
                 bar.set_message(summary(snapshot, per_second));
                 bar.set_position(self.began.elapsed().as_millis() as u64);
-                Ok(())
             }
         }
     }
 
-    pub(super) fn no_data(&self, after: Duration, hint: &str) -> io::Result<()> {
+    pub(super) fn no_data(&self, after: Duration, hint: &str) {
         let seconds = after.as_secs();
         if let Form::Json = self.form {
-            return show::print_line(Record::NoData { seconds, hint }.to_line());
+            return self.print(Record::NoData { seconds, hint }.to_line());
         }
-        self.say(Tone::Wait, &format!("no data for {seconds} s: {hint}"))
+        self.say(Tone::Wait, &format!("no data for {seconds} s: {hint}"));
     }
 
-    pub(super) fn verdict(
+    /// Tells the verdict, and returns when it is written.
+    pub(super) async fn verdict(
         &self,
         verdict: &Verdict,
         published: Option<&Published>,
-    ) -> io::Result<()> {
+    ) -> Result<(), OutputError> {
         if let Form::Bar(bar) = &self.form {
             bar.finish_and_clear();
         }
-        if let Form::Json = self.form {
-            return show::print_line(Record::verdict(verdict).to_line());
-        }
-        let unsubscribed = format!(
-            "Unsubscribed: {} of {} streams ended with OK.",
-            verdict.unsubscribed_ok, verdict.clients
-        );
-        let (tone, sentence) = show::cleanliness(verdict);
-        show::print_line("")?;
-        show::print_line(show::table(verdict, self.output))?;
-        show::print_line(unsubscribed)?;
+        let text = match &self.form {
+            Form::Json => Record::verdict(verdict).to_line(),
+            _ => self.in_words(verdict, published),
+        };
+        self.out.put(format!("{text}\n").as_bytes()).await?;
+        self.out.settled().await
+    }
+
+    fn in_words(&self, verdict: &Verdict, published: Option<&Published>) -> String {
+        let mut lines = vec![
+            String::new(),
+            show::table(verdict, self.output),
+            format!(
+                "Unsubscribed: {} of {} streams ended with OK.",
+                verdict.unsubscribed_ok, verdict.clients
+            ),
+        ];
         if let Some(published) = published {
-            show::print_line(format!(
+            lines.push(format!(
                 "Published: {} acknowledged, {} not stored, {} unknown because the answer was lost.",
                 published.acknowledged, published.not_stored, published.unknown
-            ))?;
+            ));
         }
         for absence in show::absences(verdict) {
-            show::print_line(self.output.paint(Tone::Bad, absence))?;
+            lines.push(self.output.paint(Tone::Bad, absence));
         }
-        show::print_line(self.output.paint(tone, sentence))
+        let (tone, sentence) = show::cleanliness(verdict);
+        lines.push(self.output.paint(tone, sentence));
+        lines.join("\n")
     }
 }
 
@@ -165,8 +200,8 @@ fn summary(snapshot: &Snapshot, per_second: f64) -> String {
 }
 
 /// Fills up to the end of the simulation; without an end it only turns.
-fn bar(duration: Option<Duration>) -> ProgressBar {
-    let target = ProgressDrawTarget::stdout();
+fn bar(duration: Option<Duration>, frames: Frames) -> ProgressBar {
+    let target = ProgressDrawTarget::term_like(Box::new(frames));
     let (bar, template) = match duration {
         Some(duration) => (
             ProgressBar::with_draw_target(Some(duration.as_millis() as u64), target),
@@ -205,7 +240,8 @@ mod tests {
 
     #[test]
     fn a_bar_can_be_made_with_and_without_an_end() {
-        let _ = bar(Some(Duration::from_secs(5)));
-        let _ = bar(None);
+        let frames = || Frames::new(sink::stderr(), Output::stdout());
+        let _ = bar(Some(Duration::from_secs(5)), frames());
+        let _ = bar(None, frames());
     }
 }

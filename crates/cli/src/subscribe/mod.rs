@@ -17,6 +17,10 @@ use crate::values;
 /// Standard output carries the events; what happens to the stream is said on standard error. A gap (events
 /// that matched and cannot be had any more) is said on standard error too.
 ///
+/// A slow reader of standard output holds up the events, and none is left out; when it has gone, or nothing can be written,
+/// the command ends. What standard error does not take is dropped, and one line says how much. SIGTERM, SIGINT and
+/// SIGHUP end it in any case.
+///
 /// With --json each line of standard output is one object with a `type`. "event": epoch, sequence, topic,
 /// key, payload (or payload_base64 where the bytes are not UTF-8), headers if there are any, deleted if so,
 /// time. "gap": reason, after, through, and events if their number is known. There are no others.
@@ -37,7 +41,7 @@ pub(crate) struct Args {
     from: Option<Begin>,
 
     /// Continue after the position in this file, and keep it there. It is replaced after an event was
-    /// printed; one that does not exist yet is made, an empty one is a new subscription with a warning, and --from says
+    /// written; one that does not exist yet is made, an empty one is a new subscription with a warning, and --from says
     /// where that begins.
     #[arg(long, value_name = "FILE")]
     position_file: Option<PathBuf>,

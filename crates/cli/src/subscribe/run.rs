@@ -1,5 +1,6 @@
 //! Reads the subscription, prints, and keeps the position.
 
+use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -14,10 +15,13 @@ use super::Args;
 use super::position_file::PositionFile;
 use crate::show::{self, Output, Record, note};
 use crate::signals::StopSignals;
+use crate::sink::{self, Failing, OutputError, Sink};
 use crate::values;
 
 /// While more events are at hand the position is saved once in so many: it costs a sync of the disk.
 const UNSAVED_EVENTS_MAX: u32 = 64;
+/// Bytes of lines that wait for a slow reader, beside what its pipe holds; no more is read from the server meanwhile.
+const LINES_BYTES_MAX: usize = 64 << 10;
 
 /// Prints events until the subscription ends, a signal comes, or nobody reads any more.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -44,39 +48,44 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         } else {
             None
         };
-        let item = if let Some(item) = at_hand {
-            item
-        } else {
-            reading.save()?;
-            tokio::select! {
-                biased;
-                _ = signals.next() => break Ok(ExitCode::SUCCESS),
-                item = subscriber.next() => item,
-            }
+        let step = async {
+            let item = if let Some(item) = at_hand {
+                item
+            } else {
+                // A reader that is slow holds up the events here, and with them the server.
+                reading.out.settled().await?;
+                reading.save()?;
+                subscriber.next().await
+            };
+            reading.take(item, &subscriber).await
         };
-        match reading.take(item, &subscriber) {
-            Ok(Some(code)) => break Ok(code),
-            Ok(None) => {}
-            Err(error) => break Err(error),
+        tokio::select! {
+            biased;
+            _ = signals.next() => break Ok(ExitCode::SUCCESS),
+            taken = step => match taken {
+                Ok(None) => {}
+                Ok(Some(code)) => break Ok(code),
+                Err(error) => break Err(error),
+            },
         }
     };
-    reading.save()?;
-    match ended {
-        // As after `| head -3`: who has read enough did not fail.
-        Err(error) if show::is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
-        ended => ended,
-    }
+    reading.end()?;
+    ended
 }
 
 struct Reading {
+    /// The events. Nothing of them may be missing.
+    out: &'static Sink,
     output: Output,
     /// Named where something goes wrong with it.
     server: String,
     json: bool,
     position_file: Option<PositionFile>,
-    /// Everything up to here was printed.
+    /// Positions, each with the last line that is to be written before it is reached.
+    ahead: VecDeque<(u64, Position)>,
+    /// Everything up to here was written.
     done: Option<Position>,
-    /// Events printed since it was saved.
+    /// Events taken since it was saved.
     unsaved: u32,
 }
 
@@ -91,10 +100,13 @@ impl Reading {
             note(warning);
         }
         Ok(Self {
+            // Nothing is turned away here, so nothing is told in its place.
+            out: sink::stdout(LINES_BYTES_MAX, Failing::Ends, |_| String::new()),
             output: Output::stdout(),
             server: args.server.server.clone(),
             json: args.json,
             position_file,
+            ahead: VecDeque::new(),
             done: None,
             unsaved: 0,
         })
@@ -102,14 +114,44 @@ impl Reading {
 
     fn save(&mut self) -> anyhow::Result<()> {
         self.unsaved = 0;
+        let written = self.out.written();
+        while let Some(&(line, position)) = self.ahead.front()
+            && line <= written
+        {
+            self.done = Some(position);
+            self.ahead.pop_front();
+        }
         if let (Some(file), Some(done)) = (&mut self.position_file, self.done) {
             file.save(done)?;
         }
         Ok(())
     }
 
+    /// Saves what was written when nothing more will be.
+    fn end(&mut self) -> anyhow::Result<()> {
+        self.out.flush();
+        self.out.stop();
+        self.save()
+    }
+
+    /// This is where it stands once the lines taken in so far are written.
+    fn stands_at(&mut self, position: Option<Position>) {
+        let line = self.out.accepted();
+        let Some(position) = position else { return };
+        match self.ahead.back_mut() {
+            Some((last, at)) if *last == line => *at = position,
+            _ => self.ahead.push_back((line, position)),
+        }
+    }
+
+    async fn print(&self, mut line: String) -> Result<(), OutputError> {
+        line.push('\n');
+        self.out.put(line.as_bytes()).await?;
+        Ok(())
+    }
+
     /// Handles what the subscription yielded; the exit code when it is over.
-    fn take(
+    async fn take(
         &mut self,
         item: Option<Result<Item, SubscribeError>>,
         subscriber: &Subscriber,
@@ -119,17 +161,16 @@ impl Reading {
         };
         match item.with_context(|| self.server.clone())? {
             Item::Event(event) => {
-                self.print(&event).context("printing an event")?;
-                self.done = Some(event.position);
+                self.print(self.line(&event)).await?;
+                self.stands_at(Some(event.position));
                 self.unsaved += 1;
             }
             Item::Gap(gap) => {
                 note(format!("gap: {gap}"));
                 if self.json {
-                    let line = Record::gap(&gap, None).to_line();
-                    show::print_line(line).context("printing a gap")?;
+                    self.print(Record::gap(&gap, None).to_line()).await?;
                 }
-                self.done = Some(gap.through);
+                self.stands_at(Some(gap.through));
             }
             Item::Violation(violation) => {
                 note(format!("the server broke its promise: {violation}"));
@@ -144,10 +185,12 @@ impl Reading {
         match notice {
             // Nobody needs to know, but the next run begins there. Where something was missed, the gap that
             // says so comes first.
-            Notice::Progress { .. } | Notice::Current { .. } => self.done = subscriber.position(),
+            Notice::Progress { .. } | Notice::Current { .. } => {
+                self.stands_at(subscriber.position());
+            }
             Notice::Connected { outcome, .. } => {
                 if *outcome != Outcome::Reset {
-                    self.done = subscriber.position();
+                    self.stands_at(subscriber.position());
                 }
                 note(format!("{who}: {notice}"));
             }
@@ -158,10 +201,11 @@ impl Reading {
         }
     }
 
-    fn print(&self, event: &Event) -> std::io::Result<()> {
+    fn line(&self, event: &Event) -> String {
         if self.json {
-            return show::print_line(Record::event(event, None).to_line());
+            Record::event(event, None).to_line()
+        } else {
+            show::event_line(event, self.output)
         }
-        show::print_line(show::event_line(event, self.output))
     }
 }

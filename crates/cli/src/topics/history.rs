@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Args;
 use crate::show::{self, Output, Record, note};
+use crate::sink::OutputError;
 
 /// Entries that are asked for at once.
 const PAGE: u64 = 1_000;
@@ -57,7 +58,7 @@ pub(super) async fn run(client: &Client, args: Args) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(entry: &HistoryEntry, json: bool, output: Output) -> std::io::Result<()> {
+fn print(entry: &HistoryEntry, json: bool, output: Output) -> Result<(), OutputError> {
     match entry {
         HistoryEntry::Event(event) if json => {
             show::print_line(Record::event(event, None).to_line())

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::cli_support::{PATIENCE, Process, run};
+use super::support::stop_signals;
 
 /// The processes of the servers that a demo named.
 fn server_processes(lines: &[String]) -> Vec<PathBuf> {
@@ -117,7 +118,7 @@ fn interrupted(arguments: &[&str], signal: Signal, code: i32) -> PathBuf {
 
 #[test]
 fn an_interrupted_demo_takes_its_server_and_its_directory_along() {
-    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+    for (signal, code) in stop_signals() {
         let dir = interrupted(&[], signal, code);
         assert!(!dir.exists(), "{} is left behind", dir.display());
     }

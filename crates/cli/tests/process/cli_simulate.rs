@@ -144,21 +144,32 @@ fn clients_that_were_taken_over_spoil_the_verdict() {
     assert_eq!(second.ended().code, Some(0));
 }
 
-/// On a terminal of this name, as one that a person sits at.
-fn on_a_terminal(kind: &str, arguments: &[&str]) -> String {
-    use std::io::Read as _;
+/// Both ends of a terminal: that of a person, and that of a program.
+pub(crate) fn terminal() -> (std::os::fd::OwnedFd, std::fs::File) {
+    use std::os::unix::fs::OpenOptionsExt as _;
 
+    use rustix::fs::OFlags;
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&ours).unwrap();
     unlockpt(&ours).unwrap();
     let name = ptsname(&ours, Vec::new()).unwrap();
     let theirs = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
+        // It is not to become that of this process.
+        .custom_flags(OFlags::NOCTTY.bits().cast_signed())
         .open(name.to_str().unwrap())
         .unwrap();
+    (ours, theirs)
+}
+
+/// On a terminal of this name, as one that a person sits at.
+fn on_a_terminal(kind: &str, arguments: &[&str]) -> String {
+    use std::io::Read as _;
+
+    let (ours, theirs) = terminal();
     let mut command = command(arguments);
     command.env("TERM", kind).env_remove("NO_COLOR");
     command.stdout(theirs);

@@ -1,10 +1,8 @@
 //! `longlived subscribe`: what it prints, and where the next run goes on.
 
-use std::process::Stdio;
-
 use rustix::process::Signal;
 
-use super::cli_support::{Process, Server, command, json};
+use super::cli_support::{Process, Server, json};
 
 /// The payloads of JSON lines that are events.
 fn payloads(lines: &[String]) -> Vec<String> {
@@ -188,27 +186,6 @@ fn a_killed_server_is_a_gap_and_not_an_end() {
     assert_eq!(lines[1]["after"]["sequence"], 1);
     assert_ne!(lines[1]["after"]["epoch"], lines[1]["through"]["epoch"]);
     subscriber.stderr.line_with(&["gap: "]);
-}
-
-#[test]
-fn a_reader_that_has_enough_ends_it_quietly() {
-    let server = Server::start(&[]);
-    let flags = subscribe(&server, &["--from", "earliest"]);
-    server.publish("orders.eu", "1");
-    // What stands behind the pipe in `longlived subscribe ... | head -1`.
-    let mut head = std::process::Command::new("head")
-        .arg("-1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let pipe = head.stdin.take().unwrap();
-    let subscriber = Process::spawn(command(&flags).stdout(pipe));
-    assert!(head.wait().unwrap().success());
-    server.publish("orders.eu", "2");
-    let ended = subscriber.ended();
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert_eq!(ended.stderr.len(), 1, "only that it subscribed: {ended:?}");
 }
 
 #[test]

@@ -124,7 +124,10 @@ impl Process {
             // It goes elsewhere.
             None => stdout.follow(std::io::empty()),
         }
-        stderr.follow(child.stderr.take().unwrap());
+        match child.stderr.take() {
+            Some(errors) => stderr.follow(errors),
+            None => stderr.follow(std::io::empty()),
+        }
         Self {
             child,
             stdout,

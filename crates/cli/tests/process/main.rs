@@ -8,12 +8,16 @@ mod cli_bench;
 #[cfg(target_os = "linux")]
 mod cli_bench_against;
 mod cli_check;
+#[cfg(target_os = "linux")]
+mod cli_closed_pipe;
 mod cli_demo;
 mod cli_durable;
 mod cli_healthcheck;
 mod cli_publish;
 mod cli_record;
 mod cli_simulate;
+#[cfg(target_os = "linux")]
+mod cli_sinks;
 mod cli_subscribe;
 mod cli_support;
 mod cli_topics;
@@ -40,6 +44,10 @@ mod server_power_cut;
 mod server_retention;
 mod server_segment_kill;
 mod server_signals;
+#[cfg(target_os = "linux")]
+mod server_sinks;
 mod server_start;
+#[cfg(target_os = "linux")]
+mod sinks;
 mod support;
 mod tape;

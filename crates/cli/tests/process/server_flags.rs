@@ -5,6 +5,7 @@ use tonic::Code;
 
 use super::cli_support::{Process, run};
 use super::support::{Frame, Server, longlived, request, run_to_end, within};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 #[tokio::test]
 async fn it_says_what_it_listens_on_and_serves_one_line_each() {
@@ -160,6 +161,71 @@ async fn a_wrong_environment_variable_is_one_clear_line_and_exit_code_2() {
         assert_eq!(err.lines().count(), 1, "{name}: {err}");
         assert!(err.contains(flag), "{name}: {err}");
     }
+}
+
+#[tokio::test]
+async fn a_wrong_rust_log_is_one_clear_line_with_the_directive_that_is_wrong() {
+    for (value, wrong) in [
+        ("longlived=loud", "`longlived=loud`"),
+        ("info,h2=warn,a=b=c", "`a=b=c`"),
+        ("longlived::call=debug, =info=,debug", "`=info=`"),
+        ("info[", "`info[`"),
+    ] {
+        let (code, _, err) = run_to_end(longlived().arg("serve").env("RUST_LOG", value)).await;
+        assert_eq!(code, Some(2), "{value}: {err}");
+        assert_eq!(err.lines().count(), 1, "{value}: {err}");
+        for part in ["RUST_LOG", value, wrong] {
+            assert!(err.contains(part), "{value}: {err}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rust_log_that_most_likely_means_something_else_is_told_whatever_it_filters() {
+    for format in ["text", "json"] {
+        // Most likely a level, but it is the name of a target, and with it nothing would ever be logged.
+        let address = super::cli_support::free_address().to_string();
+        let mut command = longlived();
+        command
+            .args(["serve", "--listen", &address, "--log-format", format])
+            .env("RUST_LOG", "debgu")
+            .stderr(std::process::Stdio::piped());
+        let mut server = command.spawn().expect("it can be started");
+        let mut stderr = BufReader::new(server.stderr.take().expect("it is piped")).lines();
+        let line = within("a line", stderr.next_line())
+            .await
+            .unwrap()
+            .expect("a line");
+        for part in ["WARN", "RUST_LOG", "debgu"] {
+            assert!(line.contains(part), "{line}");
+        }
+        if format == "json" {
+            serde_json::from_str::<serde_json::Value>(&line).expect("JSON");
+        }
+    }
+    for harmless in [
+        "",
+        "info",
+        "longlived::call=debug,warn",
+        "h2=info",
+        "off,longlived_server=INFO",
+    ] {
+        let mut command = longlived();
+        command
+            .args(["serve", "--listen", "nowhere"])
+            .env("RUST_LOG", harmless);
+        let (_, _, err) = run_to_end(&mut command).await;
+        assert!(!err.contains("RUST_LOG"), "{harmless}: {err}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_rust_log_is_none() {
+    let mut command = longlived();
+    command
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .env("RUST_LOG", "");
+    Server::of(&mut command).await;
 }
 
 /// The payload sequences kept of a topic.

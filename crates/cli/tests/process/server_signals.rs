@@ -1,19 +1,26 @@
-//! SIGTERM and SIGINT: everybody is told, and the process ends in time whatever its peers do.
+//! SIGTERM, SIGINT and SIGHUP: everybody is told, and the process ends in time whatever its peers do.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use longlived_api::v1::go_away::Reason;
 use rustix::process::Signal;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::Instant};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, process::Command, time::Instant};
 use tonic::Code;
 
-use super::support::{Server, Stuck, StuckReader, request};
+#[cfg(target_os = "linux")]
+use super::cli_simulate::terminal;
+#[cfg(target_os = "linux")]
+use super::cli_support::free_address;
+#[cfg(target_os = "linux")]
+use super::support::skipped;
+use super::support::{Server, Stuck, StuckReader, request, stop_signals};
 
 /// Beyond the drain timeout.
-const GRACE: Duration = Duration::from_secs(1);
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 /// Publishes more than a stuck reader can be sent.
-async fn flood(server: &Server, topic: &str, messages: usize, bytes: usize) {
+pub(crate) async fn flood(server: &Server, topic: &str, messages: usize, bytes: usize) {
     let payload = "x".repeat(bytes);
     for _ in 0..messages {
         let stored = server.publish(topic, &payload).await;
@@ -23,7 +30,7 @@ async fn flood(server: &Server, topic: &str, messages: usize, bytes: usize) {
 
 #[tokio::test]
 async fn live_streams_are_sent_away_with_spread_turns_and_the_exit_code_is_0() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for (signal, _) in stop_signals() {
         let mut server = Server::start(&[]).await;
         let mut streams = Vec::new();
         for n in 0..20 {
@@ -109,7 +116,7 @@ async fn silent_and_idle_connections_alone_do_not_delay_the_exit() {
 
 #[tokio::test]
 async fn a_second_signal_exits_at_once() {
-    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+    for (signal, code) in stop_signals() {
         let mut server = Server::start(&["--drain-timeout", "60s"]).await;
         let _stuck = StuckReader::open(&server, "s", "stuck", Stuck::Stream).await;
         flood(&server, "stuck", 20, 16 << 10).await;
@@ -122,6 +129,72 @@ async fn a_second_signal_exits_at_once() {
         assert_eq!(server.ended().await.code(), Some(code));
         assert!(since.elapsed() < GRACE, "{:?}", since.elapsed());
     }
+}
+
+#[tokio::test]
+async fn a_hang_up_is_ignored_where_whoever_started_it_had_it_ignored() {
+    let mut command = longlived_from("trap '' HUP; exec \"$0\" serve --listen 127.0.0.1:0");
+    let mut server = Server::of(&mut command).await;
+    server.signal(Signal::HUP);
+    server.publish("t", "x").await.expect("it goes on");
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await.code(), Some(0));
+    let lines = server.lines();
+    assert!(
+        !lines.iter().any(|line| line.contains("SIGHUP")),
+        "{lines:?}"
+    );
+}
+
+/// The binary as a shell's last word.
+fn longlived_from(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_longlived")]);
+    command
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_server_drains_when_the_terminal_that_it_was_started_on_closes() {
+    let (ours, theirs) = terminal();
+    let address = free_address();
+    // The terminal becomes that of a session of its own, whose first process is the server.
+    let mut command = Command::new("setsid");
+    command
+        .args([
+            "--ctty",
+            env!("CARGO_BIN_EXE_longlived"),
+            "serve",
+            "--listen",
+            &address.to_string(),
+        ])
+        .env_remove("RUST_LOG")
+        .kill_on_drop(true)
+        .stdin(theirs.try_clone().expect("a copy"))
+        .stderr(theirs);
+    if std::process::Command::new("setsid")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        return skipped("a terminal that closes", "there is no setsid");
+    }
+    if stop_signals().len() < 3 {
+        return skipped(
+            "a terminal that closes",
+            "this process was started with SIGHUP ignored",
+        );
+    }
+    let mut server = Server::silent(&mut command, address).await;
+    drop(command);
+    let (mut live, _) = server.open(request("live", &["t"])).await;
+    drop(ours);
+    assert_eq!(live.go_away().await.reason(), Reason::Draining);
+    assert_eq!(server.ended().await.code(), Some(0));
 }
 
 #[tokio::test]

@@ -76,6 +76,21 @@ pub(crate) fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
 }
 
+/// The signals that ask a process to end, with what a shell reports of one that they ended: SIGHUP only where this process
+/// does not have it ignored, since its children inherit that.
+pub(crate) fn stop_signals() -> Vec<(Signal, i32)> {
+    let mut signals = vec![(Signal::TERM, 143), (Signal::INT, 130)];
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.map_or(0, |mask| {
+        u64::from_str_radix(mask.trim(), 16).expect("a mask")
+    });
+    if mask & 1 == 0 {
+        signals.push((Signal::HUP, 129));
+    }
+    signals
+}
+
 /// Says that a test cannot run here and why: at once, and in the file that `LONGLIVED_SKIPPED` names, since what a test
 /// that passes prints is not shown.
 #[cfg(target_os = "linux")]
@@ -143,6 +158,26 @@ impl Server {
             address,
             child,
             lines,
+        }
+    }
+
+    /// One whose standard error the command has sent elsewhere; returns when it takes connections.
+    pub(crate) async fn silent(command: &mut Command, address: SocketAddr) -> Self {
+        let mut child = command
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it can be started");
+        until("it listens", async || {
+            if let Some(status) = child.try_wait().expect("it can be waited for") {
+                panic!("it ended at once: {status}");
+            }
+            TcpStream::connect(address).await.ok()
+        })
+        .await;
+        Self {
+            address,
+            child,
+            lines: watch::channel(Vec::new()).1,
         }
     }
 

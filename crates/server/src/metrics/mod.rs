@@ -32,7 +32,7 @@ use crate::{
     tasks::Tasks,
 };
 
-pub(crate) use values::NodeValues;
+pub(crate) use values::{LogDrops, NodeValues};
 
 /// Before the name of every metric.
 const PREFIX: &str = "longlived";

@@ -26,8 +26,13 @@ pub(crate) struct NodeValues {
     // `None` where history is in memory.
     disk: Option<Arc<DiskStore>>,
     connections: ConnectionCounts,
+    // `None` where nobody counts them.
+    log_drops: Option<LogDrops>,
     started: SystemTime,
 }
+
+/// Says how many lines of the log were dropped since the start.
+pub(crate) type LogDrops = Box<dyn Fn() -> u64 + Send + Sync>;
 
 impl NodeValues {
     /// Of a node that begins to serve now.
@@ -35,12 +40,14 @@ impl NodeValues {
         node: Arc<Node>,
         disk: Option<Arc<DiskStore>>,
         connections: ConnectionCounts,
+        log_drops: Option<LogDrops>,
     ) -> Self {
         Self {
             started: node.environment.now(),
             node,
             disk,
             connections,
+            log_drops,
         }
     }
 
@@ -149,6 +156,13 @@ impl NodeValues {
             "1 once the node was told to stop and refuses new calls, else 0.",
             i64::from(self.node.drain.is_draining()),
         )?;
+        if let Some(log_drops) = &self.log_drops {
+            to.counter(
+                "log_lines_dropped",
+                "Lines of the log dropped since the start because nobody took them or they could not be written.",
+                log_drops(),
+            )?;
+        }
         let started = self.started.duration_since(UNIX_EPOCH);
         to.gauge_of(
             "start_time",

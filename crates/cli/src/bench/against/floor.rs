@@ -17,6 +17,7 @@ use crate::bench::against_args::FloorArgs;
 use crate::bench::args::Topics;
 use crate::bench::load::raise_open_files;
 use crate::bench::wire::records::{GREETING, HELLO_BYTES, PUBLISHER};
+use crate::show;
 
 /// All connections are opened together.
 const BACKLOG: i32 = 4096;
@@ -33,7 +34,7 @@ pub(in crate::bench) fn serve(args: &FloorArgs) -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").context("listening")?;
     listen(&listener, BACKLOG).context("listening")?;
     set_socket_timeout(&listener, Timeout::Recv, Some(CONNECT_TIMEOUT)).context("listening")?;
-    eprintln!("listening on {}", listener.local_addr()?);
+    show::note(format!("listening on {}", listener.local_addr()?));
     let (subscribers, publisher) = accept_all(&listener, args.connections)?;
     Fanout::new(*args, subscribers).run(publisher)
 }

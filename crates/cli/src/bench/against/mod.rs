@@ -28,6 +28,7 @@ use super::measure::{
 use super::rig::{Pinning, Rig};
 use super::run::Stop;
 use super::setting::Setting;
+use crate::show;
 
 pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let load = args.load();
@@ -69,9 +70,9 @@ pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode>
     };
     if args.common.json {
         let json = comparison.json().context("writing the result as JSON")?;
-        println!("{json}");
+        show::print_line(json)?;
     } else {
-        print!("{}", comparison.table());
+        show::print(&comparison.table())?;
     }
     Ok(exit_code(comparison.is_clean()))
 }

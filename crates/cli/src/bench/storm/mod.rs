@@ -21,6 +21,7 @@ use super::load::REFUSED_PAUSE;
 use super::measure::repeat;
 use super::run::Stop;
 use super::storm_args::{StormArgs, StormLoad};
+use crate::show;
 
 pub(super) fn storm(args: &StormArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let load = args.load()?;
@@ -34,8 +35,8 @@ pub(super) fn storm(args: &StormArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     if !args.common.json {
         for (number, verdict) in (1..).zip(&verdicts) {
             match verdicts.as_slice() {
-                [_] => println!("\n{verdict}"),
-                _ => println!("\nrun {number}: {verdict}"),
+                [_] => show::print_line(format!("\n{verdict}"))?,
+                _ => show::print_line(format!("\nrun {number}: {verdict}"))?,
             }
         }
     }
