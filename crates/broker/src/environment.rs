@@ -4,8 +4,11 @@
 //! numbers. Elapsed time is tokio's, which a test can pause.
 
 use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::Mutex;
@@ -16,14 +19,19 @@ use tokio::time::Instant;
 #[derive(Clone)]
 pub struct Environment {
     wall: Wall,
+    began: Instant,
     random: Arc<Mutex<StdRng>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Wall {
     System,
     // Wall time that moves with tokio's clock, for replays.
-    Replay { start: SystemTime, at: Instant },
+    Replay {
+        start: SystemTime,
+        // Nanoseconds by which it was set forward, or back, since.
+        set: Arc<AtomicI64>,
+    },
 }
 
 impl Environment {
@@ -31,6 +39,7 @@ impl Environment {
     pub fn system() -> Self {
         Self {
             wall: Wall::System,
+            began: Instant::now(),
             random: Arc::new(Mutex::new(rand::make_rng())),
         }
     }
@@ -41,17 +50,57 @@ impl Environment {
         Self {
             wall: Wall::Replay {
                 start,
-                at: Instant::now(),
+                set: Arc::default(),
             },
+            began: Instant::now(),
             random: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))),
         }
     }
 
     /// Wall time.
     pub fn now(&self) -> SystemTime {
-        match self.wall {
+        match &self.wall {
             Wall::System => SystemTime::now(),
-            Wall::Replay { start, at } => start + at.elapsed(),
+            Wall::Replay { start, set } => {
+                let set = set.load(Ordering::Relaxed);
+                let by = Duration::from_nanos(set.unsigned_abs());
+                let unset = *start + self.elapsed();
+                let now = if set < 0 {
+                    unset.checked_sub(by)
+                } else {
+                    unset.checked_add(by)
+                };
+                now.unwrap_or(UNIX_EPOCH)
+            }
+        }
+    }
+
+    /// How far a time, in nanoseconds since 1970, is ahead of wall time.
+    pub fn ahead(&self, unix_nanos: i64) -> Duration {
+        let nanos = unix_nanos.saturating_sub(self.unix_nanos());
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+    }
+
+    /// The time that passes, since some moment before: no clock that somebody sets, and while the machine sleeps it goes
+    /// on.
+    pub fn elapsed(&self) -> Duration {
+        match self.wall {
+            #[cfg(target_os = "linux")]
+            Wall::System => {
+                let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+                Duration::try_from(since_boot).unwrap_or_default()
+            }
+            #[cfg(not(target_os = "linux"))]
+            Wall::System => self.began.elapsed(),
+            Wall::Replay { .. } => self.began.elapsed(),
+        }
+    }
+
+    /// Sets the wall clock of a replay forward, or back, by so many nanoseconds. The machine's clock is its owner's:
+    /// nothing is done to it.
+    pub fn set_clock_by(&self, nanos: i64) {
+        if let Wall::Replay { set, .. } = &self.wall {
+            set.fetch_add(nanos, Ordering::Relaxed);
         }
     }
 

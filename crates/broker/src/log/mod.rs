@@ -6,6 +6,7 @@ mod matcher;
 mod publish;
 mod sequencer;
 mod topics;
+mod warnings;
 
 use std::{
     sync::{
@@ -162,6 +163,11 @@ impl Log {
     /// The last sequence that may be shown to anybody.
     pub fn visible(&self) -> Sequence {
         self.shared.visible.load(Ordering::Acquire)
+    }
+
+    /// How far the publish time of the last event is ahead of the clock.
+    pub fn publish_time_ahead(&self) -> Duration {
+        self.shared.store.publish_time_ahead()
     }
 
     /// How many channels are linked.

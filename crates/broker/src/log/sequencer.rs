@@ -24,6 +24,7 @@ use super::{
     dedupe::Dedupe,
     matcher::{ChannelKey, Matcher},
     publish::PublishRequest,
+    warnings::Warnings,
 };
 use crate::{
     channel::Channel,
@@ -66,6 +67,7 @@ pub struct Sequencer {
     secret: [u64; 2],
     // The store has more to let go of than it could last time.
     trim_more: bool,
+    warnings: Warnings,
 }
 
 struct Linked {
@@ -135,6 +137,7 @@ impl Sequencer {
             sweep_from: 0,
             commits: 0,
             messages: 0,
+            warnings: Warnings::default(),
         }
     }
 
@@ -480,6 +483,8 @@ impl Sequencer {
         self.trim_tails(now);
         self.dedupe.expire(now);
         self.trim();
+        let ahead = self.shared.store.publish_time_ahead();
+        self.warnings.publish_time_ahead(ahead, now);
         let room = self.shared.store.room();
         self.note_room(room.clone());
         if let Err(broken @ AppendError::Broken(_)) = room {

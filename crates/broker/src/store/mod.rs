@@ -4,6 +4,7 @@
 //! Does not: know who reads; `visible` and the channels are the log's matter.
 
 mod appended;
+mod clock;
 mod disk;
 mod memory;
 mod merge;
@@ -183,6 +184,12 @@ pub trait Store: Send + Sync + 'static {
     /// The last position that is certainly before every event published at or after a time (nanoseconds
     /// since 1970).
     fn before_time(&self, unix_nanos: i64) -> BoxFuture<'static, Result<Sequence, ReadError>>;
+
+    /// How far the publish time of the last event is ahead of the clock: later events have the same one until the clock
+    /// gets there.
+    fn publish_time_ahead(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Lets go of some of what is older than its class keeps, and forgets some topics that keep nothing when room for
     /// new ones gets scarce: about a millisecond's work. Called by the sequencer, between batches.

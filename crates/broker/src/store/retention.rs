@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::clock::Ages;
 use crate::topic::{INBOX, TopicFilter, TopicName};
 
 /// What one class keeps; whichever limit is reached first trims.
@@ -33,10 +34,9 @@ impl Limits {
         }
     }
 
-    /// The oldest publish time that the age allows, in nanoseconds since 1970.
-    pub(crate) fn oldest(&self, now: i64) -> i64 {
-        let age = self.age.and_then(|age| i64::try_from(age.as_nanos()).ok());
-        age.map_or(i64::MIN, |age| now.saturating_sub(age))
+    /// Whether an event that was taken then is older than the age allows.
+    pub(crate) fn outlived(&self, taken: i64, ages: &Ages) -> bool {
+        self.age.is_some_and(|limit| ages.of(taken) > limit)
     }
 
     /// What all inboxes together keep: enough to resume after a restart of a subscriber, small enough that

@@ -26,6 +26,7 @@ mod documents;
 mod image;
 #[cfg(target_os = "linux")]
 mod mounted;
+mod server_clock;
 #[cfg(target_os = "linux")]
 mod server_disk_full;
 mod server_durable_kill;

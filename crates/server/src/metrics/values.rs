@@ -91,6 +91,12 @@ impl NodeValues {
             "Sequence of the last event that subscribers may see; it may be lower under another epoch.",
             whole(log.visible()),
         )?;
+        to.gauge_of(
+            "publish_time_ahead",
+            "How far the publish time of the last event is ahead of the clock: 0 unless the clock was set back.",
+            Some(&Unit::Seconds),
+            whole(log.publish_time_ahead().as_secs()),
+        )?;
         to.info(
             "log_epoch_info",
             "Always 1; the label says the epoch, the identity of the history that the sequences belong to.",

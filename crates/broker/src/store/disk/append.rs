@@ -16,7 +16,10 @@ use crate::{
     frame::{self, EventWriter, FRAME_OVERHEAD_BYTES, Frames, TopicId},
     message::MessageKey,
     position::Sequence,
-    store::{Admitted, AppendError},
+    store::{
+        Admitted, AppendError,
+        clock::{Ages, Stamp},
+    },
 };
 
 pub(super) async fn append(
@@ -30,7 +33,7 @@ pub(super) async fn append(
     let keys = keys(messages);
     let encoded = record::encode(
         &frames,
-        numbered.time,
+        numbered.stamp,
         Beside::Keys(&keys),
         numbered.first - 1,
         shared.record_secret,
@@ -40,7 +43,7 @@ pub(super) async fn append(
     let header = encoded.header;
     match commits.commit(encoded, frames.clone()).await {
         Ok(place) => {
-            shared.keep(&frames, &header, &place, &keys);
+            shared.keep(&frames, &header, &numbered, &place, &keys);
             Ok(frames)
         }
         Err(error) => {
@@ -55,7 +58,8 @@ pub(super) async fn append(
 /// The numbers of a batch, given out and not yet certain.
 struct Numbered {
     first: Sequence,
-    time: i64,
+    stamp: Stamp,
+    ages: Ages,
     // Topic and the sequence before, for each message.
     previous: Vec<(TopicId, Sequence)>,
     // Up to here any topic may have had events that nobody knows of any more.
@@ -66,9 +70,10 @@ impl Numbered {
     fn new(shared: &Shared, messages: &[Admitted]) -> Self {
         let first = shared.head.load(Ordering::Acquire) + 1;
         let now = shared.environment.unix_nanos();
+        let ages = shared.clock.ages();
         let history = &mut *shared.history.write();
         if planted(Fault::TimeGoesBack) {
-            history.last_time = 0;
+            history.last.published = 0;
         }
         let previous = (first..)
             .zip(messages)
@@ -79,8 +84,12 @@ impl Numbered {
             .collect();
         Self {
             first,
-            // Never lower than that of an earlier event.
-            time: now.max(history.last_time),
+            stamp: Stamp {
+                // Never lower than that of an earlier event.
+                published: now.max(history.last.published),
+                taken: ages.now(),
+            },
+            ages,
             previous,
             lost_through: history.holes.last().map_or(0, |hole| hole.through),
         }
@@ -89,7 +98,7 @@ impl Numbered {
     fn encode(&self, messages: &[Admitted]) -> Arc<Frames> {
         let frame_max = |m: &Admitted| frame::event_len_max(&m.message) + FRAME_OVERHEAD_BYTES;
         let bytes = messages.iter().map(frame_max).sum();
-        let mut writer = EventWriter::new(self.time, messages.len(), bytes);
+        let mut writer = EventWriter::new(self.stamp.published, messages.len(), bytes);
         let numbers = (self.first..).zip(&self.previous);
         for (admitted, (sequence, &(topic, previous))) in messages.iter().zip(numbers) {
             // The event before may have been damaged: then it is not known.
@@ -124,6 +133,7 @@ impl Shared {
         &self,
         frames: &Arc<Frames>,
         header: &record::Header,
+        numbered: &Numbered,
         place: &Place,
         keys: &[(u32, MessageKey)],
     ) {
@@ -131,13 +141,13 @@ impl Shared {
             frames_at: place.at + header.frames_at() as u64,
             frames_bytes: header.frames_bytes,
             frames_crc: header.frames_crc,
-            time: header.time,
+            stamp: numbered.stamp,
             entries: frames.entries().into(),
         };
         let recent = keys.iter().map(|&(entry, key)| Recent {
             key,
             sequence: frames.entries()[entry as usize].sequence,
-            time: header.time,
+            taken: numbered.stamp.taken,
         });
         let block = {
             let history = &mut *self.history.write();
@@ -145,7 +155,7 @@ impl Shared {
                 // One more that is full.
                 self.bell.ring();
             }
-            history.remember(recent, &self.config, header.time);
+            history.remember(recent, &self.config, &numbered.ages);
             let segment = history.log.back();
             segment.map_or(0, |segment| segment.records.len() - 1)
         };

@@ -18,6 +18,7 @@ use crate::{
     faults::{Fault, planted},
     frame::{Entry, Frames, TopicId},
     position::Sequence,
+    store::clock::Stamp,
     topic::TopicName,
 };
 
@@ -38,14 +39,14 @@ pub(super) struct Builder {
     blocks: Vec<Block>,
     open: OpenBlock,
     last: Sequence,
-    last_time: i64,
+    last_stamp: Stamp,
 }
 
 #[derive(Default)]
 struct OpenBlock {
     bytes: BytesMut,
     entries: Vec<Entry>,
-    time: i64,
+    stamp: Stamp,
     marks: Vec<Mark>,
 }
 
@@ -69,7 +70,7 @@ impl Builder {
             blocks: Vec::new(),
             open: OpenBlock::default(),
             last: 0,
-            last_time: 0,
+            last_stamp: Stamp::default(),
         })
     }
 
@@ -84,7 +85,7 @@ impl Builder {
         name: &TopicName,
         entry: &Entry,
         frame: &[u8],
-        time: i64,
+        stamp: Stamp,
     ) -> io::Result<()> {
         let local = *self.locals.entry(entry.topic).or_insert_with(|| {
             self.topics.push(SealedTopic {
@@ -99,11 +100,11 @@ impl Builder {
         });
         let open = &mut self.open;
         if open.entries.is_empty() {
-            open.time = time;
-        } else if time != self.last_time {
+            open.stamp = stamp;
+        } else if stamp != self.last_stamp {
             open.marks.push(Mark {
                 entry: open.entries.len() as u32,
-                time,
+                stamp,
             });
         }
         self.postings.topics[local as usize]
@@ -120,7 +121,7 @@ impl Builder {
             len: entry.len,
         });
         open.bytes.put_slice(frame);
-        self.last_time = time;
+        self.last_stamp = stamp;
         if open.bytes.len() >= BLOCK_BYTES || open.entries.len() == BLOCK_EVENTS_MAX {
             self.write_block()?;
         }
@@ -134,7 +135,7 @@ impl Builder {
         };
         let encoded = record::encode(
             &frames,
-            open.time,
+            open.stamp,
             Beside::Marks(&open.marks),
             self.last,
             self.record_secret,
@@ -149,7 +150,8 @@ impl Builder {
             events: frames.entries().len() as u32,
             first: frames.first(),
             last: frames.last(),
-            time: open.time,
+            time: open.stamp.published,
+            taken: Some(open.stamp.taken),
         });
         self.last = frames.last();
         self.at += record_bytes as u64;
@@ -172,7 +174,7 @@ impl Builder {
                 })
                 .collect(),
             blocks: std::mem::take(&mut self.blocks),
-            last_time: self.last_time,
+            last_time: self.last_stamp.published,
         };
         let postings = self.write_part(&self.postings.encode_to_vec())?;
         let summary_part = self.write_part(&summary.encode_to_vec())?;

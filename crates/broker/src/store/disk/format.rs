@@ -5,13 +5,15 @@ use std::{io, path::Path};
 use prost::Message;
 
 use super::files::{self, Files, OpenMode};
+use crate::store::clock::{Anchor, Correction, Lasting, Stamp};
 
 /// Newest format this code reads and the one it writes.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 const ENVELOPE_BYTES: usize = 16;
 const MAGIC: &[u8; 8] = b"longlive";
 
-/// `META`: what a directory is. Only the epoch ever changes, and only where somebody asks for it.
+/// `META`: what a directory is. The epoch changes only where somebody asks for it, and the format when a later version
+/// of this program opens the directory.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct Meta {
     #[prost(uint32, tag = "1")]
@@ -50,6 +52,66 @@ pub(super) struct State {
     /// No sealed file has had this number or a higher one.
     #[prost(uint64, tag = "9")]
     pub(super) next_file: u64,
+    /// What the clock that ages go by has to know; format 1 has none.
+    #[prost(message, optional, tag = "10")]
+    pub(super) clock: Option<ClockState>,
+}
+
+/// [`Lasting`].
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct ClockState {
+    #[prost(int64, tag = "1")]
+    pub(super) last: i64,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) corrections: Vec<CorrectionState>,
+    #[prost(message, optional, tag = "3")]
+    pub(super) anchor: Option<AnchorState>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct CorrectionState {
+    #[prost(int64, tag = "1")]
+    pub(super) through: i64,
+    #[prost(int64, tag = "2")]
+    pub(super) by: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct AnchorState {
+    #[prost(int64, tag = "1")]
+    pub(super) clock: i64,
+    #[prost(int64, tag = "2")]
+    pub(super) wall: i64,
+}
+
+impl From<&Lasting> for ClockState {
+    fn from(lasting: &Lasting) -> Self {
+        let corrections = lasting.corrections.iter();
+        Self {
+            last: lasting.last,
+            corrections: corrections
+                .map(|&Correction { through, by }| CorrectionState { through, by })
+                .collect(),
+            anchor: lasting
+                .anchor
+                .map(|Anchor { clock, wall }| AnchorState { clock, wall }),
+        }
+    }
+}
+
+impl From<&ClockState> for Lasting {
+    fn from(state: &ClockState) -> Self {
+        let corrections = state.corrections.iter();
+        Self {
+            last: state.last,
+            corrections: corrections
+                .map(|&CorrectionState { through, by }| Correction { through, by })
+                .collect(),
+            anchor: state
+                .anchor
+                .map(|AnchorState { clock, wall }| Anchor { clock, wall }),
+        }
+    }
 }
 
 /// A sealed file.
@@ -109,7 +171,7 @@ pub(super) struct Ids {
     #[prost(uint64, repeated, tag = "3")]
     pub(super) sequence: Vec<u64>,
     #[prost(int64, repeated, tag = "4")]
-    pub(super) unix_nanos: Vec<i64>,
+    pub(super) taken: Vec<i64>,
 }
 
 /// What a sealed file holds; in memory for as long as the file is kept.
@@ -154,6 +216,19 @@ pub(super) struct Block {
     pub(super) last: u64,
     #[prost(int64, tag = "6")]
     pub(super) time: i64,
+    /// When its first event was taken; format 1 does not say.
+    #[prost(int64, optional, tag = "7")]
+    pub(super) taken: Option<i64>,
+}
+
+impl Block {
+    /// Times of its first event.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp {
+            published: self.time,
+            taken: self.taken.unwrap_or(self.time),
+        }
+    }
 }
 
 /// Where each topic's events stand in a sealed file; read when it is needed.

@@ -18,7 +18,11 @@ use crate::{
     frame::{Entry, TopicId},
     message::MessageKey,
     position::Sequence,
-    store::{Limits, RecentId, RetentionConfig, TopicsExhausted, topics::Topics},
+    store::{
+        Limits, RecentId, RetentionConfig, TopicsExhausted,
+        clock::{Ages, Stamp},
+        topics::Topics,
+    },
     topic::{TopicFilter, TopicName},
 };
 
@@ -37,8 +41,8 @@ pub(super) struct History {
     pub(super) holes: Vec<Hole>,
     pub(super) recent: VecDeque<Recent>,
     version: u64,
-    /// Publish time of the last event.
-    pub(super) last_time: i64,
+    /// Times of the last event.
+    pub(super) last: Stamp,
 }
 
 /// A retention class.
@@ -53,8 +57,8 @@ pub(super) struct Class {
     pub(super) floor_time: i64,
     pub(super) events: u64,
     pub(super) bytes: u64,
-    /// No kept event is older, so age need not be looked at before.
-    pub(super) oldest_time: i64,
+    /// No kept event was taken before, so age need not be looked at.
+    pub(super) oldest_taken: i64,
 }
 
 /// A message id that was stored lately.
@@ -62,7 +66,7 @@ pub(super) struct Class {
 pub(super) struct Recent {
     pub(super) key: MessageKey,
     pub(super) sequence: Sequence,
-    pub(super) time: i64,
+    pub(super) taken: i64,
 }
 
 impl Class {
@@ -75,15 +79,15 @@ impl Class {
             floor_time: i64::MIN,
             events: 0,
             bytes: 0,
-            oldest_time: i64::MIN,
+            oldest_taken: i64::MIN,
         }
     }
 
-    /// Whether its oldest event, published at `time`, has to go.
-    pub(super) fn is_over(&self, time: i64, now: i64) -> bool {
+    /// Whether its oldest event, which was taken then, has to go.
+    pub(super) fn is_over(&self, taken: i64, ages: &Ages) -> bool {
         self.events > self.limits.events
             || self.bytes > self.limits.bytes
-            || time < self.limits.oldest(now)
+            || self.limits.outlived(taken, ages)
     }
 }
 
@@ -108,7 +112,7 @@ impl History {
             holes: Vec::new(),
             recent: VecDeque::new(),
             version: 0,
-            last_time: 0,
+            last: Stamp::default(),
         }
     }
 
@@ -166,7 +170,7 @@ impl History {
             // A log that is read back may hold what retention had let go of already.
             if entry.sequence > class.floor {
                 if class.events == 0 {
-                    class.oldest_time = record.time;
+                    class.oldest_taken = record.stamp.taken;
                 }
                 class.events += 1;
                 class.bytes += u64::from(entry.len);
@@ -177,7 +181,7 @@ impl History {
                 self.topics.recall(entry.topic, sequence, sequence);
             }
         }
-        self.last_time = self.last_time.max(record.time);
+        self.saw(record.stamp);
         // Nobody else has the last one: it is lent out only when it is full.
         let segment = self.log.back_mut().and_then(Arc::get_mut);
         segment
@@ -186,32 +190,35 @@ impl History {
         last != Some(file.number) && last.is_some()
     }
 
+    /// Somebody may have seen an event with these times: no later one is older.
+    pub(super) fn saw(&mut self, stamp: Stamp) {
+        self.last.published = self.last.published.max(stamp.published);
+        self.last.taken = self.last.taken.max(stamp.taken);
+    }
+
     /// Remembers message ids.
     pub(super) fn remember(
         &mut self,
         ids: impl IntoIterator<Item = Recent>,
         config: &DiskConfig,
-        now: i64,
+        ages: &Ages,
     ) {
         // Ids of a segment that was being sealed are read twice.
         let last = self.recent.back().map_or(0, |recent| recent.sequence);
         self.recent
             .extend(ids.into_iter().filter(|id| id.sequence > last));
-        let age_max = i64::try_from(config.ids_age_max.as_nanos()).unwrap_or(i64::MAX);
-        let oldest = now.saturating_sub(age_max);
         while let Some(first) = self.recent.front()
-            && (self.recent.len() > config.ids_max || first.time < oldest)
+            && (self.recent.len() > config.ids_max || ages.of(first.taken) > config.ids_age_max)
         {
             self.recent.pop_front();
         }
     }
 
-    pub(super) fn recent_ids(&self, now: i64) -> Vec<RecentId> {
-        let age = |time: i64| u64::try_from(now.saturating_sub(time)).unwrap_or(0);
+    pub(super) fn recent_ids(&self, ages: &Ages) -> Vec<RecentId> {
         let ids = self.recent.iter().map(|recent| RecentId {
             key: recent.key,
             sequence: recent.sequence,
-            age: Duration::from_nanos(age(recent.time)),
+            age: ages.of(recent.taken),
         });
         ids.collect()
     }
@@ -223,7 +230,7 @@ impl History {
             ids.key_low.push(recent.key.0 as u64);
             ids.key_high.push((recent.key.0 >> 64) as u64);
             ids.sequence.push(recent.sequence);
-            ids.unix_nanos.push(recent.time);
+            ids.taken.push(recent.taken);
         }
         ids
     }
@@ -314,6 +321,7 @@ impl History {
             forgotten_through: self.topics.forgotten_through(),
             holes: self.holes.clone(),
             next_file,
+            clock: None,
         }
     }
 
@@ -343,7 +351,11 @@ impl History {
         self.version = state.version;
         self.sealed_through = state.sealed_through;
         self.sealed_time = state.sealed_time;
-        self.last_time = state.sealed_time;
+        let clock = state.clock.as_ref();
+        self.last = Stamp {
+            published: state.sealed_time,
+            taken: clock.map_or(state.sealed_time, |clock| clock.last),
+        };
         if !planted(Fault::DamageForgottenAtRestart) {
             self.holes.clone_from(&state.holes);
         }

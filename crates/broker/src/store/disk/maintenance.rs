@@ -81,10 +81,11 @@ impl Shared {
         if self.broken.get().is_some() {
             return;
         }
-        let steps: [(&str, Step); 3] = [
+        let steps: [(&str, Step); 4] = [
             ("cannot make the next segment", Self::prepare),
             ("cannot seal a segment", Self::seal_full),
             ("cannot enforce retention", Self::enforce_retention),
+            ("cannot write down what ages go by", Self::save_clock),
         ];
         for (what, step) in steps {
             match step(self) {
@@ -110,6 +111,13 @@ impl Shared {
         let mut prepared = self.prepared.lock();
         if prepared.is_none() {
             *prepared = Some(self.make_segment(0)?);
+        }
+        Ok(())
+    }
+
+    fn save_clock(&self) -> io::Result<()> {
+        if self.clock.is_unsaved() {
+            self.write_state()?;
         }
         Ok(())
     }

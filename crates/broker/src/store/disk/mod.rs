@@ -51,7 +51,7 @@ use self::{
 };
 use super::{
     Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, Store,
-    TopicInfo, TopicsExhausted, Trimmed,
+    TopicInfo, TopicsExhausted, Trimmed, clock::AgeClock,
 };
 use crate::{
     environment::Environment,
@@ -185,6 +185,8 @@ struct Shared {
     config: DiskConfig,
     files: Arc<dyn Files>,
     environment: Environment,
+    /// What ages go by.
+    clock: AgeClock,
     epoch: Epoch,
     record_secret: u64,
     message_key_secret: [u64; 2],
@@ -337,8 +339,8 @@ impl Store for DiskStore {
     }
 
     fn recent_ids(&self) -> Vec<RecentId> {
-        let now = self.shared.environment.unix_nanos();
-        self.shared.history.read().recent_ids(now)
+        let ages = self.shared.clock.ages();
+        self.shared.history.read().recent_ids(&ages)
     }
 
     fn topics(
@@ -356,6 +358,11 @@ impl Store for DiskStore {
 
     fn before_time(&self, unix_nanos: i64) -> BoxFuture<'static, Result<Sequence, ReadError>> {
         read::before_time(self.shared.clone(), unix_nanos).boxed()
+    }
+
+    fn publish_time_ahead(&self) -> Duration {
+        let published = self.shared.history.read().last.published;
+        self.shared.environment.ahead(published)
     }
 
     fn trim(&self) -> Trimmed {

@@ -32,7 +32,10 @@ use crate::{
     environment::Environment,
     message::MessageKey,
     position::{Epoch, Sequence},
-    store::RetentionConfig,
+    store::{
+        RetentionConfig,
+        clock::{AgeClock, Lasting},
+    },
     topic::TopicName,
 };
 
@@ -157,6 +160,7 @@ impl DiskStore {
             bell: Bell::default(),
             _lock: lock,
             files,
+            clock: AgeClock::new(environment.clone()),
             environment,
             config,
         };
@@ -237,7 +241,8 @@ fn read_or_make_meta(
 ) -> Result<Meta, OpenError> {
     let path = dir.join("META");
     let metas: [Option<Meta>; 2] = format::read_pair(files, &path).map_err(at(&path))?;
-    let both = metas[0].is_some() && metas[0] == metas[1];
+    let is_new = |meta: &Option<Meta>| meta.as_ref().is_some_and(|meta| meta.format == FORMAT);
+    let both = metas.iter().all(is_new) && metas[0] == metas[1];
     let lacks_one = metas.iter().any(Option::is_none);
     let known = metas.into_iter().flatten().next();
     if known.is_some() && lacks_one {
@@ -247,6 +252,17 @@ fn read_or_make_meta(
     if known.is_none() && names.iter().any(|name| name == "META" || name == "STATE") {
         return Err(OpenError::Damaged { path });
     }
+    if let Some(meta) = known.as_ref().filter(|meta| meta.format < FORMAT) {
+        tracing::info!(
+            from = meta.format,
+            to = FORMAT,
+            "the data directory has an older format and gets this one; older versions do not read it any more"
+        );
+    }
+    let known = known.map(|meta| Meta {
+        format: FORMAT,
+        ..meta
+    });
     let meta = known.unwrap_or_else(|| Meta {
         format: FORMAT,
         epoch: Epoch::from_random(environment.random()).get(),
@@ -299,6 +315,11 @@ impl Shared {
             format::write_pair(&*self.files, &path, &state).map_err(at(&path))?;
         }
         self.history.write().recall(&state);
+        let clock = state.clock.as_ref().map(Lasting::from);
+        self.clock.resume(clock.unwrap_or_else(|| Lasting {
+            last: state.sealed_time,
+            ..Lasting::default()
+        }));
         let names = self.files.list(&self.sealed_dir()).map_err(at(dir))?;
         let highest = names
             .iter()
@@ -403,18 +424,18 @@ impl Shared {
             return Ok(());
         };
         let keys = ids.key_low.iter().zip(&ids.key_high);
-        let places = ids.sequence.iter().zip(&ids.unix_nanos);
+        let places = ids.sequence.iter().zip(&ids.taken);
         let recent = keys
             .zip(places)
-            .map(|((&low, &high), (&sequence, &time))| Recent {
+            .map(|((&low, &high), (&sequence, &taken))| Recent {
                 key: MessageKey(u128::from(low) | u128::from(high) << 64),
                 sequence,
-                time,
+                taken,
             });
         let recent = recent.filter(|recent| recent.sequence <= sealed_through);
-        let now = self.environment.unix_nanos();
+        let ages = self.clock.ages();
         let mut history = self.history.write();
-        history.remember(recent, &self.config, now);
+        history.remember(recent, &self.config, &ages);
         Ok(())
     }
 }

@@ -12,15 +12,20 @@ use crate::{
     frame::{Entry, Frames, TopicId},
     message::MessageKey,
     position::Sequence,
+    store::clock::Stamp,
 };
 
 /// Every record begins at a multiple of this.
 pub(super) const ALIGN: usize = 64;
 /// Length of a header.
 pub(super) const HEADER_BYTES: usize = 64;
-const MAGIC: u32 = u32::from_le_bytes(*b"LLR1");
+const MAGIC: u32 = u32::from_le_bytes(*b"LLR2");
+/// Of format 1, whose records say nothing of when they were taken.
+const MAGIC_OF_FORMAT_1: u32 = u32::from_le_bytes(*b"LLR1");
 const ENTRY_BYTES: usize = 12;
-const MARK_BYTES: usize = 16;
+const TAKEN_BYTES: usize = 8;
+const MARK_BYTES: usize = 24;
+const MARK_BYTES_OF_FORMAT_1: usize = 16;
 const KEY_BYTES: usize = 24;
 /// Set in the count of what follows the entries when it is keys; marks otherwise. No record needs both.
 const KEYS: u32 = 1 << 31;
@@ -43,6 +48,8 @@ pub(super) struct Header {
     index_crc: u32,
     pub(super) frames_crc: u32,
     extras: Extras,
+    /// Whether the index says when its events were taken.
+    says_taken: bool,
 }
 
 /// What follows the entries in an index.
@@ -53,9 +60,9 @@ enum Extras {
 }
 
 impl Extras {
-    fn bytes(self) -> usize {
+    fn bytes(self, says_taken: bool) -> usize {
         match self {
-            Self::Marks(count) => count as usize * MARK_BYTES,
+            Self::Marks(count) => count as usize * mark_bytes(says_taken),
             Self::Keys(count) => count as usize * KEY_BYTES,
         }
     }
@@ -73,6 +80,14 @@ impl Extras {
         } else {
             Self::Keys(number & !KEYS)
         }
+    }
+}
+
+fn mark_bytes(says_taken: bool) -> usize {
+    if says_taken {
+        MARK_BYTES
+    } else {
+        MARK_BYTES_OF_FORMAT_1
     }
 }
 
@@ -98,7 +113,12 @@ impl Header {
             self.frames_crc,
             self.extras.encode(),
         ];
-        bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
+        let magic = if self.says_taken {
+            MAGIC
+        } else {
+            MAGIC_OF_FORMAT_1
+        };
+        bytes[..4].copy_from_slice(&magic.to_le_bytes());
         for (field, place) in fields.iter().zip(bytes[8..32].chunks_exact_mut(4)) {
             place.copy_from_slice(&field.to_le_bytes());
         }
@@ -123,7 +143,12 @@ impl Header {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
         let wide = |at: usize| u64::from(narrow(at)) | u64::from(narrow(at + 4)) << 32;
-        if narrow(0) != MAGIC || narrow(4) != header_crc(bytes, secret) {
+        let says_taken = match narrow(0) {
+            MAGIC => true,
+            MAGIC_OF_FORMAT_1 => false,
+            _ => return None,
+        };
+        if narrow(4) != header_crc(bytes, secret) {
             return None;
         }
         let header = Self {
@@ -137,8 +162,11 @@ impl Header {
             last: wide(40),
             time: wide(48).cast_signed(),
             previous_last: wide(56),
+            says_taken,
         };
-        let expected = header.count as usize * ENTRY_BYTES + header.extras.bytes();
+        let taken = if says_taken { TAKEN_BYTES } else { 0 };
+        let extras = header.extras.bytes(says_taken);
+        let expected = header.count as usize * ENTRY_BYTES + taken + extras;
         let lawful = header.count > 0
             && header.first <= header.last
             && header.previous_last < header.first
@@ -153,11 +181,11 @@ fn header_crc(bytes: &[u8; HEADER_BYTES], secret: u64) -> u32 {
     crc32c::crc32c_append(crc, &bytes[8..])
 }
 
-/// From this entry on, events carry this publish time.
+/// From this entry on, events have these times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) entry: u32,
-    pub(super) time: i64,
+    pub(super) stamp: Stamp,
 }
 
 /// The index of a record.
@@ -165,21 +193,23 @@ pub(super) struct Mark {
 pub(super) struct Index {
     /// Its events; the topic is whatever number the file uses.
     pub(super) entries: Vec<Entry>,
-    /// Changes of the publish time after the first event.
+    /// Times of the first event.
+    pub(super) stamp: Stamp,
+    /// Changes of the times after the first event.
     pub(super) marks: Vec<Mark>,
     /// Entries with message ids.
     pub(super) keys: Vec<(u32, MessageKey)>,
 }
 
 impl Index {
-    /// Publish time of an entry, in a record whose first event has `first_time`.
-    pub(super) fn time_of(&self, entry: usize, first_time: i64) -> i64 {
+    /// Times of an entry.
+    pub(super) fn stamp_of(&self, entry: usize) -> Stamp {
         let marks = self
             .marks
             .partition_point(|mark| mark.entry as usize <= entry);
         marks
             .checked_sub(1)
-            .map_or(first_time, |last| self.marks[last].time)
+            .map_or(self.stamp, |last| self.marks[last].stamp)
     }
 }
 
@@ -209,7 +239,7 @@ pub(super) enum Beside<'a> {
 /// Encodes everything of a record but its frames. `topic` gives the number that the file uses for a topic.
 pub(super) fn encode(
     frames: &Frames,
-    time: i64,
+    stamp: Stamp,
     beside: Beside<'_>,
     previous_last: Sequence,
     secret: u64,
@@ -221,7 +251,7 @@ pub(super) fn encode(
         Beside::Marks(marks) => Extras::Marks(marks.len() as u32),
         Beside::Keys(keys) => Extras::Keys(keys.len() as u32),
     };
-    let index_bytes = entries.len() * ENTRY_BYTES + extras.bytes();
+    let index_bytes = entries.len() * ENTRY_BYTES + TAKEN_BYTES + extras.bytes(true);
     let mut head = Vec::with_capacity(HEADER_BYTES + index_bytes);
     head.resize(HEADER_BYTES, 0);
     for entry in entries {
@@ -229,11 +259,13 @@ pub(super) fn encode(
         head.extend(entry.offset.to_le_bytes());
         head.extend(topic(entry.topic).to_le_bytes());
     }
+    head.extend(stamp.taken.to_le_bytes());
     match beside {
         Beside::Marks(marks) => {
             for mark in marks {
                 head.extend(u64::from(mark.entry).to_le_bytes());
-                head.extend(mark.time.to_le_bytes());
+                head.extend(mark.stamp.published.to_le_bytes());
+                head.extend(mark.stamp.taken.to_le_bytes());
             }
         }
         Beside::Keys(keys) => {
@@ -247,13 +279,14 @@ pub(super) fn encode(
         count: entries.len() as u32,
         first,
         last: frames.last(),
-        time,
+        time: stamp.published,
         previous_last,
         index_bytes: index_bytes as u32,
         frames_bytes: frames.bytes().len() as u32,
         index_crc: crc32c::crc32c(&head[HEADER_BYTES..]),
         frames_crc: crc32c::crc32c(frames.bytes()),
         extras,
+        says_taken: true,
     };
     head[..HEADER_BYTES].copy_from_slice(&header.encode(secret));
     Encoded { head, header }
@@ -268,6 +301,12 @@ pub(super) fn decode_index(header: &Header, bytes: &[u8]) -> Option<Index> {
     let narrow = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     let wide = |bytes: &[u8]| u64::from(narrow(bytes)) | u64::from(narrow(&bytes[4..])) << 32;
     let (entries, rest) = bytes.split_at(header.count as usize * ENTRY_BYTES);
+    let (taken, rest) = rest.split_at(if header.says_taken { TAKEN_BYTES } else { 0 });
+    // Before format 2 the time that subscribers see was all there was.
+    let taken_or = |published: i64, bytes: &[u8]| match bytes {
+        [] => published,
+        bytes => wide(bytes).cast_signed(),
+    };
     let (marks, keys): (&[u8], &[u8]) = match header.extras {
         Extras::Marks(_) => (rest, &[]),
         Extras::Keys(_) => (&[], rest),
@@ -290,14 +329,25 @@ pub(super) fn decode_index(header: &Header, bytes: &[u8]) -> Option<Index> {
             })
         })
         .collect::<Option<_>>()?;
+    let mark = |mark: &[u8]| {
+        let published = wide(&mark[8..]).cast_signed();
+        Mark {
+            entry: narrow(mark),
+            stamp: Stamp {
+                published,
+                taken: taken_or(published, &mark[16..]),
+            },
+        }
+    };
     Some(Index {
         entries,
+        stamp: Stamp {
+            published: header.time,
+            taken: taken_or(header.time, taken),
+        },
         marks: marks
-            .chunks_exact(MARK_BYTES)
-            .map(|mark| Mark {
-                entry: narrow(mark),
-                time: wide(&mark[8..]).cast_signed(),
-            })
+            .chunks_exact(mark_bytes(header.says_taken))
+            .map(mark)
             .collect(),
         keys: keys
             .chunks_exact(KEY_BYTES)
@@ -343,9 +393,10 @@ mod tests {
         ) {
             let frames = frames(first, &steps);
             let keys: Vec<_> = (0..).zip(keys).map(|(entry, key)| (entry, MessageKey(key))).collect();
-            let marks = [Mark { entry: 0, time: 9 }];
+            let stamp = Stamp { published: 9, taken: 8 };
+            let marks = [Mark { entry: 0, stamp: Stamp { published: 11, taken: 10 } }];
             let beside = if keys.is_empty() { Beside::Marks(&marks) } else { Beside::Keys(&keys) };
-            let encoded = encode(&frames, 9, beside, first - 1, 77, |topic| topic + 10);
+            let encoded = encode(&frames, stamp, beside, first - 1, 77, |topic| topic + 10);
             let mut bytes = encoded.parts(frames.bytes()).concat();
             prop_assert_eq!(bytes.len(), encoded.header.record_bytes());
             let read = |bytes: &[u8]| {
@@ -357,7 +408,8 @@ mod tests {
             };
             let (header, index) = read(&bytes).unwrap();
             prop_assert_eq!(header, encoded.header);
-            prop_assert_eq!(index.marks.len(), usize::from(keys.is_empty()));
+            prop_assert_eq!(index.stamp, stamp);
+            prop_assert_eq!(&index.marks[..], if keys.is_empty() { &marks[..] } else { &[] });
             prop_assert_eq!(index.keys, keys);
             let expected: Vec<_> = frames.entries().iter()
                 .map(|entry| Entry { topic: entry.topic + 10, ..*entry }).collect();

@@ -27,6 +27,7 @@ use crate::{
     faults::{Fault, planted},
     frame::{Entry, Frames, topic_of},
     position::Sequence,
+    store::clock::Stamp,
     topic::TopicName,
 };
 
@@ -219,6 +220,8 @@ impl Shared {
         // Not before: a start that ended in the middle of this may have left something whole in front of a damage.
         recovery.last = recovery.last.max(lost_through);
         let changed = recovery.last > sealed_through;
+        // Before anything is sealed: what is written down then says what the clock showed.
+        self.clock.has_shown(self.history.read().last.taken);
         {
             let history = &mut *self.history.write();
             for hole in &recovery.holes {
@@ -235,7 +238,7 @@ impl Shared {
         if changed {
             let history = &mut *self.history.write();
             history.sealed_through = recovery.last;
-            history.sealed_time = history.last_time;
+            history.sealed_time = history.last.published;
         }
         if changed || !recovery.holes.is_empty() {
             self.write_state().map_err(at(&dir))?;
@@ -263,7 +266,7 @@ impl Shared {
             secret: self.record_secret,
             at: SEGMENT_HEADER_BYTES,
         };
-        let now = self.environment.unix_nanos();
+        let ages = self.clock.ages();
         for found in scan {
             match found {
                 Found::Whole { header, .. } | Found::Damaged { header, .. }
@@ -285,17 +288,19 @@ impl Shared {
                         Some(Recent {
                             key,
                             sequence: index.entries.get(entry as usize)?.sequence,
-                            time: header.time,
+                            taken: index.stamp.taken,
                         })
                     });
-                    history.remember(recent, &self.config, now);
+                    history.remember(recent, &self.config, &ages);
                     history.keep(&file, record);
                 }
                 Found::Damaged { header, torn } => {
                     recovery.cannot_use(torn, Some(&header));
-                    // Somebody may have seen it: no later event may be older.
-                    let history = &mut *self.history.write();
-                    history.last_time = history.last_time.max(header.time);
+                    // Its index may be damaged, and with it what says when it was taken.
+                    self.history.write().saw(Stamp {
+                        published: header.time,
+                        taken: 0,
+                    });
                 }
                 Found::Unknown { torn } => recovery.cannot_use(torn, None),
             }
@@ -382,8 +387,7 @@ impl Shared {
                     )?),
                 };
                 let topic = history.known(&name);
-                let time = index.time_of(at, header.time);
-                builder.push(&name, &Entry { topic, ..*entry }, frame, time)?;
+                builder.push(&name, &Entry { topic, ..*entry }, frame, index.stamp_of(at))?;
             }
             last = header.last;
         }
@@ -418,7 +422,7 @@ impl History {
             frames_at: (at + header.frames_at()) as u64,
             frames_bytes: header.frames_bytes,
             frames_crc: header.frames_crc,
-            time: header.time,
+            stamp: index.stamp,
             entries: entries.into(),
         })
     }

@@ -6,19 +6,23 @@
 use std::{io, sync::Arc};
 
 use super::{Shared, format::split, history::History, sealed::Sealed};
-use crate::{frame::Entry, position::Sequence};
+use crate::{
+    frame::Entry,
+    position::Sequence,
+    store::clock::{Ages, Stamp},
+};
 
 /// The most events one hold of the lock lets go: about a millisecond, so that no publish or read waits long.
 const TRIM_MAX: usize = 8_192;
 
 /// The oldest events of a class, in order.
 enum Oldest {
-    Events(Vec<(Entry, i64)>),
+    Events(Vec<(Entry, Stamp)>),
     /// Events of which only this is known: the file's topics and how many of each, and their bytes together.
     Damaged {
         topics: Vec<Entry>,
         last: Sequence,
-        time: i64,
+        stamp: Stamp,
         events: u64,
         bytes: u64,
     },
@@ -27,24 +31,25 @@ enum Oldest {
 impl Shared {
     /// Moves the floors, then removes what lies below them.
     pub(super) fn enforce_retention(&self) -> io::Result<()> {
-        let now = self.environment.unix_nanos();
+        let ages = self.clock.ages();
         let classes = self.history.read().classes.len();
         for class in 0..classes {
-            while self.may_be_over(class, now) {
+            while self.may_be_over(class, &ages) {
                 let Some(oldest) = self.oldest(class)? else {
                     break;
                 };
-                if !self.history.write().let_go(class, &oldest, now) {
+                if !self.history.write().let_go(class, &oldest, &ages) {
                     break;
                 }
             }
         }
+        self.clock.forget_before(self.history.read().oldest_taken());
         self.remove_files()
     }
 
-    fn may_be_over(&self, class: usize, now: i64) -> bool {
+    fn may_be_over(&self, class: usize, ages: &Ages) -> bool {
         let class = &self.history.read().classes[class];
-        class.events > 0 && class.is_over(class.oldest_time, now)
+        class.events > 0 && class.is_over(class.oldest_taken, ages)
     }
 
     /// The oldest kept events of a class.
@@ -67,8 +72,8 @@ impl Shared {
         if let Some(index) = file.load_index(number)? {
             let events = index.entries.iter().enumerate().filter_map(|(at, entry)| {
                 let topic = global(entry.topic)?;
-                let time = index.time_of(at, block.time);
-                (entry.sequence > floor).then_some((Entry { topic, ..*entry }, time))
+                let stamp = index.stamp_of(at);
+                (entry.sequence > floor).then_some((Entry { topic, ..*entry }, stamp))
             });
             return Ok(Oldest::Events(events.collect()));
         }
@@ -98,7 +103,7 @@ impl Shared {
         Ok(Oldest::Damaged {
             topics,
             last: block.last,
-            time: block.time,
+            stamp: block.stamp(),
             events: u64::from(block.events),
             bytes: u64::from(block.record_bytes),
         })
@@ -123,6 +128,13 @@ impl Shared {
 }
 
 impl History {
+    /// Nothing is kept that was taken before.
+    fn oldest_taken(&self) -> i64 {
+        let keeping = self.classes.iter().filter(|class| class.events > 0);
+        let oldest = keeping.map(|class| class.oldest_taken).min();
+        oldest.unwrap_or(self.last.taken)
+    }
+
     /// The next events of a class that are still in the log.
     fn oldest_in_log(&self, class: usize) -> Option<Oldest> {
         let floor = self.classes[class].floor;
@@ -135,7 +147,7 @@ impl History {
                 let of_class = record.entries.iter().filter(|entry| {
                     entry.sequence > floor && self.topics.get(entry.topic).class == class
                 });
-                events.extend(of_class.map(|entry| (*entry, record.time)));
+                events.extend(of_class.map(|entry| (*entry, record.stamp)));
                 if events.len() >= TRIM_MAX {
                     return Some(Oldest::Events(events));
                 }
@@ -145,17 +157,17 @@ impl History {
     }
 
     /// Lets go of what is over a limit; whether all that was offered is gone.
-    fn let_go(&mut self, class: usize, oldest: &Oldest, now: i64) -> bool {
+    fn let_go(&mut self, class: usize, oldest: &Oldest, ages: &Ages) -> bool {
         let class = &mut self.classes[class];
         match oldest {
             Oldest::Events(events) => {
-                for (entry, time) in events {
-                    class.oldest_time = *time;
-                    if !class.is_over(*time, now) {
+                for (entry, stamp) in events {
+                    class.oldest_taken = stamp.taken;
+                    if !class.is_over(stamp.taken, ages) {
                         return false;
                     }
                     class.floor = entry.sequence;
-                    class.floor_time = *time;
+                    class.floor_time = stamp.published;
                     class.events = class.events.saturating_sub(1);
                     class.bytes = class.bytes.saturating_sub(u64::from(entry.len));
                     self.topics.trimmed(entry);
@@ -165,16 +177,16 @@ impl History {
             Oldest::Damaged {
                 topics,
                 last,
-                time,
+                stamp,
                 events,
                 bytes,
             } => {
-                class.oldest_time = *time;
-                if !class.is_over(*time, now) {
+                class.oldest_taken = stamp.taken;
+                if !class.is_over(stamp.taken, ages) {
                     return false;
                 }
                 class.floor = *last;
-                class.floor_time = *time;
+                class.floor_time = stamp.published;
                 class.events = class.events.saturating_sub(*events);
                 class.bytes = class.bytes.saturating_sub(*bytes);
                 for entry in topics {

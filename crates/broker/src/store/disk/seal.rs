@@ -39,7 +39,7 @@ struct Job {
     topics: FxHashMap<TopicId, (TopicName, usize)>,
     classes: Vec<JobClass>,
     through: Sequence,
-    time: i64,
+    last_time: i64,
 }
 
 /// A class as it is when a segment is sealed.
@@ -96,7 +96,7 @@ impl Shared {
                 }
             }
             history.sealed_through = history.sealed_through.max(job.through);
-            history.sealed_time = history.sealed_time.max(job.time);
+            history.sealed_time = history.sealed_time.max(job.last_time);
             let through = history.sealed_through;
             history.topics.reusable_through(through);
             history.log.pop_front();
@@ -141,6 +141,8 @@ impl Shared {
     pub(super) fn write_state(&self) -> io::Result<()> {
         let next_file = self.next_file.load(Ordering::Relaxed);
         let mut state = self.history.write().next_state(next_file);
+        let clock = self.clock.lasting();
+        state.clock = Some((&clock).into());
         let mut from = Some(0);
         while let Some(at) = from {
             let history = self.history.read();
@@ -148,7 +150,9 @@ impl Shared {
             // Topics that were forgotten while this went on lie below this.
             state.forgotten_through = history.topics.forgotten_through();
         }
-        format::write_pair(&*self.files, &self.config.dir.join("STATE"), &state)
+        format::write_pair(&*self.files, &self.config.dir.join("STATE"), &state)?;
+        self.clock.saved(clock);
+        Ok(())
     }
 
     fn job(&self, all: bool) -> Option<Job> {
@@ -181,7 +185,7 @@ impl Shared {
         }
         Some(Job {
             through: segment.last().unwrap_or(0),
-            time: segment.records.last().map_or(0, |record| record.time),
+            last_time: (segment.records.last()).map_or(0, |record| record.stamp.published),
             segment,
             topics,
             classes,
@@ -219,7 +223,7 @@ impl Shared {
                 if let Some((_, builder)) = open.last_mut() {
                     let end = (entry.offset + entry.len) as usize;
                     let frame = &frames[entry.offset as usize..end];
-                    builder.push(name, entry, frame, record.time)?;
+                    builder.push(name, entry, frame, record.stamp)?;
                 }
             }
         }
@@ -250,7 +254,7 @@ impl Shared {
 /// Takes over what is kept of a small file; `false` when some of it is damaged.
 fn copy_into(builder: &mut Builder, small: &Sealed, floor: Sequence) -> io::Result<bool> {
     let first = small.blocks.partition_point(|block| block.last <= floor);
-    for (number, block) in small.blocks.iter().enumerate().skip(first) {
+    for number in first..small.blocks.len() {
         let Loaded::Whole(frames) = small.load(number)? else {
             return Ok(false);
         };
@@ -268,7 +272,7 @@ fn copy_into(builder: &mut Builder, small: &Sealed, floor: Sequence) -> io::Resu
                     topic: topic.id,
                     ..*entry
                 };
-                builder.push(&topic.name, &entry, frame, index.time_of(at, block.time))?;
+                builder.push(&topic.name, &entry, frame, index.stamp_of(at))?;
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::{
     faults::{Fault, planted},
     frame::{Entry, Frames, TopicId},
     position::Sequence,
+    store::clock::Stamp,
 };
 
 const MAGIC: &[u8; 8] = b"LLSEGMNT";
@@ -155,7 +156,7 @@ pub(super) struct Record {
     pub(super) frames_at: u64,
     pub(super) frames_bytes: u32,
     pub(super) frames_crc: u32,
-    pub(super) time: i64,
+    pub(super) stamp: Stamp,
     pub(super) entries: Arc<[Entry]>,
 }
 

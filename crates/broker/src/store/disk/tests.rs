@@ -16,6 +16,7 @@ use crate::{
     store::{Damaged, FilterFrom, HistoryClass, Limits, RetentionConfig},
 };
 
+mod clock;
 mod damage;
 mod directory;
 mod mishaps;

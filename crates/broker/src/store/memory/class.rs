@@ -6,7 +6,11 @@ use super::kept::Kept;
 use crate::{
     frame::Frames,
     position::Sequence,
-    store::{Limits, topics::Topics},
+    store::{
+        Limits,
+        clock::{Ages, Stamp},
+        topics::Topics,
+    },
 };
 
 pub(super) struct Class {
@@ -22,7 +26,7 @@ pub(super) struct Class {
 
 pub(super) struct Batch {
     pub(super) frames: Arc<Frames>,
-    time: i64,
+    stamp: Stamp,
 }
 
 impl Class {
@@ -38,31 +42,31 @@ impl Class {
         }
     }
 
-    pub(super) fn push(&mut self, frames: Arc<Frames>, time: i64) {
+    pub(super) fn push(&mut self, frames: Arc<Frames>, stamp: Stamp) {
         self.events += frames.entries().len() as u64;
         self.bytes += frames.len_bytes() as u64;
-        self.batches.push_back(Batch { frames, time });
+        self.batches.push_back(Batch { frames, stamp });
     }
 
     /// Lets go of what is over a limit, at most `left` events; what remains of that stays in `left`.
     pub(super) fn trim(
         &mut self,
-        now: i64,
+        ages: &Ages,
         left: &mut usize,
         topics: &mut Topics,
         kept: &mut Kept,
         dropped: &mut Vec<Arc<Frames>>,
     ) {
-        let oldest = self.limits.oldest(now);
         while let Some(batch) = self.batches.front() {
             let over = self.events > self.limits.events || self.bytes > self.limits.bytes;
-            if *left == 0 || (!over && batch.time >= oldest) {
+            let outlived = || self.limits.outlived(batch.stamp.taken, ages);
+            if *left == 0 || !(over || outlived()) {
                 break;
             }
             *left -= 1;
             let entry = batch.frames.entries()[self.skip];
             self.trimmed_through = entry.sequence;
-            self.trimmed_time = batch.time;
+            self.trimmed_time = batch.stamp.published;
             topics.trimmed(&entry);
             kept.trimmed(entry.topic, entry.sequence);
             self.events -= 1;
@@ -99,7 +103,9 @@ impl Class {
 
     /// The last sequence of the class that was certainly published before `time`.
     pub(super) fn before_time(&self, time: i64) -> Sequence {
-        let batch = self.batches.partition_point(|batch| batch.time < time);
+        let batch = self
+            .batches
+            .partition_point(|batch| batch.stamp.published < time);
         match batch.checked_sub(1).and_then(|last| self.batch(last)) {
             Some(frames) => frames.last(),
             None if self.trimmed_time < time => self.trimmed_through,

@@ -7,9 +7,12 @@ mod class;
 mod kept;
 mod read;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
@@ -18,7 +21,9 @@ use parking_lot::{Mutex, RwLock};
 use self::{class::Class, kept::Kept};
 use super::{
     Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, RetentionConfig,
-    Store, TopicInfo, TopicsExhausted, Trimmed, topics::Topics,
+    Store, TopicInfo, TopicsExhausted, Trimmed,
+    clock::{AgeClock, Ages, Stamp},
+    topics::Topics,
 };
 use crate::{
     environment::Environment,
@@ -33,6 +38,7 @@ pub struct MemoryStore {
     epoch: Epoch,
     message_key_secret: [u64; 2],
     environment: Environment,
+    clock: AgeClock,
     head: AtomicU64,
     // The publish time of the last batch; written under `history`'s lock by `append` alone.
     last_time: Mutex<i64>,
@@ -61,6 +67,7 @@ impl MemoryStore {
                 classes: retention.limits().map(Class::new).collect(),
                 retention,
             })),
+            clock: AgeClock::new(environment.clone()),
             environment,
         }
     }
@@ -120,7 +127,7 @@ impl Store for MemoryStore {
             writer.push(&admitted.message, admitted.topic, sequence, previous);
         }
         let frames = writer.finish();
-        let dropped = self.history.write().keep(&frames, time);
+        let dropped = self.history.write().keep(&frames, time, &self.clock.ages());
         self.head.store(frames.last(), Ordering::Release);
         // What was trimmed is freed outside the lock.
         drop(dropped);
@@ -179,11 +186,15 @@ impl Store for MemoryStore {
         futures_util::future::ready(Ok(before.unwrap_or(0))).boxed()
     }
 
+    fn publish_time_ahead(&self) -> Duration {
+        self.environment.ahead(*self.last_time.lock())
+    }
+
     fn trim(&self) -> Trimmed {
-        let now = self.environment.unix_nanos();
+        let ages = self.clock.ages();
         let mut dropped = Vec::new();
         let history = &mut *self.history.write();
-        let done = history.trim(now, TRIM_MAX, &mut dropped);
+        let done = history.trim(&ages, TRIM_MAX, &mut dropped);
         let trimmed = history.topics.forget_empty();
         Trimmed {
             more: trimmed.more || !done,
@@ -220,7 +231,11 @@ impl History {
     }
 
     /// Puts a batch into its classes, then trims. Returns what was let go.
-    fn keep(&mut self, frames: &Arc<Frames>, time: i64) -> Vec<Arc<Frames>> {
+    fn keep(&mut self, frames: &Arc<Frames>, published: i64, ages: &Ages) -> Vec<Arc<Frames>> {
+        let stamp = Stamp {
+            published,
+            taken: ages.now(),
+        };
         let mut chosen: Vec<Vec<u32>> = vec![Vec::new(); self.classes.len()];
         for (index, entry) in frames.entries().iter().enumerate() {
             let class = self.topics.kept(entry);
@@ -231,19 +246,19 @@ impl History {
             if !chosen.is_empty() {
                 // A view would hold the whole batch for as long as the longest-lived class keeps it.
                 let share = chosen.len() == frames.entries().len();
-                class.push(frames.select(&chosen, share), time);
+                class.push(frames.select(&chosen, share), stamp);
             }
         }
         let mut dropped = Vec::new();
-        self.trim(time, TRIM_MAX + 2 * frames.entries().len(), &mut dropped);
+        self.trim(ages, TRIM_MAX + 2 * frames.entries().len(), &mut dropped);
         dropped
     }
 
     /// Lets go of at most `budget` events; whether nothing over a limit is left.
-    fn trim(&mut self, now: i64, budget: usize, dropped: &mut Vec<Arc<Frames>>) -> bool {
+    fn trim(&mut self, ages: &Ages, budget: usize, dropped: &mut Vec<Arc<Frames>>) -> bool {
         let mut left = budget;
         for class in &mut self.classes {
-            class.trim(now, &mut left, &mut self.topics, &mut self.kept, dropped);
+            class.trim(ages, &mut left, &mut self.topics, &mut self.kept, dropped);
         }
         left > 0
     }

@@ -87,7 +87,7 @@ impl History {
         let records = |segment: &Arc<Segment>| {
             let count = segment
                 .records
-                .partition_point(|record| record.time < unix_nanos);
+                .partition_point(|record| record.stamp.published < unix_nanos);
             count
                 .checked_sub(1)
                 .map(|last| segment.records[last].last())

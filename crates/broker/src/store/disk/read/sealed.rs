@@ -470,7 +470,7 @@ pub(super) fn before_time(
         return Ok(block.first);
     };
     let before = (index.entries.iter().enumerate())
-        .take_while(|(at, _)| index.time_of(*at, block.time) < unix_nanos)
+        .take_while(|(at, _)| index.stamp_of(*at).published < unix_nanos)
         .last();
     let sequence = before.map_or(0, |(_, entry)| entry.sequence);
     Ok(if sequence > floor { sequence } else { 0 })

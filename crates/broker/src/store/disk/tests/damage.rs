@@ -103,14 +103,14 @@ fn a_damaged_batch_before_a_torn_one_is_announced() {
             .collect::<Vec<_>>()
     };
     append(&store, &["a.1"; 10]).unwrap();
-    let third = store.shared.history.read().log[0].records[2].frames_at as usize - 184;
+    let third = store.shared.history.read().log[0].records[2].frames_at as usize - 192;
     let path = Path::new("/data/log").join(&list(&files, "/data/log")[0]);
     files.kill();
     drop(store);
     files.damage(&path, |content| {
         content[at[1] + 5] ^= 1;
         // The third: its header never got there, its end did.
-        assert_eq!(&content[third..third + 4], b"LLR1");
+        assert_eq!(&content[third..third + 4], b"LLR2");
         content[third..third + 64].fill(0);
     });
     let store = open(&files, &[]);
@@ -186,7 +186,7 @@ fn a_segment_that_lost_its_end_has_lost_what_may_have_been_there() {
     files.damage(&path, |content| {
         let end = (64..place)
             .rev()
-            .find(|&at| content[at..].starts_with(b"LLR1"));
+            .find(|&at| content[at..].starts_with(b"LLR2"));
         content.truncate(end.unwrap());
     });
     let store = open(&files, &[]);
@@ -244,7 +244,7 @@ fn an_event_after_a_damaged_batch_is_not_older_and_claims_to_follow_none_that_wa
     append(&store, &["a.1", "a.2"]).unwrap();
     // As by a clock that is an hour ahead.
     let time = store.shared.environment.unix_nanos() + 3_600_000_000_000;
-    store.shared.history.write().last_time = time;
+    store.shared.history.write().last.published = time;
     append(&store, &["a.1"]).unwrap();
     let at = store.shared.history.read().log[0].records[1].frames_at as usize;
     let path = Path::new("/data/log").join(&list(&files, "/data/log")[0]);
@@ -270,7 +270,7 @@ fn an_event_after_a_damaged_batch_is_not_older_and_claims_to_follow_none_that_wa
         .map(|(_, event)| (event.sequence, event.previous_sequence))
         .collect();
     assert_eq!(said, [(4, 0), (5, 4), (6, 0)]);
-    assert!(store.shared.history.read().last_time >= time);
+    assert!(store.shared.history.read().last.published >= time);
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn a_directory_in_use_or_of_a_newer_format_or_of_others_is_refused_untouched() {
     for name in ["META", "META.copy"] {
         files.damage(&Path::new("/data").join(name), |content| {
             let meta = format::Meta {
-                format: 2,
+                format: format::FORMAT + 1,
                 ..format::unseal(content).unwrap()
             };
             *content = format::seal(&meta);
@@ -58,12 +58,12 @@ fn a_directory_in_use_or_of_a_newer_format_or_of_others_is_refused_untouched() {
     assert!(before.len() > 2, "there is more than what says the format");
     assert!(matches!(
         open(&files),
-        Err(OpenError::NewerFormat { found: 2, .. })
+        Err(OpenError::NewerFormat { found: 3, .. })
     ));
     let new_epoch = DiskStore::new_epoch_with(&files, Path::new("/data"), &environment());
     assert!(matches!(
         new_epoch,
-        Err(NewEpochError::Open(OpenError::NewerFormat { found: 2, .. }))
+        Err(NewEpochError::Open(OpenError::NewerFormat { found: 3, .. }))
     ));
     assert_eq!(contents(&files), before);
 
