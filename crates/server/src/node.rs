@@ -23,7 +23,7 @@ use crate::{
     acceptor::{self, BindError, ConnectionCounts, Reserved},
     config::Config,
     generator,
-    layers::Layers,
+    layers::{Layers, Sums},
     lifecycle::Drain,
     listener::{Listener, TcpListeners},
     metrics::{self, LogDrops, NodeValues},
@@ -54,6 +54,8 @@ pub(crate) struct Node {
     pub(crate) maintenance: Arc<Maintenance>,
     pub(crate) drain: Drain,
     pub(crate) pages: PageBudget,
+    /// What of its subscriptions and calls the log says in sums.
+    pub(crate) sums: Sums,
 }
 
 impl Node {
@@ -227,6 +229,7 @@ impl<L: Listener> Server<L> {
             log,
             registry,
             drain: drain.clone(),
+            sums: Sums::default(),
         });
 
         // The log outlives the connections: what they handed over is stored and answered.
@@ -238,6 +241,7 @@ impl<L: Listener> Server<L> {
         let sequencer = sequencer.run(log_tasks.cancel_token());
         let sequencer = keep_failure(sequencer, store_failure.clone());
         log_tasks.spawn("sequencer", essential.task("sequencer", sequencer));
+        background.spawn("sums", node.sums.clone().run(background.cancel_token()));
         let maintenance = node.maintenance.clone();
         let maintenance = maintenance.run(background.cancel_token());
         background.spawn("maintenance", essential.task("maintenance", maintenance));
@@ -328,6 +332,7 @@ fn layers(node: &Arc<Node>) -> Layers {
         node.drain.clone(),
         move || turns.spread_turn(),
     )
+    .with_sums(node.sums.clone())
 }
 
 /// Watches over the tasks without which a node would look alive and serve nobody.

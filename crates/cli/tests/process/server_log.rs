@@ -1,10 +1,14 @@
-//! One log line per call, at its end.
+//! One log line per call, at its end; of thousands some, and sums.
 
 use std::time::Duration;
 
 use longlived_api::protos;
-use longlived_api::v1::{self, publish_service_client::PublishServiceClient};
+use longlived_api::v1::{
+    self, publish_service_client::PublishServiceClient,
+    subscription_service_client::SubscriptionServiceClient,
+};
 use serde_json::Value;
+use tonic::Streaming;
 
 use super::support::{Server, Stream, longlived, request, within};
 
@@ -196,6 +200,110 @@ async fn every_live_stream_has_its_line_when_the_server_drains() {
         let call = call_of(&server, &format!("s-{n}")).await;
         assert_eq!(call["reason"], "server draining", "{call}");
         assert_eq!(call["status"], "OK", "{call}");
+    }
+}
+
+/// Opens so many subscriptions on one connection; with `after` as ones that return.
+async fn open_many(
+    server: &Server,
+    round: &str,
+    after: Option<&v1::Position>,
+) -> Vec<Streaming<v1::SubscribeResponse>> {
+    let client = SubscriptionServiceClient::new(server.channel());
+    let mut streams = Vec::new();
+    for number in 0..MANY {
+        let request = v1::SubscribeRequest {
+            resume_after: after.cloned(),
+            ..request(&format!("{round}-{number}"), &["t"])
+        };
+        let mut client = client.clone();
+        let opened = within("headers", client.subscribe(request)).await;
+        let mut stream = opened.expect("it is let in").into_inner();
+        let welcome = within("the Welcome", stream.message()).await;
+        welcome.expect("no error").expect("a Welcome");
+        streams.push(stream);
+    }
+    streams
+}
+
+const MANY: usize = 1_000;
+
+#[tokio::test]
+async fn a_thousand_that_come_and_go_are_some_lines_and_exact_sums() {
+    let mut command = longlived();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+    command.args(["--streams-max", "1000"]);
+    let mut server = Server::of(&mut command).await;
+    let (_first, welcome) = server.open(request("first", &["t"])).await;
+    let came = open_many(&server, "new", None).await;
+    drop(came);
+    let position = welcome.position.expect("a position");
+    let returned = open_many(&server, "back", Some(&position)).await;
+    let lost = v1::Position {
+        epoch: position.epoch + 1,
+        sequence: 7,
+    };
+    drop(returned);
+    let reset = open_many(&server, "late", Some(&lost)).await;
+    server.signal(rustix::process::Signal::TERM);
+    server.ended().await;
+    drop(reset);
+    server
+        .line("the end", |line| line.contains("log closed"))
+        .await;
+
+    let lines: Vec<Value> = server
+        .lines()
+        .iter()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert!(lines.len() < MANY / 2, "{} lines", lines.len());
+    let sum = |name: &str| {
+        let sums = lines.iter().filter_map(|line| line[name].as_u64());
+        sums.sum::<u64>()
+    };
+    let own =
+        |wanted: &dyn Fn(&Value) -> bool| lines.iter().filter(|line| wanted(line)).count() as u64;
+    let begins = |line: &Value| line["message"] == "subscription begins";
+    let many = MANY as u64;
+    let unharmed = own(&|line| begins(line) && line["outcome"] != "reset");
+    assert_eq!(unharmed + sum("begun"), 2 * many + 1);
+    let reset = own(&|line| begins(line) && line["outcome"] == "reset");
+    assert_eq!(reset + sum("begun_after_loss"), many);
+    assert!(unharmed >= 10 && reset >= 10, "{unharmed}, {reset}");
+    let ended = own(&|line| line["message"] == "call ended");
+    assert_eq!(ended + sum("ended") + sum("failed"), 3 * many + 1);
+}
+
+#[tokio::test]
+async fn at_debug_each_of_a_thousand_has_its_line() {
+    let mut command = longlived();
+    command
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+            "--streams-max",
+            "1000",
+        ])
+        .env(
+            "RUST_LOG",
+            "info,longlived::call=debug,longlived_server::session=debug",
+        );
+    let mut server = Server::of(&mut command).await;
+    let streams = open_many(&server, "new", None).await;
+    drop(streams);
+    server.signal(rustix::process::Signal::TERM);
+    server.ended().await;
+    server
+        .line("the end", |line| line.contains("log closed"))
+        .await;
+    let lines = server.lines();
+    for message in ["subscription begins", "call ended"] {
+        let count = lines.iter().filter(|line| line.contains(message)).count();
+        assert_eq!(count, MANY, "{message}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! One line per call, at its end.
 //!
 //! Holds: exactly one, also when the client vanishes before the response or in the middle of a stream; streams
-//! and failures at info, unary calls that succeeded at debug.
+//! and failures at info, as far as `sums` lets them have a line there, everything else at debug.
 //! Does not: log the payload, or anything while the call runs.
 
 use std::borrow::Cow;
@@ -17,8 +17,9 @@ use pin_project_lite::pin_project;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use super::call_record::CallRecord;
+use super::call_record::{CallRecord, OfNode};
 use super::request_id::RequestId;
+use super::sums::{Kind, Sums};
 use crate::connection::{Follower, PeerAddr, ResponseBody};
 use crate::lifecycle::Drain;
 
@@ -27,13 +28,15 @@ const NO_STATUS: &str = "the response ended without a status";
 /// Wraps a service in `CallLogService`.
 #[derive(Clone, Debug)]
 pub struct CallLogLayer {
-    drain: Drain,
+    of_node: Arc<OfNode>,
 }
 
 impl CallLogLayer {
-    /// `drain` tells a killed server from a client that went away.
-    pub fn new(drain: Drain) -> Self {
-        Self { drain }
+    /// `drain` tells a killed server from a client that went away; `sums` counts what has no line of its own.
+    pub(crate) fn new(drain: Drain, sums: Sums) -> Self {
+        Self {
+            of_node: Arc::new(OfNode { drain, sums }),
+        }
     }
 }
 
@@ -43,7 +46,7 @@ impl<S> Layer<S> for CallLogLayer {
     fn layer(&self, inner: S) -> Self::Service {
         CallLogService {
             inner,
-            drain: self.drain.clone(),
+            of_node: self.of_node.clone(),
         }
     }
 }
@@ -52,7 +55,7 @@ impl<S> Layer<S> for CallLogLayer {
 #[derive(Clone, Debug)]
 pub struct CallLogService<S> {
     inner: S,
-    drain: Drain,
+    of_node: Arc<OfNode>,
 }
 
 impl<S, Q, B> Service<Request<Q>> for CallLogService<S>
@@ -73,7 +76,7 @@ where
             request.uri().path(),
             request.extensions().get::<RequestId>().cloned(),
             request.extensions().get::<PeerAddr>().cloned(),
-            self.drain.clone(),
+            self.of_node.clone(),
         ));
         request.extensions_mut().insert(Arc::clone(&record));
         CallLogFuture {
@@ -260,8 +263,14 @@ fn write_line(record: &CallRecord, ended: &Ended<'_>) {
     let duration_ms = u64::try_from(record.started().elapsed().as_millis()).unwrap_or(u64::MAX);
     let events = record.events();
     let published = record.published();
+    let is_ordinary = !failed || matches!(ended, Ended::Vanished);
+    let kind = if is_ordinary {
+        Kind::Ended
+    } else {
+        Kind::Failed
+    };
     // Two calls, since a level is part of a line's static description.
-    if failed || record.is_streaming() {
+    if (failed || record.is_streaming()) && record.sums().has_line(kind) {
         tracing::info!(
             target: "longlived::call",
             request_id, method = record.method(), subscriber, peer, duration_ms, events, published,

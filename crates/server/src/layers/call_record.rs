@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::request_id::RequestId;
+use super::sums::Sums;
 use crate::connection::{AbortFlag, PeerAddr};
 use crate::lifecycle::Drain;
 use crate::rpc::METHODS;
@@ -26,8 +27,8 @@ pub struct CallRecord {
     method: Method,
     peer: Option<PeerAddr>,
     started: Instant,
-    /// Tells a client that went away from a server that went away.
-    drain: Drain,
+    /// One for all calls, behind one pointer.
+    of_node: Arc<OfNode>,
     /// Lets the connection see that the response is to be reset; here, so that it needs no place of its own.
     abort: AbortFlag,
     /// Written by the method and by the log layer, which sees more than one chunk pass.
@@ -37,6 +38,15 @@ pub struct CallRecord {
     /// Written by the method as it answers.
     published: AtomicU64,
     texts: Mutex<Texts>,
+}
+
+/// What the records of a node have in common.
+#[derive(Debug)]
+pub(crate) struct OfNode {
+    /// Tells a client that went away from a server that went away.
+    pub(crate) drain: Drain,
+    /// Knows whether an end has a line of its own.
+    pub(crate) sums: Sums,
 }
 
 #[derive(Debug, Default)]
@@ -69,14 +79,14 @@ impl CallRecord {
         method: &str,
         request_id: Option<RequestId>,
         peer: Option<PeerAddr>,
-        drain: Drain,
+        of_node: Arc<OfNode>,
     ) -> Self {
         Self {
             request_id,
             method: Method::of(method),
             peer,
             started: Instant::now(),
-            drain,
+            of_node,
             abort: AbortFlag::new(),
             streaming: AtomicBool::new(false),
             events: AtomicU64::new(0),
@@ -166,8 +176,12 @@ impl CallRecord {
         self.abort.abort();
     }
 
+    pub(super) fn sums(&self) -> &Sums {
+        &self.of_node.sums
+    }
+
     pub(super) fn server_was_killed(&self) -> bool {
-        self.drain.is_killed()
+        self.of_node.drain.is_killed()
     }
 }
 

@@ -10,6 +10,7 @@ mod deadline;
 mod grpc_only;
 mod refuse;
 mod request_id;
+mod sums;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,9 +20,13 @@ use tower::Layer;
 
 pub use call_log::{CallLogBody, CallLogFuture, CallLogLayer, CallLogService};
 pub use call_record::CallRecord;
+#[cfg(test)]
+pub(crate) use call_record::OfNode;
 pub use deadline::{Deadline, DeadlineBody, DeadlineFuture, DeadlineLayer, DeadlineService};
 pub use grpc_only::{GrpcOnlyLayer, GrpcOnlyService};
 pub use refuse::{Pushback, RefuseLayer, RefuseService};
+pub(crate) use sums::{Kind, Sums};
+
 pub use request_id::{IdSource, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
 
 use crate::lifecycle::Drain;
@@ -36,6 +41,7 @@ pub struct Layers {
     ids: IdSource,
     drain: Drain,
     pushback: Pushback,
+    sums: Sums,
 }
 
 impl Layers {
@@ -50,7 +56,14 @@ impl Layers {
             ids: Arc::new(ids),
             drain,
             pushback: Arc::new(pushback),
+            sums: Sums::default(),
         }
+    }
+
+    /// Calls that have no line of their own are counted there.
+    pub(crate) fn with_sums(mut self, sums: Sums) -> Self {
+        self.sums = sums;
+        self
     }
 }
 
@@ -61,7 +74,7 @@ impl<S> Layer<S> for Layers {
         let inner = DeadlineLayer.layer(inner);
         let inner = RefuseLayer::new(self.drain.clone(), Arc::clone(&self.pushback)).layer(inner);
         let inner = GrpcOnlyLayer.layer(inner);
-        let inner = CallLogLayer::new(self.drain.clone()).layer(inner);
+        let inner = CallLogLayer::new(self.drain.clone(), self.sums.clone()).layer(inner);
         RequestIdLayer::new(Arc::clone(&self.ids)).layer(inner)
     }
 }

@@ -25,7 +25,7 @@ use tonic::Status;
 use super::{CloseReason, Contract, Opening, Plan, requests::Requests};
 use crate::{
     connection::{Followed, Follower, Speaks},
-    layers::CallRecord,
+    layers::{CallRecord, Kind},
     node::Node,
     registry::Registration,
     rpc::{status, wire},
@@ -231,7 +231,12 @@ impl Drop for SessionBody {
         self.record().add_events(self.events.into());
         if self.unsaid_gaps > 0 {
             let subscriber = &self.registration.session().subscriber;
-            tracing::info!(%subscriber, gaps = self.unsaid_gaps, "gaps that the frozen contract cannot say");
+            let gaps = self.unsaid_gaps;
+            if self.node.sums.has_line(Kind::BegunAfterLoss) {
+                tracing::info!(%subscriber, gaps, "gaps that the frozen contract cannot say");
+            } else {
+                tracing::debug!(%subscriber, gaps, "gaps that the frozen contract cannot say");
+            }
         }
     }
 }

@@ -224,14 +224,17 @@ impl Session {
 impl Session {
     /// One without a stream.
     pub(crate) fn of(subscriber: &str, generation: u64, attempt: Attempt) -> Arc<Self> {
-        let drain = crate::lifecycle::Drain::new();
+        let of_node = Arc::new(crate::layers::OfNode {
+            drain: crate::lifecycle::Drain::new(),
+            sums: crate::layers::Sums::default(),
+        });
         Arc::new(Self {
             subscriber: subscriber.into(),
             generation,
             attempt,
             contract: Contract::V1,
             signal: Arc::default(),
-            record: Arc::new(CallRecord::new("/test", None, None, drain)),
+            record: Arc::new(CallRecord::new("/test", None, None, of_node)),
             state: Mutex::default(),
             follows_inbox: AtomicBool::new(false),
             closing: Arc::default(),

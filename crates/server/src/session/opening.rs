@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::{Attempt, Contract, Session, pace::Pace};
 use crate::{
-    layers::CallRecord,
+    layers::{CallRecord, Kind},
     node::Node,
     registry::{AdmitError, Registration},
 };
@@ -92,13 +92,7 @@ pub(crate) async fn open(
     });
     session.set_filters(&opened.cursor);
     let registration = node.registry.admit(session)?;
-    tracing::info!(
-        subscriber = &*plan.subscriber,
-        filters = plan.filters.len(),
-        outcome = outcome_in_words(opened.outcome),
-        position = %opened.position,
-        "subscription begins"
-    );
+    log_begin(node, plan, opened.outcome, opened.position);
     if watched {
         node.maintenance.watch(registration.session());
     }
@@ -112,6 +106,21 @@ pub(crate) async fn open(
         outcome: opened.outcome,
         position: opened.position,
     })
+}
+
+fn log_begin(node: &Node, plan: &Plan, outcome: Outcome, position: Position) {
+    let kind = match outcome {
+        Outcome::New | Outcome::Resumed => Kind::Begun,
+        Outcome::Reset => Kind::BegunAfterLoss,
+    };
+    let (subscriber, filters) = (&*plan.subscriber, plan.filters.len());
+    let outcome = outcome_in_words(outcome);
+    // Two calls, since a level is part of a line's static description.
+    if node.sums.has_line(kind) {
+        tracing::info!(subscriber, filters, outcome, %position, "subscription begins");
+    } else {
+        tracing::debug!(subscriber, filters, outcome, %position, "subscription begins");
+    }
 }
 
 /// As `Welcome` says it.
