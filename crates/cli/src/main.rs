@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
-    let cli = match Cli::try_parse_from(usage::words(std::env::args_os())) {
+    let cli = match usage::parse() {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
     };

@@ -84,7 +84,7 @@ pub(crate) struct Args {
     request_timeout: Duration,
 
     /// Largest encoded event, in bytes; publishing a larger one is refused.
-    #[arg(long, env = "LONGLIVED_EVENT_BYTES_MAX", value_parser = event_bytes(), default_value_t = Config::default().event_bytes_max)]
+    #[arg(long, env = "LONGLIVED_EVENT_BYTES_MAX", value_name = "BYTES", value_parser = event_bytes(), default_value_t = Config::default().event_bytes_max)]
     event_bytes_max: usize,
 
     /// Subscriber ids known at a time; a further one is refused.
@@ -93,7 +93,7 @@ pub(crate) struct Args {
 
     /// Bytes of the pages of topics and history that were asked for and not taken yet, all callers together; a
     /// further page waits, then is refused.
-    #[arg(long, env = "LONGLIVED_PAGE_BYTES_MAX", value_parser = page_bytes(), default_value_t = Config::default().page_bytes_max)]
+    #[arg(long, env = "LONGLIVED_PAGE_BYTES_MAX", value_name = "BYTES", value_parser = page_bytes(), default_value_t = Config::default().page_bytes_max)]
     page_bytes_max: usize,
 
     /// Connections open at a time; a further one is closed.
@@ -138,7 +138,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         env = "LONGLIVED_PUBLISH_QUEUE_BYTES_MAX",
-        value_parser = queue_bytes(),
+        value_name = "BYTES", value_parser = queue_bytes(),
         default_value_t = Config::default().log.publish_queue_bytes_max
     )]
     publish_queue_bytes_max: usize,
@@ -164,7 +164,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         env = "LONGLIVED_TAIL_BYTES_MAX",
-        value_parser = values::bytes::<usize>(0..=1 << 50),
+        value_name = "BYTES", value_parser = values::bytes::<usize>(0..=1 << 50),
         default_value_t = Config::default().log.tail_bytes_max
     )]
     tail_bytes_max: usize,

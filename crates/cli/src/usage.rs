@@ -1,11 +1,63 @@
 //! What is said of wrong arguments: one line that names the flag, what is nearest to it, the environment variable that
 //! the value came from, and where help is.
 
+use std::any::TypeId;
 use std::ffi::{OsStr, OsString};
+use std::time::Duration;
 
-use clap::{Arg, Command, CommandFactory as _};
+use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _};
 
 use crate::Cli;
+use crate::show::Output;
+
+/// In fewer columns than this help has no room beside the flag.
+const BESIDE_COLUMNS_MIN: usize = 60;
+
+/// What the words of the command line mean.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(words(std::env::args_os()))?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// All commands, with names of values that are short enough for a narrow terminal.
+fn command() -> Command {
+    let is_narrow = Output::stdout()
+        .width()
+        .is_some_and(|width| width < BESIDE_COLUMNS_MIN);
+    // It holds for all subcommands.
+    named(Cli::command().next_line_help(is_narrow))
+}
+
+fn named(command: Command) -> Command {
+    command.mut_args(with_short_name).mut_subcommands(named)
+}
+
+/// The name that clap makes of a flag's own says nothing of the value.
+fn with_short_name(arg: Arg) -> Arg {
+    let kind = arg.get_value_parser().type_id();
+    let is_named_after_itself = arg.get_value_names().is_some_and(|names| {
+        let own = arg.get_id().as_str().to_ascii_uppercase();
+        names.iter().any(|name| name.as_str() == own)
+    });
+    if !is_named_after_itself {
+        arg
+    } else if kind == TypeId::of::<Duration>() {
+        arg.value_name("TIME")
+    } else if NUMBERS.iter().any(|number| kind == number()) {
+        arg.value_name("N")
+    } else {
+        arg
+    }
+}
+
+/// The kinds of numbers that flags have.
+const NUMBERS: [fn() -> TypeId; 4] = [
+    TypeId::of::<u32>,
+    TypeId::of::<u64>,
+    TypeId::of::<usize>,
+    TypeId::of::<i32>,
+];
 
 /// The words of the command line. A value that begins with a dash and a digit is the flag's before it: there is no flag
 /// like that, and clap would call it one.
@@ -73,7 +125,7 @@ pub(crate) fn with_origins(text: &str) -> String {
 
 /// The names of the subcommand that was asked for, and its flags.
 fn command_of(words: &[OsString]) -> (Vec<&str>, Command) {
-    let mut command = Cli::command();
+    let mut command = command();
     let mut path = Vec::new();
     for word in words.iter().skip(1) {
         let name = word.to_str();
@@ -137,7 +189,7 @@ fn is_cause(text: &str, path: &[&str], arg: &Arg, words: &[OsString]) -> bool {
         let error = command.try_get_matches_from(words).err();
         error.is_some_and(|error| error.to_string() == text)
     };
-    misunderstood(Cli::command()) && !misunderstood(without(Cli::command(), path, arg))
+    misunderstood(command()) && !misunderstood(without(command(), path, arg))
 }
 
 /// The command whose flag has no variable.
@@ -150,9 +202,6 @@ fn without(command: Command, path: &[&str], arg: &Arg) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use std::any::TypeId;
-    use std::time::Duration;
-
     use super::*;
 
     fn os(words: &[&str]) -> Vec<OsString> {
@@ -162,7 +211,7 @@ mod tests {
     /// What is said of a command line that is wrong.
     fn said(words: &[&str]) -> String {
         let words = super::words(os(words));
-        let error = Cli::command().try_get_matches_from(&words);
+        let error = command().try_get_matches_from(&words);
         let error = error.expect_err("it is wrong");
         explained(&error, &words)
     }
@@ -177,24 +226,18 @@ mod tests {
             }
         }
         let mut all = Vec::new();
-        collect(&["longlived".to_owned()], &Cli::command(), &mut all);
+        collect(&["longlived".to_owned()], &command(), &mut all);
         all
     }
 
     #[test]
     fn every_flag_with_a_number_names_itself_its_range_and_help_when_the_number_is_wrong() {
-        let numbers = [
-            TypeId::of::<u32>(),
-            TypeId::of::<u64>(),
-            TypeId::of::<usize>(),
-            TypeId::of::<i32>(),
-            TypeId::of::<Duration>(),
-        ];
         let mut looked_at = 0;
         for (path, command) in commands() {
             for arg in command.get_arguments() {
                 let kind = arg.get_value_parser().type_id();
-                if !numbers.iter().any(|number| kind == *number) {
+                let is_a_number = NUMBERS.iter().any(|number| kind == number());
+                if !is_a_number && kind != TypeId::of::<Duration>() {
                     continue;
                 }
                 looked_at += 1;
@@ -213,6 +256,20 @@ mod tests {
             }
         }
         assert!(looked_at > 60, "{looked_at}");
+    }
+
+    #[test]
+    fn every_flag_with_its_value_fits_a_narrow_terminal() {
+        for (path, command) in commands() {
+            for arg in command.get_arguments() {
+                // As it stands in the help, after what stands in for a short flag.
+                let value = arg.get_value_names().unwrap_or_default().first();
+                let value = value.filter(|_| arg.get_action().takes_values());
+                let value = value.map_or_else(String::new, |name| format!(" <{name}>"));
+                let shown = format!("      {}{value}", flag(arg));
+                assert!(shown.len() <= 40, "{}: {shown}", path.join(" "));
+            }
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::rows::Rows;
 use super::setting::Setting;
+use crate::show::wrapped;
 
 /// One number of a run. The name is stable, for programs; the label is for people.
 #[derive(Debug, Clone)]
@@ -105,36 +107,25 @@ impl Summary {
         })
     }
 
-    pub(super) fn table(&self) -> String {
-        let mut text = format!("{}\n\n", self.setting);
-        let labels = self
-            .medians()
-            .map(|figure| figure.label.len())
-            .max()
-            .unwrap_or(0);
+    /// In the width of a terminal, if there is one.
+    pub(super) fn table(&self, width: Option<usize>) -> String {
         let several = self.runs.len() > 1;
-        if several {
-            let _ = write!(text, "{:labels$}", "");
-            for number in 1..=self.runs.len() {
-                let _ = write!(text, "  {:>11}", format!("run {number}"));
-            }
-            let _ = writeln!(text, "  {:>11}", "median");
-        }
+        let mut rows = if several {
+            let runs = (1..=self.runs.len()).map(|number| format!("run {number}"));
+            Rows::with_header(runs.chain(["median".to_owned()]))
+        } else {
+            Rows::default()
+        };
         for median in self.medians() {
-            let _ = write!(text, "{:labels$}", median.label);
-            for run in &self.runs {
-                let value = run
-                    .value(&median.name)
-                    .map_or_else(|| "-".to_owned(), shown);
-                let _ = write!(text, "  {value:>11}");
-            }
-            if several {
-                let _ = write!(text, "  {:>11}", shown(median.value));
-            }
-            text.push('\n');
+            let values = self.runs.iter().map(|run| run.value(&median.name));
+            let values = values.map(|value| value.map_or_else(|| "-".to_owned(), shown));
+            let last = several.then(|| shown(median.value));
+            rows.push(median.label, values.chain(last));
         }
+        let setting = wrapped(&self.setting.to_string(), width);
+        let mut text = format!("{setting}\n\n{}", rows.text(width));
         for trouble in self.troubles() {
-            let _ = writeln!(text, "\n! {trouble}");
+            let _ = writeln!(text, "\n{}", wrapped(&format!("! {trouble}"), width));
         }
         text
     }
@@ -250,6 +241,6 @@ mod tests {
         assert_eq!(json["median"]["cpu_us_per_delivery"], 2.0);
         assert_eq!(json["runs"].as_array().unwrap().len(), 3);
         assert_eq!(json["machine"], "a machine");
-        assert!(summary.table().lines().last().unwrap().ends_with('2'));
+        assert!(summary.table(None).lines().last().unwrap().ends_with('2'));
     }
 }

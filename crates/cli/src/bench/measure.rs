@@ -214,7 +214,8 @@ pub(super) fn repeat(
     if args.json {
         show::print_line(summary.json().context("writing the result as JSON")?)?;
     } else {
-        show::print(&summary.table())?;
+        let width = show::Output::stdout().width();
+        show::print(&summary.table(width))?;
     }
     Ok(exit_code(summary.is_clean()))
 }

@@ -63,6 +63,8 @@ mod refuse;
 #[cfg(target_os = "linux")]
 mod rig;
 #[cfg(target_os = "linux")]
+mod rows;
+#[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]
 mod server;

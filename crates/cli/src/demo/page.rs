@@ -9,6 +9,9 @@ use crate::sink::{self, Failing, OutputError, Sink};
 
 /// Lines are cut to this where the terminal does not say how wide it is.
 const WIDTH: usize = 96;
+/// Columns before the text of a line, which has to have so many.
+const BEFORE_TEXT: usize = 31;
+const TEXT_MIN: usize = 20;
 /// Of a long text only so many lines are printed.
 const LINES_PRINTED: usize = 60;
 /// Bytes that wait for a reader who does not read, while the demo goes on: more than all of it has.
@@ -50,25 +53,27 @@ impl Page {
     }
 
     pub(super) fn title(&self, text: &str) -> Result<(), OutputError> {
-        self.print(self.output.paint(Tone::Strong, text))
+        self.print(self.output.sentence(Tone::Strong, text))
     }
 
     pub(super) fn step(&self, number: u32, text: &str) -> Result<(), OutputError> {
+        let number = format!("{number}  ");
         let heading = self
             .output
-            .paint(Tone::Heading, format!("{number}  {text}"));
+            .after(&[(Tone::Heading, &number)], Tone::Heading, text);
         self.print(format!("\n{heading}"))
     }
 
     /// A remark under a step.
     pub(super) fn remark(&self, text: &str) -> Result<(), OutputError> {
-        self.print(self.output.paint(Tone::Dim, format!("   {text}")))
+        self.print(self.output.after(&[(Tone::Dim, "   ")], Tone::Dim, text))
     }
 
     /// Something that happened, and to whom.
     pub(super) fn event(&self, who: &str, tone: Tone, text: &str) -> Result<(), OutputError> {
-        let text = self.output.paint(tone, text);
-        self.print(format!("{}{who:<10} {text}", self.time()))
+        let (time, who) = (self.time(), format!("{who:<10} "));
+        let lead = [(Tone::Dim, time.as_str()), (Tone::Plain, &who)];
+        self.print(self.output.after(&lead, tone, text))
     }
 
     /// A line that went out, and how many have it. Of many lines only some are shown.
@@ -88,14 +93,21 @@ impl Page {
             Tone::Wait
         };
         let width = self.output.width().unwrap_or(WIDTH);
-        let text = show::clipped(&show::payload(&line.text), width.saturating_sub(31).max(20));
-        let count = self.output.paint(tone, count);
-        self.print(format!("{}{who:<10} {count}  {text}", self.time()))
+        let text = show::payload(&line.text);
+        let text = match width.saturating_sub(BEFORE_TEXT) {
+            // Below it there is more room.
+            0..TEXT_MIN => format!("\n    {}", show::clipped(&text, width.saturating_sub(4))),
+            room => format!("  {}", show::clipped(&text, room)),
+        };
+        let (time, count) = (
+            self.output.paint(Tone::Dim, self.time()),
+            self.output.paint(tone, count),
+        );
+        self.print(format!("{time}{who:<10} {count}{text}"))
     }
 
     fn time(&self) -> String {
-        let time = format!("{:7.1}s  ", self.began.elapsed().as_secs_f64());
-        self.output.paint(Tone::Dim, time)
+        format!("{:7.1}s  ", self.began.elapsed().as_secs_f64())
     }
 
     pub(super) fn verdict(&self, verdict: &Verdict) -> Result<(), OutputError> {
@@ -105,7 +117,7 @@ impl Page {
 
     /// A sentence under the verdict.
     pub(super) fn sentence(&self, tone: Tone, text: &str) -> Result<(), OutputError> {
-        self.print(self.output.paint(tone, text))
+        self.print(self.output.sentence(tone, text))
     }
 
     pub(super) fn total(&self) -> usize {

@@ -54,6 +54,15 @@ impl Output {
         }
     }
 
+    /// As in a pipe.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self {
+            terminal: false,
+            colours: false,
+        }
+    }
+
     /// True when a person looks at it.
     pub(crate) fn is_terminal(self) -> bool {
         self.terminal

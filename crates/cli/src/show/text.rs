@@ -26,17 +26,6 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
-/// At most `width` characters, with an ellipsis where something was cut.
-pub(crate) fn clipped(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut kept: String = text.chars().take(width.saturating_sub(1)).collect();
-    kept.truncate(kept.trim_end().len());
-    kept.push('…');
-    kept
-}
-
 /// A short time as a person says it: `87 ms`, `2.31 s`, `3 min 20 s`.
 pub(crate) fn seconds(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -77,13 +66,6 @@ mod tests {
         assert_eq!(payload("42 boxes, grün".as_bytes()), "42 boxes, grün");
         assert_eq!(payload(b"a\nb\t\x1b[31m"), "a\\nb\\t\\u{1b}[31m");
         assert_eq!(payload(&[0xff, 0x00]), "base64:/wA=");
-    }
-
-    #[test]
-    fn long_text_is_cut_between_characters() {
-        assert_eq!(clipped("grün", 4), "grün");
-        assert_eq!(clipped("grün und blau", 6), "grün…");
-        assert_eq!(clipped("abc", 0), "…");
     }
 
     #[test]

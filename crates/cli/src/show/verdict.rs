@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
-use longlived_client::fleet::Verdict;
+use longlived_client::fleet::{ClientVerdict, Verdict};
 
+use super::layout::columns;
 use super::terminal::{Output, Tone};
 use super::text::seconds;
 
@@ -38,11 +39,87 @@ fn time(time: Option<Duration>) -> String {
 
 /// One row for each client where they are few, and one for all of them.
 pub(crate) fn table(verdict: &Verdict, output: Output) -> String {
+    within(output.width(), verdict, output)
+}
+
+fn within(width: Option<usize>, verdict: &Verdict, output: Output) -> String {
+    let table = wide(verdict);
+    if width.is_some_and(|width| columns(&table) > width) {
+        narrow(width, verdict, output)
+    } else {
+        paint(&table, output)
+    }
+}
+
+/// The same in sentences, for a terminal that the table does not fit.
+fn narrow(width: Option<usize>, verdict: &Verdict, output: Output) -> String {
+    let mut lines = Vec::new();
+    let mut tell = |who: String, spoilt: bool, numbers: String| {
+        lines.push(output.paint(Tone::Strong, who));
+        let tone = if spoilt { Tone::Bad } else { Tone::Plain };
+        lines.push(output.after_within(width, &[(Tone::Plain, "  ")], tone, &numbers));
+    };
+    let is_bad = |lost: Option<u64>, repeated: Option<u64>| {
+        lost.unwrap_or(0) > 0 || repeated.unwrap_or(0) > 0
+    };
+    for client in shown(verdict) {
+        let ClientVerdict {
+            delivered,
+            lost,
+            repeated,
+            gaps,
+            reconnects,
+            recover_max,
+            ..
+        } = client;
+        tell(
+            format!("client {}", client.client),
+            is_bad(*lost, *repeated),
+            format!(
+                "{delivered} delivered, {} lost, {} repeated, {gaps} gaps announced, {reconnects} reconnects, {} to \
+                 recover",
+                known(*lost),
+                known(*repeated),
+                time(*recover_max)
+            ),
+        );
+    }
+    tell(
+        format!("{ALL} {}", verdict.clients),
+        is_bad(verdict.lost, verdict.repeated),
+        format!(
+            "{} delivered, {} lost, {} repeated, {} gaps announced, {} reconnects, {} to recover",
+            verdict.delivered,
+            known(verdict.lost),
+            known(verdict.repeated),
+            verdict.gaps,
+            verdict.reconnects,
+            recovered(verdict).replace('\n', ", ")
+        ),
+    );
+    lines.join("\n")
+}
+
+/// Those that have a row of their own.
+fn shown(verdict: &Verdict) -> &[ClientVerdict] {
+    match verdict.per_client.len() {
+        0..=CLIENTS_SHOWN_MAX => &verdict.per_client,
+        _ => &[],
+    }
+}
+
+fn recovered(verdict: &Verdict) -> String {
+    match (verdict.recover_p50, verdict.recover_max) {
+        (Some(p50), Some(max)) => format!("p50 {}\nmax {}", seconds(p50), seconds(max)),
+        (p50, max) => time(max.or(p50)),
+    }
+}
+
+fn wide(verdict: &Verdict) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
     table.set_header(HEADER);
-    let shown = verdict.per_client.len() <= CLIENTS_SHOWN_MAX;
-    for client in verdict.per_client.iter().filter(|_| shown) {
+    for client in shown(verdict) {
         table.add_row([
             client.client.to_string(),
             client.delivered.to_string(),
@@ -60,15 +137,12 @@ pub(crate) fn table(verdict: &Verdict, output: Output) -> String {
         known(verdict.repeated),
         verdict.gaps.to_string(),
         verdict.reconnects.to_string(),
-        match (verdict.recover_p50, verdict.recover_max) {
-            (Some(p50), Some(max)) => format!("p50 {}\nmax {}", seconds(p50), seconds(max)),
-            (p50, max) => time(max.or(p50)),
-        },
+        recovered(verdict),
     ]);
     for column in table.column_iter_mut() {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    paint(&table.to_string(), output)
+    table.to_string()
 }
 
 /// Borders step back, headings and sums stand out, and what must be 0 says whether it is.
@@ -199,8 +273,6 @@ fn who(clients: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use longlived_client::fleet::ClientVerdict;
-
     use super::*;
 
     fn verdict() -> Verdict {
@@ -228,9 +300,8 @@ mod tests {
         }
     }
 
-    /// As in a pipe: the tests have no terminal.
-    fn shown(verdict: &Verdict) -> String {
-        table(verdict, Output::stdout())
+    fn in_a_pipe(verdict: &Verdict) -> String {
+        within(None, verdict, Output::plain())
     }
 
     #[test]
@@ -245,7 +316,29 @@ mod tests {
 │  all 2 │        62 │    0 │        0 │         2 │          2 │ p50 840 ms │
 │        │           │      │          │           │            │ max 2.31 s │
 └────────┴───────────┴──────┴──────────┴───────────┴────────────┴────────────┘";
-        assert_eq!(shown(&verdict()), expected);
+        assert_eq!(in_a_pipe(&verdict()), expected);
+    }
+
+    #[test]
+    fn where_the_table_has_no_room_each_row_is_a_sentence() {
+        assert_eq!(
+            within(Some(78), &verdict(), Output::plain()),
+            in_a_pipe(&verdict())
+        );
+        let expected = "\
+client 1
+  31 delivered, 0 lost, 0 repeated, 1
+  gaps announced, 1 reconnects, 2.31 s
+  to recover
+client 2
+  31 delivered, 0 lost, 0 repeated, 1
+  gaps announced, 1 reconnects, 2.31 s
+  to recover
+all 2
+  62 delivered, 0 lost, 0 repeated, 2
+  gaps announced, 2 reconnects, p50 840
+  ms, max 2.31 s to recover";
+        assert_eq!(within(Some(40), &verdict(), Output::plain()), expected);
     }
 
     #[test]
@@ -253,7 +346,7 @@ mod tests {
         let mut many = verdict();
         many.per_client = vec![ClientVerdict::default(); 11];
         many.clients = 11;
-        assert_eq!(shown(&many).lines().count(), 7);
+        assert_eq!(in_a_pipe(&many).lines().count(), 7);
     }
 
     #[test]
@@ -264,7 +357,7 @@ mod tests {
             per_client: Vec::new(),
             ..verdict()
         };
-        assert!(shown(&legacy).contains("unknown"));
+        assert!(in_a_pipe(&legacy).contains("unknown"));
         assert!(cleanliness(&legacy).1.contains("cannot be known"));
         let silent = Verdict {
             delivered: 0,

@@ -13,6 +13,9 @@ use super::run::Published;
 use crate::show::{self, Output, Record, Tone};
 use crate::sink::{self, Failing, OutputError, Sink};
 
+/// What a bar and the numbers in words take.
+const SUMMARY_COLUMNS: usize = 90;
+
 /// How it is shown.
 enum Form {
     /// One object a line.
@@ -64,7 +67,10 @@ impl View {
             (true, _, _) => Form::Json,
             (false, true, _) => Form::Lines,
             (false, false, false) => Form::Summary,
-            (false, false, true) => Form::Bar(bar(args.duration, Frames::new(out, output))),
+            (false, false, true) => {
+                let frames = Frames::new(out, output);
+                Form::Bar(bar(args.duration, frames, is_narrow(output)))
+            }
         };
         let now = Instant::now();
         Self {
@@ -90,12 +96,14 @@ impl View {
 
     /// Says something that is only for a person.
     pub(super) fn say(&self, tone: Tone, text: &str) {
-        let time = format!("{:7.1}s", self.began.elapsed().as_secs_f64());
-        let line = format!(
-            "{}  {}",
-            self.output.paint(Tone::Dim, time),
-            self.output.paint(tone, text)
-        );
+        self.say_of("", tone, text);
+    }
+
+    /// The same of somebody.
+    fn say_of(&self, who: &str, tone: Tone, text: &str) {
+        let time = format!("{:7.1}s  ", self.began.elapsed().as_secs_f64());
+        let lead = [(Tone::Dim, time.as_str()), (Tone::Plain, who)];
+        let line = self.output.after(&lead, tone, text);
         match &self.form {
             Form::Json => {}
             Form::Lines | Form::Summary => self.print(line),
@@ -114,11 +122,8 @@ impl View {
         let Some((tone, text)) = show::describe(&happening.what, newcomer) else {
             return;
         };
-        let who = format!("client {:<3}", happening.client);
-        self.say(
-            Tone::Plain,
-            &format!("{who} {}", self.output.paint(tone, text)),
-        );
+        let who = format!("client {:<3} ", happening.client);
+        self.say_of(&who, tone, &text);
     }
 
     /// Shows the numbers where not everything is shown. Called each second.
@@ -136,7 +141,11 @@ impl View {
             Form::Lines => {}
             Form::Summary => self.say(Tone::Plain, &summary(snapshot, per_second)),
             Form::Bar(bar) => {
-                bar.set_message(summary(snapshot, per_second));
+                bar.set_message(if is_narrow(self.output) {
+                    short_summary(snapshot, per_second)
+                } else {
+                    summary(snapshot, per_second)
+                });
                 bar.set_position(self.began.elapsed().as_millis() as u64);
             }
         }
@@ -171,22 +180,26 @@ impl View {
         let mut lines = vec![
             String::new(),
             show::table(verdict, self.output),
-            format!(
-                "Unsubscribed: {} of {} streams ended with OK.",
-                verdict.unsubscribed_ok, verdict.clients
+            self.output.sentence(
+                Tone::Plain,
+                &format!(
+                    "Unsubscribed: {} of {} streams ended with OK.",
+                    verdict.unsubscribed_ok, verdict.clients
+                ),
             ),
         ];
         if let Some(published) = published {
-            lines.push(format!(
+            let published = format!(
                 "Published: {} acknowledged, {} not stored, {} unknown because the answer was lost.",
                 published.acknowledged, published.not_stored, published.unknown
-            ));
+            );
+            lines.push(self.output.sentence(Tone::Plain, &published));
         }
         for absence in show::absences(verdict) {
-            lines.push(self.output.paint(Tone::Bad, absence));
+            lines.push(self.output.sentence(Tone::Bad, &absence));
         }
         let (tone, sentence) = show::cleanliness(verdict);
-        lines.push(self.output.paint(tone, sentence));
+        lines.push(self.output.sentence(tone, &sentence));
         lines.join("\n")
     }
 }
@@ -199,13 +212,31 @@ fn summary(snapshot: &Snapshot, per_second: f64) -> String {
     )
 }
 
+/// The same in fewer than 40 columns.
+fn short_summary(snapshot: &Snapshot, per_second: f64) -> String {
+    let lag = snapshot.lag.map_or_else(|| "-".to_owned(), show::seconds);
+    format!(
+        "{}/{}  {per_second:.0}/s  lag {lag}",
+        snapshot.connected, snapshot.clients
+    )
+}
+
+/// Whether a terminal has no room for the numbers in words beside a bar.
+fn is_narrow(output: Output) -> bool {
+    output.width().is_some_and(|width| width < SUMMARY_COLUMNS)
+}
+
 /// Fills up to the end of the simulation; without an end it only turns.
-fn bar(duration: Option<Duration>, frames: Frames) -> ProgressBar {
+fn bar(duration: Option<Duration>, frames: Frames, is_narrow: bool) -> ProgressBar {
     let target = ProgressDrawTarget::term_like(Box::new(frames));
     let (bar, template) = match duration {
         Some(duration) => (
             ProgressBar::with_draw_target(Some(duration.as_millis() as u64), target),
-            "{elapsed:>4} [{bar:12}] {wide_msg}",
+            if is_narrow {
+                "{elapsed:>4} {percent:>3}% {wide_msg}"
+            } else {
+                "{elapsed:>4} [{bar:12}] {wide_msg}"
+            },
         ),
         None => (
             ProgressBar::with_draw_target(None, target),
@@ -236,12 +267,15 @@ mod tests {
             summary(&snapshot, 96.6),
             "connected 97/100  reconnecting 3  delivered 97/s  lag 1 ms"
         );
+        assert_eq!(short_summary(&snapshot, 96.6), "97/100  97/s  lag 1 ms");
     }
 
     #[test]
     fn a_bar_can_be_made_with_and_without_an_end() {
         let frames = || Frames::new(sink::stderr(), Output::stdout());
-        let _ = bar(Some(Duration::from_secs(5)), frames());
-        let _ = bar(None, frames());
+        for is_narrow in [false, true] {
+            let _ = bar(Some(Duration::from_secs(5)), frames(), is_narrow);
+            let _ = bar(None, frames(), is_narrow);
+        }
     }
 }

@@ -3,15 +3,17 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use longlived_client::{Client, Position, TopicInfo, TopicsQuery};
 use serde::Serialize;
 
 use super::Args;
-use crate::show;
+use crate::show::{self, Output};
 
 /// The most that a server gives at once.
 const PAGE_MAX: u64 = 1_000;
+/// Names in fewer columns cannot be read.
+const NAME_COLUMNS_MIN: usize = 12;
 const HEADER: [&str; 6] = ["topic", "first", "last", "events", "bytes", "subscribers"];
 
 /// One line of `--json`.
@@ -79,7 +81,12 @@ pub(super) async fn run(client: &Client, args: Args) -> anyhow::Result<ExitCode>
         }
         print(&Line::Topics(totals))?;
     } else {
-        let text = format!("{}\n{}", table(&shown, totals), sentence(totals));
+        let width = Output::stdout().width();
+        let text = format!(
+            "{}\n{}",
+            table(&shown, totals, width),
+            show::wrapped(&sentence(totals), width)
+        );
         show::print_line(text).context("printing the topics")?;
     }
     Ok(ExitCode::SUCCESS)
@@ -101,7 +108,61 @@ fn totals(shown: &[TopicInfo], head: Position, more: bool) -> Totals {
     }
 }
 
-fn table(shown: &[TopicInfo], totals: Totals) -> String {
+/// Long names are broken where the terminal is narrow; where they would have no room at all, a topic is a name with a
+/// sentence below it.
+fn table(shown: &[TopicInfo], totals: Totals, width: Option<usize>) -> String {
+    let mut table = grid(shown, totals);
+    let whole = table.to_string();
+    let needed = show::columns(&whole);
+    let Some(width) = width.filter(|width| needed > *width) else {
+        return whole;
+    };
+    let names = table.column_max_content_widths()[0];
+    let others = needed - usize::from(names);
+    if width < others + NAME_COLUMNS_MIN {
+        return sentences(shown, totals, width);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
+    table.to_string()
+}
+
+/// One below the other.
+fn sentences(shown: &[TopicInfo], totals: Totals, width: usize) -> String {
+    let mut lines = Vec::new();
+    for topic in shown {
+        let TopicInfo {
+            name,
+            first,
+            last,
+            events,
+            subscribers,
+            ..
+        } = topic;
+        let range = match (first, last) {
+            (Some(first), Some(last)) => format!("#{first} to #{last}"),
+            (None, Some(last)) => format!("the last was #{last}"),
+            (Some(first), None) => format!("from #{first}"),
+            (None, None) => "nothing known".to_owned(),
+        };
+        let size = bytes(topic.bytes);
+        lines.push(show::wrapped(name, Some(width)));
+        let numbers = format!("{events} events, {size}, {range}, {subscribers} subscribers");
+        lines.push(show::indented(2, &numbers, width));
+    }
+    lines.push("all".to_owned());
+    lines.push(format!(
+        "  {} events, {}",
+        totals.events,
+        bytes(totals.bytes)
+    ));
+    lines.join("\n")
+}
+
+fn grid(shown: &[TopicInfo], totals: Totals) -> Table {
     let known = |sequence: Option<u64>| sequence.map_or_else(|| "-".to_owned(), |s| s.to_string());
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
@@ -128,7 +189,7 @@ fn table(shown: &[TopicInfo], totals: Totals) -> String {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table.to_string()
+    table
 }
 
 fn sentence(totals: Totals) -> String {
@@ -159,6 +220,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_table_is_never_wider_than_the_terminal() {
+        let topic = |name: &str| TopicInfo {
+            name: name.to_owned(),
+            first: Some(9_999_999),
+            last: Some(12_999_999),
+            events: 3_000_000,
+            bytes: 9 << 40,
+            subscribers: 1_000_000,
+        };
+        let long = "orders.eu.created.".repeat(12);
+        let shown = [topic("a"), topic(&long)];
+        let totals = totals(&shown, Position::new(1 << 52, 12_999_999), false);
+        for width in [30, 40, 60, 80, 100, 200, 400] {
+            let table = table(&shown, totals, Some(width));
+            assert!(show::columns(&table) <= width, "{width}:\n{table}");
+            let letters: String = table.chars().filter(char::is_ascii_lowercase).collect();
+            assert!(letters.contains("orderseucreated"), "{width}:\n{table}");
+        }
+    }
+
+    #[test]
     fn the_table_has_a_row_for_each_topic_and_one_for_all() {
         let topic = |name: &str, first, events| TopicInfo {
             name: name.to_owned(),
@@ -178,7 +260,18 @@ mod tests {
 │ orders.us ┆     - ┆   12 ┆      0 ┆    0 B ┆           2 │
 │ all       ┆       ┆      ┆      4 ┆ 11 KiB ┆             │
 └───────────┴───────┴──────┴────────┴────────┴─────────────┘";
-        assert_eq!(table(&shown, totals), expected);
+        assert_eq!(table(&shown, totals, None), expected);
+        assert_eq!(table(&shown, totals, Some(60)), expected);
+        let narrow = "\
+orders.eu
+  4 events, 11 KiB, #3 to #12, 2
+  subscribers
+orders.us
+  0 events, 0 B, the last was #12, 2
+  subscribers
+all
+  4 events, 11 KiB";
+        assert_eq!(table(&shown, totals, Some(37)), narrow);
         assert_eq!(
             sentence(totals),
             "2 topics, all that match; the log is at 7/12."

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::cli_support::{Process, Server, command, free_address, json, run};
+use super::cli_support::{Process, Server, free_address, json, on_a_terminal, run};
 
 /// For each of the clients 1 to 3 a line that holds all of `parts`.
 fn three(process: &Process, parts: &[&str]) {
@@ -144,45 +144,6 @@ fn clients_that_were_taken_over_spoil_the_verdict() {
     assert_eq!(second.ended().code, Some(0));
 }
 
-/// Both ends of a terminal: that of a person, and that of a program.
-pub(crate) fn terminal() -> (std::os::fd::OwnedFd, std::fs::File) {
-    use std::os::unix::fs::OpenOptionsExt as _;
-
-    use rustix::fs::OFlags;
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&ours).unwrap();
-    unlockpt(&ours).unwrap();
-    let name = ptsname(&ours, Vec::new()).unwrap();
-    let theirs = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        // It is not to become that of this process.
-        .custom_flags(OFlags::NOCTTY.bits().cast_signed())
-        .open(name.to_str().unwrap())
-        .unwrap();
-    (ours, theirs)
-}
-
-/// On a terminal of this name, as one that a person sits at.
-fn on_a_terminal(kind: &str, arguments: &[&str]) -> String {
-    use std::io::Read as _;
-
-    let (ours, theirs) = terminal();
-    let mut command = command(arguments);
-    command.env("TERM", kind).env_remove("NO_COLOR");
-    command.stdout(theirs);
-    let process = Process::spawn(&mut command);
-    // With this the last open end of theirs is that of the process.
-    drop(command);
-    let mut shown = Vec::new();
-    // A terminal that everybody has left is an error and no end.
-    let _ = std::fs::File::from(ours).read_to_end(&mut shown);
-    drop(process.ended());
-    String::from_utf8_lossy(&shown).into_owned()
-}
-
 #[test]
 fn a_terminal_that_cannot_move_its_cursor_gets_plain_lines() {
     let server = Server::start(&["--generate-every", "100ms"]);
@@ -195,12 +156,12 @@ fn a_terminal_that_cannot_move_its_cursor_gets_plain_lines() {
         "--duration",
         "2500ms",
     ];
-    let dumb = on_a_terminal("dumb", &simulate);
+    let dumb = on_a_terminal("dumb", 0, &simulate);
     assert!(dumb.contains("20 clients over 1 connection"), "{dumb}");
     assert!(dumb.contains("connected 20/20"), "{dumb}");
     assert!(dumb.contains("Nothing lost"), "{dumb}");
     assert!(!dumb.contains('\u{1b}'), "{dumb}");
-    let able = on_a_terminal("xterm", &simulate);
+    let able = on_a_terminal("xterm", 0, &simulate);
     assert!(able.contains("connected 20/20"), "{able}");
     assert!(able.contains('\u{1b}'), "{able}");
 }

@@ -180,6 +180,52 @@ impl Drop for Process {
     }
 }
 
+/// Both ends of a terminal: that of a person, and that of a program.
+pub(crate) fn terminal() -> (std::os::fd::OwnedFd, std::fs::File) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    use rustix::fs::OFlags;
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap();
+    let theirs = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        // It is not to become that of this process.
+        .custom_flags(OFlags::NOCTTY.bits().cast_signed())
+        .open(name.to_str().unwrap())
+        .unwrap();
+    (ours, theirs)
+}
+
+/// On a terminal of this name and so many columns, as one that a person sits at; 0 columns: it does not say.
+pub(crate) fn on_a_terminal(kind: &str, columns: u16, arguments: &[&str]) -> String {
+    use rustix::termios::{Winsize, tcsetwinsize};
+
+    let (ours, theirs) = terminal();
+    let size = Winsize {
+        ws_row: 50,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&ours, size).unwrap();
+    let mut command = command(arguments);
+    command.env("TERM", kind).env_remove("NO_COLOR");
+    command.stdout(theirs);
+    let process = Process::spawn(&mut command);
+    // With this the last open end of theirs is that of the process.
+    drop(command);
+    let mut shown = Vec::new();
+    // A terminal that everybody has left is an error and no end.
+    let _ = std::fs::File::from(ours).read_to_end(&mut shown);
+    drop(process.ended());
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
 /// Runs a command to its end.
 pub(crate) fn run(arguments: &[&str]) -> Ended {
     Process::start(arguments).ended()

@@ -20,6 +20,7 @@ mod cli_simulate;
 mod cli_sinks;
 mod cli_subscribe;
 mod cli_support;
+mod cli_terminal;
 mod cli_topics;
 mod data_dir;
 mod documents;

@@ -9,7 +9,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream, process::Command, time::Inst
 use tonic::Code;
 
 #[cfg(target_os = "linux")]
-use super::cli_simulate::terminal;
+use super::cli_support::terminal;
 #[cfg(target_os = "linux")]
 use super::cli_support::free_address;
 #[cfg(target_os = "linux")]

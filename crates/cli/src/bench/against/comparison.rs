@@ -324,7 +324,7 @@ mod tests {
         );
         assert_eq!(json["peers"]["nats"]["absent"], "not installed");
         assert!(!comparison.is_clean());
-        let table = comparison.table();
+        let table = comparison.table(None);
         assert!(table.contains("* nats: not installed"), "{table}");
         assert!(table.contains("! redis: it ended"), "{table}");
     }
@@ -338,7 +338,7 @@ mod tests {
             ]
         };
         let saturated = comparison(columns(95.1));
-        let table = saturated.table();
+        let table = saturated.table(None);
         assert!(
             table.contains(
                 "* longlived: the load generator's own core was saturated in 1 of 2 runs"
@@ -350,7 +350,7 @@ mod tests {
             json(&saturated)["peers"]["longlived"]["load_saturated_runs"],
             1
         );
-        assert!(!comparison(columns(94.0)).table().contains('*'));
+        assert!(!comparison(columns(94.0)).table(None).contains('*'));
     }
 
     #[test]

@@ -72,7 +72,8 @@ pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode>
         let json = comparison.json().context("writing the result as JSON")?;
         show::print_line(json)?;
     } else {
-        show::print(&comparison.table())?;
+        let width = show::Output::stdout().width();
+        show::print(&comparison.table(width))?;
     }
     Ok(exit_code(comparison.is_clean()))
 }

@@ -7,6 +7,8 @@ use super::comparison::{CPU, Column, Comparison, LOAD_CPU, LOAD_WAITED, RATIOS, 
 use crate::bench::against_args::Peer;
 use crate::bench::args::Topics;
 use crate::bench::figures::shown;
+use crate::bench::rows::Rows;
+use crate::show::wrapped;
 
 /// What the table shows, by the names of `bench fanout`.
 const SHOWN: [&str; 14] = [
@@ -27,9 +29,10 @@ const SHOWN: [&str; 14] = [
 ];
 
 impl Comparison {
-    pub(super) fn table(&self) -> String {
-        let mut rows = Rows::default();
-        rows.push("", self.columns.iter().map(|column| column.peer.name()));
+    /// In the width of a terminal, if there is one.
+    pub(super) fn table(&self, width: Option<usize>) -> String {
+        let peers = self.columns.iter().map(|column| column.peer.name());
+        let mut rows = Rows::with_header(peers);
         let medians: Vec<_> = self.columns.iter().map(Column::medians).collect();
         for name in SHOWN {
             let label = medians.iter().find_map(|figures| figures.label(name));
@@ -49,15 +52,15 @@ impl Comparison {
         let runs = self.columns.iter().map(|column| column.runs.len()).max();
         let runs = runs.unwrap_or(0);
         let of = if runs > 1 { "medians of " } else { "" };
-        let mut text = format!("{}; {of}{runs} run(s) in turns\n\n{rows}", self.setting);
+        let setting = format!("{}; {of}{runs} run(s) in turns", self.setting);
+        let mut text = format!("{}\n\n{}", wrapped(&setting, width), rows.text(width));
         if runs > 1 {
-            let _ = write!(text, "\n{}", self.runs());
+            let _ = write!(text, "\n{}", self.runs().text(width));
         }
-        for note in self.notes() {
-            let _ = writeln!(text, "\n* {note}");
-        }
-        for trouble in self.troubles() {
-            let _ = writeln!(text, "\n! {trouble}");
+        let notes = self.notes().into_iter().map(|note| format!("* {note}"));
+        let troubles = self.troubles().map(|trouble| format!("! {trouble}"));
+        for line in notes.chain(troubles) {
+            let _ = writeln!(text, "\n{}", wrapped(&line, width));
         }
         text
     }
@@ -94,30 +97,4 @@ impl Comparison {
 
 fn shown_or_dash(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), shown)
-}
-
-/// Lines of a label and values, aligned.
-#[derive(Default)]
-struct Rows(Vec<(String, Vec<String>)>);
-
-impl Rows {
-    fn push(&mut self, label: impl Into<String>, values: impl Iterator<Item = impl Into<String>>) {
-        self.0
-            .push((label.into(), values.map(Into::into).collect()));
-    }
-}
-
-impl std::fmt::Display for Rows {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let labels = self.0.iter().map(|(label, _)| label.len()).max();
-        let labels = labels.unwrap_or(0);
-        for (label, values) in &self.0 {
-            write!(f, "{label:labels$}")?;
-            for value in values {
-                write!(f, "  {value:>11}")?;
-            }
-            writeln!(f)?;
-        }
-        Ok(())
-    }
 }
