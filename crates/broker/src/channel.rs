@@ -1,7 +1,7 @@
 //! A channel: the live tail of one topic filter, as chunks that all its subscribers share.
 //!
-//! Holds: every matching event after `complete_after` was in the tail; what the tail has let go is at or
-//! below its `start`. A reader whose position is at least its `start` misses nothing by reading here.
+//! Holds: every matching event that became visible after the channel was linked was in the tail; what was not, and
+//! what the tail has let go, is at or below its `start`. A reader whose position is at least its `start` misses nothing by reading here.
 //! Does not: wait for anybody. The sequencer appends and wakes; cursors come and look.
 
 use std::{
@@ -40,7 +40,6 @@ pub(crate) type Run = SmallVec<[Slice; 2]>;
 /// The live tail of one filter.
 pub struct Channel {
     filter: TopicFilter,
-    complete_after: Sequence,
     // Last sequence appended; lets a cursor see without a lock that nothing is due.
     last: AtomicU64,
     tail: Mutex<Tail>,
@@ -133,10 +132,10 @@ impl Readers {
 pub(crate) struct BehindTail;
 
 impl Channel {
+    /// One that has every matching event after a position.
     pub(crate) fn new(filter: TopicFilter, complete_after: Sequence) -> Self {
         Self {
             filter,
-            complete_after,
             last: AtomicU64::new(complete_after),
             tail: Mutex::new(Tail {
                 chunks: VecDeque::new(),
@@ -174,11 +173,6 @@ impl Channel {
     /// The filter whose events these are.
     pub fn filter(&self) -> &TopicFilter {
         &self.filter
-    }
-
-    /// The position after which the channel has every matching event.
-    pub(crate) fn complete_after(&self) -> Sequence {
-        self.complete_after
     }
 
     /// Called by the sequencer, in log order.

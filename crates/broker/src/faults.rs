@@ -81,6 +81,12 @@ faults! {
     ResumeRepeats = "resume_repeats",
     /// A position of another history is taken for one of this.
     EpochIgnored = "epoch_ignored",
+    /// Before the gap that tells of another epoch a stream names positions of that epoch.
+    WelcomeInTheNewEpoch = "welcome_in_the_new_epoch",
+    /// A filter that is added begins with the next event, ahead of a stream that catches up.
+    AddedAheadOfTheStream = "added_ahead_of_the_stream",
+    /// Something else is said between a reset and its gap.
+    ResetGapLater = "reset_gap_later",
     /// A gap covers the first event that is kept.
     GapBoundsOffByOne = "gap_bounds_off_by_one",
     /// One full filter of several: the position passes what it has left.

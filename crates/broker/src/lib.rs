@@ -22,8 +22,8 @@ pub mod store;
 pub mod topic;
 
 pub use cursor::{
-    Attached, Attacher, Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, MustPart,
-    Opened, Outcome, ReadOptions, SharedDelivery, SlowPolicy, Tail, TailReader, Tails,
+    Attached, Attacher, Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Missing,
+    MustPart, Opened, Outcome, ReadOptions, SharedDelivery, SlowPolicy, Tail, TailReader, Tails,
 };
 pub use environment::Environment;
 pub use frame::{Compression, CompressionCounts, Encoding};

@@ -243,8 +243,11 @@ pub struct Welcome {
     pub outcome: WelcomeOutcome,
     /// Of the history the stream reads.
     pub epoch: u64,
-    /// Everything after it that matches will follow.
+    /// Everything after it that matches will follow, or is announced.
     pub sequence: u64,
+    /// Epoch of `sequence`; absent = the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position_epoch: Option<u64>,
 }
 
 /// How a stream began.

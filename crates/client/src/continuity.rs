@@ -99,20 +99,25 @@ pub(crate) struct Continuity {
 }
 
 impl Continuity {
-    /// A stream that was opened with `asked` and answered with a Welcome at `welcome`.
-    pub(crate) fn begin(asked: Option<Position>, welcome: Position, outcome: Outcome) -> Self {
+    /// A stream of events of `epoch` that was opened with `asked` and answered with a Welcome at `welcome`.
+    pub(crate) fn begin(
+        asked: Option<Position>,
+        welcome: Position,
+        epoch: u64,
+        outcome: Outcome,
+    ) -> Self {
         let (from, reset) = match asked {
             None => (welcome.sequence, None),
             // What was asked for, not what the Welcome says: should it lie above, whatever matched between
             // shows as missing.
-            Some(asked) if asked.epoch == welcome.epoch => (
+            Some(asked) if asked.epoch == epoch => (
                 asked.sequence,
                 (outcome == Outcome::Reset).then_some(asked.epoch),
             ),
-            Some(asked) => (welcome.sequence, Some(asked.epoch)),
+            Some(asked) => (0, Some(asked.epoch)),
         };
         Self {
-            epoch: welcome.epoch,
+            epoch,
             last: from,
             floor: from,
             topics: FxHashMap::default(),

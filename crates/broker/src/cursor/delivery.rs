@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use crate::{
-    log::AttachError,
+    frame::Slice,
+    log::{AttachError, Log},
     position::{Position, Sequence},
-    store::ReadError,
+    store::{Page, ReadError},
 };
 
 /// Why events are missing.
@@ -61,15 +62,20 @@ pub enum Delivery {
 pub enum CursorError {
     /// Events after the position cannot be had, and the policy is [`GapPolicy::Fail`](super::GapPolicy::Fail).
     #[error(
-        "events after {requested} cannot be had; {} of epoch {epoch}", kept(*first, *last)
+        "events after {requested} cannot be had: {missing}; {} of epoch {epoch}",
+        kept(*first, *looked_through, *last)
     )]
     OutOfRange {
         /// The position asked for.
         requested: Position,
+        /// Why not.
+        missing: Missing,
         /// Epoch of what is kept.
         epoch: u64,
-        /// The first matching event that is kept, if there is one.
+        /// The first matching event that is kept, if one was found.
         first: Option<Sequence>,
+        /// How far it was looked for.
+        looked_through: Sequence,
         /// The last visible event.
         last: Sequence,
     },
@@ -87,9 +93,52 @@ pub enum CursorError {
     Attach(#[from] AttachError),
 }
 
-fn kept(first: Option<Sequence>, last: Sequence) -> String {
+impl CursorError {
+    /// `page` begins with the first matching event that is kept.
+    pub(super) fn out_of_range(
+        log: &Log,
+        requested: Position,
+        missing: Missing,
+        page: &Page,
+    ) -> Self {
+        Self::OutOfRange {
+            requested,
+            missing,
+            epoch: log.epoch().get(),
+            first: page.slices.front().map(Slice::first),
+            looked_through: page.through,
+            last: log.visible(),
+        }
+    }
+}
+
+/// What is true of the events that a reader asked for and cannot have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// Retention has removed some of them.
+    #[error("retention has removed some of them up to {through}")]
+    Trimmed {
+        /// Nothing that is known to be removed lies above.
+        through: Sequence,
+    },
+    /// The store cannot give back some of them.
+    #[error("some of them up to {through} are damaged")]
+    Damaged {
+        /// Where the damage that was met ends.
+        through: Sequence,
+    },
+    /// Their history is gone.
+    #[error("that history is gone")]
+    EpochChanged,
+    /// The position was never written.
+    #[error("that position was never written")]
+    Future,
+}
+
+/// In words. What lies above `looked_through` is not known.
+fn kept(first: Option<Sequence>, looked_through: Sequence, last: Sequence) -> String {
     first.map_or_else(
-        || format!("nothing that matches is kept up to {last}"),
-        |first| format!("kept are {first} to {last}"),
+        || format!("nothing that matches is kept up to {looked_through}"),
+        |first| format!("what is kept lies within {first} to {last}"),
     )
 }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::Cursor;
 use crate::{
     channel::{Attachment, Channel},
+    faults::{Fault, planted},
     log::{AttachError, Log},
     position::{Position, Sequence},
     signal::Signal,
@@ -18,8 +19,6 @@ use crate::{
 /// One filter of a cursor.
 pub(super) struct Feed {
     pub(super) attachment: Attachment,
-    // Only events after this are wanted of it.
-    pub(super) after: Sequence,
 }
 
 impl Feed {
@@ -36,7 +35,7 @@ impl Cursor {
 
     /// The tails it reads, for whoever watches it from outside.
     pub fn tails(&self) -> Tails {
-        let tail = |feed: &Feed| (feed.attachment.channel().clone(), feed.after);
+        let tail = |feed: &Feed| feed.attachment.channel().clone();
         Tails(self.feeds.iter().map(tail).collect())
     }
 
@@ -48,29 +47,38 @@ impl Cursor {
         }
     }
 
-    /// Adds a filter whose channel was attached; it holds for events after the position returned.
+    /// Adds a filter whose channel was attached. It holds from where the cursor stands, as all its filters do: whoever
+    /// comes back to the position returned, with all of them, is given the same.
     pub fn add(&mut self, attached: Attached) -> Position {
-        // What is visible now has passed; the channel has everything that comes after.
-        let channel = attached.0.channel();
-        let after = self.log.visible().max(channel.complete_after());
+        // Where nothing is due of the others the new one begins with the next event.
+        self.settle();
+        self.read_again();
+        if planted(Fault::AddedAheadOfTheStream) {
+            self.position = self.position.max(self.log.visible());
+        }
+        if !attached.0.channel().reaches(self.position) {
+            // Its history is read, as after a return: that is no sign of a slow reader.
+            self.catching_up = true;
+            self.caught_up_at = 0;
+        }
         self.feeds.push(Feed {
             attachment: attached.0,
-            after,
         });
-        Position {
-            epoch: self.log.epoch().get(),
-            sequence: after,
-        }
+        self.position()
     }
 
     /// Removes a filter; it holds for events after the position returned. `None` when it has none such.
     pub fn remove(&mut self, filter: &TopicFilter) -> Option<Position> {
         let index = self.feeds.iter().position(|feed| feed.filter() == filter)?;
-        // Read with the filter, not yet handed out: read again without it.
-        self.page = None;
-        self.reading = None;
+        self.read_again();
         self.feeds.remove(index);
         Some(self.position())
+    }
+
+    /// What was read for the filters that there were, and not handed out yet, is read for those that there are.
+    fn read_again(&mut self) {
+        self.page = None;
+        self.reading = None;
     }
 
     /// Whether a filter is one of the cursor's.
@@ -80,13 +88,12 @@ impl Cursor {
 }
 
 /// The live tails of a cursor's filters.
-pub struct Tails(SmallVec<[(Arc<Channel>, Sequence); 1]>);
+pub struct Tails(SmallVec<[Arc<Channel>; 1]>);
 
 impl Tails {
     /// Whether they have everything that is due after a position.
     pub fn reach(&self, position: Sequence) -> bool {
-        let reaches = |(tail, after): &(Arc<Channel>, Sequence)| tail.reaches(position.max(*after));
-        self.0.iter().all(reaches)
+        self.0.iter().all(|tail| tail.reaches(position))
     }
 }
 

@@ -33,7 +33,7 @@ impl Cursor {
 
     /// One filter is the usual case: what its channel has goes out as it is, without a page in between.
     fn collect_one(&self, feed: &Feed, visible: Sequence) -> Result<Live, BehindTail> {
-        let after = self.position.max(feed.after);
+        let after = self.position;
         let mut due = Due::default();
         if !due.take(feed.attachment.channel(), after, visible, DELIVERY_BYTES)? {
             return Ok(Live::Nothing);
@@ -57,7 +57,7 @@ impl Cursor {
         let mut sources: Vec<VecDeque<Slice>> = Vec::new();
         let mut through = visible;
         for feed in &self.feeds {
-            let after = self.position.max(feed.after);
+            let after = self.position;
             let mut due = Due::default();
             if due.take(feed.attachment.channel(), after, visible, bytes_max)? {
                 if !planted(Fault::MergePassesWhatIsLeft) {

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use smallvec::SmallVec;
 
-pub use delivery::{CursorError, Delivery, Gap, GapReason};
+pub use delivery::{CursorError, Delivery, Gap, GapReason, Missing};
 use feeds::Feed;
 pub use feeds::{Attached, Attacher, Tails};
 use merge::Live;
@@ -65,8 +65,16 @@ pub struct Cursor {
     // Read but not yet handed out. Reading live leaves nothing here.
     page: Option<Box<Page>>,
     reading: Option<BoxFuture<'static, Result<Page, ReadError>>>,
-    first_gap: Option<Box<Gap>>,
+    owed: Option<Box<Owed>>,
     waiting: Option<Box<Waiting>>,
+}
+
+/// The gap that a reset has announced: it is handed out before anything else.
+struct Owed {
+    gap: Gap,
+    // Where the reader stands until it has the gap. Whoever comes back to this is told of it again; of a position that was
+    // never written it is where reading goes on, since the log may come to have written that position by then.
+    before: Position,
 }
 
 /// For a start time that may lie ahead.
@@ -85,12 +93,25 @@ impl Waiting {
 }
 
 impl Cursor {
-    /// The last position handed out or passed.
+    /// The last position handed out or passed: whoever comes back to it misses nothing. Of the epoch that was asked for
+    /// until the gap that tells of another is handed out.
     pub fn position(&self) -> Position {
+        match &self.owed {
+            Some(owed) => owed.before,
+            None => self.own_position(),
+        }
+    }
+
+    fn own_position(&self) -> Position {
         Position {
             epoch: self.log.epoch().get(),
             sequence: self.position,
         }
+    }
+
+    /// Whether a gap was announced that comes before anything else.
+    pub fn owes_gap(&self) -> bool {
+        self.owed.is_some()
     }
 
     /// What wakes whoever polls it.
@@ -112,9 +133,9 @@ impl Cursor {
 
     fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery, CursorError>> {
         self.signal.register(cx.waker());
-        if let Some(gap) = self.first_gap.take() {
-            self.position = gap.through;
-            return Poll::Ready(Ok(Delivery::Gap(*gap)));
+        if let Some(owed) = self.owed.take() {
+            self.position = owed.gap.through;
+            return Poll::Ready(Ok(Delivery::Gap(owed.gap)));
         }
         loop {
             if let Some(mut page) = self.page.take() {
@@ -214,11 +235,11 @@ impl Cursor {
 
     /// Whether nothing more is due now, as far as is visible.
     pub fn nothing_due(&self) -> bool {
-        let after = |feed: &Feed| self.position.max(feed.after);
-        let due = |feed: &Feed| feed.attachment.channel().is_due(after(feed));
+        let due = |feed: &Feed| feed.attachment.channel().is_due(self.position);
         self.page.is_none()
             && self.reading.is_none()
             && !self.catching_up
+            && self.owed.is_none()
             && !self.feeds.iter().any(due)
     }
 
@@ -267,7 +288,7 @@ impl Cursor {
     fn wanted(&self) -> Vec<FilterFrom> {
         let wanted = |feed: &Feed| FilterFrom {
             filter: feed.filter().clone(),
-            after: feed.after.max(self.position),
+            after: self.position,
         };
         self.feeds.iter().map(wanted).collect()
     }

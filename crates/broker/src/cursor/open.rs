@@ -5,7 +5,9 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use smallvec::SmallVec;
 
-use super::{Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, ReadOptions, Waiting};
+use super::{
+    Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, Missing, Owed, ReadOptions, Waiting,
+};
 use crate::{
     channel::{Attachment, Channel},
     faults::{Fault, planted},
@@ -34,9 +36,9 @@ pub enum Begin {
 pub enum Outcome {
     /// Nothing was to be resumed.
     New,
-    /// Nothing was missed as far as can be said now.
+    /// Nothing is missing before the next event. What is lost further on is a gap in its place.
     Resumed,
-    /// Something was missed; a gap follows at once.
+    /// Something was missed; a gap comes before anything else.
     Reset,
 }
 
@@ -46,7 +48,8 @@ pub struct Opened {
     pub cursor: Cursor,
     /// How it began.
     pub outcome: Outcome,
-    /// Everything after this that matches will follow; before any gap.
+    /// Everything after this that matches will follow, or is announced: it lies before any gap, but for that of a
+    /// position that was never written.
     pub position: Position,
     /// Retention has removed matching events after the position asked for, the last of them here; 0 = none that
     /// is known of.
@@ -98,53 +101,50 @@ impl Cursor {
     ) -> Result<Opened, CursorError> {
         let feeds: SmallVec<[Feed; 1]> = attachments
             .into_iter()
-            .map(|attachment| Feed {
-                attachment,
-                after: 0,
-            })
+            .map(|attachment| Feed { attachment })
             .collect();
-        let mut opening = Opening {
+        let opening = Opening {
             log,
             filters,
             feeds: &feeds,
             visible: log.visible(),
             options,
-            gap: None,
-            gone_before: 0,
-            not_before: None,
-            gone_through: 0,
         };
         // In a box of its own: most begin with the next event and look at no history, and many begin together.
-        let (outcome, position) = match begin {
-            Begin::Next => (Outcome::New, opening.visible),
+        let mut place = match begin {
+            Begin::Next => Place::new(opening.visible),
             begin => Box::pin(opening.place(begin)).await?,
         };
-        let Opening {
-            gap,
-            gone_before,
-            not_before,
-            gone_through,
-            ..
-        } = opening;
+        let position = place.position;
         signal.set_sequence(position);
-        let cursor = Self {
+        let mut cursor = Self {
             log: log.clone(),
             signal,
             feeds,
             options,
             position,
-            gone_before,
+            gone_before: place.gone_before,
             catching_up: begin != Begin::Next,
             caught_up_at: 0,
             page: None,
             reading: None,
-            first_gap: gap.map(Box::new),
-            waiting: not_before.map(Waiting::until).map(Box::new),
+            owed: place.owed.map(Box::new),
+            waiting: place.not_before.map(Waiting::until).map(Box::new),
         };
+        let mut gone_through = 0;
+        if let Some(mut page) = place.ahead.take() {
+            gone_through = page.trimmed_through;
+            // What is missing before the next event is found now and kept, whatever becomes of the filters.
+            if let Some(gap) = cursor.loss_ahead(&mut page)? {
+                place.outcome = Outcome::Reset;
+                let before = cursor.position();
+                cursor.owed = Some(Box::new(Owed { gap, before }));
+            }
+        }
         Ok(Opened {
             position: cursor.position(),
             cursor,
-            outcome,
+            outcome: place.outcome,
             gone_through,
         })
     }
@@ -159,52 +159,91 @@ struct Opening<'a> {
     feeds: &'a [Feed],
     visible: Sequence,
     options: ReadOptions,
-    gap: Option<Gap>,
+}
+
+/// Where a cursor begins.
+struct Place {
+    outcome: Outcome,
+    position: Sequence,
+    owed: Option<Owed>,
+    // What comes next in history, where something may be missing before it.
+    ahead: Option<Page>,
     gone_before: Sequence,
     not_before: Option<i64>,
-    gone_through: Sequence,
+}
+
+impl Place {
+    fn new(position: Sequence) -> Self {
+        Self {
+            outcome: Outcome::New,
+            position,
+            owed: None,
+            ahead: None,
+            gone_before: 0,
+            not_before: None,
+        }
+    }
+
+    fn resumed(position: Sequence) -> Self {
+        Self {
+            outcome: Outcome::Resumed,
+            ..Self::new(position)
+        }
+    }
+
+    fn reset(position: Sequence, owed: Owed) -> Self {
+        Self {
+            outcome: Outcome::Reset,
+            owed: Some(owed),
+            ..Self::new(position)
+        }
+    }
 }
 
 impl Opening<'_> {
-    async fn place(&mut self, begin: Begin) -> Result<(Outcome, Sequence), CursorError> {
+    async fn place(&self, begin: Begin) -> Result<Place, CursorError> {
         match begin {
-            Begin::Next => Ok((Outcome::New, self.visible)),
+            Begin::Next => Ok(Place::new(self.visible)),
             Begin::Earliest => {
                 let page = self.first_after(0).await?;
-                self.gone_before = page.trimmed_through;
-                Ok((Outcome::New, lost_before(&page)))
+                Ok(Place {
+                    gone_before: page.trimmed_through,
+                    ..Place::new(lost_before(&page))
+                })
             }
             Begin::Time(nanos) => {
                 let before = self.log.store().before_time(nanos).await?;
-                // What is gone of the time asked for is announced, whatever the policy for resuming.
-                self.gone_before = self.first_after(before).await?.trimmed_through;
-                if before >= self.visible {
+                Ok(Place {
+                    // What is gone of the time asked for is announced, whatever the policy for resuming.
+                    gone_before: self.first_after(before).await?.trimmed_through,
                     // The time may lie ahead: what is published until then is not wanted either.
-                    self.not_before = Some(nanos);
-                }
-                Ok((Outcome::New, before.min(self.visible)))
+                    not_before: (before >= self.visible).then_some(nanos),
+                    ..Place::new(before.min(self.visible))
+                })
             }
             Begin::After(asked)
                 if asked.epoch != self.log.epoch().get() && !planted(Fault::EpochIgnored) =>
             {
                 let page = self.first_after(0).await?;
-                self.reset(asked, GapReason::EpochChanged, lost_before(&page), &page)?;
-                Ok((Outcome::Reset, 0))
+                let earliest = lost_before(&page);
+                let owed = self.owed(asked, GapReason::EpochChanged, earliest, &page)?;
+                Ok(Place::reset(0, owed))
             }
             Begin::After(asked)
                 if asked.sequence > self.visible
                     && self.log.store().has_reached(asked.sequence).await? =>
             {
                 // Another node was ahead of this one: what the subscriber has seen there comes here soon, and passes.
-                Ok((Outcome::Resumed, asked.sequence))
+                Ok(Place::resumed(asked.sequence))
             }
             Begin::After(asked) if asked.sequence > self.visible => {
-                let page = Page {
-                    through: self.visible,
-                    ..Page::default()
+                // Nothing of what is kept follows, but a refusal names it.
+                let page = match self.options.gap_policy {
+                    GapPolicy::Fail => self.first_after(0).await?,
+                    GapPolicy::Earliest | GapPolicy::Latest => Page::default(),
                 };
-                self.reset(asked, GapReason::Future, self.visible, &page)?;
-                Ok((Outcome::Reset, self.visible))
+                let owed = self.owed(asked, GapReason::Future, self.visible, &page)?;
+                Ok(Place::reset(self.visible, owed))
             }
             Begin::After(mut asked) => {
                 if planted(Fault::ResumeOffByOne) {
@@ -212,62 +251,62 @@ impl Opening<'_> {
                 } else if planted(Fault::ResumeRepeats) {
                     asked.sequence = asked.sequence.saturating_sub(1);
                 }
+                let resumed = Place::resumed(asked.sequence);
                 let reaches = |feed: &Feed| feed.attachment.channel().reaches(asked.sequence);
                 if self.feeds.iter().all(reaches) {
                     // The tails have what history may have let go already.
-                    return Ok((Outcome::Resumed, asked.sequence));
+                    return Ok(resumed);
                 }
-                let mut page = self.first_after(asked.sequence).await?;
-                let damaged = page.next_damaged(asked.sequence).is_some();
-                self.gone_through = page.trimmed_through;
-                if page.trimmed_through <= asked.sequence && !damaged {
-                    return Ok((Outcome::Resumed, asked.sequence));
-                }
-                match self.options.gap_policy {
-                    GapPolicy::Fail => Err(self.out_of_range(asked, &page)),
-                    // The next matching event is kept and a later one is not: the gap comes in its place, and not
-                    // at once as a reset says.
-                    GapPolicy::Earliest if lost_before(&page) <= asked.sequence && !damaged => {
-                        Ok((Outcome::Resumed, asked.sequence))
-                    }
-                    // The cursor finds the same when it reads on, and says it first.
-                    GapPolicy::Earliest | GapPolicy::Latest => Ok((Outcome::Reset, asked.sequence)),
-                }
+                Ok(Place {
+                    ahead: Some(self.first_after(asked.sequence).await?),
+                    ..resumed
+                })
             }
         }
     }
 
-    fn reset(
-        &mut self,
+    fn owed(
+        &self,
         asked: Position,
         reason: GapReason,
         earliest: Sequence,
         page: &Page,
-    ) -> Result<(), CursorError> {
+    ) -> Result<Owed, CursorError> {
+        let epoch = self.log.epoch().get();
+        let other = epoch != asked.epoch;
         let through = match self.options.gap_policy {
             GapPolicy::Earliest => earliest,
             GapPolicy::Latest => self.visible,
-            GapPolicy::Fail => return Err(self.out_of_range(asked, page)),
+            GapPolicy::Fail => {
+                let missing = if other {
+                    Missing::EpochChanged
+                } else {
+                    Missing::Future
+                };
+                return Err(CursorError::out_of_range(self.log, asked, missing, page));
+            }
         };
-        let epoch = self.log.epoch().get();
-        self.gap = Some(Gap {
+        let gap = Gap {
             reason,
             after: asked.sequence,
             through,
             events: 0,
-            through_epoch: (epoch != asked.epoch).then_some(epoch),
-        });
-        Ok(())
-    }
-
-    fn out_of_range(&self, requested: Position, page: &Page) -> CursorError {
-        let first = page.slices.front().map(crate::frame::Slice::first);
-        CursorError::OutOfRange {
-            requested,
-            epoch: self.log.epoch().get(),
-            first,
-            last: self.visible,
-        }
+            through_epoch: other.then_some(epoch),
+        };
+        let goes_on = Position {
+            epoch,
+            sequence: through,
+        };
+        Ok(Owed {
+            gap,
+            before: if other && !planted(Fault::WelcomeInTheNewEpoch) {
+                asked
+            } else if other {
+                Position { epoch, sequence: 0 }
+            } else {
+                goes_on
+            },
+        })
     }
 
     /// What is gone of the matching events after a position, and the first that is kept, if it is not too far.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::{Cursor, CursorError, DELIVERY_BYTES, Delivery, Gap, GapPolicy, GapReason};
+use super::{Cursor, CursorError, DELIVERY_BYTES, Delivery, Gap, GapPolicy, GapReason, Missing};
 use crate::{
     faults::{Fault, planted},
     frame::Slice,
@@ -20,14 +20,7 @@ impl Cursor {
     /// Hands out the next part of a page: a gap, or the events up to the next one. `None` when the page holds
     /// nothing more; the position is then at its end.
     pub(super) fn hand_out(&mut self, page: &mut Page) -> Result<Option<Delivery>, CursorError> {
-        if page.trimmed_through > self.position
-            && let Some(gap) = self.trimmed_gap(page)?
-        {
-            self.position = gap.through;
-            return Ok(Some(Delivery::Gap(gap)));
-        }
-        if let Some(damaged) = page.next_damaged(self.position) {
-            let gap = self.damaged_gap(page, damaged)?;
+        if let Some(gap) = self.loss_ahead(page)? {
             self.position = gap.through;
             return Ok(Some(Delivery::Gap(gap)));
         }
@@ -77,6 +70,19 @@ impl Cursor {
         }))
     }
 
+    /// What to announce before the first kept event of a page, if something is lost there.
+    pub(super) fn loss_ahead(&self, page: &mut Page) -> Result<Option<Gap>, CursorError> {
+        if page.trimmed_through > self.position
+            && let Some(gap) = self.trimmed_gap(page)?
+        {
+            return Ok(Some(gap));
+        }
+        let damaged = page.next_damaged(self.position);
+        damaged
+            .map(|damaged| self.damaged_gap(page, damaged))
+            .transpose()
+    }
+
     /// How many of a slice's events can be handed out before something must be announced. `said` is the last
     /// sequence about which the reader knows everything.
     fn fitting(&self, slice: &Slice, trimmed_through: Sequence, said: Sequence) -> usize {
@@ -117,12 +123,10 @@ impl Cursor {
             self.options.gap_policy
         };
         match policy {
-            GapPolicy::Fail => Err(CursorError::OutOfRange {
-                requested: self.position(),
-                epoch: self.log.epoch().get(),
-                first,
-                last: self.log.visible(),
-            }),
+            GapPolicy::Fail => {
+                let through = page.trimmed_through;
+                Err(self.out_of_range(Missing::Trimmed { through }, page))
+            }
             GapPolicy::Latest => {
                 let visible = self.log.visible();
                 *page = Page {
@@ -153,12 +157,10 @@ impl Cursor {
             through_epoch: None,
         };
         match self.options.gap_policy {
-            GapPolicy::Fail => Err(CursorError::OutOfRange {
-                requested: self.position(),
-                epoch: self.log.epoch().get(),
-                first: page.slices.front().map(Slice::first),
-                last: self.log.visible(),
-            }),
+            GapPolicy::Fail => {
+                let through = damaged.through;
+                Err(self.out_of_range(Missing::Damaged { through }, page))
+            }
             GapPolicy::Latest => {
                 let visible = self.log.visible();
                 *page = Page {
@@ -174,6 +176,10 @@ impl Cursor {
                 Ok(gap(damaged.through, if whole { damaged.events } else { 0 }))
             }
         }
+    }
+
+    fn out_of_range(&self, missing: Missing, page: &Page) -> CursorError {
+        CursorError::out_of_range(&self.log, self.position(), missing, page)
     }
 
     fn pass_too_large(&mut self, mut slice: Slice, page: &mut Page) -> Gap {

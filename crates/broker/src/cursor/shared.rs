@@ -135,9 +135,8 @@ impl Cursor {
         let at_rest = !self.catching_up
             && self.page.is_none()
             && self.reading.is_none()
-            && self.first_gap.is_none()
+            && self.owed.is_none()
             && self.waiting.is_none()
-            && feed.after <= self.position
             && !channel.is_due(self.position);
         (at_rest && channel.reader_count() > 1).then_some(channel)
     }

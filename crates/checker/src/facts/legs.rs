@@ -141,14 +141,19 @@ impl Leg {
                     self.reach(position.sequence, step.line);
                 }
             }
-            Said::FilterAdded { filter, after } => self.follows.push(Follow {
-                filter: *filter,
-                stretch: Stretch {
-                    after: *after,
-                    through: u64::MAX,
-                },
-            }),
+            // The change holds after the stream's own position: everything up to there was told.
+            Said::FilterAdded { filter, after } => {
+                self.reach(*after, step.line);
+                self.follows.push(Follow {
+                    filter: *filter,
+                    stretch: Stretch {
+                        after: *after,
+                        through: u64::MAX,
+                    },
+                });
+            }
             Said::FilterRemoved { filter, after } => {
+                self.reach(*after, step.line);
                 for follow in &mut self.follows {
                     if follow.filter == *filter && follow.stretch.through == u64::MAX {
                         follow.stretch.through = *after;
@@ -187,16 +192,18 @@ pub(super) fn of(history: &History) -> Vec<Leg> {
             .iter()
             .enumerate()
             .find_map(|(at, step)| match step.said {
-                Said::Welcome { position, outcome } => {
-                    Some((at, position, outcome == WelcomeOutcome::Reset))
-                }
+                Said::Welcome {
+                    position,
+                    outcome,
+                    epoch,
+                } => Some((at, position, epoch, outcome == WelcomeOutcome::Reset)),
                 _ => None,
             });
-        let Some((from, welcome, reset)) = first else {
+        let Some((from, welcome, epoch, reset)) = first else {
             continue;
         };
-        let (begin, base) = beginning(stream, welcome, reset);
-        let mut leg = Leg::new(index, stream, welcome.epoch, begin, base, from);
+        let (begin, base) = beginning(stream, welcome, epoch, reset);
+        let mut leg = Leg::new(index, stream, epoch, begin, base, from);
         let waits = matches!(stream.start, Some(Start::TimeNanos(_))) && begin == Begin::New;
         for (at, step) in stream.steps.iter().enumerate().skip(from) {
             if let Said::Gap(gap) = &step.said
@@ -214,11 +221,11 @@ pub(super) fn of(history: &History) -> Vec<Leg> {
     legs
 }
 
-fn beginning(stream: &Stream, welcome: Position, reset: bool) -> (Begin, u64) {
+fn beginning(stream: &Stream, welcome: Position, epoch: u64, reset: bool) -> (Begin, u64) {
     let Some(asked) = stream.resume_after else {
         return (Begin::New, welcome.sequence);
     };
-    if asked.epoch != welcome.epoch {
+    if asked.epoch != epoch {
         // Of another epoch nothing was received: everything of this one is due, or announced.
         return (Begin::OtherEpoch, 0);
     }

@@ -208,6 +208,8 @@ pub enum Said {
         outcome: WelcomeOutcome,
         /// Where.
         position: Position,
+        /// Of the history the stream reads.
+        epoch: u64,
     },
     /// Events that will not come.
     Gap(Box<StepGap>),

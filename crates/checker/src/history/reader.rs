@@ -213,12 +213,15 @@ impl Reading {
             Record::PublishEnded(ended) => return self.end_publish(line, &ended),
             Record::StreamOpened(opened) => return self.open_stream(line, &opened),
             Record::Welcome(it) => {
-                let position = Position {
+                let said = Said::Welcome {
+                    outcome: it.outcome,
+                    position: Position {
+                        epoch: it.position_epoch.unwrap_or(it.epoch),
+                        sequence: it.sequence,
+                    },
                     epoch: it.epoch,
-                    sequence: it.sequence,
                 };
-                let outcome = it.outcome;
-                self.step(line, it.at, it.stream, Said::Welcome { outcome, position })?;
+                self.step(line, it.at, it.stream, said)?;
             }
             Record::Event(it) => {
                 let topic = self.history.topics.number(&it.topic);

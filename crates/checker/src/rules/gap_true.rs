@@ -5,7 +5,8 @@
 //! there to lose, that `events` is their number, and, where the history has the server's word on retention at
 //! the end, that a stream that wanted the earliest was told of nothing that is still kept. Of TOO_LARGE: that
 //! it is one event, and above the limit. Of EPOCH_CHANGED: that the epoch did change, after the position asked
-//! for. Of FUTURE: that nobody knew of that position. Also a reset that no gap follows.
+//! for, and that until then no position was told but the one asked for, since whoever comes back to another is not told
+//! of the gap. Of FUTURE: that nobody knew of that position. Also a reset whose gap is not the next response.
 //! Where only some of the matching events are gone, the server announces each stretch between two that are
 //! kept, up to the last that is gone; of such a run it is seen that it leads to something that is gone.
 //! Cannot see: whether retention had reason to remove what it removed. A gap over what publishes of unknown
@@ -16,7 +17,9 @@ mod damaged;
 
 use crate::{
     facts::{Begin, Epoch, Facts, Known, Leg, Stretch},
-    history::{ENCODING_BYTES_MAX, GapPolicy, GapReason, Said, Step, StepGap, WelcomeOutcome},
+    history::{
+        ENCODING_BYTES_MAX, GapPolicy, GapReason, Position, Said, Step, StepGap, WelcomeOutcome,
+    },
     report::{Findings, Rule},
 };
 use damaged::Carriers;
@@ -65,10 +68,13 @@ impl Judge<'_, '_> {
         };
         for step in leg.steps(self.facts.history) {
             match &step.said {
-                Said::Welcome { outcome, .. } => {
+                Said::Welcome {
+                    outcome, position, ..
+                } => {
                     let reset = *outcome == WelcomeOutcome::Reset;
                     let missed = reset || leg.begin == Begin::OtherEpoch;
                     place.due = missed.then_some(step.line);
+                    self.hides_its_gap(*position, step, findings);
                 }
                 Said::Event(told) => {
                     self.no_gap(&mut place, step, findings);
@@ -86,14 +92,14 @@ impl Judge<'_, '_> {
                     place.last_event = place.last_event.max(sequence);
                     place.position = place.position.max(sequence);
                 }
-                // What was missed may have been missed by this filter alone. A lost epoch is missed by all.
-                Said::FilterRemoved { .. } if leg.begin != Begin::OtherEpoch => place.due = None,
-                Said::Progress { position, current } if position.epoch == leg.epoch => {
-                    // An answer to a client that asks at once may come before.
-                    if *current {
-                        self.no_gap(&mut place, step, findings);
+                Said::Progress { position, .. } => {
+                    self.no_gap(&mut place, step, findings);
+                    if position.epoch == leg.epoch {
+                        place.position = place.position.max(position.sequence);
                     }
-                    place.position = place.position.max(position.sequence);
+                }
+                Said::FilterAdded { .. } | Said::FilterRemoved { .. } | Said::GoAway { .. } => {
+                    self.no_gap(&mut place, step, findings);
                 }
                 Said::Gap(gap) => {
                     place.due = None;
@@ -113,15 +119,36 @@ impl Judge<'_, '_> {
                     place.gap_end = place.gap_end.max((gap.through, step.line));
                     place.position = place.position.max(gap.through);
                 }
-                _ => {}
             }
+        }
+    }
+
+    /// A Welcome into another epoch that names any other position than the one asked for.
+    fn hides_its_gap(&self, told: Position, step: &Step, findings: &mut Findings) {
+        let stream = &self.facts.history.streams[self.leg.stream];
+        let asked = stream
+            .resume_after
+            .filter(|_| self.leg.begin == Begin::OtherEpoch);
+        if let Some(asked) = asked.filter(|asked| *asked != told) {
+            findings.add(RULE, [stream.opened_line, step.line], || {
+                format!(
+                    "{} asked for what is after {}/{} and was welcomed in epoch {} at {}/{}: who comes back to that is told of \
+                     no gap",
+                    self.who(),
+                    asked.epoch,
+                    asked.sequence,
+                    self.leg.epoch,
+                    told.epoch,
+                    told.sequence
+                )
+            });
         }
     }
 
     fn no_gap(&self, place: &mut Place, step: &Step, findings: &mut Findings) {
         if let Some(line) = place.due.take() {
             findings.add(RULE, [line, step.line], || {
-                format!("{} was reset and told of no gap", self.who())
+                format!("{} was reset, and the next response is no gap", self.who())
             });
         }
     }

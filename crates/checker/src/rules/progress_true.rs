@@ -5,7 +5,8 @@
 //! that was not visible yet, because a publish begun later got a lower sequence; another epoch than the
 //! stream's; `current` below a matching event that was known before the stream was opened.
 //! Cannot see: a `current` that is wrong about what came while the stream stood: when the server spoke, as
-//! against when that was received, is not known. The position of a GoAway counts as that of a Progress.
+//! against when that was received, is not known. The position of a GoAway, and
+//! that of a change of filters, count as that of a Progress.
 
 use crate::{
     facts::{Facts, Leg, Skip, Why},
@@ -42,6 +43,9 @@ fn late_events(facts: &Facts<'_>, leg: &Leg, findings: &mut Findings) {
         match &step.said {
             Said::Progress { position, .. } if position.epoch == leg.epoch => {
                 told = told.max((position.sequence, step.line));
+            }
+            Said::FilterAdded { after, .. } | Said::FilterRemoved { after, .. } => {
+                told = told.max((*after, step.line));
             }
             Said::Gap(it) => gap = gap.max(it.through),
             Said::Event(event) => {

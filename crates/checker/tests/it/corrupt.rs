@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use longlived_checker::history::{GapReason, PublishOutcome, Record};
+use longlived_checker::history::{
+    FilterChange, GapReason, GoAway, Position, Progress, PublishOutcome, Record, Welcome,
+    WelcomeOutcome,
+};
 use longlived_checker::{Digest, Rule};
 
 use super::{damage, model::Dice};
@@ -111,6 +114,18 @@ pub(crate) const ALL: &[Corruption] = &[
         apply: drop_gap,
     },
     Corruption {
+        name: "something else is said between a reset and its gap",
+        found: 100,
+        rules: &[GapTrue],
+        apply: delay_first_gap,
+    },
+    Corruption {
+        name: "a Welcome into another epoch names a position of that epoch",
+        found: 100,
+        rules: &[GapTrue],
+        apply: |records, dice| welcome_in_the_new_epoch(records, dice),
+    },
+    Corruption {
         name: "a gap tells of too many events",
         found: 60,
         rules: &[GapTrue],
@@ -149,6 +164,12 @@ pub(crate) const ALL: &[Corruption] = &[
         found: 95,
         rules: &[Rising, ProgressTrue],
         apply: |records, dice| fall_progress(records, dice),
+    },
+    Corruption {
+        name: "a filter is added ahead of the stream",
+        found: 80,
+        rules: &[ProgressTrue, ResumeFirst, Rising, AcknowledgedLost],
+        apply: |records, dice| add_ahead(records, dice),
     },
     Corruption {
         name: "an acknowledgement names another position",
@@ -314,6 +335,73 @@ fn drop_gap(records: &mut Vec<Record>, dice: &mut Dice) -> bool {
     true
 }
 
+/// A word that is true at any other time.
+fn delay_first_gap(records: &mut Vec<Record>, dice: &mut Dice) -> bool {
+    let resets = places(records, |record| {
+        matches!(record, Record::Welcome(it) if it.outcome == WelcomeOutcome::Reset
+            && it.position_epoch.is_none())
+    });
+    let gap_of = |at: usize| {
+        let Record::Welcome(welcome) = &records[at] else {
+            return None;
+        };
+        let later =
+            (at + 1..records.len()).find(|&it| stream_of(&records[it]) == Some(welcome.stream))?;
+        matches!(records[later], Record::Gap(_)).then_some((later, welcome.clone()))
+    };
+    let places: Vec<_> = resets.into_iter().filter_map(gap_of).collect();
+    if places.is_empty() {
+        return false;
+    }
+    let (gap, welcome) = dice.pick(&places).clone();
+    let Welcome {
+        at,
+        stream,
+        epoch,
+        sequence,
+        ..
+    } = welcome;
+    let word = match dice.below(3) {
+        0 => Record::GoAway(GoAway {
+            at,
+            stream,
+            reason: "DRAINING".to_owned(),
+            position: Some(Position { epoch, sequence }),
+            reconnect: true,
+        }),
+        1 => Record::FilterAdded(FilterChange {
+            at,
+            stream,
+            filter: "never.published".to_owned(),
+            after: sequence,
+        }),
+        _ => Record::Progress(Progress {
+            at,
+            stream,
+            epoch,
+            sequence,
+            current: false,
+        }),
+    };
+    records.insert(gap, word);
+    true
+}
+
+fn welcome_in_the_new_epoch(records: &mut [Record], dice: &mut Dice) -> bool {
+    let Some(at) = pick(
+        records,
+        dice,
+        |record| matches!(record, Record::Welcome(it) if it.position_epoch.is_some()),
+    ) else {
+        return false;
+    };
+    if let Record::Welcome(welcome) = &mut records[at] {
+        welcome.position_epoch = None;
+        welcome.sequence = 0;
+    }
+    true
+}
+
 fn advance_progress(records: &mut [Record], dice: &mut Dice) -> bool {
     let Some(at) = pick(records, dice, |record| {
         matches!(record, Record::Progress(_))
@@ -322,6 +410,32 @@ fn advance_progress(records: &mut [Record], dice: &mut Dice) -> bool {
     };
     if let Record::Progress(progress) = &mut records[at] {
         progress.sequence += 50;
+    }
+    true
+}
+
+/// The change names the position of an event that comes after it.
+fn add_ahead(records: &mut [Record], dice: &mut Dice) -> bool {
+    let places = places(records, |record| matches!(record, Record::FilterAdded(_)));
+    let ahead = |at: usize| {
+        let Record::FilterAdded(added) = &records[at] else {
+            return None;
+        };
+        let later = records[at + 1..].iter();
+        let of_stream = later.filter(|record| stream_of(record) == Some(added.stream));
+        let mut events = of_stream.map_while(|record| match record {
+            Record::Event(event) => Some(event.sequence),
+            _ => None,
+        });
+        events.next().map(|sequence| (at, sequence))
+    };
+    let places: Vec<_> = places.into_iter().filter_map(ahead).collect();
+    if places.is_empty() {
+        return false;
+    }
+    let (at, sequence) = *dice.pick(&places);
+    if let Record::FilterAdded(added) = &mut records[at] {
+        added.after = sequence;
     }
     true
 }

@@ -28,6 +28,7 @@ fn write(path: &std::path::Path, publishes: u64, subscribers: u64) {
             outcome: WelcomeOutcome::New,
             epoch: 5,
             sequence: 0,
+            position_epoch: None,
         });
         writer.append(&opened).unwrap();
         writer.append(&welcome).unwrap();

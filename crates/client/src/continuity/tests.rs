@@ -10,7 +10,7 @@ use super::*;
 const EPOCH: u64 = 11;
 
 fn fresh(from: u64) -> Continuity {
-    Continuity::begin(None, Position::new(EPOCH, from), Outcome::New)
+    Continuity::begin(None, Position::new(EPOCH, from), EPOCH, Outcome::New)
 }
 
 fn gap(reason: v1::gap::Reason, after: u64, through: u64, through_epoch: u64) -> v1::Gap {
@@ -80,7 +80,7 @@ fn progress_excuses_nothing() {
 #[test]
 fn a_new_epoch_clears_all_bases_and_its_gap_must_come() {
     let asked = Position::new(EPOCH, 500);
-    let mut checker = Continuity::begin(Some(asked), Position::new(22, 0), Outcome::Reset);
+    let mut checker = Continuity::begin(Some(asked), asked, 22, Outcome::Reset);
     assert_eq!(checker.position(), None);
     let announced = checker.gap(&gap(v1::gap::Reason::EpochChanged, 500, 3, 22));
     assert_eq!(announced.after, Some(asked));
@@ -92,21 +92,26 @@ fn a_new_epoch_clears_all_bases_and_its_gap_must_come() {
 #[test]
 fn a_reset_without_its_gap_is_said_once() {
     let asked = Position::new(EPOCH, 500);
-    let mut checker = Continuity::begin(Some(asked), Position::new(22, 0), Outcome::Reset);
+    let mut checker = Continuity::begin(Some(asked), asked, 22, Outcome::Reset);
     assert!(matches!(
         checker.event("a", 1, 0),
         Checked::GoodAfter(Violation::ResetWithoutGap { .. })
     ));
     assert_eq!(checker.event("a", 2, 1), Checked::Good);
     // A server that forgot to say that its history is another one.
-    let mut checker = Continuity::begin(Some(asked), Position::new(22, 0), Outcome::Resumed);
+    let mut checker = Continuity::begin(Some(asked), asked, 22, Outcome::Resumed);
     assert!(checker.progress(Position::new(22, 1)).is_some());
 }
 
 #[test]
 fn a_position_never_written_moves_back_to_what_was() {
     let asked = Position::new(EPOCH, 500);
-    let mut checker = Continuity::begin(Some(asked), Position::new(EPOCH, 100), Outcome::Reset);
+    let mut checker = Continuity::begin(
+        Some(asked),
+        Position::new(EPOCH, 100),
+        EPOCH,
+        Outcome::Reset,
+    );
     checker.gap(&gap(v1::gap::Reason::Future, 500, 100, 0));
     assert_eq!(checker.position(), Some(Position::new(EPOCH, 100)));
     assert_eq!(checker.event("a", 101, 99), Checked::Good);
@@ -115,7 +120,12 @@ fn a_position_never_written_moves_back_to_what_was() {
 #[test]
 fn a_resumed_stream_that_skips_is_caught() {
     let asked = Position::new(EPOCH, 10);
-    let mut checker = Continuity::begin(Some(asked), Position::new(EPOCH, 15), Outcome::Resumed);
+    let mut checker = Continuity::begin(
+        Some(asked),
+        Position::new(EPOCH, 15),
+        EPOCH,
+        Outcome::Resumed,
+    );
     assert!(matches!(
         checker.event("a", 16, 12),
         Checked::GoodAfter(Violation::Missing { base: 10, .. })
@@ -190,7 +200,7 @@ impl Model {
         let mut model = Self {
             epoch: 1,
             log: Vec::new(),
-            checker: Continuity::begin(None, Position::new(1, 0), Outcome::New),
+            checker: Continuity::begin(None, Position::new(1, 0), 1, Outcome::New),
             violations: Vec::new(),
             delivered: Vec::new(),
             seen: BTreeMap::new(),
@@ -258,7 +268,7 @@ impl Model {
                 } else {
                     Outcome::Resumed
                 };
-                self.checker = Continuity::begin(Some(asked), asked, outcome);
+                self.checker = Continuity::begin(Some(asked), asked, self.epoch, outcome);
                 self.checker.topics_max = topics_max;
                 self.excused = self.excused.max(asked.sequence);
                 if outcome == Outcome::Reset {
@@ -285,8 +295,7 @@ impl Model {
                 for topic in missed {
                     self.append(*topic);
                 }
-                self.checker =
-                    Continuity::begin(Some(asked), Position::new(self.epoch, 0), Outcome::Reset);
+                self.checker = Continuity::begin(Some(asked), asked, self.epoch, Outcome::Reset);
                 self.checker.topics_max = topics_max;
                 self.checker.gap(&gap(
                     v1::gap::Reason::EpochChanged,

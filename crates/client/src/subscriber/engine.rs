@@ -194,6 +194,7 @@ impl Engine {
             position: welcome
                 .position
                 .map_or(Position::new(live.checker.epoch(), 0), Into::into),
+            epoch: live.checker.epoch(),
             streams: self.streams,
             max_silence: welcome
                 .max_silence

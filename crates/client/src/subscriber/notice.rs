@@ -15,8 +15,11 @@ pub enum Notice {
     Connected {
         /// Whether something was missed since the last stream.
         outcome: Outcome,
-        /// Everything after this that matches will follow.
+        /// Everything after this that matches will follow, or is announced by a gap.
         position: Position,
+        /// Epoch of the events; another than that of `position` when the history that was asked for is gone, which the
+        /// gap that follows says too.
+        epoch: u64,
         /// Counts the streams this subscriber has opened; above 1 it has resubscribed.
         streams: u64,
         /// Something arrives at least this often, or the stream counts as dead.
@@ -67,9 +70,9 @@ pub enum Notice {
 pub enum Outcome {
     /// Nothing was to be resumed.
     New,
-    /// Nothing was missed.
+    /// Nothing is missing before the next event; a loss further on is a gap in its place.
     Resumed,
-    /// Something was missed; a gap follows.
+    /// Something was missed; a gap follows at once.
     Reset,
 }
 

@@ -181,13 +181,18 @@ async fn welcome(
     let Some(position) = welcome.position.map(Position::from) else {
         return Err(End::Lost(Lost::Protocol("Welcome names no position")));
     };
+    // A server of before this field names the epoch of the events in its position.
+    let epoch = match welcome.epoch {
+        0 => position.epoch,
+        epoch => epoch,
+    };
     let asked = ask.request.resume_after.map(Position::from);
     let outcome = Outcome::from_wire(welcome.outcome, asked.is_some());
     let mut live = Live {
         frames,
         seen,
         lease: lease.clone(),
-        checker: Continuity::begin(asked, position, outcome),
+        checker: Continuity::begin(asked, position, epoch, outcome),
         credential,
         departure: None,
         silence: welcome.max_silence.and_then(watched_silence),

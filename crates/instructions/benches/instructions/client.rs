@@ -88,7 +88,7 @@ impl Client {
             match response.frame.expect("a response says something") {
                 Frame::Welcome(welcome) => {
                     told.welcomes += 1;
-                    told.epoch = welcome.position.map_or(0, |position| position.epoch);
+                    told.epoch = welcome.epoch;
                 }
                 Frame::Event(event) => {
                     told.events += 1;

@@ -64,6 +64,7 @@ pub(crate) fn welcome(node: &Node, plan: &Plan, opening: &Opening) -> Bytes {
         node_id: node.id.clone(),
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
         credential_expires: None,
+        epoch: node.log.epoch().get(),
     }))
 }
 

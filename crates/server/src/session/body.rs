@@ -1,6 +1,6 @@
 //! The hand-made response body of a subscription: what one stream says, in order, as wire-ready bytes.
 //!
-//! Holds: Welcome first; a gap before what follows it; a GoAway before any planned end; some response at
+//! Holds: Welcome first, and after a reset its gap; a gap before what follows it; a GoAway before any planned end; some response at
 //! least every `max_silence` while the reader reads. Nothing is queued: each poll asks the cursor.
 //! Does not: watch a reader that takes nothing, since it is not polled then; [`super::Maintenance`] does.
 
@@ -98,7 +98,10 @@ impl SessionBody {
             if self.end.is_some() {
                 return Poll::Ready(None);
             }
-            if self.cursor.signal().take(Interest::Control)
+            // A reset has announced a gap: nothing that is due or asked for comes before it.
+            let gap_first = self.cursor.owes_gap() && !planted(Fault::ResetGapLater);
+            if !gap_first
+                && self.cursor.signal().take(Interest::Control)
                 && let Some(reason) = self.registration.session().closing()
             {
                 self.go_away(reason);
@@ -107,7 +110,7 @@ impl SessionBody {
             if std::mem::take(&mut self.became_current) {
                 self.registration.became_current();
             }
-            if self.poll_requests(cx) {
+            if !gap_first && self.poll_requests(cx) {
                 continue;
             }
             match self.cursor.poll_next(cx) {

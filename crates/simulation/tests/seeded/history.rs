@@ -195,7 +195,10 @@ impl Application {
     fn noticed(&mut self, at: u64, notice: &Notice, streams: &mut u64, lines: &mut Vec<Line>) {
         match notice {
             Notice::Connected {
-                outcome, position, ..
+                outcome,
+                position,
+                epoch,
+                ..
             } => {
                 self.lost(at, "replaced".to_owned());
                 if let Some(mut ended) = self.ending.take() {
@@ -222,8 +225,9 @@ impl Application {
                         client::Outcome::Resumed => WelcomeOutcome::Resumed,
                         client::Outcome::Reset => WelcomeOutcome::Reset,
                     },
-                    epoch: position.epoch,
+                    epoch: *epoch,
                     sequence: position.sequence,
+                    position_epoch: (position.epoch != *epoch).then_some(position.epoch),
                 }));
             }
             Notice::Current { position } | Notice::Progress { position } => {

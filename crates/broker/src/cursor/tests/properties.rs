@@ -11,6 +11,7 @@ enum Step {
     Publish(Vec<usize>),
     Read(usize),
     Resume,
+    OtherEpoch(Sequence),
     Add(usize),
     Remove(usize),
 }
@@ -23,9 +24,32 @@ fn step() -> impl Strategy<Value = Step> {
         5 => prop::collection::vec(0..TOPICS.len(), 1..12).prop_map(Step::Publish),
         4 => (0..6usize).prop_map(Step::Read),
         1 => Just(Step::Resume),
+        1 => (0..50u64).prop_map(Step::OtherEpoch),
         1 => (0..FILTERS.len()).prop_map(Step::Add),
         1 => (0..FILTERS.len()).prop_map(Step::Remove),
     ]
+}
+
+/// All that was published.
+#[derive(Default)]
+struct Published {
+    events: Vec<(Sequence, &'static str)>,
+}
+
+impl Published {
+    fn matching<'a>(
+        &'a self,
+        filters: &'a [TopicFilter],
+        after: Sequence,
+    ) -> impl Iterator<Item = Sequence> + 'a {
+        let wanted = move |(sequence, topic): &&(Sequence, &str)| {
+            *sequence > after && filters.iter().any(|filter| filter.matches(topic))
+        };
+        self.events
+            .iter()
+            .filter(wanted)
+            .map(|(sequence, _)| *sequence)
+    }
 }
 
 /// What a subscriber saw, held against all that was published.
@@ -34,13 +58,30 @@ struct Observed {
     delivered: BTreeSet<Sequence>,
     gaps: Vec<(Sequence, Sequence)>,
     last: Sequence,
+    // The gap between two epochs has still to come: nothing else may come before it.
+    other_epoch: Option<Position>,
 }
 
 impl Observed {
+    /// By a stream that continues after a position.
+    fn after(log: &Log, position: Position) -> Self {
+        let same = position.epoch == log.epoch().get();
+        Self {
+            last: if same { position.sequence } else { 0 },
+            other_epoch: (!same).then_some(position),
+            ..Self::default()
+        }
+    }
+
     fn read(&mut self, cursor: &mut Cursor) -> Result<bool, TestCaseError> {
+        if let Some(asked) = self.other_epoch {
+            prop_assert_eq!(cursor.position(), asked, "until the gap was said");
+            prop_assert!(cursor.owes_gap());
+        }
         match poll(cursor) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(Delivery::Events { bytes, count })) => {
+                prop_assert_eq!(self.other_epoch, None, "an event before the gap");
                 let events = events(&bytes);
                 prop_assert_eq!(events.len(), count);
                 for event in events {
@@ -50,24 +91,82 @@ impl Observed {
                 }
             }
             Poll::Ready(Ok(Delivery::Gap(gap))) => {
-                prop_assert!(gap.after >= self.last, "a gap follows what came before it");
-                prop_assert!(gap.through > gap.after);
-                self.gaps.push((gap.after, gap.through));
+                let asked = self.other_epoch.take();
+                if let Some(asked) = asked {
+                    prop_assert_eq!(gap.reason, GapReason::EpochChanged);
+                    prop_assert_eq!(gap.after, asked.sequence);
+                    self.gaps.push((0, gap.through));
+                } else {
+                    prop_assert!(gap.after >= self.last, "a gap follows what came before it");
+                    prop_assert!(gap.through > gap.after);
+                    self.gaps.push((gap.after, gap.through));
+                }
                 self.last = gap.through;
             }
-            Poll::Ready(Ok(Delivery::Scanned | Delivery::Current)) => {}
+            Poll::Ready(Ok(Delivery::Scanned | Delivery::Current)) => {
+                prop_assert_eq!(self.other_epoch, None, "something else before the gap");
+            }
             Poll::Ready(Err(error)) => prop_assert!(false, "{}", error),
         }
         prop_assert!(cursor.position().sequence >= self.last);
         Ok(true)
     }
+
+    fn holds(&self, expected: &BTreeSet<Sequence>) -> Result<(), TestCaseError> {
+        let in_gap = |s: Sequence| {
+            self.gaps
+                .iter()
+                .any(|&(after, through)| after < s && s <= through)
+        };
+        for &sequence in expected {
+            prop_assert!(
+                self.delivered.contains(&sequence) != in_gap(sequence),
+                "{} neither arrived nor was announced, or both",
+                sequence
+            );
+        }
+        prop_assert!(
+            self.delivered.is_subset(expected),
+            "only what matches arrives"
+        );
+        Ok(())
+    }
+}
+
+/// A subscriber that stored the last position it was told, died there and comes back: it misses nothing and gets nothing
+/// again.
+async fn comes_back(
+    log: &Log,
+    filters: &[TopicFilter],
+    stored: Position,
+    published: &Published,
+) -> Result<(), TestCaseError> {
+    let mut opened = open(log, filters, Begin::After(stored), OPTIONS).await;
+    prop_assert_eq!(opened.position, stored);
+    let mut seen = Observed::after(log, stored);
+    let mut first = true;
+    let reset = opened.outcome == Outcome::Reset;
+    prop_assert_eq!(opened.cursor.owes_gap(), reset);
+    while seen.read(&mut opened.cursor)? {
+        if std::mem::take(&mut first) {
+            let gap_before_all = !seen.gaps.is_empty();
+            prop_assert_eq!(gap_before_all, reset, "a reset is followed by its gap");
+        }
+    }
+    let after = if stored.epoch == log.epoch().get() {
+        stored.sequence
+    } else {
+        0
+    };
+    seen.holds(&published.matching(filters, after).collect())
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Any mix of publishing, trimming, lagging, resuming and changing filters: every matching event is
-    /// delivered once and in order, or lies in an announced gap; each gap holds an event that is gone.
+    /// Any mix of publishing, trimming, lagging, resuming and changing filters, in the middle of catching up too: every
+    /// matching event is delivered once and in order, or lies in an announced gap. And whatever position a subscriber
+    /// was told last, whoever comes back to it is told the rest.
     #[test]
     fn every_matching_event_arrives_once_or_is_announced(
         steps in prop::collection::vec(step(), 1..60),
@@ -79,16 +178,19 @@ proptest! {
         let classes = vec![("a.>", keep_a), ("inbox.>", 3), (">", keep_rest)];
         with_log(classes, tail_bytes, async |log| {
             let mut filters: Vec<TopicFilter> = first.iter().map(|&f| filter(FILTERS[f])).collect();
-            let mut published: Vec<(Sequence, &str)> = Vec::new();
+            let mut published = Published::default();
             let mut expected: BTreeSet<Sequence> = BTreeSet::new();
             let mut seen = Observed::default();
-            let mut cursor = open(&log, &filters, Begin::Next, OPTIONS).await.cursor;
+            let opened = open(&log, &filters, Begin::Next, OPTIONS).await;
+            let mut cursor = opened.cursor;
+            // The last position that the subscriber was told.
+            let mut stored = opened.position;
             for step in steps {
                 match step {
                     Step::Publish(topics) => {
                         let topics: Vec<_> = topics.into_iter().map(|t| TOPICS[t]).collect();
                         for (sequence, topic) in publish(&log, &topics).await.into_iter().zip(topics) {
-                            published.push((sequence, topic));
+                            published.events.push((sequence, topic));
                             if filters.iter().any(|f| f.matches(topic)) {
                                 expected.insert(sequence);
                             }
@@ -97,6 +199,7 @@ proptest! {
                     Step::Read(times) => {
                         for _ in 0..times {
                             seen.read(&mut cursor)?;
+                            stored = cursor.position();
                         }
                     }
                     Step::Resume => {
@@ -104,44 +207,55 @@ proptest! {
                         let opened = open(&log, &filters, Begin::After(position), OPTIONS).await;
                         prop_assert_eq!(opened.position, position);
                         cursor = opened.cursor;
+                        stored = opened.position;
+                    }
+                    Step::OtherEpoch(sequence) => {
+                        let epoch = log.epoch().get() ^ 1;
+                        let position = Position { epoch, sequence };
+                        let opened = open(&log, &filters, Begin::After(position), OPTIONS).await;
+                        prop_assert_eq!(opened.outcome, Outcome::Reset);
+                        prop_assert_eq!(opened.position, position, "Welcome comes before the gap");
+                        cursor = opened.cursor;
+                        stored = opened.position;
+                        seen = Observed::after(&log, position);
+                        expected = published.matching(&filters, 0).collect();
                     }
                     Step::Add(index) => {
                         let added = filter(FILTERS[index]);
+                        // A stream says the gap that it owes before it does anything else.
+                        while cursor.owes_gap() {
+                            seen.read(&mut cursor)?;
+                        }
                         if !cursor.follows(&added) {
-                            // Caught up first: a resume asks for all filters from one position.
-                            while seen.read(&mut cursor)? {}
                             let attached = cursor.attacher().attach(added.clone()).await.unwrap();
-                            let after = cursor.add(attached);
-                            prop_assert_eq!(after.sequence, log.visible());
+                            stored = cursor.add(attached);
+                            prop_assert_eq!(stored, cursor.position());
+                            prop_assert!(stored.sequence >= seen.last);
                             filters.push(added);
+                            expected.extend(published.matching(&filters, stored.sequence));
                         }
                     }
                     Step::Remove(index) => {
+                        while cursor.owes_gap() {
+                            seen.read(&mut cursor)?;
+                        }
                         let removed = filter(FILTERS[index]);
                         if let Some(after) = cursor.remove(&removed) {
+                            stored = after;
                             filters.retain(|f| *f != removed);
-                            expected.retain(|&sequence| {
-                                let topic = published.iter().find(|(s, _)| *s == sequence).unwrap().1;
-                                sequence <= after.sequence || filters.iter().any(|f| f.matches(topic))
-                            });
+                            expected.retain(|&sequence| sequence <= after.sequence);
+                            expected.extend(published.matching(&filters, after.sequence));
                         }
                         if filters.is_empty() {
                             break;
                         }
                     }
                 }
+                comes_back(&log, &filters, stored, &published).await?;
             }
             while seen.read(&mut cursor)? {}
             prop_assert_eq!(cursor.settle().0.sequence, log.visible());
-            let in_gap = |s: Sequence| seen.gaps.iter().any(|&(after, through)| after < s && s <= through);
-            for &sequence in &expected {
-                prop_assert!(
-                    seen.delivered.contains(&sequence) != in_gap(sequence),
-                    "{} neither arrived nor was announced, or both", sequence
-                );
-            }
-            prop_assert!(seen.delivered.is_subset(&expected), "only what matches arrives");
-            Ok(())
+            seen.holds(&expected)
         })?;
     }
 }

@@ -58,7 +58,8 @@ fn what_is_written_is_read() {
             stream: 4,
             outcome: WelcomeOutcome::Reset,
             epoch: 9,
-            sequence: 0,
+            sequence: 3,
+            position_epoch: Some(8),
         }),
         Record::Gap(crate::history::Gap {
             at: 3,

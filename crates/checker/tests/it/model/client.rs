@@ -9,7 +9,7 @@ use longlived_checker::history::{
 
 use super::{
     Dice, FILTERS, TOPICS, Tape,
-    server::{Cursor, Feed, Next, Server},
+    server::{Cursor, Next, Server},
 };
 
 pub(super) struct Client {
@@ -152,32 +152,32 @@ impl Client {
         };
         tape.now += 1;
         let epoch = live.epoch;
-        let mut told = None;
+        let told;
         match &mut record {
             Record::Welcome(it) => {
                 it.at = tape.now;
-                // Before a gap between epochs it still stands where it stood.
-                let stands = it.outcome == WelcomeOutcome::Reset;
-                told = (!stands).then_some(it.sequence);
+                // It stores whatever position it is told.
+                told = Some((it.position_epoch.unwrap_or(epoch), it.sequence));
             }
             Record::Event(it) => {
                 it.at = tape.now;
                 it.applied = self.applied.insert((epoch, it.sequence));
-                told = Some(it.sequence);
+                told = Some((epoch, it.sequence));
             }
             Record::Gap(it) => {
                 it.at = tape.now;
-                told = Some(it.through_sequence);
+                told = Some((epoch, it.through_sequence));
                 if matches!(it.reason, GapReason::Future | GapReason::EpochChanged) {
                     self.position = None;
                 }
             }
             Record::Progress(it) => {
                 it.at = tape.now;
-                told = Some(it.sequence);
+                told = Some((epoch, it.sequence));
             }
             Record::FilterAdded(it) => {
                 it.at = tape.now;
+                told = Some((epoch, it.after));
                 let filter = FILTERS.iter().find(|filter| **filter == it.filter).unwrap();
                 if !self.filters.contains(filter) {
                     self.filters.push(filter);
@@ -185,12 +185,16 @@ impl Client {
             }
             Record::FilterRemoved(it) => {
                 it.at = tape.now;
+                told = Some((epoch, it.after));
                 self.filters.retain(|filter| *filter != it.filter);
             }
-            Record::GoAway(it) => it.at = tape.now,
+            Record::GoAway(it) => {
+                it.at = tape.now;
+                told = it.position.map(|at| (at.epoch, at.sequence));
+            }
             other => unreachable!("{other:?}"),
         }
-        if let Some(sequence) = told {
+        if let Some((epoch, sequence)) = told {
             // An old stream does not take the newer one back.
             let same = self.position.is_some_and(|(known, _)| known == epoch);
             if !same && (!live.replaced || self.position.is_none()) {
@@ -211,7 +215,7 @@ impl Client {
             return;
         };
         let filter = *dice.pick(&FILTERS);
-        let followed = cursor.feeds.iter().position(|feed| feed.filter == filter);
+        let followed = cursor.filters.iter().position(|it| *it == filter);
         let change = |after| FilterChange {
             at: 0,
             stream: live.number,
@@ -220,12 +224,14 @@ impl Client {
         };
         let record = match followed {
             None => {
-                let after = server.visible();
-                cursor.feeds.push(Feed { filter, after });
-                Record::FilterAdded(change(after))
+                if let Next::Nothing = server.next(&mut cursor.clone()) {
+                    cursor.position = cursor.position.max(server.visible());
+                }
+                cursor.filters.push(filter);
+                Record::FilterAdded(change(cursor.position))
             }
-            Some(index) if cursor.feeds.len() > 1 => {
-                cursor.feeds.remove(index);
+            Some(index) if cursor.filters.len() > 1 => {
+                cursor.filters.remove(index);
                 Record::FilterRemoved(change(cursor.position))
             }
             Some(_) => return,
@@ -354,12 +360,10 @@ impl Live {
 
     fn begin(&mut self, server: &Server, now: u64) {
         let opened = &self.opened;
-        let feeds = opened.filters.iter().map(|filter| Feed {
-            filter: FILTERS.iter().find(|known| *known == filter).unwrap(),
-            after: 0,
-        });
+        let filters = opened.filters.iter();
+        let filters = filters.map(|filter| *FILTERS.iter().find(|known| *known == filter).unwrap());
         let mut cursor = Cursor {
-            feeds: feeds.collect(),
+            filters: filters.collect(),
             position: 0,
             policy: opened.gap_policy,
             limit: opened.max_event_bytes.unwrap_or(1 << 20),
@@ -378,24 +382,23 @@ impl Live {
                     GapReason::EpochChanged,
                     asked.sequence,
                     through,
+                    0,
                     Some(server.epoch),
                 ));
-                (WelcomeOutcome::Reset, 0)
+                (WelcomeOutcome::Reset, asked.sequence)
             }
             (Some(asked), _) if asked.sequence > visible => {
-                gap = Some((GapReason::Future, asked.sequence, visible, None));
+                gap = Some((GapReason::Future, asked.sequence, visible, 0, None));
                 (WelcomeOutcome::Reset, visible)
             }
             (Some(asked), _) => {
                 cursor.position = asked.sequence;
-                let lost = server.loses_something(&cursor);
-                let at_once = server.lost_before(&cursor) > asked.sequence;
-                let latest = opened.gap_policy == GapPolicy::Latest;
-                let reset = lost && (at_once || latest);
-                let outcome = if reset {
-                    WelcomeOutcome::Reset
-                } else {
-                    WelcomeOutcome::Resumed
+                let outcome = match server.next(&mut cursor.clone()) {
+                    Next::Gap(reason, after, through, events) if reason != GapReason::TooLarge => {
+                        gap = Some((reason, after, through, events, None));
+                        WelcomeOutcome::Reset
+                    }
+                    _ => WelcomeOutcome::Resumed,
                 };
                 (outcome, asked.sequence)
             }
@@ -407,7 +410,7 @@ impl Live {
             }
             (None, None) => (WelcomeOutcome::New, visible),
         };
-        cursor.position = gap.map_or(position, |(_, _, through, _)| through);
+        cursor.position = gap.map_or(position, |(_, _, through, ..)| through);
         self.cursor = Some(cursor);
         let _ = now;
         self.on_its_way.push_back(Record::Welcome(Welcome {
@@ -416,9 +419,11 @@ impl Live {
             outcome,
             epoch: server.epoch,
             sequence: position,
+            position_epoch: (opened.resume_after)
+                .and_then(|asked| (asked.epoch != server.epoch).then_some(asked.epoch)),
         }));
-        if let Some((reason, after, through, epoch)) = gap {
-            self.gap(reason, after, through, 0, epoch);
+        if let Some((reason, after, through, events, epoch)) = gap {
+            self.gap(reason, after, through, events, epoch);
         }
     }
 }

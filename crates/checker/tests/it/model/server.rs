@@ -42,17 +42,10 @@ pub(super) struct Server {
     damages: Vec<Damage>,
 }
 
-/// A filter of a stream and after what it holds.
-#[derive(Clone, Debug)]
-pub(super) struct Feed {
-    pub(super) filter: &'static str,
-    pub(super) after: u64,
-}
-
 /// A stream's place in the log.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
-    pub(super) feeds: Vec<Feed>,
+    pub(super) filters: Vec<&'static str>,
     pub(super) position: u64,
     pub(super) policy: GapPolicy,
     pub(super) limit: u64,
@@ -215,11 +208,6 @@ impl Server {
         lost
     }
 
-    pub(super) fn loses_something(&self, cursor: &Cursor) -> bool {
-        let mut log = self.log.iter().enumerate();
-        log.any(|(index, event)| cursor.wants(event) && self.is_gone(index))
-    }
-
     /// What comes next, and moves the cursor past it.
     pub(super) fn next(&self, cursor: &mut Cursor) -> Next {
         let last_lost = |(index, event): (usize, &Kept)| {
@@ -279,9 +267,7 @@ impl Cursor {
     fn wants(&self, event: &Kept) -> bool {
         event.sequence > self.position
             && event.stored_at >= self.not_before
-            && self.feeds.iter().any(|feed| {
-                event.sequence > feed.after && matches(feed.filter, TOPICS[event.topic])
-            })
+            && (self.filters.iter()).any(|filter| matches(filter, TOPICS[event.topic]))
     }
 }
 

@@ -152,6 +152,10 @@ fn told(at: u64, stream: u64, told: &Told<'_>) -> Result<Option<Record>, String>
         Told::Welcome(welcome) => {
             let position = welcome.position.map(position);
             let position = position.ok_or("a Welcome names no position")?;
+            let epoch = match welcome.epoch {
+                0 => position.epoch,
+                epoch => epoch,
+            };
             Record::Welcome(Welcome {
                 at,
                 stream,
@@ -163,8 +167,9 @@ fn told(at: u64, stream: u64, told: &Told<'_>) -> Result<Option<Record>, String>
                         return Err("a Welcome names no outcome".to_owned());
                     }
                 },
-                epoch: position.epoch,
+                epoch,
                 sequence: position.sequence,
+                position_epoch: (position.epoch != epoch).then_some(position.epoch),
             })
         }
         Told::Event { event, applied } => Record::Event(Event {

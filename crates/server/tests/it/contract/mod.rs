@@ -4,6 +4,7 @@ mod bad_input;
 mod calls;
 mod compression;
 mod drain;
+mod dying;
 mod filters;
 mod frozen;
 mod half_sent;

@@ -174,7 +174,8 @@ async fn a_position_of_another_epoch_is_a_gap_into_this_one() {
     for (policy, through) in [(GapPolicy::Earliest, 7), (GapPolicy::Latest, 10)] {
         let (mut stream, welcome) = node.open(resuming(position(epoch ^ 1, 5), policy)).await;
         assert_eq!(welcome.outcome(), Outcome::Reset);
-        assert_eq!(welcome.position, Some(position(epoch, 0)));
+        assert_eq!(welcome.position, Some(position(epoch ^ 1, 5)));
+        assert_eq!(welcome.epoch, epoch);
         let gap = stream.gap().await;
         assert_eq!(gap.reason(), GapReason::EpochChanged);
         assert_eq!((gap.after_sequence, gap.through_sequence), (5, through));

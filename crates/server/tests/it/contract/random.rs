@@ -30,10 +30,10 @@ const SMALL_BYTES: u32 = 1_000;
 type Ledger = Arc<Mutex<BTreeMap<u64, &'static str>>>;
 
 /// A small generator of numbers, so that each task's choices can be repeated.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -41,17 +41,17 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % bound
     }
 
-    fn one_in(&mut self, count: u64) -> bool {
+    pub(super) fn one_in(&mut self, count: u64) -> bool {
         self.below(count) == 0
     }
 
-    fn pick(&mut self, of: &[&'static str]) -> &'static str {
+    pub(super) fn pick(&mut self, of: &[&'static str]) -> &'static str {
         of[self.below(of.len() as u64) as usize]
     }
 }
 
 /// Whether a filter means a topic, token by token.
-fn matches(filter: &str, topic: &str) -> bool {
+pub(super) fn matches(filter: &str, topic: &str) -> bool {
     let (filter, topic): (Vec<_>, Vec<_>) =
         (filter.split('.').collect(), topic.split('.').collect());
     let open = filter.last() == Some(&">");

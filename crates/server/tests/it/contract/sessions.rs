@@ -13,14 +13,14 @@ use super::support::{
 
 const PATH: &str = "/longlived.v1.SubscriptionService/Session";
 
-struct Talk {
+pub(super) struct Talk {
     say: mpsc::Sender<v1::SessionRequest>,
-    hear: Stream,
+    pub(super) hear: Stream,
 }
 
 impl Talk {
     /// The headers are there before anything was said.
-    async fn begin(node: &Node) -> Self {
+    pub(super) async fn begin(node: &Node) -> Self {
         let (say, said) = mpsc::channel(64);
         let mut client = node.subscriptions();
         let call = client.session(ReceiverStream::new(said));
@@ -40,7 +40,7 @@ impl Talk {
         (talk, welcome)
     }
 
-    async fn say(&self, request: Request) {
+    pub(super) async fn say(&self, request: Request) {
         let request = v1::SessionRequest {
             request: Some(request),
         };
