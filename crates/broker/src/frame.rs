@@ -17,7 +17,6 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use prost::encoding::encoded_len_varint;
 
 pub use compression::Compression;
 pub(crate) use compressor::Compressor;
@@ -58,17 +57,6 @@ pub struct Entry {
 impl Entry {
     fn end(&self) -> usize {
         self.offset as usize + self.len as usize
-    }
-
-    /// Size of the encoded event inside the frame, which is what `max_event_bytes` bounds.
-    pub fn event_bytes(&self) -> usize {
-        // Prefix, one byte of tag, and the length of the event itself.
-        let body = self.len as usize - PREFIX_BYTES - 1;
-        let mut length_bytes = 1;
-        while encoded_len_varint((body - length_bytes) as u64) > length_bytes {
-            length_bytes += 1;
-        }
-        body - length_bytes
     }
 }
 

@@ -32,8 +32,8 @@ pub use writer::Writer;
 pub const FORMAT: &str = "longlived-history";
 /// The version of this format.
 pub const VERSION: u32 = 1;
-/// What an encoded event can be longer than [`PublishBegun::bytes`]: its sequence, the previous one and the
-/// publish time, each at its longest.
+/// What a response with an event can be longer than [`PublishBegun::bytes`]: the event's sequence, the previous one
+/// and the publish time, and its own tag and length, each at its longest.
 pub const ENCODING_BYTES_MAX: u64 = 48;
 
 /// The first line.
@@ -315,7 +315,7 @@ pub enum GapReason {
     EpochChanged,
     /// The position asked for was never written.
     Future,
-    /// One event above `max_event_bytes`.
+    /// One event whose response is above `max_event_bytes`.
     TooLarge,
     /// The store cannot read them any more.
     Damaged,

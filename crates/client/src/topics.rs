@@ -126,7 +126,7 @@ impl HistoryQuery {
         self
     }
 
-    /// At most so many bytes of events in one page, up to 3 MiB; 1 MiB unless told.
+    /// At most so many bytes in one page, up to 3 MiB; 1 MiB unless told.
     pub fn page_bytes(mut self, bytes: u32) -> Self {
         self.page_bytes = bytes;
         self

@@ -3,6 +3,7 @@
 //! Holds: [`Seen::sent`] is true only when a `grpc-status` arrived in headers or trailers of the response.
 //! A proxy's HTML page, a reset, a decoding error and a timeout are all false.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
@@ -14,8 +15,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 use tower::Service;
 
 use crate::subscriber::Lost;
@@ -28,18 +31,51 @@ pub(crate) enum Pushback {
     Never,
 }
 
-/// `grpc-retry-pushback-ms` of a status, if it is there and a number.
+/// The wait that a status names: `grpc-retry-pushback-ms` if it is there and a number, else the one of
+/// `google.rpc.RetryInfo`, which also comes through where trailers that are not known are dropped.
 pub(crate) fn pushback(status: &Status) -> Option<Pushback> {
-    let hint = status
-        .metadata()
-        .get("grpc-retry-pushback-ms")?
-        .to_str()
-        .ok()?;
-    let millis: i64 = hint.trim().parse().ok()?;
-    Some(match u64::try_from(millis) {
-        Ok(millis) => Pushback::After(Duration::from_millis(millis)),
-        Err(_negative) => Pushback::Never,
+    let hint = status.metadata().get("grpc-retry-pushback-ms");
+    let millis: Option<i64> = hint
+        .and_then(|hint| hint.to_str().ok())
+        .and_then(|hint| hint.trim().parse().ok());
+    match millis.map(u64::try_from) {
+        Some(Ok(millis)) => Some(Pushback::After(Duration::from_millis(millis))),
+        Some(Err(_negative)) => Some(Pushback::Never),
+        None => {
+            let wait = status.get_details_retry_info()?.retry_delay?;
+            Some(Pushback::After(wait))
+        }
+    }
+}
+
+/// `ErrorInfo.domain` of a server of this contract.
+const DOMAIN: &str = "longlived";
+const DETAILS: &str = "grpc-status-details-bin";
+
+/// Why a status was sent, in the words of the contract's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cause {
+    pub(crate) reason: String,
+    pub(crate) fields: BTreeMap<String, String>,
+}
+
+/// The cause that a server of this contract names. `None` when the status is of something else, or of a server that
+/// knows no causes.
+pub(crate) fn cause(status: &Status) -> Option<Cause> {
+    let info = status.get_details_error_info()?;
+    (info.domain == DOMAIN).then(|| Cause {
+        reason: info.reason,
+        fields: info.metadata.into_iter().collect(),
     })
+}
+
+/// Whether details are base64; tonic panics when they are not.
+fn are_readable(details: &http::HeaderValue) -> bool {
+    let mut alone = HeaderMap::with_capacity(1);
+    alone.insert(DETAILS, details.clone());
+    let alone = MetadataMap::from_headers(alone);
+    let details = alone.get_bin(DETAILS);
+    details.is_some_and(|details| details.to_bytes().is_ok())
 }
 
 /// The name of a code as gRPC writes it.
@@ -97,8 +133,12 @@ impl Seen {
         if headers.contains_key("grpc-status") {
             self.0.sent.store(true, Ordering::Release);
         }
-        // tonic panics when this is not base64, and nothing here reads it.
-        headers.remove("grpc-status-details-bin");
+        if headers
+            .get(DETAILS)
+            .is_some_and(|details| !are_readable(details))
+        {
+            headers.remove(DETAILS);
+        }
     }
 }
 

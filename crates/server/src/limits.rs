@@ -87,6 +87,11 @@ pub const SMALLEST_MESSAGE_BYTES: u32 = 11;
 /// of a stream of messages to publish, which may have nothing to say for hours. Met as: DEADLINE_EXCEEDED.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a call that takes one request message waits, after it, for the end of what its caller sends. gRPC's libraries
+/// send both together; by it a second message is found, which is an error of the caller's. Met as: an answer that comes
+/// so much later, to callers that never end their side.
+pub const REQUEST_END_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Bytes that one connection may have sent of messages that have not come whole: sixteen of the largest, or a hundred
 /// streams with 160 KiB each. The only one under way may be larger. Met as: RESOURCE_EXHAUSTED with a pushback.
 pub const HALF_SENT_BYTES_MAX: usize = 16 << 20;

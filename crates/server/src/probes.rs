@@ -1,5 +1,7 @@
 //! What others ask about the node: health and reflection, as their published services say it.
 
+mod health;
+
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
@@ -9,7 +11,7 @@ use longlived_api::FILE_DESCRIPTOR_SET;
 use longlived_broker::store::AppendError;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, body::Body};
+use tonic::body::Body;
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
@@ -17,6 +19,7 @@ use crate::{
     connection::RequestError,
     lifecycle::Drain,
     rpc::{PUBLISH_SERVICE, SERVICES, status},
+    session::Contract,
 };
 
 type Inner = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -39,7 +42,7 @@ pub struct ProbesError(#[from] tonic_reflection::server::Error);
 impl Probes {
     /// Everything is SERVING from now on.
     pub(crate) async fn new(drain: Drain, request_timeout: Duration) -> Result<Self, ProbesError> {
-        let (reporter, health) = tonic_health::server::health_reporter();
+        let reporter = HealthReporter::new();
         set(&reporter, ServingStatus::Serving).await;
         let builder = || {
             tonic_reflection::server::Builder::configure()
@@ -47,7 +50,10 @@ impl Probes {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         let services = [
-            ("/grpc.health.v1.Health/", Inner::new(health)),
+            (
+                "/grpc.health.v1.Health/",
+                Inner::new(health::service(&reporter)),
+            ),
             (
                 "/grpc.reflection.v1.ServerReflection/",
                 Inner::new(builder().build_v1()?),
@@ -107,11 +113,13 @@ impl Probes {
                 let response = tokio::select! {
                     biased;
                     // A request that has not come must not hold up the end of the node either.
-                    () = drain.going_away() => return Ok(gone().into_http()),
+                    () = drain.going_away() => {
+                        return Ok(status::trailers_only(&status::gone(), Contract::V1));
+                    }
                     response = service.oneshot(request) => response?,
                     () = tokio::time::sleep(limit) => {
                         let status = status::of_request(&RequestError::TimedOut(limit));
-                        return Ok(status.into_http());
+                        return Ok(status::trailers_only(&status, Contract::V1));
                     }
                 };
                 Ok(response.map(|body| end_when_going_away(body, drain)))
@@ -119,10 +127,6 @@ impl Probes {
             .boxed()
         })
     }
-}
-
-fn gone() -> Status {
-    Status::unavailable("the server is draining")
 }
 
 async fn set(reporter: &HealthReporter, status: ServingStatus) {
@@ -158,7 +162,7 @@ fn end_when_going_away(body: Body, drain: Drain) -> Body {
                 biased;
                 next = body.frame() => next?,
                 () = drain.going_away() => {
-                    let trailers = status::trailers(&gone());
+                    let trailers = status::trailers(&status::gone(), Contract::V1);
                     return Some((Ok(http_body::Frame::trailers(trailers)), (body, drain, true)));
                 }
             };

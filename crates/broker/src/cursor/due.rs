@@ -5,7 +5,7 @@
 use super::DELIVERY_BYTES;
 use crate::{
     channel::{BehindTail, Channel, Run},
-    frame::Slice,
+    frame::{Encoding, Slice},
     position::Sequence,
 };
 
@@ -47,10 +47,10 @@ impl Due {
         Ok(true)
     }
 
-    /// Whether it can go out as it is: no event is above the reader's limit.
+    /// Whether it can go out as it is: no message is above the reader's limit.
     #[inline]
-    pub(super) fn is_plain(&self, event_bytes_max: usize) -> bool {
-        let fits = |slice: &Slice| slice.largest_frame() <= event_bytes_max;
+    pub(super) fn is_plain(&self, message_bytes_max: usize, encoding: Encoding) -> bool {
+        let fits = |slice: &Slice| slice.all_within(message_bytes_max, encoding);
         self.run.iter().all(fits)
     }
 

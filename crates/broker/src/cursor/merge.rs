@@ -38,7 +38,7 @@ impl Cursor {
         if !due.take(feed.attachment.channel(), after, visible, DELIVERY_BYTES)? {
             return Ok(Live::Nothing);
         }
-        if due.is_plain(self.options.event_bytes_max) {
+        if due.is_plain(self.options.message_bytes_max, self.options.encoding) {
             let delivery = Delivery::Events {
                 bytes: self.join(&due.run),
                 count: due.count(),

@@ -29,8 +29,9 @@ pub struct ReadOptions {
     pub gap_policy: GapPolicy,
     /// Holds for the life of the cursor.
     pub slow_policy: SlowPolicy,
-    /// The largest encoded event to hand out; a larger one becomes a gap.
-    pub event_bytes_max: usize,
+    /// The largest message with an event to hand out, which is what a receiver's limit is about; an event whose message
+    /// is larger becomes a gap.
+    pub message_bytes_max: usize,
     /// Which contract's messages to hand out.
     pub encoding: Encoding,
     /// How large ones among them are compressed.

@@ -86,12 +86,10 @@ impl Cursor {
     /// How many of a slice's events can be handed out before something must be announced. `said` is the last
     /// sequence about which the reader knows everything.
     fn fitting(&self, slice: &Slice, trimmed_through: Sequence, said: Sequence) -> usize {
-        let limit = self.options.event_bytes_max;
+        let (limit, encoding) = (self.options.message_bytes_max, self.options.encoding);
         let mut fitting = slice.count();
-        if slice.largest_frame() > limit {
-            let entries = slice.entries();
-            let too_large = entries.iter().position(|entry| entry.event_bytes() > limit);
-            fitting = too_large.unwrap_or(fitting);
+        if !slice.all_within(limit, encoding) {
+            fitting = slice.first_above(limit, encoding).unwrap_or(fitting);
         }
         if said < trimmed_through {
             // Between kept events others are gone: only an unbroken run can follow without a word.

@@ -32,7 +32,7 @@ pub struct TailReader {
     position: Sequence,
     encoding: Encoding,
     compression: Compression,
-    event_bytes_max: usize,
+    message_bytes_max: usize,
 }
 
 /// The same frames for everybody who follows.
@@ -68,7 +68,7 @@ impl TailReader {
             self.position = visible;
             return Poll::Pending;
         }
-        if !due.is_plain(self.event_bytes_max) {
+        if !due.is_plain(self.message_bytes_max, self.encoding) {
             return Poll::Ready(Err(MustPart));
         }
         let compressor = self.log.compressor();
@@ -102,7 +102,7 @@ impl TailReader {
             channel: self.attachment.channel(),
             encoding: self.encoding,
             compression: self.compression,
-            event_bytes_max: self.event_bytes_max,
+            message_bytes_max: self.message_bytes_max,
         }
     }
 }
@@ -113,7 +113,7 @@ pub struct Tail<'a> {
     channel: &'a Arc<Channel>,
     encoding: Encoding,
     compression: Compression,
-    event_bytes_max: usize,
+    message_bytes_max: usize,
 }
 
 impl PartialEq for Tail<'_> {
@@ -121,7 +121,7 @@ impl PartialEq for Tail<'_> {
         Arc::ptr_eq(self.channel, other.channel)
             && self.encoding == other.encoding
             && self.compression == other.compression
-            && self.event_bytes_max == other.event_bytes_max
+            && self.message_bytes_max == other.message_bytes_max
     }
 }
 
@@ -147,7 +147,7 @@ impl Cursor {
             channel,
             encoding: self.options.encoding,
             compression: self.options.compression,
-            event_bytes_max: self.options.event_bytes_max,
+            message_bytes_max: self.options.message_bytes_max,
         })
     }
 
@@ -163,7 +163,7 @@ impl Cursor {
             position: self.position,
             encoding: self.options.encoding,
             compression: self.options.compression,
-            event_bytes_max: self.options.event_bytes_max,
+            message_bytes_max: self.options.message_bytes_max,
         })
     }
 

@@ -83,7 +83,7 @@ async fn publish(log: &Log, topics: &[&str]) -> Vec<Sequence> {
 const OPTIONS: ReadOptions = ReadOptions {
     gap_policy: GapPolicy::Earliest,
     slow_policy: SlowPolicy::Park,
-    event_bytes_max: 4 << 20,
+    message_bytes_max: 4 << 20,
     encoding: Encoding::V1,
     compression: Compression::Identity,
 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Encoding, Entry, Frames};
+use super::{Encoding, Entry, Frames, PREFIX_BYTES};
 use crate::position::Sequence;
 
 /// A run of entries inside shared [`Frames`]. Never empty.
@@ -68,9 +68,27 @@ impl Slice {
             .max(1)
     }
 
-    /// The largest frame of the whole batch, an upper bound for the run.
-    pub fn largest_frame(&self) -> usize {
-        self.frames.largest_frame as usize
+    /// Whether every message is known to have at most so many bytes in this encoding, by the largest of the batch that
+    /// the run is of. A message is what a receiver's limit is about: all of the frame but its prefix.
+    #[inline]
+    pub fn all_within(&self, message_bytes_max: usize, encoding: Encoding) -> bool {
+        let message = self.frames.largest_frame as usize - PREFIX_BYTES;
+        let bound = match encoding {
+            Encoding::V1 => message,
+            // Each byte of a payload that is no UTF-8 is a character of three.
+            Encoding::Legacy => message * 3,
+        };
+        bound <= message_bytes_max
+    }
+
+    /// The index of the first event whose message is larger than so many bytes in this encoding.
+    pub fn first_above(&self, message_bytes_max: usize, encoding: Encoding) -> Option<usize> {
+        let is_above = |index: &u32| {
+            let frame = self.frames.place(*index as usize, encoding);
+            frame.len() - PREFIX_BYTES > message_bytes_max
+        };
+        let above = (self.begin..self.end).find(is_above)?;
+        Some((above - self.begin) as usize)
     }
 
     /// Cuts after `count` entries: what comes before stays here, the rest is returned.

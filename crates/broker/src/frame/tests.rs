@@ -38,7 +38,6 @@ proptest! {
         let mut writer = EventWriter::new(time, 1, 0);
         writer.push(&message, 3, sequence, previous);
         let frames = writer.finish();
-        let entry = frames.entries()[0];
         let event = decode(&frames.bytes);
         prop_assert_eq!(&event.topic, "orders.eu");
         prop_assert_eq!(event.sequence, sequence);
@@ -49,11 +48,37 @@ proptest! {
         prop_assert_eq!(event.deleted, message.deleted);
         let published = event.publish_time.unwrap();
         prop_assert_eq!(published.seconds * 1_000_000_000 + i64::from(published.nanos), time);
-        prop_assert_eq!(entry.event_bytes(), event.encoded_len());
         prop_assert!(event.encoded_len() <= event_len_max(&message));
 
         let whole = v1::SubscribeResponse { frame: Some(v1::subscribe_response::Frame::Event(event)) };
         prop_assert_eq!(&encode(&whole), &frames.bytes, "prost writes the same bytes");
+    }
+
+    #[test]
+    fn a_message_is_above_a_limit_exactly_when_what_is_received_is(
+        payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..6),
+        limit in 20_usize..900,
+    ) {
+        let mut writer = EventWriter::new(1, payloads.len(), 0);
+        for (index, payload) in payloads.iter().enumerate() {
+            let message = Message::new(TopicName::parse("t").unwrap(), payload.clone());
+            writer.push(&message, 0, index as u64 + 1, index as u64);
+        }
+        let slice = Slice::new(writer.finish(), 0, payloads.len());
+        for encoding in [Encoding::V1, Encoding::Legacy] {
+            let mut bytes = slice.encoded(encoding);
+            let mut sizes = Vec::new();
+            while let Some(prefix) = bytes.get(1..PREFIX_BYTES) {
+                let size = u32::from_be_bytes(prefix.try_into().unwrap()) as usize;
+                sizes.push(size);
+                bytes = bytes.slice(PREFIX_BYTES + size..);
+            }
+            let above = sizes.iter().position(|&size| size > limit);
+            prop_assert_eq!(slice.first_above(limit, encoding), above);
+            if slice.all_within(limit, encoding) {
+                prop_assert_eq!(above, None);
+            }
+        }
     }
 
     #[test]

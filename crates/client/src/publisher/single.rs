@@ -76,6 +76,12 @@ pub(super) enum Meaning {
 /// What a status the server sent means.
 pub(super) fn refused(refusal: Refusal, pushback: Option<Pushback>) -> Meaning {
     match refusal.code {
+        // It may stand in the log, and may be sent again all the same: with a message id it is stored once.
+        Code::Unavailable if refusal.reason.as_deref() == Some("STORE_UNCERTAIN") => {
+            Meaning::Perhaps(refusal.to_string())
+        }
+        // Of a proxy that has no route yet.
+        Code::Unimplemented if refusal.reason.is_none() => Meaning::NeverSent(refusal.to_string()),
         // A hint to come back is given only where nothing was begun.
         Code::Unavailable | Code::ResourceExhausted => match pushback {
             Some(Pushback::After(wait)) => Meaning::NotStoredWait(refusal, wait),
@@ -199,5 +205,41 @@ async fn attempts(
             }
             (None, error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn refusal(code: Code, reason: Option<&str>) -> Refusal {
+        Refusal {
+            code,
+            message: "by script".to_owned(),
+            reason: reason.map(ToOwned::to_owned),
+            fields: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_perhaps_stored_is_so_whatever_wait_is_named() {
+        let wait = Duration::from_secs(1);
+        let pushback = Some(Pushback::After(wait));
+        let uncertain = refusal(Code::Unavailable, Some("STORE_UNCERTAIN"));
+        assert!(matches!(refused(uncertain, pushback), Meaning::Perhaps(_)));
+        let full = refusal(Code::ResourceExhausted, Some("STORE_FULL"));
+        assert!(
+            matches!(refused(full, pushback), Meaning::NotStoredWait(_, after) if after == wait)
+        );
+    }
+
+    #[test]
+    fn a_method_that_only_something_on_the_way_does_not_know_may_be_there_the_next_time() {
+        let proxy = refusal(Code::Unimplemented, None);
+        assert!(matches!(refused(proxy, None), Meaning::NeverSent(_)));
+        let server = refusal(Code::Unimplemented, Some("METHOD_UNKNOWN"));
+        assert!(matches!(refused(server, None), Meaning::NotStored(_)));
     }
 }

@@ -140,7 +140,7 @@ impl SubscriberBuilder {
         self
     }
 
-    /// The largest encoded event to accept, 4 MiB unless told; a larger one becomes a gap.
+    /// The largest response to accept, 4 MiB unless told; an event in a larger one becomes a gap.
     pub fn max_event_bytes(mut self, bytes: u32) -> Self {
         self.max_event_bytes = bytes;
         self

@@ -4,6 +4,7 @@
 //! library made up is a reason to come back.
 //! Does not: wait, dial or speak to anybody. It is a table.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -20,8 +21,13 @@ use crate::wire::{self, Pushback};
 pub struct Refusal {
     /// The gRPC status code.
     pub code: Code,
-    /// The text beside it.
+    /// The text beside it, for people.
     pub message: String,
+    /// Why, for programs: a reason of the contract's table of statuses, such as `TAKEN_OVER`. `None` when the status
+    /// came from something on the way, or from a server that knows no reasons.
+    pub reason: Option<String>,
+    /// The values that the text quotes, by their names in that table.
+    pub fields: BTreeMap<String, String>,
 }
 
 impl fmt::Display for Refusal {
@@ -32,9 +38,14 @@ impl fmt::Display for Refusal {
 
 impl From<&Status> for Refusal {
     fn from(status: &Status) -> Self {
+        let (reason, fields) = wire::cause(status)
+            .map(|cause| (cause.reason, cause.fields))
+            .unzip();
         Self {
             code: status.code(),
             message: status.message().to_owned(),
+            reason,
+            fields: fields.unwrap_or_default(),
         }
     }
 }
@@ -140,6 +151,8 @@ impl End {
 pub(crate) struct Known {
     /// The server's announcement: its reason, and whether to come back.
     pub(crate) go_away: Option<(GoAwayReason, bool)>,
+    /// This subscriber has opened a newer stream than the one that ended, and has lost it.
+    pub(crate) newer_lost: bool,
     pub(crate) position: Option<Position>,
     /// A fresh credential can be had and was not tried since the last healthy stream.
     pub(crate) can_refresh: bool,
@@ -185,6 +198,10 @@ pub(crate) fn judge(end: End, known: &Known) -> Next {
             (GoAwayReason::Unsubscribed, end) => Next::Finished {
                 ok: matches!(end, End::Ok),
             },
+            // Replaced by a stream of our own that is gone meanwhile.
+            (GoAwayReason::Replaced, _) if known.newer_lost => {
+                Next::Resume(Lost::GoAway(GoAwayReason::Replaced))
+            }
             // The status says the same with the server's words.
             (_, End::Sent(status)) => stop(&status, known),
             (reason, _) => Next::Stop(SubscribeError::Dismissed(reason)),
@@ -215,6 +232,8 @@ fn sent(status: &Status, known: &Known) -> Next {
             None => Next::Resume(Lost::Status(refusal)),
         },
         Code::Unauthenticated if known.can_refresh => Next::Refresh(Lost::Status(refusal)),
+        // Of a proxy that has no route yet; a server without this method says so by its reason.
+        Code::Unimplemented if refusal.reason.is_none() => Next::Resume(Lost::Status(refusal)),
         Code::Unauthenticated
         | Code::Aborted
         | Code::OutOfRange

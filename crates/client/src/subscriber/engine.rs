@@ -60,6 +60,7 @@ pub(super) fn subscriber(builder: SubscriberBuilder) -> Subscriber {
         phase: Phase::Waiting(None),
         ended_at: None,
         streams: 0,
+        attempt: 0,
         refused: None,
         refreshed: false,
     });
@@ -90,6 +91,8 @@ struct Engine {
     ended_at: Option<Instant>,
     /// Streams opened so far.
     streams: u64,
+    /// The number of the last stream that was asked for.
+    attempt: u64,
     /// The next stream needs another credential than this.
     refused: Option<Credential>,
     /// A fresh credential was tried since the last healthy stream.
@@ -152,15 +155,14 @@ impl Engine {
         self.phase = Phase::Over(None);
     }
 
-    fn open(&self) -> Opening {
+    fn open(&mut self) -> Opening {
+        self.attempt = self.ask.client.shared.identity.next_attempt();
         let shared = &self.ask.client.shared;
         wire_stream::open(Ask {
             shared: shared.clone(),
             lane: self.lane,
             since: self.ended_at.unwrap_or_else(Instant::now),
-            request: self
-                .ask
-                .request(self.position, shared.identity.next_attempt()),
+            request: self.ask.request(self.position, self.attempt),
             refused: self.refused.clone(),
         })
     }
@@ -175,7 +177,7 @@ impl Engine {
                     successor: Successor::None,
                 }));
             }
-            Err(end) => self.ended(end, None, opened.credential, opened.record),
+            Err(end) => self.ended(end, None, false, opened.credential, opened.record),
         }
     }
 
@@ -217,6 +219,7 @@ impl Engine {
         &mut self,
         end: End,
         departure: Option<Departure>,
+        newer_lost: bool,
         credential: Option<Credential>,
         record: Option<StreamRecord>,
     ) {
@@ -224,6 +227,7 @@ impl Engine {
         self.ended_at = Some(now);
         let known = Known {
             go_away: departure.map(|departure| (departure.reason, departure.reconnect)),
+            newer_lost,
             position: self.position,
             can_refresh: self.ask.client.shared.credentials.can_refresh() && !self.refreshed,
             leaving: self.standing.leaving.is_cancelled(),
@@ -239,8 +243,8 @@ impl Engine {
                 return;
             }
             Next::Resume(reason) => match departure {
-                Some(departure) => (reason, departure.turn),
-                None => (reason, now + self.backoff.next_wait(now, &mut self.rng)),
+                Some(departure) if departure.reconnect => (reason, departure.turn),
+                Some(_) | None => (reason, now + self.backoff.next_wait(now, &mut self.rng)),
             },
             Next::ResumeAfter(reason, wait) => {
                 self.backoff.named(now, wait);
@@ -344,7 +348,14 @@ impl Engine {
                 self.phase = Phase::Opening(opening);
             }
             Successor::Opening(_) | Successor::None => {
-                self.ended(end, current.departure, current.credential, record);
+                let newer_lost = self.attempt > current.attempt;
+                self.ended(
+                    end,
+                    current.departure,
+                    newer_lost,
+                    current.credential,
+                    record,
+                );
             }
         }
     }
@@ -371,6 +382,7 @@ impl Engine {
         };
         let known = Known {
             go_away: None,
+            newer_lost: false,
             position: self.position,
             can_refresh: self.ask.client.shared.credentials.can_refresh() && !self.refreshed,
             leaving: self.standing.leaving.is_cancelled(),

@@ -115,6 +115,8 @@ pub enum GoAwayReason {
     Revoked,
     /// The reader was slow.
     Slow,
+    /// A newer stream of the same client goes on.
+    Replaced,
     /// A reason this version does not know.
     Other(i32),
 }
@@ -130,6 +132,7 @@ impl GoAwayReason {
             Ok(Reason::CredentialExpired) => Self::CredentialExpired,
             Ok(Reason::Revoked) => Self::Revoked,
             Ok(Reason::Slow) => Self::Slow,
+            Ok(Reason::Replaced) => Self::Replaced,
             Ok(Reason::Unspecified) | Err(_) => Self::Other(reason),
         }
     }
@@ -145,6 +148,7 @@ impl fmt::Display for GoAwayReason {
             Self::CredentialExpired => "the credential expired",
             Self::Revoked => "the permission was withdrawn",
             Self::Slow => "the reader was slow",
+            Self::Replaced => "replaced by a newer stream of this client",
             Self::Other(code) => return write!(f, "reason {code}"),
         })
     }

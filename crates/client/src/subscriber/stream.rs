@@ -64,6 +64,8 @@ pub(super) struct Live {
     pub(super) lease: Lease,
     pub(super) checker: Continuity,
     pub(super) credential: Option<Credential>,
+    /// Its number among the streams of this process.
+    pub(super) attempt: u64,
     /// The server's announcement that this stream ends.
     pub(super) departure: Option<Departure>,
     silence: Option<Duration>,
@@ -194,6 +196,7 @@ async fn welcome(
         lease: lease.clone(),
         checker: Continuity::begin(asked, position, epoch, outcome),
         credential,
+        attempt: ask.request.attempt,
         departure: None,
         silence: welcome.max_silence.and_then(watched_silence),
         deadline: None,

@@ -1,5 +1,6 @@
 //! Every way a stream can end, and what the subscriber does then.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use longlived_client::{
 use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 use tonic::Code;
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::scripted::{Call, Server, Watched};
 
@@ -267,7 +269,6 @@ async fn final_refusals_stop_with_the_servers_words_in_trailers_and_in_headers()
         Code::PermissionDenied,
         Code::InvalidArgument,
         Code::NotFound,
-        Code::Unimplemented,
         Code::Aborted,
         Code::OutOfRange,
         Code::Unauthenticated,
@@ -298,6 +299,181 @@ async fn final_refusals_stop_with_the_servers_words_in_trailers_and_in_headers()
             assert!(server.is_left_alone().await, "{code:?}");
         }
     }
+}
+
+/// `grpc-status-details-bin` of a server of this contract.
+fn details(code: Code, reason: &str, wait: Option<Duration>) -> String {
+    let fields = HashMap::from([("newest".to_owned(), "7".to_owned())]);
+    let mut details = ErrorDetails::with_error_info(reason, "longlived", fields);
+    if let Some(wait) = wait {
+        details.set_retry_info(Some(wait));
+    }
+    let status = tonic::Status::with_error_details(code, "by script", details);
+    let headers = status.into_http::<()>().into_parts().0.headers;
+    headers["grpc-status-details-bin"]
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+const DETAILS: &str = "grpc-status-details-bin";
+
+#[tokio::test]
+async fn a_refusal_says_its_reason_and_what_it_quotes() {
+    let mut server = Server::start().await;
+    let mut watched = Watched::new(subscriber(&server));
+    let (_, mut call) = server.subscribe().await;
+    let details = details(Code::Aborted, "ATTEMPT_NOT_NEWEST", None);
+    call.refuse(Code::Aborted, &[(DETAILS, &details)]);
+    let SubscribeError::TakenOver(refusal) = watched.error().await else {
+        panic!("not taken over");
+    };
+    assert_eq!(refusal.reason.as_deref(), Some("ATTEMPT_NOT_NEWEST"));
+    assert_eq!(refusal.fields["newest"], "7");
+    assert_eq!(refusal.message, "by script");
+}
+
+#[tokio::test]
+async fn the_wait_in_the_details_is_waited_for_where_there_is_no_pushback() {
+    let (mut server, mut watched, mut call) = running().await;
+    call.end(Code::Unavailable);
+    lost(&mut watched).await;
+    let (_, mut call) = server.subscribe().await;
+    let asked = Instant::now();
+    let wait = Duration::from_millis(400);
+    let details = details(Code::Unavailable, "DRAINING", Some(wait));
+    call.refuse(Code::Unavailable, &[(DETAILS, &details)]);
+    let (reason, _) = lost(&mut watched).await;
+    assert!(
+        matches!(reason, Lost::Status(refusal) if refusal.reason.as_deref() == Some("DRAINING"))
+    );
+    resumes(&mut server, &mut watched).await;
+    assert!(asked.elapsed() >= wait, "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn details_that_cannot_be_read_are_none() {
+    for broken in ["%%%", "AAA", "AAAA", "//////8"] {
+        let (mut server, mut watched, mut call) = running().await;
+        call.end(Code::Unavailable);
+        lost(&mut watched).await;
+        let (_, mut call) = server.subscribe().await;
+        call.refuse(Code::Unavailable, &[(DETAILS, broken)]);
+        let (reason, _) = lost(&mut watched).await;
+        assert!(
+            matches!(&reason, Lost::Status(refusal) if refusal.reason.is_none()),
+            "{broken}: {reason:?}"
+        );
+        resumes(&mut server, &mut watched).await;
+    }
+}
+
+#[tokio::test]
+async fn unimplemented_stops_only_when_the_server_says_so_itself() {
+    for in_trailers in [true, false] {
+        let (mut server, mut watched, mut call) = running().await;
+        call.end(Code::Unavailable);
+        lost(&mut watched).await;
+        // A proxy that has no route, or whose route leads somewhere else.
+        let (_, mut call) = server.subscribe().await;
+        if in_trailers {
+            call.welcome(Resumed, EPOCH, 1);
+            call.end(Code::Unimplemented);
+        } else {
+            call.refuse(Code::Unimplemented, &[]);
+        }
+        let (reason, _) = lost(&mut watched).await;
+        assert!(
+            matches!(&reason, Lost::Status(refusal) if refusal.code == Code::Unimplemented),
+            "{reason:?}"
+        );
+        resumes(&mut server, &mut watched).await;
+    }
+
+    let mut server = Server::start().await;
+    let mut watched = Watched::new(subscriber(&server));
+    let (_, mut call) = server.subscribe().await;
+    let details = details(Code::Unimplemented, "METHOD_UNKNOWN", None);
+    call.refuse(Code::Unimplemented, &[(DETAILS, &details)]);
+    assert!(matches!(watched.error().await, SubscribeError::Refused(_)));
+    assert!(server.is_left_alone().await);
+}
+
+fn replaced() -> Frame {
+    Frame::GoAway(v1::GoAway {
+        reconnect: false,
+        ..go_away(v1::go_away::Reason::Replaced)
+    })
+}
+
+fn handing_over() -> Frame {
+    Frame::GoAway(v1::GoAway {
+        ends_in: Some(prost_types::Duration {
+            seconds: 30,
+            nanos: 0,
+        }),
+        ..go_away(v1::go_away::Reason::StreamAge)
+    })
+}
+
+#[tokio::test]
+async fn a_stream_that_was_replaced_by_an_open_one_of_the_same_subscriber_is_left_for_it() {
+    let (mut server, mut watched, mut old) = running().await;
+    old.frame(handing_over());
+    let (_, mut new) = server.subscribe().await;
+    new.welcome(Resumed, EPOCH, 1);
+    new.event(2);
+    assert_eq!(watched.event().await, 2);
+    old.frame(replaced());
+    old.end(Code::Ok);
+    new.event(3);
+    assert_eq!(watched.event().await, 3);
+    assert!(server.is_left_alone().await);
+}
+
+#[tokio::test]
+async fn a_stream_that_was_replaced_by_one_that_is_still_opening_is_left_for_it() {
+    let (mut server, mut watched, mut old) = running().await;
+    old.frame(handing_over());
+    let (_, mut new) = server.subscribe().await;
+    old.frame(replaced());
+    old.end(Code::Ok);
+    lost(&mut watched).await;
+    new.welcome(Resumed, EPOCH, 1);
+    new.event(2);
+    assert_eq!(watched.event().await, 2);
+    assert!(server.is_left_alone().await);
+}
+
+#[tokio::test]
+async fn a_stream_whose_replacement_of_the_same_subscriber_is_lost_is_come_back_from() {
+    let (mut server, mut watched, mut old) = running().await;
+    old.frame(handing_over());
+    let (_, mut new) = server.subscribe().await;
+    new.welcome(Resumed, EPOCH, 1);
+    new.event(2);
+    assert_eq!(watched.event().await, 2);
+    // The server has seen it current, and tells the old one; then it breaks.
+    new.reset(h2::Reason::INTERNAL_ERROR);
+    old.frame(replaced());
+    old.end(Code::Ok);
+    let (request, mut call) = server.subscribe().await;
+    assert_eq!(request.resume_after, Some(at(2)));
+    call.welcome(Resumed, EPOCH, 2);
+    call.event(3);
+    assert_eq!(watched.event().await, 3);
+}
+
+#[tokio::test]
+async fn of_two_subscribers_of_one_id_the_one_that_is_replaced_stops() {
+    let (mut server, mut watched, mut call) = running().await;
+    call.frame(replaced());
+    call.end(Code::Ok);
+    assert!(matches!(
+        watched.error().await,
+        SubscribeError::Dismissed(GoAwayReason::Replaced)
+    ));
+    assert!(server.is_left_alone().await);
 }
 
 #[tokio::test]

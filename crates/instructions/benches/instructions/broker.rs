@@ -53,7 +53,7 @@ impl Broker {
         let options = ReadOptions {
             gap_policy: GapPolicy::Earliest,
             slow_policy: SlowPolicy::Park,
-            event_bytes_max: 4 << 20,
+            message_bytes_max: 4 << 20,
             encoding: Encoding::V1,
             compression: Compression::Identity,
         };

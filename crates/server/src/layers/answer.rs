@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 
 use http::Response;
 use pin_project_lite::pin_project;
-use tonic::Status;
 
 pin_project! {
     /// The future of a layer that may answer by itself.
@@ -45,13 +44,4 @@ where
                 .expect("a future is not polled after it was ready"))),
         }
     }
-}
-
-/// A response that is only a status: one HEADERS frame that ends the stream. Stock clients honour a pushback on
-/// no other form.
-pub(super) fn trailers_only<B: Default>(status: Status) -> Response<B> {
-    let mut response = status.into_http();
-    // The status stands in the headers; a second copy would live as long as the response.
-    response.extensions_mut().clear();
-    response
 }

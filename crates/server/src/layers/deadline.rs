@@ -15,18 +15,25 @@ use http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tonic::Status;
 use tower::{Layer, Service};
 
-use super::answer::{PassOrAnswer, trailers_only};
+use super::answer::PassOrAnswer;
 use crate::connection::{Follower, ResponseBody};
-use crate::rpc::status::trailers;
+use crate::rpc::status;
+use crate::session::Contract;
 
 const HEADER: &str = "grpc-timeout";
 
 /// When the caller stops waiting; in the request's extensions if it said so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(pub Instant);
+
+/// When a call ends, and how it is told so.
+#[derive(Debug)]
+struct Expiry {
+    at: Pin<Box<Sleep>>,
+    contract: Contract,
+}
 
 /// Wraps a service in `DeadlineService`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,13 +67,14 @@ where
     }
 
     fn call(&mut self, mut request: Request<Q>) -> Self::Future {
+        let contract = Contract::of(request.uri().path());
         let timeout = match request.headers().get(HEADER) {
             None => None,
             Some(value) => match parse(value) {
                 Ok(timeout) => Some(timeout),
                 Err(error) => {
-                    let status = Status::invalid_argument(error.to_string());
-                    return PassOrAnswer::answer(trailers_only(status));
+                    let status = status::malformed_timeout(error.to_string());
+                    return PassOrAnswer::answer(status::trailers_only(&status, contract));
                 }
             },
         };
@@ -74,7 +82,10 @@ where
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let expiry = deadline.map(|deadline| {
             request.extensions_mut().insert(Deadline(deadline));
-            Box::pin(sleep_until(deadline))
+            Expiry {
+                at: Box::pin(sleep_until(deadline)),
+                contract,
+            }
         });
         PassOrAnswer::Pass {
             call: DeadlineFuture {
@@ -91,7 +102,7 @@ pin_project! {
     pub struct DeadlineFuture<F> {
         #[pin]
         call: F,
-        expiry: Option<Pin<Box<Sleep>>>,
+        expiry: Option<Expiry>,
     }
 }
 
@@ -105,16 +116,17 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if let Some(expiry) = this.expiry
-            && expiry.as_mut().poll(cx).is_ready()
+            && expiry.at.as_mut().poll(cx).is_ready()
         {
-            return Poll::Ready(Ok(trailers_only(exceeded())));
+            let status = status::deadline_passed();
+            return Poll::Ready(Ok(status::trailers_only(&status, expiry.contract)));
         }
         let mut response = ready!(this.call.poll(cx))?;
         let expiry = this.expiry.take();
         if let Some(expiry) = &expiry {
             response
                 .extensions_mut()
-                .insert(Deadline(expiry.deadline()));
+                .insert(Deadline(expiry.at.deadline()));
         }
         Poll::Ready(Ok(response.map(|body| DeadlineBody {
             body: Some(body),
@@ -130,7 +142,7 @@ pin_project! {
         // None once the time is over: the inner body is dropped before the trailers go out.
         #[pin]
         body: Option<B>,
-        expiry: Option<Pin<Box<Sleep>>>,
+        expiry: Option<Expiry>,
     }
 }
 
@@ -153,11 +165,12 @@ impl<B: Body<Data = Bytes>> Body for DeadlineBody<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         if let Some(expiry) = this.expiry
-            && expiry.as_mut().poll(cx).is_ready()
+            && expiry.at.as_mut().poll(cx).is_ready()
         {
+            let trailers = status::trailers(&status::deadline_passed(), expiry.contract);
             *this.expiry = None;
             this.body.set(None);
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers(&exceeded())))));
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         match this.body.as_pin_mut() {
             Some(body) => body.poll_frame(cx),
@@ -180,10 +193,6 @@ impl<B: ResponseBody> ResponseBody for DeadlineBody<B> {
     fn follower(&mut self) -> Option<&mut dyn Follower> {
         self.body.as_mut()?.follower()
     }
-}
-
-fn exceeded() -> Status {
-    Status::deadline_exceeded("the time that the caller gave in grpc-timeout is over")
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

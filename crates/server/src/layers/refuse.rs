@@ -12,9 +12,10 @@ use std::time::Duration;
 use http::{Request, Response};
 use tower::{Layer, Service};
 
-use super::answer::{PassOrAnswer, trailers_only};
+use super::answer::PassOrAnswer;
 use crate::lifecycle::Drain;
 use crate::rpc::status;
+use crate::session::Contract;
 
 /// The service that answers until the end.
 const HEALTH: &str = "/grpc.health.v1.";
@@ -76,8 +77,10 @@ where
     }
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
-        if self.layer.drain.is_draining() && !request.uri().path().starts_with(HEALTH) {
-            PassOrAnswer::answer(trailers_only(status::draining((self.layer.pushback)())))
+        let path = request.uri().path();
+        if self.layer.drain.is_draining() && !path.starts_with(HEALTH) {
+            let status = status::draining((self.layer.pushback)());
+            PassOrAnswer::answer(status::trailers_only(&status, Contract::of(path)))
         } else {
             PassOrAnswer::Pass {
                 call: self.inner.call(request),

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
 use longlived_broker::{Compression, frame};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tonic::{
-    Code, Status, Streaming,
+    Status, Streaming,
     body::Body,
     codec::{BufferSettings, CompressionEncoding},
 };
@@ -25,6 +25,7 @@ use super::status;
 use crate::{
     connection::RequestError,
     layers::{CallRecord, Deadline},
+    limits,
     node::Node,
 };
 
@@ -54,11 +55,13 @@ impl Head {
             None | Some(b"identity") => None,
             Some(b"gzip") => Some(CompressionEncoding::Gzip),
             Some(b"zstd") => Some(CompressionEncoding::Zstd),
-            Some(other) => return Err(unknown_encoding(other)),
+            Some(other) => {
+                return Err(status::unknown_encoding(&String::from_utf8_lossy(other)));
+            }
         };
         let record = parts.extensions.remove::<Arc<CallRecord>>();
         Ok(Self {
-            record: record.ok_or_else(|| Status::internal("the call has no record"))?,
+            record: record.ok_or_else(status::without_record)?,
             deadline: parts.extensions.remove::<Deadline>().map(|at| at.0),
             encoding,
             body,
@@ -109,20 +112,39 @@ impl<T: prost::Message + Default + Send + 'static> Call<T> {
         })
     }
 
-    /// The one message of a call that has one, or the first. A call that still waits for it when the node drains
-    /// is a new one, and refused like one.
+    /// The one message of a call that takes one. It is there when the caller has said that nothing follows, or has said
+    /// nothing more for a while.
     pub(super) async fn message(&mut self) -> Result<T, Status> {
-        let first = {
-            let mut first = pin!(self.messages.message());
-            match poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx))).await {
-                Poll::Ready(first) => first,
+        self.read(async |messages| {
+            let only = messages.message().await?;
+            Ok((only, another(messages).await?))
+        })
+        .await
+    }
+
+    /// The first message of a call that takes many.
+    pub(super) async fn first(&mut self) -> Result<T, Status> {
+        self.read(async |messages| Ok((messages.message().await?, false)))
+            .await
+    }
+
+    /// What was read first, and whether more of it came. A call that still waits for it when the node drains is a new
+    /// one, and refused like one.
+    async fn read(
+        &mut self,
+        read: impl AsyncFnOnce(&mut Streaming<T>) -> Result<(Option<T>, bool), Status>,
+    ) -> Result<T, Status> {
+        let read = {
+            let mut read = pin!(read(&mut self.messages));
+            match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
+                Poll::Ready(read) => read,
                 // Only who has to wait needs a timer, in a box of its own: what every call would hold otherwise.
                 Poll::Pending => {
                     let limit = self.node.config.acceptor.connection.request_timeout;
                     let expiry = Box::pin(sleep(limit));
                     tokio::select! {
                         biased;
-                        first = first => first,
+                        read = read => read,
                         () = self.node.drain.draining() => {
                             return Err(status::draining(self.node.spread_turn()));
                         }
@@ -133,36 +155,27 @@ impl<T: prost::Message + Default + Send + 'static> Call<T> {
                 }
             }
         };
-        let first = first.map_err(|error| refused(error, self.name, self.bytes_max))?;
-        first.ok_or_else(|| Status::invalid_argument(format!("no {} was sent", self.name)))
+        match read {
+            Ok((Some(message), false)) => Ok(message),
+            Ok((Some(_), true)) => Err(status::second_request(self.name)),
+            Ok((None, _)) => Err(status::no_request(self.name)),
+            Err(error) => Err(status::of_decoder(&error, self.name, self.bytes_max)),
+        }
     }
 }
 
-/// What the decoder says of a request that cannot be read, as this server says it. The decoder knows nothing of our
-/// limits, says OUT_OF_RANGE of a message that is too large, and does not name one that is when it is decompressed.
-pub(crate) fn refused(status: Status, message: &str, bytes_max: usize) -> Status {
-    if let Some(ours) = status::of_body(&status) {
-        return ours;
-    }
-    match status.code() {
-        Code::OutOfRange | Code::ResourceExhausted => Status::resource_exhausted(format!(
-            "the {message} is larger than its limit of {bytes_max} bytes"
-        )),
-        // The decoder's word for bytes that are no such message. What HTTP/2 failed at has a source.
-        Code::Internal if std::error::Error::source(&status).is_none() => Status::invalid_argument(
-            format!("the {message} cannot be decoded: {}", status.message()),
-        ),
-        _ => status,
-    }
-}
-
-fn unknown_encoding(encoding: &[u8]) -> Status {
-    let encoding = String::from_utf8_lossy(encoding).into_owned();
-    let message = format!("`{ENCODING}` {encoding} is not known; identity, gzip and zstd are");
-    let mut status = Status::unimplemented(message);
-    let accepted = tonic::metadata::MetadataValue::from_static("identity,gzip,zstd");
-    status.metadata_mut().insert(ACCEPT_ENCODING, accepted);
-    status
+/// Whether another message follows the only one.
+async fn another<T>(messages: &mut Streaming<T>) -> Result<bool, Status> {
+    let mut next = pin!(messages.message());
+    let next = match poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
+        Poll::Ready(next) => next,
+        // In a box: most callers have said both in one breath.
+        Poll::Pending => match Box::pin(timeout(limits::REQUEST_END_TIMEOUT, next)).await {
+            Ok(next) => next,
+            Err(_elapsed) => return Ok(false),
+        },
+    };
+    Ok(next?.is_some())
 }
 
 /// The first of what is offered that the caller accepts.
@@ -235,7 +248,7 @@ impl http_body::Body for Unary {
             None if self.ended => None,
             None => {
                 self.ended = true;
-                Some(Ok(Frame::trailers(status::trailers(&Status::ok("")))))
+                Some(Ok(Frame::trailers(status::ok())))
             }
         })
     }

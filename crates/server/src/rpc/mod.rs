@@ -34,7 +34,7 @@ use crate::{
     connection::{Follower, ResponseBody},
     node::Node,
     probes::Probes,
-    session::SessionBody,
+    session::{Contract, SessionBody},
 };
 
 /// The service whose health follows whether messages are taken.
@@ -146,42 +146,56 @@ impl Service<Request<Body>> for Router {
                 .boxed();
         }
         let node = self.node.clone();
+        let contract = Contract::of(request.uri().path());
         // Each call is a box of its own size: the largest would be paid by all of them.
         match request.uri().path() {
             "/longlived.v1.SubscriptionService/Subscribe" => {
-                answer(subscribe::subscribe(node, request))
+                answer(contract, subscribe::subscribe(node, request))
             }
             "/longlived.v1.SubscriptionService/Session" => {
-                answer(ready(subscribe::session(node, request)))
+                answer(contract, ready(subscribe::session(node, request)))
             }
             "/longlived.v1.SubscriptionService/Unsubscribe" => {
-                answer(subscribe::unsubscribe(node, request))
+                answer(contract, subscribe::unsubscribe(node, request))
             }
-            "/longlived.v1.PublishService/Publish" => answer(publish::publish(node, request)),
+            "/longlived.v1.PublishService/Publish" => {
+                answer(contract, publish::publish(node, request))
+            }
             "/longlived.v1.PublishService/PublishStream" => {
-                answer(ready(publish::publish_stream(node, request)))
+                answer(contract, ready(publish::publish_stream(node, request)))
             }
             "/longlived.v1.PublishService/BulkPublish" => {
-                answer(publish::bulk_publish(node, request))
+                answer(contract, publish::bulk_publish(node, request))
             }
-            "/longlived.v1.TopicService/ListTopics" => answer(topics::list_topics(node, request)),
-            "/longlived.v1.TopicService/ReadHistory" => answer(topics::read_history(node, request)),
+            "/longlived.v1.TopicService/ListTopics" => {
+                answer(contract, topics::list_topics(node, request))
+            }
+            "/longlived.v1.TopicService/ReadHistory" => {
+                answer(contract, topics::read_history(node, request))
+            }
             "/longlived.v1.TopicService/CheckPosition" => {
-                answer(topics::check_position(node, request))
+                answer(contract, topics::check_position(node, request))
             }
-            "/protos.Longlived/Subscribe" => answer(subscribe::legacy_subscribe(node, request)),
-            "/protos.Longlived/Unsubscribe" => answer(subscribe::legacy_unsubscribe(node, request)),
+            "/protos.Longlived/Subscribe" => {
+                answer(contract, subscribe::legacy_subscribe(node, request))
+            }
+            "/protos.Longlived/Unsubscribe" => {
+                answer(contract, subscribe::legacy_unsubscribe(node, request))
+            }
             unknown => {
-                let status = Status::unimplemented(format!("there is no method {unknown}"));
-                answer(ready(Err(status)))
+                let status = status::unknown_method(unknown);
+                answer(contract, ready(Err(status)))
             }
         }
     }
 }
 
 fn answer(
+    contract: Contract,
     call: impl Future<Output = Result<Response<NodeBody>, Status>> + Send + 'static,
 ) -> BoxFuture<'static, Result<Response<NodeBody>, Infallible>> {
-    call.map(|answer| Ok(answer.unwrap_or_else(Status::into_http)))
-        .boxed()
+    call.map(move |answer| {
+        Ok(answer.unwrap_or_else(|status| status::trailers_only(&status, contract)))
+    })
+    .boxed()
 }

@@ -20,7 +20,7 @@ use super::{
     pipeline::{Pipeline, publish_bytes_max},
     status, validate, wire,
 };
-use crate::{layers::CallRecord, node::Node};
+use crate::{layers::CallRecord, node::Node, session::Contract};
 
 type Answer = Result<Response<NodeBody>, Status>;
 
@@ -105,11 +105,11 @@ impl http_body::Body for PublishStream {
                 let bytes = wire::published(epoch, durability(&self.node), &answers);
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            Ok(None) => Status::ok(""),
-            Err(status) => status,
+            Ok(None) => status::ok(),
+            Err(status) => status::trailers(&status, Contract::V1),
         };
         self.ended = true;
-        Poll::Ready(Some(Ok(Frame::trailers(status::trailers(&end)))))
+        Poll::Ready(Some(Ok(Frame::trailers(end))))
     }
 
     fn is_end_stream(&self) -> bool {

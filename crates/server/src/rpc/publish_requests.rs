@@ -28,6 +28,8 @@ use super::{
 };
 use crate::node::Node;
 
+/// What a message is called in errors.
+const NAME: &str = "PublishRequest";
 /// Bytes before each message: a flag, and its length.
 const PREFIX_BYTES: usize = 5;
 /// A chunk of fewer bytes is copied: a view would keep the connection's whole read buffer.
@@ -94,18 +96,18 @@ impl PublishRequests {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, Status>>> {
         let config = &self.node.config;
-        let refused = |status| call::refused(status, "PublishRequest", publish_bytes_max(config));
+        let bytes_max = publish_bytes_max(config);
         let message = match &mut self.source {
             Source::Compressed(messages) => match ready!(Pin::new(messages).poll_next(cx)) {
                 None => return Poll::Ready(None),
-                Some(Err(status)) => Err(refused(status)),
+                Some(Err(error)) => Err(status::of_decoder(&error, NAME, bytes_max)),
                 Some(Ok(request)) => {
                     validate::message(request, config.event_bytes_max).map_err(Status::from)
                 }
             },
             Source::Plain(framed) => match ready!(framed.poll_next(cx)) {
                 None => return Poll::Ready(None),
-                Some(Err(status)) => Err(refused(status)),
+                Some(Err(status)) => Err(status),
                 Some(Ok((bytes, range))) => {
                     message(bytes, range, &mut self.topics, config.event_bytes_max)
                 }
@@ -252,7 +254,10 @@ impl Framed {
                 Some(Err(status)) if status.code() == Code::Cancelled => {
                     return Poll::Ready(None);
                 }
-                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                Some(Err(error)) => {
+                    let status = status::of_decoder(&error, NAME, self.bytes_max);
+                    return Poll::Ready(Some(Err(status)));
+                }
                 None => return Poll::Ready(self.end()),
             };
             match frame.into_data() {

@@ -1,12 +1,25 @@
 //! The only place that turns what happened into a gRPC status.
+//!
+//! Holds: a status of version 1 gives one of the reasons of the contract's table, in `ErrorInfo`; whoever is to come
+//! back is told when, in `RetryInfo` and in the trailer that gRPC's own retries go by.
 
-use http::HeaderMap;
+mod details;
+mod headers;
+mod reason;
+
+use std::time::Duration;
+
 use longlived_broker::{
     CursorError, MessageError, PublishError,
     store::{AppendError, ReadError},
 };
-use tonic::{Status, metadata::MetadataValue};
+use tonic::{Code, Status, metadata::MetadataValue};
 
+pub(crate) use self::headers::{ok, trailers, trailers_only};
+use self::{
+    details::{Refusal, plain},
+    reason::Reason,
+};
 use super::{
     publish_requests::RequestStreamError, topics::PagesExhausted, validate::InvalidRequest,
 };
@@ -17,41 +30,33 @@ use crate::{
 };
 
 /// How long a client waits when it is refused for a limit that time will lift.
-const RETRY_LATER_MS: u32 = 5_000;
+const RETRY_LATER: Duration = Duration::from_secs(5);
 /// ... and for one that the peer itself lifts as its other messages arrive.
-const RETRY_SOON_MS: u32 = 1_000;
+const RETRY_SOON: Duration = Duration::from_secs(1);
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-/// The status as trailers of a stream.
-pub(crate) fn trailers(status: &Status) -> HeaderMap {
-    let mut trailers = HeaderMap::with_capacity(2);
-    if status.add_header(&mut trailers).is_err() {
-        // A text that no header can hold: the code alone then.
-        trailers.insert("grpc-status", http::HeaderValue::from(status.code() as i32));
-    }
-    trailers
-}
-
-/// With the time after which to come back.
-fn later(mut status: Status, wait_ms: u32) -> Status {
-    let wait = MetadataValue::from(wait_ms);
-    status.metadata_mut().insert(PUSHBACK, wait);
-    status
-}
-
 /// Refused because the node drains; the caller comes back at its turn.
-pub(crate) fn draining(turn: std::time::Duration) -> Status {
-    let wait_ms = u32::try_from(turn.as_millis()).unwrap_or(u32::MAX);
-    later(Status::unavailable("the server is draining"), wait_ms)
+pub(crate) fn draining(turn: Duration) -> Status {
+    let refusal = Refusal::new(Reason::Draining, "the server is draining");
+    refusal.after(turn).status()
+}
+
+/// The same for who asks after health: the node has ended, and nobody has a turn.
+pub(crate) fn gone() -> Status {
+    Refusal::new(Reason::Draining, "the server is draining").status()
 }
 
 /// How a stream that is closed on purpose ends.
 pub(crate) fn of_close(reason: CloseReason, contract: Contract) -> Status {
+    let text = reason.as_str();
     match (contract, reason) {
         (_, CloseReason::Unsubscribed)
         | (Contract::V1, CloseReason::Draining { .. } | CloseReason::Replaced) => Status::ok(""),
-        (Contract::V1, CloseReason::TakenOver) => Status::aborted(reason.as_str()),
-        (Contract::V1, CloseReason::Slow { .. }) => Status::resource_exhausted(reason.as_str()),
+        (Contract::V1, CloseReason::TakenOver) => Refusal::new(Reason::TakenOver, text).status(),
+        (Contract::V1, CloseReason::Slow { reconnect_after }) => {
+            let refusal = Refusal::new(Reason::SubscriberSlow, text);
+            refusal.after(reconnect_after).status()
+        }
         // Programs of the frozen contract come back on every end but OK; these are meant to.
         (
             Contract::Legacy,
@@ -59,18 +64,33 @@ pub(crate) fn of_close(reason: CloseReason, contract: Contract) -> Status {
             | CloseReason::Replaced
             | CloseReason::TakenOver
             | CloseReason::Slow { .. },
-        ) => Status::unavailable(reason.as_str()),
+        ) => plain(Code::Unavailable, text),
     }
 }
 
-/// How a stream ends whose cursor cannot go on.
+/// How a stream ends whose cursor cannot go on. One that was slow is closed with [`CloseReason::Slow`] before.
 pub(crate) fn of_cursor(error: &CursorError, contract: Contract) -> Status {
     let text = error.to_string();
-    match (contract, error) {
-        (Contract::Legacy, _) | (_, CursorError::Attach(_)) => Status::unavailable(text),
-        (Contract::V1, CursorError::OutOfRange { .. }) => Status::out_of_range(text),
-        (Contract::V1, CursorError::Slow { .. }) => Status::resource_exhausted(text),
-        (Contract::V1, CursorError::Read(cause)) => internal(cause),
+    if contract == Contract::Legacy {
+        return plain(Code::Unavailable, text);
+    }
+    match error {
+        CursorError::Attach(_) => log_closed(text),
+        CursorError::OutOfRange {
+            epoch, first, last, ..
+        } => {
+            let refusal = Refusal::new(Reason::PositionOutOfRange, text);
+            let refusal = refusal.with("epoch", epoch).with("last", last);
+            match first {
+                Some(first) => refusal.with("first", first).status(),
+                None => refusal.status(),
+            }
+        }
+        CursorError::Slow { .. } => {
+            let refusal = Refusal::new(Reason::SubscriberSlow, text);
+            refusal.after(RETRY_SOON).status()
+        }
+        CursorError::Read(cause) => internal(cause),
     }
 }
 
@@ -81,40 +101,75 @@ pub(crate) fn of_read(error: &ReadError) -> Status {
 
 /// How a call ends for whose page there is no room.
 pub(crate) fn pages_exhausted(error: PagesExhausted) -> Status {
-    later(Status::resource_exhausted(error.to_string()), RETRY_SOON_MS)
+    let refusal = Refusal::new(Reason::PagesExhausted, error.to_string());
+    refusal.after(RETRY_SOON).status()
 }
 
 /// How a call ends that could not open a session.
 pub(crate) fn of_open(error: &OpenError, contract: Contract) -> Status {
     match error {
         OpenError::Cursor(error) => of_cursor(error, contract),
-        OpenError::Admit(error) => {
-            let text = error.to_string();
-            match error {
-                AdmitError::NotNewest { .. } => Status::aborted(text),
-                AdmitError::TakeoverTooOften(_) => later(Status::unavailable(text), RETRY_LATER_MS),
-                AdmitError::SubscribersExhausted(_) => {
-                    later(Status::resource_exhausted(text), RETRY_LATER_MS)
-                }
-            }
+        OpenError::Admit(error) => of_admit(error),
+    }
+}
+
+fn of_admit(error: &AdmitError) -> Status {
+    let text = error.to_string();
+    match error {
+        AdmitError::NotNewest {
+            attempt, newest, ..
+        } => {
+            let refusal = Refusal::new(Reason::AttemptNotNewest, text);
+            refusal
+                .with("attempt", attempt)
+                .with("newest", newest)
+                .status()
+        }
+        AdmitError::TakeoverTooOften(_) => {
+            let refusal = Refusal::new(Reason::TakeoverTooOften, text);
+            refusal.after(RETRY_LATER).status()
+        }
+        AdmitError::SubscribersExhausted(limit) => {
+            let refusal = Refusal::new(Reason::SubscribersExhausted, text);
+            refusal.with("limit", limit).after(RETRY_LATER).status()
         }
     }
+}
+
+/// Nobody of this id can be unsubscribed.
+pub(crate) fn nobody_to_unsubscribe(subscriber: &str) -> Status {
+    let text = format!("`subscriber_id` {subscriber} has no live stream here");
+    Refusal::new(Reason::SubscriberNotFound, text).status()
 }
 
 /// The cause goes to the log, not to the caller.
 fn internal(cause: &dyn std::error::Error) -> Status {
     tracing::error!(%cause, "a call failed inside");
-    Status::internal("the server could not do this; its log says why")
+    let text = "the server could not do this; its log says why";
+    Refusal::new(Reason::InternalError, text).status()
+}
+
+/// A call came to its method without what the layers around it give it.
+pub(crate) fn without_record() -> Status {
+    Refusal::new(Reason::InternalError, "the call has no record").status()
+}
+
+/// Without a time to come back: publishers take one to say that nothing was stored, and that is not known here.
+fn log_closed(text: String) -> Status {
+    Refusal::new(Reason::LogClosed, text).status()
 }
 
 impl From<InvalidRequest> for Status {
     fn from(error: InvalidRequest) -> Self {
         let text = error.to_string();
-        match error {
-            InvalidRequest::ForeignInbox { .. }
-            | InvalidRequest::Message(MessageError::Reserved) => Self::permission_denied(text),
-            InvalidRequest::Message(MessageError::TooLarge { .. }) => {
-                Self::resource_exhausted(text)
+        let refusal = match error {
+            InvalidRequest::ForeignInbox { .. } => Refusal::new(Reason::InboxForeign, text),
+            InvalidRequest::Message(MessageError::Reserved) => {
+                Refusal::new(Reason::TopicReserved, text)
+            }
+            InvalidRequest::Message(MessageError::TooLarge { bytes, limit }) => {
+                let refusal = Refusal::new(Reason::EventTooLarge, text);
+                refusal.with("bytes", bytes).with("limit", limit)
             }
             InvalidRequest::Message(
                 MessageError::DeletedWithoutKey | MessageError::MessageIdTooLong { .. },
@@ -129,8 +184,11 @@ impl From<InvalidRequest> for Status {
             | InvalidRequest::EnumValue { .. }
             | InvalidRequest::Page { .. }
             | InvalidRequest::Duration(_)
-            | InvalidRequest::Timestamp => Self::invalid_argument(text),
-        }
+            | InvalidRequest::Timestamp => {
+                Refusal::new(Reason::FieldInvalid, text).with("field", error.field())
+            }
+        };
+        refusal.status()
     }
 }
 
@@ -140,9 +198,10 @@ impl From<InvalidRequest> for Status {
 pub(crate) fn of_request(error: &RequestError) -> Status {
     let text = error.to_string();
     match error {
-        RequestError::TimedOut(_) => Status::deadline_exceeded(text),
-        RequestError::ConnectionExhausted(_) | RequestError::NodeExhausted(_) => {
-            later(Status::resource_exhausted(text), RETRY_SOON_MS)
+        RequestError::TimedOut(_) => Refusal::new(Reason::RequestTimedOut, text).status(),
+        RequestError::ConnectionExhausted(limit) | RequestError::NodeExhausted(limit) => {
+            let refusal = Refusal::new(Reason::HalfSentExhausted, text);
+            refusal.with("limit", limit).after(RETRY_SOON).status()
         }
     }
 }
@@ -153,16 +212,83 @@ pub(crate) fn of_body(status: &Status) -> Option<Status> {
     Some(of_request(error))
 }
 
+/// What the decoder says of a request that cannot be read, as this server says it. The decoder knows nothing of our
+/// limits, says OUT_OF_RANGE of a message that is too large, and does not name one that is when it is decompressed.
+pub(crate) fn of_decoder(status: &Status, message: &str, bytes_max: usize) -> Status {
+    if let Some(ours) = of_body(status) {
+        return ours;
+    }
+    match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => {
+            let text = format!("the {message} is larger than its limit of {bytes_max} bytes");
+            too_large(text, bytes_max)
+        }
+        // The decoder's word for bytes that are no such message. What HTTP/2 failed at has a source.
+        Code::Internal if std::error::Error::source(status).is_none() => {
+            let text = format!("the {message} cannot be decoded: {}", status.message());
+            Refusal::new(Reason::RequestMalformed, text).status()
+        }
+        _ => {
+            let text = format!("the {message} was lost: {}", status.message());
+            Refusal::new(Reason::RequestLost, text).status()
+        }
+    }
+}
+
+fn too_large(text: String, limit: usize) -> Status {
+    let refusal = Refusal::new(Reason::RequestTooLarge, text);
+    refusal.with("limit", limit).status()
+}
+
+/// How a call ends that came without its request message.
+pub(crate) fn no_request(message: &str) -> Status {
+    Refusal::new(Reason::RequestMissing, format!("no {message} was sent")).status()
+}
+
+/// How a call ends that takes one request message and was sent another.
+pub(crate) fn second_request(message: &str) -> Status {
+    let text = format!("a second {message} was sent to a method that takes one");
+    Refusal::new(Reason::RequestRepeated, text).status()
+}
+
 /// How a stream of messages to publish ends whose bytes are none.
 pub(crate) fn of_request_stream(error: &RequestStreamError) -> Status {
     let text = error.to_string();
     match error {
-        RequestStreamError::TooLarge(_) => Status::resource_exhausted(text),
+        RequestStreamError::TooLarge(limit) => too_large(text, *limit),
         RequestStreamError::Compressed
         | RequestStreamError::Flag(_)
         | RequestStreamError::Cut
-        | RequestStreamError::Malformed(_) => Status::invalid_argument(text),
+        | RequestStreamError::Malformed(_) => Refusal::new(Reason::RequestMalformed, text).status(),
     }
+}
+
+/// How a call ends whose method is none.
+pub(crate) fn unknown_method(path: &str) -> Status {
+    let text = format!("there is no method {path}");
+    Refusal::new(Reason::MethodUnknown, text).status()
+}
+
+/// How a call ends whose messages are compressed in a way that is not known; the accepted ones are named in
+/// `grpc-accept-encoding`.
+pub(crate) fn unknown_encoding(encoding: &str) -> Status {
+    let text = format!("`grpc-encoding` {encoding} is not known; identity, gzip and zstd are");
+    let mut status = Refusal::new(Reason::EncodingUnknown, text).status();
+    let accepted = MetadataValue::from_static("identity,gzip,zstd");
+    let metadata = status.metadata_mut();
+    metadata.insert("grpc-accept-encoding", accepted);
+    status
+}
+
+/// How a call ends whose `grpc-timeout` is none.
+pub(crate) fn malformed_timeout(text: String) -> Status {
+    Refusal::new(Reason::TimeoutMalformed, text).status()
+}
+
+/// How a call ends whose caller waits no longer.
+pub(crate) fn deadline_passed() -> Status {
+    let text = "the time that the caller gave in grpc-timeout is over";
+    Refusal::new(Reason::DeadlinePassed, text).status()
 }
 
 /// Whether what was refused is not stored, nor will be: what was written and not synced may come back.
@@ -177,16 +303,25 @@ pub(crate) fn is_certain(error: &PublishError) -> bool {
 pub(crate) fn of_publish(error: &PublishError) -> Status {
     let text = error.to_string();
     match error {
-        PublishError::TopicsExhausted(_) => Status::resource_exhausted(text),
-        PublishError::DeadlineExceeded => Status::deadline_exceeded(text),
-        PublishError::AfterRefusal => Status::aborted(text),
-        PublishError::Append(AppendError::Full { .. }) => {
-            later(Status::resource_exhausted(text), RETRY_LATER_MS)
+        PublishError::TopicsExhausted(_) => Refusal::new(Reason::TopicsExhausted, text).status(),
+        PublishError::DeadlineExceeded => Refusal::new(Reason::DeadlinePassed, text).status(),
+        PublishError::AfterRefusal => Refusal::new(Reason::EarlierRefused, text).status(),
+        PublishError::Append(AppendError::Full { available, reserve }) => {
+            let refusal = Refusal::new(Reason::StoreFull, text);
+            let refusal = refusal
+                .with("available", available)
+                .with("reserve", reserve);
+            refusal.after(RETRY_LATER).status()
         }
-        PublishError::Append(AppendError::Unavailable(_) | AppendError::Unknown(_)) => {
-            later(Status::unavailable(text), RETRY_SOON_MS)
+        PublishError::Append(AppendError::Unavailable(_)) => {
+            let refusal = Refusal::new(Reason::StoreUnavailable, text);
+            refusal.after(RETRY_SOON).status()
+        }
+        PublishError::Append(AppendError::Unknown(_)) => {
+            let refusal = Refusal::new(Reason::StoreUncertain, text);
+            refusal.after(RETRY_SOON).status()
         }
         PublishError::Append(AppendError::Broken(_)) => internal(error),
-        PublishError::Closed => Status::unavailable(text),
+        PublishError::Closed => log_closed(text),
     }
 }

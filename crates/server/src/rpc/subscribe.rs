@@ -28,7 +28,7 @@ use crate::{
     connection::StreamAbort,
     layers::CallRecord,
     node::Node,
-    session::{self, CloseReason, Plan, SessionBody, SessionRequests},
+    session::{self, CloseReason, Contract, Plan, SessionBody, SessionRequests},
 };
 
 type Answer = Result<Response<NodeBody>, Status>;
@@ -123,7 +123,7 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
     let abort = StreamAbort::within(call.record.clone());
     let compression = call.compression;
     let opening = async move {
-        let first = call.message().await?;
+        let first = call.first().await?;
         let open_request = match first.request {
             Some(v1::session_request::Request::Open(open)) => open,
             Some(_) => return Err(InvalidRequest::Unset("open").into()),
@@ -171,7 +171,7 @@ impl http_body::Body for SessionCall {
                     Ok(body) => self.set(Self::Live(Box::new(body))),
                     Err(status) => {
                         self.set(Self::Ended);
-                        let trailers = Frame::trailers(status::trailers(&status));
+                        let trailers = Frame::trailers(status::trailers(&status, Contract::V1));
                         return Poll::Ready(Some(Ok(trailers)));
                     }
                 },
@@ -223,9 +223,7 @@ fn end_streams(node: &Node, subscriber: &str, record: &CallRecord) -> Result<Pos
         .iter()
         .filter(|session| session.closing().is_none());
     let Some(newest) = live.next() else {
-        return Err(Status::not_found(format!(
-            "`subscriber_id` {subscriber} has no live stream here"
-        )));
+        return Err(status::nobody_to_unsubscribe(subscriber));
     };
     let position = Position {
         epoch: node.log.epoch().get(),

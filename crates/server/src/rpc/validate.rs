@@ -22,8 +22,8 @@ pub(crate) const SUBSCRIPTIONS_MAX: usize = 64;
 pub(crate) const LABELS_MAX: usize = 16;
 /// Bytes of a label's name and of its value.
 pub(crate) const LABEL_BYTES_MAX: usize = 64;
-/// Largest event a client takes when it does not say.
-pub(crate) const EVENT_BYTES_DEFAULT: usize = 4 << 20;
+/// Largest message a client takes when it does not say: gRPC's usual limit.
+pub(crate) const MESSAGE_BYTES_DEFAULT: usize = 4 << 20;
 /// The quiet a client may ask for: below, heartbeats would be the traffic; above, dead connections would go
 /// unnoticed for too long.
 pub(crate) const SILENCE_MIN: Duration = Duration::from_secs(1);
@@ -107,6 +107,31 @@ pub enum InvalidRequest {
     Message(#[from] MessageError),
 }
 
+impl InvalidRequest {
+    /// The field that it is about.
+    pub(crate) fn field(&self) -> &'static str {
+        match self {
+            Self::Unset(field)
+            | Self::Topic { field, .. }
+            | Self::EnumValue { field, .. }
+            | Self::Page { field, .. }
+            | Self::Duration(field) => field,
+            Self::SecondOpen => "open",
+            Self::SubscriberId { .. } => "subscriber_id",
+            Self::SubscriptionCount(_) => "subscriptions",
+            Self::ForeignInbox { .. } => "topic_filter",
+            Self::LabelCount(_) | Self::LabelLength { .. } => "labels",
+            Self::Timestamp => "start.time",
+            Self::Message(error) => match error {
+                MessageError::TooLarge { .. } => "payload",
+                MessageError::DeletedWithoutKey => "key",
+                MessageError::Reserved => "topic",
+                MessageError::MessageIdTooLong { .. } => "message_id",
+            },
+        }
+    }
+}
+
 fn named(subscriber: &str) -> String {
     if subscriber.is_empty() {
         return "anybody, for `subscriber_id` is not set".to_owned();
@@ -137,8 +162,8 @@ pub(crate) fn plan(
         options: ReadOptions {
             gap_policy: gap_policy(request.gap_policy)?,
             slow_policy: slow_policy(request.slow_policy)?,
-            event_bytes_max: match request.max_event_bytes {
-                0 => EVENT_BYTES_DEFAULT,
+            message_bytes_max: match request.max_event_bytes {
+                0 => MESSAGE_BYTES_DEFAULT,
                 bytes => bytes as usize,
             },
             encoding: Encoding::V1,
@@ -190,7 +215,7 @@ pub(crate) fn legacy_plan(id: i32, compression: Compression, config: &Config) ->
         options: ReadOptions {
             gap_policy: GapPolicy::Earliest,
             slow_policy: SlowPolicy::Park,
-            event_bytes_max: EVENT_BYTES_DEFAULT,
+            message_bytes_max: MESSAGE_BYTES_DEFAULT,
             encoding: Encoding::Legacy,
             compression,
         },

@@ -103,7 +103,8 @@ pub(crate) fn go_away(reason: CloseReason, at: Position) -> Bytes {
     let (wire_reason, wait) = match reason {
         CloseReason::Draining { reconnect_after } => (Reason::Draining, Some(reconnect_after)),
         CloseReason::Unsubscribed => (Reason::Unsubscribed, None),
-        CloseReason::Replaced | CloseReason::TakenOver => (Reason::TakenOver, None),
+        CloseReason::Replaced => (Reason::Replaced, None),
+        CloseReason::TakenOver => (Reason::TakenOver, None),
         CloseReason::Slow { reconnect_after } => (Reason::Slow, Some(reconnect_after)),
     };
     response(subscribe_response::Frame::GoAway(v1::GoAway {
@@ -128,6 +129,15 @@ pub(crate) fn subscription_change(filter: &str, change: &Change) -> Bytes {
             state: state.into(),
             after: after.map(position),
             message: message.to_owned(),
+        },
+    ))
+}
+
+pub(crate) fn request_refused(number: u64, why: &str) -> Bytes {
+    response(subscribe_response::Frame::RequestRefused(
+        v1::RequestRefused {
+            number,
+            message: why.to_owned(),
         },
     ))
 }

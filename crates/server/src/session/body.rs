@@ -179,8 +179,9 @@ impl SessionBody {
     fn fail(&mut self, error: &CursorError) {
         if let CursorError::Slow { .. } = error {
             self.go_away(CloseReason::slow(&self.node.environment));
+        } else {
+            self.end = Some(status::of_cursor(error, self.contract));
         }
-        self.end = Some(status::of_cursor(error, self.contract));
     }
 
     /// Whether a request of the client was dealt with, so that something may be due.
@@ -224,8 +225,10 @@ impl SessionBody {
         // Before the log line that the trailers set off.
         let events = std::mem::take(&mut self.events);
         self.record().add_events(events.into());
-        let status = self.end.take().unwrap_or_else(|| Status::ok(""));
-        status::trailers(&status)
+        match self.end.take() {
+            Some(status) => status::trailers(&status, self.contract),
+            None => status::ok(),
+        }
     }
 }
 

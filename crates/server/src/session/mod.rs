@@ -41,6 +41,17 @@ pub(crate) enum Contract {
     Legacy,
 }
 
+impl Contract {
+    /// Of the method with this path.
+    pub(crate) fn of(path: &str) -> Self {
+        if path.starts_with("/protos.Longlived/") {
+            Self::Legacy
+        } else {
+            Self::V1
+        }
+    }
+}
+
 /// Which run of which program a stream belongs to, and which of its attempts it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attempt {
@@ -96,8 +107,9 @@ impl CloseReason {
     /// Whether the client should come back.
     pub(crate) fn retryable(self) -> bool {
         match self {
-            Self::Draining { .. } | Self::Replaced | Self::Slow { .. } => true,
-            Self::Unsubscribed | Self::TakenOver => false,
+            Self::Draining { .. } | Self::Slow { .. } => true,
+            // Whoever was replaced is here already, by its newer stream.
+            Self::Unsubscribed | Self::Replaced | Self::TakenOver => false,
         }
     }
 

@@ -15,7 +15,7 @@ use super::Session;
 use crate::{
     node::Node,
     rpc::{
-        call,
+        call, status,
         validate::{self, InvalidRequest},
         wire::{self, Change},
     },
@@ -27,6 +27,8 @@ type Attaching =
 /// The request side of one session.
 pub(crate) struct Requests {
     stream: Streaming<v1::SessionRequest>,
+    // How many were read; `open` was the first.
+    read: u64,
     // An added filter whose channel is being linked; nothing else is read meanwhile.
     attaching: Option<(TopicFilter, Attaching)>,
 }
@@ -36,6 +38,7 @@ impl Requests {
     pub(crate) fn new(stream: Streaming<v1::SessionRequest>) -> Self {
         Self {
             stream,
+            read: 1,
             attaching: None,
         }
     }
@@ -63,14 +66,15 @@ impl Requests {
             let request = match next {
                 None => return Poll::Ready(None),
                 Some(Err(status)) => {
-                    return Poll::Ready(Some(Err(call::refused(
-                        status,
+                    return Poll::Ready(Some(Err(status::of_decoder(
+                        &status,
                         "SessionRequest",
                         call::REQUEST_BYTES_MAX,
                     ))));
                 }
                 Some(Ok(request)) => request,
             };
+            self.read += 1;
             match self.handle(request, cursor, session, node) {
                 Ok(Some(answer)) => return Poll::Ready(Some(Ok(answer))),
                 Ok(None) => {}
@@ -87,7 +91,12 @@ impl Requests {
         session: &Session,
         node: &Node,
     ) -> Result<Option<Bytes>, InvalidRequest> {
-        match request.request.ok_or(InvalidRequest::Unset("request"))? {
+        let Some(request) = request.request else {
+            // What a newer client says and this server does not know arrives as nothing.
+            let why = "`request` is not set, or a kind of request that this server does not know";
+            return Ok(Some(wire::request_refused(self.read, why)));
+        };
+        match request {
             Request::Open(_) => Err(InvalidRequest::SecondOpen),
             Request::Add(subscription) => {
                 let text = subscription.topic_filter;

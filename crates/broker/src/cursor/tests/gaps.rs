@@ -108,7 +108,7 @@ fn each_gap_policy_does_what_it_says() {
 fn an_event_above_the_readers_limit_becomes_a_gap_of_one() {
     with_log(vec![], 1 << 20, async |log| {
         let options = ReadOptions {
-            event_bytes_max: 100,
+            message_bytes_max: 100,
             ..OPTIONS
         };
         let mut cursor = open(&log, &[filter("t")], Begin::Next, options)

@@ -217,7 +217,7 @@ async fn nodes_of_one_log_show_the_same_order_and_take_over_positions_from_each_
         let options = ReadOptions {
             gap_policy: GapPolicy::Fail,
             slow_policy: SlowPolicy::Park,
-            event_bytes_max: 1 << 20,
+            message_bytes_max: 1 << 20,
             encoding: Encoding::V1,
             compression: Compression::Identity,
         };

@@ -38,8 +38,8 @@ impl Engine {
                     self.say(Notice::CredentialExpires { at });
                 }
             }
-            // Filters are not changed on a running stream, and a second Welcome says nothing new.
-            Frame::SubscriptionChange(_) | Frame::Welcome(_) => {}
+            // Nothing is asked for on a running stream, and a second Welcome says nothing new.
+            Frame::SubscriptionChange(_) | Frame::RequestRefused(_) | Frame::Welcome(_) => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use longlived_api::v1::{self, history_entry::Entry};
 use longlived_broker::{Begin, Delivery, Position, frame};
+use prost::{Message as _, length_delimiter_len};
 use tonic::Status;
 
 use super::{PAGE_BYTES_MAX, Reader, caller, head, page_limit};
@@ -16,6 +17,8 @@ const PAGE_SIZE_DEFAULT: u32 = 1_000;
 const PAGE_SIZE_MAX: u32 = 10_000;
 /// Bytes of a page when the caller does not say.
 const PAGE_BYTES_DEFAULT: u32 = 1 << 20;
+/// What a page has beside its entries: two positions and a word, each at its longest.
+const POSITIONS_BYTES: usize = 2 * (2 + 9 + 11) + 2;
 /// Stretches of the log without a match that one page looks through: each is some ten thousand events.
 const SCANS_MAX: usize = 16;
 
@@ -36,7 +39,7 @@ pub(super) async fn read(
     let mut page = Page {
         entries: Vec::new(),
         size,
-        bytes_left: bytes,
+        bytes_left: bytes.saturating_sub(POSITIONS_BYTES),
         next: reader.position(),
     };
     let mut scans = 0;
@@ -50,8 +53,13 @@ pub(super) async fn read(
                 }
             }
             Delivery::Gap(gap) => {
-                let entry = Entry::Gap(wire::gap_message(&gap));
-                page.entries.push(v1::HistoryEntry { entry: Some(entry) });
+                let entry = v1::HistoryEntry {
+                    entry: Some(Entry::Gap(wire::gap_message(&gap))),
+                };
+                if !page.has_room(entry_bytes(&entry)) {
+                    break;
+                }
+                page.entries.push(entry);
             }
             Delivery::Scanned => scans += 1,
             Delivery::Current => end = true,
@@ -76,18 +84,32 @@ struct Page {
 }
 
 impl Page {
-    /// Takes events while there is room; whether it took them all.
+    /// Whether so many bytes more are taken; the first entry always is.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let full = self.entries.len() >= self.size || bytes > self.bytes_left;
+        if full && !self.entries.is_empty() {
+            return false;
+        }
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        true
+    }
+
+    /// Takes events while there is room; whether it took them all. An entry is no longer than the frame of its event.
     fn take(&mut self, events: impl Iterator<Item = (usize, v1::Event)>) -> bool {
         for (len, event) in events {
-            let full = self.entries.len() >= self.size || len > self.bytes_left;
-            if full && !self.entries.is_empty() {
+            if !self.has_room(len) {
                 return false;
             }
-            self.bytes_left = self.bytes_left.saturating_sub(len);
             self.next.sequence = event.sequence;
             let entry = Some(Entry::Event(event));
             self.entries.push(v1::HistoryEntry { entry });
         }
         true
     }
+}
+
+/// What an entry takes in its page: itself, its tag and its length.
+fn entry_bytes(entry: &v1::HistoryEntry) -> usize {
+    let bytes = entry.encoded_len();
+    1 + length_delimiter_len(bytes) + bytes
 }

@@ -32,8 +32,8 @@ use crate::{node::Node, session::Contract};
 
 type Answer = Result<Response<NodeBody>, Status>;
 
-/// The largest event that is read, and the most of them that a page holds: with what else a page says it stays
-/// below the 4 MiB that gRPC clients take in one message unless told otherwise.
+/// The largest message with an event that is read, and the most that a page has: below the 4 MiB that gRPC clients
+/// take in one message unless told otherwise.
 const PAGE_BYTES_MAX: u32 = 3 << 20;
 
 /// `longlived.v1.TopicService/ListTopics`
@@ -119,7 +119,7 @@ impl Reader {
         let options = ReadOptions {
             gap_policy: GapPolicy::Earliest,
             slow_policy: SlowPolicy::Park,
-            event_bytes_max: PAGE_BYTES_MAX as usize,
+            message_bytes_max: PAGE_BYTES_MAX as usize,
             encoding: Encoding::V1,
             compression: Compression::Identity,
         };

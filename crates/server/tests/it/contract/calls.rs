@@ -194,6 +194,38 @@ async fn health_is_serving_for_the_server_and_each_service() {
     assert_eq!(status.code(), Code::NotFound);
 }
 
+#[tokio::test]
+async fn a_watch_of_an_unknown_service_says_so_and_stays_until_the_node_ends() {
+    let mut node = Node::start();
+    let mut health = HealthClient::new(node.channel());
+    let watch = |service: &str| HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    let unknown = within("an answer", health.watch(watch("nothing"))).await;
+    let mut unknown = unknown.expect("a stream").into_inner();
+    let known = within("an answer", health.watch(watch(""))).await;
+    let mut known = known.expect("a stream").into_inner();
+    let mut next = async || {
+        let status = within("a status", unknown.message()).await;
+        status.map(|status| status.map(|status| status.status()))
+    };
+    let first = next().await.expect("no error").expect("at once");
+    assert_eq!(first, ServingStatus::ServiceUnknown);
+    node.drain();
+    // The known one has its news before its end; the other has none, and ends as it does.
+    loop {
+        let status = within("a status", known.message()).await;
+        match status {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("no status"),
+            Err(end) => break assert_eq!(end.code(), Code::Unavailable),
+        }
+    }
+    let end = next().await.expect_err("it stays to the end");
+    assert_eq!(end.code(), Code::Unavailable);
+    node.ended().await;
+}
+
 const REFLECTED: [&str; 5] = [
     "grpc.health.v1.Health",
     "longlived.v1.PublishService",

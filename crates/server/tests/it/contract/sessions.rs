@@ -307,11 +307,6 @@ async fn what_is_not_allowed_on_a_session_is_named_and_ends_it() {
 
     let mut talk = Talk::begin(&node).await;
     let unset = v1::SessionRequest { request: None };
-    talk.say.send(unset.clone()).await.expect("the call stands");
-    let status = talk.hear.ends_with(Code::InvalidArgument).await;
-    assert_says(&status, Code::InvalidArgument, &["`request`", "not set"]);
-
-    let (mut talk, _) = Talk::open(&node, request("s", &["t"])).await;
     talk.say.send(unset).await.expect("the call stands");
     let status = talk.hear.ends_with(Code::InvalidArgument).await;
     assert_says(&status, Code::InvalidArgument, &["`request`", "not set"]);
@@ -324,6 +319,48 @@ async fn what_is_not_allowed_on_a_session_is_named_and_ends_it() {
     // What ended badly holds no place.
     let gone = node.unsubscribe("s").await.expect_err("no stream is left");
     assert_eq!(gone.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn what_a_newer_client_asks_is_refused_by_its_number_and_the_stream_goes_on() {
+    // Field 15 of a later contract, with a message in it.
+    const NEWER: &[u8] = b"\x7a\x03\x0a\x01x";
+
+    let node = Node::start();
+    let mut raw = Raw::connect(node.address).await;
+    let (response, mut stream) = raw.begin(PATH, &[]).await;
+    let mut said = open_bytes("s", &["a"]);
+    said.extend(framed(NEWER));
+    said.extend(session_bytes(Some(Request::Add(subscription("b")))));
+    said.extend(session_bytes(None));
+    said.extend(session_bytes(Some(Request::Progress(true))));
+    said.extend(framed(NEWER));
+    stream
+        .send_data(said.into(), false)
+        .expect("the stream stands");
+    let mut reply = RawReply::of(response).await;
+    assert!(matches!(reply.frame().await, Frame::Welcome(_)));
+    let mut refused = Vec::new();
+    let mut others = Vec::new();
+    for _ in 2..=6 {
+        match reply.frame().await {
+            Frame::RequestRefused(refusal) => {
+                assert!(refusal.message.contains("`request`"), "{refusal:?}");
+                refused.push(refusal.number);
+            }
+            other => others.push(other),
+        }
+    }
+    assert_eq!(refused, [2, 4, 6]);
+    assert!(
+        matches!(&others[..], [Frame::SubscriptionChange(change), Frame::Progress(_)]
+            if change.state() == ChangeState::Added),
+        "{others:?}"
+    );
+    for topic in ["a", "b"] {
+        let sequence = node.publish(topic, "x").await;
+        assert!(matches!(reply.frame().await, Frame::Event(event) if event.sequence == sequence));
+    }
 }
 
 #[tokio::test]

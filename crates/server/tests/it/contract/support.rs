@@ -21,6 +21,7 @@ use tokio::{
     time::timeout,
 };
 use tonic::{Code, Status, Streaming, transport::Channel, transport::Endpoint};
+use tonic_types::StatusExt as _;
 
 pub(super) use longlived_api::v1::{
     GapPolicy, gap::Reason as GapReason, go_away::Reason as GoAwayReason,
@@ -143,7 +144,8 @@ impl Node {
     /// Subscribes; the stream's first word is not read yet.
     pub(super) async fn subscribe(&self, request: v1::SubscribeRequest) -> Result<Stream, Status> {
         let mut client = self.subscriptions();
-        let response = within("headers of Subscribe", client.subscribe(request)).await?;
+        let response = within("headers of Subscribe", client.subscribe(request)).await;
+        let response = response.map_err(told)?;
         Ok(Stream::new(response.into_inner()))
     }
 
@@ -159,8 +161,8 @@ impl Node {
         request: v1::PublishRequest,
     ) -> Result<v1::PublishResponse, Status> {
         let mut client = self.publishing();
-        let response = within("an answer to Publish", client.publish(request)).await?;
-        Ok(response.into_inner())
+        let response = within("an answer to Publish", client.publish(request)).await;
+        Ok(response.map_err(told)?.into_inner())
     }
 
     /// Publishes; the sequence.
@@ -198,8 +200,9 @@ impl Node {
             subscriber_id: id.to_owned(),
         };
         let mut client = self.subscriptions();
-        let response = within("an answer to Unsubscribe", client.unsubscribe(request)).await?;
-        Ok(response.into_inner().position.expect("a position"))
+        let response = within("an answer to Unsubscribe", client.unsubscribe(request)).await;
+        let answer = response.map_err(told)?.into_inner();
+        Ok(answer.position.expect("a position"))
     }
 }
 
@@ -344,7 +347,7 @@ impl Stream {
     pub(super) async fn ends_with(&mut self, code: Code) -> Status {
         let status = self.end().await.expect_err("it does not end with OK");
         assert_eq!(status.code(), code, "{status:?}");
-        status
+        told(status)
     }
 }
 
@@ -359,6 +362,24 @@ pub(super) async fn until_gone(node: &Node, ids: impl Iterator<Item = String>) {
         }
     }
     panic!("some are still there");
+}
+
+/// The reason that a status of version 1 gives, and what it quotes. Every one does, and names one time to come back, if
+/// any.
+pub(super) fn cause(status: &Status) -> tonic_types::ErrorInfo {
+    let info = status.get_details_error_info().expect("an ErrorInfo");
+    assert_eq!(info.domain, "longlived");
+    let told = status.get_details_retry_info();
+    let told = told.map(|told| told.retry_delay.expect("a time").as_millis());
+    let pushback = status.metadata().get("grpc-retry-pushback-ms");
+    let pushback = pushback.map(|ms| ms.to_str().expect("ASCII").parse().expect("a number"));
+    assert_eq!(told, pushback, "{status:?}");
+    info
+}
+
+pub(super) fn told(status: Status) -> Status {
+    cause(&status);
+    status
 }
 
 pub(super) fn assert_says(status: &Status, code: Code, parts: &[&str]) {

@@ -5,7 +5,7 @@ use prost::Message as _;
 use tonic::Code;
 
 use super::support::{
-    Frame, GoAwayReason, Node, Outcome, Raw, RawReply, Stream, assert_says, framed, message,
+    Frame, GoAwayReason, Node, Outcome, Raw, RawReply, Stream, assert_says, cause, framed, message,
     position, request, until_gone,
 };
 
@@ -32,8 +32,8 @@ async fn assert_receives(node: &Node, stream: &mut Stream) {
 
 async fn assert_replaced(stream: &mut Stream) {
     let go_away = stream.go_away().await;
-    assert_eq!(go_away.reason(), GoAwayReason::TakenOver);
-    assert!(go_away.reconnect, "{go_away:?}");
+    assert_eq!(go_away.reason(), GoAwayReason::Replaced);
+    assert!(!go_away.reconnect, "{go_away:?}");
     stream.end().await.expect("replaced streams end with OK");
 }
 
@@ -41,12 +41,14 @@ async fn assert_taken_over(stream: &mut Stream) {
     let go_away = stream.go_away().await;
     assert_eq!(go_away.reason(), GoAwayReason::TakenOver);
     assert!(!go_away.reconnect, "{go_away:?}");
-    stream.ends_with(Code::Aborted).await;
+    let status = stream.ends_with(Code::Aborted).await;
+    assert_eq!(cause(&status).reason, "TAKEN_OVER");
 }
 
 async fn assert_refused(node: &Node, request: v1::SubscribeRequest) {
     let status = node.subscribe(request).await.err().expect("not the newest");
     assert_says(&status, Code::Aborted, &["attempt", "newest"]);
+    assert_eq!(cause(&status).reason, "ATTEMPT_NOT_NEWEST");
 }
 
 #[tokio::test]
@@ -58,7 +60,8 @@ async fn a_higher_attempt_replaces_the_older_stream_which_ends_with_ok() {
     let (mut second, _) = node.open(attempt(7, 2)).await;
     let go_away = first.go_away().await;
     assert_eq!(go_away.position.expect("the last sent").sequence, sequence);
-    assert!(go_away.reconnect, "{go_away:?}");
+    assert_eq!(go_away.reason(), GoAwayReason::Replaced);
+    assert!(!go_away.reconnect, "{go_away:?}");
     assert_eq!(event.sequence, sequence);
     first.end().await.expect("OK");
     assert_receives(&node, &mut second).await;

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 pub(super) const OPTIONS: ReadOptions = ReadOptions {
     gap_policy: GapPolicy::Fail,
     slow_policy: SlowPolicy::Park,
-    event_bytes_max: 4 << 20,
+    message_bytes_max: 4 << 20,
     encoding: Encoding::V1,
     compression: Compression::Identity,
 };
