@@ -19,10 +19,13 @@ use crate::connector::Connector;
 use crate::subscriber::Lost;
 use crate::wire::Wire;
 
-/// The peer ends a connection whose reader leaves many small DATA frames unread, counted against the
-/// connection window; a stream that is not read holds back only its own window.
+/// What a stream that the application does not read may hold here.
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// All that HTTP/2 allows: what the streams may hold bounds the connection too, so that those that are not read leave
+/// room to all others. And the library allows small frames that wait for the application by half of this window, beyond
+/// which it would end the connection: as many streams as a server allows, each full of events of 20 bytes, stay
+/// below it.
+const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// From a dial that failed to the next one, for whoever has not asked for the first. Short beside the first wait of a
 /// backoff (up to 1 s), since that is what it adds to; who is alone on a connection never meets it.

@@ -100,6 +100,14 @@ pub const HALF_SENT_BYTES_MAX: usize = 16 << 20;
 /// HTTP/2 frame (16 KiB) never count. Met as: RESOURCE_EXHAUSTED with a pushback.
 pub const HALF_SENT_BYTES_MAX_TOTAL: usize = 256 << 20;
 
+/// DATA below this many bytes costs Rust's h2, ours and that of a peer, what it is smaller than this for as long as it
+/// waits for its reader: about what its bookkeeping takes. See `connection/unread.rs`.
+pub const SMALL_FRAME_BYTES: usize = 256;
+
+/// What small frames may cost a peer at least that counts them, however small its window for the connection is; it may
+/// be more, half of that window. Met as: pieces of 256 bytes.
+pub const UNREAD_COST_LEAST: u64 = 100 * SMALL_FRAME_BYTES as u64;
+
 /// Bytes that one connection collects before it writes them, so that many small frames are one write. Held only
 /// while the socket takes no more, given back otherwise.
 pub const STAGED_BYTES_MAX: usize = 64 * 1024;

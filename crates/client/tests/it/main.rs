@@ -10,4 +10,5 @@ mod publishing;
 mod real;
 mod recording;
 mod scripted;
+mod stalled;
 mod subscribing;

@@ -233,6 +233,7 @@ impl Call {
             position: Some(v1::Position { epoch, sequence }),
             server_time: None,
             current: true,
+            ..v1::Progress::default()
         }));
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A stream whose body has nothing to say but what one live tail says is taken in here. From then on an event costs it
 //! a look at its window and a copy into what is written next; its body sleeps. A stream leaves again when it is woken
-//! for itself (a timer, an order, a request), when its window is too small for what is due, or when the tail has gone
-//! on without the reader, and its body is told how far it came.
+//! for itself (a timer, an order, a request), when its window is too small for what is due, when small pieces pile up at
+//! its peer, or when the tail has gone on without the reader, and its body is told how far it came.
 //!
 //! Holds: every stream gets each delivery once and in order, whether it follows or goes on by itself.
 //! Does not: poll bodies.
@@ -22,6 +22,7 @@ use super::io::{IoHandle, Sender, Sent};
 use super::stream_set::Turn;
 use super::wakes::GroupWakes;
 use super::windows::Spent;
+use crate::limits;
 
 /// What a stream got while it followed.
 #[derive(Clone, Copy, Debug)]
@@ -328,6 +329,15 @@ impl Group {
                 return Some(Halt::Later);
             }
             let rest = &under_way.bytes[under_way.sent..];
+            if under_way.sent == 0
+                && rest.len() < limits::SMALL_FRAME_BYTES
+                && sender.has_too_much_unread(member.stream, &mut member.spent)
+            {
+                // Its body knows how to say the same in a larger piece.
+                let next = under_way.next;
+                leavers.push(self.part_with(next));
+                continue;
+            }
             match sender.send(member.stream, &mut member.spent, rest) {
                 Sent::All => {
                     turn.spend(rest.len());

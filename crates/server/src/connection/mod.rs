@@ -20,6 +20,7 @@ mod returned;
 mod settings;
 mod stream;
 mod stream_set;
+mod unread;
 mod wake_set;
 mod wakes;
 mod windows;

@@ -38,6 +38,10 @@ pub trait Follower {
     /// last sent for it, if it follows. `None` is never.
     fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks>;
 
+    /// The piece that it has just given, with something behind it that makes it so large, if its contract has a word for
+    /// that.
+    fn larger(&mut self, piece: Bytes, bytes: usize) -> Bytes;
+
     /// From now on another reads for it; `reader` says how far that has come at least. The body is not asked for
     /// anything until `unfollow`.
     fn follow(&mut self, reader: &Arc<Signal>);

@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use crate::limits;
 
-/// HTTP/2 takes what a DATA frame lacks of so many bytes from its budget, until the frame is read.
-const SMALL_FRAME_BYTES: usize = 256;
-
 /// Bytes before a gRPC message.
 const PREFIX_BYTES: usize = 5;
 
@@ -80,5 +77,6 @@ impl ConnectionSettings {
 fn small_frames_budget(window_bytes: u32) -> usize {
     let messages = window_bytes.div_ceil(limits::SMALLEST_MESSAGE_BYTES) as usize;
     let rest = limits::SMALLEST_MESSAGE_BYTES as usize - PREFIX_BYTES;
-    messages * ((SMALL_FRAME_BYTES - PREFIX_BYTES) + (SMALL_FRAME_BYTES - rest))
+    let small = limits::SMALL_FRAME_BYTES;
+    messages * ((small - PREFIX_BYTES) + (small - rest))
 }

@@ -132,7 +132,10 @@ where
         self.leave(&mut wire.followers, &wire.io);
         let polled = self.poll_stage(cx, own, turn, wire);
         match &mut self.stage {
-            _ if polled.is_ready() => wire.io.windows().close(self.number),
+            Stage::Sending { out, .. } if polled.is_ready() => {
+                wire.io.windows().close(self.number, out.spent);
+            }
+            _ if polled.is_ready() => wire.io.windows().close(self.number, Spent::default()),
             Stage::Sending { body, out } if out.at_rest => {
                 out.at_rest = false;
                 if let Some(follower) = body.follower() {
@@ -368,7 +371,7 @@ impl Outgoing {
                 Ok(data) => {
                     // Counts an empty chunk too: a body that gives nothing else must not keep the turn.
                     moved += 1;
-                    self.rest = data;
+                    self.rest = self.large_enough(number, data, body, wire);
                 }
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
@@ -378,6 +381,24 @@ impl Outgoing {
                 }
             }
         }
+    }
+
+    /// A piece as it may be sent: with more behind it where small ones pile up at the peer.
+    fn large_enough<B: ResponseBody, T: AsyncWrite + Unpin>(
+        &mut self,
+        number: u32,
+        piece: Bytes,
+        body: &mut B,
+        wire: &Wire<T>,
+    ) -> Bytes {
+        let small = (1..limits::SMALL_FRAME_BYTES).contains(&piece.len());
+        if small
+            && (wire.io.windows()).has_too_much_unread(number, &mut self.spent)
+            && let Some(follower) = body.follower()
+        {
+            return follower.larger(piece, limits::SMALL_FRAME_BYTES);
+        }
+        piece
     }
 
     /// Goes on in the next turn.

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 
 use super::returned::Returned;
+use super::unread::{Share, Unread};
 use crate::limits;
 
 /// The largest window (RFC 9113, 6.9.1).
@@ -32,12 +33,13 @@ const UNCLAIMED_MAX: usize = 2 * limits::STREAMS_PER_CONNECTION_MAX as usize;
 const SHARE_BYTES: i64 = 1024;
 
 /// The windows of one connection.
-// In this order in memory: what fits needs the first two numbers only.
+// In this order in memory: what fits needs the first numbers only.
 #[repr(C)]
 #[derive(Debug)]
 pub(super) struct Windows {
     connection: i64,
     initial: i64,
+    unread: Unread,
     // By number, rising.
     streams: Vec<Given>,
     // Streams up to this number are known, or over.
@@ -80,7 +82,10 @@ struct Given {
 
 /// What one stream has sent, less what it has fetched of what was given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Spent(i64);
+pub(super) struct Spent {
+    bytes: i64,
+    unread: Share,
+}
 
 /// Why a stream has to wait, or end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +101,7 @@ impl Windows {
         Self {
             connection: WINDOW_INITIAL,
             initial: WINDOW_INITIAL,
+            unread: Unread::new(WINDOW_INITIAL),
             streams: Vec::new(),
             opened: 0,
             unclaimed: 0,
@@ -111,6 +117,7 @@ impl Windows {
     pub(super) fn give_connection(&mut self, bytes: u32) {
         self.connection += i64::from(bytes);
         self.overflown |= self.connection > WINDOW_MAX;
+        self.unread.connection_window(self.connection);
     }
 
     /// The peer sent a WINDOW_UPDATE for a stream.
@@ -171,7 +178,8 @@ impl Windows {
     }
 
     /// A stream is over.
-    pub(super) fn close(&mut self, number: u32) {
+    pub(super) fn close(&mut self, number: u32, spent: Spent) {
+        self.unread.closed(spent.unread);
         if let Ok(index) = self.find(number) {
             let closed = self.streams.remove(index);
             if closed.queued {
@@ -211,10 +219,10 @@ impl Windows {
     ) -> Result<usize, NoRoom> {
         let wanted = i64::try_from(wanted).unwrap_or(WINDOW_MAX);
         self.fetch(number, spent, wanted);
-        if self.initial - spent.0 > WINDOW_MAX {
+        if self.initial - spent.bytes > WINDOW_MAX {
             return Err(NoRoom::Overflown);
         }
-        let room = wanted.min(self.initial - spent.0).min(self.connection);
+        let room = wanted.min(self.initial - spent.bytes).min(self.connection);
         match usize::try_from(room) {
             Ok(room) if room > 0 => Ok(room),
             _ => Err(NoRoom::Now),
@@ -223,9 +231,21 @@ impl Windows {
 
     /// So many bytes, which `room` allowed, are on their way.
     pub(super) fn spend(&mut self, spent: &mut Spent, bytes: usize) {
+        self.unread.sent(&mut spent.unread, bytes);
         let bytes = i64::try_from(bytes).unwrap_or(WINDOW_MAX);
-        spent.0 += bytes;
+        spent.bytes += bytes;
         self.connection -= bytes;
+    }
+
+    /// Whether the peer may have so many small frames to read that this stream must not send it another.
+    pub(super) fn has_too_much_unread(&mut self, number: u32, spent: &mut Spent) -> bool {
+        if self.unread.is_too_much()
+            && let Ok(index) = self.find(number)
+        {
+            // It may have been read long ago.
+            self.fetch_from(index, spent);
+        }
+        self.unread.is_too_much()
     }
 
     /// Whether the connection's own window is used up.
@@ -275,17 +295,24 @@ impl Windows {
 
     /// Adds what was given to a window in which so many bytes do not fit.
     fn fetch(&mut self, number: u32, spent: &mut Spent, wanted: i64) {
-        if self.initial - spent.0 < wanted
+        if self.initial - spent.bytes < wanted
             && let Ok(index) = self.find(number)
         {
-            spent.0 -= i64::from(std::mem::take(&mut self.streams[index].bytes));
+            self.fetch_from(index, spent);
         }
+    }
+
+    fn fetch_from(&mut self, index: usize, spent: &mut Spent) {
+        let before = spent.bytes;
+        spent.bytes -= i64::from(std::mem::take(&mut self.streams[index].bytes));
+        self.unread
+            .given_back(&mut spent.unread, before, spent.bytes);
     }
 
     /// A stream that found no room is named by [`Self::take_replenished`] or [`Self::take_released`] when there may be
     /// some.
     pub(super) fn wait(&mut self, number: u32, spent: Spent) {
-        let own = self.initial - spent.0;
+        let own = self.initial - spent.bytes;
         let Ok(index) = self.find(number) else {
             return;
         };
@@ -382,7 +409,7 @@ mod tests {
         for number in [7, 9] {
             let mut spent = Spent::default();
             assert_eq!(windows.room(number, &mut spent, 1 << 20), Ok(66_535));
-            windows.close(number);
+            windows.close(number, Spent::default());
         }
         assert!(windows.streams.is_empty());
     }
@@ -433,7 +460,7 @@ mod tests {
                 }
             }
         }
-        windows.close(3);
+        windows.close(3, Spent::default());
         windows.forget_group(0);
         windows.give_connection(1 << 20);
         let rest = [stream(2), stream(0)];

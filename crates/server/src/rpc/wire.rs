@@ -9,6 +9,7 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 use prost_types::Timestamp;
 
 use crate::{
+    limits,
     node::Node,
     session::{CloseReason, Opening, Plan},
 };
@@ -73,7 +74,21 @@ pub(crate) fn progress(at: Position, now: SystemTime, current: bool) -> Bytes {
         position: Some(position(at)),
         server_time: Some(Timestamp::from(now)),
         current,
+        padding: Bytes::new(),
     }))
+}
+
+/// Events up to a position, with a Progress behind them that says just that and makes both so large together.
+pub(crate) fn padded(events: &Bytes, at: Position, bytes: usize) -> Bytes {
+    const ZEROS: &[u8] = &[0; limits::SMALL_FRAME_BYTES];
+    let missing = bytes.saturating_sub(events.len()).min(ZEROS.len());
+    let progress = response(subscribe_response::Frame::Progress(v1::Progress {
+        position: Some(position(at)),
+        server_time: None,
+        current: false,
+        padding: Bytes::from_static(&ZEROS[..missing]),
+    }));
+    [&events[..], &progress].concat().into()
 }
 
 pub(crate) fn gap(gap: &Gap) -> Bytes {

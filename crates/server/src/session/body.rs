@@ -43,6 +43,8 @@ pub(crate) struct SessionBody {
     ended: bool,
     // To be told to the registry, after the word that says so.
     became_current: bool,
+    // What was said last.
+    said: Said,
     // Legacy streams cannot be told of gaps; they are counted for the log line.
     unsaid_gaps: u32,
     // Kept here, and told to the record at the end: a delivery touches as little memory as it can.
@@ -54,6 +56,15 @@ pub(crate) struct SessionBody {
     quiet_since: Option<Instant>,
     // Only a `Session` call has it.
     requests: Option<Box<Requests>>,
+}
+
+/// What a piece of a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    /// Events.
+    Events,
+    /// A control message, behind which only what is due may stand.
+    Word,
 }
 
 impl SessionBody {
@@ -78,6 +89,7 @@ impl SessionBody {
             end: None,
             ended: false,
             became_current: current,
+            said: Said::Word,
             unsaid_gaps: 0,
             events: 0,
             watched: plan.options.slow_policy == SlowPolicy::Disconnect,
@@ -132,6 +144,7 @@ impl SessionBody {
         match delivery {
             Delivery::Events { bytes, count } => {
                 self.count(count as u32);
+                self.said = Said::Events;
                 return Some(bytes);
             }
             Delivery::Gap(gap) => match self.contract {
@@ -259,6 +272,7 @@ impl Body for SessionBody {
         if this.ended {
             return Poll::Ready(None);
         }
+        this.said = Said::Word;
         let spoken = this.poll_speak(cx);
         if this.watched {
             let session = this.registration.session();
@@ -294,6 +308,14 @@ impl Follower for SessionBody {
             from: since + quiet_max - quiet_max / 8,
             until: since + quiet_max,
         })
+    }
+
+    fn larger(&mut self, piece: Bytes, bytes: usize) -> Bytes {
+        // The frozen contract has no such word.
+        if self.said != Said::Events || self.contract != Contract::V1 {
+            return piece;
+        }
+        wire::padded(&piece, self.cursor.position(), bytes)
     }
 
     fn follow(&mut self, reader: &Arc<Signal>) {

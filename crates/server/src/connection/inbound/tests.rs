@@ -227,7 +227,7 @@ proptest! {
         for (slot, stream) in [1, 3, OVER].into_iter().enumerate() {
             windows.open(stream, slot as u32);
         }
-        windows.close(OVER);
+        windows.close(OVER, Spent::default());
         let mut inbound = Inbound::new();
         let mut out = Vec::<u8>::new();
         let mut rest = &bytes[..];

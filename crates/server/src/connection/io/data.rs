@@ -64,6 +64,15 @@ impl<T: AsyncWrite + Unpin> Sender<'_, T> {
         self.0.blocked
     }
 
+    /// Whether the peer may have so many small frames to read that this stream must not send it another.
+    pub(in crate::connection) fn has_too_much_unread(
+        &mut self,
+        stream: u32,
+        spent: &mut Spent,
+    ) -> bool {
+        self.0.windows.has_too_much_unread(stream, spent)
+    }
+
     /// Whether the connection's window is used up.
     pub(in crate::connection) fn is_used_up(&self) -> bool {
         self.0.windows.is_used_up()

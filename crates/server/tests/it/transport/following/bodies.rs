@@ -163,6 +163,10 @@ impl Follower for TailBody {
         None
     }
 
+    fn larger(&mut self, piece: Bytes, _bytes: usize) -> Bytes {
+        piece
+    }
+
     fn follow(&mut self, _: &Arc<Signal>) {
         self.call.follows.fetch_add(1, Ordering::SeqCst);
         let before = std::mem::replace(&mut self.followed, true);
