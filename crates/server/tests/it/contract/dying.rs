@@ -85,7 +85,7 @@ impl Client {
                 _ => {}
             },
             Frame::GoAway(go_away) => self.told(go_away.position),
-            Frame::CredentialNotice(_) => {}
+            Frame::CredentialNotice(_) | Frame::RequestRefused(_) => {}
         }
     }
 
