@@ -160,6 +160,40 @@ pub const METRICS_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Headers of a request for metrics; a scraper sends half a dozen. Met as: 431, and a closed connection.
 pub const METRICS_HEADERS_MAX: usize = 64;
 
+/// Takeovers of one id by programs of version 1 within [`TAKEOVER_WINDOW`] that go through at once. A program that is
+/// started again makes one, a client without an instance on a bad network a few; two that ignore that they shall not
+/// come back make thousands. Met as: UNAVAILABLE with a wait that doubles with each refusal.
+pub const TAKEOVERS_MAX: usize = 30;
+
+/// The same for programs of the frozen contract, which come back on every end and cannot be told not to.
+pub const LEGACY_TAKEOVERS_MAX: usize = 2;
+
+/// The time within which takeovers are counted.
+pub const TAKEOVER_WINDOW: Duration = Duration::from_secs(60);
+
+/// The wait of the first that is refused ...
+pub const TAKEOVER_WAIT_MIN: Duration = Duration::from_secs(1);
+
+/// ... of the frozen contract ...
+pub const LEGACY_TAKEOVER_WAIT_MIN: Duration = Duration::from_secs(5);
+
+/// ... and the longest, by which the window is empty again.
+pub const TAKEOVER_WAIT_MAX: Duration = TAKEOVER_WINDOW;
+
+/// Takeovers within the window that are logged like anything else. From the next on it is a fight, which has a line of
+/// its own and no others.
+pub const TAKEOVERS_USUAL: usize = 2;
+
+/// How often a fight over one id is logged at most.
+pub const FIGHT_LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Subscribers that were unsubscribed while they were away and have not come back to be told: about 150 bytes each. Met
+/// as: the one that was unsubscribed longest ago comes back as if it had not been.
+pub const UNSUBSCRIBED_AWAY_MAX: usize = 100_000;
+
+/// How long that is remembered: several times the longest wait of a client.
+pub const UNSUBSCRIBED_AWAY_KEPT: Duration = Duration::from_secs(600);
+
 /// Bytes of an `x-request-id` that are taken over into the log and the answer; a longer or unprintable one is
 /// replaced by one of ours.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;

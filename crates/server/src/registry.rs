@@ -5,7 +5,9 @@
 //! session that ends late never removes its successor.
 //! Does not: speak to anybody; it leaves orders with sessions, which never waits. No guard leaves this file.
 
+mod marks;
 mod slot;
+mod takeovers;
 
 use std::{
     collections::VecDeque,
@@ -17,13 +19,16 @@ use std::{
 };
 
 use dashmap::{DashMap, Entry};
-use longlived_broker::TopicName;
+use longlived_broker::{Sequence, TopicName};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
-use self::slot::Slot;
-use crate::session::{CloseReason, Closing, Session};
+use self::{marks::Marks, slot::Slot, takeovers::Fight};
+use crate::{
+    limits,
+    session::{Attempt, CloseReason, Closing, Contract, Session},
+};
 
 /// When an id that has something to forget or to end is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -41,12 +46,37 @@ pub(crate) enum AdmitError {
         /// Seen.
         newest: u64,
     },
-    /// Two legacy programs fight over one id.
-    #[error("subscriber `{0}` was taken over too often; wait before the next try")]
-    TakeoverTooOften(Arc<str>),
+    /// Programs fight over one id.
+    #[error(
+        "subscriber `{subscriber}` was taken over too often; wait {wait:?} before the next try"
+    )]
+    TakeoverTooOften {
+        /// Whose.
+        subscriber: Arc<str>,
+        /// Longer each time.
+        wait: Duration,
+    },
     /// No room.
     #[error("the limit subscribers_max of {0} is reached")]
     SubscribersExhausted(usize),
+}
+
+/// Who asks for an id.
+#[derive(Clone, Copy)]
+pub(crate) struct Claim<'a> {
+    pub subscriber: &'a Arc<str>,
+    pub attempt: Attempt,
+    pub contract: Contract,
+}
+
+impl<'a> Claim<'a> {
+    fn of(session: &'a Session) -> Self {
+        Self {
+            subscriber: &session.subscriber,
+            attempt: session.attempt,
+            contract: session.contract,
+        }
+    }
 }
 
 /// The registry. One per node.
@@ -61,6 +91,8 @@ pub(crate) struct Registry {
     // never those of a quiet live subscriber: there is no need to walk over all.
     unsettled: Mutex<VecDeque<(Instant, Arc<str>)>>,
     closing: Arc<Closing>,
+    // Who is told when it comes back.
+    marks: Marks,
 }
 
 /// A session's place in the registry. Dropping it gives the place back.
@@ -80,12 +112,26 @@ impl Registry {
             emptied: Notify::new(),
             unsettled: Mutex::default(),
             closing: Arc::default(),
+            marks: Marks::default(),
         })
     }
 
     /// A number for the next session.
     pub(crate) fn next_generation(&self) -> u64 {
         self.generations.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether a session would be let in now, before anything is done for it.
+    pub(crate) fn check(&self, claim: Claim<'_>) -> Result<(), AdmitError> {
+        let now = Instant::now();
+        let Some(mut slot) = self.slots.get_mut(claim.subscriber) else {
+            return Ok(());
+        };
+        let checked = slot.check(claim, now);
+        let fight = slot.tell_fight(now);
+        drop(slot);
+        log_fight(claim.subscriber, fight);
+        checked
     }
 
     /// Makes a session the live one of its subscriber, if it is the newest. What it displaces is told to end:
@@ -102,10 +148,18 @@ impl Registry {
             entry => entry.or_default(),
         };
         let slot = entry.value_mut();
-        slot.admit(&session, Instant::now())?;
+        let now = Instant::now();
+        let unaware = slot.is_unaware(session.attempt);
+        slot.admit(&session, now)?;
         self.live.fetch_add(1, Ordering::AcqRel);
         let unsettled = slot.is_newly_unsettled();
+        let fight = slot.tell_fight(now);
         drop(entry);
+        log_fight(&session.subscriber, fight);
+        // Looked at when it is in its place: whoever sets a mark looks there afterwards.
+        if self.marks.meets(&session.subscriber, session.attempt, now) || unaware {
+            session.close(CloseReason::Unsubscribed);
+        }
         if unsettled {
             self.queue(session.subscriber.clone());
         }
@@ -120,6 +174,19 @@ impl Registry {
         self.slots
             .get(subscriber)
             .map_or_else(Vec::new, |slot| slot.sessions().cloned().collect())
+    }
+
+    /// Unsubscribes somebody who is expected back: it is told then. The last sequence it was sent; `None` when nobody is
+    /// expected.
+    pub(crate) fn unsubscribe_away(&self, subscriber: &str) -> Option<Sequence> {
+        let away = self.slots.get(subscriber).and_then(|slot| slot.away())?;
+        let now = Instant::now();
+        self.marks.set(subscriber.into(), away.instance, now);
+        // Who came back before the mark was there has not met it.
+        for session in self.sessions_of(subscriber) {
+            session.close(CloseReason::Unsubscribed);
+        }
+        Some(away.sequence)
     }
 
     /// The inboxes somebody follows now. Holds one shard of the map at a time.
@@ -171,6 +238,7 @@ impl Registry {
 
     /// Ends what was replaced long ago and forgets who left long ago, of at most `limit` ids; whether others are due.
     pub(crate) fn look_again(&self, now: Instant, limit: usize) -> bool {
+        self.marks.forget(now);
         let due: Vec<_> = {
             let mut unsettled = self.unsettled.lock();
             let is_due =
@@ -215,7 +283,27 @@ impl Registry {
         unsettled
     }
 
+    fn is_live(&self, session: &Session) -> bool {
+        let slot = self.slots.get(&session.subscriber);
+        slot.is_some_and(|slot| {
+            let live = slot.live();
+            live.is_some_and(|live| live.generation == session.generation)
+        })
+    }
+
     fn leave(&self, session: &Session) {
+        if session.attempt.instance != 0
+            && session.closing() == Some(CloseReason::Unsubscribed)
+            && self.is_live(session)
+        {
+            // Before it is gone: whoever comes back then meets the mark.
+            if session.is_unaware() {
+                let id = session.subscriber.clone();
+                self.marks.set(id, session.attempt.instance, Instant::now());
+            } else {
+                self.marks.clear(&session.subscriber);
+            }
+        }
         let mut unsettled = false;
         if let Entry::Occupied(mut entry) = self.slots.entry(session.subscriber.clone()) {
             let slot = entry.get_mut();
@@ -233,6 +321,20 @@ impl Registry {
         if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.emptied.notify_waiters();
         }
+    }
+}
+
+/// One line for many: what a fight does to its streams is not logged for each.
+fn log_fight(subscriber: &str, fight: Option<Fight>) {
+    if let Some(Fight { takeovers, refused }) = fight {
+        let window = limits::TAKEOVER_WINDOW;
+        tracing::warn!(
+            subscriber,
+            takeovers,
+            ?window,
+            refused,
+            "programs take a subscriber id from each other again and again"
+        );
     }
 }
 
@@ -259,7 +361,6 @@ impl Drop for Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::Attempt;
 
     fn admit(registry: &Arc<Registry>, number: u64) -> Registration {
         let attempt = Attempt {
@@ -301,7 +402,7 @@ mod tests {
         drop(admit(1));
         assert_eq!(registry.unsettled.lock().len(), 10);
         let mut steps = 0;
-        for _ in 0..20 {
+        for _ in 0..40 {
             tokio::time::advance(LOOK_AGAIN).await;
             loop {
                 steps += 1;
@@ -312,7 +413,7 @@ mod tests {
         }
         assert_eq!(registry.slots.len(), 1);
         assert!(registry.unsettled.lock().is_empty());
-        assert!(steps > 20, "several steps a look: {steps}");
+        assert!(steps > 40, "several steps a look: {steps}");
         drop(stays);
     }
 }

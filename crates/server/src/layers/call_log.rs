@@ -1,7 +1,8 @@
 //! One line per call, at its end.
 //!
 //! Holds: exactly one, also when the client vanishes before the response or in the middle of a stream; streams
-//! and failures at info, as far as `sums` lets them have a line there, everything else at debug.
+//! and failures at info, as far as `sums` lets them have a line there and they have none elsewhere, everything else at
+//! debug.
 //! Does not: log the payload, or anything while the call runs.
 
 use std::borrow::Cow;
@@ -270,7 +271,8 @@ fn write_line(record: &CallRecord, ended: &Ended<'_>) {
         Kind::Failed
     };
     // Two calls, since a level is part of a line's static description.
-    if (failed || record.is_streaming()) && record.sums().has_line(kind) {
+    let has_line = (failed || record.is_streaming()) && !record.is_quiet();
+    if has_line && record.sums().has_line(kind) {
         tracing::info!(
             target: "longlived::call",
             request_id, method = record.method(), subscriber, peer, duration_ms, events, published,

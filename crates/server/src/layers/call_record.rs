@@ -33,6 +33,8 @@ pub struct CallRecord {
     abort: AbortFlag,
     /// Written by the method and by the log layer, which sees more than one chunk pass.
     streaming: AtomicBool,
+    /// Written by whoever has said already what the line would say.
+    quiet: AtomicBool,
     /// Written by the method's body as it sends.
     events: AtomicU64,
     /// Written by the method as it answers.
@@ -89,6 +91,7 @@ impl CallRecord {
             of_node,
             abort: AbortFlag::new(),
             streaming: AtomicBool::new(false),
+            quiet: AtomicBool::new(false),
             events: AtomicU64::new(0),
             published: AtomicU64::new(0),
             texts: Mutex::default(),
@@ -103,6 +106,16 @@ impl CallRecord {
     /// This call answers with a stream: its end is logged at info also when nothing failed.
     pub fn set_streaming(&self) {
         self.streaming.store(true, Ordering::Relaxed);
+    }
+
+    /// The end of this call is one of many of a kind that has a line of its own: it is logged at debug.
+    pub fn set_quiet(&self) {
+        self.quiet.store(true, Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_quiet`].
+    pub fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Relaxed)
     }
 
     /// `count` more events were handed to the connection.

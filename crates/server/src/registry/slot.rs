@@ -4,26 +4,27 @@
 
 use std::{sync::Arc, time::Duration};
 
-use longlived_broker::faults::{Fault, planted};
+use longlived_broker::{
+    Sequence,
+    faults::{Fault, planted},
+};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::AdmitError;
-use crate::session::{Attempt, CloseReason, Contract, Session};
+use super::{
+    AdmitError, Claim,
+    takeovers::{Fight, Takeovers},
+};
+use crate::session::{Attempt, CloseReason, Session};
 
 /// Longest time an older stream goes on beside its replacement (the contract's number).
 const REPLACED_MAX: Duration = Duration::from_secs(30);
-/// How long the newest attempt of a subscriber that left is remembered: longer than the network delays the
-/// start of a stream.
-const REMEMBERED: Duration = Duration::from_secs(60);
+/// How long a subscriber that left and its newest attempt are remembered: longer than the network delays the start of a
+/// stream, and than a client waits before it comes back (120 s by the contract's advice).
+const REMEMBERED: Duration = Duration::from_secs(130);
 /// Instances of one id whose newest attempt is remembered beside the live one's. Programs that fight over an id are few, and a stream
 /// is held up for seconds at most.
 const INSTANCES_REMEMBERED: usize = 8;
-/// A legacy program retries on every end, so two of one id would take over from each other for ever: within
-/// this time ...
-const LEGACY_TAKEOVER_WINDOW: Duration = Duration::from_secs(60);
-/// ... this many takeovers go through, and the next is refused.
-const LEGACY_TAKEOVERS_MAX: usize = 2;
 
 /// What is known of one subscriber id. Small, since a map keeps about twice as many as it has ids.
 #[derive(Default)]
@@ -43,18 +44,88 @@ struct Past {
     left_at: Option<Instant>,
     // Replaced by the live session, but going on until that is current.
     older: Vec<(Arc<Session>, Instant)>,
-    legacy_takeovers: Vec<Instant>,
+    // Whose last session has gone and who comes back, as far as is known.
+    away: Option<Away>,
+    takeovers: Option<Box<Takeovers>>,
     // Its id is among the unsettled.
     queued: bool,
 }
 
+/// A subscriber that is expected back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Away {
+    /// Never 0: who cannot be told from others is not expected.
+    pub(super) instance: u64,
+    /// The last sequence it was sent.
+    pub(super) sequence: Sequence,
+}
+
+impl Away {
+    fn of(session: &Session) -> Option<Self> {
+        let expected = session.attempt.instance != 0 && session.comes_back();
+        expected.then(|| Self {
+            instance: session.attempt.instance,
+            sequence: session.sequence(),
+        })
+    }
+}
+
 impl Slot {
-    /// Lets a session in if it is the newest of its instance. What it displaces ends at once, or goes on for a while.
+    /// Whether a session would be let in: it is the newest of its instance, and the id is not fought over.
+    pub(super) fn check(&mut self, claim: Claim<'_>, now: Instant) -> Result<(), AdmitError> {
+        self.check_newest(claim)?;
+        if !self.others(claim.attempt).any(|_| true) {
+            return Ok(());
+        }
+        let takeovers = self.past.as_mut().and_then(|past| past.takeovers.as_mut());
+        match takeovers.and_then(|takeovers| takeovers.refuse(claim.contract, now)) {
+            None => Ok(()),
+            Some(wait) => Err(AdmitError::TakeoverTooOften {
+                subscriber: claim.subscriber.clone(),
+                wait,
+            }),
+        }
+    }
+
+    /// Lets a session in, if it may. What it displaces ends at once, or goes on for a while.
     pub(super) fn admit(&mut self, session: &Arc<Session>, now: Instant) -> Result<(), AdmitError> {
-        self.check_newest(session)?;
-        self.displace(session, now)?;
+        self.check(Claim::of(session), now)?;
+        self.displace(session, now);
         self.begin(session.clone());
         Ok(())
+    }
+
+    /// What is to be logged of a fight over the id.
+    pub(super) fn tell_fight(&mut self, now: Instant) -> Option<Fight> {
+        let past = self.past.as_mut()?;
+        past.takeovers.as_mut()?.tell(now)
+    }
+
+    fn is_fought_over(&self) -> bool {
+        let takeovers = self.past.as_ref().and_then(|past| past.takeovers.as_ref());
+        takeovers.is_some_and(|takeovers| takeovers.is_fight())
+    }
+
+    /// Who is expected back: its last session has gone, or was told to go and come back.
+    pub(super) fn away(&self) -> Option<Away> {
+        match &self.live {
+            Some(live) if live.closing().is_none() => None,
+            Some(live) => Away::of(live),
+            None => self.past.as_ref()?.away,
+        }
+    }
+
+    /// Whether a stream of this attempt's instance was unsubscribed and has not heard of it.
+    pub(super) fn is_unaware(&self, attempt: Attempt) -> bool {
+        self.live()
+            .is_some_and(|live| live.attempt.same_instance(attempt) && live.is_unaware())
+    }
+
+    /// Streams that an attempt takes the id from.
+    fn others(&self, attempt: Attempt) -> impl Iterator<Item = &Arc<Session>> {
+        self.sessions().filter(move |stream| {
+            !stream.attempt.same_instance(attempt) && stream.closing().is_none()
+        })
     }
 
     /// A session has gone: the live one, or one that was replaced.
@@ -112,7 +183,7 @@ impl Slot {
 
     /// Whether others than the live session want the id, or did lately.
     fn is_contested(&self) -> bool {
-        let contested = |past: &Past| !past.older.is_empty() || !past.legacy_takeovers.is_empty();
+        let contested = |past: &Past| !past.older.is_empty() || past.takeovers.is_some();
         self.past.as_deref().is_some_and(contested)
     }
 
@@ -133,7 +204,8 @@ impl Slot {
             past.newest.is_empty()
                 && past.left_at.is_none()
                 && past.older.is_empty()
-                && past.legacy_takeovers.is_empty()
+                && past.away.is_none()
+                && past.takeovers.is_none()
                 && !past.queued
         };
         self.past.take_if(is_nothing);
@@ -149,14 +221,14 @@ impl Slot {
         !settled && !std::mem::replace(&mut past.queued, true)
     }
 
-    fn check_newest(&self, session: &Session) -> Result<(), AdmitError> {
+    fn check_newest(&self, claim: Claim<'_>) -> Result<(), AdmitError> {
         let past = self.past.iter().flat_map(|past| &past.newest);
         let live = self.live.iter().map(|live| &live.attempt);
-        let same = |seen: &&Attempt| seen.same_instance(session.attempt);
+        let same = |seen: &&Attempt| seen.same_instance(claim.attempt);
         match live.chain(past).find(same) {
-            Some(newest) if session.attempt.number < newest.number => Err(AdmitError::NotNewest {
-                subscriber: session.subscriber.clone(),
-                attempt: session.attempt.number,
+            Some(newest) if claim.attempt.number < newest.number => Err(AdmitError::NotNewest {
+                subscriber: claim.subscriber.clone(),
+                attempt: claim.attempt.number,
                 newest: newest.number,
             }),
             _ => Ok(()),
@@ -165,18 +237,16 @@ impl Slot {
 
     /// Makes room for `session`. An instance's own older streams go on for a while; another's end now, also
     /// those whose replacement has left.
-    fn displace(&mut self, session: &Session, now: Instant) -> Result<(), AdmitError> {
-        let others = |stream: &&Arc<Session>| {
-            !stream.attempt.same_instance(session.attempt) && stream.closing().is_none()
-        };
-        let displaced: SmallVec<[_; 1]> = self.sessions().filter(others).cloned().collect();
-        if session.contract == Contract::Legacy && !displaced.is_empty() {
-            self.forget_takeovers(now);
+    fn displace(&mut self, session: &Session, now: Instant) {
+        let displaced: SmallVec<[_; 1]> = self.others(session.attempt).cloned().collect();
+        if !displaced.is_empty() {
             let past = self.past.get_or_insert_default();
-            if past.legacy_takeovers.len() >= LEGACY_TAKEOVERS_MAX {
-                return Err(AdmitError::TakeoverTooOften(session.subscriber.clone()));
-            }
-            past.legacy_takeovers.push(now);
+            let takeovers = past.takeovers.get_or_insert_default();
+            takeovers.note(session.contract, now);
+        }
+        if self.is_fought_over() {
+            session.set_contested();
+            displaced.iter().for_each(|stream| stream.set_quiet());
         }
         for stream in displaced {
             stream.close(CloseReason::TakenOver);
@@ -186,7 +256,6 @@ impl Slot {
             past.remember(live.attempt);
             past.older.push((live, now));
         }
-        Ok(())
     }
 
     /// The id is this session's from now on.
@@ -194,6 +263,7 @@ impl Slot {
         if let Some(past) = &mut self.past {
             past.forget(session.attempt);
             past.left_at = None;
+            past.away = None;
         }
         self.live = Some(session);
         self.forget_nothing();
@@ -204,14 +274,17 @@ impl Slot {
         let past = self.past.get_or_insert_default();
         if let Some(live) = self.live.take() {
             past.remember(live.attempt);
+            past.away = Away::of(&live);
         }
         past.left_at = Some(now);
     }
 
     fn forget_takeovers(&mut self, now: Instant) {
-        let recent = |at: &Instant| now.duration_since(*at) < LEGACY_TAKEOVER_WINDOW;
         if let Some(past) = &mut self.past {
-            past.legacy_takeovers.retain(recent);
+            past.takeovers.take_if(|takeovers| {
+                takeovers.forget(now);
+                takeovers.is_empty()
+            });
         }
     }
 

@@ -125,9 +125,9 @@ fn of_admit(error: &AdmitError) -> Status {
                 .with("newest", newest)
                 .status()
         }
-        AdmitError::TakeoverTooOften(_) => {
+        AdmitError::TakeoverTooOften { wait, .. } => {
             let refusal = Refusal::new(Reason::TakeoverTooOften, text);
-            refusal.after(RETRY_LATER).status()
+            refusal.after(*wait).status()
         }
         AdmitError::SubscribersExhausted(limit) => {
             let refusal = Refusal::new(Reason::SubscribersExhausted, text);
@@ -138,7 +138,8 @@ fn of_admit(error: &AdmitError) -> Status {
 
 /// Nobody of this id can be unsubscribed.
 pub(crate) fn nobody_to_unsubscribe(subscriber: &str) -> Status {
-    let text = format!("`subscriber_id` {subscriber} has no live stream here");
+    let text =
+        format!("`subscriber_id` {subscriber} has no live stream here, and is not remembered");
     Refusal::new(Reason::SubscriberNotFound, text).status()
 }
 

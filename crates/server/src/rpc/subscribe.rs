@@ -199,7 +199,7 @@ pub(super) async fn unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answ
         REQUEST_BYTES_MAX,
     )?;
     let subscriber = validate::subscriber_id(&call.message().await?.subscriber_id)?;
-    let position = end_streams(&node, &subscriber, &call.record)?;
+    let position = end_streams(&node, &subscriber, Contract::V1, &call.record)?;
     let response = v1::UnsubscribeResponse {
         position: Some(wire::position(position)),
     };
@@ -211,24 +211,35 @@ pub(super) async fn legacy_unsubscribe(node: Arc<Node>, request: Request<Body>) 
     let mut call =
         Call::<protos::Request>::new(node.clone(), request, "Request", REQUEST_BYTES_MAX)?;
     let subscriber = call.message().await?.id.to_string();
-    end_streams(&node, &subscriber, &call.record)?;
+    end_streams(&node, &subscriber, Contract::Legacy, &call.record)?;
     Ok(call::unary(&protos::Response::default()).map(NodeBody::Other))
 }
 
-/// Ends the live streams of a subscriber; the last position sent on the newest.
-fn end_streams(node: &Node, subscriber: &str, record: &CallRecord) -> Result<Position, Status> {
+/// Ends the live streams of a subscriber, or sees to it that it is told when it comes back; the last position sent.
+fn end_streams(
+    node: &Node,
+    subscriber: &str,
+    contract: Contract,
+    record: &CallRecord,
+) -> Result<Position, Status> {
     record.set_subscriber(subscriber);
+    let position = |sequence| Position {
+        epoch: node.log.epoch().get(),
+        sequence,
+    };
     let sessions = node.registry.sessions_of(subscriber);
     let mut live = sessions
         .iter()
         .filter(|session| session.closing().is_none());
     let Some(newest) = live.next() else {
-        return Err(status::nobody_to_unsubscribe(subscriber));
+        // The frozen contract promises NOT_FOUND.
+        let away = (contract == Contract::V1).then(|| node.registry.unsubscribe_away(subscriber));
+        return match away.flatten() {
+            Some(sequence) => Ok(position(sequence)),
+            None => Err(status::nobody_to_unsubscribe(subscriber)),
+        };
     };
-    let position = Position {
-        epoch: node.log.epoch().get(),
-        sequence: newest.sequence(),
-    };
+    let position = position(newest.sequence());
     for session in &sessions {
         session.close(CloseReason::Unsubscribed);
     }

@@ -238,6 +238,7 @@ impl SessionBody {
         // Before the log line that the trailers set off.
         let events = std::mem::take(&mut self.events);
         self.record().add_events(events.into());
+        self.registration.session().set_told();
         match self.end.take() {
             Some(status) => status::trailers(&status, self.contract),
             None => status::ok(),

@@ -141,6 +141,10 @@ pub(crate) struct Session {
     state: Mutex<State>,
     // Written by the body, read by the generator.
     follows_inbox: AtomicBool,
+    // Written by the registry: its id is fought over, so its lines are summed up.
+    contested: AtomicBool,
+    // Written by the body, read by the registry: all that it had to say, its end too, is with the connection.
+    told: AtomicBool,
     // Only of a reader that asked to be disconnected when slow.
     pace: Option<Box<Pace>>,
 }
@@ -166,6 +170,34 @@ impl Session {
             self.closing.note(self);
         }
         self.signal.raise(Interest::Control);
+    }
+
+    /// Its id is fought over.
+    pub(crate) fn set_contested(&self) {
+        self.contested.store(true, Ordering::Relaxed);
+    }
+
+    fn is_contested(&self) -> bool {
+        self.contested.load(Ordering::Relaxed)
+    }
+
+    /// The line of its end is one of many, which are summed up.
+    pub(crate) fn set_quiet(&self) {
+        self.record.set_quiet();
+    }
+
+    fn set_told(&self) {
+        self.told.store(true, Ordering::Release);
+    }
+
+    /// Whether it was unsubscribed and has not heard of it.
+    pub(crate) fn is_unaware(&self) -> bool {
+        self.closing() == Some(CloseReason::Unsubscribed) && !self.told.load(Ordering::Acquire)
+    }
+
+    /// Whether its client comes back when it has ended, as far as is known.
+    pub(crate) fn comes_back(&self) -> bool {
+        self.closing().is_none_or(CloseReason::retryable)
     }
 
     /// Why it was asked to end, if it was.
@@ -250,6 +282,8 @@ impl Session {
             state: Mutex::default(),
             follows_inbox: AtomicBool::new(false),
             closing: Arc::default(),
+            contested: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             pace: None,
         })
     }

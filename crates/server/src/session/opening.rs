@@ -15,7 +15,7 @@ use super::{Attempt, Contract, Session, pace::Pace};
 use crate::{
     layers::{CallRecord, Kind},
     node::Node,
-    registry::{AdmitError, Registration},
+    registry::{AdmitError, Claim, Registration},
 };
 
 /// What a subscriber asked for, checked.
@@ -68,6 +68,18 @@ pub(crate) async fn open(
 ) -> Result<Opening, OpenError> {
     record.set_streaming();
     record.set_subscriber(plan.subscriber.clone());
+    // Before anything is done for it, and once more when it is.
+    let claim = Claim {
+        subscriber: &plan.subscriber,
+        attempt: plan.attempt,
+        contract: plan.contract,
+    };
+    node.registry.check(claim).inspect_err(|error| {
+        // Whoever is refused by rate comes at a rate.
+        if let AdmitError::TakeoverTooOften { .. } = error {
+            record.set_quiet();
+        }
+    })?;
     let signal = Arc::new(Signal::default());
     let opened = Cursor::open(
         &node.log,
@@ -88,11 +100,15 @@ pub(crate) async fn open(
         state: Mutex::default(),
         follows_inbox: AtomicBool::new(false),
         closing: node.registry.closing().clone(),
+        contested: AtomicBool::new(false),
+        told: AtomicBool::new(false),
         pace: watched.then(|| Box::new(Pace::new(&opened.cursor))),
     });
     session.set_filters(&opened.cursor);
     let registration = node.registry.admit(session)?;
-    log_begin(node, plan, opened.outcome, opened.position);
+    if !registration.session().is_contested() {
+        log_begin(node, plan, opened.outcome, opened.position);
+    }
     if watched {
         node.maintenance.watch(registration.session());
     }

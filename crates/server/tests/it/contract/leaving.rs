@@ -182,3 +182,115 @@ async fn a_peer_that_vanished_behind_an_open_socket_is_found_by_keepalive() {
     until_gone(&node, ids.into_iter()).await;
     assert!(since.elapsed() > Duration::from_millis(100), "too early");
 }
+
+fn attempt(instance: u64, attempt: u64) -> v1::SubscribeRequest {
+    v1::SubscribeRequest {
+        instance,
+        attempt,
+        ..request("5", &["t"])
+    }
+}
+
+/// A subscriber whose connection is gone, which the server has seen, and what it was sent last.
+async fn away(node: &Node, request: v1::SubscribeRequest) -> u64 {
+    let mut raw = Raw::connect(node.address).await;
+    let mut stream = raw.call(PATH, &[], framed(&request.encode_to_vec())).await;
+    assert!(matches!(stream.frame().await, Frame::Welcome(_)));
+    let mut others = Vec::new();
+    for id in ids() {
+        let body = framed(&super::support::request(&id, &["elsewhere"]).encode_to_vec());
+        let mut other = raw.call(PATH, &[], body).await;
+        assert!(matches!(other.frame().await, Frame::Welcome(_)));
+        others.push(other);
+    }
+    let sequence = node.publish("t", "x").await;
+    assert!(matches!(stream.frame().await, Frame::Event(event) if event.sequence == sequence));
+    raw.vanish();
+    until_gone(node, ids()).await;
+    sequence
+}
+
+/// Welcome is first, as always; then it is told.
+async fn assert_is_told(node: &Node, request: v1::SubscribeRequest) {
+    let (mut stream, _) = node.open(request).await;
+    let go_away = stream.go_away().await;
+    assert_eq!(go_away.reason(), GoAwayReason::Unsubscribed);
+    assert!(!go_away.reconnect);
+    stream.end().await.expect("OK");
+}
+
+async fn assert_goes_on(node: &Node, request: v1::SubscribeRequest) {
+    let (mut stream, _) = node.open(request).await;
+    let sequence = node.publish("t", "x").await;
+    assert!(matches!(stream.frame().await, Frame::Event(event) if event.sequence == sequence));
+}
+
+#[tokio::test]
+async fn a_subscriber_that_is_away_is_unsubscribed_when_it_comes_back() {
+    let node = Node::start();
+    let sequence = away(&node, attempt(7, 1)).await;
+    // The frozen contract promises that nobody is found.
+    let mut legacy = node.legacy();
+    let frozen = legacy.unsubscribe(longlived_api::protos::Request { id: 5 });
+    assert_eq!(frozen.await.expect_err("nobody").code(), Code::NotFound);
+    for _ in 0..2 {
+        let position = node.unsubscribe("5").await.expect("it is expected back");
+        assert_eq!(position.sequence, sequence);
+    }
+    assert_is_told(&node, attempt(7, 2)).await;
+    // It has heard: what subscribes from now on means it.
+    let nobody = node.unsubscribe("5").await.expect_err("nobody is expected");
+    assert_eq!(nobody.code(), Code::NotFound);
+    assert_goes_on(&node, attempt(7, 3)).await;
+}
+
+#[tokio::test]
+async fn whoever_else_takes_the_id_of_one_that_was_unsubscribed_while_away_is_not_meant() {
+    for other in [8, 0] {
+        let node = Node::start();
+        away(&node, attempt(7, 1)).await;
+        node.unsubscribe("5").await.expect("it is expected back");
+        assert_goes_on(&node, attempt(other, 1)).await;
+        assert_goes_on(&node, attempt(7, 2)).await;
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_expected_back_without_an_instance_or_after_it_was_sent_away_for_good() {
+    let node = Node::start();
+    away(&node, attempt(0, 1)).await;
+    let nobody = node.unsubscribe("5").await.expect_err("it cannot be told");
+    assert_eq!(nobody.code(), Code::NotFound);
+
+    let (mut stream, _) = node.open(attempt(7, 1)).await;
+    node.unsubscribe("5").await.expect("it is live");
+    stream.go_away().await;
+    stream.end().await.expect("OK");
+    let nobody = node.unsubscribe("5").await.expect_err("it has heard");
+    assert_eq!(nobody.code(), Code::NotFound);
+    assert_goes_on(&node, attempt(7, 2)).await;
+}
+
+#[tokio::test]
+async fn a_subscriber_that_could_not_hear_that_it_was_unsubscribed_is_told_when_it_comes_back() {
+    let node = Node::start();
+    let mut raw = Raw::connect(node.address).await;
+    let mut stream = raw
+        .call(PATH, &[], framed(&attempt(7, 1).encode_to_vec()))
+        .await;
+    assert!(matches!(stream.frame().await, Frame::Welcome(_)));
+    let payload = "x".repeat(16 << 10);
+    for _ in 0..20 {
+        // Its reader takes nothing any more.
+        let stored = node.try_publish(message("t", &payload)).await;
+        stored.expect("it is stored");
+    }
+    node.unsubscribe("5").await.expect("it is live");
+    // Before the server has given the old stream up, and after.
+    assert_is_told(&node, attempt(7, 2)).await;
+    let (mut other, _) = node.open(request("other", &["t"])).await;
+    super::support::within("the reset", stream.reset()).await;
+    node.publish("t", "x").await;
+    other.event().await;
+    assert_goes_on(&node, attempt(7, 3)).await;
+}

@@ -5,6 +5,7 @@ mod calls;
 mod compression;
 mod drain;
 mod dying;
+mod fights;
 mod filters;
 mod frozen;
 mod half_sent;

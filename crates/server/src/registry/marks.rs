@@ -1,0 +1,158 @@
+//! Subscribers that were unsubscribed while they were away, until they come back and are told.
+//!
+//! Holds: at most [`UNSUBSCRIBED_AWAY_MAX`](limits::UNSUBSCRIBED_AWAY_MAX) of them, the oldest goes first, and none for
+//! longer than [`UNSUBSCRIBED_AWAY_KEPT`](limits::UNSUBSCRIBED_AWAY_KEPT).
+//! Does not: know who is away; the registry's slots do.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::{limits, session::Attempt};
+
+/// The marks of a node.
+#[derive(Default)]
+pub(super) struct Marks(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    by_id: HashMap<Arc<str>, Mark>,
+    // By their numbers, which is the order in which they were set.
+    order: BTreeMap<u64, (Instant, Arc<str>)>,
+    numbers: u64,
+}
+
+struct Mark {
+    // The run of a program that was unsubscribed; never 0.
+    instance: u64,
+    number: u64,
+}
+
+impl Marks {
+    /// The next stream of this instance is told.
+    pub(super) fn set(&self, id: Arc<str>, instance: u64, now: Instant) {
+        let mut state = self.0.lock();
+        state.remove(&id);
+        state.numbers += 1;
+        let number = state.numbers;
+        state.by_id.insert(id.clone(), Mark { instance, number });
+        state.order.insert(number, (now, id));
+        while state.order.len() > limits::UNSUBSCRIBED_AWAY_MAX {
+            state.remove_oldest();
+        }
+    }
+
+    /// Whether a stream that begins is to be told. One of another instance, or of none that is known, is somebody new:
+    /// its id is not marked from now on.
+    pub(super) fn meets(&self, id: &str, attempt: Attempt, now: Instant) -> bool {
+        let mut state = self.0.lock();
+        state.forget(now);
+        let Some(mark) = state.by_id.get(id) else {
+            return false;
+        };
+        let same = mark.instance == attempt.instance;
+        if !same {
+            state.remove(id);
+        }
+        same
+    }
+
+    /// It was told.
+    pub(super) fn clear(&self, id: &str) {
+        self.0.lock().remove(id);
+    }
+
+    /// Forgets what is old.
+    pub(super) fn forget(&self, now: Instant) {
+        self.0.lock().forget(now);
+    }
+}
+
+impl State {
+    fn remove(&mut self, id: &str) {
+        if let Some(mark) = self.by_id.remove(id) {
+            self.order.remove(&mark.number);
+        }
+    }
+
+    fn remove_oldest(&mut self) {
+        if let Some((_, (_, id))) = self.order.pop_first() {
+            self.by_id.remove(&id);
+        }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        let is_old = |(since, _): &(Instant, Arc<str>)| {
+            now.saturating_duration_since(*since) >= limits::UNSUBSCRIBED_AWAY_KEPT
+        };
+        while self
+            .order
+            .first_key_value()
+            .is_some_and(|(_, one)| is_old(one))
+        {
+            self.remove_oldest();
+        }
+        if self.by_id.is_empty() {
+            self.by_id.shrink_to(64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn of(instance: u64) -> Attempt {
+        Attempt {
+            instance,
+            number: 2,
+        }
+    }
+
+    #[test]
+    fn only_the_instance_that_was_unsubscribed_is_told_and_any_other_clears_the_mark() {
+        let now = Instant::now();
+        let marks = Marks::default();
+        assert!(!marks.meets("s", of(7), now));
+        marks.set("s".into(), 7, now);
+        assert!(!marks.meets("other", of(7), now));
+        assert!(marks.meets("s", of(7), now));
+        assert!(marks.meets("s", of(7), now), "until it was told");
+        marks.clear("s");
+        assert!(!marks.meets("s", of(7), now));
+        for other in [8, 0] {
+            marks.set("s".into(), 7, now);
+            assert!(!marks.meets("s", of(other), now));
+            assert!(!marks.meets("s", of(7), now), "{other} has cleared it");
+        }
+    }
+
+    #[test]
+    fn marks_are_kept_for_their_time_and_the_oldest_gives_way() {
+        let begin = Instant::now();
+        let marks = Marks::default();
+        let id = |n: usize| -> Arc<str> { n.to_string().into() };
+        for n in 0..limits::UNSUBSCRIBED_AWAY_MAX {
+            marks.set(id(n), 7, begin);
+        }
+        // Set again, it is the newest.
+        marks.set(id(0), 7, begin + Duration::from_secs(1));
+        marks.set(id(limits::UNSUBSCRIBED_AWAY_MAX), 7, begin);
+        assert!(marks.meets("0", of(7), begin));
+        assert!(!marks.meets("1", of(7), begin), "it was the oldest");
+        assert!(marks.meets("2", of(7), begin));
+        let before = begin + limits::UNSUBSCRIBED_AWAY_KEPT - Duration::from_millis(1);
+        assert!(marks.meets("2", of(7), before));
+        let after = begin + limits::UNSUBSCRIBED_AWAY_KEPT;
+        assert!(!marks.meets("2", of(7), after));
+        assert!(marks.meets("0", of(7), after), "it was set later");
+        marks.forget(after + Duration::from_secs(1));
+        assert!(marks.0.lock().order.is_empty() && marks.0.lock().by_id.is_empty());
+    }
+}
