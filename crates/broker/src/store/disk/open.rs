@@ -269,9 +269,10 @@ fn read_or_make_meta(
     let metas: [Option<Meta>; 2] = format::read_pair(files, &path).map_err(at(&path))?;
     let is_new = |meta: &Option<Meta>| meta.as_ref().is_some_and(|meta| meta.format == FORMAT);
     let both = metas.iter().all(is_new) && metas[0] == metas[1];
+    let differ = metas[0] != metas[1];
     let lacks_one = metas.iter().any(Option::is_none);
     let known = prevailing(metas);
-    if known.is_some() && !both {
+    if known.is_some() && differ {
         say_replaced(&path, lacks_one);
     }
     let names = files.list(dir).map_err(at(dir))?;
