@@ -27,6 +27,8 @@ faults! {
     DamageServed = "damage_served",
     /// The numbers of a damaged last batch are given out again.
     NumberReusedAfterDamage = "number_reused_after_damage",
+    /// A log whose end is missing is taken for a shorter one.
+    EndOfLogNotMissed = "end_of_log_not_missed",
     /// A batch that failed leaves its numbers as the last of its topics.
     NoRollback = "no_rollback",
     /// Files are removed that the disk still names.

@@ -18,7 +18,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 
 pub use appended::{Appended, Own};
 pub use disk::{
-    DiskConfig, DiskContents, DiskCounts, DiskStore, EpochChange, Faults, File, Files, Lock,
+    DiskConfig, DiskContents, DiskCounts, DiskStore, EpochChange, Faults, File, Files, Kept, Lock,
     LockError, MemoryFiles, NewEpochError, OpenError, OpenMode, SystemFiles,
 };
 pub use memory::MemoryStore;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use longlived_api::v1::{self, gap::Reason, welcome::Outcome};
 use rustix::process::Signal;
 
-use super::support::{Frame, Server, longlived, request, run_to_end};
+use super::support::{Frame, Server, longlived, request, run_to_end, until};
 
 #[tokio::test]
 async fn a_directory_or_a_limit_that_cannot_be_is_named_in_one_line() {
@@ -178,6 +178,47 @@ async fn a_directory_of_a_newer_format_is_refused_in_one_line_and_not_touched() 
             }
             assert!(contents(&path) == before, "{command:?} touched it");
         }
+    }
+}
+
+/// What the files below a directory take of the disk.
+fn allocated(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let sizes = entries.map(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => allocated(&entry.path()),
+        // One that has just been removed takes nothing.
+        _ => entry
+            .metadata()
+            .map_or(0, |metadata| metadata.blocks() * 512),
+    });
+    sizes.sum()
+}
+
+#[tokio::test]
+async fn a_directory_with_few_events_takes_little_of_the_disk() {
+    const EVENTS: u64 = 10;
+    const ALLOCATED_MAX: u64 = 512 << 10;
+
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("data");
+    let flags = ["--data-dir", path.to_str().unwrap()];
+    for start in 0..3 {
+        let server = Server::start(&flags).await;
+        let log = path.join("log");
+        // Made beside the start, for whoever publishes first.
+        until("a segment", async || {
+            (fs::read_dir(&log).unwrap().count() > 0).then_some(())
+        })
+        .await;
+        for n in 1..=EVENTS {
+            let published = server.publish("a", "x").await;
+            assert_eq!(published.expect("stored"), start * EVENTS + n);
+        }
+        let taken = allocated(&path);
+        assert!(taken <= ALLOCATED_MAX, "start {start}: {taken} bytes");
+        stop(server).await;
     }
 }
 

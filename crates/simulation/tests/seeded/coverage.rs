@@ -5,11 +5,11 @@ use std::fmt;
 
 use longlived_client::{GapReason, Item, Lost, Notice};
 
-use crate::storage::DAMAGE;
+use crate::storage::{DAMAGE, DAMAGED_END};
 use crate::trace::{Answer, End, Record};
 
 /// What enough runs must meet at least once.
-const MUST_MEET: [&str; 25] = [
+const MUST_MEET: [&str; 26] = [
     "event",
     "gap: trimmed",
     "gap: epoch",
@@ -33,6 +33,7 @@ const MUST_MEET: [&str; 25] = [
     "stored again by a later life",
     "append failed",
     "damaged byte",
+    "damaged end of the log",
     "full disk",
     "failed sync",
 ];
@@ -109,6 +110,7 @@ fn what(record: &Record) -> Option<&'static str> {
             Answer::Unknown(_) => "answer: unknown",
         },
         Record::Fault(what) if what.starts_with("append") => "append failed",
+        Record::Fault(what) if what.starts_with(DAMAGED_END) => "damaged end of the log",
         Record::Fault(what) if what.starts_with(DAMAGE) => "damaged byte",
         Record::Fault(what) if what.starts_with("disk: ") && what.contains("broken") => {
             "failed sync"

@@ -12,7 +12,7 @@ use crate::publisher;
 use crate::storage::DAMAGE;
 use crate::trace::{Answer, Began, End, Incarnation, Record};
 
-/// The most events that one damaged byte costs: those of a batch, or of a sealed block, which is a segment at most.
+/// The most events that one damage costs: those of a batch, of a sealed block, or of a segment.
 const LOST_AT_ONCE_MAX: usize = 128;
 
 /// What the store has, by epoch and sequence.
@@ -96,7 +96,7 @@ pub(crate) fn judge(records: &[(Duration, Record)], plan: &Plan) -> Vec<String> 
 struct Rules<'a> {
     truth: &'a Truth,
     plan: &'a Plan,
-    /// Bytes that were damaged so far.
+    /// What was damaged so far.
     damages: usize,
 }
 

@@ -59,7 +59,7 @@ pub(crate) struct Plan {
     pub(crate) fails_one_in: u64,
     /// Bytes the live tails keep; small ones send readers to the store.
     pub(crate) tail_bytes_max: usize,
-    /// Some ends of a server damage a byte of what its disk holds.
+    /// Some ends of a server damage a byte of what its disk holds, or take the end of its log.
     pub(crate) damages: bool,
     /// Bytes of the disk that the server leaves free.
     pub(crate) reserve_bytes: u64,

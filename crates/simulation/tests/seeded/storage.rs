@@ -20,14 +20,23 @@ pub(crate) const TOPICS_MAX: usize = 1_000;
 
 /// Small, so that a run seals many segments and reads most from the disk.
 const SEGMENT_BYTES: u64 = 8 << 10;
+/// Of the first, so that segments get more space while they fill.
+const SEGMENT_BEGIN_BYTES: u64 = 1 << 10;
 const CACHE_BYTES: u64 = 16 << 10;
 
 const DIR: &str = "/data";
 /// Where what was published is. The small files beside it have copies, and tests of their own.
-const DAMAGED: [&str; 2] = ["log", "sealed"];
+const DAMAGED: [&str; 2] = [LOG, "sealed"];
+const LOG: &str = "log";
+/// Where the records of a segment begin.
+const SEGMENT_HEADER_BYTES: usize = 64;
 
 /// How the trace begins to tell of a damage.
 pub(crate) const DAMAGE: &str = "damage";
+/// How it begins to tell of the damage that takes the end of the log.
+pub(crate) const DAMAGED_END: &str = "damage of the end";
+/// One damage in so many takes the end of the log.
+const ENDS_ONE_IN: u32 = 4;
 
 /// How a life ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +86,7 @@ impl Storage for Forgetful {
 pub(crate) struct OnDisk {
     pub(crate) files: MemoryFiles,
     pub(crate) history: Vec<HistoryClass>,
-    /// Some ends damage a byte.
+    /// Some ends damage a byte, or take the newest segment of the log.
     pub(crate) damages: bool,
     /// What is left free.
     pub(crate) reserve_bytes: u64,
@@ -89,6 +98,7 @@ impl Storage for OnDisk {
     fn open(&mut self, environment: &Environment) -> Arc<dyn Store> {
         let config = DiskConfig {
             segment_bytes: SEGMENT_BYTES,
+            segment_begin_bytes: SEGMENT_BEGIN_BYTES,
             cache_bytes: CACHE_BYTES,
             reserve_bytes: self.reserve_bytes,
             inline: true,
@@ -111,10 +121,12 @@ impl Storage for OnDisk {
             Death::Drained | Death::Killed => self.files.kill(),
             Death::PowerCut => self.files.cut_power(|| self.rng.next_u64()),
         }
-        if self.damages && self.rng.random() {
-            self.damage()
-        } else {
+        if !self.damages || self.rng.random() {
             None
+        } else if self.rng.random_ratio(1, ENDS_ONE_IN) {
+            self.take_end()
+        } else {
+            self.damage()
         }
     }
 
@@ -124,6 +136,39 @@ impl Storage for OnDisk {
 }
 
 impl OnDisk {
+    /// Takes the newest segment that holds anything.
+    fn take_end(&mut self) -> Option<String> {
+        let dir = Path::new(DIR).join(LOG);
+        let mut names = self.files.list(&dir).ok()?.into_iter().rev();
+        let is_written = |path: &Path| {
+            let mut written = false;
+            self.files.damage(path, |content| {
+                let records = content.get(SEGMENT_HEADER_BYTES..).unwrap_or_default();
+                written = records.iter().any(|&byte| byte != 0);
+            });
+            written
+        };
+        let path = names
+            .by_ref()
+            .map(|name| dir.join(name))
+            .find(|path| is_written(path))?;
+        let how = match self.rng.random_range(0..3) {
+            0 => {
+                self.files.remove(&path).ok()?;
+                "gone"
+            }
+            1 => {
+                self.files.damage(&path, Vec::clear);
+                "empty"
+            }
+            _ => {
+                self.files.damage(&path, |content| content.fill(0));
+                "zeros"
+            }
+        };
+        Some(format!("{DAMAGED_END}: {} is {how}", path.display()))
+    }
+
     /// Turns one bit of what was written, somewhere.
     fn damage(&mut self) -> Option<String> {
         let dir = Path::new(DIR).join(DAMAGED.choose(&mut self.rng)?);

@@ -14,7 +14,7 @@ use super::{
     DiskStore,
     files::{Files, SystemFiles},
     format::{self, Meta},
-    open::{OpenError, at, lock, refuse_foreign},
+    open::{OpenError, at, lock, prevailing, refuse_foreign},
 };
 use crate::{environment::Environment, position::Epoch};
 
@@ -69,7 +69,7 @@ impl DiskStore {
         let _lock = lock(files, dir)?;
         let path = dir.join("META");
         let metas: [Option<Meta>; 2] = format::read_pair(files, &path).map_err(at(&path))?;
-        let known = metas.into_iter().flatten().next();
+        let known = prevailing(metas);
         let known = known.and_then(|meta| Some((Epoch::from_stored(meta.epoch)?, meta)));
         let Some((before, meta)) = known else {
             return Err(OpenError::Damaged { path }.into());
@@ -83,9 +83,9 @@ impl DiskStore {
         };
         let meta = Meta {
             epoch: after.get(),
+            epoch_changes: meta.epoch_changes + 1,
             ..meta
         };
-        // The first copy holds where both are whole: a crash between the two leaves the new epoch.
         format::write_pair(files, &path, &meta).map_err(at(&path))?;
         Ok(EpochChange { before, after })
     }

@@ -1,7 +1,7 @@
 //! The file system as the disk store uses it: few operations, so that a test can put one of its own in its place that
 //! fails, fills up, or forgets what was not synced.
 
-use std::{any::Any, fmt, io, path::Path, sync::Arc};
+use std::{fmt, io, path::Path, sync::Arc};
 
 use rustix::io::Errno;
 
@@ -37,18 +37,34 @@ pub trait File: fmt::Debug + Send + Sync {
 pub enum OpenMode {
     /// It must exist; for reading.
     Read,
+    /// It must exist; for reading and writing.
+    Update,
     /// It is made anew and empty, whatever was there.
     Create,
 }
 
-/// Held for as long as the value lives.
-pub type Lock = Box<dyn Any + Send + Sync>;
+/// A directory that this process has, for as long as the value lives.
+pub trait Lock: fmt::Debug + Send + Sync {
+    /// Whether it still has it, as somebody else would see it.
+    fn check(&self) -> Result<Kept, LockError>;
+}
 
-/// Why a directory cannot be locked.
+/// What became of a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing.
+    Whole,
+    /// The file that says who has the directory was gone, or another one. It is made anew; nobody else was let in.
+    FileReplaced,
+}
+
+/// Why a directory cannot be locked, or is not locked any more.
 #[derive(Debug)]
 pub enum LockError {
     /// Another process has it; what it says of itself.
     Held(String),
+    /// The directory that was locked is gone, or another one has its place.
+    Replaced,
     /// The lock cannot be asked for.
     Io(io::Error),
 }
@@ -76,8 +92,8 @@ pub trait Files: fmt::Debug + Send + Sync {
     /// Bytes that may still be written there.
     fn available(&self, path: &Path) -> io::Result<u64>;
 
-    /// Locks a file for this process and writes into it who has it.
-    fn lock(&self, path: &Path, owner: &str) -> Result<Lock, LockError>;
+    /// Locks the directory of a file, and the file, for this process, and writes into the file who has it.
+    fn lock(&self, path: &Path, owner: &str) -> Result<Box<dyn Lock>, LockError>;
 }
 
 /// The whole content of a file.

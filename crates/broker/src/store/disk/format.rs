@@ -25,6 +25,9 @@ pub(super) struct Meta {
     pub(super) record_secret: u64,
     #[prost(fixed64, repeated, tag = "4")]
     pub(super) message_key_secret: Vec<u64>,
+    /// How often the epoch was changed: of two copies that differ, the one with more holds.
+    #[prost(uint64, tag = "5")]
+    pub(super) epoch_changes: u64,
 }
 
 /// `STATE`: which sealed files there are, and what is gone. Replaced as a whole; the higher version holds.
@@ -55,6 +58,9 @@ pub(super) struct State {
     /// What the clock that ages go by has to know; format 1 has none.
     #[prost(message, optional, tag = "10")]
     pub(super) clock: Option<ClockState>,
+    /// The directory has a `HEAD`: one that is not there was lost.
+    #[prost(bool, tag = "11")]
+    pub(super) has_head: bool,
 }
 
 /// [`Lasting`].

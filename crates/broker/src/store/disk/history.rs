@@ -322,6 +322,7 @@ impl History {
             holes: self.holes.clone(),
             next_file,
             clock: None,
+            has_head: true,
         }
     }
 

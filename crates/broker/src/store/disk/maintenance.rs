@@ -5,7 +5,8 @@ use std::{io, sync::Arc, thread::JoinHandle};
 
 use super::{
     Shared,
-    files::{is_full, is_passing},
+    files::{Kept, LockError, is_full, is_passing},
+    segment::SegmentFile,
 };
 
 type Step = fn(&Shared) -> io::Result<()>;
@@ -81,8 +82,10 @@ impl Shared {
         if self.broken.get().is_some() {
             return;
         }
-        let steps: [(&str, Step); 4] = [
+        let steps: [(&str, Step); 6] = [
+            ("cannot hold the directory", Self::check_lock),
             ("cannot make the next segment", Self::prepare),
+            ("cannot sync HEAD", Self::sync_head),
             ("cannot seal a segment", Self::seal_full),
             ("cannot enforce retention", Self::enforce_retention),
             ("cannot write down what ages go by", Self::save_clock),
@@ -101,10 +104,42 @@ impl Shared {
         }
     }
 
-    /// Makes the next segment while the writer still has one.
+    /// What is acknowledged must be where the next process looks for it, and nobody else may write there.
+    fn check_lock(&self) -> io::Result<()> {
+        let dir = self.config.dir.display();
+        match self.lock.check() {
+            Ok(Kept::Whole) => Ok(()),
+            Ok(Kept::FileReplaced) => {
+                tracing::error!(%dir, "somebody removed or replaced the file `LOCK` of the directory in use; it is made anew");
+                Ok(())
+            }
+            Err(LockError::Io(error)) => Err(error),
+            Err(LockError::Replaced) => Err(io::Error::other(
+                "the directory in use was removed or replaced: nothing that is published would be found again",
+            )),
+            Err(LockError::Held(holder)) => {
+                let text = format!("the file `LOCK` was replaced, and {holder} has it");
+                Err(io::Error::other(text))
+            }
+        }
+    }
+
+    /// The segment that is written to.
+    pub(super) fn active(&self) -> Option<Arc<SegmentFile>> {
+        let history = self.history.read();
+        history.log.back().map(|segment| segment.file.clone())
+    }
+
+    /// What `HEAD` says is to survive a power cut, too.
+    fn sync_head(&self) -> io::Result<()> {
+        self.head_file.sync()
+    }
+
+    /// Makes the next segment while the writer still has half of one.
     fn prepare(&self) -> io::Result<()> {
+        let is_early = self.active().is_some_and(|active| !active.is_filling());
         // The last bytes of a disk are for what is being written, not for what may be.
-        if self.room().is_err() {
+        if is_early || self.room().is_err() {
             return Ok(());
         }
         // Held while one is made: segments are used in the order of their numbers.

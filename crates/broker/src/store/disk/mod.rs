@@ -14,6 +14,7 @@ mod builder;
 mod epoch;
 mod files;
 mod format;
+mod head;
 mod history;
 mod maintenance;
 mod open;
@@ -42,12 +43,12 @@ use rustc_hash::FxHashSet;
 use tokio::sync::Semaphore;
 
 pub use epoch::{EpochChange, NewEpochError};
-pub use files::{Faults, File, Files, Lock, LockError, MemoryFiles, OpenMode, SystemFiles};
+pub use files::{Faults, File, Files, Kept, Lock, LockError, MemoryFiles, OpenMode, SystemFiles};
 pub use open::OpenError;
 
 use self::{
-    format::Postings, history::History, read::TopicSet, sealed::Loaded, segment::SegmentFile,
-    writer::Commits,
+    format::Postings, head::HeadFile, history::History, read::TopicSet, sealed::Loaded,
+    segment::SegmentFile, writer::Commits,
 };
 use super::{
     Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, Store,
@@ -68,8 +69,10 @@ const READS_MAX: usize = 8;
 pub struct DiskConfig {
     /// Where the history is; one process at a time.
     pub dir: PathBuf,
-    /// Length of a segment of the log, in bytes: so much is moved at a time, and read when the store opens.
+    /// Length of a full segment of the log, in bytes: so much is moved at a time, and read when the store opens.
     pub segment_bytes: u64,
+    /// Length of the first segment; each that follows is larger, until they are full ones.
+    pub segment_begin_bytes: u64,
     /// Bytes of the disk that publishing leaves free, so that segments can be moved and retention can work.
     pub reserve_bytes: u64,
     /// Bytes of history that are kept in memory for readers.
@@ -90,6 +93,7 @@ impl DiskConfig {
         Self {
             dir,
             segment_bytes: 64 << 20,
+            segment_begin_bytes: 64 << 10,
             reserve_bytes: 256 << 20,
             cache_bytes: 64 << 20,
             retention_interval: Duration::from_secs(1),
@@ -210,8 +214,9 @@ struct Shared {
     doomed: Mutex<Vec<PathBuf>>,
     // Rung when there is work for the maintenance.
     bell: Bell,
+    head_file: HeadFile,
     // Held for the life of the store.
-    _lock: Lock,
+    lock: Box<dyn Lock>,
 }
 
 /// Wakes the maintenance, and tells it to end.

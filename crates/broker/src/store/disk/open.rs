@@ -22,6 +22,7 @@ use super::{
     Bell, ByBytes, Counters, DiskConfig, DiskStore, READS_MAX, Shared,
     files::{Files, Lock, LockError, SystemFiles},
     format::{self, FORMAT, FileRef, Ids, Meta, State},
+    head::HeadFile,
     history::{History, Recent},
     maintenance::Runner,
     sealed::{self, Footer, Sealed, SealedTopic},
@@ -47,13 +48,14 @@ const MATCHES_BYTES: u64 = 16 << 20;
 const MATCHES_EXPECTED: usize = 256;
 /// How many blocks the cache is prepared for at once.
 const BLOCKS_EXPECTED: usize = 2_048;
-const OWN_NAMES: [&str; 8] = [
+const OWN_NAMES: [&str; 9] = [
     "LOCK",
     "META",
     "META.copy",
     "STATE",
     "STATE.copy",
     "IDS",
+    "HEAD",
     "log",
     "sealed",
 ];
@@ -158,14 +160,15 @@ impl DiskStore {
             next_segment: AtomicU64::new(1),
             next_file: AtomicU64::new(1),
             bell: Bell::default(),
-            _lock: lock,
+            head_file: HeadFile::new(&dir, meta.record_secret),
+            lock,
             files,
             clock: AgeClock::new(environment.clone()),
             environment,
             config,
         };
-        shared.load()?;
-        shared.recover_log()?;
+        let had_head = shared.load()?;
+        shared.recover_log(had_head)?;
         // A class may be smaller now than it was.
         shared.enforce_retention().map_err(at(&dir))?;
         let shared = Arc::new(shared);
@@ -185,7 +188,7 @@ pub(super) fn owner() -> String {
 }
 
 /// Takes the directory for this process.
-pub(super) fn lock(files: &dyn Files, dir: &Path) -> Result<Lock, OpenError> {
+pub(super) fn lock(files: &dyn Files, dir: &Path) -> Result<Box<dyn Lock>, OpenError> {
     let path = dir.join("LOCK");
     files.lock(&path, &owner()).map_err(|error| match error {
         LockError::Held(holder) => OpenError::InUse {
@@ -197,6 +200,10 @@ pub(super) fn lock(files: &dyn Files, dir: &Path) -> Result<Lock, OpenError> {
                 holder
             },
         },
+        LockError::Replaced => OpenError::Io {
+            path,
+            source: io::ErrorKind::NotFound.into(),
+        },
         LockError::Io(source) => OpenError::Io { path, source },
     })
 }
@@ -205,11 +212,11 @@ pub(super) fn lock(files: &dyn Files, dir: &Path) -> Result<Lock, OpenError> {
 pub(super) fn refuse_foreign(files: &dyn Files, dir: &Path) -> Result<(), OpenError> {
     let path = dir.join("META");
     let metas: [Option<Meta>; 2] = format::read_pair(files, &path).map_err(at(&path))?;
-    if let Some(meta) = metas.iter().flatten().next() {
-        if meta.format > FORMAT {
+    if let Some(found) = metas.iter().flatten().map(|meta| meta.format).max() {
+        if found > FORMAT {
             return Err(OpenError::NewerFormat {
                 dir: dir.to_owned(),
-                found: meta.format,
+                found,
             });
         }
         return Ok(());
@@ -230,8 +237,27 @@ pub(super) fn refuse_foreign(files: &dyn Files, dir: &Path) -> Result<(), OpenEr
 }
 
 /// Of two copies one is enough, and the next damage would be the end: somebody should know.
-fn say_replaced(path: &Path) {
-    tracing::warn!(file = %path.display(), "one of its two copies was damaged or missing and is written anew from the other");
+fn say_replaced(path: &Path, lacks_one: bool) {
+    let what = if lacks_one {
+        "damaged or missing"
+    } else {
+        "older than the other"
+    };
+    tracing::warn!(file = %path.display(), "one of its two copies was {what} and is written anew");
+}
+
+/// Of two copies of `META` the one that was written later: a crash between the two, or an old copy that somebody
+/// brought back, does not bring back what held before.
+pub(super) fn prevailing(metas: [Option<Meta>; 2]) -> Option<Meta> {
+    let later = |known: Meta, other: Meta| {
+        let age = |meta: &Meta| (meta.format, meta.epoch_changes);
+        if age(&other) > age(&known) {
+            other
+        } else {
+            known
+        }
+    };
+    metas.into_iter().flatten().reduce(later)
 }
 
 fn read_or_make_meta(
@@ -243,10 +269,11 @@ fn read_or_make_meta(
     let metas: [Option<Meta>; 2] = format::read_pair(files, &path).map_err(at(&path))?;
     let is_new = |meta: &Option<Meta>| meta.as_ref().is_some_and(|meta| meta.format == FORMAT);
     let both = metas.iter().all(is_new) && metas[0] == metas[1];
+    let differ = metas[0] != metas[1];
     let lacks_one = metas.iter().any(Option::is_none);
-    let known = metas.into_iter().flatten().next();
-    if known.is_some() && lacks_one {
-        say_replaced(&path);
+    let known = prevailing(metas);
+    if known.is_some() && differ {
+        say_replaced(&path, lacks_one);
     }
     let names = files.list(dir).map_err(at(dir))?;
     if known.is_none() && names.iter().any(|name| name == "META" || name == "STATE") {
@@ -268,6 +295,7 @@ fn read_or_make_meta(
         epoch: Epoch::from_random(environment.random()).get(),
         record_secret: environment.random(),
         message_key_secret: vec![environment.random(), environment.random()],
+        epoch_changes: 0,
     });
     if !both {
         format::write_pair(files, &path, &meta).map_err(at(&path))?;
@@ -280,8 +308,8 @@ fn read_or_make_meta(
 }
 
 impl Shared {
-    /// Reads `STATE`, the sealed files it names, and `IDS`.
-    fn load(&self) -> Result<(), OpenError> {
+    /// Reads `STATE`, the sealed files it names, and `IDS`. Whether the directory has had a `HEAD`.
+    fn load(&self) -> Result<bool, OpenError> {
         for dir in [self.log_dir(), self.sealed_dir()] {
             self.files.create_dir(&dir).map_err(at(&dir))?;
         }
@@ -291,8 +319,9 @@ impl Shared {
         let states: [Option<State>; 2] =
             format::read_pair(&*self.files, &path).map_err(at(&path))?;
         let differ = states[0] != states[1];
-        if differ && states.iter().any(Option::is_none) {
-            say_replaced(&path);
+        let lacks_one = states.iter().any(Option::is_none);
+        if lacks_one && states.iter().any(Option::is_some) {
+            say_replaced(&path, lacks_one);
         }
         let state = states
             .into_iter()
@@ -308,7 +337,10 @@ impl Shared {
             if has_history {
                 return Err(OpenError::Damaged { path });
             }
-            return self.write_state().map_err(at(&path));
+            // Before the file that says that there is one.
+            self.head_file.begin(&*self.files, 0).map_err(at(dir))?;
+            self.write_state().map_err(at(&path))?;
+            return Ok(true);
         };
         if differ {
             // An older copy names files that are removed from here on.
@@ -340,7 +372,8 @@ impl Shared {
             self.write_state().map_err(at(&path))?;
         }
         self.remove_unnamed()?;
-        self.load_ids(state.sealed_through)
+        self.load_ids(state.sealed_through)?;
+        Ok(state.has_head)
     }
 
     /// Whether the file had to be salvaged.

@@ -3,7 +3,8 @@
 //! Each batch was synced before the next was written, so at most the last one can be torn: it was never acknowledged.
 //! A torn one lacks a part, which reads as zeros, because segments are allocated empty. A last batch that is there as a
 //! whole and does not have its checksum was damaged later; it may have been acknowledged, so it is announced as lost
-//! and its numbers are not given out again. Damage before the last batch is found by what comes behind it.
+//! and its numbers are not given out again. Damage before the last batch is found by what comes behind it, and a log
+//! that ends too early by `HEAD`.
 
 use std::{
     io,
@@ -18,6 +19,7 @@ use super::{
     builder::Builder,
     files::{OpenMode, read_all_of_damaged},
     format::{self, FileRef, Hole, State},
+    head::{Left, NUMBERS_AHEAD},
     history::{History, Recent},
     open::{OpenError, at},
     record::{self, ALIGN, HEADER_BYTES, Header, Index},
@@ -33,8 +35,6 @@ use crate::{
 
 /// A disk writes so much at once: a part of a torn write is missing in multiples of it.
 const SECTOR_BYTES: usize = 512;
-/// Numbers that are not given out again when nothing is known of a damaged last batch: more than a batch has.
-const NUMBERS_SKIPPED: u64 = 1 << 20;
 
 /// What a stretch of a file holds.
 enum Found {
@@ -55,6 +55,19 @@ struct Scan<'a> {
     content: &'a Bytes,
     secret: u64,
     at: usize,
+    /// Where the last thing ends that was ever written.
+    written: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn new(content: &'a Bytes, secret: u64, at: usize) -> Self {
+        Self {
+            content,
+            secret,
+            at,
+            written: at,
+        }
+    }
 }
 
 impl Iterator for Scan<'_> {
@@ -68,6 +81,7 @@ impl Iterator for Scan<'_> {
         let at = self.at;
         let end = at + header.record_bytes();
         self.at = end;
+        self.written = end;
         let Some(content) = self.content.get(at..end) else {
             // Segments have all their space from the beginning: one that ends in the middle of a record was cut.
             return Some(Found::Damaged {
@@ -109,6 +123,7 @@ impl Scan<'_> {
             // The end of what was written.
             return next.and_then(|_| self.next());
         }
+        self.written = self.at;
         let header_is_missing = between.iter().take(ALIGN).all(|&byte| byte == 0);
         Some(Found::Unknown {
             torn: header_is_missing,
@@ -174,30 +189,33 @@ impl Recovery {
         self.pending = Some((torn, header.map(|header| header.last)));
     }
 
-    /// Nothing comes any more: what the end of the log is worth.
-    fn end(&mut self) {
-        match self.pending.take() {
-            None => {}
+    /// Nothing comes any more: what the end of the log is worth, when everything up to a sequence had been synced.
+    fn end(&mut self, synced: Sequence) {
+        let (torn, known) = self.pending.take().unwrap_or((true, None));
+        if torn && synced <= self.last {
             // Never acknowledged. Its numbers are left out all the same: that costs nothing.
-            Some((true, known)) => self.last = self.last.max(known.unwrap_or(self.last)),
-            Some((false, known)) => {
-                let through = known.unwrap_or(self.last + NUMBERS_SKIPPED);
-                if through > self.last && !planted(Fault::NumberReusedAfterDamage) {
-                    self.holes.push(Hole {
-                        after: self.last,
-                        through,
-                    });
-                    self.last = through;
-                }
-            }
+            self.last = self.last.max(known.unwrap_or(self.last));
+            return;
+        }
+        // Behind what was synced for certain there may have been more, unless this was the last.
+        let last_known = known.filter(|&known| known >= synced);
+        let through = last_known.unwrap_or(self.last.max(synced) + NUMBERS_AHEAD);
+        if through > self.last && !planted(Fault::NumberReusedAfterDamage) {
+            self.holes.push(Hole {
+                after: self.last,
+                through,
+            });
+            self.last = through;
         }
     }
 }
 
 impl Shared {
-    /// Takes over the segments that are left and seals them.
-    pub(super) fn recover_log(&self) -> Result<(), OpenError> {
+    /// Takes over the segments that are left and seals them. `had_head` says that there was a `HEAD`.
+    pub(super) fn recover_log(&self, had_head: bool) -> Result<(), OpenError> {
         let dir = self.log_dir();
+        let head_path = self.head_file.path();
+        let left = self.head_file.read(&*self.files).map_err(at(head_path))?;
         let names = self.files.list(&dir).map_err(at(&dir))?;
         let numbers: Vec<u64> = names.iter().filter_map(|n| segment::number_in(n)).collect();
         let sealed_through = self.history.read().sealed_through;
@@ -206,6 +224,12 @@ impl Shared {
             let history = self.history.read();
             history.holes.last().map_or(0, |hole| hole.through)
         };
+        // The directory is an older version's; what it says is no more than is known anyway.
+        let is_first = left == Left::Nothing && !had_head;
+        if is_first {
+            let begun = self.head_file.begin(&*self.files, sealed_through);
+            begun.map_err(at(head_path))?;
+        }
         let mut recovery = Recovery {
             last: sealed_through,
             pending: None,
@@ -216,9 +240,28 @@ impl Shared {
             self.recover_segment(number, &mut recovery)
                 .map_err(at(&path))?;
         }
-        recovery.end();
+        let synced = match left {
+            Left::Head(sequence) if !planted(Fault::EndOfLogNotMissed) => sequence,
+            _ => 0,
+        };
+        if synced > recovery.last {
+            tracing::error!(
+                dir = %dir.display(), found = recovery.last, synced,
+                "the end of the log is not there: it was changed from outside, or the disk has lost what it had synced"
+            );
+        }
+        recovery.end(synced);
         // Not before: a start that ended in the middle of this may have left something whole in front of a damage.
         recovery.last = recovery.last.max(lost_through);
+        let head_is_lost = left == Left::Damaged || (left == Left::Nothing && had_head);
+        if head_is_lost {
+            recovery.last += NUMBERS_AHEAD;
+            tracing::error!(
+                file = %head_path.display(), next = recovery.last + 1,
+                "damaged or gone: nothing shows whether the end of the log is missing; numbers that may have been given \
+                 out are left out"
+            );
+        }
         let changed = recovery.last > sealed_through;
         // Before anything is sealed: what is written down then says what the clock showed.
         self.clock.has_shown(self.history.read().last.taken);
@@ -240,7 +283,7 @@ impl Shared {
             history.sealed_through = recovery.last;
             history.sealed_time = history.last.published;
         }
-        if changed || !recovery.holes.is_empty() {
+        if changed || is_first || !recovery.holes.is_empty() {
             self.write_state().map_err(at(&dir))?;
         }
         for &number in &numbers {
@@ -254,6 +297,8 @@ impl Shared {
         }
         let next = numbers.last().map_or(1, |last| last + 1);
         self.next_segment.store(next, Ordering::Relaxed);
+        let begun = self.head_file.begin(&*self.files, recovery.last);
+        begun.map_err(at(head_path))?;
         self.head.store(recovery.last, Ordering::Release);
         Ok(())
     }
@@ -261,13 +306,9 @@ impl Shared {
     fn recover_segment(&self, number: u64, recovery: &mut Recovery) -> io::Result<()> {
         let file = Arc::new(SegmentFile::left(&*self.files, &self.log_dir(), number)?);
         let content = Bytes::from(read_all_of_damaged(&*file.file)?);
-        let scan = Scan {
-            content: &content,
-            secret: self.record_secret,
-            at: SEGMENT_HEADER_BYTES,
-        };
+        let mut scan = Scan::new(&content, self.record_secret, SEGMENT_HEADER_BYTES);
         let ages = self.clock.ages();
-        for found in scan {
+        for found in scan.by_ref() {
             match found {
                 Found::Whole { header, .. } | Found::Damaged { header, .. }
                     if header.last <= recovery.last => {} // Sealed before.
@@ -305,7 +346,7 @@ impl Shared {
                 Found::Unknown { torn } => recovery.cannot_use(torn, None),
             }
         }
-        if segment::is_cut(&content) {
+        if segment::is_cut(&content, scan.written) {
             recovery.cannot_use(false, None);
         }
         Ok(())
@@ -345,11 +386,7 @@ impl Shared {
         file: &FileRef,
         content: &Bytes,
     ) -> io::Result<Option<Builder>> {
-        let scan = Scan {
-            content,
-            secret: self.record_secret,
-            at: 0,
-        };
+        let scan = Scan::new(content, self.record_secret, 0);
         let mut builder = None;
         let mut last = file.first - 1;
         for found in scan {

@@ -7,7 +7,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -35,6 +38,8 @@ pub(super) struct SegmentFile {
     pub(super) path: PathBuf,
     pub(super) file: Arc<dyn File>,
     allocated: u64,
+    /// Where the next record begins.
+    used: AtomicU64,
 }
 
 /// What a segment begins with: that it is one, and how long it is.
@@ -45,12 +50,14 @@ fn header(bytes: u64) -> [u8; SEGMENT_HEADER_BYTES] {
     header
 }
 
-/// Whether a segment has lost its end: it has all its space from the beginning on.
-pub(super) fn is_cut(content: &[u8]) -> bool {
+/// Whether a segment has lost its end, and something may have been there: records follow each other without a gap, so
+/// there was none behind room that was never used.
+pub(super) fn is_cut(content: &[u8], written: usize) -> bool {
     let bytes = content
         .strip_prefix(MAGIC)
         .and_then(|rest| rest.first_chunk());
-    bytes.is_some_and(|bytes| (content.len() as u64) < u64::from_le_bytes(*bytes))
+    let is_short = bytes.is_some_and(|bytes| (content.len() as u64) < u64::from_le_bytes(*bytes));
+    is_short && content.len() < written + ALIGN
 }
 
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
@@ -98,6 +105,7 @@ impl SegmentFile {
             path: path.to_owned(),
             file,
             allocated: bytes,
+            used: AtomicU64::new(SEGMENT_HEADER_BYTES as u64),
         })
     }
 
@@ -105,20 +113,44 @@ impl SegmentFile {
     pub(super) fn left(files: &dyn Files, dir: &Path, number: u64) -> io::Result<Self> {
         let path = path(dir, number);
         let file = files.open(&path, OpenMode::Read)?;
+        let bytes = file.len_bytes()?;
         Ok(Self {
             number,
-            allocated: file.len_bytes()?,
             path,
             file,
+            allocated: bytes,
+            used: AtomicU64::new(bytes),
         })
     }
 
-    pub(super) fn has_room(&self, at: u64, record_bytes: usize) -> bool {
-        at + record_bytes as u64 <= self.allocated
+    /// Where the next record begins.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Acquire)
     }
 
-    pub(super) fn append(&self, at: u64, encoded: &Encoded, frames: &Frames) -> io::Result<()> {
-        self.file.write_all_at(&encoded.parts(frames.bytes()), at)
+    /// Its space.
+    pub(super) fn allocated(&self) -> u64 {
+        self.allocated
+    }
+
+    pub(super) fn has_room(&self, record_bytes: usize) -> bool {
+        self.used() + record_bytes as u64 <= self.allocated
+    }
+
+    /// Whether the next one is to be made.
+    pub(super) fn is_filling(&self) -> bool {
+        self.used() > self.allocated / 2
+    }
+
+    /// Writes a record behind the last.
+    pub(super) fn append(&self, encoded: &Encoded, frames: &Frames) -> io::Result<()> {
+        let parts = encoded.parts(frames.bytes());
+        self.file.write_all_at(&parts, self.used())
+    }
+
+    /// The record that was appended is on the disk.
+    pub(super) fn keep(&self, record_bytes: usize) {
+        self.used.fetch_add(record_bytes as u64, Ordering::AcqRel);
     }
 
     /// The frames of a batch; `None` when they are damaged.
@@ -134,7 +166,8 @@ impl SegmentFile {
     }
 
     /// Takes back a record that could not be written as a whole; the segment ends before it.
-    pub(super) fn take_back(&self, at: u64) -> io::Result<()> {
+    pub(super) fn take_back(&self) -> io::Result<()> {
+        let at = self.used();
         self.file.set_len(at)?;
         self.file.write_all_at(&[&header(at)], 0)?;
         self.file.sync()

@@ -2,7 +2,8 @@
 //! and what all of its tests use.
 
 use std::{
-    path::Path,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -19,6 +20,7 @@ use crate::{
 mod clock;
 mod damage;
 mod directory;
+mod each_file;
 mod mishaps;
 mod properties;
 mod resume;
@@ -50,6 +52,7 @@ fn retention(classes: &[(&str, u64)]) -> RetentionConfig {
 fn config() -> DiskConfig {
     DiskConfig {
         segment_bytes: 4 << 10,
+        segment_begin_bytes: 4 << 10,
         reserve_bytes: 0,
         inline: true,
         ..DiskConfig::new("/data".into())
@@ -106,6 +109,21 @@ fn read(
         bytes_max,
     };
     store.read(query).now_or_never().unwrap().unwrap()
+}
+
+/// Every file of the directory, with its content.
+fn contents(files: &MemoryFiles) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut contents = BTreeMap::new();
+    for dir in ["/data", "/data/log", "/data/sealed"] {
+        for name in list(files, dir) {
+            let path = Path::new(dir).join(name);
+            // The others are directories.
+            if let Ok(file) = files.open(&path, OpenMode::Read) {
+                contents.insert(path, super::files::read_all(&*file).unwrap());
+            }
+        }
+    }
+    contents
 }
 
 /// What a page delivers, each event as it was published.

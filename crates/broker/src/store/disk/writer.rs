@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Shared,
     files::{is_full, is_passing},
-    record::Encoded,
+    head::NUMBERS_AHEAD,
+    record::{Encoded, Header},
     segment::{SEGMENT_HEADER_BYTES, SegmentFile},
 };
 use crate::{
@@ -23,6 +24,10 @@ use crate::{
     frame::Frames,
     store::AppendError,
 };
+
+/// A segment has so many times the space of the one before. Not the same file with more space: on ext4 a file in several
+/// pieces made each commit cost a tenth to a third more.
+const SEGMENT_GROWTH: u64 = 4;
 
 /// Where a batch is.
 pub(super) struct Place {
@@ -110,13 +115,7 @@ impl Drop for Commits {
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    active: Option<Active>,
-}
-
-#[derive(Debug)]
-struct Active {
-    file: Arc<SegmentFile>,
-    at: u64,
+    active: Option<Arc<SegmentFile>>,
 }
 
 impl Writer {
@@ -124,29 +123,40 @@ impl Writer {
         if let Some(broken) = self.shared.broken.get() {
             return Err(AppendError::Broken(broken.clone()));
         }
+        self.shared.note_ahead(&encoded.header)?;
         let record_bytes = encoded.header.record_bytes();
-        let fitting = self
-            .active
-            .take_if(|active| active.file.has_room(active.at, record_bytes));
-        let mut active = match fitting {
+        let fitting = self.active.take_if(|active| active.has_room(record_bytes));
+        let active = match fitting {
             Some(active) => active,
             None => self.next_segment(record_bytes)?,
         };
-        let at = active.at;
-        if let Err(error) = active.file.append(at, encoded, frames) {
+        let at = active.used();
+        if let Err(error) = active.append(encoded, frames) {
             return Err(self.take_back(&active, &error));
         }
         if !planted(Fault::AcknowledgeBeforeSync)
-            && let Err(error) = active.file.file.sync()
+            && let Err(error) = active.file.sync()
         {
             // The pages may count as clean although they are not on the disk: trying again would prove nothing.
             return Err(self.shared.set_broken("cannot sync the log", &error));
         }
+        let was_filling = active.is_filling();
+        active.keep(record_bytes);
+        if active.is_filling() && !was_filling {
+            // The next one is to be there before it is needed.
+            self.shared.bell.ring();
+        }
+        let head_file = &self.shared.head_file;
+        let mut noted = head_file.note(encoded.header.last);
+        if at == SEGMENT_HEADER_BYTES as u64 {
+            // From now on the segment is missed if it is gone, also after a power cut.
+            noted = noted.and_then(|()| head_file.sync());
+        }
+        noted.map_err(|error| self.shared.set_broken("cannot write HEAD", &error))?;
         let place = Place {
-            file: active.file.clone(),
+            file: active.clone(),
             at,
         };
-        active.at += record_bytes as u64;
         self.active = Some(active);
         let counters = &self.shared.counters;
         counters.commits.fetch_add(1, Ordering::Relaxed);
@@ -156,22 +166,21 @@ impl Writer {
     }
 
     /// A write failed: the segment ends before it, and the next batch begins another.
-    fn take_back(&self, active: &Active, error: &io::Error) -> AppendError {
+    fn take_back(&self, active: &SegmentFile, error: &io::Error) -> AppendError {
         let full = is_full(error);
-        match active.file.take_back(active.at) {
+        match active.take_back() {
             Ok(()) if full => self.shared.full(),
             Ok(()) => self.shared.set_broken("cannot write the log", error),
             Err(error) => self.shared.set_broken("cannot take back a write", &error),
         }
     }
 
-    fn next_segment(&self, record_bytes: usize) -> Result<Active, AppendError> {
+    fn next_segment(&self, record_bytes: usize) -> Result<Arc<SegmentFile>, AppendError> {
         let shared = &self.shared;
-        let at = SEGMENT_HEADER_BYTES as u64;
         // Held while one is made: segments are used in the order of their numbers.
         let mut prepared = shared.prepared.lock();
         let file = match prepared.take() {
-            Some(file) if file.has_room(at, record_bytes) => Ok(file),
+            Some(file) if file.has_room(record_bytes) => Ok(file),
             too_small => {
                 if let Some(file) = too_small {
                     shared.files.remove(&file.path).ok();
@@ -180,34 +189,58 @@ impl Writer {
             }
         };
         drop(prepared);
-        let file = file.map_err(|error| {
-            if is_full(&error) {
-                shared.full()
-            } else if is_passing(&error) {
-                AppendError::Unavailable(format!("cannot make a segment of the log: {error}"))
-            } else {
-                shared.set_broken("cannot make a segment of the log", &error)
-            }
-        })?;
-        // The next one is to be made ahead.
-        shared.bell.ring();
-        Ok(Active {
-            file: Arc::new(file),
-            at,
-        })
+        file.map(Arc::new).map_err(|error| shared.no_room(&error))
     }
 }
 
 impl Shared {
-    /// An empty segment with room for a record at least.
+    /// An empty segment with room for a record at least. The first is small and each is larger than the one before, up to
+    /// the full size: where little is published little is taken, and read at the next start.
     pub(super) fn make_segment(&self, record_bytes: usize) -> io::Result<SegmentFile> {
         let number = self.next_segment.fetch_add(1, Ordering::Relaxed);
         let needed = (SEGMENT_HEADER_BYTES + record_bytes) as u64;
-        // What is left above the reserve may be less than a whole segment.
-        let available = self.files.available(&self.config.dir)?;
-        let left = available.saturating_sub(self.config.reserve_bytes);
-        let bytes = self.config.segment_bytes.min(left).max(needed);
+        let before = self.active().map_or(0, |active| active.allocated());
+        let bytes = before
+            .max(needed)
+            .saturating_mul(SEGMENT_GROWTH)
+            .max(self.config.segment_begin_bytes)
+            .min(self.config.segment_bytes)
+            // What is left above the reserve may be less.
+            .min(self.left()?)
+            .max(needed);
         SegmentFile::create(&*self.files, &self.log_dir(), number, bytes)
+    }
+
+    /// What publishing may still take of the disk.
+    fn left(&self) -> io::Result<u64> {
+        let available = self.files.available(&self.config.dir)?;
+        Ok(available.saturating_sub(self.config.reserve_bytes))
+    }
+
+    /// No number is given out that is far above what `HEAD` says on the disk. Seldom is anything to be done.
+    fn note_ahead(&self, header: &Header) -> Result<(), AppendError> {
+        let needed = header.last.saturating_sub(NUMBERS_AHEAD);
+        let needed = needed.min(header.first - 1);
+        if self.head_file.synced() >= needed {
+            return Ok(());
+        }
+        let synced = self.head_file.sync();
+        synced.map_err(|error| self.set_broken("cannot sync HEAD", &error))?;
+        if self.head_file.synced() < needed {
+            return Err(self.full());
+        }
+        Ok(())
+    }
+
+    /// There is no space for a batch.
+    fn no_room(&self, error: &io::Error) -> AppendError {
+        if is_full(error) {
+            self.full()
+        } else if is_passing(error) {
+            AppendError::Unavailable(format!("cannot make room in the log: {error}"))
+        } else {
+            self.set_broken("cannot make room in the log", error)
+        }
     }
 
     /// Whether publishing would leave the reserve alone.

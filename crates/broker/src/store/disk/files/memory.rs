@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{File, Files, Lock, LockError, OpenMode};
+use super::{File, Files, Kept, Lock, LockError, OpenMode};
 
 /// A disk writes so much at once or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -263,7 +263,7 @@ impl Files for MemoryFiles {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let disk = &mut *self.disk.lock();
         let node = match mode {
-            OpenMode::Read => disk
+            OpenMode::Read | OpenMode::Update => disk
                 .names
                 .get(path)
                 .cloned()
@@ -310,7 +310,7 @@ impl Files for MemoryFiles {
         Ok(self.disk.lock().faults.bytes_left.unwrap_or(u64::MAX))
     }
 
-    fn lock(&self, path: &Path, owner: &str) -> Result<Lock, LockError> {
+    fn lock(&self, path: &Path, owner: &str) -> Result<Box<dyn Lock>, LockError> {
         let disk = &mut *self.disk.lock();
         if let Some(holder) = disk.locked.get(path) {
             return Err(LockError::Held(holder.clone()));
@@ -324,10 +324,17 @@ impl Files for MemoryFiles {
     }
 }
 
+#[derive(Debug)]
 struct Held {
     files: MemoryFiles,
     path: PathBuf,
     power: u64,
+}
+
+impl Lock for Held {
+    fn check(&self) -> Result<Kept, LockError> {
+        Ok(Kept::Whole)
+    }
 }
 
 impl Drop for Held {

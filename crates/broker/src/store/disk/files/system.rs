@@ -2,15 +2,18 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{self, Read as _, Seek as _, Write as _},
+    io,
     os::unix::fs::{DirBuilderExt as _, FileExt as _},
     path::Path,
     sync::Arc,
 };
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::FallocateFlags;
 
+use self::lock::SystemLock;
 use super::{File, Files, Lock, LockError, OpenMode};
+
+mod lock;
 
 /// The machine's own file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,6 +89,7 @@ impl Files for SystemFiles {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let file = match mode {
             OpenMode::Read => fs::File::open(path)?,
+            OpenMode::Update => OpenOptions::new().read(true).write(true).open(path)?,
             OpenMode::Create => OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -113,29 +117,7 @@ impl Files for SystemFiles {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    fn lock(&self, path: &Path, owner: &str) -> Result<Lock, LockError> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(LockError::Io)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                let read = file.read_to_string(&mut holder);
-                read.map_err(LockError::Io)?;
-                return Err(LockError::Held(holder.trim().to_owned()));
-            }
-            Err(error) => return Err(LockError::Io(error.into())),
-        }
-        let written = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{owner}"));
-        written.map_err(LockError::Io)?;
-        Ok(Box::new(file))
+    fn lock(&self, path: &Path, owner: &str) -> Result<Box<dyn Lock>, LockError> {
+        Ok(Box::new(SystemLock::take(path, owner)?))
     }
 }

@@ -1,23 +1,6 @@
 //! The directory of a store: whose it is, and what it is called.
 
-use std::path::PathBuf;
-
 use super::*;
-
-/// Every file of the directory, with its content.
-fn contents(files: &MemoryFiles) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut contents = Vec::new();
-    for dir in ["/data", "/data/log", "/data/sealed"] {
-        for name in files.list(Path::new(dir)).unwrap() {
-            let path = Path::new(dir).join(name);
-            // The others are directories.
-            if let Ok(file) = files.open(&path, OpenMode::Read) {
-                contents.push((path, files::read_all(&*file).unwrap()));
-            }
-        }
-    }
-    contents
-}
 
 #[test]
 fn a_directory_in_use_or_of_a_newer_format_or_of_others_is_refused_untouched() {

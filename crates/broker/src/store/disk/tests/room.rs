@@ -61,6 +61,46 @@ fn a_full_disk_takes_nothing_and_goes_on_by_itself_when_there_is_room() {
 }
 
 #[test]
+fn segments_grow_to_their_size_and_the_next_is_there_before_it_is_needed() {
+    let files = MemoryFiles::new();
+    let config = DiskConfig {
+        segment_bytes: 32 << 10,
+        segment_begin_bytes: 1 << 10,
+        ..config()
+    };
+    let open = || {
+        let shared = Arc::new(files.clone());
+        DiskStore::open_with(shared, config.clone(), environment(), retention(&[]), 1_000).unwrap()
+    };
+    for _ in 0..2 {
+        let store = open();
+        store.trim();
+        let mut sizes = Vec::new();
+        while sizes.len() < 5 {
+            append(&store, &["a.1"; 3]).unwrap();
+            let active = store.shared.active().unwrap();
+            let size = active.file.len_bytes().unwrap();
+            if sizes.last() != Some(&(active.number, size)) {
+                sizes.push((active.number, size));
+            }
+            store.trim();
+            let is_ahead = store.shared.prepared.lock().is_some();
+            assert_eq!(is_ahead, active.used() > size / 2, "{sizes:?}");
+        }
+        let sizes: Vec<_> = sizes.into_iter().map(|(_, size)| size).collect();
+        assert_eq!(sizes, [1 << 10, 4 << 10, 16 << 10, 32 << 10, 32 << 10]);
+        let head = store.head();
+        files.kill();
+        drop(store);
+        let store = open();
+        assert_eq!(store.head(), head);
+        let (found, damaged) = read_all(&store, &[("a.1", 0)], 0, 1 << 20);
+        assert_eq!(found, (1..=head).collect::<Vec<_>>());
+        assert!(damaged.is_empty());
+    }
+}
+
+#[test]
 fn publishing_leaves_the_reserve_of_the_disk_alone() {
     let files = MemoryFiles::new();
     let config = DiskConfig {

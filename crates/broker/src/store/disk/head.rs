@@ -1,0 +1,137 @@
+//! `HEAD`: the last sequence that was synced, so that a log whose end is missing is not taken for a shorter one.
+//!
+//! It is written after each commit and not synced, which costs the commit one small write to memory: a process that is
+//! killed leaves it exact. A power cut may leave an older one; so it is synced with the first commit of a segment, then
+//! beside publishing, and always before a sequence is given out that is more than [`NUMBERS_AHEAD`] higher.
+//!
+//! Holds: it never says more than what was synced; no sequence that was given out is more than [`NUMBERS_AHEAD`] above
+//! what it says, whatever became of the log.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::files::{self, File, Files, OpenMode, is_damage, is_full};
+use crate::position::Sequence;
+
+/// So many numbers are left out where nobody knows how many had been given out: more than a batch has.
+pub(super) const NUMBERS_AHEAD: u64 = 1 << 20;
+
+const MAGIC: &[u8; 8] = b"LLHEAD 1";
+/// Magic, sequence, checksum. All of it lies in one sector, which is written as a whole or not at all.
+const BYTES: usize = 20;
+
+/// What the last process left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// This sequence was synced, and perhaps later ones.
+    Head(Sequence),
+    /// There is no such file.
+    Nothing,
+    /// It cannot be read.
+    Damaged,
+}
+
+#[derive(Debug)]
+pub(super) struct HeadFile {
+    path: PathBuf,
+    record_secret: u64,
+    // Once it is known to be whole.
+    file: OnceLock<Arc<dyn File>>,
+    noted: AtomicU64,
+    synced: AtomicU64,
+}
+
+impl HeadFile {
+    /// The file of a directory, not looked at yet.
+    pub(super) fn new(dir: &Path, record_secret: u64) -> Self {
+        Self {
+            path: dir.join("HEAD"),
+            record_secret,
+            file: OnceLock::new(),
+            noted: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks at what the last process left.
+    pub(super) fn read(&self, files: &dyn Files) -> io::Result<Left> {
+        let file = match files.open(&self.path, OpenMode::Update) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Left::Nothing),
+            file => file?,
+        };
+        let mut content = [0; BYTES];
+        match file.read_exact_at(&mut content, 0) {
+            Err(error) if is_damage(&error) => return Ok(Left::Damaged),
+            read => read?,
+        }
+        let sequence = u64::from_le_bytes(std::array::from_fn(|at| content[8 + at]));
+        if content != self.content(sequence) {
+            return Ok(Left::Damaged);
+        }
+        self.file.get_or_init(|| file);
+        Ok(Left::Head(sequence))
+    }
+
+    /// From here on `head` is the last sequence; that it was synced is written elsewhere. Makes the file anew where it is
+    /// not whole.
+    pub(super) fn begin(&self, files: &dyn Files, head: Sequence) -> io::Result<()> {
+        if self.file.get().is_none() {
+            files::replace(files, &self.path, &self.content(head))?;
+            let file = files.open(&self.path, OpenMode::Update)?;
+            self.file.get_or_init(|| file);
+        }
+        self.synced.store(head, Ordering::Release);
+        self.note(head)
+    }
+
+    /// Everything up to this sequence was synced. A disk without room for that is no reason to stop: what the file says
+    /// stays true.
+    pub(super) fn note(&self, sequence: Sequence) -> io::Result<()> {
+        let Some(file) = self.file.get() else {
+            return Ok(());
+        };
+        match file.write_all_at(&[&self.content(sequence)], 0) {
+            Err(error) if is_full(&error) => return Ok(()),
+            written => written?,
+        }
+        self.noted.store(sequence, Ordering::Release);
+        Ok(())
+    }
+
+    /// Returns when what was noted is on the disk. Does nothing when it is.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let noted = self.noted.load(Ordering::Acquire);
+        if noted > self.synced()
+            && let Some(file) = self.file.get()
+        {
+            file.sync()?;
+            self.synced.fetch_max(noted, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// What the disk says for certain.
+    pub(super) fn synced(&self) -> Sequence {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    fn content(&self, sequence: Sequence) -> [u8; BYTES] {
+        let mut content = [0; BYTES];
+        content[..8].copy_from_slice(MAGIC);
+        content[8..16].copy_from_slice(&sequence.to_le_bytes());
+        let crc = crc32c::crc32c(&self.record_secret.to_le_bytes());
+        let crc = crc32c::crc32c_append(crc, &content[..16]);
+        content[16..].copy_from_slice(&crc.to_le_bytes());
+        content
+    }
+}
