@@ -105,12 +105,11 @@ mod tests {
         let mut at = Duration::ZERO;
         while at < lasting {
             let now = begin + at;
-            match takeovers.refuse(contract, now) {
-                Some(wait) => waits.push(wait),
-                None => {
-                    takeovers.note(contract, now);
-                    through += 1;
-                }
+            if let Some(wait) = takeovers.refuse(contract, now) {
+                waits.push(wait);
+            } else {
+                takeovers.note(contract, now);
+                through += 1;
             }
             words += usize::from(takeovers.tell(now).is_some());
             at += Duration::from_millis(1);
