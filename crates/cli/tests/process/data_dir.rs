@@ -120,12 +120,12 @@ async fn a_directory_in_use_is_refused_with_the_process_that_has_it() {
     server.publish("a", "x").await.expect("it goes on");
 }
 
-/// Makes a small file of a data directory say that its format is 2. Its body is a message behind a magic word, its
+/// Makes a small file of a data directory say that its format is 3. Its body is a message behind a magic word, its
 /// length and its checksum; a field that comes twice counts as it comes last.
 fn make_newer(meta: &Path) {
     let content = fs::read(meta).unwrap();
     let (envelope, body) = content.split_at(16);
-    let body = [body, &[0x08, 2]].concat();
+    let body = [body, &[0x08, 3]].concat();
     let length = u32::try_from(body.len()).unwrap().to_le_bytes();
     let checksum = crc32c::crc32c(&body).to_le_bytes();
     let content = [&envelope[..8], &length[..], &checksum[..], &body[..]].concat();
@@ -173,7 +173,7 @@ async fn a_directory_of_a_newer_format_is_refused_in_one_line_and_not_touched() 
             assert_eq!(code, Some(1), "{command:?}: {err}");
             assert_eq!(out, "", "{command:?}");
             assert_eq!(err.lines().count(), 1, "{command:?}: {err}");
-            for part in ["--data-dir", dir, "format 2", "up to 1", "not touched"] {
+            for part in ["--data-dir", dir, "format 3", "up to 2", "not touched"] {
                 assert!(err.contains(part), "{command:?}, {part}: {err}");
             }
             assert!(contents(&path) == before, "{command:?} touched it");

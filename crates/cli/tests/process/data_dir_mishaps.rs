@@ -7,6 +7,7 @@ use std::{
 };
 
 use longlived_api::v1::{self, gap::Reason};
+use rustix::process::Signal;
 
 use super::support::{Frame, Server, longlived, request, run_to_end, until};
 
@@ -109,6 +110,63 @@ async fn the_end_of_a_log_that_vanished_is_announced_and_its_numbers_do_not_come
                 "{what}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_lost_or_older_than_it_was_is_told_of_at_the_start() {
+    type Mishap = fn(&Path, &[u8]);
+    let gone: Mishap = |path, _| fs::remove_file(path).unwrap();
+    let zeroed: Mishap = |path, _| {
+        let length = fs::read(path).unwrap().len();
+        fs::write(path, vec![0; length]).unwrap();
+    };
+    let older: Mishap = |path, older| fs::write(path, older).unwrap();
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("data");
+    let flags = ["--data-dir", path.to_str().unwrap()];
+    // Each start seals what the one before has published.
+    let mut last = 0;
+    let mut publish = async |said: Option<&str>| {
+        let mut server = Server::start(&flags).await;
+        if let Some(said) = said {
+            server.line(said, |line| line.contains(said)).await;
+        }
+        let published = server.publish("a", "x").await.expect("stored");
+        assert!(published > last, "{published} is given out again");
+        last = published;
+        server.signal(Signal::TERM);
+        assert!(server.ended().await.success());
+    };
+    publish(None).await;
+    for (name, mishap, said) in [
+        ("META", gone, "one of its two copies was damaged or missing"),
+        (
+            "STATE.copy",
+            zeroed,
+            "one of its two copies was damaged or missing",
+        ),
+        ("IDS", gone, "message ids from before are forgotten"),
+        ("IDS", zeroed, "message ids from before are forgotten"),
+        ("IDS", older, "message ids of later events are forgotten"),
+        (
+            "HEAD",
+            gone,
+            "nothing shows whether the end of the log is missing",
+        ),
+        (
+            "HEAD",
+            zeroed,
+            "nothing shows whether the end of the log is missing",
+        ),
+    ] {
+        publish(None).await;
+        let file = path.join(name);
+        let before = fs::read(&file).unwrap();
+        publish(None).await;
+        publish(None).await;
+        mishap(&file, &before);
+        publish(Some(said)).await;
     }
 }
 

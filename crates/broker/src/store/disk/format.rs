@@ -178,6 +178,9 @@ pub(super) struct Ids {
     pub(super) sequence: Vec<u64>,
     #[prost(int64, repeated, tag = "4")]
     pub(super) taken: Vec<i64>,
+    /// Everything up to here was sealed when it was written; 0 when that is not said.
+    #[prost(uint64, tag = "5")]
+    pub(super) through: u64,
 }
 
 /// What a sealed file holds; in memory for as long as the file is kept.

@@ -225,7 +225,10 @@ impl History {
 
     /// The message ids of everything that is sealed when `through` is.
     pub(super) fn ids_through(&self, through: Sequence) -> Ids {
-        let mut ids = Ids::default();
+        let mut ids = Ids {
+            through,
+            ..Ids::default()
+        };
         for recent in self.recent.iter().filter(|id| id.sequence <= through) {
             ids.key_low.push(recent.key.0 as u64);
             ids.key_high.push((recent.key.0 >> 64) as u64);
@@ -233,6 +236,12 @@ impl History {
             ids.taken.push(recent.taken);
         }
         ids
+    }
+
+    /// The last event that is in a sealed file.
+    pub(super) fn last_sealed(&self) -> Sequence {
+        let last = self.classes.iter().filter_map(|class| class.files.last());
+        last.map(|file| file.last()).max().unwrap_or(0)
     }
 
     /// Adds sealed files to their classes.

@@ -456,6 +456,14 @@ impl Shared {
             }
             return Ok(());
         };
+        let last_sealed = self.history.read().last_sealed();
+        // Before anything that it goes with counts it is written.
+        if ids.through > 0 && ids.through < last_sealed {
+            tracing::error!(
+                file = %path.display(), through = ids.through, last_sealed,
+                "an older copy: message ids of later events are forgotten"
+            );
+        }
         let keys = ids.key_low.iter().zip(&ids.key_high);
         let places = ids.sequence.iter().zip(&ids.taken);
         let recent = keys
