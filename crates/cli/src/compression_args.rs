@@ -12,8 +12,8 @@ use crate::values;
 /// Of `longlived serve`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ServeCompressionArgs {
-    /// Compress events of 1 KiB or more toward subscribers that accept one of these (grpc-accept-encoding), preferred
-    /// first; `off` for none. Requests may be compressed in any case.
+    /// Compress events of 1 KiB or more toward subscribers that ask for one of these in the metadata key
+    /// longlived-compression and accept it, preferred first; `off` for none. Requests may be compressed in any case.
     #[arg(
         long,
         env = "LONGLIVED_COMPRESSION",

@@ -17,6 +17,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::codec::CompressionEncoding;
+use tonic::metadata::{MetadataMap, MetadataValue};
 
 use crate::backoff::BackoffOptions;
 use crate::connector::Connector;
@@ -36,7 +37,19 @@ pub enum Compression {
     Zstd,
 }
 
+/// The metadata key by which a caller asks for compression.
+const ASKED_COMPRESSION: &str = "longlived-compression";
+
 impl Compression {
+    /// Asks for it in a request. That it is accepted as well, the call says.
+    pub(crate) fn ask(self, metadata: &mut MetadataMap) {
+        let name = match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        };
+        metadata.insert(ASKED_COMPRESSION, MetadataValue::from_static(name));
+    }
+
     pub(crate) fn encoding(self) -> CompressionEncoding {
         match self {
             Self::Gzip => CompressionEncoding::Gzip,
@@ -207,7 +220,8 @@ impl ClientBuilder {
     }
 
     /// Asks the server to compress large events toward this client's subscribers, of both contracts; nothing is
-    /// compressed unless told. A server that does not know the encoding sends them as they are. Worth it where the
+    /// compressed unless told. The request says so in the metadata key `longlived-compression`; a server that does not know
+    /// it or the encoding sends them as they are. Worth it where the
     /// network is narrow: decompressing costs this program more than reading would. What a subscriber takes at most
     /// ([`SubscriberBuilder::max_event_bytes`]) is counted decompressed.
     pub fn compression(mut self, compression: Compression) -> Self {

@@ -231,6 +231,7 @@ async fn open(
     }
     let mut service = LonglivedClient::new(lease.wire.clone());
     if let Some(compression) = client.shared.compression {
+        compression.ask(request.metadata_mut());
         service = service.accept_compressed(compression.encoding());
     }
     match service.subscribe(request).await {

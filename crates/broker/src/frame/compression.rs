@@ -19,7 +19,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// Its name in `grpc-encoding` and `grpc-accept-encoding`.
+    /// Its name in `grpc-encoding`, `grpc-accept-encoding` and `longlived-compression`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",

@@ -153,6 +153,9 @@ async fn welcome(
             .metadata_mut()
             .insert("authorization", credential.header.clone());
     }
+    if let Some(compression) = ask.shared.compression {
+        compression.ask(request.metadata_mut());
+    }
     let largest = ask.request.max_event_bytes as usize + ENVELOPE_BYTES;
     let mut grpc = Grpc::new(lease.wire.clone()).max_decoding_message_size(largest);
     if let Some(compression) = ask.shared.compression {

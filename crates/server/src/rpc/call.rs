@@ -37,6 +37,8 @@ const BUFFER: (usize, usize) = (64, 32 << 10);
 
 const ENCODING: &str = "grpc-encoding";
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+/// Asks for compression. What a caller accepts is not what it wants: most libraries accept gzip without being told.
+const ASKED_COMPRESSION: &str = "longlived-compression";
 
 /// A call whose request messages are still bytes.
 pub(super) struct Head {
@@ -178,16 +180,22 @@ async fn another<T>(messages: &mut Streaming<T>) -> Result<bool, Status> {
     Ok(next?.is_some())
 }
 
-/// The first of what is offered that the caller accepts.
+/// The first of what is offered that the caller asks for and, as gRPC demands, accepts.
 fn wanted(headers: &HeaderMap, offered: &[Compression]) -> Compression {
-    let accepts = |compression: &&Compression| {
-        let values = headers.get_all(ACCEPT_ENCODING).iter();
+    if !headers.contains_key(ASKED_COMPRESSION) {
+        return Compression::Identity;
+    }
+    let names = |header, compression: Compression| {
+        let values = headers.get_all(header).iter();
         let mut names = values
             .filter_map(|value| value.to_str().ok())
             .flat_map(|names| names.split(','));
         names.any(|name| name.trim() == compression.as_str())
     };
-    offered.iter().find(accepts).copied().unwrap_or_default()
+    let wanted = |compression: &&Compression| {
+        names(ASKED_COMPRESSION, **compression) && names(ACCEPT_ENCODING, **compression)
+    };
+    offered.iter().find(wanted).copied().unwrap_or_default()
 }
 
 /// Says in a response how those of its messages that are compressed are.
@@ -262,12 +270,24 @@ impl http_body::Body for Unary {
 mod tests {
     use super::*;
 
+    /// The headers that name these.
+    fn headers(asked: &[&str], accepted: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, values) in [(ASKED_COMPRESSION, asked), (ACCEPT_ENCODING, accepted)] {
+            for value in values {
+                let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                headers.append(name, value);
+            }
+        }
+        headers
+    }
+
     #[test]
-    fn of_what_a_caller_accepts_it_gets_what_the_node_prefers() {
+    fn of_what_a_caller_asks_for_and_accepts_it_gets_what_the_node_prefers() {
         use Compression::{Gzip, Identity, Zstd};
 
         let offered = [Zstd, Gzip];
-        for (accepts, expected) in [
+        for (named, expected) in [
             (&["identity,gzip,zstd"][..], Zstd),
             (&["gzip, zstd;q=1"], Gzip),
             (&["gzip", " zstd "], Zstd),
@@ -277,16 +297,19 @@ mod tests {
             (&["\u{fc}", "gzip"], Gzip),
             (&[], Identity),
         ] {
-            let mut headers = HeaderMap::new();
-            for value in accepts {
-                let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
-                headers.append(ACCEPT_ENCODING, value);
+            let all = &["gzip,zstd"][..];
+            for (asked, accepted) in [(named, all), (all, named), (named, named)] {
+                let headers = headers(asked, accepted);
+                let wanted = |offered: &[Compression]| wanted(&headers, offered);
+                assert_eq!(wanted(&offered), expected, "{asked:?} {accepted:?}");
+                assert_eq!(wanted(&[]), Identity, "{asked:?} of nothing");
             }
-            assert_eq!(wanted(&headers, &offered), expected, "{accepts:?}");
-            assert_eq!(wanted(&headers, &[]), Identity, "{accepts:?} of nothing");
+            assert_eq!(wanted(&headers(&[], named), &offered), Identity);
+            assert_eq!(wanted(&headers(named, &[]), &offered), Identity);
         }
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd,gzip"));
-        assert_eq!(wanted(&headers, &[Gzip, Zstd]), Gzip);
+        let both = headers(&["zstd,gzip"], &["zstd,gzip"]);
+        assert_eq!(wanted(&both, &[Gzip, Zstd]), Gzip);
+        let apart = headers(&["zstd"], &["identity,deflate,gzip"]);
+        assert_eq!(wanted(&apart, &offered), Identity);
     }
 }

@@ -42,11 +42,11 @@ pub(in crate::bench) fn call_headers(
     authority: &str,
     path: &str,
 ) {
-    call_headers_accepting(out, stream_id, authority, path, None);
+    call_headers_compressed(out, stream_id, authority, path, None);
 }
 
-/// The same, of a caller that takes messages in an encoding.
-pub(in crate::bench) fn call_headers_accepting(
+/// The same, of a caller that asks for messages in an encoding.
+pub(in crate::bench) fn call_headers_compressed(
     out: &mut Vec<u8>,
     stream_id: u32,
     authority: &str,
@@ -67,9 +67,11 @@ pub(in crate::bench) fn call_headers_accepting(
     string(out, "te");
     string(out, "trailers");
     if let Some(encoding) = encoding {
-        out.push(0x00);
-        string(out, "grpc-accept-encoding");
-        string(out, encoding);
+        for name in ["longlived-compression", "grpc-accept-encoding"] {
+            out.push(0x00);
+            string(out, name);
+            string(out, encoding);
+        }
     }
     let length = out.len() - start - FRAME_HEADER_BYTES;
     assert!(length <= FRAME_BYTES_MAX, "request headers fit one frame");

@@ -183,7 +183,7 @@ fn open_calls(
     request::open_connection(out, plan.windows());
     for (index, number) in (0..).zip(subscribers) {
         let encoding = plan.compression.encoding();
-        request::call_headers_accepting(out, stream_id(index), &authority, SUBSCRIBE, encoding);
+        request::call_headers_compressed(out, stream_id(index), &authority, SUBSCRIBE, encoding);
         let request = plan.subscribe_request(number, resume_after);
         request::call_message(out, stream_id(index), &request, true);
     }

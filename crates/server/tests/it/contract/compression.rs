@@ -17,6 +17,7 @@ use super::{
 const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
 const SESSION: &str = "/longlived.v1.SubscriptionService/Session";
 const LEGACY: &str = "/protos.Longlived/Subscribe";
+const ASKS: &str = "longlived-compression";
 const GZIP: &str = "longlived_compressed_events_total{encoding=\"gzip\"}";
 const ZSTD: &str = "longlived_compressed_events_total{encoding=\"zstd\"}";
 /// What an event of these tests has beside its payload, at most: topic, sequences, time, tags and lengths.
@@ -81,11 +82,30 @@ async fn flagged(reply: &mut RawReply) -> (u8, Vec<u8>) {
     (prefix[0], reply.bytes(length as usize).await.to_vec())
 }
 
+/// Asks for what it accepts.
 async fn open(raw: &mut Raw, path: &str, accepts: &[&str], message: &[u8]) -> RawReply {
-    let headers: Vec<_> = (accepts.iter())
-        .map(|accepts| ("grpc-accept-encoding", *accepts))
-        .collect();
+    open_asking(raw, path, accepts, accepts, message).await
+}
+
+async fn open_asking(
+    raw: &mut Raw,
+    path: &str,
+    asks: &[&str],
+    accepts: &[&str],
+    message: &[u8],
+) -> RawReply {
+    let asks = asks.iter().map(|asks| (ASKS, *asks));
+    let accepts = (accepts.iter()).map(|accepts| ("grpc-accept-encoding", *accepts));
+    let headers: Vec<_> = asks.chain(accepts).collect();
     raw.call(path, &headers, framed(message)).await
+}
+
+/// A request of a stock client that asks for either encoding, whatever it accepts.
+fn asking<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    let both = tonic::metadata::MetadataValue::from_static("zstd,gzip");
+    request.metadata_mut().insert(ASKS, both);
+    request
 }
 
 fn plain_event(message: &[u8]) -> v1::Event {
@@ -114,7 +134,7 @@ async fn stock_clients_read_the_same_events_live_and_from_history_however_they_a
             start,
             ..request(&id, &["t", "t.*"])
         };
-        let response = within("headers", client.subscribe(request)).await;
+        let response = within("headers", client.subscribe(asking(request))).await;
         let mut stream = Stream::new(response.expect("let in").into_inner());
         stream.welcome().await;
         stream
@@ -204,13 +224,56 @@ async fn whoever_accepts_nothing_that_is_offered_gets_everything_as_it_is() {
     }
 }
 
+/// As a library does that was told nothing: grpcio, grpc-java and others name gzip in every call.
+#[tokio::test]
+async fn whoever_only_accepts_an_encoding_or_asks_for_one_that_it_does_not_accept_gets_everything_as_it_is()
+ {
+    let topic = TopicFilter::parse("t").expect("a filter");
+    let node = Node::start_with(|config| config.legacy_topics = vec![topic]);
+    for (id, (asks, accepts)) in (1..).zip([
+        (&[][..], &["identity, deflate, gzip"][..]),
+        (&[], &["zstd,gzip"]),
+        (&["zstd"], &["identity, deflate, gzip"]),
+        (&["gzip", "zstd"], &[]),
+        (&["identity", "br"], &["gzip,zstd"]),
+    ]) {
+        let subscribe = request(&format!("s-{id}"), &["t"]).encode_to_vec();
+        let session = v1::SessionRequest {
+            request: Some(v1::session_request::Request::Open(request(
+                &format!("session-{id}"),
+                &["t"],
+            ))),
+        };
+        let session = session.encode_to_vec();
+        let legacy = protos::Request { id }.encode_to_vec();
+        for (path, message) in [
+            (SUBSCRIBE, &subscribe),
+            (SESSION, &session),
+            (LEGACY, &legacy),
+        ] {
+            let mut raw = Raw::connect(node.address).await;
+            let mut reply = open_asking(&mut raw, path, asks, accepts, message).await;
+            assert_eq!(reply.header("grpc-encoding"), None, "{asks:?} {accepts:?}");
+            if path != LEGACY {
+                assert_eq!(flagged(&mut reply).await.0, 0);
+            }
+            node.publish("t", &json(4_096)).await;
+            assert_eq!(
+                flagged(&mut reply).await.0,
+                0,
+                "{path} {asks:?} {accepts:?}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_frozen_contract_and_sessions_are_compressed_alike() {
     let topic = TopicFilter::parse("t").expect("a filter");
     let node = Node::start_with(|config| config.legacy_topics = vec![topic]);
     for (id, encoding) in (1..).zip([CompressionEncoding::Gzip, CompressionEncoding::Zstd]) {
         let mut client = node.legacy().accept_compressed(encoding);
-        let response = within("headers", client.subscribe(protos::Request { id })).await;
+        let response = within("headers", client.subscribe(asking(protos::Request { id }))).await;
         let mut stream = response.expect("let in").into_inner();
         for payload in publish(&node, "t").await {
             let response = within("a response", stream.message()).await;
@@ -379,7 +442,7 @@ async fn what_a_subscriber_takes_at_most_is_judged_by_what_was_published() {
         max_event_bytes: 5_000,
         ..request("s", &["t"])
     };
-    let response = within("headers", client.subscribe(subscribe)).await;
+    let response = within("headers", client.subscribe(asking(subscribe))).await;
     let mut stream = Stream::new(response.expect("let in").into_inner());
     stream.welcome().await;
     for bytes in [4_000, 6_000, 4_000] {
@@ -391,7 +454,11 @@ async fn what_a_subscriber_takes_at_most_is_judged_by_what_was_published() {
 
     let mut client = node.subscriptions().accept_compressed(zstd);
     client = client.max_decoding_message_size(5_000);
-    let response = within("headers", client.subscribe(request("other", &["t"]))).await;
+    let response = within(
+        "headers",
+        client.subscribe(asking(request("other", &["t"]))),
+    )
+    .await;
     let mut other = Stream::new(response.expect("let in").into_inner());
     other.welcome().await;
     node.publish("t", &"x".repeat(6_000)).await;
