@@ -128,6 +128,7 @@ impl From<InvalidRequest> for Status {
             | InvalidRequest::LabelLength { .. }
             | InvalidRequest::EnumValue { .. }
             | InvalidRequest::Page { .. }
+            | InvalidRequest::Position { .. }
             | InvalidRequest::Duration(_)
             | InvalidRequest::Timestamp => Self::invalid_argument(text),
         }

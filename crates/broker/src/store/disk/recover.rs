@@ -254,6 +254,7 @@ impl Shared {
         }
         let next = numbers.last().map_or(1, |last| last + 1);
         self.next_segment.store(next, Ordering::Relaxed);
+        self.history.write().forget_former(recovery.last);
         self.head.store(recovery.last, Ordering::Release);
         Ok(())
     }

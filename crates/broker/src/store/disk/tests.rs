@@ -19,6 +19,7 @@ use crate::{
 mod clock;
 mod damage;
 mod directory;
+mod floors;
 mod mishaps;
 mod properties;
 mod resume;

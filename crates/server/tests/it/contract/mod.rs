@@ -11,6 +11,7 @@ mod half_sent;
 mod leaving;
 mod metrics;
 mod opening;
+mod positions;
 mod publishing;
 mod random;
 mod sessions;

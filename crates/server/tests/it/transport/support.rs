@@ -21,6 +21,7 @@ use longlived_server::connection::ResponseBody;
 use longlived_server::connection::StreamAbort;
 use longlived_server::layers::{CallRecord, Layers};
 use longlived_server::lifecycle::Drain;
+use longlived_server::listener::TcpListeners;
 use longlived_server::tasks::{AbortOnDrop, Tasks};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
@@ -126,14 +127,14 @@ where
     (address, tasks.abort_on_drop())
 }
 
-fn listener() -> (SocketAddr, tokio::net::TcpListener) {
+fn listener() -> (SocketAddr, TcpListeners) {
     let listener = acceptor::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
     let address = listener
         .local_addr()
         .expect("a bound socket has an address");
     (
         address,
-        tokio::net::TcpListener::from_std(listener).expect("within a runtime"),
+        TcpListeners::new(vec![listener]).expect("within a runtime"),
     )
 }
 
