@@ -32,6 +32,6 @@ pub use log::{
     PublishReply, Published, Sequencer, TopicsPage,
 };
 pub use message::{Message, MessageError, MessageKey, Principal};
-pub use position::{Epoch, Position, Sequence};
+pub use position::{Epoch, Position, SEQUENCE_MAX, Sequence};
 pub use signal::{Interest, Signal};
 pub use topic::{TopicError, TopicFilter, TopicName};

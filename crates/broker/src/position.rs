@@ -36,6 +36,10 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// The largest sequence, exact in every language's floating point as epochs are: a million events a second reach it
+/// after 285 years.
+pub const SEQUENCE_MAX: Sequence = (1 << 53) - 1;
+
 /// A place in a history: everything up to and including `sequence` lies behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {

@@ -12,23 +12,33 @@ use longlived_api::v1;
 /// ```
 /// use longlived_client::Position;
 ///
-/// let position: Position = "81985529216486895/42".parse()?;
+/// let position: Position = "8198552921648689/42".parse()?;
 /// assert_eq!(position.sequence, 42);
-/// assert_eq!(position.to_string(), "81985529216486895/42");
+/// assert_eq!(position.to_string(), "8198552921648689/42");
 /// # Ok::<(), longlived_client::ParsePositionError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
-    /// Identity of the history the sequence belongs to.
+    /// Identity of the history the sequence belongs to; 1 to [`MAX`](Self::MAX).
     pub epoch: u64,
-    /// Rises with every event of the log, over all topics; the first is 1.
+    /// Rises with every event of the log, over all topics; the first is 1, and 0 is before it. At most
+    /// [`MAX`](Self::MAX).
     pub sequence: u64,
 }
 
 impl Position {
+    /// The largest epoch and the largest sequence, 2^53-1. A server refuses a position beyond it, since no server gave
+    /// one.
+    pub const MAX: u64 = (1 << 53) - 1;
+
     /// The place of `sequence` in the history `epoch`.
     pub const fn new(epoch: u64, sequence: u64) -> Self {
         Self { epoch, sequence }
+    }
+
+    /// Whether a server may have given it.
+    pub(crate) fn may_be_given(self) -> bool {
+        (1..=Self::MAX).contains(&self.epoch) && self.sequence <= Self::MAX
     }
 
     /// True when both lie in one history and `self` is not before `other`.
@@ -46,7 +56,8 @@ impl fmt::Display for Position {
 /// The text is not a position.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a position: expected EPOCH/SEQUENCE, two numbers such as 81985529216486895/42"
+    "`{0}` is not a position: expected EPOCH/SEQUENCE such as 8198552921648689/42, with an epoch of 1 to {max} and a sequence of 0 to {max}",
+    max = Position::MAX
 )]
 pub struct ParsePositionError(String);
 
@@ -80,8 +91,9 @@ impl FromStr for Position {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parse = || {
             let (epoch, sequence) = text.trim().split_once('/')?;
-            let epoch: u64 = epoch.parse().ok().filter(|epoch| *epoch != 0)?;
-            Some(Self::new(epoch, sequence.parse().ok()?))
+            let epoch: u64 = epoch.parse().ok()?;
+            let sequence: u64 = sequence.parse().ok()?;
+            Some(Self::new(epoch, sequence)).filter(|position| position.may_be_given())
         };
         parse().ok_or_else(|| ParsePositionError::of(text))
     }
@@ -119,6 +131,8 @@ mod tests {
             "0/7",
             "7/7/7",
             "99999999999999999999/1",
+            "9007199254740992/1",
+            "7/9007199254740992",
         ] {
             assert!(text.parse::<Position>().is_err(), "{text}");
         }
@@ -134,7 +148,24 @@ mod tests {
         );
         assert!(!shown.contains(char::is_control), "{shown}");
         assert!(shown.contains("x…` is not a position"), "{shown}");
-        assert!(shown.chars().count() < 200, "{shown}");
+        assert!(shown.chars().count() < 260, "{shown}");
+    }
+
+    #[test]
+    fn a_text_out_of_range_is_answered_with_the_range() {
+        for text in ["0/7", "1152921504606846976/7", "7/1152921504606846976"] {
+            let shown = text.parse::<Position>().unwrap_err().to_string();
+            assert!(
+                shown.contains("an epoch of 1 to 9007199254740991"),
+                "{shown}"
+            );
+            assert!(
+                shown.contains("a sequence of 0 to 9007199254740991"),
+                "{shown}"
+            );
+        }
+        let largest = format!("{max}/{max}", max = Position::MAX);
+        assert!(largest.parse::<Position>().is_ok());
     }
 
     #[test]

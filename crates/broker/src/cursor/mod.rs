@@ -24,7 +24,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use smallvec::SmallVec;
 
 pub use delivery::{CursorError, Delivery, Gap, GapReason, Missing};
@@ -41,7 +41,7 @@ use crate::{
     log::Log,
     position::{Position, Sequence},
     signal::Signal,
-    store::{FilterFrom, Page, Query, ReadError},
+    store::{FilterFrom, Page, Query, ReadError, Store},
 };
 
 /// About how many bytes one delivery holds: a few HTTP/2 frames, and what a stalled reader can pin.
@@ -152,9 +152,7 @@ impl Cursor {
             if self.reading.is_some() {
                 let page = ready!(self.poll_history(cx))?;
                 // A scan that found nothing is still news for a client that waits.
-                let scanned = page.slices.is_empty()
-                    && page.damaged.is_empty()
-                    && page.trimmed_through <= self.position;
+                let scanned = page.says_nothing(self.position);
                 let behind = page.through < self.log.visible();
                 self.page = Some(Box::new(page));
                 if scanned && behind {
@@ -271,7 +269,7 @@ impl Cursor {
             through: visible,
             bytes_max: DELIVERY_BYTES,
         };
-        self.reading = Some(self.log.store().read(query));
+        self.reading = Some(read_joined(self.log.store().clone(), query).boxed());
         Ok(())
     }
 
@@ -301,6 +299,23 @@ impl Cursor {
         self.reading = None;
         Poll::Ready(page)
     }
+}
+
+/// The most pages that one announcement is looked for in: each is about a millisecond's work.
+const JOINED_MAX: usize = 8;
+
+/// One page, or several where a loss goes on behind the first without a kept event: it is announced as one.
+async fn read_joined(store: Arc<dyn Store>, mut query: Query) -> Result<Page, ReadError> {
+    let position = query.after;
+    let mut page = store.read(query.clone()).await?;
+    for _ in 0..JOINED_MAX {
+        if page.through >= query.through || !page.ends_in_a_loss(position) {
+            break;
+        }
+        query.after = page.through;
+        page = page.join(store.read(query.clone()).await?);
+    }
+    Ok(page)
 }
 
 #[cfg(test)]

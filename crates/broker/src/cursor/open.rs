@@ -329,11 +329,7 @@ impl Opening<'_> {
                 break;
             }
             query.after = page.through;
-            let next = self.log.store().read(query.clone()).await?;
-            page = Page {
-                trimmed_through: page.trimmed_through,
-                ..next
-            };
+            page = page.join(self.log.store().read(query.clone()).await?);
         }
         Ok(page)
     }

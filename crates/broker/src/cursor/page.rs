@@ -36,7 +36,7 @@ impl Cursor {
                     .partition_point(|e| e.sequence <= damaged.after)
             });
             let fitting = self
-                .fitting(&slice, page.trimmed_through, said)
+                .fitting(&slice, page, said)
                 .min(slice.count_within(DELIVERY_BYTES - bytes))
                 .min(whole);
             if fitting == 0 {
@@ -85,17 +85,20 @@ impl Cursor {
 
     /// How many of a slice's events can be handed out before something must be announced. `said` is the last
     /// sequence about which the reader knows everything.
-    fn fitting(&self, slice: &Slice, trimmed_through: Sequence, said: Sequence) -> usize {
+    fn fitting(&self, slice: &Slice, page: &Page, said: Sequence) -> usize {
         let (limit, encoding) = (self.options.message_bytes_max, self.options.encoding);
         let mut fitting = slice.count();
         if !slice.all_within(limit, encoding) {
             fitting = slice.first_above(limit, encoding).unwrap_or(fitting);
         }
-        if said < trimmed_through {
-            // Between kept events others are gone: only an unbroken run can follow without a word.
+        if said < page.trimmed_through {
+            // Between kept events others are gone: only what has lost nothing in between can follow without a word.
             let mut before = said;
             let unbroken = slice.entries().iter().take_while(|entry| {
-                let follows = before >= trimmed_through || entry.sequence == before + 1;
+                let removed = || page.removed.within(before, entry.sequence - 1);
+                let follows = before >= page.trimmed_through
+                    || entry.sequence == before + 1
+                    || removed().is_some_and(|(count, _)| count == 0);
                 before = entry.sequence;
                 follows
             });
@@ -104,14 +107,14 @@ impl Cursor {
         fitting
     }
 
-    /// What to announce before the first kept event of a page that has lost some; `None` when that event
-    /// follows directly.
+    /// What to announce before the first kept event of a page that has lost some; `None` when nothing is lost before that
+    /// event.
     fn trimmed_gap(&self, page: &mut Page) -> Result<Option<Gap>, CursorError> {
-        let gap = |through| Gap {
+        let gap = |through, events| Gap {
             reason: GapReason::Trimmed,
             after: self.position,
             through,
-            events: 0,
+            events,
             through_epoch: None,
         };
         let first = page.slices.front().map(Slice::first);
@@ -131,16 +134,23 @@ impl Cursor {
                     through: visible,
                     ..Page::default()
                 };
-                Ok(Some(gap(visible)))
+                Ok(Some(gap(visible, 0)))
             }
             GapPolicy::Earliest => {
                 // The page knows what is kept up to its own end, and no further.
-                let known = first.map_or(page.through, |first| first - 1);
-                let mut through = page.trimmed_through.min(known);
+                let end = first.map_or(page.through, |first| first - 1);
+                let (events, mut through) = match page.removed.within(self.position, end) {
+                    Some((0, _)) => return Ok(None),
+                    Some(known) => known,
+                    None => (0, page.trimmed_through.min(end)),
+                };
                 if planted(Fault::GapBoundsOffByOne) {
                     through += 1;
                 }
-                Ok((through > self.position).then(|| gap(through)))
+                // What is damaged in between is missing too, and not among those that are counted.
+                let damaged = page.damaged.front().is_some_and(|it| it.after < through);
+                let events = if damaged { 0 } else { events };
+                Ok((through > self.position).then(|| gap(through, events)))
             }
         }
     }

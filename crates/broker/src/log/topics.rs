@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::Log;
 use crate::{
     channel::Channel,
-    position::Sequence,
+    position::{Position, Sequence},
     store::{ReadError, TopicInfo},
     topic::{TopicFilter, TopicName},
 };
@@ -91,6 +91,18 @@ impl Log {
             sleep(VISIBLE_LOOK).await;
         }
         self.visible()
+    }
+
+    /// Whether the live tails of all these filters have what comes after a position, whatever history has let go of it.
+    pub fn tails_reach(&self, filters: &[TopicFilter], position: Position) -> bool {
+        let reaches = |filter: &TopicFilter| {
+            let channel = self.shared.channels.get(filter);
+            let channel = channel.map(|entry| entry.value().clone());
+            channel.is_some_and(|channel| channel.reaches(position.sequence))
+        };
+        position.epoch == self.epoch().get()
+            && position.sequence <= self.visible()
+            && filters.iter().all(reaches)
     }
 
     fn channels_of(&self, topic: &TopicName) -> Vec<Arc<Channel>> {

@@ -9,6 +9,7 @@ mod disk;
 mod memory;
 mod merge;
 mod query;
+mod removed;
 mod retention;
 mod topics;
 
@@ -23,7 +24,7 @@ pub use disk::{
 };
 pub use memory::MemoryStore;
 pub(crate) use merge::merge;
-pub use query::{Damaged, FilterFrom, Page, Query};
+pub use query::{Damaged, FilterFrom, Page, Query, Removed};
 pub use retention::{HistoryClass, Limits, RetentionConfig, RetentionError, parse_bytes};
 
 use crate::{

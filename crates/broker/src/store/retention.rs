@@ -6,6 +6,11 @@ use std::time::Duration;
 use super::clock::Ages;
 use crate::topic::{INBOX, TopicFilter, TopicName};
 
+/// What the class of all inboxes is known by across restarts.
+const INBOXES: &str = "$inboxes";
+/// What the class of everything that no other class matches is known by.
+pub(crate) const OTHERS: &str = "$others";
+
 /// What one class keeps; whichever limit is reached first trims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -172,7 +177,7 @@ impl RetentionConfig {
             .iter()
             .map(|class| class.filter.as_str().to_owned())
             // No filter begins like this.
-            .chain(["$inboxes".to_owned(), "$others".to_owned()])
+            .chain([INBOXES.to_owned(), OTHERS.to_owned()])
     }
 
     /// The classes whose topics a filter may match.

@@ -12,14 +12,19 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     faults::{Fault, planted},
-    frame::{Entry, TopicId},
+    frame::{Entry, Slice, TopicId},
     position::Sequence,
-    store::{FilterFrom, TopicsExhausted, Trimmed},
+    store::{
+        FilterFrom, Page, Removed, TopicsExhausted, Trimmed,
+        removed::{RemovalOrder, RemovedOfTopic},
+    },
     topic::{TopicFilter, TopicName},
 };
 
 /// The most topics that are looked at in one go, to forget them.
 const FORGET_MAX: usize = 4_096;
+/// The most removed events between the kept ones of a page that are told one by one.
+const BETWEEN_MAX: usize = 16_384;
 
 #[derive(Debug)]
 pub(super) struct Topics {
@@ -35,6 +40,7 @@ pub(super) struct Topics {
     // Topics that kept nothing when they were put here, oldest first; looked at again before use.
     empty: VecDeque<TopicId>,
     forgotten_through: Sequence,
+    removal_order: RemovalOrder,
 }
 
 #[derive(Debug)]
@@ -48,6 +54,7 @@ pub(super) struct Topic {
     pub(super) events: u64,
     /// Bytes of their frames.
     pub(super) bytes: u64,
+    removed: RemovedOfTopic,
     queued_as_empty: bool,
 }
 
@@ -62,6 +69,7 @@ impl Topics {
             reusable_through: Sequence::MAX,
             empty: VecDeque::new(),
             forgotten_through: 0,
+            removal_order: RemovalOrder::default(),
         }
     }
 
@@ -111,6 +119,7 @@ impl Topics {
         let topic = &mut self.by_id[id as usize];
         topic.last = topic.last.max(last);
         topic.trimmed_through = topic.trimmed_through.max(trimmed_through);
+        topic.removed.unknown_through(trimmed_through);
     }
 
     /// What a store remembers of topics that it does not know any more.
@@ -126,6 +135,8 @@ impl Topics {
     }
 
     fn insert(&mut self, name: TopicName, class: usize, trimmed_through: Sequence) -> TopicId {
+        let mut removed = RemovedOfTopic::default();
+        removed.unknown_through(trimmed_through);
         let topic = Topic {
             name: name.clone(),
             class,
@@ -133,6 +144,7 @@ impl Topics {
             trimmed_through,
             events: 0,
             bytes: 0,
+            removed,
             queued_as_empty: true,
         };
         let reusable = self.reusable_through;
@@ -192,11 +204,27 @@ impl Topics {
         topic.bytes = topic.bytes.saturating_sub(u64::from(entry.len));
         if !planted(Fault::TrimWithoutGap) {
             topic.trimmed_through = topic.trimmed_through.max(entry.sequence);
+            let class = topic.class;
+            let order = &mut self.removal_order;
+            let forgotten = order.push(class, id, &mut topic.removed, entry.sequence);
+            if let Some((oldest, sequence)) = forgotten {
+                self.by_id[oldest as usize]
+                    .removed
+                    .unknown_through(sequence);
+            }
         }
+        let topic = &mut self.by_id[id as usize];
         if topic.events == 0 && !topic.queued_as_empty {
             topic.queued_as_empty = true;
             self.empty.push_back(id);
         }
+    }
+
+    /// The same of an event of which only the topic is known: its sequence is one at or below that of `entry`.
+    pub(super) fn trimmed_unseen(&mut self, entry: &Entry) {
+        self.trimmed(entry);
+        let removed = &mut self.by_id[entry.topic as usize].removed;
+        removed.unknown_through(entry.sequence);
     }
 
     /// Up to where events of unknown topics may be gone.
@@ -257,6 +285,78 @@ impl Topics {
             }
         }
         gone
+    }
+
+    /// What is known of the events that are gone in a page and were wanted.
+    pub(super) fn removed(&self, filters: &[FilterFrom], after: Sequence, page: &Page) -> Removed {
+        let nothing = Removed {
+            after,
+            ..Removed::default()
+        };
+        if page.trimmed_through <= after {
+            return nothing;
+        }
+        let mut wanted: Vec<(TopicId, Sequence)> = Vec::new();
+        for filter in filters {
+            let from = filter.after.max(after);
+            let before = wanted.len();
+            wanted.extend(self.matching(&filter.filter).map(|id| (id, from)));
+            let literal = filter.filter.literal().is_some() && wanted.len() > before;
+            if !literal && self.forgotten_through > from {
+                // Who knows what those topics had.
+                return nothing;
+            }
+        }
+        wanted.sort_unstable();
+        // Of the filters that match a topic, the one that holds longest.
+        wanted.dedup_by_key(|(id, _)| *id);
+        let first = page.slices.front().map(Slice::first);
+        let ahead_through = first.map_or(page.through, |first| first - 1);
+        let mut removed = Removed {
+            known_through: ahead_through,
+            ..nothing
+        };
+        for &(id, from) in &wanted {
+            let topic = self.get(id);
+            if topic.trimmed_through <= from {
+                continue;
+            }
+            let Some(mut ahead) = topic.removed.within(from, ahead_through) else {
+                return Removed {
+                    after,
+                    ..Removed::default()
+                };
+            };
+            removed.ahead += ahead.len() as u64;
+            removed.last_ahead = removed.last_ahead.max(ahead.next_back().unwrap_or(0));
+        }
+        let Some(first) = first else {
+            return removed;
+        };
+        let mut left = BETWEEN_MAX;
+        for &(id, from) in &wanted {
+            let topic = self.get(id);
+            let from = from.max(first);
+            if topic.trimmed_through <= from {
+                continue;
+            }
+            let between = topic.removed.within(from, page.through);
+            let Some(between) = between.filter(|between| between.len() <= left) else {
+                removed.between = Vec::new();
+                return removed;
+            };
+            left -= between.len();
+            removed.between.extend(between);
+        }
+        removed.known_through = page.through;
+        removed.between.sort_unstable();
+        // Retention may have gone on since the page was read: what is in it is not missing.
+        let mut kept = page.slices.iter().flat_map(Slice::entries).peekable();
+        removed.between.retain(|&sequence| {
+            while kept.next_if(|entry| entry.sequence < sequence).is_some() {}
+            kept.peek().is_none_or(|entry| entry.sequence != sequence)
+        });
+        removed
     }
 
     /// The matching topics with the lowest `after` of the filters that match each; `None` when there are more
@@ -339,6 +439,7 @@ impl Topics {
                 continue;
             }
             self.forgotten_through = self.forgotten_through.max(topic.trimmed_through);
+            topic.removed = RemovedOfTopic::default();
             self.by_name.remove(&topic.name);
             self.ids.remove(&topic.name);
             self.free.push_back((topic.last, id));

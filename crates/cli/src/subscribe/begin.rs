@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use longlived_client::{Position, SubscriberBuilder};
+use longlived_client::{ParsePositionError, Position, SubscriberBuilder};
 use prost_types::Timestamp;
 
 /// Where a subscription begins.
@@ -27,9 +27,8 @@ impl FromStr for Begin {
             return Ok(Self::Earliest);
         }
         if text.contains('/') {
-            return text.parse().map(Self::After).map_err(|_| {
-                "a position is EPOCH/SEQUENCE, two numbers such as 81985529216486895/42".to_owned()
-            });
+            let position = text.parse().map(Self::After);
+            return position.map_err(|error: ParsePositionError| error.to_string());
         }
         // A length of time never holds one of these; a date does.
         if text.contains([':', '-']) {
@@ -78,8 +77,8 @@ mod tests {
         assert_eq!(parsed("10m"), Begin::Age(Duration::from_secs(600)));
         assert_eq!(parsed("1h 30m"), Begin::Age(Duration::from_secs(5_400)));
         assert_eq!(
-            parsed("81985529216486895/42"),
-            Begin::After(Position::new(81_985_529_216_486_895, 42))
+            parsed("8198552921648689/42"),
+            Begin::After(Position::new(8_198_552_921_648_689, 42))
         );
         let at = |seconds| Begin::Time(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(parsed("1970-01-02T00:00:00Z"), at(86_400));
@@ -100,6 +99,7 @@ mod tests {
             "7/",
             "/7",
             "0/7",
+            "9007199254740992/7",
             "2026-01-31",
             "2026-13-31T08:00:00Z",
             "08:00",

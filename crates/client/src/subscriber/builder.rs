@@ -46,6 +46,12 @@ pub enum BuildError {
     /// Without a filter nothing would ever arrive.
     #[error("a subscription needs at least one topic filter")]
     NoFilter,
+    /// No server gave this position, and every server refuses it.
+    #[error(
+        "no server gave the position {0} to resume after: its epoch is 1 to {max} and its sequence 0 to {max}",
+        max = Position::MAX
+    )]
+    Position(Position),
 }
 
 /// A subscription to be opened; see [`Client::subscriber`].
@@ -150,6 +156,11 @@ impl SubscriberBuilder {
     pub fn build(self) -> Result<Subscriber, BuildError> {
         if self.filters.is_empty() {
             return Err(BuildError::NoFilter);
+        }
+        if let Start::After(position) = self.start
+            && !position.may_be_given()
+        {
+            return Err(BuildError::Position(position));
         }
         Ok(super::engine::subscriber(self))
     }

@@ -184,6 +184,7 @@ impl From<InvalidRequest> for Status {
             | InvalidRequest::LabelLength { .. }
             | InvalidRequest::EnumValue { .. }
             | InvalidRequest::Page { .. }
+            | InvalidRequest::Position { .. }
             | InvalidRequest::Duration(_)
             | InvalidRequest::Timestamp => {
                 Refusal::new(Reason::FieldInvalid, text).with("field", error.field())

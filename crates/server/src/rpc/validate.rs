@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use longlived_api::v1;
 use longlived_broker::{
-    Begin, Compression, Encoding, GapPolicy, Message, MessageError, Position, ReadOptions,
-    SlowPolicy, TopicError, TopicFilter, TopicName,
+    Begin, Compression, Encoding, Epoch, GapPolicy, Message, MessageError, Position, ReadOptions,
+    SEQUENCE_MAX, SlowPolicy, TopicError, TopicFilter, TopicName,
     topic::{INBOX, SYS},
 };
 
@@ -96,6 +96,20 @@ pub enum InvalidRequest {
         /// The limit.
         max: u32,
     },
+    /// No server gave this position.
+    #[error("`{field}.{part}` is {value}; a position that a server gave has {min} to {max} there")]
+    Position {
+        /// Which field holds the position.
+        field: &'static str,
+        /// Which part of it.
+        part: &'static str,
+        /// What was sent.
+        value: u64,
+        /// The least that there is.
+        min: u64,
+        /// The most that there is.
+        max: u64,
+    },
     /// Negative or out of range.
     #[error("`{0}` is not a positive duration")]
     Duration(&'static str),
@@ -149,10 +163,7 @@ pub(crate) fn plan(
     let filters = filters(&request.subscriptions, &subscriber)?;
     labels(&request.labels)?;
     let begin = match (&request.resume_after, &request.start) {
-        (Some(position), _) => Begin::After(Position {
-            epoch: position.epoch,
-            sequence: position.sequence,
-        }),
+        (Some(after), _) => Begin::After(position("resume_after", after)?),
         (None, start) => begin(start.as_ref())?,
     };
     Ok(Plan {
@@ -181,6 +192,28 @@ pub(crate) fn plan(
                 .clamp(SILENCE_MIN, SILENCE_MAX),
         },
     })
+}
+
+/// A position that a server may have given.
+pub(crate) fn position(
+    field: &'static str,
+    position: &v1::Position,
+) -> Result<Position, InvalidRequest> {
+    let v1::Position { epoch, sequence } = *position;
+    let refused = |part, value, min, max| InvalidRequest::Position {
+        field,
+        part,
+        value,
+        min,
+        max,
+    };
+    if !(1..=Epoch::MAX).contains(&epoch) {
+        return Err(refused("epoch", epoch, 1, Epoch::MAX));
+    }
+    if sequence > SEQUENCE_MAX {
+        return Err(refused("sequence", sequence, 0, SEQUENCE_MAX));
+    }
+    Ok(Position { epoch, sequence })
 }
 
 /// The filters of a request; one that is named twice is followed once.

@@ -36,14 +36,6 @@ pub(crate) fn position(position: Position) -> v1::Position {
     }
 }
 
-/// A position as it came.
-pub(crate) fn position_from(position: v1::Position) -> Position {
-    Position {
-        epoch: position.epoch,
-        sequence: position.sequence,
-    }
-}
-
 fn duration(duration: Duration) -> prost_types::Duration {
     // Durations here are configured or clamped, far below what the message can hold.
     prost_types::Duration::try_from(duration).unwrap_or_default()

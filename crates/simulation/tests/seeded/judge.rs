@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use longlived_broker::TopicFilter;
-use longlived_client::{Event, Gap, GapPolicy, GapReason, Item, Notice, Position};
+use longlived_client::{Event, Gap, GapPolicy, GapReason, Item, Notice, Outcome, Position};
 
 use crate::plan::{Fault, Plan};
 use crate::publisher;
@@ -19,6 +19,8 @@ const LOST_AT_ONCE_MAX: usize = 128;
 #[derive(Default)]
 struct Truth {
     stored: BTreeMap<(u64, u64), Stored>,
+    /// What was not synced and nobody has seen: it may be stored all the same.
+    perhaps: BTreeMap<(u64, u64), Stored>,
 }
 
 struct Stored {
@@ -26,6 +28,25 @@ struct Stored {
     topic: String,
     message: String,
     bytes: usize,
+}
+
+/// How an application's stream is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    Ordinarily,
+    /// It began with a reset: the next that is told is a gap.
+    AfterReset,
+    /// It was to be replaced by another, so that two may have been read at once.
+    HandedOver,
+}
+
+impl Reads {
+    fn after_one(self) -> Self {
+        match self {
+            Self::Ordinarily | Self::AfterReset => Self::Ordinarily,
+            Self::HandedOver => Self::HandedOver,
+        }
+    }
 }
 
 /// One application's way through the log.
@@ -40,6 +61,7 @@ struct Walk {
     left: bool,
     /// It has had a position before the stream it has.
     resumed: bool,
+    stream: Reads,
     failures: Vec<String>,
 }
 
@@ -134,6 +156,15 @@ impl Rules<'_> {
     }
 
     fn got(&self, walk: &mut Walk, item: &Item) {
+        let lost = matches!(
+            item,
+            Item::Notice(Notice::Disconnected { .. } | Notice::Unsubscribed { .. })
+        );
+        let before = walk.stream;
+        walk.stream = before.after_one();
+        if before == Reads::AfterReset && !lost && !matches!(item, Item::Gap(_)) {
+            walk.fail(format!("was reset, and next came {item:?}"));
+        }
         match item {
             Item::Event(event) => self.event(walk, event),
             Item::Gap(gap) => self.gap(walk, gap),
@@ -210,7 +241,8 @@ impl Rules<'_> {
             && let Some(told) = gap.events
         {
             let missing = self.truth.matching(walk, at, gap.through.sequence).count() as u64;
-            if missing != told {
+            let perhaps = self.truth.perhaps_matching(walk, at, gap.through.sequence) as u64;
+            if !(missing..=missing + perhaps).contains(&told) {
                 walk.fail(format!("{gap:?}: {missing} are missing"));
             }
         }
@@ -244,9 +276,20 @@ impl Rules<'_> {
 
     fn notice(&self, walk: &mut Walk, notice: &Notice) {
         match notice {
-            Notice::Connected { position, .. } => {
+            Notice::Connected {
+                position, outcome, ..
+            } => {
                 walk.resumed |= walk.at.is_some();
-                walk.at.get_or_insert(*position);
+                let at = *walk.at.get_or_insert(*position);
+                // Where the other of two streams stands is not known.
+                if walk.stream != Reads::HandedOver {
+                    if *outcome == Outcome::Reset {
+                        walk.stream = Reads::AfterReset;
+                    }
+                    if at != *position {
+                        walk.fail(format!("stood at {at} and was welcomed at {position}"));
+                    }
+                }
             }
             Notice::Current { position } | Notice::Progress { position } => {
                 if let Some(at) = walk.at {
@@ -260,7 +303,8 @@ impl Rules<'_> {
                     .at
                     .map(|at| Position::new(position.epoch, at.sequence.max(position.sequence)));
             }
-            Notice::Disconnected { .. } | Notice::HandingOver { .. } => {}
+            Notice::Disconnected { .. } => walk.stream = Reads::Ordinarily,
+            Notice::HandingOver { .. } => walk.stream = Reads::HandedOver,
             Notice::Unsubscribed { .. } => walk.left = true,
             Notice::CredentialExpires { .. } => walk.fail(format!("unasked for: {notice}")),
         }
@@ -295,6 +339,7 @@ impl Walk {
             time: None,
             left: false,
             resumed: began.after.is_some(),
+            stream: Reads::Ordinarily,
             failures: Vec::new(),
         }
     }
@@ -357,7 +402,18 @@ impl Truth {
                 truth.stored.extend(perhaps.remove_entry(&place));
             }
         }
+        truth.perhaps = perhaps;
         truth
+    }
+
+    /// How many may be stored there beside those that are.
+    fn perhaps_matching(&self, walk: &Walk, at: Position, through: u64) -> usize {
+        let inside =
+            |place: &(u64, u64)| place.0 == at.epoch && at.sequence < place.1 && place.1 <= through;
+        let perhaps = self.perhaps.iter();
+        perhaps
+            .filter(|(place, stored)| inside(place) && walk.follows(&stored.topic))
+            .count()
     }
 
     fn matching<'a>(

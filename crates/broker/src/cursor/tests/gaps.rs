@@ -57,6 +57,145 @@ fn a_kept_event_between_trimmed_ones_is_still_delivered() {
     });
 }
 
+/// What a reader of everything is told from the beginning.
+async fn told(log: &Log, filters: &[TopicFilter], options: ReadOptions) -> Vec<String> {
+    let begin = Begin::After(Position {
+        epoch: log.epoch().get(),
+        sequence: 0,
+    });
+    let mut cursor = open(log, filters, begin, options).await.cursor;
+    let mut told = Vec::new();
+    while let Poll::Ready(Ok(delivery)) = poll(&mut cursor) {
+        match delivery {
+            Delivery::Gap(gap) => {
+                let Gap {
+                    reason,
+                    after,
+                    through,
+                    events,
+                    ..
+                } = gap;
+                told.push(format!("{reason:?} {after}-{through}: {events}"));
+            }
+            Delivery::Events { bytes, .. } => {
+                told.extend(events(&bytes).iter().map(|e| e.sequence.to_string()));
+            }
+            Delivery::Scanned | Delivery::Current => {}
+        }
+    }
+    told
+}
+
+#[test]
+fn over_wildcards_a_gap_stands_only_where_something_is_missing_and_says_how_much() {
+    with_log(vec![("a.>", 1), ("b.>", 100)], 0, async |log| {
+        // Of `a.>` only the last is kept; `c` is nobody's business here.
+        let topics = [
+            "a.1", "a.2", "b.1", "c", "b.1", "c", "b.2", "a.1", "c", "b.1", "b.1", "a.2", "a.2",
+        ];
+        publish(&log, &topics).await;
+        let filters = [filter("a.*"), filter("*.1"), filter("b.>")];
+        let expected = [
+            "Trimmed 0-2: 2",
+            "3",
+            "5",
+            "7",
+            "Trimmed 7-8: 1",
+            "10",
+            "11",
+            "Trimmed 11-12: 1",
+            "13",
+        ];
+        assert_eq!(told(&log, &filters, OPTIONS).await, expected);
+    });
+}
+
+#[test]
+fn what_is_kept_and_only_too_large_is_never_covered_by_what_retention_removed() {
+    with_log(vec![("a", 1), ("b", 100)], 0, async |log| {
+        let message =
+            |topic: &str, size| Message::new(TopicName::parse(topic).unwrap(), vec![0; size]);
+        let messages = vec![
+            message("a", 1),
+            message("b", 500),
+            message("a", 1),
+            message("b", 500),
+            message("b", 1),
+            message("a", 1),
+        ];
+        let answer = log.submit(messages.into(), PublishOptions::default()).await;
+        answer.unwrap().await.unwrap();
+        let options = ReadOptions {
+            message_bytes_max: 100,
+            ..OPTIONS
+        };
+        let expected = [
+            "Trimmed 0-1: 1",
+            "TooLarge 1-2: 1",
+            "Trimmed 2-3: 1",
+            "TooLarge 3-4: 1",
+            "5",
+            "6",
+        ];
+        assert_eq!(told(&log, &[filter(">")], options).await, expected);
+    });
+}
+
+#[test]
+fn a_loss_with_much_in_between_that_does_not_match_is_announced_once() {
+    with_log(vec![("a.>", 1), ("b", 1_000_000)], 0, async |log| {
+        publish(&log, &["a.1"; 3]).await;
+        for _ in 0..40 {
+            publish(&log, &["b"; 1_000]).await;
+        }
+        publish(&log, &["a.2"; 3]).await;
+        let topics: Vec<String> = (0..20).map(|n| format!("a.{}", n + 3)).collect();
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        publish(&log, &topics).await;
+        let head = log.visible();
+        let expected = [format!("Trimmed 0-{}: 25", head - 1), head.to_string()];
+        assert_eq!(told(&log, &[filter("a.>")], OPTIONS).await, expected);
+    });
+}
+
+#[test]
+fn a_refusal_says_what_is_so_of_what_is_kept() {
+    with_log(vec![("noisy", 2)], 0, async |log| {
+        publish(&log, &["t"; 50]).await;
+        publish(&log, &["noisy"; 5]).await;
+        let options = ReadOptions {
+            gap_policy: GapPolicy::Fail,
+            ..OPTIONS
+        };
+        let epoch = log.epoch().get();
+        let refusal = async |filters: &[&str], epoch, sequence| {
+            let filters: Vec<_> = filters.iter().map(|text| filter(text)).collect();
+            let begin = Begin::After(Position { epoch, sequence });
+            let refused = Cursor::open(&log, &filters, begin, options, Arc::default()).await;
+            refused.err().expect("it cannot be had").to_string()
+        };
+        let kept = format!("what is kept lies within 1 to 55 of epoch {epoch}");
+        let future = refusal(&["t"], epoch, 99).await;
+        assert!(
+            future.contains("was never written") && future.contains(&kept),
+            "{future}"
+        );
+        let changed = refusal(&["t"], epoch ^ 1, 3).await;
+        assert!(
+            changed.contains("history is gone") && changed.contains(&kept),
+            "{changed}"
+        );
+        let mixed = refusal(&["t", "noisy"], epoch, 10).await;
+        assert!(mixed.contains("removed some of them up to 53"), "{mixed}");
+        assert!(mixed.contains("within 11 to 55"), "{mixed}");
+        let nothing = refusal(&["never"], epoch, 99).await;
+        assert!(
+            nothing.contains("nothing that matches is kept up to 55"),
+            "{nothing}"
+        );
+    });
+}
+
 #[test]
 fn each_gap_policy_does_what_it_says() {
     with_log(vec![(">", 2)], 0, async |log| {

@@ -57,6 +57,8 @@ impl Published {
 struct Observed {
     delivered: BTreeSet<Sequence>,
     gaps: Vec<(Sequence, Sequence)>,
+    // Of retention: where, and how many it says.
+    trimmed: Vec<(Sequence, Sequence, u64)>,
     last: Sequence,
     // The gap between two epochs has still to come: nothing else may come before it.
     other_epoch: Option<Position>,
@@ -100,6 +102,9 @@ impl Observed {
                     prop_assert!(gap.after >= self.last, "a gap follows what came before it");
                     prop_assert!(gap.through > gap.after);
                     self.gaps.push((gap.after, gap.through));
+                    if gap.reason == GapReason::Trimmed {
+                        self.trimmed.push((gap.after, gap.through, gap.events));
+                    }
                 }
                 self.last = gap.through;
             }
@@ -158,7 +163,23 @@ async fn comes_back(
     } else {
         0
     };
-    seen.holds(&published.matching(filters, after).collect())
+    let due: BTreeSet<_> = published.matching(filters, after).collect();
+    for &(after, through, events) in &seen.trimmed {
+        // This store has forgotten nothing of what it removed.
+        let missing = due.range(after + 1..=through).count() as u64;
+        prop_assert_eq!(events, missing, "of {} to {}", after, through);
+        prop_assert!(
+            missing > 0,
+            "nothing is missing in {} to {}",
+            after,
+            through
+        );
+    }
+    for pair in seen.gaps.windows(2) {
+        let between = seen.delivered.range(pair[0].1..=pair[1].0).count();
+        prop_assert!(between > 0, "two announcements for one loss: {:?}", pair);
+    }
+    seen.holds(&due)
 }
 
 proptest! {

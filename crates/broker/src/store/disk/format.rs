@@ -146,6 +146,17 @@ pub(super) struct ClassState {
     pub(super) floor_time: i64,
 }
 
+/// `FLOORS`: what retention has removed since `STATE` was written, so that nothing of it comes back when a class keeps
+/// more at the next start. One that is gone or damaged takes nothing but that.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Floors {
+    /// Counted with those of `STATE`: the higher one is newer.
+    #[prost(uint64, tag = "1")]
+    pub(super) version: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) classes: Vec<ClassState>,
+}
+
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct TopicState {
     #[prost(string, tag = "1")]

@@ -9,7 +9,8 @@ use std::{
 
 use super::{
     DiskConfig,
-    format::{ClassState, FileRef, Hole, Ids, State, TopicState},
+    floors::Former,
+    format::{FileRef, Hole, Ids, State, TopicState},
     sealed::Sealed,
     segment::{Record, Segment, SegmentFile},
 };
@@ -40,7 +41,9 @@ pub(super) struct History {
     pub(super) log: VecDeque<Arc<Segment>>,
     pub(super) holes: Vec<Hole>,
     pub(super) recent: VecDeque<Recent>,
-    version: u64,
+    pub(super) version: u64,
+    /// What the process before this one had, while its log is taken over.
+    pub(super) former: Option<Former>,
     /// Times of the last event.
     pub(super) last: Stamp,
 }
@@ -112,6 +115,7 @@ impl History {
             holes: Vec::new(),
             recent: VecDeque::new(),
             version: 0,
+            former: None,
             last: Stamp::default(),
         }
     }
@@ -166,9 +170,11 @@ impl History {
             self.log.push_back(Arc::new(Segment::new(file.clone())));
         }
         for entry in record.entries.iter() {
-            let class = &mut self.classes[self.topics.get(entry.topic).class];
+            let topic = self.topics.get(entry.topic);
+            let former = self.former_floor(&topic.name);
+            let class = &mut self.classes[topic.class];
             // A log that is read back may hold what retention had let go of already.
-            if entry.sequence > class.floor {
+            if entry.sequence > class.floor.max(former) {
                 if class.events == 0 {
                     class.oldest_taken = record.stamp.taken;
                 }
@@ -194,6 +200,13 @@ impl History {
     pub(super) fn saw(&mut self, stamp: Stamp) {
         self.last.published = self.last.published.max(stamp.published);
         self.last.taken = self.last.taken.max(stamp.taken);
+    }
+
+    /// Nothing of a topic up to here was kept by the process whose log is taken over.
+    pub(super) fn former_floor(&self, topic: &TopicName) -> Sequence {
+        self.former
+            .as_ref()
+            .map_or(0, |former| former.floor_of(topic))
     }
 
     /// Remembers message ids.
@@ -284,6 +297,7 @@ impl History {
                 if let Some(topic) = sealed.topics.get(entry.topic as usize) {
                     let bytes = u64::from(entry.len);
                     self.topics.let_go_before(topic.id, bytes);
+                    self.topics.recall(topic.id, 0, entry.sequence);
                     let class = &mut self.classes[class];
                     class.events = class.events.saturating_sub(1);
                     class.bytes = class.bytes.saturating_sub(bytes);
@@ -317,15 +331,7 @@ impl History {
             sealed_through: self.sealed_through,
             sealed_time: self.sealed_time,
             files: refs.into_values().collect(),
-            classes: self
-                .classes
-                .iter()
-                .map(|class| ClassState {
-                    identity: class.identity.clone(),
-                    floor: class.floor,
-                    floor_time: class.floor_time,
-                })
-                .collect(),
+            classes: self.class_states(),
             topics: Vec::new(),
             forgotten_through: self.topics.forgotten_through(),
             holes: self.holes.clone(),
@@ -368,14 +374,6 @@ impl History {
         };
         if !planted(Fault::DamageForgottenAtRestart) {
             self.holes.clone_from(&state.holes);
-        }
-        for known in &state.classes {
-            let class = self.class_of_files(&known.identity);
-            let class = &mut self.classes[class];
-            if !planted(Fault::FloorForgottenAtRestart) {
-                class.floor = known.floor;
-            }
-            class.floor_time = known.floor_time;
         }
         for known in &state.topics {
             if let Ok(name) = TopicName::parse(&known.name) {

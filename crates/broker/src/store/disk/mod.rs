@@ -13,9 +13,11 @@ mod append;
 mod builder;
 mod epoch;
 mod files;
+mod floors;
 mod format;
 mod head;
 mod history;
+mod lost;
 mod maintenance;
 mod open;
 mod read;
@@ -39,7 +41,7 @@ use std::{
 use futures_util::{FutureExt as _, future::BoxFuture};
 use parking_lot::{Condvar, Mutex, RwLock};
 use quick_cache::{Weighter, sync::Cache};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::Semaphore;
 
 pub use epoch::{EpochChange, NewEpochError};
@@ -47,7 +49,7 @@ pub use files::{Faults, File, Files, Kept, Lock, LockError, MemoryFiles, OpenMod
 pub use open::OpenError;
 
 use self::{
-    format::Postings, head::HeadFile, history::History, read::TopicSet, sealed::Loaded,
+    format::Postings, head::HeadFile, history::History, lost::Lost, read::TopicSet, sealed::Loaded,
     segment::SegmentFile, writer::Commits,
 };
 use super::{
@@ -210,6 +212,10 @@ struct Shared {
     next_file: AtomicU64,
     // Damaged blocks and batches that were noted, by their first sequence: each is news once.
     damaged: Mutex<FxHashSet<Sequence>>,
+    // The floor of each class as the disk has it.
+    floors_written: Mutex<FxHashMap<String, Sequence>>,
+    // What was found to be damaged of what is counted as kept.
+    lost: Mutex<Lost>,
     // Files that nothing names any more once STATE is written.
     doomed: Mutex<Vec<PathBuf>>,
     // Rung when there is work for the maintenance.

@@ -48,7 +48,7 @@ const MATCHES_BYTES: u64 = 16 << 20;
 const MATCHES_EXPECTED: usize = 256;
 /// How many blocks the cache is prepared for at once.
 const BLOCKS_EXPECTED: usize = 2_048;
-const OWN_NAMES: [&str; 9] = [
+const OWN_NAMES: [&str; 10] = [
     "LOCK",
     "META",
     "META.copy",
@@ -56,6 +56,7 @@ const OWN_NAMES: [&str; 9] = [
     "STATE.copy",
     "IDS",
     "HEAD",
+    "FLOORS",
     "log",
     "sealed",
 ];
@@ -154,6 +155,8 @@ impl DiskStore {
             reads: Arc::new(Semaphore::new(READS_MAX)),
             counters: Counters::default(),
             damaged: Mutex::default(),
+            floors_written: Mutex::default(),
+            lost: Mutex::default(),
             doomed: Mutex::default(),
             broken: OnceLock::new(),
             prepared: Mutex::new(None),
@@ -346,7 +349,15 @@ impl Shared {
             // An older copy names files that are removed from here on.
             format::write_pair(&*self.files, &path, &state).map_err(at(&path))?;
         }
-        self.history.write().recall(&state);
+        let floors: Option<format::Floors> =
+            format::read(&*self.files, &self.floors_path()).map_err(at(&self.floors_path()))?;
+        {
+            let history = &mut *self.history.write();
+            history.recall(&state);
+            history.recall_floors(&state, floors.as_ref());
+        }
+        self.floors_are_written(&state.classes);
+        self.floors_are_written(floors.as_ref().map_or(&[], |floors| &floors.classes));
         let clock = state.clock.as_ref().map(Lasting::from);
         self.clock.resume(clock.unwrap_or_else(|| Lasting {
             last: state.sealed_time,

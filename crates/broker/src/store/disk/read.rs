@@ -24,7 +24,7 @@ use super::{
 use crate::{
     frame::{Slice, TopicId},
     position::Sequence,
-    store::{Damaged, FilterFrom, Page, Query, ReadError, TopicInfo},
+    store::{Damaged, FilterFrom, Page, Query, ReadError, Removed, TopicInfo},
     topic::{TopicFilter, TopicName},
 };
 
@@ -114,6 +114,7 @@ pub(super) async fn topics(
     limit: usize,
 ) -> Result<Vec<TopicInfo>, ReadError> {
     let mut infos: Vec<TopicInfo> = Vec::new();
+    let mut places: Vec<(TopicId, Sequence)> = Vec::new();
     let mut next = after;
     loop {
         let left = limit - infos.len();
@@ -121,13 +122,15 @@ pub(super) async fn topics(
             let history = shared.history.read();
             let listed = &history.topics;
             let (found, next) = listed.listed(&filter, next.as_ref(), left, LIST_SCAN_MAX);
-            infos.extend(found.into_iter().map(|(_, topic)| TopicInfo {
+            infos.extend(found.iter().map(|(_, topic)| TopicInfo {
                 topic: topic.name.clone(),
                 first: 0,
                 last: topic.last,
                 events: topic.events,
                 bytes: topic.bytes,
             }));
+            let ids = found.iter().map(|(id, topic)| (*id, topic.trimmed_through));
+            places.extend(ids);
             next
         };
         if next.is_none() || infos.len() == limit {
@@ -135,6 +138,12 @@ pub(super) async fn topics(
         }
         // A filter that matches little is looked for among all names, but never in one go.
         tokio::task::yield_now().await;
+    }
+    // What was announced as damaged is not kept.
+    for (info, (id, trimmed_through)) in infos.iter_mut().zip(places) {
+        let (events, bytes) = shared.lost.lock().of(id, trimmed_through);
+        info.events = info.events.saturating_sub(events);
+        info.bytes = info.bytes.saturating_sub(bytes);
     }
     for info in infos.iter_mut().filter(|info| info.events > 0) {
         let filter = info.topic.to_filter();
@@ -211,7 +220,11 @@ impl Shared {
             self.carry_out(plan, io)?
         };
         let all_sealed = query.after < view.sealed_through && parts.through == view.sealed_through;
-        let page = view.finish(parts, query.after);
+        let mut page = view.finish(parts, query.after);
+        if page.trimmed_through > query.after {
+            let topics = &self.history.read().topics;
+            page.removed = topics.removed(&filters, query.after, &page);
+        }
         let nothing = page.slices.is_empty() && page.damaged.is_empty();
         if nothing && all_sealed && page.through < query.through {
             // Where the sealed files end is no news to a reader, and no place to end an announcement.
@@ -220,10 +233,7 @@ impl Shared {
                 ..query.clone()
             };
             let rest = self.page(&rest, io)?;
-            return Ok(Page {
-                trimmed_through: page.trimmed_through.max(rest.trimmed_through),
-                ..rest
-            });
+            return Ok(page.join(rest));
         }
         Ok(page)
     }
@@ -318,6 +328,7 @@ impl View {
         }));
         Page {
             trimmed_through: self.trimmed_through,
+            removed: Removed::default(),
             damaged: separate(damaged, &slices).into(),
             slices: slices.into(),
             through,

@@ -299,6 +299,7 @@ impl Shared {
         self.next_segment.store(next, Ordering::Relaxed);
         let begun = self.head_file.begin(&*self.files, recovery.last);
         begun.map_err(at(head_path))?;
+        self.history.write().forget_former(recovery.last);
         self.head.store(recovery.last, Ordering::Release);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Lets go of what is over a class's limits, and removes files of which nothing is kept.
 //!
-//! Holds: the floor of a class moves, and each topic's last lost event is noted, before anything is removed; a reader
+//! Holds: the floor of a class moves, and each topic's last lost event is noted, before anything is removed; what a round
+//! has let go of is written down at its end, so that no later process with larger limits brings it back; a reader
 //! that began before goes on in the file it has open.
 
 use std::{io, sync::Arc};
@@ -44,7 +45,8 @@ impl Shared {
             }
         }
         self.clock.forget_before(self.history.read().oldest_taken());
-        self.remove_files()
+        self.remove_files()?;
+        self.write_floors()
     }
 
     fn may_be_over(&self, class: usize, ages: &Ages) -> bool {
@@ -190,7 +192,7 @@ impl History {
                 class.events = class.events.saturating_sub(*events);
                 class.bytes = class.bytes.saturating_sub(*bytes);
                 for entry in topics {
-                    self.topics.trimmed(entry);
+                    self.topics.trimmed_unseen(entry);
                 }
                 true
             }

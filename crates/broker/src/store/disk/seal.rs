@@ -36,7 +36,8 @@ const TOPICS_AT_ONCE: usize = 4_096;
 /// What is needed to seal a segment, so that no lock is held while files are written.
 struct Job {
     segment: Arc<Segment>,
-    topics: FxHashMap<TopicId, (TopicName, usize)>,
+    // With its class and a floor of its own, which is above 0 only while a log is taken over.
+    topics: FxHashMap<TopicId, (TopicName, usize, Sequence)>,
     classes: Vec<JobClass>,
     through: Sequence,
     last_time: i64,
@@ -73,6 +74,9 @@ impl Shared {
         }
         let Written { files, damaged } = written?;
         paths.retain(|path| files.iter().all(|(_, file)| file.path != *path));
+        for record in &damaged {
+            self.lost.lock().forget(&record.entries);
+        }
         let ids = self.history.read().ids_through(job.through);
         if !planted(Fault::IdsLostWhenSealed) {
             format::write(&*self.files, &self.config.dir.join("IDS"), &ids)?;
@@ -152,6 +156,7 @@ impl Shared {
         }
         format::write_pair(&*self.files, &self.config.dir.join("STATE"), &state)?;
         self.clock.saved(clock);
+        self.floors_are_written(&state.classes);
         Ok(())
     }
 
@@ -180,7 +185,8 @@ impl Shared {
             let history = self.history.read();
             topics.extend(ids.iter().map(|&id| {
                 let topic = history.topics.get(id);
-                (id, (topic.name.clone(), topic.class))
+                let floor = history.former_floor(&topic.name);
+                (id, (topic.name.clone(), topic.class, floor))
             }));
         }
         Some(Job {
@@ -203,9 +209,9 @@ impl Shared {
                 continue;
             };
             for entry in record.entries.iter() {
-                let (name, number) = &job.topics[&entry.topic];
+                let (name, number, floor) = &job.topics[&entry.topic];
                 let class = &job.classes[*number];
-                if entry.sequence <= class.floor {
+                if entry.sequence <= class.floor.max(*floor) {
                     continue;
                 }
                 let open = builders.entry(*number).or_default();

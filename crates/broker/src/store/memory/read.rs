@@ -45,6 +45,7 @@ pub(super) fn page(history: &History, query: &Query) -> Page {
         let floors = classes.map(|class| history.classes[class].trimmed_through());
         floors.max().unwrap_or(0)
     });
+    page.removed = history.topics.removed(&filters, query.after, &page);
     page
 }
 

@@ -123,6 +123,10 @@ impl Engine {
             if let (Some(after), Some(known)) = (gap.after, self.position)
                 && known.reaches(after)
             {
+                if known != after {
+                    // How many of them came is not known.
+                    gap.events = None;
+                }
                 gap.after = Some(known);
             }
         }

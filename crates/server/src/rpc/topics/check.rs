@@ -2,7 +2,7 @@
 //! call may read.
 
 use longlived_api::v1::{self, check_position_response::State};
-use longlived_broker::{Begin, Delivery, Gap, GapReason};
+use longlived_broker::{Begin, Delivery, Gap, GapReason, Sequence};
 use tonic::Status;
 
 use super::{Reader, caller, head};
@@ -23,11 +23,17 @@ pub(super) async fn check(
 ) -> Result<v1::CheckPositionResponse, Status> {
     let caller = caller(&request.subscriber_id)?;
     let filters = validate::filters(&request.subscriptions, &caller)?;
-    let position = request.position.ok_or(InvalidRequest::Unset("position"))?;
+    let position = (request.position.as_ref()).ok_or(InvalidRequest::Unset("position"))?;
+    let position = validate::position("position", position)?;
     let earliest = Reader::open(node, &filters, Begin::Earliest).await?;
-    let begin = Begin::After(wire::position_from(position));
-    let mut reader = Reader::open(node, &filters, begin).await?;
-    let gap = first_gap(&mut reader).await?;
+    // As for a subscriber: the live tails may have what history has let go.
+    let (gap, checked) = if node.log.tails_reach(&filters, position) {
+        (None, head(node))
+    } else {
+        let mut reader = Reader::open(node, &filters, Begin::After(position)).await?;
+        let gap = first_gap(&mut reader, position.sequence).await?;
+        (gap, reader.position())
+    };
     let state = match gap.map(|gap| gap.reason) {
         None => State::Resumable,
         Some(GapReason::EpochChanged) => State::EpochChanged,
@@ -38,28 +44,28 @@ pub(super) async fn check(
         state: state.into(),
         gap: gap.map(|gap| wire::gap_message(&gap)),
         earliest: Some(wire::position(earliest.position())),
-        checked: Some(wire::position(reader.position())),
+        checked: Some(wire::position(checked)),
         head: Some(wire::position(head(node))),
     })
 }
 
-/// The first gap that a subscriber would be told.
-async fn first_gap(reader: &mut Reader) -> Result<Option<Gap>, Status> {
+/// The first gap that a subscriber would be told who resumes after `asked`.
+async fn first_gap(reader: &mut Reader, asked: Sequence) -> Result<Option<Gap>, Status> {
     for _ in 0..DELIVERIES_MAX {
         match reader.next().await? {
             // It is kept; what this server's calls of history do not carry, a subscription does.
             Delivery::Gap(gap) if gap.reason == GapReason::TooLarge => {}
             Delivery::Gap(gap) => return Ok(Some(gap)),
             Delivery::Events { .. } | Delivery::Scanned => {}
-            Delivery::Current => return Ok(None),
+            Delivery::Current => break,
         }
     }
-    // Not met yet, but known: retention forgets nothing of what it removed.
-    let after = reader.position().sequence;
+    // Not met yet, but known: retention forgets nothing of what it removed. GAP_POLICY_FAIL refuses for the same.
     let gone = reader.opened.gone_through;
-    Ok((gone > after).then_some(Gap {
+    let met = reader.position().sequence;
+    Ok((gone > asked).then_some(Gap {
         reason: GapReason::Trimmed,
-        after,
+        after: if met < gone { met } else { asked },
         through: gone,
         events: 0,
         through_epoch: None,

@@ -32,9 +32,10 @@ pub(super) async fn read(
     let size = page_limit("page_size", size, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)?;
     let bytes = request.page_bytes;
     let bytes = page_limit("page_bytes", bytes, PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX)?;
-    let begin = request.after.map_or(Begin::Earliest, |after| {
-        Begin::After(wire::position_from(after))
-    });
+    let begin = match &request.after {
+        Some(after) => Begin::After(validate::position("after", after)?),
+        None => Begin::Earliest,
+    };
     let mut reader = Reader::open(node, &filters, begin).await?;
     let mut page = Page {
         entries: Vec::new(),

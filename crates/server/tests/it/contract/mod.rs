@@ -13,6 +13,7 @@ mod leaving;
 mod metrics;
 mod opening;
 mod paused;
+mod positions;
 mod publishing;
 mod random;
 mod sessions;

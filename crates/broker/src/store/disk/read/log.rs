@@ -253,6 +253,7 @@ impl Shared {
                     .and_then(|content| Frames::from_parts(content, record.entries.to_vec()));
                 Ok(frames.map_or_else(
                     || {
+                        self.note_lost(&record.entries);
                         self.note_damage(&piece.file.path, record.first(), record.last());
                         Loaded::Damaged(None)
                     },

@@ -315,7 +315,8 @@ impl Shared {
         };
         self.block(key, io, || {
             let loaded = file.load(block);
-            if let Ok(Loaded::Damaged(_)) = &loaded {
+            if let Ok(Loaded::Damaged(index)) = &loaded {
+                self.note_lost_block(file, block, index.as_deref());
                 let block = &file.blocks[block];
                 self.note_damage(&file.path, block.first, block.last);
             }
