@@ -75,7 +75,7 @@ impl Shared {
         paths.retain(|path| files.iter().all(|(_, file)| file.path != *path));
         let ids = self.history.read().ids_through(job.through);
         if !planted(Fault::IdsLostWhenSealed) {
-            format::write(&*self.files, &self.config.dir.join("IDS"), &ids)?;
+            format::write_parts(&*self.files, &self.config.dir.join("IDS"), ids)?;
         }
         {
             let history = &mut *self.history.write();

@@ -21,6 +21,7 @@ mod clock;
 mod damage;
 mod directory;
 mod each_file;
+mod ids;
 mod mishaps;
 mod properties;
 mod resume;
