@@ -72,6 +72,8 @@ pub(super) struct ClockState {
     pub(super) corrections: Vec<CorrectionState>,
     #[prost(message, optional, tag = "3")]
     pub(super) anchor: Option<AnchorState>,
+    #[prost(int64, optional, tag = "4")]
+    pub(super) uncertain_since: Option<i64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -101,6 +103,7 @@ impl From<&Lasting> for ClockState {
             anchor: lasting
                 .anchor
                 .map(|Anchor { clock, wall }| AnchorState { clock, wall }),
+            uncertain_since: lasting.uncertain_since,
         }
     }
 }
@@ -116,6 +119,7 @@ impl From<&ClockState> for Lasting {
             anchor: state
                 .anchor
                 .map(|AnchorState { clock, wall }| Anchor { clock, wall }),
+            uncertain_since: state.uncertain_since,
         }
     }
 }
