@@ -9,9 +9,9 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream, process::Command, time::Inst
 use tonic::Code;
 
 #[cfg(target_os = "linux")]
-use super::cli_support::terminal;
-#[cfg(target_os = "linux")]
 use super::cli_support::free_address;
+#[cfg(target_os = "linux")]
+use super::cli_support::terminal;
 #[cfg(target_os = "linux")]
 use super::support::skipped;
 use super::support::{Server, Stuck, StuckReader, request, stop_signals};
