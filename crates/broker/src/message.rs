@@ -81,6 +81,11 @@ pub enum MessageError {
     /// Only the server publishes there.
     #[error("`topic` begins with $sys, to which only the server publishes")]
     Reserved,
+    /// An inbox that no subscriber can follow.
+    #[error(
+        "`topic` is no inbox that anybody can follow; an inbox is `inbox.<subscriber id>`, two tokens"
+    )]
+    NoInbox,
     /// The id is longer than the window keeps.
     #[error("`message_id` has {bytes} bytes; the limit is {limit}")]
     MessageIdTooLong {
@@ -114,6 +119,9 @@ impl Message {
     pub fn check(&self, event_bytes_max: usize) -> Result<(), MessageError> {
         if self.topic.is_sys() {
             return Err(MessageError::Reserved);
+        }
+        if self.topic.is_nobodys_inbox() {
+            return Err(MessageError::NoInbox);
         }
         if self.deleted && self.key.is_empty() {
             return Err(MessageError::DeletedWithoutKey);

@@ -74,6 +74,15 @@ impl TopicName {
         TopicFilter(self.0.clone())
     }
 
+    /// Whether it begins as an inbox does and is the inbox of nobody: an id that is one token has one.
+    pub fn is_nobodys_inbox(&self) -> bool {
+        let rest = self.0.strip_prefix(INBOX);
+        rest.is_some_and(|rest| match rest.strip_prefix('.') {
+            Some(id) => id.contains('.'),
+            None => rest.is_empty(),
+        })
+    }
+
     /// Whether only the server may publish to it.
     pub fn is_sys(&self) -> bool {
         let rest = self.0.strip_prefix(SYS);

@@ -71,7 +71,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     disk: DiskArgs,
 
-    /// Topics known at a time; publishing to a further one is refused.
+    /// Topics known at a time; a further one takes the place of one that keeps no event, or publishing to it is refused.
     #[arg(long, env = "LONGLIVED_TOPICS_MAX", value_parser = count(), default_value_t = Config::default().topics_max)]
     topics_max: usize,
 
@@ -90,6 +90,10 @@ pub(crate) struct Args {
     /// Subscriber ids known at a time; a further one is refused.
     #[arg(long, env = "LONGLIVED_SUBSCRIBERS_MAX", value_parser = count(), default_value_t = Config::default().subscribers_max)]
     subscribers_max: usize,
+
+    /// Topic filters followed at a time, however many follow each; a further one is refused.
+    #[arg(long, env = "LONGLIVED_CHANNELS_MAX", value_parser = count(), default_value_t = Config::default().log.channels_max)]
+    channels_max: usize,
 
     /// Bytes of the pages of topics and history that were asked for and not taken yet, all callers together; a
     /// further page waits, then is refused.
@@ -217,6 +221,9 @@ fn topic(text: &str) -> Result<TopicName, String> {
     if topic.is_sys() {
         return Err("it begins with $sys".to_owned());
     }
+    if topic.is_nobodys_inbox() {
+        return Err("it is no inbox that anybody can follow".to_owned());
+    }
     Ok(topic)
 }
 
@@ -269,6 +276,7 @@ impl Args {
         };
         config.log.publish_queue_bytes_max = self.publish_queue_bytes_max;
         config.log.tail_bytes_max = self.tail_bytes_max;
+        config.log.channels_max = self.channels_max;
         self.compression.apply(&mut config);
         config.log.dedupe = DedupeConfig {
             ids_max: self.message_ids_max,

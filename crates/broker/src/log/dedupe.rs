@@ -34,6 +34,8 @@ pub(super) struct Dedupe {
     config: DedupeConfig,
     seen: FxHashMap<MessageKey, Sequence>,
     order: VecDeque<(Instant, MessageKey)>,
+    // Since the start.
+    pushed_out: u64,
 }
 
 impl Dedupe {
@@ -42,6 +44,7 @@ impl Dedupe {
             config,
             seen: FxHashMap::default(),
             order: VecDeque::new(),
+            pushed_out: 0,
         }
     }
 
@@ -76,9 +79,21 @@ impl Dedupe {
                 || now.duration_since(*at) > self.config.age_max)
             && !planted(Fault::DedupeNeverExpires)
         {
-            if let Some((_, key)) = self.order.pop_front() {
+            if let Some((at, key)) = self.order.pop_front() {
                 self.seen.remove(&key);
+                let young = now.duration_since(at) <= self.config.age_max;
+                self.pushed_out += u64::from(young);
             }
         }
+    }
+
+    /// How many ids newer ones have pushed out before their time.
+    pub(super) fn pushed_out(&self) -> u64 {
+        self.pushed_out
+    }
+
+    /// How many there may be.
+    pub(super) fn ids_max(&self) -> usize {
+        self.config.ids_max
     }
 }

@@ -44,7 +44,9 @@ pub struct LogConfig {
     pub tail_bytes_max: usize,
     /// How long a chunk stays in its channel, however little there is.
     pub tail_age_max: Duration,
-    /// How long a channel that nobody reads stays linked.
+    /// Channels that are linked at a time; a filter that needs a further one is refused.
+    pub channels_max: usize,
+    /// How long a channel that nobody reads stays linked; not longer than a sweep once nine tenths of `channels_max` are.
     pub channel_linger: Duration,
     /// How often channels, message ids and history are swept.
     pub sweep_interval: Duration,
@@ -60,6 +62,7 @@ impl Default for LogConfig {
             publish_queue_bytes_max: 64 << 20,
             tail_bytes_max: 64 << 20,
             tail_age_max: Duration::from_secs(5),
+            channels_max: 2_000_000,
             channel_linger: Duration::from_secs(10),
             sweep_interval: Duration::from_secs(1),
             dedupe: DedupeConfig::default(),
@@ -85,6 +88,14 @@ pub enum AttachError {
     /// The sequencer has ended.
     #[error("the log is closed")]
     Closed,
+    /// No room for the live tail of another filter.
+    #[error(
+        "the limit channels_max of {limit} topic filters that are followed at a time is reached"
+    )]
+    ChannelsExhausted {
+        /// The limit.
+        limit: usize,
+    },
 }
 
 /// What the sequencer and its users share.
@@ -105,12 +116,15 @@ struct Shared {
     queue_bytes: Arc<Semaphore>,
     queue_bytes_max: usize,
     compressor: Compressor,
+    channels_refused: AtomicU64,
+    // Written by the sequencer alone.
+    ids_pushed_out: AtomicU64,
 }
 
 /// Asks the sequencer for the channel of a filter.
 struct Link {
     filter: TopicFilter,
-    reply: oneshot::Sender<Arc<Channel>>,
+    reply: oneshot::Sender<Result<Arc<Channel>, AttachError>>,
 }
 
 impl Log {
@@ -132,6 +146,8 @@ impl Log {
             queue_bytes: Arc::new(Semaphore::new(queue_bytes_max)),
             queue_bytes_max,
             compressor: Compressor::new(config.compressed_bytes_max),
+            channels_refused: AtomicU64::new(0),
+            ids_pushed_out: AtomicU64::new(0),
         });
         let sequencer = Sequencer::new(
             shared.clone(),
@@ -173,6 +189,16 @@ impl Log {
     /// How many channels are linked.
     pub fn channels(&self) -> usize {
         self.shared.channels.len()
+    }
+
+    /// How many filters were refused for the limit of channels since the start.
+    pub fn channels_refused(&self) -> u64 {
+        self.shared.channels_refused.load(Ordering::Relaxed)
+    }
+
+    /// How many message ids newer ones have pushed out before their age since the start.
+    pub fn message_ids_evicted_early(&self) -> u64 {
+        self.shared.ids_pushed_out.load(Ordering::Relaxed)
     }
 
     /// Bytes of messages that wait for the sequencer.
@@ -231,7 +257,7 @@ impl Log {
         };
         let sent = self.shared.links.send(link).await;
         sent.map_err(|_| AttachError::Closed)?;
-        linked.await.map_err(|_| AttachError::Closed)
+        linked.await.map_err(|_| AttachError::Closed)?
     }
 }
 

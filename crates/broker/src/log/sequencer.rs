@@ -8,6 +8,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use rustc_hash::FxHashMap;
@@ -20,7 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Link, LogConfig, PublishError, PublishReply, Published, Shared,
+    AttachError, Link, LogConfig, PublishError, PublishReply, Published, Shared,
     dedupe::Dedupe,
     matcher::{ChannelKey, Matcher},
     publish::PublishRequest,
@@ -29,10 +30,10 @@ use super::{
 use crate::{
     channel::Channel,
     faults::{Fault, planted},
-    frame::Frames,
+    frame::{Frames, TopicId},
     message::MessageKey,
-    store::{Admitted, AppendError, Appended},
-    topic::TopicFilter,
+    store::{Admitted, AppendError, Appended, TopicsExhausted},
+    topic::{TopicFilter, TopicName},
 };
 
 /// One batch takes no further requests past this many messages or bytes: it bounds how long the first of
@@ -113,6 +114,8 @@ struct Batch {
     bytes: usize,
     keys: FxHashMap<MessageKey, usize>,
     requests: Vec<Pending>,
+    // No topic can be forgotten for another any more.
+    topics_are_full: bool,
 }
 
 impl Batch {
@@ -320,7 +323,7 @@ impl Sequencer {
             let before = batch.messages.last();
             let topic = match before.filter(|before| before.message.topic.is(&message.topic)) {
                 Some(before) => Ok(before.topic),
-                None => self.shared.store.admit(&message.topic),
+                None => self.topic(&message.topic, batch),
             };
             match topic {
                 Ok(topic) => {
@@ -348,6 +351,20 @@ impl Sequencer {
         });
     }
 
+    /// The id of a topic. A new one takes the place of one that keeps no event when it has to.
+    fn topic(&mut self, topic: &TopicName, batch: &mut Batch) -> Result<TopicId, TopicsExhausted> {
+        let admitted = self.shared.store.admit(topic);
+        if admitted.is_ok() || batch.topics_are_full {
+            return admitted;
+        }
+        let forgotten = self.shared.store.make_room(&batch.messages);
+        batch.topics_are_full = forgotten.is_empty();
+        for id in forgotten {
+            self.matcher.forget(id);
+        }
+        self.shared.store.admit(topic)
+    }
+
     /// The batch is stored: show it and say so.
     fn commit(&mut self, batch: Batch, appended: &Appended) {
         let now = Instant::now();
@@ -363,6 +380,10 @@ impl Sequencer {
         for (key, index) in batch.keys {
             self.dedupe.insert(key, appended.outcome(index).0, now);
         }
+        let pushed_out = self.dedupe.pushed_out();
+        self.shared
+            .ids_pushed_out
+            .store(pushed_out, Ordering::Relaxed);
         answer(batch.requests, Some(appended));
         // Last: a runtime runs first what was woken last, and a subscriber should not wait for a publisher's answer.
         self.wake(&touched.unwrap_or_default());
@@ -454,7 +475,15 @@ impl Sequencer {
             .channels
             .get(&link.filter)
             .map(|entry| entry.value().clone());
-        let channel = known.unwrap_or_else(|| self.link_new(link.filter));
+        let channel = match known {
+            Some(channel) => Ok(channel),
+            None if self.channels.len() >= self.config.channels_max => {
+                self.shared.channels_refused.fetch_add(1, Ordering::Relaxed);
+                let limit = self.config.channels_max;
+                Err(AttachError::ChannelsExhausted { limit })
+            }
+            None => Ok(self.link_new(link.filter)),
+        };
         link.reply.send(channel).ok();
     }
 
@@ -483,6 +512,9 @@ impl Sequencer {
         self.trim_tails(now);
         self.dedupe.expire(now);
         self.trim();
+        self.forget_unused();
+        let (pushed_out, ids_max) = (self.dedupe.pushed_out(), self.dedupe.ids_max());
+        self.warnings.ids_pushed_out(pushed_out, ids_max, now);
         let ahead = self.shared.store.publish_time_ahead();
         self.warnings.publish_time_ahead(ahead, now);
         let room = self.shared.store.room();
@@ -503,9 +535,37 @@ impl Sequencer {
         self.trim_more = trimmed.more;
     }
 
+    /// Forgets topics that have kept nothing for long and have no reader.
+    fn forget_unused(&mut self) {
+        let unused = self.shared.store.unused_topics();
+        if unused.is_empty() {
+            return;
+        }
+        let is_followed = |topic: &TopicName| {
+            let channels = self.shared.channels_of(topic);
+            channels.iter().any(|channel| channel.reader_count() > 0)
+        };
+        let (followed, nobodys): (Vec<_>, Vec<_>) =
+            (unused.into_iter()).partition(|(_, topic)| is_followed(topic));
+        let ids = |topics: Vec<(TopicId, TopicName)>| {
+            topics.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+        };
+        let nobodys = ids(nobodys);
+        self.shared.store.forget_topics(&nobodys, &ids(followed));
+        for id in nobodys {
+            self.matcher.forget(id);
+        }
+    }
+
     /// Unlinks channels that nobody has read for a while, a bounded number of candidates at a time.
     fn unlink_idle(&mut self, now: Instant) {
-        let Some(idle_before) = now.checked_sub(self.config.channel_linger) else {
+        let max = self.config.channels_max;
+        let linger = if self.channels.len() > max - max.div_ceil(10) {
+            Duration::ZERO
+        } else {
+            self.config.channel_linger
+        };
+        let Some(idle_before) = now.checked_sub(linger) else {
             return;
         };
         let slots = self.channels.capacity();

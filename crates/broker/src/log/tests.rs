@@ -13,6 +13,7 @@ use crate::{
     store::{DiskConfig, DiskStore, MemoryFiles, MemoryStore, RetentionConfig},
 };
 
+mod limits;
 mod nodes;
 
 async fn with_log<T>(topics_max: usize, test: impl AsyncFnOnce(Log) -> T) -> T {

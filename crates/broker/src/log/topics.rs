@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::{Instant, sleep};
 
-use super::Log;
+use super::{Log, Shared};
 use crate::{
     channel::Channel,
     position::{Position, Sequence},
@@ -104,11 +104,14 @@ impl Log {
             && position.sequence <= self.visible()
             && filters.iter().all(reaches)
     }
+}
 
-    fn channels_of(&self, topic: &TopicName) -> Vec<Arc<Channel>> {
-        let mut channels = self.shared.wildcards.read().matching(topic);
+impl Shared {
+    /// The channels that a topic's events go to.
+    pub(super) fn channels_of(&self, topic: &TopicName) -> Vec<Arc<Channel>> {
+        let mut channels = self.wildcards.read().matching(topic);
         let literal = topic.to_filter();
-        let literal = self.shared.channels.get(&literal);
+        let literal = self.channels.get(&literal);
         channels.extend(literal.map(|entry| entry.value().clone()));
         channels
     }
@@ -142,7 +145,7 @@ struct Counting {
 // Only compared, never followed.
 impl Counting {
     fn readers(&mut self, log: &Log, topic: &TopicName) -> usize {
-        let channels = log.channels_of(topic);
+        let channels = log.shared.channels_of(topic);
         match channels.as_slice() {
             [] => 0,
             [one] => one.reader_count(),

@@ -13,6 +13,8 @@ const PUBLISH_TIME_AHEAD: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Warnings {
     publish_time: Option<Instant>,
+    ids: Option<Instant>,
+    ids_told: u64,
 }
 
 impl Warnings {
@@ -26,6 +28,22 @@ impl Warnings {
             "publish times are ahead of the clock, which was set back: new events have the time of the last one until the \
              clock gets there"
         );
+    }
+}
+
+impl Warnings {
+    /// Message ids were pushed out early, so many since the start.
+    pub(super) fn ids_pushed_out(&mut self, count: u64, ids_max: usize, now: Instant) {
+        if count == self.ids_told || !is_due(&mut self.ids, now) {
+            return;
+        }
+        tracing::warn!(
+            ids = count - self.ids_told,
+            message_ids_max = ids_max,
+            "message ids are forgotten before message_ids_age: more came than message_ids_max, and all publishers and \
+             topics share it; a message sent again may be stored twice"
+        );
+        self.ids_told = count;
     }
 }
 

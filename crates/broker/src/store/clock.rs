@@ -62,6 +62,8 @@ pub(crate) struct Lasting {
     /// The oldest first.
     pub(crate) corrections: Vec<Correction>,
     pub(crate) anchor: Option<Anchor>,
+    /// What was taken after this may have been taken later than it says: time had passed before that nobody knew of yet.
+    pub(crate) uncertain_since: Option<i64>,
 }
 
 /// The ages of events at one moment.
@@ -111,6 +113,7 @@ struct State {
     /// Of earlier processes.
     corrections: Vec<Correction>,
     anchor: Option<Anchor>,
+    uncertain_since: Option<i64>,
     saved: Lasting,
 }
 
@@ -188,7 +191,9 @@ impl AgeClock {
         let at = self.environment.elapsed();
         let state = self.state.lock();
         let lasting = state.lasting(at);
-        lasting.corrections != state.saved.corrections || lasting.anchor != state.saved.anchor
+        // What it shows is in every batch.
+        let last = state.saved.last;
+        Lasting { last, ..lasting } != state.saved
     }
 }
 
@@ -211,8 +216,10 @@ impl State {
             believed: 0,
             claim: None,
             distance: None,
-            corrections: at_most(CORRECTIONS_MAX - 1, before.corrections.clone()),
+            corrections: at_most(CORRECTIONS_MAX - 2, before.corrections.clone()),
             anchor: before.anchor,
+            // Not when it begins where the wall clock is.
+            uncertain_since: (environment.unix_nanos() < before.last).then_some(before.last),
             saved: before.clone(),
             before,
         }
@@ -229,16 +236,22 @@ impl State {
             last: self.now(at),
             corrections: self.corrections().collect(),
             anchor: self.anchor,
+            uncertain_since: self.uncertain_since,
         }
     }
 
     /// Those of earlier processes, and that of the beginning of this one.
     fn corrections(&self) -> impl Iterator<Item = Correction> {
-        let own = Correction {
-            through: self.before.last,
-            by: (self.believed).saturating_sub(self.first.saturating_sub(self.before.last)),
+        let last = self.before.last;
+        let jumped = self.first.saturating_sub(last);
+        let own = match self.before.uncertain_since {
+            None => [(last, self.believed.saturating_sub(jumped)), (last, 0)],
+            // What the process before took may be younger by what passed before it, which is in what is believed now.
+            Some(certain) => [(certain, self.believed), (last, -jumped)],
         };
-        let own = (own.by.unsigned_abs() >= NOTICED_NANOS).then_some(own);
+        let own = own.map(|(through, by)| Correction { through, by });
+        let own = own.into_iter();
+        let own = own.filter(|own| own.by.unsigned_abs() >= NOTICED_NANOS);
         self.corrections.iter().copied().chain(own)
     }
 
@@ -281,14 +294,19 @@ impl State {
         let is_noticed = |nanos: i64| nanos.unsigned_abs() >= NOTICED_NANOS;
         if !is_noticed(nanos) {
             (self.distance, self.anchor) = (None, None);
+            self.uncertain_since = None;
             return;
         }
-        let keep = self.anchor.is_some_and(|anchor| {
+        let knows = |anchor: Anchor| {
             let known = anchor.wall.saturating_sub(anchor.clock);
-            // A wall clock that was set back further says nothing, and may come back to where it was.
-            wall < anchor.wall || !is_noticed(known.saturating_sub(nanos))
-        });
-        if keep {
+            !is_noticed(known.saturating_sub(nanos))
+        };
+        if self.anchor.is_some_and(knows) {
+            (self.distance, self.uncertain_since) = (None, None);
+            return;
+        }
+        // A wall clock that was set back further says nothing, and may come back to where it was.
+        if self.anchor.is_some_and(|anchor| wall < anchor.wall) {
             self.distance = None;
             return;
         }
@@ -296,6 +314,7 @@ impl State {
         let claim = self.distance.take_if(same);
         let claim = claim.unwrap_or(Claim { since: at, nanos });
         if claim.has_settled(at) {
+            self.uncertain_since = None;
             self.anchor = Some(Anchor {
                 clock: self.now(at),
                 wall,

@@ -82,9 +82,14 @@ pub struct TopicInfo {
     pub bytes: u64,
 }
 
+/// So long a topic that keeps no event and that nobody follows stays known.
+pub const TOPIC_UNUSED_MAX: Duration = Duration::from_secs(3_600);
+
 /// No further topic can be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`topic` would be a new one, and the limit topics_max of {limit} topics is reached")]
+#[error(
+    "`topic` would be a new one, and as many keep events as the limit topics_max of {limit} topics allows"
+)]
 pub struct TopicsExhausted {
     /// The limit.
     pub limit: usize,
@@ -190,6 +195,24 @@ pub trait Store: Send + Sync + 'static {
     /// gets there.
     fn publish_time_ahead(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// Forgets topics that keep nothing, the longest empty first, so that new ones can be admitted; none of a batch that
+    /// is being put together. Called by the sequencer when [`Store::admit`] has refused.
+    fn make_room(&self, batch: &[Admitted]) -> Vec<TopicId> {
+        let _ = batch;
+        Vec::new()
+    }
+
+    /// Some of the topics that have kept nothing for [`TOPIC_UNUSED_MAX`], each once: the sequencer knows whether anybody
+    /// follows them, and says it with [`Store::forget_topics`] before the next batch.
+    fn unused_topics(&self) -> Vec<(TopicId, TopicName)> {
+        Vec::new()
+    }
+
+    /// Of the topics that [`Store::unused_topics`] gave out some are to be forgotten, and some stay for as long again.
+    fn forget_topics(&self, forget: &[TopicId], keep: &[TopicId]) {
+        let _ = (forget, keep);
     }
 
     /// Lets go of some of what is older than its class keeps, and forgets some topics that keep nothing when room for

@@ -1,6 +1,7 @@
 //! The topics of a store: their ids, their last sequences, and how much is kept of each.
 //!
-//! A topic that keeps no event may be forgotten when room is needed. What it lost is remembered as a whole:
+//! A topic that keeps no event may be forgotten when room is needed, or when that has been so for long and nobody follows
+//! it. What it lost is remembered as a whole:
 //! `forgotten_through` is a sequence up to which a topic that is no longer known may have lost events.
 
 use std::{
@@ -8,14 +9,14 @@ use std::{
     ops::Bound,
 };
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     faults::{Fault, planted},
     frame::{Entry, Slice, TopicId},
     position::Sequence,
     store::{
-        FilterFrom, Page, Removed, TopicsExhausted, Trimmed,
+        Admitted, FilterFrom, Page, Removed, TOPIC_UNUSED_MAX, TopicsExhausted, Trimmed,
         removed::{RemovalOrder, RemovedOfTopic},
     },
     topic::{TopicFilter, TopicName},
@@ -37,10 +38,12 @@ pub(super) struct Topics {
     free: VecDeque<(Sequence, TopicId)>,
     // Ids of topics whose events lie above this may still be named by what the store keeps.
     reusable_through: Sequence,
-    // Topics that kept nothing when they were put here, oldest first; looked at again before use.
-    empty: VecDeque<TopicId>,
+    // Topics that kept nothing when they were put here, and since when, oldest first; looked at again before use.
+    empty: VecDeque<(i64, TopicId)>,
     forgotten_through: Sequence,
     removal_order: RemovalOrder,
+    // What the clock that ages go by showed at the last sweep.
+    now: i64,
 }
 
 #[derive(Debug)]
@@ -56,6 +59,8 @@ pub(super) struct Topic {
     pub(super) bytes: u64,
     removed: RemovedOfTopic,
     queued_as_empty: bool,
+    // When it began to keep nothing; of no meaning while it keeps something.
+    empty_since: i64,
 }
 
 impl Topics {
@@ -70,7 +75,20 @@ impl Topics {
             empty: VecDeque::new(),
             forgotten_through: 0,
             removal_order: RemovalOrder::default(),
+            now: 0,
         }
+    }
+
+    /// Says what the clock that ages go by shows.
+    pub(super) fn tick(&mut self, now: i64) {
+        if self.now == 0 {
+            // Since when those that are known from before keep nothing is not known: from now on.
+            for (since, id) in &mut self.empty {
+                *since = now;
+                self.by_id[*id as usize].empty_since = now;
+            }
+        }
+        self.now = now;
     }
 
     pub(super) fn id_of(&self, topic: &TopicName) -> Option<TopicId> {
@@ -146,6 +164,7 @@ impl Topics {
             bytes: 0,
             removed,
             queued_as_empty: true,
+            empty_since: self.now,
         };
         let reusable = self.reusable_through;
         let free = self.free.front().filter(|(last, _)| *last <= reusable);
@@ -159,7 +178,7 @@ impl Topics {
         };
         self.by_name.insert(name.clone(), id);
         self.ids.insert(name, id);
-        self.empty.push_back(id);
+        self.empty.push_back((self.now, id));
         id
     }
 
@@ -214,9 +233,12 @@ impl Topics {
             }
         }
         let topic = &mut self.by_id[id as usize];
-        if topic.events == 0 && !topic.queued_as_empty {
-            topic.queued_as_empty = true;
-            self.empty.push_back(id);
+        if topic.events == 0 {
+            topic.empty_since = self.now;
+            if !topic.queued_as_empty {
+                topic.queued_as_empty = true;
+                self.empty.push_back((self.now, id));
+            }
         }
     }
 
@@ -417,37 +439,102 @@ impl Topics {
         (found, None)
     }
 
-    /// Forgets topics that keep nothing, the longest empty first, while more than nine tenths of the room
-    /// are taken. Must not run between `add` and the `kept` of the same batch.
-    pub(super) fn forget_empty(&mut self) -> Trimmed {
+    /// Forgets topics that keep nothing, the longest empty first, while more than nine tenths of the room are taken. Must
+    /// not run between `add` and the `kept` of the same batch, unless `in_use` says which topics that has.
+    pub(super) fn forget_empty(&mut self, in_use: impl Fn(TopicId) -> bool) -> Trimmed {
         let mut forgotten = Vec::new();
-        let mut looked_at = 0;
+        let mut used = Vec::new();
+        let mut looks = FORGET_MAX;
         while self.ids.len() > self.limit - self.limit.div_ceil(10) {
-            if looked_at == FORGET_MAX {
-                return Trimmed {
-                    forgotten,
-                    more: true,
-                };
-            }
-            looked_at += 1;
-            let Some(id) = self.empty.pop_front() else {
+            let Some((since, id)) = self.next_empty(i64::MAX, &mut looks) else {
                 break;
             };
-            let topic = &mut self.by_id[id as usize];
-            topic.queued_as_empty = false;
-            if topic.events > 0 {
+            if in_use(id) {
+                used.push((since, id));
                 continue;
             }
-            self.forgotten_through = self.forgotten_through.max(topic.trimmed_through);
-            topic.removed = RemovedOfTopic::default();
-            self.by_name.remove(&topic.name);
-            self.ids.remove(&topic.name);
-            self.free.push_back((topic.last, id));
+            self.forget(id);
             forgotten.push(id);
+        }
+        for entry in used.into_iter().rev() {
+            self.empty.push_front(entry);
         }
         Trimmed {
             forgotten,
-            more: false,
+            more: looks == 0,
+        }
+    }
+
+    /// Takes topics out of the queue that have kept nothing since a time or longer: some of them. Each is to be
+    /// [forgotten](Self::forget) or [kept](Self::keep_empty).
+    pub(super) fn unused_since(&mut self, since: i64) -> Vec<(TopicId, TopicName)> {
+        let mut looks = FORGET_MAX;
+        let next = || self.next_empty(since, &mut looks);
+        let ids: Vec<_> = std::iter::from_fn(next).map(|(_, id)| id).collect();
+        let name = |id| (id, self.get(id).name.clone());
+        ids.into_iter().map(name).collect()
+    }
+
+    /// The topic that has kept nothing for longest, if that is since a time or longer and is found with so many looks; it
+    /// is out of the queue.
+    fn next_empty(&mut self, before: i64, looks: &mut usize) -> Option<(i64, TopicId)> {
+        while let Some(&(since, id)) = self.empty.front()
+            && since <= before
+            && *looks > 0
+        {
+            *looks -= 1;
+            self.empty.pop_front();
+            let topic = &mut self.by_id[id as usize];
+            if topic.events > 0 {
+                topic.queued_as_empty = false;
+            } else if topic.empty_since > since {
+                // It has kept something in between.
+                self.empty.push_back((topic.empty_since, id));
+            } else {
+                return Some((since, id));
+            }
+        }
+        None
+    }
+
+    /// Forgets a topic that is out of the queue and keeps nothing.
+    pub(super) fn forget(&mut self, id: TopicId) {
+        let topic = &mut self.by_id[id as usize];
+        topic.queued_as_empty = false;
+        topic.removed = RemovedOfTopic::default();
+        self.forgotten_through = self.forgotten_through.max(topic.trimmed_through);
+        self.by_name.remove(&topic.name);
+        self.ids.remove(&topic.name);
+        self.free.push_back((topic.last, id));
+    }
+
+    /// A topic that is out of the queue and keeps nothing stays known.
+    pub(super) fn keep_empty(&mut self, id: TopicId) {
+        let topic = &mut self.by_id[id as usize];
+        topic.empty_since = self.now;
+        self.empty.push_back((self.now, id));
+    }
+
+    /// What [`super::Store::make_room`] does.
+    pub(super) fn make_room(&mut self, batch: &[Admitted]) -> Vec<TopicId> {
+        let in_use: FxHashSet<_> = batch.iter().map(|admitted| admitted.topic).collect();
+        let in_use = |id| in_use.contains(&id);
+        self.forget_empty(in_use).forgotten
+    }
+
+    /// What [`super::Store::unused_topics`] does.
+    pub(super) fn unused(&mut self) -> Vec<(TopicId, TopicName)> {
+        let nanos = i64::try_from(TOPIC_UNUSED_MAX.as_nanos()).unwrap_or(i64::MAX);
+        self.unused_since(self.now.saturating_sub(nanos))
+    }
+
+    /// What [`super::Store::forget_topics`] does.
+    pub(super) fn forget_unused(&mut self, forget: &[TopicId], keep: &[TopicId]) {
+        for &id in forget {
+            self.forget(id);
+        }
+        for &id in keep {
+            self.keep_empty(id);
         }
     }
 }

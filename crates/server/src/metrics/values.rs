@@ -107,6 +107,17 @@ impl NodeValues {
             "Topic filters whose live tail is kept for readers.",
             whole(log.channels()),
         )?;
+        to.counter(
+            "channels_refused",
+            "Topic filters refused since the start because as many as allowed were followed.",
+            log.channels_refused(),
+        )?;
+        to.counter(
+            "message_ids_evicted_early",
+            "Message ids that newer ones pushed out before their age since the start; their messages, sent again, are \
+             stored twice.",
+            log.message_ids_evicted_early(),
+        )?;
         to.gauge_of(
             "publish_queue",
             "Bytes of messages that wait to be stored.",

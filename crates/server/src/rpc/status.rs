@@ -10,7 +10,7 @@ mod reason;
 use std::time::Duration;
 
 use longlived_broker::{
-    CursorError, MessageError, PublishError,
+    AttachError, CursorError, MessageError, PublishError,
     store::{AppendError, ReadError},
 };
 use tonic::{Code, Status, metadata::MetadataValue};
@@ -75,7 +75,11 @@ pub(crate) fn of_cursor(error: &CursorError, contract: Contract) -> Status {
         return plain(Code::Unavailable, text);
     }
     match error {
-        CursorError::Attach(_) => log_closed(text),
+        CursorError::Attach(AttachError::Closed) => log_closed(text),
+        CursorError::Attach(AttachError::ChannelsExhausted { limit }) => {
+            let refusal = Refusal::new(Reason::ChannelsExhausted, text);
+            refusal.with("limit", limit).after(RETRY_LATER).status()
+        }
         CursorError::OutOfRange {
             epoch, first, last, ..
         } => {
@@ -173,7 +177,9 @@ impl From<InvalidRequest> for Status {
                 refusal.with("bytes", bytes).with("limit", limit)
             }
             InvalidRequest::Message(
-                MessageError::DeletedWithoutKey | MessageError::MessageIdTooLong { .. },
+                MessageError::DeletedWithoutKey
+                | MessageError::NoInbox
+                | MessageError::MessageIdTooLong { .. },
             )
             | InvalidRequest::Unset(_)
             | InvalidRequest::SecondOpen

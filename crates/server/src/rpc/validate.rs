@@ -139,7 +139,7 @@ impl InvalidRequest {
             Self::Message(error) => match error {
                 MessageError::TooLarge { .. } => "payload",
                 MessageError::DeletedWithoutKey => "key",
-                MessageError::Reserved => "topic",
+                MessageError::Reserved | MessageError::NoInbox => "topic",
                 MessageError::MessageIdTooLong { .. } => "message_id",
             },
         }

@@ -144,6 +144,22 @@ impl Store for Witness {
         self.inner.before_time(unix_nanos)
     }
 
+    fn make_room(&self, batch: &[Admitted]) -> Vec<TopicId> {
+        self.inner.make_room(batch)
+    }
+
+    fn unused_topics(&self) -> Vec<(TopicId, TopicName)> {
+        self.inner.unused_topics()
+    }
+
+    fn forget_topics(&self, forget: &[TopicId], keep: &[TopicId]) {
+        self.inner.forget_topics(forget, keep);
+    }
+
+    fn publish_time_ahead(&self) -> Duration {
+        self.inner.publish_time_ahead()
+    }
+
     fn trim(&self) -> Trimmed {
         self.inner.trim()
     }

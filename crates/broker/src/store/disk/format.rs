@@ -72,6 +72,8 @@ pub(super) struct ClockState {
     pub(super) corrections: Vec<CorrectionState>,
     #[prost(message, optional, tag = "3")]
     pub(super) anchor: Option<AnchorState>,
+    #[prost(int64, optional, tag = "4")]
+    pub(super) uncertain_since: Option<i64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -101,6 +103,7 @@ impl From<&Lasting> for ClockState {
             anchor: lasting
                 .anchor
                 .map(|Anchor { clock, wall }| AnchorState { clock, wall }),
+            uncertain_since: lasting.uncertain_since,
         }
     }
 }
@@ -116,6 +119,7 @@ impl From<&ClockState> for Lasting {
             anchor: state
                 .anchor
                 .map(|AnchorState { clock, wall }| Anchor { clock, wall }),
+            uncertain_since: state.uncertain_since,
         }
     }
 }
@@ -178,7 +182,7 @@ pub(super) struct Hole {
     pub(super) through: u64,
 }
 
-/// `IDS`: message ids of events that are sealed.
+/// A part of `IDS`: message ids of events that are sealed. In format 1 all of them are one part.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct Ids {
     #[prost(fixed64, repeated, tag = "1")]
@@ -192,6 +196,9 @@ pub(super) struct Ids {
     /// Everything up to here was sealed when it was written; 0 when that is not said.
     #[prost(uint64, tag = "5")]
     pub(super) through: u64,
+    /// How many parts there are; 0 in format 1.
+    #[prost(uint32, tag = "6")]
+    pub(super) parts: u32,
 }
 
 /// What a sealed file holds; in memory for as long as the file is kept.
@@ -281,6 +288,28 @@ pub(super) fn split(place: u32) -> (usize, usize) {
     ((place >> 12) as usize, (place & 0xfff) as usize)
 }
 
+/// The most message ids in one part of `IDS`: so many are lost with one damaged byte.
+pub(super) const IDS_PART_MAX: usize = 256;
+
+/// The parts of a file that is several messages, one behind the other: those that are whole, and whether there was
+/// anything else.
+pub(super) fn unseal_parts<M: Message + Default>(content: &[u8]) -> (Vec<M>, bool) {
+    let (mut parts, mut damaged) = (Vec::new(), false);
+    let mut rest = content;
+    while !rest.is_empty() {
+        if let Some((part, len)) = unseal_first(rest) {
+            parts.push(part);
+            rest = &rest[len..];
+            continue;
+        }
+        damaged = true;
+        // The next one begins somewhere behind.
+        let next = rest[1..].windows(MAGIC.len()).position(|at| at == MAGIC);
+        rest = next.map_or(&[], |next| &rest[next + 1..]);
+    }
+    (parts, damaged)
+}
+
 /// A message with its envelope.
 pub(super) fn seal(message: &impl Message) -> Vec<u8> {
     let body = message.encode_to_vec();
@@ -294,6 +323,11 @@ pub(super) fn seal(message: &impl Message) -> Vec<u8> {
 
 /// The message in an envelope; `None` when it is damaged.
 pub(super) fn unseal<M: Message + Default>(content: &[u8]) -> Option<M> {
+    unseal_first(content).map(|(message, _)| message)
+}
+
+/// The message in an envelope, and the length of both.
+fn unseal_first<M: Message + Default>(content: &[u8]) -> Option<(M, usize)> {
     let (envelope, body) = content.split_at_checked(ENVELOPE_BYTES)?;
     let number = |at: usize| {
         u32::from_le_bytes([
@@ -305,7 +339,8 @@ pub(super) fn unseal<M: Message + Default>(content: &[u8]) -> Option<M> {
     };
     let body = body.get(..number(8) as usize)?;
     let whole = &envelope[..8] == MAGIC && crc32c::crc32c(body) == number(12);
-    whole.then(|| M::decode(body).ok()).flatten()
+    let message = whole.then(|| M::decode(body).ok()).flatten()?;
+    Some((message, ENVELOPE_BYTES + body.len()))
 }
 
 /// Reads a small file; `None` when it is not there or damaged.
@@ -318,6 +353,32 @@ pub(super) fn read<M: Message + Default>(files: &dyn Files, path: &Path) -> io::
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Reads a file of several messages: those that are whole, and whether all that was there were; `None` when it is not
+/// there.
+pub(super) fn read_parts<M: Message + Default>(
+    files: &dyn Files,
+    path: &Path,
+) -> io::Result<Option<(Vec<M>, bool)>> {
+    match files.open(path, OpenMode::Read) {
+        Ok(file) => {
+            let content = files::read_all_of_damaged(&*file)?;
+            Ok(Some(unseal_parts(&content)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces a file of several messages.
+pub(super) fn write_parts(
+    files: &dyn Files,
+    path: &Path,
+    parts: impl IntoIterator<Item = impl Message>,
+) -> io::Result<()> {
+    let content: Vec<u8> = parts.into_iter().flat_map(|part| seal(&part)).collect();
+    files::replace(files, path, &content)
 }
 
 /// Replaces a small file.

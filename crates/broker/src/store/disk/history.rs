@@ -10,7 +10,7 @@ use std::{
 use super::{
     DiskConfig,
     floors::Former,
-    format::{FileRef, Hole, Ids, State, TopicState},
+    format::{FileRef, Hole, IDS_PART_MAX, Ids, State, TopicState},
     sealed::Sealed,
     segment::{Record, Segment, SegmentFile},
 };
@@ -236,19 +236,30 @@ impl History {
         ids.collect()
     }
 
-    /// The message ids of everything that is sealed when `through` is.
-    pub(super) fn ids_through(&self, through: Sequence) -> Ids {
-        let mut ids = Ids {
+    /// The message ids of everything that is sealed when `through` is, in at least one part.
+    pub(super) fn ids_through(&self, through: Sequence) -> Vec<Ids> {
+        let sealed = self.recent.iter().filter(|id| id.sequence <= through);
+        let part = || Ids {
             through,
             ..Ids::default()
         };
-        for recent in self.recent.iter().filter(|id| id.sequence <= through) {
-            ids.key_low.push(recent.key.0 as u64);
-            ids.key_high.push((recent.key.0 >> 64) as u64);
-            ids.sequence.push(recent.sequence);
-            ids.taken.push(recent.taken);
+        let mut parts = vec![part()];
+        for recent in sealed {
+            if parts[parts.len() - 1].sequence.len() == IDS_PART_MAX {
+                parts.push(part());
+            }
+            if let Some(ids) = parts.last_mut() {
+                ids.key_low.push(recent.key.0 as u64);
+                ids.key_high.push((recent.key.0 >> 64) as u64);
+                ids.sequence.push(recent.sequence);
+                ids.taken.push(recent.taken);
+            }
         }
-        ids
+        let count = parts.len() as u32;
+        for ids in &mut parts {
+            ids.parts = count;
+        }
+        parts
     }
 
     /// The last event that is in a sealed file.

@@ -376,9 +376,28 @@ impl Store for DiskStore {
         self.shared.environment.ahead(published)
     }
 
+    fn make_room(&self, batch: &[Admitted]) -> Vec<TopicId> {
+        self.shared.history.write().topics.make_room(batch)
+    }
+
+    fn unused_topics(&self) -> Vec<(TopicId, TopicName)> {
+        self.shared.history.write().topics.unused()
+    }
+
+    fn forget_topics(&self, forget: &[TopicId], keep: &[TopicId]) {
+        self.shared
+            .history
+            .write()
+            .topics
+            .forget_unused(forget, keep);
+    }
+
     fn trim(&self) -> Trimmed {
         self.maintenance.tick(&self.shared);
-        self.shared.history.write().topics.forget_empty()
+        let now = self.shared.clock.ages().now();
+        let topics = &mut self.shared.history.write().topics;
+        topics.tick(now);
+        topics.forget_empty(|_| false)
     }
 }
 

@@ -459,31 +459,47 @@ impl Shared {
     /// The log has those of what is not sealed yet.
     fn load_ids(&self, sealed_through: Sequence) -> Result<(), OpenError> {
         let path = self.config.dir.join("IDS");
-        let ids: Option<Ids> = format::read(&*self.files, &path).map_err(at(&path))?;
-        let Some(ids) = ids else {
+        let found: Option<(Vec<Ids>, bool)> =
+            format::read_parts(&*self.files, &path).map_err(at(&path))?;
+        let parts = match found {
             // It is written whenever something is sealed.
-            if sealed_through > 0 {
-                tracing::error!(file = %path.display(), "damaged or gone: message ids from before are forgotten");
+            None if sealed_through > 0 => {
+                tracing::error!(file = %path.display(), "gone: message ids from before are forgotten");
+                return Ok(());
             }
-            return Ok(());
+            None => return Ok(()),
+            Some((parts, damaged)) => {
+                // A file that was cut between two parts.
+                let lacks = |ids: &Ids| ids.parts as usize > parts.len();
+                if damaged || parts.is_empty() || parts.iter().any(lacks) {
+                    let kept: usize = parts.iter().map(|ids| ids.sequence.len()).sum();
+                    tracing::error!(
+                        file = %path.display(), kept,
+                        "damaged: some message ids from before are forgotten"
+                    );
+                }
+                parts
+            }
         };
         let last_sealed = self.history.read().last_sealed();
         // Before anything that it goes with counts it is written.
-        if ids.through > 0 && ids.through < last_sealed {
+        let through = parts.iter().map(|ids| ids.through).max().unwrap_or(0);
+        if through > 0 && through < last_sealed {
             tracing::error!(
-                file = %path.display(), through = ids.through, last_sealed,
+                file = %path.display(), through, last_sealed,
                 "an older copy: message ids of later events are forgotten"
             );
         }
-        let keys = ids.key_low.iter().zip(&ids.key_high);
-        let places = ids.sequence.iter().zip(&ids.taken);
-        let recent = keys
-            .zip(places)
-            .map(|((&low, &high), (&sequence, &taken))| Recent {
-                key: MessageKey(u128::from(low) | u128::from(high) << 64),
-                sequence,
-                taken,
-            });
+        let recent = parts.iter().flat_map(|ids| {
+            let keys = ids.key_low.iter().zip(&ids.key_high);
+            let places = ids.sequence.iter().zip(&ids.taken);
+            keys.zip(places)
+                .map(|((&low, &high), (&sequence, &taken))| Recent {
+                    key: MessageKey(u128::from(low) | u128::from(high) << 64),
+                    sequence,
+                    taken,
+                })
+        });
         let recent = recent.filter(|recent| recent.sequence <= sealed_through);
         let ages = self.clock.ages();
         let mut history = self.history.write();

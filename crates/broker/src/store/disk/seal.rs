@@ -79,7 +79,7 @@ impl Shared {
         }
         let ids = self.history.read().ids_through(job.through);
         if !planted(Fault::IdsLostWhenSealed) {
-            format::write(&*self.files, &self.config.dir.join("IDS"), &ids)?;
+            format::write_parts(&*self.files, &self.config.dir.join("IDS"), ids)?;
         }
         {
             let history = &mut *self.history.write();

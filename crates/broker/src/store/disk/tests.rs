@@ -22,6 +22,7 @@ mod damage;
 mod directory;
 mod each_file;
 mod floors;
+mod ids;
 mod mishaps;
 mod properties;
 mod resume;

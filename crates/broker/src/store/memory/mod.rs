@@ -190,12 +190,25 @@ impl Store for MemoryStore {
         self.environment.ahead(*self.last_time.lock())
     }
 
+    fn make_room(&self, batch: &[Admitted]) -> Vec<TopicId> {
+        self.history.write().topics.make_room(batch)
+    }
+
+    fn unused_topics(&self) -> Vec<(TopicId, TopicName)> {
+        self.history.write().topics.unused()
+    }
+
+    fn forget_topics(&self, forget: &[TopicId], keep: &[TopicId]) {
+        self.history.write().topics.forget_unused(forget, keep);
+    }
+
     fn trim(&self) -> Trimmed {
         let ages = self.clock.ages();
         let mut dropped = Vec::new();
         let history = &mut *self.history.write();
+        history.topics.tick(ages.now());
         let done = history.trim(&ages, TRIM_MAX, &mut dropped);
-        let trimmed = history.topics.forget_empty();
+        let trimmed = history.topics.forget_empty(|_| false);
         Trimmed {
             more: trimmed.more || !done,
             ..trimmed

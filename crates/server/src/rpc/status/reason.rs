@@ -42,6 +42,8 @@ reasons! {
     TakeoverTooOften, Unavailable, "TAKEOVER_TOO_OFTEN";
     /// The node has no room for another subscriber.
     SubscribersExhausted, ResourceExhausted, "SUBSCRIBERS_EXHAUSTED";
+    /// The node has no room for the live tail of another topic filter.
+    ChannelsExhausted, ResourceExhausted, "CHANNELS_EXHAUSTED";
     /// The reader asked to be disconnected when it is slow, and was.
     SubscriberSlow, ResourceExhausted, "SUBSCRIBER_SLOW";
     /// The policy is to fail when something is missing, and something is.

@@ -10,6 +10,7 @@ mod filters;
 mod frozen;
 mod half_sent;
 mod leaving;
+mod limits;
 mod metrics;
 mod opening;
 mod paused;

@@ -304,6 +304,21 @@ fn a_clock_that_begins_in_1970_makes_nothing_old() {
     .unwrap();
 }
 
+/// A process that began while the clock was behind ends before anybody knows how late it is; what it took is not older
+/// for that.
+#[test]
+fn what_is_taken_under_a_clock_that_is_behind_is_not_aged_by_the_time_before() {
+    run(&[
+        Step::Set(-YEARS),
+        Step::Restart(2_202),
+        Step::Publish,
+        Step::Restart(2_178),
+        Step::Wrong(YEARS, 230),
+        Step::Pass(790),
+    ])
+    .unwrap();
+}
+
 /// A real directory under `fixtures`, as the program of format 1 left it when it was killed: 60 events each of `kept.a`
 /// and `aged.a` and one of `kept.k` of June 2026; 60 of `aged.b` and 10 of `kept.b`, published while the clock was ten
 /// years ahead; 10 of `aged.c` and one of `kept.c` after that, the last still in the log.

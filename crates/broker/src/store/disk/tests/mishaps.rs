@@ -185,7 +185,7 @@ fn ids_are_remembered_once_whenever_the_process_was_killed() {
         store.append(&[message]).now_or_never().unwrap().unwrap();
     }
     let ids = store.shared.history.read().ids_through(40);
-    format::write(&files, Path::new("/data/IDS"), &ids).unwrap();
+    format::write_parts(&files, Path::new("/data/IDS"), ids).unwrap();
     files.kill();
     drop(store);
     // The first STATE.
@@ -197,7 +197,7 @@ fn ids_are_remembered_once_whenever_the_process_was_killed() {
         store.append(&[message]).now_or_never().unwrap().unwrap();
     }
     let ids = store.shared.history.read().ids_through(100);
-    format::write(&files, Path::new("/data/IDS"), &ids).unwrap();
+    format::write_parts(&files, Path::new("/data/IDS"), ids).unwrap();
     files.kill();
     drop(store);
     let store = open(&files, &[]);
