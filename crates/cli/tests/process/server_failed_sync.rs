@@ -6,14 +6,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use longlived_client::{Client, Item, Message, Position, PublishError};
+use longlived_client::{Client, Item, Message, Position};
 use tokio::process::Command;
 use tokio_stream::StreamExt as _;
+use tokio_util::sync::CancellationToken;
 
 use super::mounted;
-use super::support::{Server, longlived, run_to_end, skipped, spawn, within};
+use super::support::{PATIENCE, Server, longlived, run_to_end, skipped, spawn, within};
 use super::tape::Tape;
 
 const SYNC_FAILS: &str = r#"
@@ -73,19 +73,23 @@ impl Failing {
     }
 }
 
-/// Publishes one after the other until the server is gone for certain; what was acknowledged.
-async fn publish(client: Client, number: usize) -> Vec<Position> {
-    let publisher = client.publisher().timeout(Duration::from_secs(1));
+/// Publishes one after the other until it is told that the server is gone; what was acknowledged. An answer may take
+/// as long as it likes, so that what fails has failed by the sync.
+async fn publish(client: Client, number: usize, gone: CancellationToken) -> Vec<Position> {
+    let publisher = client.publisher().timeout(PATIENCE);
     let mut stored = Vec::new();
     let mut failures = 0;
     for n in 0.. {
         let message = Message::new(format!("news.{number}"), format!("{number}-{n}"));
-        match publisher.publish(message).await {
+        let answer = tokio::select! {
+            () = gone.cancelled() => break,
+            answer = publisher.publish(message) => answer,
+        };
+        match answer {
             Ok(answer) => {
                 assert_eq!(failures, 0, "acknowledged after a failed sync");
                 stored.push(answer.position);
             }
-            Err(PublishError::NotSent { .. }) => break,
             Err(_) => failures += 1,
         }
     }
@@ -106,8 +110,9 @@ async fn a_server_whose_disk_fails_to_sync_ends_and_has_what_it_acknowledged_whe
     let client = client.recording(tape.recording()).build().unwrap();
     let mut live = client.subscriber("live").filter("news.>").build().unwrap();
     let mut events = 0;
+    let gone = CancellationToken::new();
     let publishers: Vec<_> = (0..PUBLISHERS)
-        .map(|n| spawn(publish(client.clone(), n)))
+        .map(|n| spawn(publish(client.clone(), n, gone.clone())))
         .collect();
     let read = async {
         while events < 50 {
@@ -128,6 +133,7 @@ async fn a_server_whose_disk_fails_to_sync_ends_and_has_what_it_acknowledged_whe
         .await;
     assert!(said.contains("ERROR") && said.contains(data), "{said}");
     let status = server.ended().await;
+    gone.cancel();
     assert_eq!(status.code(), Some(1), "{:#?}", server.lines());
     let last_words = server.lines().join("\n");
     assert!(last_words.contains("Input/output error"), "{last_words}");

@@ -213,7 +213,7 @@ async fn open_many(
     let mut streams = Vec::new();
     for number in 0..MANY {
         let request = v1::SubscribeRequest {
-            resume_after: after.cloned(),
+            resume_after: after.copied(),
             ..request(&format!("{round}-{number}"), &["t"])
         };
         let mut client = client.clone();

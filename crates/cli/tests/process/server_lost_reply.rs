@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::support::{Server, spawn, within};
+use super::support::{PATIENCE, Server, spawn, within};
 use super::tape::Tape;
 
 const TOPIC: &str = "orders.eu";
@@ -129,7 +129,7 @@ async fn a_message_whose_answer_was_lost_is_stored_once_across_a_kill_too() {
     let mut server = Server::start(&flags).await;
     let proxy = Proxy::start(server.address).await;
     let tape = Tape::new();
-    let publisher = client(proxy.address, &tape).publisher();
+    let publisher = client(proxy.address, &tape).publisher().timeout(PATIENCE);
     let direct = client(server.address, &tape);
     let mut subscriber = direct.subscriber("direct").filter(TOPIC).build().unwrap();
     let warm_up = Message::new(TOPIC, "first").message_id("first");

@@ -16,18 +16,21 @@ use longlived_client::{Client, Durability, Item, Message, Position};
 use parking_lot::Mutex;
 use rand::RngExt as _;
 use rustix::process::Signal;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::mounted::{self, Mounted};
-use super::support::{Server, number, skipped, spawn, until, within};
+use super::support::{PATIENCE, Server, number, skipped, spawn, until, within};
 use super::tape::Tape;
 
 const DISK_BYTES: u64 = 32 << 20;
 /// Of one disk: it is small, and keeps everything.
 const CUTS: usize = 6;
+/// Published at most between two of them: six times 2 MiB, with what they take on the disk.
+const MESSAGES_EACH: usize = 1_500;
 const PUBLISHERS: usize = 8;
 /// Small, so that cuts fall into making, sealing and removing segments too.
 const FLAGS: [&str; 6] = [
@@ -55,10 +58,24 @@ fn disk(folder: &Path) -> Result<(PathBuf, Mounted), String> {
     Ok((image, disk))
 }
 
-async fn publish(client: Client, number: usize, stored: Stored, stop: CancellationToken) {
-    let publisher = client.publisher();
+async fn publish(
+    client: Client,
+    number: usize,
+    stored: Stored,
+    mut room: watch::Receiver<usize>,
+    stop: CancellationToken,
+) {
+    // The server is stopped for as long as a copy takes.
+    let publisher = client.publisher().timeout(PATIENCE);
     let mut n = 0;
-    while !stop.is_cancelled() {
+    loop {
+        // However long a cut takes, the disk holds what is published meanwhile.
+        let has_room = room.wait_for(|room| stored.lock().len() < *room);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            room = has_room => drop(room.expect("the test goes on")),
+        }
         n += 1;
         let content = format!("{number}-{n}-{}", "x".repeat(n * 37 % 1_500));
         let message = Message::new(format!("news.{number}"), content.clone());
@@ -178,12 +195,17 @@ async fn cut_and_compare() -> Result<(), String> {
     let publisher = client(&server, &tape);
     let stored = Stored::default();
     let stop = CancellationToken::new();
+    let room = watch::Sender::new(0);
     let publishers: Vec<JoinHandle<()>> = (0..PUBLISHERS)
-        .map(|n| spawn(publish(publisher.clone(), n, stored.clone(), stop.clone())))
+        .map(|n| {
+            let (room, stop) = (room.subscribe(), stop.clone());
+            spawn(publish(publisher.clone(), n, stored.clone(), room, stop))
+        })
         .collect();
     let mut cuts = Vec::new();
     for number in 0..CUTS {
         let before = stored.lock().len();
+        room.send_replace(before + MESSAGES_EACH);
         until("messages", async || {
             (stored.lock().len() > before + 20).then_some(())
         })

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::support::{Server, spawn, within};
+use super::support::{PATIENCE, Server, spawn, within};
 use super::tape::Tape;
 
 const ROUNDS: usize = 12;
@@ -17,7 +17,7 @@ const PUBLISHERS: usize = 4;
 const PAYLOAD_BYTES: usize = 30 << 10;
 
 async fn publish(client: Client, number: usize, stop: CancellationToken) -> u64 {
-    let publisher = client.publisher();
+    let publisher = client.publisher().timeout(PATIENCE);
     let mut last = 0;
     for n in 0.. {
         if stop.is_cancelled() {

@@ -9,15 +9,15 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream, process::Command, time::Inst
 use tonic::Code;
 
 #[cfg(target_os = "linux")]
-use super::cli_support::free_address;
-#[cfg(target_os = "linux")]
-use super::cli_support::terminal;
+use super::cli_support::{free_address, terminal};
 #[cfg(target_os = "linux")]
 use super::support::skipped;
 use super::support::{Server, Stuck, StuckReader, request, stop_signals};
 
-/// Beyond the drain timeout.
-pub(crate) const GRACE: Duration = Duration::from_secs(1);
+/// Where nothing is said the drain ends by then, whatever the peers do.
+pub(crate) const USUAL_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Nobody waits for so long: what ends with it has not waited for it.
+pub(crate) const NO_DRAIN_TIMEOUT: [&str; 2] = ["--drain-timeout", "1h"];
 
 /// Publishes more than a stuck reader can be sent.
 pub(crate) async fn flood(server: &Server, topic: &str, messages: usize, bytes: usize) {
@@ -58,16 +58,13 @@ async fn live_streams_are_sent_away_with_spread_turns_and_the_exit_code_is_0() {
 
 #[tokio::test]
 async fn a_server_without_clients_ends_at_once() {
-    let mut server = Server::start(&[]).await;
-    let since = Instant::now();
+    let mut server = Server::start(&NO_DRAIN_TIMEOUT).await;
     server.signal(Signal::TERM);
     assert_eq!(server.ended().await.code(), Some(0));
-    assert!(since.elapsed() < GRACE, "{:?}", since.elapsed());
 }
 
 #[tokio::test]
 async fn stuck_silent_and_half_open_peers_do_not_hold_up_the_exit() {
-    let timeout = Duration::from_secs(2);
     let mut server = Server::start(&["--drain-timeout", "2s"]).await;
     let (mut live, _) = server.open(request("live", &["t"])).await;
     let _stream = StuckReader::open(&server, "stream", "stuck", Stuck::Stream).await;
@@ -98,36 +95,32 @@ async fn stuck_silent_and_half_open_peers_do_not_hold_up_the_exit() {
     );
     assert_eq!(server.ended().await.code(), Some(0));
     let took = since.elapsed();
-    assert!(took < timeout + GRACE, "{took:?}");
+    assert!(took < USUAL_DRAIN_TIMEOUT, "{took:?}");
 }
 
 #[tokio::test]
 async fn silent_and_idle_connections_alone_do_not_delay_the_exit() {
-    let mut server = Server::start(&[]).await;
+    let mut server = Server::start(&NO_DRAIN_TIMEOUT).await;
     let _silent = TcpStream::connect(server.address)
         .await
         .expect("it listens");
     server.publish("t", "x").await.expect("stored");
-    let since = Instant::now();
     server.signal(Signal::TERM);
     assert_eq!(server.ended().await.code(), Some(0));
-    assert!(since.elapsed() < GRACE, "{:?}", since.elapsed());
 }
 
 #[tokio::test]
 async fn a_second_signal_exits_at_once() {
     for (signal, code) in stop_signals() {
-        let mut server = Server::start(&["--drain-timeout", "60s"]).await;
+        let mut server = Server::start(&NO_DRAIN_TIMEOUT).await;
         let _stuck = StuckReader::open(&server, "s", "stuck", Stuck::Stream).await;
         flood(&server, "stuck", 20, 16 << 10).await;
         server.signal(Signal::TERM);
         server
             .line("that it drains", |line| line.contains("draining"))
             .await;
-        let since = Instant::now();
         server.signal(signal);
         assert_eq!(server.ended().await.code(), Some(code));
-        assert!(since.elapsed() < GRACE, "{:?}", since.elapsed());
     }
 }
 
@@ -205,5 +198,5 @@ async fn a_drain_timeout_of_zero_ends_at_once() {
     let since = Instant::now();
     server.signal(Signal::TERM);
     assert_eq!(server.ended().await.code(), Some(0));
-    assert!(since.elapsed() < GRACE, "{:?}", since.elapsed());
+    assert!(since.elapsed() < USUAL_DRAIN_TIMEOUT);
 }
