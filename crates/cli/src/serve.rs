@@ -5,8 +5,8 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::{Parser, error::ErrorKind};
 use longlived_server::{
-    Config, DedupeConfig, Environment, GeneratorConfig, HistoryClass, SERVICES, ServeError, Server,
-    TopicFilter, TopicName, legacy_topic,
+    Config, DedupeConfig, Environment, GeneratorConfig, HistoryClass, OpenFiles, SERVICES,
+    ServeError, Server, TopicFilter, TopicName, legacy_topic,
 };
 
 use crate::compression_args::ServeCompressionArgs;
@@ -299,7 +299,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     args.check()?;
     logging::start(args.log_format)?;
     let files = open_files::raise();
-    let config = args.config()?;
+    let mut config = args.config()?;
+    if let Some(files) = files {
+        config.acceptor.open_files = OpenFiles::limited(files);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -368,7 +371,15 @@ fn announce(config: &Config, server: &Server, files: Option<u64>) {
         let topic = topic.unwrap_or_default();
         tracing::info!("generating every {every} to inboxes{topic}");
     }
-    if let Some(files) = files {
-        tracing::info!("open files: up to {files}");
+    let Some(files) = files else {
+        return;
+    };
+    let (connections, wanted) = (server.connections_max(), config.acceptor.connections_max);
+    tracing::info!("open files: up to {files}, of which connections may take {connections}");
+    if connections < wanted {
+        tracing::warn!(
+            "not all of the {wanted} connections of --connections-max fit into {files} open files beside those of the store, \
+             the log and metrics: only {connections} are let in; raise the hard limit of open files (ulimit -Hn)"
+        );
     }
 }

@@ -187,7 +187,8 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// How many connections the streams share, 1 unless told; one per 100 subscribers is a good number.
+    /// How many connections subscribers share, 1 unless told; one per 100 subscribers is a good number. Streams that
+    /// publish share as many others, so that they never wait for subscribers.
     /// Single calls have a connection beside them.
     pub fn connections(mut self, connections: usize) -> Self {
         self.pool.connections = connections.max(1);

@@ -1,4 +1,6 @@
-//! The connections to one server: some for streams, one for single calls, each dialled when it is needed.
+//! The connections to one server: some for subscribers, as many for streams that publish, one for single calls, each dialled
+//! when it is needed. A connection takes so many streams at a time, and further calls on it wait; so publishing shares none
+//! with subscribers.
 //!
 //! Holds: callers who wait for the same dial share its outcome, and who comes back to a connection that somebody else has
 //! just dialled in vain waits for the next dial, so that a server that is away is dialled a few times a second and not
@@ -58,6 +60,7 @@ pub(crate) struct Pool {
     connector: Option<Connector>,
     streams: Vec<Slot>,
     legacy: Vec<Slot>,
+    publishing: Vec<Slot>,
     unary: Slot,
     next: AtomicUsize,
 }
@@ -69,6 +72,8 @@ pub(crate) enum Lane {
     /// As `Streams`, without HTTP/2 pings: servers of the frozen contract may be of other makes, and some end
     /// a connection that pings more than once in five minutes. TCP's keepalive finds dead peers there.
     Legacy(usize),
+    /// For a stream of messages to publish.
+    Publishing(usize),
     Unary,
 }
 
@@ -115,6 +120,7 @@ impl Pool {
             endpoint,
             streams: slots(options.connections),
             legacy: slots(options.connections),
+            publishing: slots(options.connections),
             unary: Slot::default(),
             next: AtomicUsize::new(0),
             options,
@@ -135,6 +141,11 @@ impl Pool {
     /// The connection a new subscriber of the frozen contract shall use: in turn.
     pub(crate) fn assign_legacy(&self) -> Lane {
         Lane::Legacy(self.turn())
+    }
+
+    /// The connection a new stream of messages shall use: in turn.
+    pub(crate) fn assign_publishing(&self) -> Lane {
+        Lane::Publishing(self.turn())
     }
 
     fn turn(&self) -> usize {
@@ -204,6 +215,7 @@ impl Pool {
         match lane {
             Lane::Streams(index) => &self.streams[index],
             Lane::Legacy(index) => &self.legacy[index],
+            Lane::Publishing(index) => &self.publishing[index],
             Lane::Unary => &self.unary,
         }
     }
@@ -211,7 +223,7 @@ impl Pool {
     async fn dial(&self, lane: Lane) -> Result<Channel, Lost> {
         let endpoint = match lane {
             Lane::Legacy(_) => self.endpoint.clone(),
-            Lane::Streams(_) | Lane::Unary => self
+            Lane::Streams(_) | Lane::Publishing(_) | Lane::Unary => self
                 .endpoint
                 .clone()
                 .http2_keep_alive_interval(self.options.keepalive_interval)

@@ -9,7 +9,6 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -18,11 +17,13 @@ use tokio::time::{Instant, sleep};
 use tower::Service;
 
 use crate::connection::{
-    ConnectionEnd, ConnectionSettings, HalfSentTotal, ResponseBody, serve_connection,
+    Accepted, ConnectionEnd, ConnectionSettings, HalfSentTotal, ResponseBody, serve_connection,
 };
+pub use crate::connection_counts::ConnectionCounts;
 use crate::lifecycle::Drain;
 use crate::limits;
 use crate::listener::Listener;
+use crate::open_files::OpenFiles;
 use crate::tasks::Tasks;
 
 /// Why an address cannot be listened on.
@@ -141,6 +142,8 @@ fn reserve(address: SocketAddr) -> io::Result<Socket> {
 pub struct AcceptorSettings {
     /// Connections open at once.
     pub connections_max: usize,
+    /// The files that the process may have open: fewer connections are let in where not all fit.
+    pub open_files: OpenFiles,
     /// How long sent bytes may stay unacknowledged.
     pub tcp_user_timeout: Duration,
     /// Silence after which the kernel probes the peer.
@@ -151,55 +154,23 @@ pub struct AcceptorSettings {
     pub connection: Arc<ConnectionSettings>,
 }
 
+impl AcceptorSettings {
+    /// How many connections may be open now.
+    pub(crate) fn connections_max(&self) -> usize {
+        self.open_files.connections_max(self.connections_max)
+    }
+}
+
 impl Default for AcceptorSettings {
     fn default() -> Self {
         Self {
             connections_max: limits::CONNECTIONS_MAX,
+            open_files: OpenFiles::default(),
             tcp_user_timeout: limits::TCP_USER_TIMEOUT,
             tcp_keepalive: limits::TCP_KEEPALIVE,
             half_sent_bytes_max_total: limits::HALF_SENT_BYTES_MAX_TOTAL,
             connection: Arc::default(),
         }
-    }
-}
-
-/// Counts of the acceptor; clones are the same ones.
-#[derive(Clone, Debug, Default)]
-pub struct ConnectionCounts {
-    inner: Arc<Counts>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    open: AtomicUsize,
-    refused: AtomicU64,
-}
-
-impl ConnectionCounts {
-    /// Connections open now.
-    pub fn open(&self) -> usize {
-        self.inner.open.load(Ordering::Relaxed)
-    }
-
-    /// Connections closed at once because `connections_max` were open.
-    pub fn refused(&self) -> u64 {
-        self.inner.refused.load(Ordering::Relaxed)
-    }
-}
-
-/// One of the open connections, until dropped.
-struct Open(ConnectionCounts);
-
-impl Open {
-    fn count(counts: &ConnectionCounts) -> Self {
-        counts.inner.open.fetch_add(1, Ordering::Relaxed);
-        Self(counts.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.inner.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -243,21 +214,27 @@ pub async fn accept<L, S, B>(
                 continue;
             }
         };
-        if counts.open() >= settings.connections_max {
-            counts.inner.refused.fetch_add(1, Ordering::Relaxed);
+        let connections_max = settings.connections_max();
+        if counts.open() >= connections_max {
+            counts.count_refused();
             if let Some(unlogged) = refusals.now() {
                 tracing::warn!(
-                    %peer, connections_max = settings.connections_max, unlogged,
+                    %peer, connections_max, unlogged,
                     "connection closed: as many as allowed are open"
                 );
             }
             continue;
         }
-        let open = Open::count(&counts);
+        let open = counts.count_open();
         if let Err(error) = L::prepare(&socket, &settings) {
             // The peer is gone already; serving it finds that out.
             tracing::debug!(%peer, %error, "socket options not set");
         }
+        let accepted = Accepted {
+            peer,
+            queue: L::queue(&socket, peer),
+            counts: counts.clone(),
+        };
         let (service, connection, half_sent, drain) = (
             service.clone(),
             Arc::clone(&settings.connection),
@@ -266,7 +243,8 @@ pub async fn accept<L, S, B>(
         );
         tasks.spawn("connection", async move {
             // Made in here: handed in, it would be held twice.
-            let end = serve_connection(socket, peer, service, connection, half_sent, drain).await;
+            let end =
+                serve_connection(socket, accepted, service, connection, half_sent, drain).await;
             drop(open);
             log_end(peer, &end);
         });
@@ -287,6 +265,7 @@ fn log_end(peer: SocketAddr, end: &ConnectionEnd) {
 }
 
 /// Lets one event in a while through and counts the others.
+#[derive(Debug)]
 pub(crate) struct Seldom {
     interval: Duration,
     last: Option<Instant>,

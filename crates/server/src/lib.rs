@@ -24,6 +24,7 @@
 pub mod acceptor;
 mod config;
 pub mod connection;
+mod connection_counts;
 mod generator;
 pub mod layers;
 pub mod lifecycle;
@@ -31,6 +32,7 @@ pub mod limits;
 pub mod listener;
 mod metrics;
 mod node;
+mod open_files;
 mod probes;
 mod registry;
 mod rpc;
@@ -44,6 +46,7 @@ pub use longlived_broker::{
     store::{self, DiskConfig, HistoryClass, RetentionError, Store},
 };
 pub use node::{ServeError, Server};
+pub use open_files::OpenFiles;
 pub use rpc::{
     SERVICES,
     validate::{InvalidRequest, legacy_topic, subscriber_id},

@@ -15,6 +15,18 @@ pub const BACKLOG: i32 = 65_535;
 /// connection is closed right after it was accepted, counted, and named in the log once a second.
 pub const CONNECTIONS_MAX: usize = 100_000;
 
+/// The least of the process's open files that connections leave free: two segments of the log and the files that are sealed
+/// from them, one for each history class; a connection for each watcher of metrics (`METRICS_CONNECTIONS_MAX`); listeners,
+/// signals and the standard streams. The sealed files that the store has are counted on top. Met as: fewer connections than
+/// `connections_max`, which the start warns of.
+pub const OPEN_FILES_RESERVE_MIN: usize = 128;
+
+/// Connections leave one in so many free, since the store's sealed files grow in number after connections have come.
+pub const OPEN_FILES_RESERVE_ONE_IN: usize = 4;
+
+/// No more than so many are left free: 256 GiB of history in segments of 64 MiB.
+pub const OPEN_FILES_RESERVE_MAX: usize = 4_096;
+
 /// How long accepting pauses when the process has no open file left. Accepting again at once would fail the same
 /// way and take a whole core. Met as: a slow connect, and a warning in the log once a second.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -41,6 +53,18 @@ pub const KEEPALIVE_GRACE: Duration = Duration::from_secs(1);
 /// How long sent bytes may stay unacknowledged by the peer's kernel before the kernel gives the connection up;
 /// without it a dead peer holds a socket for 15 minutes. Met as: a reset connection.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes that a socket takes beyond what the network has of it. A slow reader's answer to a PING stands behind all that was
+/// sent before, and the kernel would take megabytes; what it does not take waits as a position. As much as several
+/// writes. Met as: nothing.
+pub const TCP_UNSENT_BYTES: u32 = 128 * 1024;
+
+/// Bytes that a peer has not acknowledged and that say nothing: a PING, and the heads of what else is small. When more
+/// wait, a peer whose answer is overdue has its time anew as long as its kernel acknowledges some of them.
+pub const KEEPALIVE_QUEUE_BYTES: u32 = 1024;
+
+/// How long a peer that speaks something else than HTTP/2 has to take its answer and close. Met as: a closed connection.
+pub const STRANGER_LINGER: Duration = Duration::from_secs(1);
 
 /// Silence after which the kernel probes the peer, for connections whose HTTP/2 side is stuck.
 pub const TCP_KEEPALIVE: Duration = Duration::from_secs(60);

@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::acceptor::AcceptorSettings;
+use crate::connection::SendQueue;
+use crate::limits;
 
 /// Gives the node its connections, one after the other.
 pub trait Listener: Send + 'static {
@@ -25,6 +27,12 @@ pub trait Listener: Send + 'static {
     fn prepare(socket: &Self::Socket, settings: &AcceptorSettings) -> io::Result<()> {
         let _ = (socket, settings);
         Ok(())
+    }
+
+    /// Where its bytes are that the peer has not acknowledged, if the kernel knows it.
+    fn queue(socket: &Self::Socket, peer: SocketAddr) -> Option<SendQueue> {
+        let _ = (socket, peer);
+        None
     }
 }
 
@@ -71,6 +79,13 @@ impl Listener for TcpListeners {
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(settings.tcp_keepalive))?;
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(settings.tcp_user_timeout))?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_notsent_lowat(limits::TCP_UNSENT_BYTES)?;
         Ok(())
+    }
+
+    fn queue(socket: &TcpStream, peer: SocketAddr) -> Option<SendQueue> {
+        let local = socket.local_addr().ok()?;
+        Some(SendQueue::new(local, peer))
     }
 }

@@ -119,7 +119,7 @@ pub enum ServeError {
 impl Server {
     /// Opens the store and listens on the configured addresses; clients may connect from here on and are served by
     /// [`Self::run`].
-    pub fn bind(config: Config, environment: Environment) -> Result<Self, ServeError> {
+    pub fn bind(mut config: Config, environment: Environment) -> Result<Self, ServeError> {
         // Whoever cannot have the address leaves no directory behind; whoever cannot have the data lets nobody connect.
         let reserved = Reserved::all(config.listen, &config.listen_also)?;
         let began = Instant::now();
@@ -133,6 +133,7 @@ impl Server {
         if let Some(disk) = &disk {
             say_contents(&disk.contents(), took);
         }
+        config.acceptor.open_files.set_store(disk.clone());
         Ok(Self {
             addresses: listeners
                 .iter()
@@ -175,6 +176,7 @@ impl<L: Listener> Server<L> {
     pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self.disk = None;
+        self.config.acceptor.open_files.set_store(None);
         self
     }
 
@@ -192,6 +194,12 @@ impl<L: Listener> Server<L> {
     /// All addresses it listens on, [`Self::local_addr`] first.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// How many connections may be open at a time, as far as can be said now: fewer than configured where not all
+    /// fit into the open files of the process.
+    pub fn connections_max(&self) -> usize {
+        self.config.acceptor.connections_max()
     }
 
     /// The address where it tells metrics, if it does.

@@ -41,6 +41,7 @@ mod server_kill;
 mod server_log;
 mod server_lost_reply;
 mod server_metrics;
+mod server_open_files;
 mod server_peers;
 #[cfg(target_os = "linux")]
 mod server_power_cut;

@@ -52,7 +52,7 @@ where
     let shared = &client.shared;
     let credential = shared.credentials.current().await;
     let credential = credential.map_err(|error| BulkError::nothing_sent(error.into()))?;
-    let lane = shared.pool.assign();
+    let lane = shared.pool.assign_publishing();
     let lease = shared.pool.lease(lane).await;
     let lease = lease.map_err(|lost| BulkError::nothing_sent(CallError::NotSent(lost)))?;
     let seen = Seen::default();

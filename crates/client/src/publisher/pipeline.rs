@@ -44,7 +44,7 @@ where
         unanswered: VecDeque::new(),
         in_flight,
         timeout,
-        lane: shared.pool.assign(),
+        lane: shared.pool.assign_publishing(),
         backoff: Backoff::new(shared.backoff),
         rng: shared.rng(),
         line: None,

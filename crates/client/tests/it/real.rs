@@ -521,3 +521,27 @@ async fn a_publisher_without_ids_goes_on_over_a_drain_with_what_was_not_answered
         other => panic!("{other:?}"),
     }
 }
+
+#[tokio::test]
+async fn publishing_does_not_wait_for_the_subscribers_of_its_client() {
+    const STREAMS: u32 = 2;
+    let mut config = Node::any_port();
+    let connection = std::sync::Arc::make_mut(&mut config.acceptor.connection);
+    connection.streams_max = STREAMS;
+    let node = Node::start(config);
+    let client = node.client().build().unwrap();
+    let mut subscribers = Vec::new();
+    for number in 0..STREAMS {
+        let subscriber = client.subscriber(format!("s-{number}")).filter("t");
+        let mut watched = Watched::new(subscriber.build().unwrap());
+        while !matches!(watched.item().await, Item::Notice(Notice::Connected { .. })) {}
+        subscribers.push(watched);
+    }
+    let publisher = client.publisher();
+    let bulk = publisher.bulk(tokio_stream::once(Message::new("t", "x")));
+    let bulk = timeout(PATIENCE, bulk).await.expect("it does not wait");
+    assert_eq!(bulk.unwrap().published, 1);
+    let mut stream = publisher.publish_stream(tokio_stream::once(Message::new("t", "y")), 8);
+    let stored = timeout(PATIENCE, stream.next()).await;
+    stored.expect("it does not wait").unwrap().unwrap();
+}

@@ -67,20 +67,20 @@ struct Staged<T> {
     inbound: Inbound,
     // What was held back, passed, and found no room with HTTP/2.
     passed: SmallVec<[u8; HELD_BYTES_MAX]>,
-    // Received, and to pass when the calls before are taken up.
+    // Received, and to pass at the begin, or when the calls before are taken up.
     waiting: Vec<u8>,
     last_received: Instant,
 }
 
-/// Both halves over `socket`; nothing is collected until `IoHandle::stage`.
-pub(super) fn split<T: AsyncWrite>(socket: T) -> (Io<T>, IoHandle<T>) {
+/// Both halves over `socket`, of which `received` was read already; nothing is collected until `IoHandle::stage`.
+pub(super) fn split<T: AsyncWrite>(socket: T, received: &[u8]) -> (Io<T>, IoHandle<T>) {
     let vectored = socket.is_write_vectored();
     let staged = Staged {
         socket,
         inbound: Inbound::new(),
         windows: Windows::new(),
         passed: SmallVec::new(),
-        waiting: Vec::new(),
+        waiting: received.to_vec(),
         task: None,
         buffer: Vec::new(),
         written: 0,

@@ -2,7 +2,8 @@
 //!
 //! Holds: after `interval` without a byte from it the peer is asked; if then nothing comes for `timeout`, it is
 //! gone. A peer that talks is never asked. A server that was busy for as long finds the time over and the answer
-//! unread; so whatever lies at the socket is read before the verdict.
+//! unread; so whatever lies at the socket is read before the verdict. A peer that reads slowly has the question behind
+//! megabytes; so one whose kernel acknowledges some of them in each further `interval` is there.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::SendQueue;
 use crate::limits;
 
 /// The peer did not answer.
@@ -26,10 +28,19 @@ pub(super) struct Keepalive {
     asked: Option<Instant>,
     /// The time for its answer is over; what may lie unread is still waited for.
     overdue: bool,
+    /// What the kernel is asked when the time is over, ...
+    queue: Option<SendQueue>,
+    /// ... and how much had been acknowledged when it was.
+    acknowledged: Option<u64>,
 }
 
 impl Keepalive {
-    pub(super) fn new(ping_pong: PingPong, interval: Duration, timeout: Duration) -> Self {
+    pub(super) fn new(
+        ping_pong: PingPong,
+        interval: Duration,
+        timeout: Duration,
+        queue: Option<SendQueue>,
+    ) -> Self {
         Self {
             ping_pong,
             interval,
@@ -37,6 +48,8 @@ impl Keepalive {
             timer: Box::pin(sleep(interval)),
             asked: None,
             overdue: false,
+            queue,
+            acknowledged: None,
         }
     }
 
@@ -53,6 +66,7 @@ impl Keepalive {
                 }
                 None => {
                     self.overdue = false;
+                    self.acknowledged = None;
                     // It fails only on a connection that is closing, whose end the same timer then forces.
                     let _ = self.ping_pong.send_ping(Ping::opaque());
                     self.asked = Some(Instant::now());
@@ -66,6 +80,7 @@ impl Keepalive {
                 // It talks, but its answer stands behind other things.
                 Some(asked) if last_received > asked => {
                     self.overdue = false;
+                    self.acknowledged = None;
                     self.asked = Some(Instant::now());
                     self.timer.as_mut().reset(Instant::now() + self.timeout);
                 }
@@ -74,9 +89,26 @@ impl Keepalive {
                     let grace = self.timeout.min(limits::KEEPALIVE_GRACE);
                     self.timer.as_mut().reset(Instant::now() + grace);
                 }
-                Some(_) => return Poll::Ready(Gone),
+                Some(_) => {
+                    if !self.takes() {
+                        return Poll::Ready(Gone);
+                    }
+                    self.timer.as_mut().reset(Instant::now() + self.interval);
+                }
             }
         }
         Poll::Pending
+    }
+
+    /// Whether the peer's kernel has acknowledged something since the last look; at the first, whether there is anything
+    /// that it could.
+    fn takes(&mut self) -> bool {
+        let Some(queued) = self.queue.as_ref().and_then(SendQueue::look) else {
+            return false;
+        };
+        match self.acknowledged.replace(queued.acknowledged) {
+            None => queued.waiting > limits::KEEPALIVE_QUEUE_BYTES,
+            Some(before) => queued.acknowledged > before,
+        }
     }
 }

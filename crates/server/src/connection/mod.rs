@@ -8,6 +8,7 @@
 //! Does not: know gRPC beyond what `Stream` needs for its shortest answer.
 
 mod abort;
+mod accepted;
 mod followers;
 mod half_sent;
 mod inbound;
@@ -17,7 +18,9 @@ mod quiet;
 mod request_body;
 mod response_body;
 mod returned;
+mod send_queue;
 mod settings;
+mod stranger;
 mod stream;
 mod stream_set;
 mod unread;
@@ -39,10 +42,11 @@ use h2::server::SendResponse;
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tower::Service;
 
 pub use abort::{AbortFlag, StreamAbort};
+pub use accepted::Accepted;
 pub use followers::Followed;
 use followers::{Followers, Leaver};
 use half_sent::HalfSent;
@@ -52,12 +56,16 @@ use keepalive::{Gone, Keepalive};
 use quiet::Quiet;
 use request_body::RequestBody;
 pub use response_body::{Follower, ResponseBody, Speaks};
+pub use send_queue::SendQueue;
 pub use settings::ConnectionSettings;
+use stranger::Begin;
+pub use stranger::Stranger;
 use stream::{Stream, Wire};
 use stream_set::{StreamSet, Turn};
 use wakes::{CONTROL, GROUPS, SOCKET, STREAMS, Wakes};
 use windows::Waiter;
 
+use crate::connection_counts::{ConnectionCounts, Full};
 use crate::lifecycle::Drain;
 use crate::limits;
 
@@ -74,12 +82,15 @@ pub enum ConnectionEnd {
     /// The preface was not complete within `handshake_timeout`.
     #[error("no HTTP/2 preface in time")]
     HandshakeTimeout,
+    /// It spoke something else.
+    #[error("it does not speak HTTP/2 but {}", .0.as_str())]
+    Stranger(Stranger),
     /// What came was not HTTP/2, or broke its rules, or the socket failed.
     #[error(transparent)]
     Http2(#[from] h2::Error),
-    /// The socket failed while collected frames were written.
+    /// The socket failed while the preface was read or collected frames were written.
     #[error(transparent)]
-    Write(#[from] std::io::Error),
+    Io(#[from] std::io::Error),
     /// The peer did not answer within `keepalive_timeout`.
     #[error("no answer to a keepalive ping")]
     PeerVanished,
@@ -93,8 +104,8 @@ pub enum ConnectionEnd {
 /// `service` must always be ready: a limit answers with a status and does not wait. A call that finds it busy is
 /// reset with `REFUSED_STREAM`, which clients may retry.
 pub async fn serve_connection<T, S, B>(
-    socket: T,
-    peer: SocketAddr,
+    mut socket: T,
+    accepted: impl Into<Accepted>,
     service: S,
     settings: Arc<ConnectionSettings>,
     half_sent: HalfSentTotal,
@@ -107,12 +118,31 @@ where
     B: ResponseBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let (io, handle) = io::split(socket);
+    let accepted = accepted.into();
+    let until = Instant::now() + settings.handshake_timeout;
+    let first = tokio::select! {
+        biased;
+        // Nothing was promised to a peer that has not said what it wants.
+        () = drain.going_away() => return ConnectionEnd::Closed,
+        first = timeout_at(until, stranger::begin(&mut socket)) => first,
+    };
+    let preface = match first {
+        Err(_) => return ConnectionEnd::HandshakeTimeout,
+        Ok(Err(error)) => return ConnectionEnd::Io(error),
+        Ok(Ok(Begin::Closed)) => return ConnectionEnd::Closed,
+        Ok(Ok(Begin::Stranger(stranger, words))) => {
+            accepted.counts.count_stranger(accepted.peer, stranger);
+            // In a box of its own: inline, every connection would be as large as what it says.
+            Box::pin(stranger::part(socket, stranger, &words)).await;
+            return ConnectionEnd::Stranger(stranger);
+        }
+        Ok(Ok(Begin::Http2(preface))) => preface,
+    };
+    let (io, handle) = io::split(socket, preface);
     let http2 = {
-        let handshake = timeout(settings.handshake_timeout, settings.http2().handshake(io));
+        let handshake = timeout_at(until, settings.http2().handshake(io));
         tokio::select! {
             biased;
-            // Nothing was promised to a peer that has not said what it wants.
             () = drain.going_away() => return ConnectionEnd::Closed,
             result = handshake => match result {
                 Err(_) => return ConnectionEnd::HandshakeTimeout,
@@ -122,7 +152,7 @@ where
         }
     };
     let half_sent = HalfSent::new(&settings, half_sent);
-    Connection::new(http2, handle, service, peer, &settings, half_sent)
+    Connection::new(http2, handle, service, accepted, &settings, half_sent)
         .run(&drain)
         .await
 }
@@ -136,6 +166,10 @@ where
     wire: Wire<T>,
     service: S,
     peer: PeerAddr,
+    counts: ConnectionCounts,
+    /// While as many streams are open as may be.
+    full: Option<Full>,
+    streams_max: u32,
     streams: StreamSet<Stream<S::Future, B>>,
     keepalive: Option<Keepalive>,
     half_sent: Arc<HalfSent>,
@@ -153,7 +187,7 @@ where
         mut http2: h2::server::Connection<Io<T>, Bytes>,
         io: IoHandle<T>,
         service: S,
-        peer: SocketAddr,
+        accepted: Accepted,
         settings: &ConnectionSettings,
         half_sent: Arc<HalfSent>,
     ) -> Self {
@@ -162,6 +196,7 @@ where
                 pings,
                 settings.keepalive_interval,
                 settings.keepalive_timeout,
+                accepted.queue,
             )
         });
         let wakes = Wakes::new();
@@ -178,7 +213,10 @@ where
             wakes,
             http2,
             service,
-            peer: PeerAddr(Arc::new(peer)),
+            peer: PeerAddr(Arc::new(accepted.peer)),
+            counts: accepted.counts,
+            full: None,
+            streams_max: settings.streams_max,
             keepalive,
             half_sent,
         }
@@ -239,6 +277,7 @@ where
                         return Poll::Ready(ConnectionEnd::Closed);
                     }
                 }
+                self.look_whether_full();
                 if self.wakes.is_due() {
                     if coop::has_budget_remaining() {
                         continue;
@@ -248,7 +287,7 @@ where
                 }
                 let left = match self.write() {
                     Ok(left) => left,
-                    Err(error) => return Poll::Ready(ConnectionEnd::Write(error)),
+                    Err(error) => return Poll::Ready(ConnectionEnd::Io(error)),
                 };
                 if !left.blocked {
                     // What HTTP/2 could not write it writes before anybody else does.
@@ -265,7 +304,7 @@ where
                 }
             }
             if let Err(error) = self.write() {
-                return Poll::Ready(ConnectionEnd::Write(error));
+                return Poll::Ready(ConnectionEnd::Io(error));
             }
             self.wakes.give_way(cx.waker());
             Poll::Pending
@@ -275,6 +314,14 @@ where
         let leavers = self.wire.followers.part();
         self.go_on(leavers);
         end
+    }
+
+    /// Says when as many streams are open as may be, and when there is room again.
+    fn look_whether_full(&mut self) {
+        let full = self.streams.len() >= self.streams_max as usize;
+        if full != self.full.is_some() {
+            self.full = full.then(|| self.counts.count_full(*self.peer.0, self.streams_max));
+        }
     }
 
     /// Streams that were woken go on, and what was read for several is sent; those that ended are dropped.

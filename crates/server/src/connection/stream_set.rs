@@ -115,6 +115,10 @@ impl<S> StreamSet<S> {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

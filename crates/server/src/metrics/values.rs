@@ -160,6 +160,25 @@ impl NodeValues {
             "Connections open to the main listener.",
             whole(self.connections.open()),
         )?;
+        to.gauge(
+            "connections_max",
+            "Connections that may be open: fewer than the flag says where not all fit into the open files.",
+            whole(self.node.config.acceptor.connections_max()),
+        )?;
+        to.gauge(
+            "connections_full",
+            "Connections with as many streams as allowed; further calls on them wait at the client.",
+            whole(self.connections.full()),
+        )?;
+        let strangers: Vec<_> = (self.connections.strangers())
+            .map(|(stranger, count)| (stranger.as_str(), count))
+            .collect();
+        to.counter_by(
+            "strangers",
+            "Connections closed since the start because they spoke something else than HTTP/2.",
+            "speaks",
+            &strangers,
+        )?;
         to.counter(
             "connections_refused",
             "Connections closed at once since the start because as many as allowed were open.",

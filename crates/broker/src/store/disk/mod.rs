@@ -297,8 +297,13 @@ impl DiskStore {
             head: self.shared.head.load(Ordering::Acquire),
             events: history.classes.iter().map(|class| class.events).sum(),
             topics: history.topics.count(),
-            sealed_files: history.classes.iter().map(|class| class.files.len()).sum(),
+            sealed_files: sealed_files(&history),
         }
+    }
+
+    /// Files that it keeps open, and that grow in number with its history.
+    pub fn open_files(&self) -> usize {
+        sealed_files(&self.shared.history.read())
     }
 
     /// What it has done so far.
@@ -312,6 +317,10 @@ impl DiskStore {
             damaged: load(&counters.damaged),
         }
     }
+}
+
+fn sealed_files(history: &History) -> usize {
+    history.classes.iter().map(|class| class.files.len()).sum()
 }
 
 impl Store for DiskStore {

@@ -70,12 +70,15 @@ impl AsyncRead for Socket {
 }
 
 fn over(script: &[usize]) -> (Io<Socket>, IoHandle<Socket>) {
-    let (io, handle) = split(Socket {
-        taken: Vec::new(),
-        writes: 0,
-        script: script.iter().copied().collect(),
-        broken: false,
-    });
+    let (io, handle) = split(
+        Socket {
+            taken: Vec::new(),
+            writes: 0,
+            script: script.iter().copied().collect(),
+            broken: false,
+        },
+        b"",
+    );
     handle.stage(Waker::noop().clone());
     handle.windows().give_connection(1 << 30);
     (io, handle)

@@ -1,16 +1,27 @@
 //! Many connections at once, and too many.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use longlived_server::acceptor::AcceptorSettings;
+use longlived_server::connection::ConnectionSettings;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::support::{Client, node, node_with, spawn, until, within};
+use super::support::{Client, node_with, spawn, until, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_connections_at_once_are_all_served() {
-    let node = node();
+    // As long as a busy machine takes to run so many tasks.
+    let patient = ConnectionSettings {
+        handshake_timeout: Duration::from_secs(60),
+        keepalive_interval: Duration::from_secs(120),
+        ..ConnectionSettings::default()
+    };
+    let node = node_with(AcceptorSettings {
+        connection: Arc::new(patient),
+        ..AcceptorSettings::default()
+    });
     let address = node.address;
     let clients: Vec<_> = (0..2_000)
         .map(|_| {
@@ -53,4 +64,39 @@ async fn a_connection_beyond_the_limit_is_closed_and_counted() {
     })
     .await;
     Client::connect(&node).await.call("/test/refused").await;
+}
+
+#[tokio::test]
+async fn a_connection_with_as_many_streams_as_allowed_is_counted_until_one_ends() {
+    let node = node_with(AcceptorSettings {
+        connection: Arc::new(ConnectionSettings {
+            streams_max: 3,
+            ..ConnectionSettings::default()
+        }),
+        ..AcceptorSettings::default()
+    });
+    let mut client = Client::connect(&node).await;
+    let mut open = Vec::new();
+    for full in [0, 0, 1] {
+        open.push(client.call("/test/quiet").await);
+        until(Duration::from_secs(10), "it is counted", || {
+            node.counts.full() == full
+        })
+        .await;
+    }
+    drop(open.pop());
+    until(Duration::from_secs(10), "it has room", || {
+        node.counts.full() == 0
+    })
+    .await;
+    open.push(client.call("/test/quiet").await);
+    until(Duration::from_secs(10), "it is full again", || {
+        node.counts.full() == 1
+    })
+    .await;
+    client.vanish();
+    until(Duration::from_secs(10), "it is gone", || {
+        node.counts.full() == 0
+    })
+    .await;
 }

@@ -9,6 +9,8 @@ mod generated;
 mod liveness;
 mod log;
 mod piped;
+mod slow_reader;
 mod stalls;
+mod strangers;
 mod support;
 mod windows;

@@ -4,6 +4,7 @@
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -146,7 +147,7 @@ where
     B: ResponseBody<Error = Infallible>,
 {
     let (near, far) = tokio::io::duplex(socket_bytes);
-    let peer = ([127, 0, 0, 1], 1).into();
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let half_sent = HalfSentTotal::new(1 << 20);
     let served = serve_connection(
         far,

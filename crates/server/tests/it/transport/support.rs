@@ -30,7 +30,7 @@ use tokio::time::timeout;
 use tower::{Layer, Service};
 
 /// The longest any step of a test may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A node on a free port.
 pub(super) struct Node {

@@ -1,0 +1,175 @@
+//! What a connection says first: HTTP/2, or something else, which gets one plain answer.
+//!
+//! Nothing is said before the peer has: frames of ours would be garbage to one that speaks something else.
+//!
+//! Holds: at most the preface is read of a peer that speaks HTTP/2, and it is handed on; who speaks something else is heard for
+//! `STRANGER_LINGER` at most.
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::limits;
+
+/// What a client of HTTP/2 sends before its first frame (RFC 9113, 3.4).
+const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The longest that a method of HTTP/1 has: OPTIONS.
+const METHOD_BYTES_MAX: usize = 7;
+
+/// What a peer speaks that does not speak HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stranger {
+    /// A browser, curl, or a balancer's health check.
+    Http1,
+    /// A client with TLS, which this node does not speak.
+    Tls,
+    /// A proxy that says first whom it speaks for (`PROXY ...`).
+    ProxyProtocol,
+    /// Anything else.
+    Other,
+}
+
+impl Stranger {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Http1, Self::Tls, Self::ProxyProtocol, Self::Other];
+
+    /// One word, as metrics and the log say it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Tls => "tls",
+            Self::ProxyProtocol => "proxy_protocol",
+            Self::Other => "other",
+        }
+    }
+
+    /// Who begins so; `None` when it is too early to say.
+    fn of(begin: &[u8]) -> Option<Self> {
+        const HANDSHAKE: u8 = 0x16;
+        let letters = begin.iter().take_while(|byte| byte.is_ascii_uppercase());
+        let letters = letters.count();
+        match begin {
+            [HANDSHAKE, ..] => Some(Self::Tls),
+            [] => None,
+            _ if letters == 0 || letters > METHOD_BYTES_MAX => Some(Self::Other),
+            _ if letters == begin.len() => None,
+            _ if begin[letters] != b' ' => Some(Self::Other),
+            _ if begin.starts_with(b"PROXY ") => Some(Self::ProxyProtocol),
+            _ => Some(Self::Http1),
+        }
+    }
+}
+
+/// How a connection began.
+pub(super) enum Begin {
+    /// With the preface, these bytes.
+    Http2(&'static [u8]),
+    /// It was closed before it was clear.
+    Closed,
+    /// With something else.
+    Stranger(Stranger, SmallBegin),
+}
+
+/// What a stranger began with.
+pub(super) type SmallBegin = smallvec::SmallVec<[u8; PREFACE.len()]>;
+
+/// Reads until it is clear how the connection begins.
+pub(super) async fn begin<T: AsyncRead + Unpin>(socket: &mut T) -> io::Result<Begin> {
+    let mut bytes = [0; PREFACE.len()];
+    let mut read = 0;
+    while read < bytes.len() {
+        let count = socket.read(&mut bytes[read..]).await?;
+        if count == 0 {
+            return Ok(Begin::Closed);
+        }
+        read += count;
+        if bytes[..read] != PREFACE[..read]
+            && let Some(stranger) = Stranger::of(&bytes[..read])
+        {
+            return Ok(Begin::Stranger(stranger, bytes[..read].into()));
+        }
+    }
+    if bytes == PREFACE {
+        Ok(Begin::Http2(&PREFACE))
+    } else {
+        Ok(Begin::Stranger(Stranger::Other, bytes[..].into()))
+    }
+}
+
+/// Answers one that knows how to read an answer, and closes the connection.
+pub(super) async fn part<T>(mut socket: T, stranger: Stranger, begin: &[u8])
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let answered = async {
+        if stranger == Stranger::Http1 {
+            socket.write_all(answer(begin).as_bytes()).await?;
+        }
+        socket.shutdown().await?;
+        // The kernel would reset a connection that is closed while something of it is unread, and its peer lose the answer.
+        let mut rest = [0; 512];
+        while socket.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whoever is gone, or goes on talking, is not waited for.
+    let _ = timeout(limits::STRANGER_LINGER, answered).await;
+}
+
+fn answer(begin: &[u8]) -> String {
+    const SAYS: &str = "this is gRPC over HTTP/2 without TLS (a longlived server); \
+        it serves neither HTTP/1.1 nor gRPC-Web\n";
+    let body = if begin.starts_with(b"HEAD ") {
+        ""
+    } else {
+        SAYS
+    };
+    format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n{body}",
+        SAYS.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_speaks_what_is_told_by_the_first_bytes() {
+        for (begin, expected) in [
+            (&b""[..], None),
+            (b"P", None),
+            (b"PO", None),
+            (b"POST /", Some(Stranger::Http1)),
+            (b"GET / HTTP/1.1", Some(Stranger::Http1)),
+            (b"OPTIONS *", Some(Stranger::Http1)),
+            (b"PROXY TCP4 1.2.3.4", Some(Stranger::ProxyProtocol)),
+            (b"\x16\x03\x01", Some(Stranger::Tls)),
+            (b"\x16", Some(Stranger::Tls)),
+            (b"\0\0\0", Some(Stranger::Other)),
+            (b"GET/", Some(Stranger::Other)),
+            (b"HELLOWORLD", Some(Stranger::Other)),
+            (b"hello", Some(Stranger::Other)),
+        ] {
+            assert_eq!(Stranger::of(begin), expected, "{begin:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_preface_is_known_however_it_is_cut() {
+        for cut in 1..PREFACE.len() {
+            let (mut far, mut near) = tokio::io::duplex(64);
+            far.write_all(&PREFACE[..cut]).await.expect("room");
+            let rest = async {
+                far.write_all(&PREFACE[cut..]).await.expect("room");
+                far.write_all(b"frame").await.expect("room");
+            };
+            let (begun, ()) = tokio::join!(begin(&mut near), rest);
+            assert!(matches!(begun, Ok(Begin::Http2(_))));
+            let mut frame = [0; 5];
+            near.read_exact(&mut frame).await.expect("it is left");
+            assert_eq!(&frame, b"frame");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What the connections of a node are counted for: how many are open, and those that an operator should know of.
+//!
+//! Holds: trouble of one kind is one line of the log a second at most, however many connections have it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::acceptor::Seldom;
+use crate::connection::Stranger;
+use crate::limits;
+
+/// The counts of a node; clones are the same ones.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionCounts {
+    inner: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    open: AtomicUsize,
+    refused: AtomicU64,
+    full: AtomicUsize,
+    full_log: Log,
+    // In the order of `Stranger::ALL`.
+    strangers: [(AtomicU64, Log); Stranger::ALL.len()],
+}
+
+#[derive(Debug)]
+struct Log(Mutex<Seldom>);
+
+impl Default for Log {
+    fn default() -> Self {
+        Self(Mutex::new(Seldom::new(limits::ACCEPT_LOG_INTERVAL)))
+    }
+}
+
+impl ConnectionCounts {
+    /// Connections open now.
+    pub fn open(&self) -> usize {
+        self.inner.open.load(Ordering::Relaxed)
+    }
+
+    /// Connections closed at once because `connections_max` were open.
+    pub fn refused(&self) -> u64 {
+        self.inner.refused.load(Ordering::Relaxed)
+    }
+
+    /// Connections on which as many streams are open as may be.
+    pub fn full(&self) -> usize {
+        self.inner.full.load(Ordering::Relaxed)
+    }
+
+    /// Connections that spoke something else than HTTP/2, by what that was.
+    pub fn strangers(&self) -> impl Iterator<Item = (Stranger, u64)> {
+        let counts = self.inner.strangers.iter();
+        let counts = counts.map(|(count, _)| count.load(Ordering::Relaxed));
+        Stranger::ALL.into_iter().zip(counts)
+    }
+
+    pub(crate) fn count_refused(&self) {
+        self.inner.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection that is open until this is dropped.
+    pub(crate) fn count_open(&self) -> Open {
+        self.inner.open.fetch_add(1, Ordering::Relaxed);
+        Open(self.clone())
+    }
+
+    /// Counts a connection that has as many streams as it may until this is dropped, and says so.
+    pub(crate) fn count_full(&self, peer: SocketAddr, streams_max: u32) -> Full {
+        self.inner.full.fetch_add(1, Ordering::Relaxed);
+        if let Some(unlogged) = self.inner.full_log.0.lock().now() {
+            tracing::warn!(
+                %peer, streams_max, unlogged,
+                "as many streams as allowed are open on a connection: its client lets further calls wait"
+            );
+        }
+        Full(self.clone())
+    }
+
+    pub(crate) fn count_stranger(&self, peer: SocketAddr, stranger: Stranger) {
+        let at = Stranger::ALL.iter().position(|one| *one == stranger);
+        let Some((count, log)) = at.and_then(|at| self.inner.strangers.get(at)) else {
+            return;
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        if let Some(unlogged) = log.0.lock().now() {
+            let speaks = stranger.as_str();
+            tracing::warn!(%peer, speaks, unlogged, "connection closed: it does not speak HTTP/2");
+        }
+    }
+}
+
+/// One of the open connections, until dropped.
+#[derive(Debug)]
+pub(crate) struct Open(ConnectionCounts);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.inner.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One of the connections that have as many streams as they may, until dropped.
+#[derive(Debug)]
+pub(crate) struct Full(ConnectionCounts);
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        self.0.inner.full.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,86 @@
+//! How many connections fit into the files that the process may have open.
+//!
+//! Holds: strangers that connect, however many, leave the store, the log and whoever watches the files that they need.
+//! Does not: read or change the limit of the process; whoever starts the node does.
+
+use std::fmt;
+use std::sync::Arc;
+
+use longlived_broker::store::DiskStore;
+
+use crate::limits;
+
+/// The files of a process. Without a limit that is known it stands in nobody's way.
+#[derive(Clone, Default)]
+pub struct OpenFiles {
+    max: Option<usize>,
+    // Keeps a file open for each sealed one.
+    store: Option<Arc<DiskStore>>,
+}
+
+impl OpenFiles {
+    /// As many files as the process may have open (`RLIMIT_NOFILE`).
+    pub fn limited(max: u64) -> Self {
+        Self {
+            max: Some(usize::try_from(max).unwrap_or(usize::MAX)),
+            store: None,
+        }
+    }
+
+    /// Beside the files of this store.
+    pub(crate) fn set_store(&mut self, store: Option<Arc<DiskStore>>) {
+        self.store = store;
+    }
+
+    /// How many connections may be open now, where `wanted` are allowed: at least one.
+    pub(crate) fn connections_max(&self, wanted: usize) -> usize {
+        let Some(max) = self.max else {
+            return wanted;
+        };
+        let stored = self.store.as_ref().map_or(0, |store| store.open_files());
+        let left = max
+            .saturating_sub(reserve(max))
+            .saturating_sub(stored)
+            .max(1);
+        wanted.min(left)
+    }
+}
+
+impl fmt::Debug for OpenFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OpenFiles").field(&self.max).finish()
+    }
+}
+
+/// Files that no connection gets.
+fn reserve(max: usize) -> usize {
+    let share = max / limits::OPEN_FILES_RESERVE_ONE_IN;
+    // A process with very few has half of them for each.
+    share
+        .clamp(
+            limits::OPEN_FILES_RESERVE_MIN,
+            limits::OPEN_FILES_RESERVE_MAX,
+        )
+        .min(max / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_everything_else() {
+        let fit = |max, wanted| OpenFiles::limited(max).connections_max(wanted);
+        assert_eq!(fit(1 << 20, 100_000), 100_000);
+        assert_eq!(fit(1_024, 100_000), 768);
+        assert_eq!(fit(1_024, 10), 10);
+        assert_eq!(fit(256, 100_000), 128);
+        assert_eq!(fit(100, 100_000), 50);
+        assert_eq!(fit(0, 100_000), 1);
+        assert_eq!(
+            fit(65_536, usize::MAX),
+            65_536 - limits::OPEN_FILES_RESERVE_MAX
+        );
+        assert_eq!(OpenFiles::default().connections_max(7), 7);
+    }
+}
