@@ -38,9 +38,10 @@ fn newest(dir: &Path) -> PathBuf {
 
 #[tokio::test]
 async fn the_end_of_a_log_that_vanished_is_announced_and_its_numbers_do_not_come_again() {
-    let mishaps: [(&str, fn(&Path)); 4] = [
+    type Mishap = fn(&Path);
+    let mishaps: [(&str, Mishap); 4] = [
         ("the newest segment is gone", |dir| {
-            fs::remove_file(newest(dir)).unwrap()
+            fs::remove_file(newest(dir)).unwrap();
         }),
         ("it is empty", |dir| fs::write(newest(dir), "").unwrap()),
         ("it is zeros", |dir| {
@@ -49,9 +50,9 @@ async fn the_end_of_a_log_that_vanished_is_announced_and_its_numbers_do_not_come
             fs::write(path, vec![0; length]).unwrap();
         }),
         ("all segments are gone", |dir| {
-            segments(dir)
-                .iter()
-                .for_each(|path| fs::remove_file(path).unwrap());
+            for path in segments(dir) {
+                fs::remove_file(path).unwrap();
+            }
         }),
     ];
     for (what, mishap) in mishaps {

@@ -81,10 +81,15 @@ pub(crate) fn of_cursor(error: &CursorError, contract: Contract) -> Status {
             refusal.with("limit", limit).after(RETRY_LATER).status()
         }
         CursorError::OutOfRange {
-            epoch, first, last, ..
+            epoch,
+            first,
+            looked_through,
+            last,
+            ..
         } => {
             let refusal = Refusal::new(Reason::PositionOutOfRange, text);
             let refusal = refusal.with("epoch", epoch).with("last", last);
+            let refusal = refusal.with("looked_through", looked_through);
             match first {
                 Some(first) => refusal.with("first", first).status(),
                 None => refusal.status(),

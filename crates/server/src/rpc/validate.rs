@@ -129,6 +129,7 @@ impl InvalidRequest {
             | Self::Topic { field, .. }
             | Self::EnumValue { field, .. }
             | Self::Page { field, .. }
+            | Self::Position { field, .. }
             | Self::Duration(field) => field,
             Self::SecondOpen => "open",
             Self::SubscriberId { .. } => "subscriber_id",
