@@ -273,13 +273,18 @@ impl Registry {
             return false;
         };
         let slot = entry.get_mut();
+        let fight = slot.tell_refused(now);
         slot.look_again(now);
-        if slot.is_forgettable(now) {
+        let unsettled = if slot.is_forgettable(now) {
             entry.remove();
-            return false;
-        }
-        let unsettled = slot.is_newly_unsettled();
-        slot.forget_nothing();
+            false
+        } else {
+            let unsettled = slot.is_newly_unsettled();
+            slot.forget_nothing();
+            drop(entry);
+            unsettled
+        };
+        log_fight(id, fight);
         unsettled
     }
 

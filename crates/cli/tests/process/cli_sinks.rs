@@ -239,6 +239,7 @@ fn a_fleet_whose_output_nobody_reads_goes_on_and_obeys_signals() {
         until("a run that goes on", || {
             (head(&server.url) > 300).then_some(())
         });
+        server.said(&["subscription begins", "subscriber=\"5\""]);
         simulation.signal(Signal::TERM);
         if signals == 2 {
             simulation.signal(Signal::TERM);

@@ -101,6 +101,12 @@ impl Slot {
         past.takeovers.as_mut()?.tell(now)
     }
 
+    /// What is to be logged of a fight that has ended since it was last logged.
+    pub(super) fn tell_refused(&mut self, now: Instant) -> Option<Fight> {
+        let past = self.past.as_mut()?;
+        past.takeovers.as_mut()?.tell_refused(now)
+    }
+
     fn is_fought_over(&self) -> bool {
         let takeovers = self.past.as_ref().and_then(|past| past.takeovers.as_ref());
         takeovers.is_some_and(|takeovers| takeovers.is_fight())

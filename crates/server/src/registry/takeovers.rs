@@ -91,6 +91,14 @@ impl Takeovers {
             refused: std::mem::take(&mut self.refused_untold),
         })
     }
+
+    /// What is still to be logged when nobody comes any more.
+    pub(super) fn tell_refused(&mut self, now: Instant) -> Option<Fight> {
+        if self.refused_untold == 0 {
+            return None;
+        }
+        self.tell(now)
+    }
 }
 
 #[cfg(test)]
@@ -131,6 +139,27 @@ mod tests {
             assert_eq!(waits.last(), Some(&limits::TAKEOVER_WAIT_MAX));
             assert!(words <= usize::try_from(seconds).unwrap(), "{words} words");
         }
+    }
+
+    #[test]
+    fn refusals_after_the_last_word_are_told_once_nobody_comes_any_more() {
+        let begin = Instant::now();
+        let mut takeovers = Takeovers::default();
+        for _ in 0..limits::TAKEOVERS_MAX {
+            takeovers.note(Contract::V1, begin);
+        }
+        assert!(takeovers.tell(begin).is_some());
+        for _ in 0..3 {
+            assert!(takeovers.refuse(Contract::V1, begin).is_some());
+            assert!(takeovers.tell(begin).is_none(), "a second has not passed");
+        }
+        let later = begin + limits::FIGHT_LOG_INTERVAL;
+        let refused = |takeovers: &mut Takeovers| {
+            let fight = takeovers.tell_refused(later);
+            fight.map(|fight| fight.refused)
+        };
+        assert_eq!(refused(&mut takeovers), Some(3));
+        assert_eq!(refused(&mut takeovers), None);
     }
 
     #[test]

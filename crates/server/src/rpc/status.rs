@@ -89,11 +89,11 @@ pub(crate) fn of_cursor(error: &CursorError, contract: Contract) -> Status {
         } => {
             let refusal = Refusal::new(Reason::PositionOutOfRange, text);
             let refusal = refusal.with("epoch", epoch).with("last", last);
-            let refusal = refusal.with("looked_through", looked_through);
             match first {
-                Some(first) => refusal.with("first", first).status(),
-                None => refusal.status(),
+                Some(first) => refusal.with("first", first),
+                None => refusal.with("looked_through", looked_through),
             }
+            .status()
         }
         CursorError::Slow { .. } => {
             let refusal = Refusal::new(Reason::SubscriberSlow, text);

@@ -463,7 +463,7 @@ impl Shared {
             format::read_parts(&*self.files, &path).map_err(at(&path))?;
         let parts = match found {
             // It is written whenever something is sealed.
-            None if sealed_through > 0 => {
+            None if self.history.read().last_sealed() > 0 => {
                 tracing::error!(file = %path.display(), "gone: message ids from before are forgotten");
                 return Ok(());
             }

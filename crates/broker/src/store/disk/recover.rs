@@ -255,7 +255,12 @@ impl Shared {
         recovery.last = recovery.last.max(lost_through);
         let head_is_lost = left == Left::Damaged || (left == Left::Nothing && had_head);
         if head_is_lost {
+            let after = recovery.last;
             recovery.last += NUMBERS_AHEAD;
+            recovery.holes.push(Hole {
+                after,
+                through: recovery.last,
+            });
             tracing::error!(
                 file = %head_path.display(), next = recovery.last + 1,
                 "damaged or gone: nothing shows whether the end of the log is missing; numbers that may have been given \

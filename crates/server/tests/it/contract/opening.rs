@@ -236,7 +236,11 @@ async fn an_event_of_exactly_the_size_the_client_takes_is_delivered() {
     let node = Node::start();
     let (mut any, _) = node.open(request("any", &["t"])).await;
     node.publish("t", &"x".repeat(300)).await;
-    let size = prost::Message::encoded_len(&any.event().await);
+    // The whole response counts, as the client's library counts it.
+    let response = v1::SubscribeResponse {
+        frame: Some(Frame::Event(any.event().await)),
+    };
+    let size = prost::Message::encoded_len(&response);
     for (bytes, fits) in [(size, true), (size - 1, false)] {
         let limited = v1::SubscribeRequest {
             max_event_bytes: u32::try_from(bytes).expect("a small event"),

@@ -363,4 +363,26 @@ async fn what_a_position_out_of_range_misses_can_be_read_without_its_text() {
     assert_eq!(info.reason, "POSITION_OUT_OF_RANGE");
     assert_eq!(info.metadata["epoch"], epoch.to_string());
     assert_eq!(info.metadata["last"], "10");
+    assert_eq!(info.metadata["first"], "1");
+
+    let nothing_matches = v1::SubscribeRequest {
+        resume_after: Some(position(epoch, 99)),
+        gap_policy: v1::GapPolicy::Fail.into(),
+        ..request("s", &["u"])
+    };
+    let status = node.subscribe(nothing_matches).await;
+    let info = cause(&status.err().expect("it was never written"));
+    assert!(!info.metadata.contains_key("first"), "{info:?}");
+    assert_eq!(info.metadata["looked_through"], "10");
+
+    let of_another_epoch = v1::SubscribeRequest {
+        resume_after: Some(position(epoch ^ 1, 3)),
+        gap_policy: v1::GapPolicy::Fail.into(),
+        ..request("s", &["t"])
+    };
+    let status = node.subscribe(of_another_epoch).await;
+    let info = cause(&status.err().expect("its history is gone"));
+    assert_eq!(info.reason, "POSITION_OUT_OF_RANGE");
+    assert_eq!(info.metadata["first"], "1");
+    assert_eq!(info.metadata["last"], "10");
 }
