@@ -50,17 +50,36 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// the verdict must not come before them. Met as: nothing.
 pub const KEEPALIVE_GRACE: Duration = Duration::from_secs(1);
 
-/// How long sent bytes may stay unacknowledged by the peer's kernel before the kernel gives the connection up;
-/// without it a dead peer holds a socket for 15 minutes. Met as: a reset connection.
-pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The slowest reader whose overdue answer to a PING is waited for, in bytes a second: the answer stands behind all that was
+/// written since the last one that came, in the reader's kernel too, where nothing shows that it is read. Less than half of
+/// what a reader of 40 KB/s takes. Met as: a closed connection.
+pub const KEEPALIVE_SLOWEST_READER: u32 = 16 * 1024;
+
+/// No overdue answer is waited for longer than this, however much it may stand behind: 4.7 MiB at that rate, about what
+/// a kernel holds for one reader (6 MiB by default). It begins anew when the reader's kernel takes some of what it had no room for.
+/// Met as: a closed connection.
+pub const KEEPALIVE_BEHIND_MAX: Duration = Duration::from_secs(300);
+
+/// How long sent bytes may stay unacknowledged by the peer's kernel, or its window shut, before the kernel gives the
+/// connection up. A slow reader's window opens in large steps, and it is waited for as above, so it is longer than that. A
+/// peer that is gone is found by keepalive long before; this is for a connection whose HTTP/2 side is stuck. Met as: a
+/// reset connection.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(360);
+const _: () = assert!(
+    TCP_USER_TIMEOUT.as_secs()
+        > KEEPALIVE_INTERVAL.as_secs()
+            + KEEPALIVE_TIMEOUT.as_secs()
+            + KEEPALIVE_BEHIND_MAX.as_secs()
+);
 
 /// Bytes that a socket takes beyond what the network has of it. A slow reader's answer to a PING stands behind all that was
 /// sent before, and the kernel would take megabytes; what it does not take waits as a position. As much as several
 /// writes. Met as: nothing.
 pub const TCP_UNSENT_BYTES: u32 = 128 * 1024;
 
-/// Bytes that a peer has not acknowledged and that say nothing: a PING, and the heads of what else is small. When more
-/// wait, a peer whose answer is overdue has its time anew as long as its kernel acknowledges some of them.
+/// Bytes that say nothing of a peer that has not answered: a PING, and the heads of what else is small. An overdue answer
+/// that stands behind more is waited for (`KEEPALIVE_SLOWEST_READER`); and when more than this waited for room at the peer and
+/// its kernel then acknowledges some, it reads. Met as: nothing.
 pub const KEEPALIVE_QUEUE_BYTES: u32 = 1024;
 
 /// How long a peer that speaks something else than HTTP/2 has to take its answer and close. Met as: a closed connection.

@@ -25,7 +25,7 @@ const WINDOW: u32 = (1 << 31) - 1;
 /// What the kernel is to take for a socket that nobody reads; it does not count as the server's.
 const SOCKET_BYTES: u32 = 16 << 10;
 /// After so long the kernel gives a socket up that takes nothing, whatever the server would.
-const KERNEL_PATIENCE: Duration = Duration::from_secs(30);
+const KERNEL_PATIENCE: Duration = Duration::from_secs(360);
 
 const DELIVERY_BYTES: usize = 64 << 10;
 /// What is collected for one write, and a delivery that some of the streams that share it have got.

@@ -52,6 +52,8 @@ struct Staged<T> {
     buffer: Vec<u8>,
     /// How much of `buffer` is written.
     written: usize,
+    /// Bytes that the socket has taken since writes are collected.
+    taken: u64,
     /// The socket took less than it was given: nothing more is collected until it took the rest.
     full: bool,
     /// The last write found no room; it is tried again when the socket says so.
@@ -84,6 +86,7 @@ pub(super) fn split<T: AsyncWrite>(socket: T, received: &[u8]) -> (Io<T>, IoHand
         task: None,
         buffer: Vec::new(),
         written: 0,
+        taken: 0,
         full: false,
         blocked: false,
         refused: false,
@@ -129,6 +132,11 @@ impl<T> IoHandle<T> {
     /// When the peer last sent anything.
     pub(super) fn last_received(&self) -> Instant {
         self.shared.lock().last_received
+    }
+
+    /// Bytes that the socket has taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.shared.lock().taken
     }
 }
 
@@ -243,7 +251,10 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
             self.blocked = polled.is_pending();
             match polled {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => self.written += count,
+                Poll::Ready(Ok(count)) => {
+                    self.written += count;
+                    self.taken += count as u64;
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     self.keep_rest();

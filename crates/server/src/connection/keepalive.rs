@@ -2,8 +2,13 @@
 //!
 //! Holds: after `interval` without a byte from it the peer is asked; if then nothing comes for `timeout`, it is
 //! gone. A peer that talks is never asked. A server that was busy for as long finds the time over and the answer
-//! unread; so whatever lies at the socket is read before the verdict. A peer that reads slowly has the question behind
-//! megabytes; so one whose kernel acknowledges some of them in each further `interval` is there.
+//! unread; so whatever lies at the socket is read before the verdict.
+//!
+//! A peer that reads slowly comes to the question behind all that was written since the last one that it answered: some of
+//! that waits here, some in its own kernel, which has acknowledged it. So it gets as long as the slowest reader that is
+//! waited for needs for it, at most `KEEPALIVE_BEHIND_MAX`; and anew whenever its kernel, which had no room, acknowledges
+//! more, which shows that it reads. While there is room an acknowledgement says nothing: the kernel of a program that hangs
+//! sends it too. A kernel that acknowledges nothing of what is under way for `interval` and `timeout` is gone.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,7 +17,9 @@ use std::time::Duration;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::SendQueue;
+use super::io::IoHandle;
+use super::send_queue::Queued;
+use super::{ConnectionSettings, SendQueue};
 use crate::limits;
 
 /// The peer did not answer.
@@ -24,39 +31,49 @@ pub(super) struct Keepalive {
     interval: Duration,
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
+    /// Bytes a second that the slowest reader takes which is waited for.
+    slowest: u32,
     /// When the question that is open was asked.
     asked: Option<Instant>,
+    /// What the socket had taken by then, all of which comes before the question, ...
+    before: u64,
+    /// ... and by the last question that was answered, all of which the peer has read.
+    read: u64,
     /// The time for its answer is over; what may lie unread is still waited for.
     overdue: bool,
     /// What the kernel is asked when the time is over, ...
     queue: Option<SendQueue>,
-    /// ... and how much had been acknowledged when it was.
-    acknowledged: Option<u64>,
+    /// ... what it said last, and when the peer was last known to read: then, or when it was asked.
+    seen: Option<(Queued, Instant)>,
 }
 
 impl Keepalive {
     pub(super) fn new(
         ping_pong: PingPong,
-        interval: Duration,
-        timeout: Duration,
+        settings: &ConnectionSettings,
         queue: Option<SendQueue>,
     ) -> Self {
         Self {
             ping_pong,
-            interval,
-            timeout,
-            timer: Box::pin(sleep(interval)),
+            interval: settings.keepalive_interval,
+            timeout: settings.keepalive_timeout,
+            timer: Box::pin(sleep(settings.keepalive_interval)),
+            slowest: settings.keepalive_slowest_reader.max(1),
             asked: None,
+            before: 0,
+            read: 0,
             overdue: false,
             queue,
-            acknowledged: None,
+            seen: None,
         }
     }
 
     /// Ready when the peer is gone.
-    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>, last_received: Instant) -> Poll<Gone> {
+    pub(super) fn poll_gone<T>(&mut self, cx: &mut Context<'_>, io: &IoHandle<T>) -> Poll<Gone> {
+        let last_received = io.last_received();
         if self.asked.is_some() && self.ping_pong.poll_pong(cx).is_ready() {
             self.asked = None;
+            self.read = self.before;
             self.timer.as_mut().reset(last_received + self.interval);
         }
         while self.timer.as_mut().poll(cx).is_ready() {
@@ -66,7 +83,8 @@ impl Keepalive {
                 }
                 None => {
                     self.overdue = false;
-                    self.acknowledged = None;
+                    self.seen = None;
+                    self.before = io.taken();
                     // It fails only on a connection that is closing, whose end the same timer then forces.
                     let _ = self.ping_pong.send_ping(Ping::opaque());
                     self.asked = Some(Instant::now());
@@ -80,7 +98,7 @@ impl Keepalive {
                 // It talks, but its answer stands behind other things.
                 Some(asked) if last_received > asked => {
                     self.overdue = false;
-                    self.acknowledged = None;
+                    self.seen = None;
                     self.asked = Some(Instant::now());
                     self.timer.as_mut().reset(Instant::now() + self.timeout);
                 }
@@ -89,26 +107,40 @@ impl Keepalive {
                     let grace = self.timeout.min(limits::KEEPALIVE_GRACE);
                     self.timer.as_mut().reset(Instant::now() + grace);
                 }
-                Some(_) => {
-                    if !self.takes() {
+                Some(asked) => {
+                    if !self.may_read(asked, io.taken()) {
                         return Poll::Ready(Gone);
                     }
-                    self.timer.as_mut().reset(Instant::now() + self.interval);
+                    self.timer.as_mut().reset(Instant::now() + self.timeout);
                 }
             }
         }
         Poll::Pending
     }
 
-    /// Whether the peer's kernel has acknowledged something since the last look; at the first, whether there is anything
-    /// that it could.
-    fn takes(&mut self) -> bool {
+    /// Whether the peer may still be on its way to the question, which stands within the first `taken` bytes.
+    fn may_read(&mut self, asked: Instant, taken: u64) -> bool {
+        let behind = taken - self.read;
+        if behind <= limits::KEEPALIVE_QUEUE_BYTES.into() {
+            return false;
+        }
         let Some(queued) = self.queue.as_ref().and_then(SendQueue::look) else {
             return false;
         };
-        match self.acknowledged.replace(queued.acknowledged) {
-            None => queued.waiting > limits::KEEPALIVE_QUEUE_BYTES,
-            Some(before) => queued.acknowledged > before,
+        if queued.unanswered >= Some(self.interval + self.timeout) {
+            return false;
         }
+        let since = match self.seen {
+            None => asked,
+            Some((before, _))
+                if before.has_no_room() && queued.acknowledged > before.acknowledged =>
+            {
+                Instant::now()
+            }
+            Some((_, since)) => since,
+        };
+        self.seen = Some((queued, since));
+        let allowed = Duration::from_millis(behind * 1_000 / u64::from(self.slowest));
+        since.elapsed() < self.timeout + allowed.min(limits::KEEPALIVE_BEHIND_MAX)
     }
 }

@@ -91,7 +91,7 @@ pub enum ConnectionEnd {
     /// The socket failed while the preface was read or collected frames were written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// The peer did not answer within `keepalive_timeout`.
+    /// The peer did not answer within `keepalive_timeout`, nor within what its slow reading may have added.
     #[error("no answer to a keepalive ping")]
     PeerVanished,
     /// The server ended before the connection's streams had.
@@ -191,14 +191,9 @@ where
         settings: &ConnectionSettings,
         half_sent: Arc<HalfSent>,
     ) -> Self {
-        let keepalive = http2.ping_pong().map(|pings| {
-            Keepalive::new(
-                pings,
-                settings.keepalive_interval,
-                settings.keepalive_timeout,
-                accepted.queue,
-            )
-        });
+        let keepalive = http2
+            .ping_pong()
+            .map(|pings| Keepalive::new(pings, settings, accepted.queue));
         let wakes = Wakes::new();
         io.stage(wakes.socket.clone());
         Self {
@@ -243,8 +238,7 @@ where
                         self.wakes.mark(SOCKET);
                     }
                     if let Some(keepalive) = &mut self.keepalive
-                        && keepalive.poll_gone(&mut control, self.wire.io.last_received())
-                            == Poll::Ready(Gone)
+                        && keepalive.poll_gone(&mut control, &self.wire.io) == Poll::Ready(Gone)
                     {
                         return Poll::Ready(ConnectionEnd::PeerVanished);
                     }

@@ -1,13 +1,16 @@
 //! What the kernel has of a connection's bytes: those that the peer's kernel has acknowledged, and those that it has not.
 //!
 //! A peer that reads slowly says nothing for minutes, since its answer to a PING stands behind megabytes; that its kernel
-//! acknowledges more and more of them shows that it reads. The kernel tells it over a socket of `NETLINK_SOCK_DIAG`, by the two
+//! acknowledges some of them that it had no room for shows that it reads. The kernel tells it over a socket of `NETLINK_SOCK_DIAG`, by the two
 //! addresses of the connection.
 //!
 //! Holds: nothing is open between two looks, and a kernel that does not tell makes no difference.
 //! Does not: say what it means; `keepalive.rs` does.
 
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::limits;
 
 /// The connection between two addresses, as the kernel knows it.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +26,16 @@ pub(super) struct Queued {
     pub(super) acknowledged: u64,
     /// Bytes that it has not, sent or not.
     pub(super) waiting: u32,
+    /// For how long it has acknowledged nothing, not even a probe, while some of them are under way to it. `None` while
+    /// none are: what waits then waits for room at the peer.
+    pub(super) unanswered: Option<Duration>,
+}
+
+impl Queued {
+    /// Whether enough waits to say something, and none of it is under way: the peer's window is shut.
+    pub(super) fn has_no_room(&self) -> bool {
+        self.waiting > limits::KEEPALIVE_QUEUE_BYTES && self.unanswered.is_none()
+    }
 }
 
 impl SendQueue {
@@ -46,6 +59,7 @@ mod diag {
     //! One question and its answer (sock_diag(7)).
 
     use std::net::{IpAddr, SocketAddr};
+    use std::time::Duration;
 
     use rustix::io;
     use rustix::net::{
@@ -64,7 +78,11 @@ mod diag {
     const ANSWER_BYTES: usize = 72;
     /// Where in it the bytes stand that were not acknowledged: `idiag_wqueue`.
     const WAITING_AT: usize = 60;
-    /// Where in `tcp_info` those stand that were: `tcpi_bytes_acked`, since Linux 4.1.
+    /// Where in `tcp_info` the segments stand that are under way: `tcpi_unacked`, ...
+    const UNDER_WAY_AT: usize = 24;
+    /// ... the milliseconds since the last acknowledgement: `tcpi_last_ack_recv`, ...
+    const LAST_ACKNOWLEDGED_AT: usize = 56;
+    /// ... and the bytes that were acknowledged: `tcpi_bytes_acked`, since Linux 4.1.
     const ACKNOWLEDGED_AT: usize = 120;
 
     pub(super) fn ask(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Queued>> {
@@ -123,21 +141,28 @@ mod diag {
             return None;
         }
         let body = answer.get(MESSAGE_HEAD_BYTES..)?;
-        let waiting = u32::from_ne_bytes(body.get(WAITING_AT..WAITING_AT + 4)?.try_into().ok()?);
+        let waiting = number(body, WAITING_AT)?;
         let mut attributes = body.get(ANSWER_BYTES..)?;
         while let [a, b, c, d, ..] = attributes {
             let length = usize::from(u16::from_ne_bytes([*a, *b]));
             let content = attributes.get(4..length)?;
             if u16::from_ne_bytes([*c, *d]) == u16::from(INET_DIAG_INFO) {
                 let bytes = content.get(ACKNOWLEDGED_AT..ACKNOWLEDGED_AT + 8)?;
+                let silence = number(content, LAST_ACKNOWLEDGED_AT)?;
+                let under_way = number(content, UNDER_WAY_AT)? > 0;
                 return Some(Queued {
                     acknowledged: u64::from_ne_bytes(bytes.try_into().ok()?),
                     waiting,
+                    unanswered: under_way.then(|| Duration::from_millis(silence.into())),
                 });
             }
             attributes = attributes.get(length.next_multiple_of(4)..)?;
         }
         None
+    }
+
+    fn number(bytes: &[u8], at: usize) -> Option<u32> {
+        Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
     }
 }
 
@@ -171,6 +196,8 @@ mod tests {
         }
         let full = queue.look().expect("Linux tells");
         assert!(full.waiting > 0, "{full:?}");
+        // Whatever is under way is acknowledged at once by a kernel that is there.
+        assert!(full.unanswered < Some(Duration::from_secs(10)), "{full:?}");
         assert!(full.acknowledged < after.acknowledged + written, "{full:?}");
     }
 

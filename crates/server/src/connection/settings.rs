@@ -16,6 +16,8 @@ pub struct ConnectionSettings {
     pub keepalive_interval: Duration,
     /// How long it may take to answer.
     pub keepalive_timeout: Duration,
+    /// Bytes a second that a peer takes at least whose answer stands behind what it was sent.
+    pub keepalive_slowest_reader: u32,
     /// Streams open at once.
     pub streams_max: u32,
     /// Streams reset because of the peer's errors, over the connection's life.
@@ -42,6 +44,7 @@ impl Default for ConnectionSettings {
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
             keepalive_interval: limits::KEEPALIVE_INTERVAL,
             keepalive_timeout: limits::KEEPALIVE_TIMEOUT,
+            keepalive_slowest_reader: limits::KEEPALIVE_SLOWEST_READER,
             streams_max: limits::STREAMS_PER_CONNECTION_MAX,
             local_error_resets_max: limits::LOCAL_ERROR_RESETS_MAX,
             pending_accept_resets_max: limits::PENDING_ACCEPT_RESETS_MAX,

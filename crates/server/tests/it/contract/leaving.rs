@@ -167,6 +167,8 @@ async fn a_peer_that_vanished_behind_an_open_socket_is_found_by_keepalive() {
         let connection = std::sync::Arc::make_mut(&mut config.acceptor.connection);
         connection.keepalive_interval = Duration::from_millis(200);
         connection.keepalive_timeout = Duration::from_millis(200);
+        // What all are welcomed with within a tenth of a second.
+        connection.keepalive_slowest_reader = 1 << 20;
     });
     let mut raw = Raw::connect(node.address).await;
     let mut replies = Vec::new();

@@ -26,6 +26,8 @@ fn with_keepalive() -> Node {
     with_connections(ConnectionSettings {
         keepalive_interval: Duration::from_millis(200),
         keepalive_timeout: Duration::from_millis(200),
+        // A stream's window within a tenth of a second.
+        keepalive_slowest_reader: 1 << 20,
         ..ConnectionSettings::default()
     })
 }

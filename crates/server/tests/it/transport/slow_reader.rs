@@ -3,13 +3,16 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use longlived_server::acceptor::AcceptorSettings;
 use longlived_server::connection::ConnectionSettings;
+use socket2::{Domain, Socket, Type};
+use tokio::sync::mpsc::Sender;
 
-use super::support::{node_with, until};
+use super::support::{Node, node_with, until, within};
 use crate::by_hand::{HEAD_BYTES, PING, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello, room};
 
 const ACK: u8 = 1;
@@ -19,20 +22,44 @@ const PAUSE: Duration = Duration::from_millis(64);
 /// Ten seconds of that; keepalive would have ended it after three.
 const READ_BYTES: usize = 1_280 << 10;
 
-/// Reads on a thread of its own, and answers each PING when it comes to it. Counts what it has read.
-fn reads_slowly(address: SocketAddr) -> Arc<AtomicUsize> {
-    let read = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&read);
+/// What the rest of a stream is that ends: it fits the reader's kernel, with the PING behind it, and takes seconds to read.
+const REST_BYTES: usize = 160 << 10;
+/// Small enough that it costs a reader who reads no time.
+const TRICKLE_BYTES: usize = 2 << 10;
+const TRICKLE_PAUSE: Duration = Duration::from_millis(20);
+
+#[derive(Default)]
+struct Progress {
+    read: AtomicUsize,
+    /// PINGs that were answered.
+    answered: AtomicUsize,
+    /// From now on it reads nothing.
+    hangs: AtomicBool,
+}
+
+impl Progress {
+    fn read(&self) -> usize {
+        self.read.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads the stream `path` on a thread of its own, and answers each PING when it comes to it.
+fn reads_slowly(address: SocketAddr, path: &'static str) -> Arc<Progress> {
+    let progress = Arc::new(Progress::default());
+    let told = Arc::clone(&progress);
     std::thread::spawn(move || {
-        let mut socket = std::net::TcpStream::connect(address).expect("it listens");
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let _ = socket.set_recv_buffer_size(4 * REST_BYTES);
+        socket.connect(&address.into()).expect("it listens");
+        let mut socket = std::net::TcpStream::from(socket);
         let mut says = hello(WINDOW_MAX);
         says.extend(room(0, WINDOW_MAX - WINDOW_INITIAL));
-        says.extend(grpc_call(1, "/test/endless"));
+        says.extend(grpc_call(1, path));
         socket.write_all(&says).expect("the kernel takes it");
         let mut bytes = Vec::new();
         let mut piece = [0; PIECE_BYTES];
         while let Ok(count @ 1..) = socket.read(&mut piece) {
-            counted.fetch_add(count, Ordering::Relaxed);
+            told.read.fetch_add(count, Ordering::Relaxed);
             bytes.extend_from_slice(&piece[..count]);
             while let [a, b, c, kind, flags, ..] = bytes[..] {
                 let end = HEAD_BYTES + u32::from_be_bytes([0, a, b, c]) as usize;
@@ -44,13 +71,42 @@ fn reads_slowly(address: SocketAddr) -> Arc<AtomicUsize> {
                     if socket.write_all(&answer).is_err() {
                         return;
                     }
+                    told.answered.fetch_add(1, Ordering::Relaxed);
                 }
                 bytes.drain(..end);
             }
             std::thread::sleep(PAUSE);
+            while told.hangs.load(Ordering::Relaxed) {
+                if Arc::strong_count(&told) == 1 {
+                    // The test is over.
+                    return;
+                }
+                std::thread::sleep(PAUSE);
+            }
         }
     });
-    read
+    progress
+}
+
+/// A node that asks soon, and waits for readers of so many bytes a second.
+fn asks_soon(slowest: u32) -> Node {
+    node_with(AcceptorSettings {
+        connection: Arc::new(ConnectionSettings {
+            keepalive_interval: Duration::from_millis(200),
+            keepalive_timeout: Duration::from_millis(200),
+            keepalive_slowest_reader: slowest,
+            ..ConnectionSettings::default()
+        }),
+        ..AcceptorSettings::default()
+    })
+}
+
+async fn feeds(node: &Node) -> Sender<Bytes> {
+    until(Duration::from_secs(60), "it has called", || {
+        !node.calls.feeds.lock().is_empty()
+    })
+    .await;
+    node.calls.feeds.lock()[0].clone()
 }
 
 #[tokio::test]
@@ -63,8 +119,53 @@ async fn a_reader_whose_answer_stands_behind_what_it_reads_stays() {
         }),
         ..AcceptorSettings::default()
     });
-    let read = reads_slowly(node.address);
-    let so_much = || read.load(Ordering::Relaxed) >= READ_BYTES;
+    let progress = reads_slowly(node.address, "/test/endless");
+    let so_much = || progress.read() >= READ_BYTES;
     until(Duration::from_secs(120), "it reads on", so_much).await;
     assert_eq!(node.counts.open(), 1);
+}
+
+#[tokio::test]
+async fn a_reader_whose_kernel_has_it_all_stays() {
+    // Slow enough for a busy machine: what it has left takes it a minute at this rate.
+    let node = asks_soon(2 << 10);
+    let progress = reads_slowly(node.address, "/test/feed");
+    let feed = feeds(&node).await;
+    let rest = Bytes::from(vec![7; REST_BYTES]);
+    feed.send(rest).await.expect("the stream is open");
+    until(Duration::from_secs(120), "it comes to the PING", || {
+        progress.read() >= REST_BYTES && progress.answered.load(Ordering::Relaxed) >= 1
+    })
+    .await;
+    // The answer to the next is heard too, so the server has not closed behind the first.
+    until(Duration::from_secs(60), "it is asked again", || {
+        progress.answered.load(Ordering::Relaxed) >= 2
+    })
+    .await;
+    assert_eq!(node.counts.open(), 1);
+}
+
+#[tokio::test]
+async fn a_program_that_hangs_is_closed_though_its_kernel_acknowledges() {
+    let node = asks_soon(1 << 20);
+    let progress = reads_slowly(node.address, "/test/feed");
+    let feed = feeds(&node).await;
+    let rest = Bytes::from(vec![7; REST_BYTES]);
+    feed.send(rest).await.expect("the stream is open");
+    until(Duration::from_secs(60), "it has begun", || {
+        progress.read() > PIECE_BYTES
+    })
+    .await;
+    progress.hangs.store(true, Ordering::Relaxed);
+    // Its kernel takes each of them.
+    let trickle = async {
+        while feed.send(Bytes::from(vec![7; TRICKLE_BYTES])).await.is_ok() {
+            tokio::time::sleep(TRICKLE_PAUSE).await;
+        }
+    };
+    within(trickle).await;
+    until(Duration::from_secs(60), "it is closed", || {
+        node.counts.open() == 0
+    })
+    .await;
 }
