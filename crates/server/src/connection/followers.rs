@@ -329,9 +329,10 @@ impl Group {
                 return Some(Halt::Later);
             }
             let rest = &under_way.bytes[under_way.sent..];
-            if under_way.sent == 0
+            // First what is seldom so: this is looked at for each delivery.
+            if sender.has_too_much_unread(member.stream, &mut member.spent)
+                && under_way.sent == 0
                 && rest.len() < limits::SMALL_FRAME_BYTES
-                && sender.has_too_much_unread(member.stream, &mut member.spent)
             {
                 // Its body knows how to say the same in a larger piece.
                 let next = under_way.next;

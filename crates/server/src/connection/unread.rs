@@ -45,21 +45,24 @@ impl Unread {
     }
 
     /// A frame of so many bytes was sent.
+    #[inline]
     pub(super) fn sent(&mut self, share: &mut Share, bytes: usize) {
         if let Some(cost) = limits::SMALL_FRAME_BYTES.checked_sub(bytes) {
-            if share.generation != self.generation {
+            let cost = cost as u32;
+            if share.generation == self.generation {
+                share.cost = share.cost.saturating_add(cost);
+            } else {
                 *share = Share {
-                    cost: 0,
+                    cost,
                     generation: self.generation,
                 };
             }
-            let cost = cost as u32;
-            share.cost = share.cost.saturating_add(cost);
             self.cost += u64::from(cost);
         }
     }
 
     /// Whether it is too much for frames below [`limits::SMALL_FRAME_BYTES`].
+    #[inline]
     pub(super) fn is_too_much(&self) -> bool {
         self.cost > self.limit
     }

@@ -211,6 +211,7 @@ impl Windows {
     }
 
     /// How much of `wanted` bytes a stream may send now, at least one.
+    #[inline]
     pub(super) fn room(
         &mut self,
         number: u32,
@@ -230,6 +231,7 @@ impl Windows {
     }
 
     /// So many bytes, which `room` allowed, are on their way.
+    #[inline]
     pub(super) fn spend(&mut self, spent: &mut Spent, bytes: usize) {
         self.unread.sent(&mut spent.unread, bytes);
         let bytes = i64::try_from(bytes).unwrap_or(WINDOW_MAX);
@@ -238,14 +240,13 @@ impl Windows {
     }
 
     /// Whether the peer may have so many small frames to read that this stream must not send it another.
+    #[inline]
     pub(super) fn has_too_much_unread(&mut self, number: u32, spent: &mut Spent) -> bool {
-        if self.unread.is_too_much()
-            && let Ok(index) = self.find(number)
-        {
+        self.unread.is_too_much() && {
             // It may have been read long ago.
-            self.fetch_from(index, spent);
+            self.fetch_given(number, spent);
+            self.unread.is_too_much()
         }
-        self.unread.is_too_much()
     }
 
     /// Whether the connection's own window is used up.
@@ -294,15 +295,19 @@ impl Windows {
     }
 
     /// Adds what was given to a window in which so many bytes do not fit.
+    #[inline]
     fn fetch(&mut self, number: u32, spent: &mut Spent, wanted: i64) {
-        if self.initial - spent.bytes < wanted
-            && let Ok(index) = self.find(number)
-        {
-            self.fetch_from(index, spent);
+        if self.initial - spent.bytes < wanted {
+            self.fetch_given(number, spent);
         }
     }
 
-    fn fetch_from(&mut self, index: usize, spent: &mut Spent) {
+    /// Apart from its callers, which ask for it once in many deliveries.
+    #[cold]
+    fn fetch_given(&mut self, number: u32, spent: &mut Spent) {
+        let Ok(index) = self.find(number) else {
+            return;
+        };
         let before = spent.bytes;
         spent.bytes -= i64::from(std::mem::take(&mut self.streams[index].bytes));
         self.unread
