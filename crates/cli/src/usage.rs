@@ -105,7 +105,8 @@ pub(crate) fn explained(error: &clap::Error, words: &[OsString]) -> String {
     }
     let (path, command) = command_of(words);
     let causes = from_environment(&command, words)
-        .filter(|arg| is_named(&text, arg) || is_cause(&text, &path, arg, words));
+        .filter(|arg| is_named(&said, arg) || is_cause(&text, &path, arg, words))
+        .collect::<Vec<_>>();
     for arg in causes {
         said.push_str(&origin(arg));
     }
@@ -185,9 +186,15 @@ fn is_quoted(text: &str, arg: &Arg) -> bool {
 
 /// Whether the same words are understood, or otherwise misunderstood, without the variable.
 fn is_cause(text: &str, path: &[&str], arg: &Arg, words: &[OsString]) -> bool {
+    // Of the text only what is wrong: what follows shows how the command is used, with the flags that have a value.
+    let wrong = |text: &str| {
+        text.lines()
+            .take_while(|line| !line.trim().is_empty())
+            .collect::<String>()
+    };
     let misunderstood = |command: Command| {
         let error = command.try_get_matches_from(words).err();
-        error.is_some_and(|error| error.to_string() == text)
+        error.is_some_and(|error| wrong(&error.to_string()) == wrong(text))
     };
     misunderstood(command()) && !misunderstood(without(command(), path, arg))
 }

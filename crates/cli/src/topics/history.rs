@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Args;
 use crate::show::{self, Output, Record, note};
-use crate::sink::OutputError;
+use crate::sink::{self, OutputError};
 
 /// Entries that are asked for at once.
 const PAGE: u64 = 1_000;
@@ -66,6 +66,8 @@ fn print(entry: &HistoryEntry, json: bool, output: Output) -> Result<(), OutputE
         HistoryEntry::Event(event) => show::print_line(show::event_line(event, output)),
         HistoryEntry::Gap(gap) => {
             note(format!("gap: {gap}"));
+            // Where both go to one place it stands between the events that it lies between.
+            sink::stderr().flush();
             if json {
                 show::print_line(Record::gap(gap, None).to_line())?;
             }

@@ -232,6 +232,7 @@ fn an_environment_variable_that_has_no_part_in_an_error_is_not_named() {
         ("LONGLIVED_LISTEN", "nonsense"),
         ("LONGLIVED_SERVER", "nonsense"),
     ];
+    let good = [("LONGLIVED_SERVER", "127.0.0.1:1")];
     for (arguments, variables) in [
         (&["serve", "--streams-max", "many"][..], &all[..1]),
         // The flag beats it.
@@ -239,6 +240,10 @@ fn an_environment_variable_that_has_no_part_in_an_error_is_not_named() {
         (&["serve", "--listen=wrong"], &all),
         (&["healthcheck", "--server", "wrong"], &all),
         (&["bench", "fanout", "--server", "wrong"], &all),
+        // The way the command is used is shown with it.
+        (&["subscribe"], &good),
+        (&["publish", "a", "x", "--lines"], &good),
+        (&["topics", "--after", "1/1"], &good),
     ] {
         let said = said_with(arguments, variables, 2);
         assert!(!said.contains("environment"), "{said}");
