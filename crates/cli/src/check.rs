@@ -13,7 +13,7 @@ use crate::values;
 /// file is no history.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The recorded run: JSON Lines, as docs/OPERATIONS.md describes.
+    /// The recorded run: JSON Lines, as docs/TESTING.md describes.
     #[arg(value_name = "HISTORY.jsonl")]
     history: PathBuf,
 

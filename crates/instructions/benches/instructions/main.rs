@@ -4,7 +4,7 @@
 //!
 //! `instructions list` prints the scenarios, `instructions NAME` runs one and says how many operations it counted;
 //! without a name all run, uncounted, to see that they do what they say. `.ci/instructions` has them counted and
-//! compares: docs/OPERATIONS.md.
+//! compares: docs/TESTING.md.
 //!
 //! Holds: two runs of a scenario do the same work in the same order. Clocks stand still, randomness has a seed,
 //! everything is one thread, and what is warm in a server that has run for a while is warm before counting begins.

@@ -1,5 +1,5 @@
 //! Seeded runs: the real server and the real clients in one process, on a clock that moves only when nothing else
-//! does, over a network and a store that break as a seed says. See docs/OPERATIONS.md for how to run more of them.
+//! does, over a network and a store that break as a seed says. See docs/TESTING.md for how to run more of them.
 
 mod coverage;
 mod history;
