@@ -56,8 +56,10 @@ struct Staged<T> {
     taken: u64,
     /// The socket took less than it was given: nothing more is collected until it took the rest.
     full: bool,
-    /// The last write found no room; it is tried again when the socket says so.
+    /// The last write or flush found no room; it is tried again when the socket says so.
     blocked: bool,
+    /// The socket took bytes that it may hold in a buffer of its own, as TLS does, until it is flushed.
+    unflushed: bool,
     /// HTTP/2 was told "not now" and still has what it wanted to write.
     refused: bool,
     windows: Windows,
@@ -89,6 +91,7 @@ pub(super) fn split<T: AsyncWrite>(socket: T, received: &[u8]) -> (Io<T>, IoHand
         taken: 0,
         full: false,
         blocked: false,
+        unflushed: false,
         refused: false,
         failed: None,
         last_received: Instant::now(),
@@ -254,6 +257,7 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
                 Poll::Ready(Ok(count)) => {
                     self.written += count;
                     self.taken += count as u64;
+                    self.unflushed = true;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
@@ -265,7 +269,19 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
         if self.buffer.capacity() > 0 {
             self.release();
         }
+        if self.unflushed {
+            return self.poll_flushed(cx);
+        }
         Poll::Ready(Ok(()))
+    }
+
+    /// Has the socket pass on what it holds. While it cannot it is as good as full.
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        self.unflushed = flushed.is_pending();
+        self.blocked = self.unflushed;
+        self.full = self.unflushed;
+        flushed
     }
 
     /// HTTP/2 wants to write, always whole frames: they are taken as they are, or not at all.

@@ -176,6 +176,7 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
             Poll::Pending => 0,
         };
         self.taken += count as u64;
+        self.unflushed |= count > 0;
         self.written += count.min(collected);
         let sent = count.saturating_sub(collected);
         let last = sent.div_ceil(HEAD_BYTES + FRAME_BYTES_MAX).max(1) - 1;

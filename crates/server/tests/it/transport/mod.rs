@@ -2,6 +2,7 @@
 
 mod acceptor;
 mod blocked;
+mod buffering;
 mod calls;
 mod drain;
 mod following;

@@ -26,7 +26,10 @@ use longlived_server::{
     lifecycle::Drain,
 };
 use parking_lot::Mutex;
-use tokio::{io::DuplexStream, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream},
+    time::Instant,
+};
 use tower::{Service, service_fn};
 
 use super::support::{spawn, until};
@@ -98,6 +101,19 @@ impl Body for TestBody {
 
 /// A connection whose first call is answered with `first` and all others with `others`.
 pub(super) fn connection(socket_bytes: usize, first: Says, others: Says) -> (DuplexStream, Counts) {
+    connection_by(|pipe| pipe, socket_bytes, first, others)
+}
+
+/// The same, served by a socket that is made of its end of the pipe.
+pub(super) fn connection_by<T>(
+    socket: impl FnOnce(DuplexStream) -> T,
+    socket_bytes: usize,
+    first: Says,
+    others: Says,
+) -> (DuplexStream, Counts)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let counts = Counts::default();
     let service = {
         let counts = counts.clone();
@@ -122,7 +138,8 @@ pub(super) fn connection(socket_bytes: usize, first: Says, others: Says) -> (Dup
             })
         })
     };
-    let (near, served) = over_pipe(socket_bytes, ConnectionSettings::default(), service);
+    let (near, far) = tokio::io::duplex(socket_bytes);
+    let served = serve(socket(far), ConnectionSettings::default(), service);
     let polls = counts.polls.clone();
     spawn(async move {
         let mut served = Box::pin(served);
@@ -147,22 +164,35 @@ where
     B: ResponseBody<Error = Infallible>,
 {
     let (near, far) = tokio::io::duplex(socket_bytes);
+    (near, serve(far, settings, service))
+}
+
+fn serve<T, S, B>(
+    socket: T,
+    settings: ConnectionSettings,
+    service: S,
+) -> impl Future<Output = ConnectionEnd>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
+    S::Future: Unpin,
+    B: ResponseBody<Error = Infallible>,
+{
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let half_sent = HalfSentTotal::new(1 << 20);
-    let served = serve_connection(
-        far,
+    serve_connection(
+        socket,
         peer,
         service,
         Arc::new(settings),
         half_sent,
         Drain::new(),
-    );
-    (near, served)
+    )
 }
 
 /// Returns when a count that has begun to rise rises no more.
 pub(super) async fn settled(counter: &AtomicUsize) {
-    until(Duration::from_secs(10), "it begins", || count(counter) > 0).await;
+    until("it begins", || count(counter) > 0).await;
     let mut seen = 0;
     while seen != count(counter) {
         seen = count(counter);
