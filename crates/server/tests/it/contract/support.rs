@@ -29,7 +29,7 @@ pub(super) use longlived_api::v1::{
 };
 
 /// The longest any step of a test may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) async fn within<F: Future>(what: &str, future: F) -> F::Output {
     let Ok(output) = timeout(PATIENCE, future).await else {

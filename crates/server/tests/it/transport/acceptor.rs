@@ -39,10 +39,7 @@ async fn two_thousand_connections_at_once_are_all_served() {
     }
     assert_eq!((node.counts.open(), node.calls.live()), (2_000, 2_000));
     drop(held);
-    until(Duration::from_secs(5), "all have ended", || {
-        node.counts.open() == 0
-    })
-    .await;
+    until("all have ended", || node.counts.open() == 0).await;
 }
 
 #[tokio::test]
@@ -59,10 +56,7 @@ async fn a_connection_beyond_the_limit_is_closed_and_counted() {
     assert_eq!((node.counts.open(), node.counts.refused()), (1, 1));
 
     client.vanish();
-    until(Duration::from_secs(1), "there is room again", || {
-        node.counts.open() == 0
-    })
-    .await;
+    until("there is room again", || node.counts.open() == 0).await;
     Client::connect(&node).await.call("/test/refused").await;
 }
 
@@ -79,24 +73,12 @@ async fn a_connection_with_as_many_streams_as_allowed_is_counted_until_one_ends(
     let mut open = Vec::new();
     for full in [0, 0, 1] {
         open.push(client.call("/test/quiet").await);
-        until(Duration::from_secs(10), "it is counted", || {
-            node.counts.full() == full
-        })
-        .await;
+        until("it is counted", || node.counts.full() == full).await;
     }
     drop(open.pop());
-    until(Duration::from_secs(10), "it has room", || {
-        node.counts.full() == 0
-    })
-    .await;
+    until("it has room", || node.counts.full() == 0).await;
     open.push(client.call("/test/quiet").await);
-    until(Duration::from_secs(10), "it is full again", || {
-        node.counts.full() == 1
-    })
-    .await;
+    until("it is full again", || node.counts.full() == 1).await;
     client.vanish();
-    until(Duration::from_secs(10), "it is gone", || {
-        node.counts.full() == 0
-    })
-    .await;
+    until("it is gone", || node.counts.full() == 0).await;
 }

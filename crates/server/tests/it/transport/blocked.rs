@@ -1,6 +1,5 @@
 //! A connection whose socket takes nothing: what its streams would send does not pile up, and nothing is lost.
 
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -56,10 +55,7 @@ async fn streams_are_not_asked_while_the_socket_takes_nothing_and_end_when_they_
     let most = (SOCKET_BYTES + (64 << 10)) / CHUNK_BYTES + 200;
     assert!(before < 2 * most, "{before} chunks are under way");
     counts.aborts.lock()[3].abort();
-    until(Duration::from_secs(1), "it is dropped", || {
-        count(&counts.live) == STREAMS - 1
-    })
-    .await;
+    until("it is dropped", || count(&counts.live) == STREAMS - 1).await;
     assert_eq!(count(&counts.said), before);
 
     let driver = spawn(async move { http2.await.is_ok() });

@@ -37,10 +37,7 @@ async fn a_connection_ends_with_its_last_stream() {
     let mut busy = Client::connect(&node).await;
     let mut quiet = busy.call("/test/quiet").await;
     node.drain.go_away();
-    until(Duration::from_secs(2), "the idle one has ended", || {
-        node.counts.open() == 1
-    })
-    .await;
+    until("the idle one has ended", || node.counts.open() == 1).await;
     assert!(
         busy.send(request("/test/echo"), None).await.is_err(),
         "no new call after GOAWAY"
@@ -64,16 +61,10 @@ async fn stuck_and_silent_connections_end_at_the_kill() {
     let mut unread = stuck.call("/test/endless").await;
     unread.chunk().await.expect("endless").expect("no error");
     stuck.freeze();
-    until(Duration::from_secs(1), "all are there", || {
-        node.counts.open() == 3
-    })
-    .await;
+    until("all are there", || node.counts.open() == 3).await;
 
     node.drain.go_away();
-    until(Duration::from_secs(1), "the silent one has ended", || {
-        node.counts.open() == 2
-    })
-    .await;
+    until("the silent one has ended", || node.counts.open() == 2).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(node.counts.open(), 2, "the others have until the kill");
     node.drain.kill();

@@ -62,10 +62,7 @@ async fn bytes_that_are_not_http2_end_their_connection_only() {
         .await
         .expect("the kernel takes it");
     read_to_end(&mut socket).await;
-    until(Duration::from_secs(1), "only the client is left", || {
-        node.counts.open() == 1
-    })
-    .await;
+    until("only the client is left", || node.counts.open() == 1).await;
     assert_eq!(
         client.call("/test/refused").await.header("grpc-status"),
         Some("8")
@@ -86,10 +83,7 @@ async fn a_connection_without_a_preface_is_closed_at_its_deadline() {
         .expect("the kernel takes it");
     read_to_end(&mut silent).await;
     read_to_end(&mut halfway).await;
-    until(Duration::from_secs(1), "both have ended", || {
-        node.counts.open() == 0
-    })
-    .await;
+    until("both have ended", || node.counts.open() == 0).await;
 }
 
 #[tokio::test]
@@ -98,14 +92,8 @@ async fn a_peer_that_stops_answering_is_closed() {
     let mut socket = TcpStream::connect(node.address).await.expect("it listens");
     // It says hello and never answers a ping.
     socket.write_all(HELLO).await.expect("the kernel takes it");
-    until(Duration::from_secs(1), "it is connected", || {
-        node.counts.open() == 1
-    })
-    .await;
-    until(Duration::from_secs(2), "it is closed", || {
-        node.counts.open() == 0
-    })
-    .await;
+    until("it is connected", || node.counts.open() == 1).await;
+    until("it is closed", || node.counts.open() == 0).await;
 }
 
 #[tokio::test]
@@ -117,10 +105,7 @@ async fn a_peer_that_neither_reads_nor_answers_is_closed_with_its_streams() {
     reply.chunk().await.expect("endless").expect("no error");
     // Its task is stopped, its socket stays open.
     client.freeze();
-    until(Duration::from_secs(2), "it is closed", || {
-        node.counts.open() == 0
-    })
-    .await;
+    until("it is closed", || node.counts.open() == 0).await;
     assert_eq!(node.calls.live(), 0);
 }
 
@@ -172,7 +157,7 @@ async fn an_answer_that_a_busy_server_has_not_read_yet_is_no_silence() {
     let node = with_keepalive();
     let asked = answers_pings(node.address, Duration::from_millis(50));
     for number in 1..=3 {
-        until(Duration::from_secs(5), "the peer is asked", || {
+        until("the peer is asked", || {
             asked.load(Ordering::Relaxed) == number
         })
         .await;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::support::{Client, Node, PATIENCE, node, request, until};
+use super::support::{Client, Node, node, request, until};
 
 /// The log of this thread, which is where a test's tasks run.
 #[derive(Clone, Default)]
@@ -36,7 +36,7 @@ impl Log {
 
     /// Its only line so far; the next starts afresh.
     async fn line(&self) -> String {
-        until(PATIENCE, "a line", || !self.lines().is_empty()).await;
+        until("a line", || !self.lines().is_empty()).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
         let lines = self.lines();
         assert_eq!(lines.len(), 1, "{lines:?}");
@@ -164,7 +164,7 @@ async fn a_client_that_vanishes_is_one_line() {
     let mut client = Client::connect(&node).await;
     {
         let mut unanswered = std::pin::pin!(client.send(request("/test/never"), None));
-        let arrived = until(PATIENCE, "the call arrives", || node.calls.live() > 0);
+        let arrived = until("the call arrives", || node.calls.live() > 0);
         tokio::select! {
             _ = &mut unanswered => panic!("nobody answers"),
             () = arrived => {}

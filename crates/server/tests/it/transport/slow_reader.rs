@@ -102,10 +102,7 @@ fn asks_soon(slowest: u32) -> Node {
 }
 
 async fn feeds(node: &Node) -> Sender<Bytes> {
-    until(Duration::from_secs(60), "it has called", || {
-        !node.calls.feeds.lock().is_empty()
-    })
-    .await;
+    until("it has called", || !node.calls.feeds.lock().is_empty()).await;
     node.calls.feeds.lock()[0].clone()
 }
 
@@ -121,7 +118,7 @@ async fn a_reader_whose_answer_stands_behind_what_it_reads_stays() {
     });
     let progress = reads_slowly(node.address, "/test/endless");
     let so_much = || progress.read() >= READ_BYTES;
-    until(Duration::from_secs(120), "it reads on", so_much).await;
+    until("it reads on", so_much).await;
     assert_eq!(node.counts.open(), 1);
 }
 
@@ -133,12 +130,12 @@ async fn a_reader_whose_kernel_has_it_all_stays() {
     let feed = feeds(&node).await;
     let rest = Bytes::from(vec![7; REST_BYTES]);
     feed.send(rest).await.expect("the stream is open");
-    until(Duration::from_secs(120), "it comes to the PING", || {
+    until("it comes to the PING", || {
         progress.read() >= REST_BYTES && progress.answered.load(Ordering::Relaxed) >= 1
     })
     .await;
     // The answer to the next is heard too, so the server has not closed behind the first.
-    until(Duration::from_secs(60), "it is asked again", || {
+    until("it is asked again", || {
         progress.answered.load(Ordering::Relaxed) >= 2
     })
     .await;
@@ -152,10 +149,7 @@ async fn a_program_that_hangs_is_closed_though_its_kernel_acknowledges() {
     let feed = feeds(&node).await;
     let rest = Bytes::from(vec![7; REST_BYTES]);
     feed.send(rest).await.expect("the stream is open");
-    until(Duration::from_secs(60), "it has begun", || {
-        progress.read() > PIECE_BYTES
-    })
-    .await;
+    until("it has begun", || progress.read() > PIECE_BYTES).await;
     progress.hangs.store(true, Ordering::Relaxed);
     // Its kernel takes each of them.
     let trickle = async {
@@ -164,8 +158,5 @@ async fn a_program_that_hangs_is_closed_though_its_kernel_acknowledges() {
         }
     };
     within(trickle).await;
-    until(Duration::from_secs(60), "it is closed", || {
-        node.counts.open() == 0
-    })
-    .await;
+    until("it is closed", || node.counts.open() == 0).await;
 }

@@ -27,10 +27,7 @@ async fn a_stalled_stream_stops_no_other_stream_and_no_other_connection() {
         }
     }
     // The others ended with their replies, the stalled one stands.
-    until(Duration::from_secs(1), "one is left", || {
-        node.calls.live() == 1
-    })
-    .await;
+    until("one is left", || node.calls.live() == 1).await;
 }
 
 #[tokio::test]
@@ -42,10 +39,7 @@ async fn a_stalled_stream_can_be_reset_from_outside_its_body() {
     assert_eq!(node.calls.live(), 1);
 
     node.calls.aborts.lock()[0].abort();
-    until(Duration::from_secs(1), "the body is dropped", || {
-        node.calls.live() == 0
-    })
-    .await;
+    until("the body is dropped", || node.calls.live() == 0).await;
     assert_eq!(stalled.reset_reason().await, Some(Reason::CANCEL));
     assert_eq!(
         client.call("/test/refused").await.header("grpc-status"),
@@ -73,10 +67,7 @@ async fn a_stalled_stream_ends_at_its_deadline() {
         .insert("grpc-timeout", "300m".parse().expect("a header value"));
     let mut stalled = client.send(timed, None).await.expect("a response");
     stalled.stall().await;
-    until(Duration::from_secs(3), "the body is dropped", || {
-        node.calls.live() == 0
-    })
-    .await;
+    until("the body is dropped", || node.calls.live() == 0).await;
     assert_eq!(stalled.reset_reason().await, Some(Reason::CANCEL));
 }
 
@@ -90,10 +81,7 @@ async fn a_reset_by_the_peer_drops_the_body() {
     assert_eq!(node.calls.live(), 2);
     quiet.stream.send_reset(Reason::CANCEL);
     stalled.stream.send_reset(Reason::CANCEL);
-    until(Duration::from_secs(1), "both bodies are dropped", || {
-        node.calls.live() == 0
-    })
-    .await;
+    until("both bodies are dropped", || node.calls.live() == 0).await;
 }
 
 #[tokio::test]
@@ -109,10 +97,7 @@ async fn a_reset_before_the_response_drops_the_call() {
         );
         // Dropping the unanswered call resets its stream.
     }
-    until(Duration::from_secs(1), "the call is dropped", || {
-        node.calls.live() == 0
-    })
-    .await;
+    until("the call is dropped", || node.calls.live() == 0).await;
 }
 
 #[tokio::test]
@@ -127,14 +112,8 @@ async fn a_closed_connection_drops_all_its_bodies() {
     stalled.stall().await;
     assert_eq!(node.calls.live(), 21);
     client.vanish();
-    until(Duration::from_secs(1), "all bodies are dropped", || {
-        node.calls.live() == 0
-    })
-    .await;
-    until(Duration::from_secs(1), "the connection has ended", || {
-        node.counts.open() == 0
-    })
-    .await;
+    until("all bodies are dropped", || node.calls.live() == 0).await;
+    until("the connection has ended", || node.counts.open() == 0).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Peers that speak something else than HTTP/2: one plain answer to those that can read it, a count of each kind, and
 //! nothing that HTTP/2 would say.
 
-use std::time::Duration;
 
 use longlived_server::connection::Stranger;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -109,8 +108,5 @@ async fn a_stranger_that_goes_on_talking_is_not_listened_to_for_long() {
         .expect("the kernel takes it");
     let talk = async { while socket.write_all(&[b'x'; 1024]).await.is_ok() {} };
     within(talk).await;
-    until(Duration::from_secs(10), "it is gone", || {
-        node.counts.open() == 0
-    })
-    .await;
+    until("it is gone", || node.counts.open() == 0).await;
 }

@@ -30,7 +30,7 @@ use tokio::time::timeout;
 use tower::{Layer, Service};
 
 /// The longest any step of a test may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A node on a free port.
 pub(super) struct Node {
@@ -467,13 +467,13 @@ pub(super) async fn within<F: Future>(future: F) -> F::Output {
 }
 
 /// Waits for `condition`, at most `limit`.
-pub(super) async fn until(limit: Duration, what: &str, condition: impl Fn() -> bool) {
-    let waited = timeout(limit, async {
+pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waited = timeout(PATIENCE, async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    assert!(waited.await.is_ok(), "not within {limit:?}: {what}");
+    assert!(waited.await.is_ok(), "not within {PATIENCE:?}: {what}");
 }
 
 #[expect(

@@ -71,7 +71,7 @@ async fn a_call_is_begun_although_the_socket_is_full() {
     let (mut near, counts) = blocked().await;
     near.write_all(&call(3)).await.expect("it is read");
     let begun = || count(&counts.asked) == 2;
-    until(Duration::from_secs(10), "the second call is polled", begun).await;
+    until("the second call is polled", begun).await;
 }
 
 #[tokio::test]
@@ -86,10 +86,10 @@ async fn a_reset_ends_a_stream_that_always_has_something_to_say() {
         while read.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
     });
     let flows = || count(&counts.said) > 1_000;
-    until(Duration::from_secs(10), "it flows", flows).await;
+    until("it flows", flows).await;
     write.write_all(&reset(1)).await.expect("it is read");
     let gone = || count(&counts.live) == 0;
-    until(Duration::from_secs(10), "the body is dropped", gone).await;
+    until("the body is dropped", gone).await;
 }
 
 #[tokio::test]
@@ -102,15 +102,15 @@ async fn streams_that_are_reset_end_also_while_the_socket_is_full() {
         let calls = streams().flat_map(call).collect::<Vec<_>>();
         near.write_all(&calls).await.expect("it is read");
         let asked = || count(&counts.asked) as u32 == 1 + CALLS * (round + 1);
-        until(Duration::from_secs(10), "they are begun", asked).await;
+        until("they are begun", asked).await;
         let resets = streams().flat_map(reset).collect::<Vec<_>>();
         near.write_all(&resets).await.expect("it is read");
         let dropped = || count(&counts.live) == 1;
-        until(Duration::from_secs(10), "they are dropped", dropped).await;
+        until("they are dropped", dropped).await;
     }
     near.write_all(&reset(1)).await.expect("it is read");
     let dropped = || count(&counts.live) == 0;
-    until(Duration::from_secs(10), "the first too", dropped).await;
+    until("the first too", dropped).await;
 }
 
 #[tokio::test]
@@ -118,9 +118,9 @@ async fn a_deadline_ends_a_stream_also_while_the_socket_is_full() {
     let (mut near, counts) = blocked_before(Some(Duration::from_millis(100))).await;
     near.write_all(&call(3)).await.expect("it is read");
     let begun = || count(&counts.asked) == 2;
-    until(Duration::from_secs(10), "it is begun", begun).await;
+    until("it is begun", begun).await;
     let dropped = || count(&counts.live) == 1;
-    until(Duration::from_secs(10), "it is dropped", dropped).await;
+    until("it is dropped", dropped).await;
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn no_data_comes_without_a_head_when_the_peer_resets_at_once() {
         near.write_all(&call(stream)).await.expect("it is read");
         if number % 2 == 0 {
             let asked = || count(&counts.asked) as u32 == number;
-            until(Duration::from_secs(10), "it is begun", asked).await;
+            until("it is begun", asked).await;
         }
         near.write_all(&reset(stream)).await.expect("it is read");
     }
