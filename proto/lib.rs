@@ -3,7 +3,8 @@
 //! - [`v1`]: `longlived.v1`, the contract of this project.
 //! - [`protos`]: `protos.Longlived`, the original contract, frozen.
 //!
-//! Without features only the messages are there; `server` and `client` add the generated services.
+//! Without features only the messages are there, and the names of services and methods ([`Method`]); `server` and
+//! `client` add the generated services.
 
 // Generated code follows the style of its generator.
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -20,3 +21,10 @@ pub mod v1 {
 
 /// Both contracts as an encoded `google.protobuf.FileDescriptorSet`, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// Services and methods of both contracts, by their names.
+mod methods {
+    include!(concat!(env!("OUT_DIR"), "/methods.rs"));
+}
+
+pub use methods::{Method, SERVICES};

@@ -8,7 +8,7 @@ use longlived_broker::{
     store::{DiskConfig, HistoryClass},
 };
 
-use crate::acceptor::AcceptorSettings;
+use crate::transport::acceptor::AcceptorSettings;
 
 /// Everything a node can be told.
 #[derive(Clone, Debug)]

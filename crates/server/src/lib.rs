@@ -2,7 +2,8 @@
 //! contracts over one log.
 //!
 //! The path of a call: [`acceptor`] -> [`connection`] (HTTP/2) -> [`layers`] -> `rpc` -> `session`, whose body
-//! reads a cursor of the broker. [`Server`] owns it all and its drain.
+//! reads a cursor of the broker. [`Server`] owns it all and its drain. Which module may know which other one is a table in
+//! `tests/it/stairs.rs`.
 //!
 //! ```
 //! use longlived_server::{Config, Environment, Server};
@@ -21,33 +22,29 @@
 //! # }
 //! ```
 
-pub mod acceptor;
 mod config;
-pub mod connection;
-mod connection_counts;
+mod contract;
 mod generator;
 pub mod layers;
 pub mod lifecycle;
 pub mod limits;
-pub mod listener;
 mod metrics;
 mod node;
-mod open_files;
 mod probes;
 mod registry;
 mod rpc;
+mod server;
 mod session;
 pub mod tasks;
+mod throttle;
+mod transport;
 
 pub use config::{Config, GeneratorConfig};
+pub use contract::{InvalidRequest, SERVICES, legacy_topic, subscriber_id};
 pub use longlived_broker::{
     Compression, DedupeConfig, Environment, LogConfig, Message, TopicFilter, TopicName,
     frame::COMPRESSED_BYTES_MIN,
     store::{self, DiskConfig, HistoryClass, RetentionError, Store},
 };
-pub use node::{ServeError, Server};
-pub use open_files::OpenFiles;
-pub use rpc::{
-    SERVICES,
-    validate::{InvalidRequest, legacy_topic, subscriber_id},
-};
+pub use server::{ServeError, Server};
+pub use transport::{acceptor, connection, listener, open_files::OpenFiles};

@@ -240,3 +240,18 @@ pub const UNSUBSCRIBED_AWAY_KEPT: Duration = Duration::from_secs(600);
 /// Bytes of an `x-request-id` that are taken over into the log and the answer; a longer or unprintable one is
 /// replaced by one of ours.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Largest request message that is not a publish: the longest 64 filters and 16 labels take 68 KiB. Met as: a call that is
+/// refused with `REQUEST_TOO_LARGE`.
+pub const REQUEST_BYTES_MAX: usize = 128 << 10;
+
+/// The largest message with an event that a page is made of, and the most that a page has: below the 4 MiB that gRPC clients
+/// take in one message unless told otherwise. Met as: a page that ends early.
+pub const PAGE_BYTES_MAX: u32 = 3 << 20;
+
+/// What a page has beside its events and names: some bytes for each entry. Met as: nothing.
+pub const PAGE_OVERHEAD_BYTES_MAX: u32 = 512 << 10;
+
+/// How long a call waits until there is room for its page: pages that are taken are gone sooner. Met as: a call that is
+/// refused with `PAGES_EXHAUSTED`.
+pub const PAGE_WAIT: Duration = Duration::from_secs(1);

@@ -16,10 +16,9 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
 use crate::{
-    connection::RequestError,
+    contract::{Contract, PUBLISH_SERVICE, SERVICES, status},
     lifecycle::Drain,
-    rpc::{PUBLISH_SERVICE, SERVICES, status},
-    session::Contract,
+    transport::connection::RequestError,
 };
 
 type Inner = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;

@@ -5,7 +5,11 @@
 //! session that ends late never removes its successor.
 //! Does not: speak to anybody; it leaves orders with sessions, which never waits. No guard leaves this file.
 
+mod closing;
+mod maintenance;
 mod marks;
+mod pace;
+mod session;
 mod slot;
 mod takeovers;
 
@@ -24,42 +28,15 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
-use self::{marks::Marks, slot::Slot, takeovers::Fight};
+use self::{closing::Closing, marks::Marks, slot::Slot, takeovers::Fight};
+pub(crate) use self::{maintenance::Maintenance, session::Session};
 use crate::{
+    contract::{AdmitError, Attempt, CloseReason, Contract},
     limits,
-    session::{Attempt, CloseReason, Closing, Contract, Session},
 };
 
 /// When an id that has something to forget or to end is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
-/// Why a stream is not let in.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum AdmitError {
-    /// A newer attempt of the same instance was seen.
-    #[error("attempt {attempt} of subscriber `{subscriber}` is not the newest; {newest} is")]
-    NotNewest {
-        /// Whose.
-        subscriber: Arc<str>,
-        /// Refused.
-        attempt: u64,
-        /// Seen.
-        newest: u64,
-    },
-    /// Programs fight over one id.
-    #[error(
-        "subscriber `{subscriber}` was taken over too often; wait {wait:?} before the next try"
-    )]
-    TakeoverTooOften {
-        /// Whose.
-        subscriber: Arc<str>,
-        /// Longer each time.
-        wait: Duration,
-    },
-    /// No room.
-    #[error("the limit subscribers_max of {0} is reached")]
-    SubscribersExhausted(usize),
-}
 
 /// Who asks for an id.
 #[derive(Clone, Copy)]

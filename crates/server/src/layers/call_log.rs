@@ -21,8 +21,8 @@ use tower::{Layer, Service};
 use super::call_record::{CallRecord, OfNode};
 use super::request_id::RequestId;
 use super::sums::{Kind, Sums};
-use crate::connection::{Follower, PeerAddr, ResponseBody};
 use crate::lifecycle::Drain;
+use crate::transport::connection::{Follower, PeerAddr, ResponseBody};
 
 const NO_STATUS: &str = "the response ended without a status";
 

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 
 use super::request_id::RequestId;
 use super::sums::Sums;
-use crate::connection::{AbortFlag, PeerAddr};
+use crate::contract::Method;
 use crate::lifecycle::Drain;
-use crate::rpc::METHODS;
+use crate::transport::connection::{AbortFlag, PeerAddr};
 
 /// One call's facts. Its `Arc` is in the request's extensions before the method is called; the method keeps a
 /// clone and writes what it learns.
@@ -24,7 +24,7 @@ use crate::rpc::METHODS;
 #[derive(Debug)]
 pub struct CallRecord {
     request_id: Option<RequestId>,
-    method: Method,
+    method: Called,
     peer: Option<PeerAddr>,
     started: Instant,
     /// One for all calls, behind one pointer.
@@ -58,21 +58,17 @@ struct Texts {
     end: Option<Box<Cow<'static, str>>>,
 }
 
-/// The name of a method.
+/// Which method was called.
 #[derive(Debug)]
-enum Method {
-    /// By its place in `METHODS`.
-    Known(u8),
+enum Called {
+    Known(Method),
+    /// Of health or reflection, or none.
     Other(Box<str>),
 }
 
-impl Method {
+impl Called {
     fn of(path: &str) -> Self {
-        let known = METHODS.iter().position(|method| *method == path);
-        match known.and_then(|index| u8::try_from(index).ok()) {
-            Some(index) => Self::Known(index),
-            None => Self::Other(path.into()),
-        }
+        Method::of(path).map_or_else(|| Self::Other(path.into()), Self::Known)
     }
 }
 
@@ -85,7 +81,7 @@ impl CallRecord {
     ) -> Self {
         Self {
             request_id,
-            method: Method::of(method),
+            method: Called::of(method),
             peer,
             started: Instant::now(),
             of_node,
@@ -149,8 +145,8 @@ impl CallRecord {
     /// The full method, such as `/longlived.v1.SubscriptionService/Subscribe`.
     pub fn method(&self) -> &str {
         match &self.method {
-            Method::Known(index) => METHODS[usize::from(*index)],
-            Method::Other(path) => path,
+            Called::Known(method) => method.path(),
+            Called::Other(path) => path,
         }
     }
 

@@ -18,15 +18,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service};
 
 use super::answer::PassOrAnswer;
-use crate::connection::{Follower, ResponseBody};
-use crate::rpc::status;
-use crate::session::Contract;
+use crate::contract::{Contract, status};
+use crate::transport::connection::{Deadline, Follower, ResponseBody};
 
 const HEADER: &str = "grpc-timeout";
-
-/// When the caller stops waiting; in the request's extensions if it said so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadline(pub Instant);
 
 /// When a call ends, and how it is told so.
 #[derive(Debug)]

@@ -13,9 +13,8 @@ use http::{Request, Response};
 use tower::{Layer, Service};
 
 use super::answer::PassOrAnswer;
+use crate::contract::{Contract, status};
 use crate::lifecycle::Drain;
-use crate::rpc::status;
-use crate::session::Contract;
 
 /// The service that answers until the end.
 const HEALTH: &str = "/grpc.health.v1.";

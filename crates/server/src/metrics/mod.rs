@@ -26,11 +26,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    acceptor::{Seldom, is_of_the_connection},
-    limits,
-    tasks::Tasks,
-};
+use crate::{limits, tasks::Tasks, throttle::Seldom, transport::acceptor::is_of_the_connection};
 
 pub(crate) use values::{LogDrops, NodeValues};
 

@@ -18,7 +18,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use crate::{acceptor::ConnectionCounts, node::Node};
+use crate::{node::Node, transport::acceptor::ConnectionCounts};
 
 /// Where the values of one node are read.
 pub(crate) struct NodeValues {

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::{limits, session::Attempt};
+use crate::{contract::Attempt, limits};
 
 /// The marks of a node.
 #[derive(Default)]

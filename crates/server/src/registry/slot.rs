@@ -12,10 +12,10 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
-    AdmitError, Claim,
+    Claim, Session,
     takeovers::{Fight, Takeovers},
 };
-use crate::session::{Attempt, CloseReason, Session};
+use crate::contract::{AdmitError, Attempt, CloseReason};
 
 /// Longest time an older stream goes on beside its replacement (the contract's number).
 const REPLACED_MAX: Duration = Duration::from_secs(30);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{limits, session::Contract};
+use crate::{contract::Contract, limits};
 
 /// The takeovers of one id.
 #[derive(Default)]

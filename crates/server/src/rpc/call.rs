@@ -21,16 +21,14 @@ use tonic::{
 };
 use tonic_prost::ProstDecoder;
 
-use super::status;
 use crate::{
-    connection::RequestError,
-    layers::{CallRecord, Deadline},
+    contract::status,
+    layers::CallRecord,
     limits,
     node::Node,
+    transport::connection::{Deadline, RequestError},
 };
 
-/// Largest request message that is not a publish: the longest 64 filters and 16 labels take 68 KiB.
-pub(crate) const REQUEST_BYTES_MAX: usize = 128 << 10;
 /// A request buffer begins small: thousands of streams begin together, and a `Session` call keeps its own for
 /// hours.
 const BUFFER: (usize, usize) = (64, 32 << 10);

@@ -2,16 +2,13 @@
 //!
 //! Does not: log, time out, refuse while draining or echo request ids; the layers around it do.
 
-pub(crate) mod call;
+mod call;
 mod pipeline;
 mod publish;
 mod publish_fields;
 mod publish_requests;
-pub(crate) mod status;
 mod subscribe;
 mod topics;
-pub(crate) mod validate;
-pub(crate) mod wire;
 
 use std::{
     convert::Infallible,
@@ -29,39 +26,13 @@ use tonic::{Status, body::Body};
 use tower::Service;
 
 use self::subscribe::SessionCall;
-pub(crate) use self::topics::PageBudget;
 use crate::{
-    connection::{Follower, ResponseBody},
+    contract::{Contract, Method, status},
     node::Node,
     probes::Probes,
-    session::{Contract, SessionBody},
+    session::SessionBody,
+    transport::connection::{Follower, ResponseBody},
 };
-
-/// The service whose health follows whether messages are taken.
-pub(crate) const PUBLISH_SERVICE: &str = "longlived.v1.PublishService";
-
-/// Full names of the services whose health is told apart.
-pub const SERVICES: [&str; 4] = [
-    "longlived.v1.SubscriptionService",
-    PUBLISH_SERVICE,
-    "longlived.v1.TopicService",
-    "protos.Longlived",
-];
-
-/// The methods that the node has, but for those of health and reflection.
-pub(crate) const METHODS: [&str; 11] = [
-    "/longlived.v1.SubscriptionService/Subscribe",
-    "/longlived.v1.SubscriptionService/Session",
-    "/longlived.v1.SubscriptionService/Unsubscribe",
-    "/longlived.v1.PublishService/Publish",
-    "/longlived.v1.PublishService/PublishStream",
-    "/longlived.v1.PublishService/BulkPublish",
-    "/longlived.v1.TopicService/ListTopics",
-    "/longlived.v1.TopicService/ReadHistory",
-    "/longlived.v1.TopicService/CheckPosition",
-    "/protos.Longlived/Subscribe",
-    "/protos.Longlived/Unsubscribe",
-];
 
 /// Every service of the node behind one port. Always ready.
 #[derive(Clone)]
@@ -146,45 +117,41 @@ impl Service<Request<Body>> for Router {
                 .boxed();
         }
         let node = self.node.clone();
-        let contract = Contract::of(request.uri().path());
+        let path = request.uri().path();
+        let contract = Contract::of(path);
+        let Some(method) = Method::of(path) else {
+            return answer(contract, ready(Err(status::unknown_method(path))));
+        };
         // Each call is a box of its own size: the largest would be paid by all of them.
-        match request.uri().path() {
-            "/longlived.v1.SubscriptionService/Subscribe" => {
+        match method {
+            Method::SubscriptionServiceSubscribe => {
                 answer(contract, subscribe::subscribe(node, request))
             }
-            "/longlived.v1.SubscriptionService/Session" => {
+            Method::SubscriptionServiceSession => {
                 answer(contract, ready(subscribe::session(node, request)))
             }
-            "/longlived.v1.SubscriptionService/Unsubscribe" => {
+            Method::SubscriptionServiceUnsubscribe => {
                 answer(contract, subscribe::unsubscribe(node, request))
             }
-            "/longlived.v1.PublishService/Publish" => {
-                answer(contract, publish::publish(node, request))
-            }
-            "/longlived.v1.PublishService/PublishStream" => {
+            Method::PublishServicePublish => answer(contract, publish::publish(node, request)),
+            Method::PublishServicePublishStream => {
                 answer(contract, ready(publish::publish_stream(node, request)))
             }
-            "/longlived.v1.PublishService/BulkPublish" => {
+            Method::PublishServiceBulkPublish => {
                 answer(contract, publish::bulk_publish(node, request))
             }
-            "/longlived.v1.TopicService/ListTopics" => {
-                answer(contract, topics::list_topics(node, request))
-            }
-            "/longlived.v1.TopicService/ReadHistory" => {
+            Method::TopicServiceListTopics => answer(contract, topics::list_topics(node, request)),
+            Method::TopicServiceReadHistory => {
                 answer(contract, topics::read_history(node, request))
             }
-            "/longlived.v1.TopicService/CheckPosition" => {
+            Method::TopicServiceCheckPosition => {
                 answer(contract, topics::check_position(node, request))
             }
-            "/protos.Longlived/Subscribe" => {
+            Method::LonglivedSubscribe => {
                 answer(contract, subscribe::legacy_subscribe(node, request))
             }
-            "/protos.Longlived/Unsubscribe" => {
+            Method::LonglivedUnsubscribe => {
                 answer(contract, subscribe::legacy_unsubscribe(node, request))
-            }
-            unknown => {
-                let status = status::unknown_method(unknown);
-                answer(contract, ready(Err(status)))
             }
         }
     }

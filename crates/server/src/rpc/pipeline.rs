@@ -16,8 +16,8 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tonic::Status;
 
-use super::{call::Head, publish_requests::PublishRequests, status};
-use crate::node::Node;
+use super::{call::Head, publish_requests::PublishRequests};
+use crate::{contract::status, node::Node};
 
 /// Requests to the log that one stream may have in flight.
 const IN_FLIGHT_MAX: usize = 16;

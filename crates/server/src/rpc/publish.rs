@@ -18,9 +18,12 @@ use super::{
     NodeBody,
     call::{self, Call, Head},
     pipeline::{Pipeline, publish_bytes_max},
-    status, validate, wire,
 };
-use crate::{layers::CallRecord, node::Node, session::Contract};
+use crate::{
+    contract::{Contract, status, validate, wire},
+    layers::CallRecord,
+    node::Node,
+};
 
 type Answer = Result<Response<NodeBody>, Status>;
 

@@ -19,14 +19,11 @@ use longlived_broker::{Message, TopicName};
 use prost::Message as _;
 use tonic::{Code, Status, Streaming, body::Body, codec::CompressionEncoding};
 
-use super::{
-    call,
-    pipeline::publish_bytes_max,
-    publish_fields::PublishFields,
-    status,
-    validate::{self, InvalidRequest},
+use super::{call, pipeline::publish_bytes_max, publish_fields::PublishFields};
+use crate::{
+    contract::{InvalidRequest, RequestStreamError, status, validate},
+    node::Node,
 };
-use crate::node::Node;
 
 /// What a message is called in errors.
 const NAME: &str = "PublishRequest";
@@ -38,28 +35,6 @@ const VIEW_BYTES_MIN: usize = 4 << 10;
 const VIEW_ONE_IN: usize = 4;
 /// Topics remembered for each stream, a power of two.
 const TOPICS: usize = 64;
-
-/// What is wrong with the bytes of a request stream.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RequestStreamError {
-    /// Nothing was said about how.
-    #[error(
-        "the PublishRequest cannot be decoded: it is compressed, and no grpc-encoding was given"
-    )]
-    Compressed,
-    /// Neither compressed nor not.
-    #[error("the PublishRequest cannot be decoded: its compression flag is {0}; 0 and 1 are known")]
-    Flag(u8),
-    /// Refused before it is there.
-    #[error("the PublishRequest is larger than its limit of {0} bytes")]
-    TooLarge(usize),
-    /// The stream ended within a message.
-    #[error("the PublishRequest cannot be decoded: the stream ended within it")]
-    Cut,
-    /// No `PublishRequest`.
-    #[error("the PublishRequest cannot be decoded: {0}")]
-    Malformed(#[from] prost::DecodeError),
-}
 
 /// The messages of one call.
 pub(super) struct PublishRequests {

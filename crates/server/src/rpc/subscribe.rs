@@ -19,16 +19,15 @@ use tonic::{Status, body::Body};
 
 use super::{
     NodeBody,
-    call::{self, Call, REQUEST_BYTES_MAX},
-    status,
-    validate::{self, InvalidRequest},
-    wire,
+    call::{self, Call},
 };
 use crate::{
-    connection::StreamAbort,
+    contract::{CloseReason, Contract, InvalidRequest, Plan, status, validate, wire},
     layers::CallRecord,
+    limits::REQUEST_BYTES_MAX,
     node::Node,
-    session::{self, CloseReason, Contract, Plan, SessionBody, SessionRequests},
+    session::{self, OpenError, SessionBody, SessionRequests},
+    transport::connection::StreamAbort,
 };
 
 type Answer = Result<Response<NodeBody>, Status>;
@@ -106,7 +105,10 @@ async fn open(
 ) -> Result<SessionBody, Status> {
     let opening = session::open(&node, plan, record)
         .await
-        .map_err(|error| status::of_open(&error, plan.contract))?;
+        .map_err(|error| match error {
+            OpenError::Cursor(error) => status::of_cursor(&error, plan.contract),
+            OpenError::Admit(error) => status::of_admit(&error),
+        })?;
     Ok(SessionBody::new(node, plan, opening, requests))
 }
 

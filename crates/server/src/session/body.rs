@@ -2,7 +2,7 @@
 //!
 //! Holds: Welcome first, and after a reset its gap; a gap before what follows it; a GoAway before any planned end; some response at
 //! least every `max_silence` while the reader reads. Nothing is queued: each poll asks the cursor.
-//! Does not: watch a reader that takes nothing, since it is not polled then; [`super::Maintenance`] does.
+//! Does not: watch a reader that takes nothing, since it is not polled then; [`Maintenance`](crate::registry::Maintenance) does.
 
 use std::{
     convert::Infallible,
@@ -22,13 +22,16 @@ use longlived_broker::{
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{CloseReason, Contract, Opening, Plan, requests::Requests};
+use super::{Opening, requests::Requests};
 use crate::{
-    connection::{Followed, Follower, Speaks},
+    contract::{
+        CloseReason, Contract, Plan, status,
+        wire::{self, Welcome},
+    },
     layers::{CallRecord, Kind},
     node::Node,
     registry::Registration,
-    rpc::{status, wire},
+    transport::connection::{Followed, Follower, Speaks},
 };
 
 /// The body of one live session.
@@ -75,8 +78,17 @@ impl SessionBody {
         opening: Opening,
         requests: Option<Box<Requests>>,
     ) -> Self {
-        let due =
-            (plan.contract == Contract::V1).then(|| Box::new(wire::welcome(&node, plan, &opening)));
+        let welcome = || {
+            Box::new(wire::welcome(&Welcome {
+                node_id: &node.id,
+                generation: opening.registration.session().generation,
+                outcome: opening.outcome,
+                position: opening.position,
+                max_silence: plan.max_silence,
+                epoch: node.log.epoch().get(),
+            }))
+        };
+        let due = (plan.contract == Contract::V1).then(welcome);
         // A stream that begins with the next event has nothing to catch up with.
         let current = opening.outcome == Outcome::New && opening.cursor.is_current();
         if current {
@@ -230,7 +242,7 @@ impl SessionBody {
     }
 
     fn record(&self) -> &CallRecord {
-        &self.registration.session().record
+        self.registration.session().record()
     }
 
     fn trailers(&mut self) -> HeaderMap {

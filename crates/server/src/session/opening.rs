@@ -1,41 +1,16 @@
 //! From a checked request to a live session: the cursor is opened first, then the registry decides, so that a
 //! stream that cannot begin disturbs nobody.
 
-use std::{
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::sync::Arc;
 
-use longlived_broker::{
-    Begin, Cursor, CursorError, Outcome, Position, ReadOptions, Signal, SlowPolicy, TopicFilter,
-};
-use parking_lot::Mutex;
+use longlived_broker::{Cursor, CursorError, Outcome, Position, Signal, SlowPolicy};
 
-use super::{Attempt, Contract, Session, pace::Pace};
 use crate::{
+    contract::{AdmitError, Plan},
     layers::{CallRecord, Kind},
     node::Node,
-    registry::{AdmitError, Claim, Registration},
+    registry::{Claim, Registration, Session},
 };
-
-/// What a subscriber asked for, checked.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    /// Who.
-    pub subscriber: Arc<str>,
-    /// Each at most once, at least one.
-    pub filters: Vec<TopicFilter>,
-    /// Where it begins.
-    pub begin: Begin,
-    /// How it reads.
-    pub options: ReadOptions,
-    /// Which run of which program.
-    pub attempt: Attempt,
-    /// Which contract.
-    pub contract: Contract,
-    /// The quiet it was promised.
-    pub max_silence: Duration,
-}
 
 /// Why a session cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -89,27 +64,12 @@ pub(crate) async fn open(
         signal.clone(),
     )
     .await?;
-    let watched = plan.options.slow_policy == SlowPolicy::Disconnect;
-    let session = Arc::new(Session {
-        subscriber: plan.subscriber.clone(),
-        generation: node.registry.next_generation(),
-        attempt: plan.attempt,
-        contract: plan.contract,
-        signal,
-        record,
-        state: Mutex::default(),
-        follows_inbox: AtomicBool::new(false),
-        closing: node.registry.closing().clone(),
-        contested: AtomicBool::new(false),
-        told: AtomicBool::new(false),
-        pace: watched.then(|| Box::new(Pace::new(&opened.cursor))),
-    });
-    session.set_filters(&opened.cursor);
+    let session = Session::new(&node.registry, plan, record, &opened.cursor, signal);
     let registration = node.registry.admit(session)?;
     if !registration.session().is_contested() {
         log_begin(node, plan, opened.outcome, opened.position);
     }
-    if watched {
+    if plan.options.slow_policy == SlowPolicy::Disconnect {
         node.maintenance.watch(registration.session());
     }
     // A drain that passed the registry before this session was in it.

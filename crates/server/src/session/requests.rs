@@ -11,14 +11,14 @@ use longlived_api::v1::{self, session_request::Request};
 use longlived_broker::{Cursor, TopicFilter};
 use tonic::{Status, Streaming};
 
-use super::Session;
 use crate::{
-    node::Node,
-    rpc::{
-        call, status,
-        validate::{self, InvalidRequest},
+    contract::{
+        InvalidRequest, status, validate,
         wire::{self, Change},
     },
+    limits::REQUEST_BYTES_MAX,
+    node::Node,
+    registry::Session,
 };
 
 type Attaching =
@@ -69,7 +69,7 @@ impl Requests {
                     return Poll::Ready(Some(Err(status::of_decoder(
                         &status,
                         "SessionRequest",
-                        call::REQUEST_BYTES_MAX,
+                        REQUEST_BYTES_MAX,
                     ))));
                 }
                 Some(Ok(request)) => request,

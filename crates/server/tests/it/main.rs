@@ -2,4 +2,5 @@
 
 mod by_hand;
 mod contract;
+mod stairs;
 mod transport;

@@ -7,11 +7,8 @@ use tonic::Status;
 
 use super::{Reader, caller, head};
 use crate::{
+    contract::{InvalidRequest, validate, wire},
     node::Node,
-    rpc::{
-        validate::{self, InvalidRequest},
-        wire,
-    },
 };
 
 /// Deliveries that one call reads ahead; each is up to 64 KiB of events.

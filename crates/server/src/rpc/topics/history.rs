@@ -5,10 +5,11 @@ use longlived_broker::{Begin, Delivery, Position, frame};
 use prost::{Message as _, length_delimiter_len};
 use tonic::Status;
 
-use super::{PAGE_BYTES_MAX, Reader, caller, head, page_limit};
+use super::{Reader, caller, head, page_limit};
 use crate::{
+    contract::{validate, wire},
+    limits::PAGE_BYTES_MAX,
     node::Node,
-    rpc::{validate, wire},
 };
 
 /// Entries of a page when the caller does not say.

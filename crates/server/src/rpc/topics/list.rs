@@ -6,12 +6,8 @@ use tonic::Status;
 
 use super::{caller, page_limit};
 use crate::{
+    contract::{InvalidRequest, status, validate, wire},
     node::Node,
-    rpc::{
-        status,
-        validate::{self, InvalidRequest},
-        wire,
-    },
 };
 
 /// Topics of a page when the caller does not say.

@@ -4,7 +4,6 @@
 //! caller's deadline is met between two reads.
 //! Does not: link channels or register anything: nobody is seen as a reader because somebody looked.
 
-mod budget;
 mod check;
 mod history;
 mod list;
@@ -20,21 +19,17 @@ use prost::Message;
 use tokio::task::yield_now;
 use tonic::{Status, body::Body};
 
-use self::budget::Reserved;
-pub(crate) use self::budget::{PageBudget, PagesExhausted};
 use super::{
     NodeBody,
-    call::{self, Call, REQUEST_BYTES_MAX},
-    status,
-    validate::{self, InvalidRequest},
+    call::{self, Call},
 };
-use crate::{node::Node, session::Contract};
+use crate::{
+    contract::{Contract, InvalidRequest, status, validate},
+    limits::{PAGE_BYTES_MAX, REQUEST_BYTES_MAX},
+    node::{Node, Reserved},
+};
 
 type Answer = Result<Response<NodeBody>, Status>;
-
-/// The largest message with an event that is read, and the most that a page has: below the 4 MiB that gRPC clients
-/// take in one message unless told otherwise.
-const PAGE_BYTES_MAX: u32 = 3 << 20;
 
 /// `longlived.v1.TopicService/ListTopics`
 pub(super) async fn list_topics(node: Arc<Node>, request: Request<Body>) -> Answer {

@@ -8,11 +8,8 @@ use longlived_broker::{Gap, GapReason, Outcome, Position, Published, frame};
 use prost::encoding::{encode_varint, encoded_len_varint};
 use prost_types::Timestamp;
 
-use crate::{
-    limits,
-    node::Node,
-    session::{CloseReason, Opening, Plan},
-};
+use super::CloseReason;
+use crate::limits;
 
 /// What became of a filter that was added or removed.
 pub(crate) enum Change {
@@ -41,23 +38,38 @@ fn duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(duration).unwrap_or_default()
 }
 
-pub(crate) fn welcome(node: &Node, plan: &Plan, opening: &Opening) -> Bytes {
-    let outcome = match opening.outcome {
+/// What a stream begins with.
+pub(crate) struct Welcome<'a> {
+    /// Which node speaks.
+    pub node_id: &'a str,
+    /// Tells its sessions apart.
+    pub generation: u64,
+    /// How the stream begins.
+    pub outcome: Outcome,
+    /// Everything after this will follow.
+    pub position: Position,
+    /// The quiet that is promised.
+    pub max_silence: Duration,
+    /// Which history the log has now.
+    pub epoch: u64,
+}
+
+pub(crate) fn welcome(welcome: &Welcome<'_>) -> Bytes {
+    let outcome = match welcome.outcome {
         Outcome::New => v1::welcome::Outcome::New,
         Outcome::Resumed => v1::welcome::Outcome::Resumed,
         Outcome::Reset => v1::welcome::Outcome::Reset,
     };
-    let generation = opening.registration.session().generation;
     response(subscribe_response::Frame::Welcome(v1::Welcome {
-        session_id: format!("{}-{generation}", node.id),
+        session_id: format!("{}-{}", welcome.node_id, welcome.generation),
         outcome: outcome.into(),
-        position: Some(position(opening.position)),
-        max_silence: Some(duration(plan.max_silence)),
+        position: Some(position(welcome.position)),
+        max_silence: Some(duration(welcome.max_silence)),
         max_stream_age: None,
-        node_id: node.id.clone(),
+        node_id: welcome.node_id.to_owned(),
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
         credential_expires: None,
-        epoch: node.log.epoch().get(),
+        epoch: welcome.epoch,
     }))
 }
 

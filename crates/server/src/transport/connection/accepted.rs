@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::SendQueue;
-use crate::connection_counts::ConnectionCounts;
+use crate::transport::connection_counts::ConnectionCounts;
 
 /// A connection that was accepted, before it has said anything.
 #[derive(Clone, Debug)]

@@ -11,8 +11,8 @@ use smallvec::SmallVec;
 use tokio::io::AsyncWrite;
 
 use super::Staged;
-use crate::connection::windows::{NoRoom, Spent};
 use crate::limits;
+use crate::transport::connection::windows::{NoRoom, Spent};
 
 /// Bytes of DATA in one frame: what every peer takes (RFC 9113, 4.2).
 const FRAME_BYTES_MAX: usize = 16_384;
@@ -24,11 +24,11 @@ const HEAD_BYTES: usize = 9;
 const FRAMES_AT_ONCE: usize = 4;
 
 /// Writes DATA frames.
-pub(in crate::connection) struct Sender<'a, T>(pub(super) MutexGuard<'a, Staged<T>>);
+pub(in crate::transport::connection) struct Sender<'a, T>(pub(super) MutexGuard<'a, Staged<T>>);
 
 /// What became of bytes that were to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::connection) enum Sent {
+pub(in crate::transport::connection) enum Sent {
     /// All of it is on its way.
     All,
     /// So much of it; for the rest the stream waits for room in a window.
@@ -41,7 +41,7 @@ pub(in crate::connection) enum Sent {
 
 impl<T: AsyncWrite + Unpin> Sender<'_, T> {
     /// Sends as much as may go now.
-    pub(in crate::connection) fn send(
+    pub(in crate::transport::connection) fn send(
         &mut self,
         stream: u32,
         spent: &mut Spent,
@@ -60,12 +60,12 @@ impl<T: AsyncWrite + Unpin> Sender<'_, T> {
     }
 
     /// Whether what was written last still waits for the socket, so that more would only wait behind it.
-    pub(in crate::connection) fn is_blocked(&self) -> bool {
+    pub(in crate::transport::connection) fn is_blocked(&self) -> bool {
         self.0.blocked
     }
 
     /// Whether the peer may have so many small frames to read that this stream must not send it another.
-    pub(in crate::connection) fn has_too_much_unread(
+    pub(in crate::transport::connection) fn has_too_much_unread(
         &mut self,
         stream: u32,
         spent: &mut Spent,
@@ -74,7 +74,7 @@ impl<T: AsyncWrite + Unpin> Sender<'_, T> {
     }
 
     /// Whether the connection's window is used up.
-    pub(in crate::connection) fn is_used_up(&self) -> bool {
+    pub(in crate::transport::connection) fn is_used_up(&self) -> bool {
         self.0.windows.is_used_up()
     }
 

@@ -18,7 +18,7 @@ use super::Session;
 
 /// How long a stream that was told to end may take. With the time between two looks of the watch it is reset within
 /// 2.5 s.
-pub(crate) const CLOSE_GRACE: Duration = Duration::from_millis(1_500);
+pub(super) const CLOSE_GRACE: Duration = Duration::from_millis(1_500);
 
 /// The streams of a node that were told to end. A session is in here once at most.
 #[derive(Default)]

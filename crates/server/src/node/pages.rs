@@ -8,7 +8,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,19 +17,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::PAGE_BYTES_MAX;
-
-/// What a page has beside its events and names: some bytes for each entry.
-const PAGE_OVERHEAD_BYTES_MAX: u32 = 512 << 10;
-/// How long a call waits for room: pages that are taken are gone sooner.
-const WAIT: Duration = Duration::from_secs(1);
-
-/// No page can be made now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the pages that were asked for and not taken yet hold the limit page_bytes_max of {0} bytes"
-)]
-pub(crate) struct PagesExhausted(usize);
+use crate::{
+    contract::PagesExhausted,
+    limits::{PAGE_BYTES_MAX, PAGE_OVERHEAD_BYTES_MAX, PAGE_WAIT},
+};
 
 /// The budget. One per node.
 pub(crate) struct PageBudget {
@@ -50,9 +40,9 @@ impl PageBudget {
     }
 
     /// Room for the largest page there is.
-    pub(super) async fn reserve(&self) -> Result<Reserved, PagesExhausted> {
+    pub(crate) async fn reserve(&self) -> Result<Reserved, PagesExhausted> {
         let bytes = PAGE_BYTES_MAX + PAGE_OVERHEAD_BYTES_MAX;
-        let permit = timeout(WAIT, self.room.clone().acquire_many_owned(bytes)).await;
+        let permit = timeout(PAGE_WAIT, self.room.clone().acquire_many_owned(bytes)).await;
         match permit {
             Ok(Ok(permit)) => Ok(Reserved(permit)),
             Ok(Err(_)) | Err(_) => Err(PagesExhausted(self.bytes_max)),
@@ -61,11 +51,11 @@ impl PageBudget {
 }
 
 /// Room in the budget; dropping it gives it back.
-pub(super) struct Reserved(OwnedSemaphorePermit);
+pub(crate) struct Reserved(OwnedSemaphorePermit);
 
 impl Reserved {
     /// Keeps so many bytes and gives back the rest, for as long as the body lives.
-    pub(super) fn held<B>(mut self, bytes: usize, body: B) -> Held<B> {
+    pub(crate) fn held<B>(mut self, bytes: usize, body: B) -> Held<B> {
         let kept = self.0.split(bytes.min(self.0.num_permits()));
         Held {
             body,
@@ -75,7 +65,7 @@ impl Reserved {
 }
 
 /// A body that holds its room.
-pub(super) struct Held<B> {
+pub(crate) struct Held<B> {
     body: B,
     _room: OwnedSemaphorePermit,
 }

@@ -16,8 +16,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{CloseReason, Session, pace::Untaken};
-use crate::registry::Registry;
+use super::{Registry, Session, pace::Untaken};
+use crate::contract::CloseReason;
 
 /// How often sessions are looked at.
 const WATCH_EVERY: Duration = Duration::from_millis(500);

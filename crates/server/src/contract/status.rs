@@ -21,13 +21,9 @@ use self::{
     reason::Reason,
 };
 use super::{
-    publish_requests::RequestStreamError, topics::PagesExhausted, validate::InvalidRequest,
+    AdmitError, CloseReason, Contract, InvalidRequest, PagesExhausted, RequestStreamError,
 };
-use crate::{
-    connection::RequestError,
-    registry::AdmitError,
-    session::{CloseReason, Contract, OpenError},
-};
+use crate::transport::connection::RequestError;
 
 /// How long a client waits when it is refused for a limit that time will lift.
 const RETRY_LATER: Duration = Duration::from_secs(5);
@@ -114,15 +110,8 @@ pub(crate) fn pages_exhausted(error: PagesExhausted) -> Status {
     refusal.after(RETRY_SOON).status()
 }
 
-/// How a call ends that could not open a session.
-pub(crate) fn of_open(error: &OpenError, contract: Contract) -> Status {
-    match error {
-        OpenError::Cursor(error) => of_cursor(error, contract),
-        OpenError::Admit(error) => of_admit(error),
-    }
-}
-
-fn of_admit(error: &AdmitError) -> Status {
+/// How a call ends whose stream is not let in.
+pub(crate) fn of_admit(error: &AdmitError) -> Status {
     let text = error.to_string();
     match error {
         AdmitError::NotNewest {

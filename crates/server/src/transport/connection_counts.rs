@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::acceptor::Seldom;
-use crate::connection::Stranger;
+use super::connection::Stranger;
 use crate::limits;
+use crate::throttle::Seldom;
 
 /// The counts of a node; clones are the same ones.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,6 @@
 //! Where connections come from: the kernel's TCP, or whatever an embedder or a simulation puts in its place.
 //!
-//! Does not: bind; `acceptor::bind` does that for TCP.
+//! Does not: bind; `bind` does that for TCP.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -11,8 +11,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::acceptor::AcceptorSettings;
-use crate::connection::SendQueue;
+use super::connection::SendQueue;
+use super::settings::AcceptorSettings;
 use crate::limits;
 
 /// Gives the node its connections, one after the other.

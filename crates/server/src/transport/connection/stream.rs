@@ -21,7 +21,6 @@ use http::response::Parts;
 use tokio::io::AsyncWrite;
 use tokio::time::{Sleep, sleep_until};
 
-use super::StreamAbort;
 use super::followers::{Followers, Leaver, Place};
 use super::io::{IoHandle, Sent};
 use super::quiet::Quiet;
@@ -29,7 +28,7 @@ use super::response_body::{ResponseBody, Speaks};
 use super::stream_set::{Member, Turn};
 use super::wake_set::StreamWaker;
 use super::windows::Spent;
-use crate::layers::Deadline;
+use super::{Deadline, StreamAbort};
 use crate::limits;
 
 /// What the streams of a connection share.

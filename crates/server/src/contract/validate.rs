@@ -9,10 +9,8 @@ use longlived_broker::{
     topic::{INBOX, SYS},
 };
 
-use crate::{
-    config::Config,
-    session::{Attempt, Contract, Plan},
-};
+use super::{Attempt, Contract, Plan};
+use crate::config::Config;
 
 /// The contract's numbers.
 pub(crate) const SUBSCRIBER_ID_BYTES_MAX: usize = 128;

@@ -11,7 +11,7 @@ use tonic::{
     metadata::{Binary, MetadataValue},
 };
 
-use crate::session::Contract;
+use crate::contract::Contract;
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");

@@ -65,13 +65,17 @@ use stream_set::{StreamSet, Turn};
 use wakes::{CONTROL, GROUPS, SOCKET, STREAMS, Wakes};
 use windows::Waiter;
 
-use crate::connection_counts::{ConnectionCounts, Full};
 use crate::lifecycle::Drain;
 use crate::limits;
+use crate::transport::connection_counts::{ConnectionCounts, Full};
 
 /// Who is at the other end of the connection; in the extensions of each of its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub Arc<SocketAddr>);
+
+/// When the caller stops waiting; in the extensions of a request and its response if it said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(pub Instant);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! The node: what its calls share, its tasks, and its life from listening to the end of the drain.
+//! The life of a node: how it is assembled, its tasks and who watches over them, from listening to the end of the drain.
 
 use std::{
     future::Future,
@@ -20,60 +20,26 @@ use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
 use crate::{
-    acceptor::{self, BindError, ConnectionCounts, Reserved},
     config::Config,
     generator,
     layers::{Layers, Sums},
     lifecycle::Drain,
-    listener::{Listener, TcpListeners},
     metrics::{self, LogDrops, NodeValues},
+    node::{Node, PageBudget},
     probes::{Probes, ProbesError},
-    registry::Registry,
-    rpc::{PageBudget, Router},
-    session::{CloseReason, Maintenance},
+    registry::{Maintenance, Registry},
+    rpc::Router,
     tasks::Tasks,
+    transport::{
+        acceptor::{self, ConnectionCounts},
+        bind::{self, BindError, Reserved},
+        listener::{Listener, TcpListeners},
+    },
 };
 
-/// Clients come back spread over at least this ...
-const RECONNECT_SPREAD_MIN: Duration = Duration::from_secs(1);
-/// ... and this much more for each that was live, so that about 2,000 come back in a second ...
-const RECONNECT_SPREAD_EACH: Duration = Duration::from_micros(500);
-/// ... but not over more than this.
-const RECONNECT_SPREAD_MAX: Duration = Duration::from_secs(60);
 /// How long health says NOT_SERVING before connections are told to go, so that whoever watches it has the
 /// news.
 const NEWS_TIME: Duration = Duration::from_millis(50);
-
-/// What the calls of one node share.
-pub(crate) struct Node {
-    pub(crate) id: String,
-    pub(crate) config: Config,
-    pub(crate) environment: Environment,
-    pub(crate) log: Log,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) maintenance: Arc<Maintenance>,
-    pub(crate) drain: Drain,
-    pub(crate) pages: PageBudget,
-    /// What of its subscriptions and calls the log says in sums.
-    pub(crate) sums: Sums,
-}
-
-impl Node {
-    /// The order to go away, with a turn for coming back.
-    pub(crate) fn drain_reason(&self) -> CloseReason {
-        CloseReason::Draining {
-            reconnect_after: self.spread_turn(),
-        }
-    }
-
-    /// When a client that is sent away comes back, so that not all return at once.
-    pub(crate) fn spread_turn(&self) -> Duration {
-        let live = u32::try_from(self.registry.live()).unwrap_or(u32::MAX);
-        let spread = (RECONNECT_SPREAD_MIN + RECONNECT_SPREAD_EACH.saturating_mul(live))
-            .min(RECONNECT_SPREAD_MAX);
-        Duration::from_nanos(self.environment.random_below(spread.as_nanos() as u64))
-    }
-}
 
 /// A node that listens and has not begun to serve.
 pub struct Server<L = TcpListeners> {
@@ -129,7 +95,7 @@ impl Server {
             .into_iter()
             .map(Reserved::listen)
             .collect::<Result<_, _>>()?;
-        let metrics = config.metrics_listen.map(acceptor::bind).transpose();
+        let metrics = config.metrics_listen.map(bind::bind).transpose();
         if let Some(disk) = &disk {
             say_contents(&disk.contents(), took);
         }

@@ -1,0 +1,62 @@
+//! Why the server ends a stream on purpose.
+
+use std::time::Duration;
+
+use longlived_broker::Environment;
+
+/// Why the server ends a stream on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    /// The node goes away; the client comes back after this wait.
+    Draining {
+        /// This client's turn.
+        reconnect_after: Duration,
+    },
+    /// Somebody called Unsubscribe.
+    Unsubscribed,
+    /// A newer attempt of the same instance is current.
+    Replaced,
+    /// Another instance has the id now.
+    TakenOver,
+    /// The reader took nothing for too long; the client comes back after this wait.
+    Slow {
+        /// Long enough for whatever made it slow to pass.
+        reconnect_after: Duration,
+    },
+}
+
+/// How long a client that was too slow stays away: coming back at once would only have it catch up at full speed.
+/// What made one slow often made many slow, so each waits for a time of its own.
+const SLOW_RECONNECT_MIN: Duration = Duration::from_secs(1);
+const SLOW_RECONNECT_SPREAD: Duration = Duration::from_secs(4);
+
+impl CloseReason {
+    /// The reader was too slow.
+    pub(crate) fn slow(environment: &Environment) -> Self {
+        let spread = SLOW_RECONNECT_SPREAD.as_nanos() as u64;
+        Self::Slow {
+            reconnect_after: SLOW_RECONNECT_MIN
+                + Duration::from_nanos(environment.random_below(spread)),
+        }
+    }
+
+    /// Whether the client should come back.
+    pub(crate) fn retryable(self) -> bool {
+        match self {
+            Self::Draining { .. } | Self::Slow { .. } => true,
+            // Whoever was replaced is here already, by its newer stream.
+            Self::Unsubscribed | Self::Replaced | Self::TakenOver => false,
+        }
+    }
+
+    /// For the log line of the call.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Draining { .. } => "server draining",
+            Self::Unsubscribed => "unsubscribed",
+            Self::Replaced => "replaced by a newer attempt",
+            Self::TakenOver => "taken over by another instance",
+            Self::Slow { .. } => "slow subscriber",
+        }
+    }
+}

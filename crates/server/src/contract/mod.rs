@@ -1,0 +1,19 @@
+//! What is said between the node and its clients, beside the events: methods, statuses, control messages, and the words
+//! for how and why a stream begins and ends.
+//!
+//! Does not: know how it gets there, or who says it.
+
+mod close;
+mod methods;
+mod plan;
+mod refused;
+pub(crate) mod status;
+pub(crate) mod validate;
+pub(crate) mod wire;
+
+pub(crate) use close::CloseReason;
+pub use methods::SERVICES;
+pub(crate) use methods::{Contract, Method, PUBLISH_SERVICE};
+pub(crate) use plan::{Attempt, Plan};
+pub(crate) use refused::{AdmitError, PagesExhausted, RequestStreamError};
+pub use validate::{InvalidRequest, legacy_topic, subscriber_id};

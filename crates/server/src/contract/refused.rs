@@ -1,0 +1,60 @@
+//! Why calls are refused by those that know nothing of statuses.
+
+use std::{sync::Arc, time::Duration};
+
+/// Why a stream is not let in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AdmitError {
+    /// A newer attempt of the same instance was seen.
+    #[error("attempt {attempt} of subscriber `{subscriber}` is not the newest; {newest} is")]
+    NotNewest {
+        /// Whose.
+        subscriber: Arc<str>,
+        /// Refused.
+        attempt: u64,
+        /// Seen.
+        newest: u64,
+    },
+    /// Programs fight over one id.
+    #[error(
+        "subscriber `{subscriber}` was taken over too often; wait {wait:?} before the next try"
+    )]
+    TakeoverTooOften {
+        /// Whose.
+        subscriber: Arc<str>,
+        /// Longer each time.
+        wait: Duration,
+    },
+    /// No room.
+    #[error("the limit subscribers_max of {0} is reached")]
+    SubscribersExhausted(usize),
+}
+
+/// No page can be made now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the pages that were asked for and not taken yet hold the limit page_bytes_max of {0} bytes"
+)]
+pub(crate) struct PagesExhausted(pub(crate) usize);
+
+/// What is wrong with the bytes of a request stream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RequestStreamError {
+    /// Nothing was said about how.
+    #[error(
+        "the PublishRequest cannot be decoded: it is compressed, and no grpc-encoding was given"
+    )]
+    Compressed,
+    /// Neither compressed nor not.
+    #[error("the PublishRequest cannot be decoded: its compression flag is {0}; 0 and 1 are known")]
+    Flag(u8),
+    /// Refused before it is there.
+    #[error("the PublishRequest is larger than its limit of {0} bytes")]
+    TooLarge(usize),
+    /// The stream ended within a message.
+    #[error("the PublishRequest cannot be decoded: the stream ended within it")]
+    Cut,
+    /// No `PublishRequest`.
+    #[error("the PublishRequest cannot be decoded: {0}")]
+    Malformed(#[from] prost::DecodeError),
+}

@@ -1,0 +1,232 @@
+//! The handle of one live call of a subscriber: what others may know of it and ask of it.
+//!
+//! The session's body owns the cursor and does the talking; a [`Session`] is what the registry, the generator and the
+//! drain hold. They never wait for it: they leave an order and raise its signal.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use longlived_broker::{Cursor, Interest, Sequence, Signal, SlowPolicy, TopicName};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{
+    Registry,
+    closing::Closing,
+    pace::{Behind, Pace},
+};
+use crate::{
+    contract::{Attempt, CloseReason, Contract, Plan},
+    layers::CallRecord,
+};
+
+/// The handle of one live call.
+pub(crate) struct Session {
+    /// Who subscribes.
+    pub subscriber: Arc<str>,
+    /// Tells the sessions of one subscriber apart, so that a late leaver never removes its successor.
+    pub generation: u64,
+    /// Which run and attempt.
+    pub attempt: Attempt,
+    /// Which contract it speaks.
+    pub contract: Contract,
+    signal: Arc<Signal>,
+    record: Arc<CallRecord>,
+    closing: Arc<Closing>,
+    state: Mutex<State>,
+    // Written by the body, read by the generator.
+    follows_inbox: AtomicBool,
+    // Written by the registry: its id is fought over, so its lines are summed up.
+    contested: AtomicBool,
+    // Written by the body, read by the registry: all that it had to say, its end too, is with the connection.
+    told: AtomicBool,
+    // Only of a reader that asked to be disconnected when slow.
+    pace: Option<Box<Pace>>,
+}
+
+#[derive(Default)]
+struct State {
+    // Written by whoever wants it closed, first one wins; read by the body.
+    close: Option<Box<CloseReason>>,
+    // Who reads for it, while it has nothing to say of its own. Written by the body, read by whoever asks where it is.
+    reader: Option<Arc<Signal>>,
+}
+
+impl Session {
+    /// The handle of a call that is about to begin, whose cursor is open and has this signal.
+    pub(crate) fn new(
+        registry: &Registry,
+        plan: &Plan,
+        record: Arc<CallRecord>,
+        cursor: &Cursor,
+        signal: Arc<Signal>,
+    ) -> Arc<Self> {
+        let watched = plan.options.slow_policy == SlowPolicy::Disconnect;
+        let session = Self {
+            subscriber: plan.subscriber.clone(),
+            generation: registry.next_generation(),
+            attempt: plan.attempt,
+            contract: plan.contract,
+            signal,
+            record,
+            state: Mutex::default(),
+            follows_inbox: AtomicBool::new(false),
+            closing: registry.closing().clone(),
+            contested: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+            pace: watched.then(|| Box::new(Pace::new(cursor))),
+        };
+        session.set_filters(cursor);
+        Arc::new(session)
+    }
+
+    /// What is known of its call.
+    pub(crate) fn record(&self) -> &CallRecord {
+        &self.record
+    }
+
+    /// Asks the stream to end; the first reason holds.
+    pub(crate) fn close(self: &Arc<Self>, reason: CloseReason) {
+        let first = {
+            let close = &mut self.state.lock().close;
+            let first = close.is_none();
+            close.get_or_insert_with(|| Box::new(reason));
+            first
+        };
+        if first {
+            self.closing.note(self);
+        }
+        self.signal.raise(Interest::Control);
+    }
+
+    /// Its id is fought over.
+    pub(crate) fn set_contested(&self) {
+        self.contested.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its id is fought over.
+    pub(crate) fn is_contested(&self) -> bool {
+        self.contested.load(Ordering::Relaxed)
+    }
+
+    /// The line of its end is one of many, which are summed up.
+    pub(crate) fn set_quiet(&self) {
+        self.record.set_quiet();
+    }
+
+    /// All that it had to say, its end too, is with the connection.
+    pub(crate) fn set_told(&self) {
+        self.told.store(true, Ordering::Release);
+    }
+
+    /// Whether it was unsubscribed and has not heard of it.
+    pub(crate) fn is_unaware(&self) -> bool {
+        self.closing() == Some(CloseReason::Unsubscribed) && !self.told.load(Ordering::Acquire)
+    }
+
+    /// Whether its client comes back when it has ended, as far as is known.
+    pub(crate) fn comes_back(&self) -> bool {
+        self.closing().is_none_or(CloseReason::retryable)
+    }
+
+    /// Why it was asked to end, if it was.
+    pub(crate) fn closing(&self) -> Option<CloseReason> {
+        self.state.lock().close.as_deref().copied()
+    }
+
+    /// Resets the stream, for a reader that takes nothing and so cannot be told anything.
+    pub(super) fn reset(&self) {
+        self.record.set_end(match self.closing() {
+            Some(reason) => format!("{}; reset, the reader takes nothing", reason.as_str()),
+            None => "reset".to_owned(),
+        });
+        self.record.abort();
+    }
+
+    /// The inbox, if the subscriber has one and follows it.
+    pub(crate) fn followed_inbox(&self) -> Option<TopicName> {
+        let follows = self.follows_inbox.load(Ordering::Relaxed);
+        follows.then(|| TopicName::inbox(&self.subscriber))?
+    }
+
+    /// The last sequence handed to the connection, or passed.
+    pub(crate) fn sequence(&self) -> Sequence {
+        let state = self.state.lock();
+        let read = state.reader.as_ref().map_or(0, |reader| reader.sequence());
+        read.max(self.signal.sequence())
+    }
+
+    /// Another reads for it from now on, or nobody does.
+    pub(crate) fn set_reader(&self, reader: Option<Arc<Signal>>) {
+        self.state.lock().reader = reader;
+    }
+
+    /// The filters of its cursor are these now.
+    pub(crate) fn set_filters(&self, cursor: &Cursor) {
+        // Made when it is asked for: it costs as much as the id, and few ask.
+        let inbox = TopicName::inbox(&self.subscriber);
+        let follows = inbox.is_some_and(|inbox| {
+            let mut filters = cursor.filters();
+            filters.any(|filter| filter.as_str() == inbox.as_str())
+        });
+        self.follows_inbox.store(follows, Ordering::Relaxed);
+        if let Some(pace) = &self.pace {
+            pace.set_tails(cursor);
+        }
+    }
+
+    /// Its body was polled, and had nothing to say if `at_rest`.
+    pub(crate) fn polled(&self, at_rest: bool) {
+        if let Some(pace) = &self.pace {
+            pace.polled(Instant::now(), at_rest);
+        }
+    }
+
+    /// It has caught up.
+    pub(crate) fn set_current(&self) {
+        if let Some(pace) = &self.pace {
+            pace.set_current();
+        }
+    }
+
+    /// How its reader falls behind, if that matters to anybody.
+    pub(super) fn behind(&self) -> Option<Behind> {
+        self.pace.as_ref()?.behind(&self.signal)
+    }
+}
+
+#[cfg(test)]
+impl Session {
+    /// One without a stream.
+    pub(crate) fn of(subscriber: &str, generation: u64, attempt: Attempt) -> Arc<Self> {
+        let of_node = Arc::new(crate::layers::OfNode {
+            drain: crate::lifecycle::Drain::new(),
+            sums: crate::layers::Sums::default(),
+        });
+        Arc::new(Self {
+            subscriber: subscriber.into(),
+            generation,
+            attempt,
+            contract: Contract::V1,
+            signal: Arc::default(),
+            record: Arc::new(CallRecord::new("/test", None, None, of_node)),
+            state: Mutex::default(),
+            follows_inbox: AtomicBool::new(false),
+            closing: Arc::default(),
+            contested: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+            pace: None,
+        })
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("subscriber", &self.subscriber)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}

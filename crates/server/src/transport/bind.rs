@@ -1,0 +1,140 @@
+//! Takes TCP addresses: first so that nobody else can have them, then so that clients may connect.
+//!
+//! Does not: accept; the listener does.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::limits;
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another process has it.
+    #[error("address {0} is already in use")]
+    InUse(SocketAddr),
+    /// The kernel refuses it.
+    #[error("cannot listen on {address}: {cause}")]
+    Refused {
+        /// As asked for.
+        address: SocketAddr,
+        /// As the kernel says.
+        cause: io::Error,
+    },
+}
+
+/// Listens on `address`, with room for a whole fleet that connects at once.
+pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
+    Reserved::new(address)?.listen()
+}
+
+/// Attempts to find a port that is free at each of several addresses.
+const PORTS_TRIED: u32 = 16;
+
+/// An address that nobody else listens on and nobody can connect to yet.
+pub(crate) struct Reserved {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl Reserved {
+    /// Fails where somebody listens already.
+    pub(crate) fn new(address: SocketAddr) -> Result<Self, BindError> {
+        let socket = reserve(address).map_err(|cause| refused(address, cause))?;
+        Ok(Self { socket, address })
+    }
+
+    /// The addresses together: `first` and those of `also` that this machine has, all with one port where `first`
+    /// asks for any. At least one; an address in use fails all of them.
+    pub(crate) fn all(first: SocketAddr, also: &[SocketAddr]) -> Result<Vec<Self>, BindError> {
+        let mut reserved = Self::all_once(first, also);
+        for _ in 1..PORTS_TRIED {
+            match reserved {
+                // The port that was free at one is taken at another.
+                Err(BindError::InUse(_)) if first.port() == 0 => {
+                    reserved = Self::all_once(first, also);
+                }
+                _ => break,
+            }
+        }
+        reserved
+    }
+
+    fn all_once(first: SocketAddr, also: &[SocketAddr]) -> Result<Vec<Self>, BindError> {
+        let mut reserved: Vec<Self> = Vec::new();
+        let mut missing = Vec::new();
+        for address in std::iter::once(&first).chain(also) {
+            let mut address = *address;
+            if let (0, Some(before)) = (address.port(), reserved.first()) {
+                let port = before
+                    .socket
+                    .local_addr()
+                    .ok()
+                    .and_then(|it| it.as_socket());
+                address.set_port(port.map_or(0, |it| it.port()));
+            }
+            match Self::new(address) {
+                Ok(one) => reserved.push(one),
+                Err(BindError::Refused { address, cause }) => missing.push((address, cause)),
+                Err(error @ BindError::InUse(_)) => return Err(error),
+            }
+        }
+        if reserved.is_empty() {
+            let (address, cause) = missing.swap_remove(0);
+            return Err(BindError::Refused { address, cause });
+        }
+        for (address, cause) in missing {
+            tracing::warn!(%address, %cause, "an address that cannot be listened on is left out");
+        }
+        Ok(reserved)
+    }
+
+    /// Clients may connect from here on.
+    pub(crate) fn listen(self) -> Result<std::net::TcpListener, BindError> {
+        let Self { socket, address } = self;
+        let listening = socket.listen(limits::BACKLOG);
+        listening.map_err(|cause| refused(address, cause))?;
+        Ok(socket.into())
+    }
+}
+
+fn refused(address: SocketAddr, cause: io::Error) -> BindError {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse(address),
+        _ => BindError::Refused { address, cause },
+    }
+}
+
+fn reserve(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A server that was killed leaves connections in TIME_WAIT, which must not keep the next from its address.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_use_is_named() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = bind(any).expect("a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        let error = bind(address).expect_err("the port is taken");
+        assert_eq!(
+            error.to_string(),
+            format!("address {address} is already in use")
+        );
+    }
+}

@@ -1,0 +1,11 @@
+//! From a socket to calls: listeners, and on each connection HTTP/2.
+//!
+//! Does not: know what a call means, a status, a topic or a session; the service that answers is a parameter.
+
+pub mod acceptor;
+pub(crate) mod bind;
+pub mod connection;
+pub(crate) mod connection_counts;
+pub mod listener;
+pub(crate) mod open_files;
+mod settings;

@@ -1,0 +1,45 @@
+//! What is let in from outside, as an operator may set it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::ConnectionSettings;
+use super::open_files::OpenFiles;
+use crate::limits;
+
+/// What the acceptor lets in.
+#[derive(Clone, Debug)]
+pub struct AcceptorSettings {
+    /// Connections open at once.
+    pub connections_max: usize,
+    /// The files that the process may have open: fewer connections are let in where not all fit.
+    pub open_files: OpenFiles,
+    /// How long sent bytes may stay unacknowledged.
+    pub tcp_user_timeout: Duration,
+    /// Silence after which the kernel probes the peer.
+    pub tcp_keepalive: Duration,
+    /// Bytes of request messages that have not come whole, of all connections together.
+    pub half_sent_bytes_max_total: usize,
+    /// The limits of each connection.
+    pub connection: Arc<ConnectionSettings>,
+}
+
+impl AcceptorSettings {
+    /// How many connections may be open now.
+    pub(crate) fn connections_max(&self) -> usize {
+        self.open_files.connections_max(self.connections_max)
+    }
+}
+
+impl Default for AcceptorSettings {
+    fn default() -> Self {
+        Self {
+            connections_max: limits::CONNECTIONS_MAX,
+            open_files: OpenFiles::default(),
+            tcp_user_timeout: limits::TCP_USER_TIMEOUT,
+            tcp_keepalive: limits::TCP_KEEPALIVE,
+            half_sent_bytes_max_total: limits::HALF_SENT_BYTES_MAX_TOTAL,
+            connection: Arc::default(),
+        }
+    }
+}
