@@ -41,7 +41,7 @@ pub mod tasks;
 
 pub use config::{Config, GeneratorConfig};
 pub use longlived_broker::{
-    Compression, DedupeConfig, Environment, LogConfig, Message, TopicFilter, TopicName,
+    Compression, DedupeConfig, Environment, LogConfig, Message,
     frame::COMPRESSED_BYTES_MIN,
     store::{self, DiskConfig, HistoryClass, RetentionError, Store},
 };

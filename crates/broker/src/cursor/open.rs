@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
+use longlived_topic::TopicFilter;
 use smallvec::SmallVec;
 
 use super::{
@@ -15,7 +16,6 @@ use crate::{
     position::{Position, Sequence},
     signal::Signal,
     store::{FilterFrom, Page, Query},
-    topic::TopicFilter,
 };
 
 /// Where a cursor begins.

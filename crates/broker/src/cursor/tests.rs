@@ -3,12 +3,13 @@
 use std::{future::Future, task::Waker, time::SystemTime};
 
 use longlived_api::v1;
+use longlived_topic::{TopicFilter, TopicName};
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    Environment, LogConfig, Message, PublishOptions, TopicFilter, TopicName,
+    Environment, LogConfig, Message, PublishOptions,
     frame::{Compression, Encoding},
     store::{AppendError, HistoryClass, Limits, MemoryStore, RetentionConfig},
 };

@@ -17,6 +17,7 @@ use std::{
 };
 
 use dashmap::DashMap;
+use longlived_topic::TopicFilter;
 use parking_lot::RwLock;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -32,7 +33,6 @@ use crate::{
     position::{Epoch, Sequence},
     signal::Signal,
     store::{AppendError, Durability, Store},
-    topic::TopicFilter,
 };
 
 /// Sizes of the log.

@@ -5,8 +5,9 @@ use std::task::{Context, Poll, Waker};
 
 use longlived_broker::{
     Begin, Compression, Cursor, Delivery, Encoding, GapPolicy, Log, LogConfig, Opened, Outcome,
-    Position, PublishOptions, ReadOptions, Signal, SlowPolicy, TopicFilter,
+    Position, PublishOptions, ReadOptions, Signal, SlowPolicy,
 };
+use longlived_topic::TopicFilter;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

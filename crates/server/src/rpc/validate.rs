@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use longlived_api::v1;
 use longlived_broker::{
     Begin, Compression, Encoding, Epoch, GapPolicy, Message, MessageError, Position, ReadOptions,
-    SEQUENCE_MAX, SlowPolicy, TopicError, TopicFilter, TopicName,
-    topic::{INBOX, SYS},
+    SEQUENCE_MAX, SlowPolicy,
 };
+use longlived_topic::{INBOX, SYS, TopicError, TopicFilter, TopicName};
 
 use crate::{
     config::Config,

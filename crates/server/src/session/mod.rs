@@ -18,7 +18,8 @@ use std::{
     time::Duration,
 };
 
-use longlived_broker::{Cursor, Environment, Interest, Sequence, Signal, TopicName};
+use longlived_broker::{Cursor, Environment, Interest, Sequence, Signal};
+use longlived_topic::TopicName;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 

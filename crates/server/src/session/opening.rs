@@ -7,8 +7,9 @@ use std::{
 };
 
 use longlived_broker::{
-    Begin, Cursor, CursorError, Outcome, Position, ReadOptions, Signal, SlowPolicy, TopicFilter,
+    Begin, Cursor, CursorError, Outcome, Position, ReadOptions, Signal, SlowPolicy,
 };
+use longlived_topic::TopicFilter;
 use parking_lot::Mutex;
 
 use super::{Attempt, Contract, Session, pace::Pace};

@@ -13,6 +13,7 @@ use std::{
     },
 };
 
+use longlived_topic::TopicName;
 use parking_lot::{Mutex, RwLock};
 use quick_cache::sync::Cache;
 use rustc_hash::FxHashSet;
@@ -37,7 +38,6 @@ use crate::{
         RetentionConfig,
         clock::{AgeClock, Lasting},
     },
-    topic::TopicName,
 };
 
 /// Bytes of the indices by topic that are kept in memory, beside `cache_bytes`.

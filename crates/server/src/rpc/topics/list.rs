@@ -1,7 +1,8 @@
 //! `ListTopics`: one page of the topics that a filter matches.
 
 use longlived_api::v1;
-use longlived_broker::{ListedTopic, Position, TopicName};
+use longlived_broker::{ListedTopic, Position};
+use longlived_topic::TopicName;
 use tonic::Status;
 
 use super::{caller, page_limit};

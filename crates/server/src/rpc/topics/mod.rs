@@ -14,8 +14,9 @@ use std::sync::Arc;
 use http::{Request, Response};
 use longlived_broker::{
     Begin, Compression, CursorError, Delivery, Encoding, GapPolicy, Opened, Position, ReadOptions,
-    SlowPolicy, TopicFilter,
+    SlowPolicy,
 };
+use longlived_topic::TopicFilter;
 use prost::Message;
 use tokio::task::yield_now;
 use tonic::{Status, body::Body};
