@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    Environment, LogConfig, Message, PublishOptions,
+    Environment, Epoch, LogConfig, Message, PublishOptions,
     frame::{Compression, Encoding},
     store::{AppendError, HistoryClass, Limits, MemoryStore, RetentionConfig},
 };
@@ -22,6 +22,11 @@ mod shared;
 
 fn filter(text: &str) -> TopicFilter {
     TopicFilter::parse(text).unwrap()
+}
+
+/// Some epoch that this is not.
+fn other(epoch: Epoch) -> Epoch {
+    Epoch::new(epoch.get() ^ 1).expect("an epoch of a seed, far from the ends")
 }
 
 fn limits(events: u64) -> Limits {

@@ -30,7 +30,7 @@ use self::{matcher::Node, publish::PublishRequest};
 use crate::{
     channel::{Attachment, Channel},
     frame::{CompressionCounts, Compressor},
-    position::{Epoch, Sequence},
+    position::{Epoch, Position, Sequence},
     signal::Signal,
     store::{AppendError, Durability, Store},
 };
@@ -164,6 +164,14 @@ impl Log {
     /// Identity of the history.
     pub fn epoch(&self) -> Epoch {
         self.shared.store.epoch()
+    }
+
+    /// The position of a sequence in this history.
+    pub fn position_at(&self, sequence: Sequence) -> Position {
+        Position {
+            epoch: self.epoch(),
+            sequence,
+        }
     }
 
     /// What an answered publish is worth.

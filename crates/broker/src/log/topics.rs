@@ -100,7 +100,7 @@ impl Log {
             let channel = channel.map(|entry| entry.value().clone());
             channel.is_some_and(|channel| channel.reaches(position.sequence))
         };
-        position.epoch == self.epoch().get()
+        position.epoch == self.epoch()
             && position.sequence <= self.visible()
             && filters.iter().all(reaches)
     }

@@ -64,10 +64,7 @@ impl Broker {
     }
 
     fn position(&self) -> Position {
-        Position {
-            epoch: self.log.epoch().get(),
-            sequence: self.log.visible(),
-        }
+        self.log.position_at(self.log.visible())
     }
 }
 

@@ -208,9 +208,7 @@ pub(crate) fn position(
         min,
         max,
     };
-    if !(1..=Epoch::MAX).contains(&epoch) {
-        return Err(refused("epoch", epoch, 1, Epoch::MAX));
-    }
+    let epoch = Epoch::new(epoch).ok_or_else(|| refused("epoch", epoch, 1, Epoch::MAX))?;
     if sequence > SEQUENCE_MAX {
         return Err(refused("sequence", sequence, 0, SEQUENCE_MAX));
     }

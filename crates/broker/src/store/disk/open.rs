@@ -142,7 +142,7 @@ impl DiskStore {
         let meta = read_or_make_meta(&*files, &dir, &environment)?;
         let secret = |index: usize| meta.message_key_secret.get(index).copied().unwrap_or(0);
         let shared = Shared {
-            epoch: Epoch::from_stored(meta.epoch).ok_or_else(|| OpenError::Damaged {
+            epoch: Epoch::new(meta.epoch).ok_or_else(|| OpenError::Damaged {
                 path: dir.join("META"),
             })?,
             record_secret: meta.record_secret,

@@ -104,10 +104,7 @@ fn page_limit(
 
 /// The last position that may be shown.
 fn head(node: &Node) -> Position {
-    Position {
-        epoch: node.log.epoch().get(),
-        sequence: node.log.visible(),
-    }
+    node.log.position_at(node.log.visible())
 }
 
 /// Reads history on behalf of a call.
