@@ -12,6 +12,7 @@ use std::{
     },
 };
 
+use longlived_topic::TopicFilter;
 use parking_lot::Mutex;
 use slab::Slab;
 use smallvec::SmallVec;
@@ -22,7 +23,6 @@ use crate::{
     frame::{Frames, Slice},
     position::Sequence,
     signal::{Interest, Signal},
-    topic::TopicFilter,
 };
 
 /// Chunks of up to this many bytes on average are merged for readers that are several behind.

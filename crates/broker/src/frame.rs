@@ -17,6 +17,7 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
+use longlived_topic::TopicName;
 
 pub use compression::Compression;
 pub(crate) use compressor::Compressor;
@@ -29,7 +30,7 @@ pub use event::{EventWriter, event_len_max, events};
 use legacy::Legacy;
 pub use slice::{Slice, join};
 
-use crate::{position::Sequence, topic::TopicName};
+use crate::position::Sequence;
 
 /// Bytes before each message: one for "compressed", four for the length.
 /// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>

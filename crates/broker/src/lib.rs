@@ -1,4 +1,4 @@
-//! The heart of longlived: topics and filters, the log with its stores, live channels, and the cursors that
+//! The heart of longlived: the log with its stores, live channels, and the cursors that
 //! read them.
 //!
 //! The path of a message: [`Log::publish`] queues it, the [`Sequencer`] appends it to the [`store`], cuts the
@@ -19,7 +19,6 @@ mod message;
 mod position;
 mod signal;
 pub mod store;
-pub mod topic;
 
 pub use cursor::{
     Attached, Attacher, Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Missing,
@@ -34,4 +33,3 @@ pub use log::{
 pub use message::{Message, MessageError, MessageKey, Principal};
 pub use position::{Epoch, Position, SEQUENCE_MAX, Sequence};
 pub use signal::{Interest, Signal};
-pub use topic::{TopicError, TopicFilter, TopicName};

@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, hash::Hasher as _, sync::Arc};
 
 use bytes::Bytes;
+use longlived_topic::TopicName;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use crate::{
     faults::{Fault, planted},
     frame,
-    topic::TopicName,
 };
 
 /// Who publishes or subscribes; message ids are unique per principal. Without authentication everybody is

@@ -19,8 +19,8 @@ impl Epoch {
         Self(random % Self::MAX + 1)
     }
 
-    /// One that was written down; `None` when it is no epoch.
-    pub(crate) fn from_stored(number: u64) -> Option<Self> {
+    /// The epoch of a number; `None` when it is out of range.
+    pub fn new(number: u64) -> Option<Self> {
         (1..=Self::MAX).contains(&number).then_some(Self(number))
     }
 
@@ -43,8 +43,8 @@ pub const SEQUENCE_MAX: Sequence = (1 << 53) - 1;
 /// A place in a history: everything up to and including `sequence` lies behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// Which history. Held as it came from a client, so it need not be a valid [`Epoch`].
-    pub epoch: u64,
+    /// Which history; a client may ask for another one than the log's.
+    pub epoch: Epoch,
     /// The last sequence behind this place.
     pub sequence: Sequence,
 }

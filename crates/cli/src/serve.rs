@@ -6,8 +6,9 @@ use anyhow::Context as _;
 use clap::{Parser, error::ErrorKind};
 use longlived_server::{
     Config, DedupeConfig, Environment, GeneratorConfig, HistoryClass, OpenFiles, SERVICES,
-    ServeError, Server, TopicFilter, TopicName, legacy_topic,
+    ServeError, Server, legacy_topic,
 };
+use longlived_topic::{TopicFilter, TopicName};
 
 use crate::compression_args::ServeCompressionArgs;
 use crate::disk_args::{self, DiskArgs};

@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use longlived_server::{TopicFilter, TopicName, store::parse_bytes};
+use longlived_server::store::parse_bytes;
+use longlived_topic::{TopicFilter, TopicName};
 
 /// Longer than anybody waits, and far from what a clock can no longer add.
 const DURATION_MAX: Duration = Duration::from_secs(365 * DAY);

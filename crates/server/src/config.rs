@@ -4,9 +4,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use longlived_broker::{
-    Compression, LogConfig, TopicFilter, TopicName,
+    Compression, LogConfig,
     store::{DiskConfig, HistoryClass},
 };
+use longlived_topic::{TopicFilter, TopicName};
 
 use crate::transport::acceptor::AcceptorSettings;
 

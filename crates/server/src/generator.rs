@@ -7,7 +7,8 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use longlived_broker::{Message, PublishError, PublishOptions, TopicName};
+use longlived_broker::{Message, PublishError, PublishOptions};
+use longlived_topic::TopicName;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 

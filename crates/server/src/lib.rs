@@ -42,7 +42,7 @@ mod transport;
 pub use config::{Config, GeneratorConfig};
 pub use contract::{InvalidRequest, SERVICES, legacy_topic, subscriber_id};
 pub use longlived_broker::{
-    Compression, DedupeConfig, Environment, LogConfig, Message, TopicFilter, TopicName,
+    Compression, DedupeConfig, Environment, LogConfig, Message,
     frame::COMPRESSED_BYTES_MIN,
     store::{self, DiskConfig, HistoryClass, RetentionError, Store},
 };

@@ -23,7 +23,8 @@ use std::{
 };
 
 use dashmap::{DashMap, Entry};
-use longlived_broker::{Sequence, TopicName};
+use longlived_broker::Sequence;
+use longlived_topic::TopicName;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};

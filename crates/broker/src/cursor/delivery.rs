@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::{
     frame::Slice,
     log::{AttachError, Log},
-    position::{Position, Sequence},
+    position::{Epoch, Position, Sequence},
     store::{Page, ReadError},
 };
 
@@ -36,7 +36,7 @@ pub struct Gap {
     /// How many events; 0 = unknown.
     pub events: u64,
     /// Epoch of `through` when it is another than that of `after`.
-    pub through_epoch: Option<u64>,
+    pub through_epoch: Option<Epoch>,
 }
 
 /// What a cursor hands out.
@@ -71,7 +71,7 @@ pub enum CursorError {
         /// Why not.
         missing: Missing,
         /// Epoch of what is kept.
-        epoch: u64,
+        epoch: Epoch,
         /// The first matching event that is kept, if one was found.
         first: Option<Sequence>,
         /// How far it was looked for.
@@ -104,7 +104,7 @@ impl CursorError {
         Self::OutOfRange {
             requested,
             missing,
-            epoch: log.epoch().get(),
+            epoch: log.epoch(),
             first: page.slices.front().map(Slice::first),
             looked_through: page.through,
             last: log.visible(),

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use longlived_topic::TopicFilter;
 use smallvec::SmallVec;
 
 use super::Cursor;
@@ -13,7 +14,6 @@ use crate::{
     log::{AttachError, Log},
     position::{Position, Sequence},
     signal::Signal,
-    topic::TopicFilter,
 };
 
 /// One filter of a cursor.

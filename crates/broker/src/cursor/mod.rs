@@ -103,10 +103,7 @@ impl Cursor {
     }
 
     fn own_position(&self) -> Position {
-        Position {
-            epoch: self.log.epoch().get(),
-            sequence: self.position,
-        }
+        self.log.position_at(self.position)
     }
 
     /// Whether a gap was announced that comes before anything else.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
+use longlived_topic::TopicFilter;
 use smallvec::SmallVec;
 
 use super::{
@@ -15,7 +16,6 @@ use crate::{
     position::{Position, Sequence},
     signal::Signal,
     store::{FilterFrom, Page, Query},
-    topic::TopicFilter,
 };
 
 /// Where a cursor begins.
@@ -222,7 +222,7 @@ impl Opening<'_> {
                 })
             }
             Begin::After(asked)
-                if asked.epoch != self.log.epoch().get() && !planted(Fault::EpochIgnored) =>
+                if asked.epoch != self.log.epoch() && !planted(Fault::EpochIgnored) =>
             {
                 let page = self.first_after(0).await?;
                 let earliest = lost_before(&page);
@@ -272,7 +272,7 @@ impl Opening<'_> {
         earliest: Sequence,
         page: &Page,
     ) -> Result<Owed, CursorError> {
-        let epoch = self.log.epoch().get();
+        let epoch = self.log.epoch();
         let other = epoch != asked.epoch;
         let through = match self.options.gap_policy {
             GapPolicy::Earliest => earliest,
@@ -293,18 +293,14 @@ impl Opening<'_> {
             events: 0,
             through_epoch: other.then_some(epoch),
         };
-        let goes_on = Position {
-            epoch,
-            sequence: through,
-        };
         Ok(Owed {
             gap,
             before: if other && !planted(Fault::WelcomeInTheNewEpoch) {
                 asked
             } else if other {
-                Position { epoch, sequence: 0 }
+                self.log.position_at(0)
             } else {
-                goes_on
+                self.log.position_at(through)
             },
         })
     }

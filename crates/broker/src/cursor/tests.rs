@@ -3,12 +3,13 @@
 use std::{future::Future, task::Waker, time::SystemTime};
 
 use longlived_api::v1;
+use longlived_topic::{TopicFilter, TopicName};
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    Environment, LogConfig, Message, PublishOptions, TopicFilter, TopicName,
+    Environment, Epoch, LogConfig, Message, PublishOptions,
     frame::{Compression, Encoding},
     store::{AppendError, HistoryClass, Limits, MemoryStore, RetentionConfig},
 };
@@ -21,6 +22,11 @@ mod shared;
 
 fn filter(text: &str) -> TopicFilter {
     TopicFilter::parse(text).unwrap()
+}
+
+/// Some epoch that this is not.
+fn other(epoch: Epoch) -> Epoch {
+    Epoch::new(epoch.get() ^ 1).expect("an epoch of a seed, far from the ends")
 }
 
 fn limits(events: u64) -> Limits {

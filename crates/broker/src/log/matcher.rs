@@ -7,13 +7,13 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use longlived_topic::{TopicFilter, TopicName, is_reserved};
 use rustc_hash::FxHashMap;
 
 use crate::{
     channel::Channel,
     faults::{Fault, planted},
     frame::TopicId,
-    topic::{TopicFilter, TopicName, is_reserved},
 };
 
 /// Index of a linked channel, stable while it is linked.

@@ -17,6 +17,7 @@ use std::{
 };
 
 use dashmap::DashMap;
+use longlived_topic::TopicFilter;
 use parking_lot::RwLock;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -29,10 +30,9 @@ use self::{matcher::Node, publish::PublishRequest};
 use crate::{
     channel::{Attachment, Channel},
     frame::{CompressionCounts, Compressor},
-    position::{Epoch, Sequence},
+    position::{Epoch, Position, Sequence},
     signal::Signal,
     store::{AppendError, Durability, Store},
-    topic::TopicFilter,
 };
 
 /// Sizes of the log.
@@ -164,6 +164,14 @@ impl Log {
     /// Identity of the history.
     pub fn epoch(&self) -> Epoch {
         self.shared.store.epoch()
+    }
+
+    /// The position of a sequence in this history.
+    pub fn position_at(&self, sequence: Sequence) -> Position {
+        Position {
+            epoch: self.epoch(),
+            sequence,
+        }
     }
 
     /// What an answered publish is worth.

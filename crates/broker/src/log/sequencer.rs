@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use longlived_topic::{TopicFilter, TopicName};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
@@ -33,7 +34,6 @@ use crate::{
     frame::{Frames, TopicId},
     message::MessageKey,
     store::{Admitted, AppendError, Appended, TopicsExhausted},
-    topic::{TopicFilter, TopicName},
 };
 
 /// One batch takes no further requests past this many messages or bytes: it bounds how long the first of
@@ -321,7 +321,7 @@ impl Sequencer {
             }
             // Most messages follow one of the same topic, and no topic is forgotten within a batch.
             let before = batch.messages.last();
-            let topic = match before.filter(|before| before.message.topic.is(&message.topic)) {
+            let topic = match before.filter(|before| before.message.topic.ptr_eq(&message.topic)) {
                 Some(before) => Ok(before.topic),
                 None => self.topic(&message.topic, batch),
             };

@@ -3,13 +3,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use longlived_topic::TopicName;
 use smallvec::smallvec;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    Environment, Message, Principal, TopicName,
+    Environment, Message, Principal,
     store::{DiskConfig, DiskStore, MemoryFiles, MemoryStore, RetentionConfig},
 };
 

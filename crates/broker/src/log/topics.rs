@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use longlived_topic::{TopicFilter, TopicName};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::{Instant, sleep};
 
@@ -14,7 +15,6 @@ use crate::{
     channel::Channel,
     position::{Position, Sequence},
     store::{ReadError, TopicInfo},
-    topic::{TopicFilter, TopicName},
 };
 
 /// Readers of several channels that one page tells apart: about ten milliseconds of work. A page ends with the
@@ -100,7 +100,7 @@ impl Log {
             let channel = channel.map(|entry| entry.value().clone());
             channel.is_some_and(|channel| channel.reaches(position.sequence))
         };
-        position.epoch == self.epoch().get()
+        position.epoch == self.epoch()
             && position.sequence <= self.visible()
             && filters.iter().all(reaches)
     }

@@ -16,6 +16,7 @@ mod topics;
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
+use longlived_topic::{TopicFilter, TopicName};
 
 pub use appended::{Appended, Own};
 pub use disk::{
@@ -31,7 +32,6 @@ use crate::{
     frame::{Frames, TopicId},
     message::{Message, MessageKey},
     position::{Epoch, Sequence},
-    topic::{TopicFilter, TopicName},
 };
 
 /// How safe an event is once `append` returned.

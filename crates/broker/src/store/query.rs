@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use crate::{frame::Slice, position::Sequence, topic::TopicFilter};
+use longlived_topic::TopicFilter;
+
+use crate::{frame::Slice, position::Sequence};
 
 /// A filter, and the sequence after which its events are wanted.
 #[derive(Clone, Debug)]

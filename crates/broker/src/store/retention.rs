@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use longlived_topic::{INBOX, TopicFilter, TopicName};
+
 use super::clock::Ages;
-use crate::topic::{INBOX, TopicFilter, TopicName};
 
 /// What the class of all inboxes is known by across restarts.
 const INBOXES: &str = "$inboxes";
@@ -74,7 +75,7 @@ pub enum RetentionError {
         /// The filter as given.
         filter: String,
         /// What is wrong with it.
-        source: crate::topic::TopicError,
+        source: longlived_topic::TopicError,
     },
     /// A limit is unknown or malformed.
     #[error("`{0}` is none of bytes:256MiB, events:1000000, age:1h")]

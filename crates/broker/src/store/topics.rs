@@ -9,6 +9,7 @@ use std::{
     ops::Bound,
 };
 
+use longlived_topic::{TopicFilter, TopicName};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
@@ -19,7 +20,6 @@ use crate::{
         Admitted, FilterFrom, Page, Removed, TOPIC_UNUSED_MAX, TopicsExhausted, Trimmed,
         removed::{RemovalOrder, RemovedOfTopic},
     },
-    topic::{TopicFilter, TopicName},
 };
 
 /// The most topics that are looked at in one go, to forget them.

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use longlived_client::legacy::LegacyItem;
 use longlived_client::{Compression, Item, Notice, SubscribeError};
-use longlived_server::{Config, TopicFilter};
+use longlived_server::Config;
+use longlived_topic::TopicFilter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -5,8 +5,9 @@ use std::task::{Context, Poll, Waker};
 
 use longlived_broker::{
     Begin, Compression, Cursor, Delivery, Encoding, GapPolicy, Log, LogConfig, Opened, Outcome,
-    Position, PublishOptions, ReadOptions, Signal, SlowPolicy, TopicFilter,
+    Position, PublishOptions, ReadOptions, Signal, SlowPolicy,
 };
+use longlived_topic::TopicFilter;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,10 +64,7 @@ impl Broker {
     }
 
     fn position(&self) -> Position {
-        Position {
-            epoch: self.log.epoch().get(),
-            sequence: self.log.visible(),
-        }
+        self.log.position_at(self.log.visible())
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use longlived_broker::store::{MemoryStore, RetentionConfig, Store};
-use longlived_broker::{Environment, Log, LogConfig, Message, PublishOptions, TopicName};
+use longlived_broker::{Environment, Log, LogConfig, Message, PublishOptions};
 use longlived_server::{Config, Server};
+use longlived_topic::TopicName;
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use longlived_broker::{Begin, ReadOptions, TopicFilter};
+use longlived_broker::{Begin, ReadOptions};
+use longlived_topic::TopicFilter;
 
 use super::Contract;
 

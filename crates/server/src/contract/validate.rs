@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use longlived_api::v1;
 use longlived_broker::{
     Begin, Compression, Encoding, Epoch, GapPolicy, Message, MessageError, Position, ReadOptions,
-    SEQUENCE_MAX, SlowPolicy, TopicError, TopicFilter, TopicName,
-    topic::{INBOX, SYS},
+    SEQUENCE_MAX, SlowPolicy,
 };
+use longlived_topic::{INBOX, SYS, TopicError, TopicFilter, TopicName};
 
 use super::{Attempt, Contract, Plan};
 use crate::config::Config;
@@ -206,9 +206,7 @@ pub(crate) fn position(
         min,
         max,
     };
-    if !(1..=Epoch::MAX).contains(&epoch) {
-        return Err(refused("epoch", epoch, 1, Epoch::MAX));
-    }
+    let epoch = Epoch::new(epoch).ok_or_else(|| refused("epoch", epoch, 1, Epoch::MAX))?;
     if sequence > SEQUENCE_MAX {
         return Err(refused("sequence", sequence, 0, SEQUENCE_MAX));
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use longlived_api::v1::{self, subscribe_response};
-use longlived_broker::{Gap, GapReason, Outcome, Position, Published, frame};
+use longlived_broker::{Epoch, Gap, GapReason, Outcome, Position, Published, frame};
 use prost::encoding::{encode_varint, encoded_len_varint};
 use prost_types::Timestamp;
 
@@ -28,7 +28,7 @@ fn response(frame: subscribe_response::Frame) -> Bytes {
 /// A position on the wire.
 pub(crate) fn position(position: Position) -> v1::Position {
     v1::Position {
-        epoch: position.epoch,
+        epoch: position.epoch.get(),
         sequence: position.sequence,
     }
 }
@@ -113,7 +113,7 @@ pub(crate) fn gap_message(gap: &Gap) -> v1::Gap {
         after_sequence: gap.after,
         through_sequence: gap.through,
         events: gap.events,
-        through_epoch: gap.through_epoch.unwrap_or(0),
+        through_epoch: gap.through_epoch.map_or(0, Epoch::get),
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use longlived_broker::{Cursor, Interest, Sequence, Signal, SlowPolicy, TopicName};
+use longlived_broker::{Cursor, Interest, Sequence, Signal, SlowPolicy};
+use longlived_topic::TopicName;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 

@@ -38,16 +38,9 @@ fn durability(node: &Node) -> v1::Durability {
     }
 }
 
-fn position(node: &Node, sequence: u64) -> v1::Position {
-    v1::Position {
-        epoch: node.log.epoch().get(),
-        sequence,
-    }
-}
-
 fn response(node: &Node, published: Published) -> v1::PublishResponse {
     v1::PublishResponse {
-        position: Some(position(node, published.sequence)),
+        position: Some(wire::position(node.log.position_at(published.sequence))),
         durability: durability(node).into(),
         duplicate: published.duplicate,
     }
@@ -153,7 +146,7 @@ pub(super) async fn bulk_publish(node: Arc<Node>, request: Request<Body>) -> Ans
     let response = v1::BulkPublishResponse {
         published,
         duplicates,
-        last_position: last.map(|sequence| position(&node, sequence)),
+        last_position: last.map(|sequence| wire::position(node.log.position_at(sequence))),
         durability: durability(&node).into(),
     };
     Ok(call::unary(&response).map(NodeBody::Other))

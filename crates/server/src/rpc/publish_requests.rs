@@ -15,7 +15,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream as _;
 use http_body::Body as _;
 use longlived_api::v1;
-use longlived_broker::{Message, TopicName};
+use longlived_broker::Message;
+use longlived_topic::TopicName;
 use prost::Message as _;
 use tonic::{Code, Status, Streaming, body::Body, codec::CompressionEncoding};
 

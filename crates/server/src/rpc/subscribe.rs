@@ -225,10 +225,6 @@ fn end_streams(
     record: &CallRecord,
 ) -> Result<Position, Status> {
     record.set_subscriber(subscriber);
-    let position = |sequence| Position {
-        epoch: node.log.epoch().get(),
-        sequence,
-    };
     let sessions = node.registry.sessions_of(subscriber);
     let mut live = sessions
         .iter()
@@ -237,11 +233,11 @@ fn end_streams(
         // The frozen contract promises NOT_FOUND.
         let away = (contract == Contract::V1).then(|| node.registry.unsubscribe_away(subscriber));
         return match away.flatten() {
-            Some(sequence) => Ok(position(sequence)),
+            Some(sequence) => Ok(node.log.position_at(sequence)),
             None => Err(status::nobody_to_unsubscribe(subscriber)),
         };
     };
-    let position = position(newest.sequence());
+    let position = node.log.position_at(newest.sequence());
     for session in &sessions {
         session.close(CloseReason::Unsubscribed);
     }

@@ -8,7 +8,8 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream as _, future::BoxFuture};
 use longlived_api::v1::{self, session_request::Request};
-use longlived_broker::{Cursor, TopicFilter};
+use longlived_broker::Cursor;
+use longlived_topic::TopicFilter;
 use tonic::{Status, Streaming};
 
 use crate::{

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use longlived_broker::TopicFilter;
 use longlived_client::{Event, Gap, GapPolicy, GapReason, Item, Notice, Outcome, Position};
+use longlived_topic::TopicFilter;
 
 use crate::plan::{Fault, Plan};
 use crate::publisher;

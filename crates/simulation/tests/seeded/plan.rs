@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use longlived_broker::TopicFilter;
 use longlived_broker::store::{HistoryClass, Limits};
 use longlived_client::GapPolicy;
+use longlived_topic::TopicFilter;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use longlived_broker::TopicFilter;
 use longlived_client::{BackoffOptions, Client};
+use longlived_topic::TopicFilter;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};

@@ -14,8 +14,9 @@ use longlived_broker::store::{
     Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, Store,
     TopicInfo, TopicsExhausted, Trimmed,
 };
-use longlived_broker::{Environment, Epoch, Sequence, TopicFilter, TopicName};
+use longlived_broker::{Environment, Epoch, Sequence};
 use longlived_client::Position;
+use longlived_topic::{TopicFilter, TopicName};
 use tokio::time::sleep;
 
 use crate::trace::{Record, Trace};

@@ -45,10 +45,7 @@ fn what_the_tail_still_has_is_resumed_though_history_has_let_it_go() {
     with_log(vec![("t", 2)], 1 << 20, async |log| {
         let _reader = open(&log, &[filter("t")], Begin::Next, OPTIONS).await;
         publish(&log, &["t"; 10]).await;
-        let position = Position {
-            epoch: log.epoch().get(),
-            sequence: 3,
-        };
+        let position = log.position_at(3);
         for gap_policy in [GapPolicy::Earliest, GapPolicy::Latest, GapPolicy::Fail] {
             let options = ReadOptions {
                 gap_policy,
@@ -69,10 +66,7 @@ fn what_the_tail_still_has_is_resumed_though_history_has_let_it_go() {
 fn a_reset_is_followed_by_its_gap_at_once() {
     with_log(vec![("a", 1), ("b", 100)], 0, async |log| {
         publish(&log, &["b", "b", "a", "a", "b"]).await;
-        let position = |sequence| Position {
-            epoch: log.epoch().get(),
-            sequence,
-        };
+        let position = |sequence| log.position_at(sequence);
         let filters = [filter("a"), filter("b")];
         // Event 2 is kept and follows directly; 3 is gone.
         let opened = open(&log, &filters, Begin::After(position(1)), OPTIONS).await;

@@ -6,10 +6,7 @@ use super::*;
 fn a_gap_names_exactly_what_retention_took_and_only_on_topics_that_lost_something() {
     with_log(vec![("noisy", 2)], 0, async |log| {
         publish(&log, &["quiet", "noisy", "noisy", "noisy", "noisy"]).await;
-        let position = Position {
-            epoch: log.epoch().get(),
-            sequence: 1,
-        };
+        let position = log.position_at(1);
         let noisy = open(&log, &[filter("noisy")], Begin::After(position), OPTIONS).await;
         assert_eq!(noisy.outcome, Outcome::Reset);
         let mut cursor = noisy.cursor;
@@ -35,10 +32,7 @@ fn a_gap_names_exactly_what_retention_took_and_only_on_topics_that_lost_somethin
 fn a_kept_event_between_trimmed_ones_is_still_delivered() {
     with_log(vec![("noisy", 1)], 0, async |log| {
         publish(&log, &["noisy", "quiet", "noisy", "noisy"]).await;
-        let start = Position {
-            epoch: log.epoch().get(),
-            sequence: 0,
-        };
+        let start = log.position_at(0);
         let filters = [filter("noisy"), filter("quiet")];
         let mut cursor = open(&log, &filters, Begin::After(start), OPTIONS)
             .await
@@ -59,10 +53,7 @@ fn a_kept_event_between_trimmed_ones_is_still_delivered() {
 
 /// What a reader of everything is told from the beginning.
 async fn told(log: &Log, filters: &[TopicFilter], options: ReadOptions) -> Vec<String> {
-    let begin = Begin::After(Position {
-        epoch: log.epoch().get(),
-        sequence: 0,
-    });
+    let begin = Begin::After(log.position_at(0));
     let mut cursor = open(log, filters, begin, options).await.cursor;
     let mut told = Vec::new();
     while let Poll::Ready(Ok(delivery)) = poll(&mut cursor) {
@@ -167,7 +158,7 @@ fn a_refusal_says_what_is_so_of_what_is_kept() {
             gap_policy: GapPolicy::Fail,
             ..OPTIONS
         };
-        let epoch = log.epoch().get();
+        let epoch = log.epoch();
         let refusal = async |filters: &[&str], epoch, sequence| {
             let filters: Vec<_> = filters.iter().map(|text| filter(text)).collect();
             let begin = Begin::After(Position { epoch, sequence });
@@ -180,7 +171,7 @@ fn a_refusal_says_what_is_so_of_what_is_kept() {
             future.contains("was never written") && future.contains(&kept),
             "{future}"
         );
-        let changed = refusal(&["t"], epoch ^ 1, 3).await;
+        let changed = refusal(&["t"], other(epoch), 3).await;
         assert!(
             changed.contains("history is gone") && changed.contains(&kept),
             "{changed}"
@@ -201,14 +192,14 @@ fn each_gap_policy_does_what_it_says() {
     with_log(vec![(">", 2)], 0, async |log| {
         publish(&log, &["t"; 5]).await;
         let at = |epoch, sequence| Begin::After(Position { epoch, sequence });
-        let epoch = log.epoch().get();
+        let epoch = log.epoch();
         let policy = |gap_policy| ReadOptions {
             gap_policy,
             ..OPTIONS
         };
         for (begin, reason) in [
             (at(epoch, 1), GapReason::Trimmed),
-            (at(epoch + 1, 9), GapReason::EpochChanged),
+            (at(other(epoch), 9), GapReason::EpochChanged),
             (at(epoch, 99), GapReason::Future),
         ] {
             let filters = [filter("t")];

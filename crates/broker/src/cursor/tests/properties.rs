@@ -67,7 +67,7 @@ struct Observed {
 impl Observed {
     /// By a stream that continues after a position.
     fn after(log: &Log, position: Position) -> Self {
-        let same = position.epoch == log.epoch().get();
+        let same = position.epoch == log.epoch();
         Self {
             last: if same { position.sequence } else { 0 },
             other_epoch: (!same).then_some(position),
@@ -158,7 +158,7 @@ async fn comes_back(
             prop_assert_eq!(gap_before_all, reset, "a reset is followed by its gap");
         }
     }
-    let after = if stored.epoch == log.epoch().get() {
+    let after = if stored.epoch == log.epoch() {
         stored.sequence
     } else {
         0
@@ -231,7 +231,7 @@ proptest! {
                         stored = opened.position;
                     }
                     Step::OtherEpoch(sequence) => {
-                        let epoch = log.epoch().get() ^ 1;
+                        let epoch = other(log.epoch());
                         let position = Position { epoch, sequence };
                         let opened = open(&log, &filters, Begin::After(position), OPTIONS).await;
                         prop_assert_eq!(opened.outcome, Outcome::Reset);

@@ -1,6 +1,7 @@
 use std::{io::Read as _, sync::Arc};
 
 use longlived_api::{protos, v1};
+use longlived_topic::TopicName;
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -8,7 +9,6 @@ use super::*;
 use crate::{
     frame::{EventWriter, Frames},
     message::Message,
-    topic::TopicName,
 };
 
 const BOTH: [Compression; 2] = [Compression::Gzip, Compression::Zstd];

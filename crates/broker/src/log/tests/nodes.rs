@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    Begin, Compression, Cursor, Delivery, Encoding, GapPolicy, MessageKey, Outcome, Position,
-    ReadOptions, SlowPolicy,
+    Begin, Compression, Cursor, Delivery, Encoding, GapPolicy, MessageKey, Outcome, ReadOptions,
+    SlowPolicy,
     frame::{self, Entry, Frames, Slice, TopicId},
     store::{
         Admitted, Appended, FilterFrom, Own, Page, Query, ReadError, RecentId, TopicInfo,
@@ -250,10 +250,7 @@ async fn nodes_of_one_log_show_the_same_order_and_take_over_positions_from_each_
         // The other node has not heard of it, and the subscriber that has seen it comes there.
         let seen = publish(&one, "a").await;
         assert!(two.visible() < seen);
-        let position = Position {
-            epoch: one.epoch().get(),
-            sequence: seen,
-        };
+        let position = one.position_at(seen);
         let resumed = open(&two, Begin::After(position)).await;
         assert_eq!(
             (resumed.outcome, resumed.position),

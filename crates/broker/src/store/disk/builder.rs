@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use bytes::{BufMut as _, BytesMut};
+use longlived_topic::TopicName;
 use prost::Message as _;
 use rustc_hash::FxHashMap;
 
@@ -19,7 +20,6 @@ use crate::{
     frame::{Entry, Frames, TopicId},
     position::Sequence,
     store::clock::Stamp,
-    topic::TopicName,
 };
 
 /// A block is written when it has so many bytes: large enough that reading on costs little beside the bytes, small

@@ -70,7 +70,7 @@ impl DiskStore {
         let path = dir.join("META");
         let metas: [Option<Meta>; 2] = format::read_pair(files, &path).map_err(at(&path))?;
         let known = prevailing(metas);
-        let known = known.and_then(|meta| Some((Epoch::from_stored(meta.epoch)?, meta)));
+        let known = known.and_then(|meta| Some((Epoch::new(meta.epoch)?, meta)));
         let Some((before, meta)) = known else {
             return Err(OpenError::Damaged { path }.into());
         };

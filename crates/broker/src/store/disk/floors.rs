@@ -5,6 +5,8 @@
 
 use std::{io, path::PathBuf};
 
+use longlived_topic::{TopicFilter, TopicName};
+
 use super::{
     Shared,
     format::{self, ClassState, Floors, State},
@@ -14,7 +16,6 @@ use crate::{
     faults::{Fault, planted},
     position::Sequence,
     store::{HistoryClass, Limits, RetentionConfig, retention::OTHERS},
-    topic::{TopicFilter, TopicName},
 };
 
 /// The classes of the process before, while its log is taken over: a topic may have belonged to another.

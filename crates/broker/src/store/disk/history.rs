@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use longlived_topic::{TopicFilter, TopicName};
+
 use super::{
     DiskConfig,
     floors::Former,
@@ -24,7 +26,6 @@ use crate::{
         clock::{Ages, Stamp},
         topics::Topics,
     },
-    topic::{TopicFilter, TopicName},
 };
 
 #[derive(Debug)]

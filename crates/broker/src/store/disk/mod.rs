@@ -39,6 +39,7 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
+use longlived_topic::{TopicFilter, TopicName};
 use parking_lot::{Condvar, Mutex, RwLock};
 use quick_cache::{Weighter, sync::Cache};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -60,7 +61,6 @@ use crate::{
     environment::Environment,
     frame::TopicId,
     position::{Epoch, Sequence},
-    topic::{TopicFilter, TopicName},
 };
 
 /// Reads of the disk that run at a time, each on a thread of its own.

@@ -13,6 +13,7 @@ use std::{
     },
 };
 
+use longlived_topic::TopicName;
 use parking_lot::{Mutex, RwLock};
 use quick_cache::sync::Cache;
 use rustc_hash::FxHashSet;
@@ -37,7 +38,6 @@ use crate::{
         RetentionConfig,
         clock::{AgeClock, Lasting},
     },
-    topic::TopicName,
 };
 
 /// Bytes of the indices by topic that are kept in memory, beside `cache_bytes`.
@@ -142,7 +142,7 @@ impl DiskStore {
         let meta = read_or_make_meta(&*files, &dir, &environment)?;
         let secret = |index: usize| meta.message_key_secret.get(index).copied().unwrap_or(0);
         let shared = Shared {
-            epoch: Epoch::from_stored(meta.epoch).ok_or_else(|| OpenError::Damaged {
+            epoch: Epoch::new(meta.epoch).ok_or_else(|| OpenError::Damaged {
                 path: dir.join("META"),
             })?,
             record_secret: meta.record_secret,

@@ -11,6 +11,7 @@ mod sealed;
 
 use std::{io, sync::Arc};
 
+use longlived_topic::{TopicFilter, TopicName};
 use smallvec::SmallVec;
 
 pub(super) use self::log::log_key;
@@ -25,7 +26,6 @@ use crate::{
     frame::{Slice, TopicId},
     position::Sequence,
     store::{Damaged, FilterFrom, Page, Query, ReadError, Removed, TopicInfo},
-    topic::{TopicFilter, TopicName},
 };
 
 /// The most names one hold of the lock looks at.

@@ -367,10 +367,11 @@ pub(super) fn frames_are_whole(header: &Header, frames: &Bytes) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use longlived_topic::TopicName;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Message, TopicName, frame::EventWriter};
+    use crate::{Message, frame::EventWriter};
 
     fn frames(first: Sequence, steps: &[u64]) -> std::sync::Arc<Frames> {
         let message = Message::new(TopicName::parse("a.b").unwrap(), vec![7; 50]);

@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use longlived_topic::TopicName;
 
 use super::{
     Shared,
@@ -30,7 +31,6 @@ use crate::{
     frame::{Entry, Frames, topic_of},
     position::Sequence,
     store::clock::Stamp,
-    topic::TopicName,
 };
 
 /// A disk writes so much at once: a part of a torn write is missing in multiples of it.

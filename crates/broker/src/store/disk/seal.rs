@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use longlived_topic::TopicName;
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -24,7 +25,6 @@ use crate::{
     faults::{Fault, planted},
     frame::{Entry, TopicId},
     position::Sequence,
-    topic::TopicName,
 };
 
 /// A class whose newest file is smaller than this part of a segment gets its next events in the same file, so that a

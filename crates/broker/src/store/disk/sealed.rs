@@ -6,6 +6,7 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
+use longlived_topic::TopicName;
 use prost::Message as _;
 use rustc_hash::FxHashMap;
 
@@ -18,7 +19,6 @@ use crate::{
     faults::{Fault, planted},
     frame::{Frames, TopicId},
     position::Sequence,
-    topic::TopicName,
 };
 
 /// Length of the trailer, the last bytes of a file.

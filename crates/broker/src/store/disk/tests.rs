@@ -9,10 +9,11 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
+use longlived_topic::{TopicFilter, TopicName};
 
 use super::*;
 use crate::{
-    Message, MessageKey, Principal, TopicFilter, TopicName,
+    Message, MessageKey, Principal,
     frame::{self, Encoding, Slice},
     store::{Damaged, FilterFrom, HistoryClass, Limits, RetentionConfig},
 };

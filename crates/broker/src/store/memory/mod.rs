@@ -16,6 +16,7 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
+use longlived_topic::{TopicFilter, TopicName};
 use parking_lot::{Mutex, RwLock};
 
 use self::{class::Class, kept::Kept};
@@ -30,7 +31,6 @@ use crate::{
     faults::{Fault, planted},
     frame::{self, EventWriter, FRAME_OVERHEAD_BYTES, Frames, TopicId},
     position::{Epoch, Sequence},
-    topic::{TopicFilter, TopicName},
 };
 
 /// A store that forgets with its process.

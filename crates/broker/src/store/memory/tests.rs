@@ -1,12 +1,12 @@
 use std::time::SystemTime;
 
+use longlived_topic::TopicFilter;
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     message::Message,
     store::{HistoryClass, Limits},
-    topic::TopicFilter,
 };
 
 fn store(classes: &[(&str, u64)], topics_max: usize) -> MemoryStore {

@@ -13,7 +13,8 @@ use hdrhistogram::Histogram;
 use longlived_server::store::{
     Admitted, DiskConfig, DiskStore, HistoryClass, Limits, RetentionConfig, Store as _,
 };
-use longlived_server::{Environment, Message, TopicFilter, TopicName};
+use longlived_server::{Environment, Message};
+use longlived_topic::{TopicFilter, TopicName};
 use tokio::runtime::Handle;
 
 use super::bare::Bare;

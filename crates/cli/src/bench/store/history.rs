@@ -8,7 +8,8 @@ use anyhow::{Context as _, ensure};
 use longlived_server::store::{
     Admitted, DiskConfig, DiskStore, HistoryClass, Limits, RetentionConfig, Store as _,
 };
-use longlived_server::{Environment, Message, TopicFilter, TopicName};
+use longlived_server::{Environment, Message};
+use longlived_topic::{TopicFilter, TopicName};
 use tokio::runtime::Handle;
 
 use crate::bench::run::Stop;

@@ -1,7 +1,8 @@
 //! `ListTopics`: one page of the topics that a filter matches.
 
 use longlived_api::v1;
-use longlived_broker::{ListedTopic, Position, TopicName};
+use longlived_broker::ListedTopic;
+use longlived_topic::TopicName;
 use tonic::Status;
 
 use super::{caller, page_limit};
@@ -39,10 +40,7 @@ pub(super) async fn list(
     Ok(v1::ListTopicsResponse {
         topics: page.topics.into_iter().map(topic).collect(),
         next_page_token: page.next.map_or_else(String::new, |name| name.to_string()),
-        head: Some(wire::position(Position {
-            epoch: node.log.epoch().get(),
-            sequence: page.head,
-        })),
+        head: Some(wire::position(node.log.position_at(page.head))),
     })
 }
 

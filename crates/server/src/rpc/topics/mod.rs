@@ -13,8 +13,9 @@ use std::sync::Arc;
 use http::{Request, Response};
 use longlived_broker::{
     Begin, Compression, CursorError, Delivery, Encoding, GapPolicy, Opened, Position, ReadOptions,
-    SlowPolicy, TopicFilter,
+    SlowPolicy,
 };
+use longlived_topic::TopicFilter;
 use prost::Message;
 use tokio::task::yield_now;
 use tonic::{Status, body::Body};
@@ -98,10 +99,7 @@ fn page_limit(
 
 /// The last position that may be shown.
 fn head(node: &Node) -> Position {
-    Position {
-        epoch: node.log.epoch().get(),
-        sequence: node.log.visible(),
-    }
+    node.log.position_at(node.log.visible())
 }
 
 /// Reads history on behalf of a call.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use longlived_api::{protos, v1};
-use longlived_server::{GeneratorConfig, SERVICES, TopicName};
+use longlived_server::{GeneratorConfig, SERVICES};
+use longlived_topic::TopicName;
 use prost::Message as _;
 use tokio::time::Instant;
 use tonic::{Code, Request, codec::CompressionEncoding};

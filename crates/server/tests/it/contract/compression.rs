@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
 use longlived_api::{protos, v1};
-use longlived_server::{Compression, TopicFilter};
+use longlived_server::Compression;
+use longlived_topic::TopicFilter;
 use prost::Message as _;
 use tonic::{Code, codec::CompressionEncoding};
 

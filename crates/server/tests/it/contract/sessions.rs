@@ -1,7 +1,7 @@
 //! `Session`: a client that talks while it listens.
 
 use longlived_api::v1::{self, session_request::Request};
-use longlived_server::TopicName;
+use longlived_topic::TopicName;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;

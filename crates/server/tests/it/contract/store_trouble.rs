@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use longlived_api::v1;
 use longlived_broker::{
-    Environment, Epoch, Sequence, TopicFilter, TopicName,
+    Environment, Epoch, Sequence,
     frame::TopicId,
     store::{
         Admitted, AppendError, Appended, Durability, MemoryStore, Page, Query, ReadError, RecentId,
@@ -13,6 +13,7 @@ use longlived_broker::{
     },
 };
 use longlived_server::{SERVICES, ServeError};
+use longlived_topic::{TopicFilter, TopicName};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use tonic::{Code, Streaming};
 use tonic_health::pb::{

@@ -7,10 +7,10 @@ use http::Request;
 use longlived_api::v1;
 use longlived_broker::{
     Begin, Cursor, Delivery, Log, LogConfig, Message, PublishOptions, PublishReply, Sequence,
-    TopicFilter, TopicName,
     store::{MemoryStore, RetentionConfig},
 };
 use longlived_server::connection::{ConnectionEnd, ConnectionSettings};
+use longlived_topic::{TopicFilter, TopicName};
 use prost::Message as _;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;

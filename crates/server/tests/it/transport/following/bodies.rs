@@ -17,9 +17,10 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use longlived_broker::{
     Begin, Compression, Cursor, Delivery, Encoding, Environment, GapPolicy, Interest, Log,
-    ReadOptions, Sequence, Signal, SlowPolicy, TopicFilter,
+    ReadOptions, Sequence, Signal, SlowPolicy,
 };
 use longlived_server::connection::{Followed, Follower, ResponseBody, Speaks, StreamAbort};
+use longlived_topic::TopicFilter;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 

@@ -1,0 +1,119 @@
+//! A pattern over topic names.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    grammar::{INBOX, SYS, TopicError, check, first_token, is_reserved, is_wildcard},
+    name::TopicName,
+    relation::{Relation, relation},
+};
+
+/// A pattern over topic names. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicFilter(pub(crate) Arc<str>);
+
+impl TopicFilter {
+    /// Checks the grammar.
+    pub fn parse(text: &str) -> Result<Self, TopicError> {
+        check(text, true)?;
+        Ok(Self(text.into()))
+    }
+
+    /// The filter as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The tokens, first to last.
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.0.split('.')
+    }
+
+    /// The one topic a filter without wildcards matches.
+    pub fn literal(&self) -> Option<TopicName> {
+        (!self.has_wildcard()).then(|| TopicName(Arc::clone(&self.0)))
+    }
+
+    /// Whether it can match more than one topic.
+    pub fn has_wildcard(&self) -> bool {
+        self.0.ends_with('>') || self.tokens().any(|token| token == "*")
+    }
+
+    /// What every matching name begins with: the text before the first wildcard.
+    pub fn literal_prefix(&self) -> &str {
+        let wildcard = self
+            .0
+            .split_inclusive('.')
+            .scan(0, |at, part| {
+                let begin = *at;
+                *at += part.len();
+                Some((begin, part))
+            })
+            .find(|(_, part)| is_wildcard(part.trim_end_matches('.')));
+        wildcard.map_or(&self.0, |(begin, _)| &self.0[..begin])
+    }
+
+    /// Whether a topic is meant.
+    pub fn matches(&self, topic: &str) -> bool {
+        let mut names = topic.split('.');
+        for (index, token) in self.tokens().enumerate() {
+            let Some(name) = names.next() else {
+                return false;
+            };
+            if index == 0 && is_wildcard(token) && is_reserved(name) {
+                return false;
+            }
+            match token {
+                ">" => return true,
+                "*" => {}
+                _ if token == name => {}
+                _ => return false,
+            }
+        }
+        names.next().is_none()
+    }
+
+    /// Whether `outer` matches every name that this filter matches.
+    pub fn is_within(&self, outer: &Self) -> bool {
+        relation(self, outer) == Relation::Within
+    }
+
+    /// Whether no name is matched by both filters.
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        relation(self, other) == Relation::Disjoint
+    }
+
+    /// Stretches of the names in order, from inclusive to exclusive, outside of which nothing matches.
+    pub fn stretches(&self) -> Vec<(String, Option<String>)> {
+        // '/' is what comes after '.': the end of everything below a token.
+        let end = |begin: &str| format!("{}/", begin.trim_end_matches('.'));
+        match self.literal_prefix() {
+            // A leading wildcard passes over what may be most of all topics.
+            "" => vec![
+                (String::new(), Some(format!("{SYS}."))),
+                (end(SYS), Some(format!("{INBOX}."))),
+                (end(INBOX), None),
+            ],
+            prefix if self.has_wildcard() => vec![(prefix.to_owned(), Some(end(prefix)))],
+            // '-' is the first character of the grammar: the end of the one name.
+            name => vec![(name.to_owned(), Some(format!("{name}-")))],
+        }
+    }
+
+    /// Whether the filter begins with the token `inbox`.
+    pub fn is_inbox(&self) -> bool {
+        first_token(&self.0) == INBOX
+    }
+}
+
+impl fmt::Display for TopicFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for TopicFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
