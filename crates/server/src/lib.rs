@@ -43,7 +43,7 @@ pub use config::{Config, GeneratorConfig};
 pub use longlived_broker::{
     Compression, DedupeConfig, Environment, LogConfig, Message, TopicFilter, TopicName,
     frame::COMPRESSED_BYTES_MIN,
-    store::{self, DiskConfig, HistoryClass, RetentionError, Store},
+    store::{self, DiskConfig, HistoryClass, Store},
 };
 pub use node::{ServeError, Server};
 pub use open_files::OpenFiles;

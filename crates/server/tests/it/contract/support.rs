@@ -13,7 +13,8 @@ use longlived_api::{
     },
 };
 use longlived_broker::store::Store;
-use longlived_server::{Config, Environment, HistoryClass, ServeError, Server};
+use longlived_server::store::Limits;
+use longlived_server::{Config, Environment, HistoryClass, ServeError, Server, TopicFilter};
 use tokio::{
     net::TcpSocket,
     sync::{oneshot, watch},
@@ -220,8 +221,16 @@ pub(super) fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint::from_shared(format!("http://{address}")).expect("an address is a URL")
 }
 
-pub(super) fn history(text: &str) -> HistoryClass {
-    HistoryClass::parse(text, |_| None).expect("a history class")
+/// A class that keeps this many events of any age.
+pub(super) fn history(filter: &str, events: u64) -> HistoryClass {
+    HistoryClass {
+        filter: TopicFilter::parse(filter).expect("a filter"),
+        limits: Limits {
+            events,
+            age: None,
+            ..Limits::DEFAULT
+        },
+    }
 }
 
 pub(super) fn subscription(filter: &str) -> v1::Subscription {
