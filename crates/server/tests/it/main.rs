@@ -1,5 +1,4 @@
 //! The server's parts, run for real on a free port.
 
-mod by_hand;
 mod contract;
 mod transport;

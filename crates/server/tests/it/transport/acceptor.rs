@@ -26,16 +26,15 @@ async fn two_thousand_connections_at_once_are_all_served() {
     let clients: Vec<_> = (0..2_000)
         .map(|_| {
             spawn(async move {
-                let mut client =
-                    Client::over(TcpStream::connect(address).await.expect("it listens")).await;
-                let reply = client.call("/test/quiet").await;
+                let mut client = Client::connect(address).await;
+                let reply = client.ask("/test/quiet").await;
                 (client, reply)
             })
         })
         .collect();
     let mut held = Vec::new();
     for client in clients {
-        held.push(within(client).await.expect("it is served"));
+        held.push(within("a step", client).await.expect("it is served"));
     }
     assert_eq!((node.counts.open(), node.calls.live()), (2_000, 2_000));
     drop(held);
@@ -51,10 +50,10 @@ async fn a_connection_beyond_the_limit_is_closed_and_counted() {
         connections_max: 1,
         ..AcceptorSettings::default()
     });
-    let mut client = Client::connect(&node).await;
-    client.call("/test/refused").await;
+    let mut client = Client::connect(node.address).await;
+    client.ask("/test/refused").await;
     let mut second = TcpStream::connect(node.address).await.expect("it listens");
-    let closed = within(second.read(&mut [0; 1])).await;
+    let closed = within("a step", second.read(&mut [0; 1])).await;
     assert!(matches!(closed, Ok(0) | Err(_)));
     assert_eq!((node.counts.open(), node.counts.refused()), (1, 1));
 
@@ -63,7 +62,10 @@ async fn a_connection_beyond_the_limit_is_closed_and_counted() {
         node.counts.open() == 0
     })
     .await;
-    Client::connect(&node).await.call("/test/refused").await;
+    Client::connect(node.address)
+        .await
+        .ask("/test/refused")
+        .await;
 }
 
 #[tokio::test]
@@ -75,10 +77,10 @@ async fn a_connection_with_as_many_streams_as_allowed_is_counted_until_one_ends(
         }),
         ..AcceptorSettings::default()
     });
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let mut open = Vec::new();
     for full in [0, 0, 1] {
-        open.push(client.call("/test/quiet").await);
+        open.push(client.ask("/test/quiet").await);
         until(Duration::from_secs(10), "it is counted", || {
             node.counts.full() == full
         })
@@ -89,7 +91,7 @@ async fn a_connection_with_as_many_streams_as_allowed_is_counted_until_one_ends(
         node.counts.full() == 0
     })
     .await;
-    open.push(client.call("/test/quiet").await);
+    open.push(client.ask("/test/quiet").await);
     until(Duration::from_secs(10), "it is full again", || {
         node.counts.full() == 1
     })
