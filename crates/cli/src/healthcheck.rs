@@ -1,15 +1,11 @@
 //! `longlived healthcheck`: asks a server whether it serves, for containers and scripts.
 
-use std::error::Error as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use longlived_client::{CallError, Client, Health, Lost};
+use tokio::time::Instant;
 use tonic::Code;
-use tonic::transport::Endpoint;
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
 
 use crate::server_url::ServerArgs;
 use crate::show::{self, Record, note};
@@ -44,10 +40,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let answer = match tokio::time::timeout(args.timeout, ask(&args)).await {
         Ok(answer) => answer?,
-        Err(_elapsed) => {
-            let timeout = humantime::format_duration(args.timeout);
-            Answer::No(format!("no answer within {timeout}"))
-        }
+        Err(_elapsed) => Answer::No(none_within(args.timeout)),
     };
     let reason = match &answer {
         Answer::Serving => None,
@@ -75,35 +68,24 @@ enum Answer {
 }
 
 async fn ask(args: &Args) -> anyhow::Result<Answer> {
-    let endpoint = Endpoint::from_shared(args.server.server.clone()).context("the address")?;
-    let channel = match endpoint.connect().await {
-        Ok(channel) => channel,
-        Err(error) => {
-            let error = anyhow::Error::from(error);
-            return Ok(Answer::No(format!(
-                "cannot connect: {}",
-                error.root_cause()
-            )));
-        }
-    };
-    let request = HealthCheckRequest {
-        service: args.service.clone(),
-    };
-    Ok(match HealthClient::new(channel).check(request).await {
-        Ok(answer) => match answer.into_inner().status() {
-            ServingStatus::Serving => Answer::Serving,
-            ServingStatus::NotServing => Answer::No("not serving".to_owned()),
-            ServingStatus::Unknown | ServingStatus::ServiceUnknown => {
-                Answer::No("does not know whether it serves".to_owned())
-            }
-        },
-        Err(status) if status.code() == Code::NotFound => {
+    let client = Client::new(args.server.server.as_str())?;
+    let began = Instant::now();
+    let answer = client.health(&args.service, args.timeout).await;
+    Ok(match answer {
+        Ok(Health::Serving) => Answer::Serving,
+        Ok(Health::NotServing) => Answer::No("not serving".to_owned()),
+        Ok(Health::Unknown) => Answer::No("does not know whether it serves".to_owned()),
+        Err(CallError::Refused(refusal)) if refusal.code == Code::NotFound => {
             Answer::No("has no such service".to_owned())
         }
-        // What has a cause was made here and not by the server.
-        Err(status) if status.source().is_some() => {
-            Answer::No("no answer: connection to the server lost".to_owned())
-        }
-        Err(status) => Answer::No(format!("no answer: {}", status.message())),
+        Err(CallError::Refused(refusal)) => Answer::No(format!("no answer: {}", refusal.message)),
+        // Whichever of the timers was first.
+        Err(_) if began.elapsed() >= args.timeout => Answer::No(none_within(args.timeout)),
+        Err(CallError::NotSent(lost @ Lost::Connect(_))) => Answer::No(lost.to_string()),
+        Err(error) => Answer::No(format!("no answer: {error}")),
     })
+}
+
+fn none_within(timeout: Duration) -> String {
+    format!("no answer within {}", humantime::format_duration(timeout))
 }

@@ -12,7 +12,18 @@ const FORM: &str =
 /// An address of this machine, for what takes no name.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let form = "must be ADDRESS:PORT, such as 127.0.0.1:9464 or [::1]:9464";
-    text.parse().map_err(|_| form.to_owned())
+    text.parse().map_err(|_| with_port(text, form))
+}
+
+/// The form, after what is wrong where that is the port alone.
+fn with_port(text: &str, form: &str) -> String {
+    let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+    let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && port.parse::<u16>().is_err() {
+        format!("its port {port} is not from 0 to 65535; {form}")
+    } else {
+        form.to_owned()
+    }
 }
 
 /// As it was given. A name is looked up when it is to be listened on.
@@ -23,19 +34,20 @@ pub(crate) enum ListenAt {
 }
 
 impl FromStr for ListenAt {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));
         }
-        let (name, port) = text.rsplit_once(':').ok_or(FORM)?;
-        let port = port.parse().map_err(|_| FORM)?;
+        let wrong = || with_port(text, FORM);
+        let (name, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().map_err(|_| wrong())?;
         let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
         // What has digits and dots alone is an address with a mistake in it, and no name of a machine.
         let is_name = name.chars().any(|c| c.is_ascii_alphabetic()) && name.chars().all(of_a_name);
         if !is_name {
-            return Err(FORM);
+            return Err(wrong());
         }
         let name = name.to_owned();
         Ok(Self::Name { name, port })
@@ -92,7 +104,6 @@ mod tests {
             "",
             "nonsense",
             "127.0.0.1",
-            "127.0.0.1:99999",
             "300.0.0.1:7070",
             "::1:7070",
             "[::1",
@@ -103,7 +114,22 @@ mod tests {
             "http://localhost:7070",
             "a b:7070",
         ] {
-            assert_eq!(wrong.parse::<ListenAt>(), Err(FORM), "{wrong}");
+            assert_eq!(wrong.parse::<ListenAt>(), Err(FORM.to_owned()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_none_is_named_before_the_form() {
+        for (wrong, port) in [
+            ("127.0.0.1:99999", "99999"),
+            ("localhost:65536", "65536"),
+            ("[::1]:123456789012345678901", "123456789012345678901"),
+        ] {
+            let problem = format!("its port {port} is not from 0 to 65535; must be ADDRESS:PORT");
+            let error = wrong.parse::<ListenAt>().unwrap_err();
+            assert!(error.starts_with(&problem), "{error}");
+            let error = address(wrong).unwrap_err();
+            assert!(error.starts_with(&problem), "{error}");
         }
     }
 

@@ -6,6 +6,7 @@ mod compression_args;
 mod demo;
 mod disk_args;
 mod healthcheck;
+mod history_args;
 mod listen_args;
 mod logging;
 mod new_epoch;

@@ -12,6 +12,7 @@ use longlived_topic::{TopicFilter, TopicName};
 
 use crate::compression_args::ServeCompressionArgs;
 use crate::disk_args::{self, DiskArgs};
+use crate::history_args;
 use crate::listen_args::{self, ListenAt};
 use crate::logging::{self, LogFormat};
 use crate::open_files;
@@ -65,7 +66,7 @@ pub(crate) struct Args {
         env = "LONGLIVED_HISTORY",
         value_delimiter = ';',
         value_name = "FILTER=LIMITS",
-        value_parser = history_class
+        value_parser = history_args::class
     )]
     history: Vec<HistoryClass>,
 
@@ -226,11 +227,6 @@ fn topic(text: &str) -> Result<TopicName, String> {
         return Err("it is no inbox that anybody can follow".to_owned());
     }
     Ok(topic)
-}
-
-fn history_class(text: &str) -> Result<HistoryClass, String> {
-    let age = |text: &str| humantime::parse_duration(text).ok();
-    HistoryClass::parse(text, age).map_err(|error| error.to_string())
 }
 
 impl Args {

@@ -25,15 +25,15 @@ pub(crate) const FORM: &str = "a server is given as HOST:PORT or http://HOST:POR
 pub(crate) fn server_url(text: &str) -> Result<String, String> {
     let url = if text.contains("://") {
         Cow::Borrowed(text)
+    } else if text.contains(':') {
+        Cow::Owned(format!("http://{text}"))
     } else {
         // Without a port it might be anything.
-        text.rsplit_once(':').ok_or(FORM)?;
-        Cow::Owned(format!("http://{text}"))
+        return Err(format!("it has no port; {FORM}"));
     };
     match Client::new(&*url) {
         Ok(_) => Ok(url.into_owned()),
-        Err(_) if text.starts_with("https://") => Err(format!("TLS is not supported yet; {FORM}")),
-        Err(_) => Err(FORM.to_owned()),
+        Err(error) => Err(format!("{}; {FORM}", error.reason)),
     }
 }
 
@@ -89,7 +89,23 @@ mod tests {
             "http://user:pass@127.0.0.1:7070",
         ] {
             let reason = server_url(wrong).expect_err(wrong);
-            assert!(reason.ends_with(FORM), "{wrong}: {reason}");
+            assert!(reason.ends_with(&format!("; {FORM}")), "{wrong}: {reason}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_before_the_form() {
+        for (wrong, problem) in [
+            ("localhost", "it has no port"),
+            ("localhost:", "it has a colon and no port"),
+            ("http://h:99999", "its port 99999 is not from 1 to 65535"),
+            ("h:99999", "its port 99999 is not from 1 to 65535"),
+            ("http://h:1/path", "it has a path, `/path`"),
+            ("h:1?x", "it has a query, `?x`"),
+            ("http://user:pass@h:1", "it names a user before the host"),
+            ("https://h:1", "TLS is not supported yet"),
+        ] {
+            assert_eq!(server_url(wrong), Err(format!("{problem}; {FORM}")));
         }
     }
 }

@@ -6,7 +6,6 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use longlived_server::store::parse_bytes;
 use longlived_topic::{TopicFilter, TopicName};
 
 /// Longer than anybody waits, and far from what a clock can no longer add.
@@ -84,6 +83,27 @@ pub(crate) fn bytes<T: TryFrom<u64>>(
             )
         })
     }
+}
+
+/// Reads `1024`, `64KiB`, `256MiB`, `2GiB` (and `kB`, `MB`, `GB` as powers of ten).
+fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let scale: u64 = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        "PiB" => 1 << 50,
+        "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        "PB" => 1_000_000_000_000_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(scale)
 }
 
 /// The first of some that stands among them twice.

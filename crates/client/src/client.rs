@@ -60,11 +60,11 @@ impl Compression {
 
 /// The server's address cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("`{url}` is not a server address: {reason}")]
+#[error("`{url}` is not a server address: {reason}; a server is given as http://HOST:PORT")]
 pub struct UrlError {
     /// What was given.
     pub url: String,
-    /// What is wrong with it.
+    /// What is wrong with it, such as a path that it has.
     pub reason: String,
 }
 

@@ -79,7 +79,7 @@ impl fmt::Display for Gap {
 pub enum GapReason {
     /// Retention removed them.
     Trimmed,
-    /// The history they belong to is gone.
+    /// The position is of another epoch: the history that it belongs to is not the server's any more.
     EpochChanged,
     /// The position asked for was never written.
     Future,
@@ -109,7 +109,9 @@ impl fmt::Display for GapReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Trimmed => f.write_str("removed by retention"),
-            Self::EpochChanged => f.write_str("their history is gone"),
+            Self::EpochChanged => {
+                f.write_str("the position is of another epoch, that of an earlier history")
+            }
             Self::Future => f.write_str("the position was never written"),
             Self::TooLarge => f.write_str("one event is too large"),
             Self::Damaged => f.write_str("the server's disk was damaged"),

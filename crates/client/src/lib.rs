@@ -5,6 +5,7 @@
 //!   event, proves that nothing is missing, and says what is.
 //! - [`Publisher`]: one message, many in flight, or a whole file.
 //! - [`Client::topics`], [`Client::read_history`], [`Client::check_position`]: looking without subscribing.
+//! - [`Client::health`]: whether the server serves.
 //! - [`legacy`]: the frozen contract `protos.Longlived`.
 //! - [`fleet`]: many subscribers and a verdict, as `longlived simulate` runs them.
 //!
@@ -12,6 +13,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
+mod address;
 mod backoff;
 mod client;
 mod codec;
@@ -20,9 +22,11 @@ mod continuity;
 mod credential;
 mod event;
 pub mod fleet;
+mod health;
 pub mod legacy;
 mod pool;
 mod position;
+mod preface;
 mod publisher;
 pub mod record;
 mod subscriber;
@@ -36,6 +40,7 @@ pub use self::client::{Client, ClientBuilder, Compression, UrlError};
 pub use self::continuity::Violation;
 pub use self::credential::CredentialError;
 pub use self::event::{Event, Gap, GapReason};
+pub use self::health::Health;
 pub use self::position::{ParsePositionError, Position};
 pub use self::publisher::{
     BulkError, BulkPublished, Durability, Message, PublishError, Published, Publisher,

@@ -14,10 +14,12 @@ use std::time::Duration;
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
+use crate::address;
 use crate::client::UrlError;
 use crate::connector::Connector;
+use crate::preface::Preface;
 use crate::subscriber::Lost;
 use crate::wire::Wire;
 
@@ -99,7 +101,7 @@ struct Slot {
 #[derive(Debug, Default)]
 struct State {
     generation: u64,
-    channel: Option<Channel>,
+    wire: Option<Wire>,
     failure: Option<Lost>,
     /// When that was.
     failed_at: Option<Instant>,
@@ -164,9 +166,9 @@ impl Pool {
         let dials_before = slot.dials.load(Ordering::Acquire);
         let mut state = slot.state.lock().await;
         if state.generation <= slot.broken.load(Ordering::Acquire) {
-            state.channel = None;
+            state.wire = None;
         }
-        if state.channel.is_none() {
+        if state.wire.is_none() {
             if slot.dials.load(Ordering::Acquire) != dials_before
                 && let Some(failure) = &state.failure
             {
@@ -180,9 +182,9 @@ impl Pool {
             let dialled = Box::pin(self.dial(lane)).await;
             slot.dials.fetch_add(1, Ordering::AcqRel);
             match dialled {
-                Ok(channel) => {
+                Ok(wire) => {
                     state.generation += 1;
-                    state.channel = Some(channel);
+                    state.wire = Some(wire);
                     state.failure = None;
                     state.failed_at = None;
                 }
@@ -193,12 +195,9 @@ impl Pool {
                 }
             }
         }
-        let channel = state
-            .channel
-            .clone()
-            .expect("it was there, or it was dialled");
+        let wire = state.wire.clone().expect("it was there, or it was dialled");
         Ok(Lease {
-            wire: Wire::new(channel),
+            wire,
             lane,
             generation: state.generation,
         })
@@ -220,7 +219,7 @@ impl Pool {
         }
     }
 
-    async fn dial(&self, lane: Lane) -> Result<Channel, Lost> {
+    async fn dial(&self, lane: Lane) -> Result<Wire, Lost> {
         let endpoint = match lane {
             Lane::Legacy(_) => self.endpoint.clone(),
             Lane::Streams(_) | Lane::Publishing(_) | Lane::Unary => self
@@ -231,12 +230,16 @@ impl Pool {
                 // Only while streams are open: an idle connection that dies is dialled when it is needed.
                 .keep_alive_while_idle(false),
         };
-        let dialled = match &self.connector {
-            Some(connector) => endpoint.connect_with_connector(connector.clone()).await,
-            None => endpoint.connect_with_connector(self.tcp()).await,
+        let preface = Preface::default();
+        let dialled = if let Some(connector) = &self.connector {
+            let watched = preface.watching(connector.clone());
+            endpoint.connect_with_connector(watched).await
+        } else {
+            let watched = preface.watching(self.tcp());
+            endpoint.connect_with_connector(watched).await
         };
         match dialled {
-            Ok(channel) => Ok(channel),
+            Ok(channel) => Ok(Wire::new(channel, preface)),
             Err(error) => {
                 let mut cause: &dyn std::error::Error = &error;
                 while let Some(source) = cause.source() {
@@ -268,11 +271,8 @@ fn slots(connections: usize) -> Vec<Slot> {
     (0..connections.max(1)).map(|_| Slot::default()).collect()
 }
 
-/// What is wrong with an address that holds less than host and port, or more.
-const ADDRESS_FORM: &str = "a server is given as http://HOST:PORT";
-
 fn endpoint(url: &str, options: PoolOptions) -> Result<Endpoint, String> {
-    let uri = address(url)?;
+    let uri = address::parse(url)?;
     Ok(Endpoint::from(uri)
         .user_agent(concat!("longlived-client/", env!("CARGO_PKG_VERSION")))
         .map_err(|error| error.to_string())?
@@ -280,36 +280,6 @@ fn endpoint(url: &str, options: PoolOptions) -> Result<Endpoint, String> {
         .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
-}
-
-/// Nothing that stands in it is left out silently.
-fn address(url: &str) -> Result<http::Uri, String> {
-    let uri = url.parse::<http::Uri>().map_err(|_| ADDRESS_FORM)?;
-    if uri.scheme_str() == Some("https") {
-        return Err(format!("TLS is not supported yet; {ADDRESS_FORM}"));
-    }
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let host = uri.host().unwrap_or_default();
-    // A port that is no number would be taken for the default one.
-    let port_holds = match authority.strip_prefix(host) {
-        Some("") => true,
-        Some(rest) => {
-            let port = rest.strip_prefix(':').map(str::parse::<u16>);
-            matches!(port, Some(Ok(1..)))
-        }
-        // Something stands before the host.
-        None => false,
-    };
-    let plain = uri.scheme_str() == Some("http")
-        && !host.is_empty()
-        && port_holds
-        && matches!(uri.path(), "" | "/")
-        && !url.contains(['?', '#', '@']);
-    if plain {
-        Ok(uri)
-    } else {
-        Err(ADDRESS_FORM.to_owned())
-    }
 }
 
 #[cfg(test)]
@@ -326,33 +296,6 @@ mod tests {
             ..PoolOptions::default()
         };
         Pool::new(url, options, None).unwrap()
-    }
-
-    #[test]
-    fn addresses_that_cannot_be_dialled_are_refused_with_a_reason() {
-        for url in [
-            "",
-            "7070",
-            "127.0.0.1:7070",
-            "ftp://host:1",
-            "https://host:1",
-            "http://",
-            "http://:7070",
-            "http://host:0",
-            "http://host:99999",
-            "http://host:1/path",
-            "http://host:1//",
-            "http://host:1?x",
-            "http://host:1/?",
-            "http://host:1#x",
-            "http://user:pass@host:1",
-            "http://@host:1",
-            "http://host:1@host:1",
-        ] {
-            let error = Pool::new(url.to_owned(), PoolOptions::default(), None);
-            let reason = error.err().unwrap_or_else(|| panic!("{url}")).to_string();
-            assert!(reason.ends_with(ADDRESS_FORM), "{url}: {reason}");
-        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tower::Service;
 
+use crate::preface::Preface;
 use crate::subscriber::Lost;
 
 /// The server's wait hint.
@@ -111,6 +112,8 @@ struct SeenInner {
     sent: AtomicBool,
     /// The HTTP status of a response that is none of gRPC; 0 while there was none.
     http: AtomicU16,
+    /// How the server of the connection began.
+    preface: OnceLock<Preface>,
 }
 
 impl Seen {
@@ -121,10 +124,17 @@ impl Seen {
 
     /// What to say about a status the server did not send.
     pub(crate) fn lost(&self, status: &Status) -> Lost {
+        let of_preface = || self.0.preface.get().and_then(Preface::lost);
         match self.0.http.load(Ordering::Acquire) {
             0 if never_connected(status) => Lost::Connect(root_cause(status)),
-            0 if is_disconnected(status) => Lost::Transport(String::new()),
-            0 => Lost::Transport(root_cause(status)),
+            0 => of_preface().unwrap_or_else(|| {
+                let nothing_to_say = is_disconnected(status);
+                Lost::Transport(if nothing_to_say {
+                    String::new()
+                } else {
+                    root_cause(status)
+                })
+            }),
             http => Lost::Http(http),
         }
     }
@@ -208,11 +218,14 @@ struct NotGrpc(http::StatusCode);
 
 /// A connection that notes in a request's [`Seen`] what came back.
 #[derive(Clone, Debug)]
-pub(crate) struct Wire(Channel);
+pub(crate) struct Wire {
+    channel: Channel,
+    preface: Preface,
+}
 
 impl Wire {
-    pub(crate) fn new(channel: Channel) -> Self {
-        Self(channel)
+    pub(crate) fn new(channel: Channel, preface: Preface) -> Self {
+        Self { channel, preface }
     }
 }
 
@@ -224,7 +237,7 @@ impl Service<http::Request<tonic::body::Body>> for Wire {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(cx).map_err(Into::into)
+        self.channel.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
@@ -233,7 +246,8 @@ impl Service<http::Request<tonic::body::Body>> for Wire {
             .get::<Seen>()
             .cloned()
             .unwrap_or_default();
-        let answer = self.0.call(request);
+        seen.0.preface.set(self.preface.clone()).ok();
+        let answer = self.channel.call(request);
         Box::pin(async move {
             let mut response = answer.await?;
             seen.look_for_status(response.headers_mut());

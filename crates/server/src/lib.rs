@@ -44,7 +44,7 @@ pub use contract::{InvalidRequest, SERVICES, legacy_topic, subscriber_id};
 pub use longlived_broker::{
     Compression, DedupeConfig, Environment, LogConfig, Message,
     frame::COMPRESSED_BYTES_MIN,
-    store::{self, DiskConfig, HistoryClass, RetentionError, Store},
+    store::{self, DiskConfig, HistoryClass, Store},
 };
 pub use server::{ServeError, Server};
 pub use transport::{acceptor, connection, listener, open_files::OpenFiles};

@@ -127,8 +127,8 @@ pub enum Missing {
         /// Where the damage that was met ends.
         through: Sequence,
     },
-    /// Their history is gone.
-    #[error("that history is gone")]
+    /// The position is of another epoch.
+    #[error("the position is of another epoch, that of an earlier history")]
     EpochChanged,
     /// The position was never written.
     #[error("that position was never written")]

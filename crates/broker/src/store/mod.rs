@@ -26,7 +26,7 @@ pub use disk::{
 pub use memory::MemoryStore;
 pub(crate) use merge::merge;
 pub use query::{Damaged, FilterFrom, Page, Query, Removed};
-pub use retention::{HistoryClass, Limits, RetentionConfig, RetentionError, parse_bytes};
+pub use retention::{HistoryClass, Limits, RetentionConfig};
 
 use crate::{
     frame::{Frames, TopicId},

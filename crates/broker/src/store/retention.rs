@@ -63,95 +63,6 @@ pub struct HistoryClass {
     pub limits: Limits,
 }
 
-/// Why a class could not be read from text.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RetentionError {
-    /// Not of the form `FILTER=limits`.
-    #[error("`{0}` is not FILTER=bytes:256MiB,events:1000000,age:1h")]
-    Form(String),
-    /// The filter is malformed.
-    #[error("the filter `{filter}` {source}")]
-    Filter {
-        /// The filter as given.
-        filter: String,
-        /// What is wrong with it.
-        source: longlived_topic::TopicError,
-    },
-    /// A limit is unknown or malformed.
-    #[error("`{0}` is none of bytes:256MiB, events:1000000, age:1h")]
-    Limit(String),
-    /// A limit that would keep nothing.
-    #[error("`{0}` keeps nothing: a limit must be more than 0")]
-    Zero(String),
-    /// A limit is given twice in one class.
-    #[error("`{0}` is a second limit of this kind")]
-    Twice(String),
-}
-
-impl HistoryClass {
-    /// Reads `FILTER=bytes:256MiB,events:1000000,age:1h`, each limit at most once; events and bytes that are not given
-    /// have their defaults, and a class without an age keeps events of any age. `parse_age` reads a duration.
-    pub fn parse(
-        text: &str,
-        parse_age: impl Fn(&str) -> Option<Duration>,
-    ) -> Result<Self, RetentionError> {
-        let form = || RetentionError::Form(text.to_owned());
-        let (filter, limits) = text.split_once('=').ok_or_else(form)?;
-        let parsed = TopicFilter::parse(filter).map_err(|source| RetentionError::Filter {
-            filter: filter.to_owned(),
-            source,
-        })?;
-        let mut class = Self {
-            filter: parsed,
-            limits: Limits {
-                age: None,
-                ..Limits::DEFAULT
-            },
-        };
-        let mut given: Vec<&str> = Vec::new();
-        for limit in limits.split(',') {
-            let bad = || RetentionError::Limit(limit.to_owned());
-            let (name, value) = limit.split_once(':').ok_or_else(bad)?;
-            if given.contains(&name) {
-                return Err(RetentionError::Twice(limit.to_owned()));
-            }
-            given.push(name);
-            match name {
-                "events" => class.limits.events = value.parse().map_err(|_| bad())?,
-                "bytes" => class.limits.bytes = parse_bytes(value).ok_or_else(bad)?,
-                "age" => class.limits.age = Some(parse_age(value).ok_or_else(bad)?),
-                _ => return Err(bad()),
-            }
-            let Limits { events, bytes, age } = class.limits;
-            if events == 0 || bytes == 0 || age == Some(Duration::ZERO) {
-                return Err(RetentionError::Zero(limit.to_owned()));
-            }
-        }
-        Ok(class)
-    }
-}
-
-/// Reads `1024`, `64KiB`, `256MiB`, `2GiB` (and `kB`, `MB`, `GB` as powers of ten).
-pub fn parse_bytes(text: &str) -> Option<u64> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let scale: u64 = match unit {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "TiB" => 1 << 40,
-        "PiB" => 1 << 50,
-        "kB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "TB" => 1_000_000_000_000,
-        "PB" => 1_000_000_000_000_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(scale)
-}
-
 /// All classes; the first that matches a topic holds.
 #[derive(Clone, Debug)]
 pub struct RetentionConfig {
@@ -209,61 +120,24 @@ impl RetentionConfig {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<HistoryClass, RetentionError> {
-        HistoryClass::parse(text, |age| (age == "1h").then(|| Duration::from_secs(3600)))
-    }
-
-    #[test]
-    fn a_class_is_read_with_every_limit() {
-        let class = parse("orders.>=bytes:256MiB,events:10,age:1h").unwrap();
-        assert_eq!(class.filter.as_str(), "orders.>");
-        let limits = Limits {
-            events: 10,
-            bytes: 256 << 20,
-            age: Some(Duration::from_secs(3600)),
-        };
-        assert_eq!(class.limits, limits);
-    }
-
-    #[test]
-    fn what_is_malformed_is_named() {
-        assert!(matches!(parse("orders"), Err(RetentionError::Form(_))));
-        assert!(matches!(
-            parse("a..b=events:1"),
-            Err(RetentionError::Filter { .. })
-        ));
-        for limit in ["events:-1", "bytes:1XB", "age:soon", "events", "size:1"] {
-            assert_eq!(
-                parse(&format!("a={limit}")),
-                Err(RetentionError::Limit(limit.to_owned()))
-            );
+    fn class(filter: &str, events: u64) -> HistoryClass {
+        HistoryClass {
+            filter: TopicFilter::parse(filter).unwrap(),
+            limits: Limits {
+                events,
+                ..Limits::DEFAULT
+            },
         }
     }
 
     #[test]
-    fn a_limit_that_keeps_nothing_or_comes_twice_is_named() {
-        let zero = |limit: &str| Err(RetentionError::Zero(limit.to_owned()));
-        assert_eq!(parse("a=events:0"), zero("events:0"));
-        assert_eq!(parse("a=events:1,bytes:0MiB"), zero("bytes:0MiB"));
-        let parse_age = |_: &str| Some(Duration::ZERO);
-        assert_eq!(HistoryClass::parse("a=age:0s", parse_age), zero("age:0s"));
-        assert_eq!(
-            parse("a=events:1,bytes:1,events:2"),
-            Err(RetentionError::Twice("events:2".to_owned()))
-        );
-    }
-
-    #[test]
     fn the_first_class_that_matches_holds_and_inboxes_have_their_own() {
-        let config = RetentionConfig::new(vec![
-            parse("orders.eu=events:1").unwrap(),
-            parse("orders.>=events:2").unwrap(),
-        ]);
-        let class = |topic| config.class_of(&TopicName::parse(topic).unwrap());
-        assert_eq!(class("orders.eu"), 0);
-        assert_eq!(class("orders.us"), 1);
-        assert_eq!(class("inbox.7"), 2);
-        assert_eq!(class("other"), 3);
+        let config = RetentionConfig::new(vec![class("orders.eu", 1), class("orders.>", 2)]);
+        let index = |topic| config.class_of(&TopicName::parse(topic).unwrap());
+        assert_eq!(index("orders.eu"), 0);
+        assert_eq!(index("orders.us"), 1);
+        assert_eq!(index("inbox.7"), 2);
+        assert_eq!(index("other"), 3);
         assert_eq!(config.limits().count(), 4);
     }
 }

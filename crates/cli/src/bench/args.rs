@@ -267,7 +267,7 @@ fn authority(url: &str) -> Result<String, String> {
     let authority = authority.map(|rest| rest.trim_end_matches('/'));
     match authority.and_then(|authority| authority.rsplit_once(':')) {
         Some((host, port)) if port.parse::<u16>().is_ok() => Ok(format!("{host}:{port}")),
-        _ => Err(server_url::FORM.to_owned()),
+        _ => Err(format!("it has no port; {}", server_url::FORM)),
     }
 }
 

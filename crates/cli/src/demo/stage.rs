@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use longlived_client::fleet::{Fleet, Happening, What};
-use longlived_client::{Gap, GapReason, Outcome, PublishError, Published};
+use longlived_client::{Gap, Outcome, PublishError, Published};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::{Stream, StreamExt as _};
 
@@ -151,11 +151,10 @@ impl Stage {
             show::seconds(after),
             gap.after.map_or(0, |after| after.sequence),
         );
-        let missing = match gap.reason {
-            GapReason::EpochChanged => format!("what came after #{last} is gone"),
-            other => format!("after #{last}, {other}"),
-        };
-        let text = format!("resubscribed after {after}; gap announced: {missing}");
+        let text = format!(
+            "resubscribed after {after}; gap announced after #{last}: {}",
+            gap.reason
+        );
         self.page
             .event(&format!("client {client}"), Tone::Good, &text)?;
         Ok(())

@@ -1,7 +1,7 @@
 //! What happens to a client of a fleet, as a line for a person.
 
 use longlived_client::fleet::What;
-use longlived_client::{Gap, GapReason, Outcome};
+use longlived_client::{Gap, Outcome};
 
 use super::terminal::Tone;
 use super::text;
@@ -61,10 +61,7 @@ pub(crate) fn describe(what: &What, newcomer: bool) -> Option<(Tone, String)> {
 }
 
 fn gap_text(gap: &Gap) -> String {
-    let why = match gap.reason {
-        GapReason::EpochChanged => "that history is gone, a new one began".to_owned(),
-        other => other.to_string(),
-    };
+    let why = gap.reason;
     let after = gap.after.map_or(0, |after| after.sequence);
     let other_epoch = gap
         .after
@@ -104,7 +101,7 @@ pub(crate) fn short_reason(reason: &str) -> String {
 mod tests {
     use std::time::Duration;
 
-    use longlived_client::Position;
+    use longlived_client::{GapReason, Position};
 
     use super::*;
 
@@ -176,7 +173,7 @@ mod tests {
         );
         assert_eq!(
             gap_text(&lost),
-            "everything after #10: that history is gone, a new one began"
+            "everything after #10: the position is of another epoch, that of an earlier history"
         );
     }
 }

@@ -97,11 +97,15 @@ fn a_server_that_a_bench_cannot_use_is_refused_by_its_flags() {
 
 #[test]
 fn an_address_with_more_than_host_and_port_is_refused_everywhere() {
-    for wrong in [
-        "",
-        "http://127.0.0.1:1/path",
-        "http://127.0.0.1:1?x",
-        "http://a:b@127.0.0.1:1",
+    for (wrong, problem) in [
+        ("", "it has no port; "),
+        ("http://127.0.0.1:1/path", "it has a path, `/path`; "),
+        ("http://127.0.0.1:1?x", "it has a query, `?x`; "),
+        (
+            "http://a:b@127.0.0.1:1",
+            "it names a user before the host; ",
+        ),
+        ("127.0.0.1:99999", "its port 99999 is not from 1 to 65535; "),
     ] {
         for command in [&["healthcheck"][..], &["bench", "idle"]] {
             let ended = run(&[command, &["--server", wrong]].concat());
@@ -109,8 +113,37 @@ fn an_address_with_more_than_host_and_port_is_refused_everywhere() {
             let said = ended.stderr.join("\n");
             let form = "a server is given as HOST:PORT or http://HOST:PORT;";
             assert!(said.contains("--server"), "{said}");
-            assert!(said.contains(form), "{said}");
+            assert!(said.contains(&format!("{problem}{form}")), "{said}");
         }
+    }
+}
+
+#[test]
+fn a_flag_of_serve_that_is_wrong_says_which_part_of_it_is() {
+    for (arguments, named) in [
+        (
+            &["--history", "x=events:-1"][..],
+            "`events:-1` is wrong: must be a whole number from 1 to ",
+        ),
+        (
+            &["--history", "x=events:1,age:1000000000h"],
+            "`age:1000000000h` is wrong: must be a length of time from 1ms to 365d",
+        ),
+        (
+            &["--listen", "127.0.0.1:99999"],
+            "its port 99999 is not from 0 to 65535",
+        ),
+        (
+            &["--metrics-listen", "127.0.0.1:99999"],
+            "its port 99999 is not from 0 to 65535",
+        ),
+        (
+            &["--disk-reserve", "1GiB"],
+            "--data-dir <DIR>; --disk-reserve needs --data-dir <DIR>; see longlived serve",
+        ),
+    ] {
+        let said = said_with(&[&["serve"], arguments].concat(), &[], 2);
+        assert!(said.contains(named), "{said}");
     }
 }
 

@@ -1,9 +1,10 @@
 //! Clients whose output goes nowhere: what is only told may be dropped, events wait for their reader, a reader that is
 //! gone ends the command, and a signal ends it whatever its output does.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, PipeWriter};
 use std::process::Command;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use tokio::time::Instant;
 
@@ -64,6 +65,12 @@ fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Whether a pipe takes nothing at present.
+fn is_full(pipe: &PipeWriter) -> bool {
+    let mut asked = [PollFd::new(pipe, PollFlags::OUT)];
+    poll(&mut asked, Some(&Timespec::default())).unwrap() == 0
+}
+
 #[test]
 fn events_wait_for_a_slow_reader_and_none_is_lost() {
     let server = Server::start(&[]);
@@ -72,16 +79,17 @@ fn events_wait_for_a_slow_reader_and_none_is_lost() {
     let file = folder.path().join("position");
     let file = file.to_str().unwrap();
     let (read, write) = std::io::pipe().unwrap();
+    let other_end = write.try_clone().unwrap();
     let subscriber = Process::spawn(subscribe(&server, file).stdout(write));
     let mut lines = BufReader::new(read).lines();
     let mut next = || sequences(&[lines.next().expect("a line").unwrap()])[0];
     // A reader that takes one and then nothing for a while: what nobody could have is not saved as done.
     assert_eq!(next(), 1);
     let last = until("a pipe that is full", || {
-        let before = saved(file);
-        std::thread::sleep(std::time::Duration::from_millis(200));
-        (before > 0 && before == saved(file)).then_some(before)
+        let last = saved(file);
+        (last > 0 && is_full(&other_end)).then_some(last)
     });
+    drop(other_end);
     assert!(last < EVENTS, "it ran ahead of its reader: {last}");
     for sequence in 2..=EVENTS {
         assert_eq!(next(), sequence);

@@ -185,7 +185,8 @@ fn a_killed_server_is_a_gap_and_not_an_end() {
     assert_eq!(lines[1]["reason"], "epoch_changed");
     assert_eq!(lines[1]["after"]["sequence"], 1);
     assert_ne!(lines[1]["after"]["epoch"], lines[1]["through"]["epoch"]);
-    subscriber.stderr.line_with(&["gap: "]);
+    let why = "the position is of another epoch, that of an earlier history";
+    subscriber.stderr.line_with(&["gap: ", why]);
 }
 
 #[test]

@@ -159,6 +159,9 @@ fn the_check_ends_with_3_where_something_would_be_missed() {
         let text = topics(&server, &["a", "--check", &position]);
         assert_eq!(text.code, Some(code), "{text:?}");
         assert!(text.stdout[0].contains(&position), "{text:?}");
+        let other_epoch = "the position is of another epoch, that of an earlier history";
+        let is_said = text.stdout[0].contains(other_epoch);
+        assert_eq!(is_said, state == "epoch_changed", "{text:?}");
     }
 }
 

@@ -18,6 +18,7 @@ mod cli_record;
 mod cli_simulate;
 #[cfg(target_os = "linux")]
 mod cli_sinks;
+mod cli_strangers;
 mod cli_subscribe;
 mod cli_support;
 mod cli_terminal;

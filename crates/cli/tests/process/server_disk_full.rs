@@ -14,7 +14,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::mounted::Mounted;
-use super::support::{PATIENCE, Server, skipped, until, within};
+use super::support::{Server, skipped, until, until_after, within};
 use super::tape::Tape;
 
 const DISK_MEBIBYTES: u32 = 24;
@@ -297,19 +297,14 @@ async fn retention_makes_room(disk: &Mounted, age: Duration) -> bool {
         "full after {} messages, before {age:?} were over",
         stored.len()
     );
-    let everything_is_gone = async {
-        loop {
-            let page = client.topics(&TopicsQuery::new(TOPIC)).await;
-            let topics = page.expect("it says what it has").topics;
-            if topics.iter().all(|topic| topic.events == 0) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
     // It has to grow that old first.
-    let gone = tokio::time::timeout(age + PATIENCE, everything_is_gone).await;
-    gone.expect("retention lets everything go");
+    until_after(age, "retention has let everything go", async || {
+        let page = client.topics(&TopicsQuery::new(TOPIC)).await;
+        let topics = page.expect("it says what it has").topics;
+        let is_gone = topics.iter().all(|topic| topic.events == 0);
+        is_gone.then_some(())
+    })
+    .await;
     let mut again = until("there is room", async || publish(&client, 3_000).await.ok()).await;
     // More than the reserve, and more than a log that was written out can have freed.
     for number in 0..stored.len() / 2 {

@@ -397,8 +397,18 @@ pub(crate) fn framed(message: &[u8]) -> Bytes {
 }
 
 /// Waits for `condition`, which is asked again and again.
-pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let found = timeout(PATIENCE, async {
+pub(crate) async fn until<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
+    until_after(Duration::ZERO, what, condition).await
+}
+
+/// The same for what cannot be before some time has passed.
+pub(crate) async fn until_after<T>(
+    time: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let patience = time + PATIENCE;
+    let found = timeout(patience, async {
         loop {
             if let Some(found) = condition().await {
                 return found;
@@ -407,7 +417,7 @@ pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Opt
         }
     });
     let Ok(found) = found.await else {
-        panic!("not within {PATIENCE:?}: {what}");
+        panic!("not within {patience:?}: {what}");
     };
     found
 }

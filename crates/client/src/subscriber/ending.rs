@@ -57,6 +57,8 @@ pub enum Lost {
     Connect(String),
     /// The connection or the stream broke without a status; the cause is empty where there is nothing to say but that.
     Transport(String),
+    /// What listens there is no HTTP/2 server: what it did instead.
+    NotHttp2(String),
     /// It ended with OK and without a reason, as when a proxy cuts it.
     Ended,
     /// The server said beforehand that it would end it.
@@ -81,6 +83,10 @@ impl fmt::Display for Lost {
                 f.write_str("connection to the server lost")
             }
             Self::Transport(cause) => write!(f, "connection to the server lost: {cause}"),
+            Self::NotHttp2(what) => write!(
+                f,
+                "what listens there does not speak gRPC over HTTP/2: {what}"
+            ),
             Self::Ended => f.write_str("stream ended without a reason"),
             Self::GoAway(reason) => write!(f, "stream ended: {reason}"),
             Self::Status(refusal) => write!(f, "stream ended: {refusal}"),

@@ -8,7 +8,8 @@ use longlived_client::{
     BackoffOptions, Client, ClientBuilder, Durability, GapReason, GoAwayReason, Item, Lost,
     Message, Notice, Outcome, Position, SubscribeError,
 };
-use longlived_server::{Config, Environment, GeneratorConfig, HistoryClass, Server};
+use longlived_server::store::Limits;
+use longlived_server::{Config, Environment, GeneratorConfig, HistoryClass, Server, TopicFilter};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -86,8 +87,15 @@ impl Node {
     }
 
     /// Any port, and these retention classes.
-    fn keeping(history: &[&str]) -> Config {
-        let class = |text: &&str| HistoryClass::parse(text, |_age| None).unwrap();
+    fn keeping(history: &[(&str, u64)]) -> Config {
+        let class = |&(filter, events): &(&str, u64)| HistoryClass {
+            filter: TopicFilter::parse(filter).unwrap(),
+            limits: Limits {
+                events,
+                age: None,
+                ..Limits::DEFAULT
+            },
+        };
         Config {
             history: history.iter().map(class).collect(),
             ..Self::any_port()
@@ -417,7 +425,7 @@ async fn publish_to(client: &Client, topics: &[&str]) -> Vec<Position> {
 
 #[tokio::test]
 async fn what_a_live_reader_keeps_in_the_tail_is_resumed_though_history_let_it_go() {
-    let node = Node::start(Node::keeping(&["orders.>=events:2"]));
+    let node = Node::start(Node::keeping(&[("orders.>", 2)]));
     let client = node.client().build().unwrap();
     let live = client.subscriber("live").filter("orders.>");
     let mut live = Watched::new(live.build().unwrap());
@@ -438,7 +446,7 @@ async fn what_a_live_reader_keeps_in_the_tail_is_resumed_though_history_let_it_g
 /// What a subscriber of `a` and `b` is told, in order, when it resumes after one of five messages of which
 /// the third is no longer kept.
 async fn resumed_among_classes(after: usize) -> (Outcome, Vec<Item>) {
-    let node = Node::start(Node::keeping(&["a=events:1", "b=events:100"]));
+    let node = Node::start(Node::keeping(&[("a", 1), ("b", 100)]));
     let client = node.client().build().unwrap();
     let positions = publish_to(&client, &["b", "b", "a", "a", "b"]).await;
     let subscriber = client.subscriber("late").filter("a").filter("b");

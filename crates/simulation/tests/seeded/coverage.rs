@@ -131,7 +131,11 @@ fn noticed(notice: &Notice) -> Option<&'static str> {
             Lost::GoAway(_) => "lost: draining",
             Lost::Status(refusal) if refusal.code as i32 == RESOURCE_EXHAUSTED => "lost: slow",
             Lost::Status(_) => "lost: status",
-            Lost::Ended | Lost::Http(_) | Lost::NoWelcome(_) | Lost::Protocol(_) => "lost: other",
+            Lost::Ended
+            | Lost::Http(_)
+            | Lost::NotHttp2(_)
+            | Lost::NoWelcome(_)
+            | Lost::Protocol(_) => "lost: other",
         },
         _ => return None,
     })

@@ -173,7 +173,8 @@ fn a_refusal_says_what_is_so_of_what_is_kept() {
         );
         let changed = refusal(&["t"], other(epoch), 3).await;
         assert!(
-            changed.contains("history is gone") && changed.contains(&kept),
+            changed.contains("of another epoch, that of an earlier history")
+                && changed.contains(&kept),
             "{changed}"
         );
         let mixed = refusal(&["t", "noisy"], epoch, 10).await;

@@ -161,7 +161,7 @@ fn add_losses(figures: &mut Figures, seen: &Seen) {
         ("resumed", "told that nothing was missed", returned.resumed),
         (
             "resets",
-            "told that their history is gone (reset)",
+            "told that something was missed (reset)",
             returned.resets,
         ),
         ("gaps", "gaps announced", finished.gaps),

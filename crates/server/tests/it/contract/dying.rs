@@ -167,7 +167,7 @@ async fn who_stores_every_position_it_is_told_misses_nothing_whenever_it_dies() 
     for round in 0..ROUNDS {
         let mut dice = Dice(round);
         let node = Node::start_with(|config| {
-            config.history = vec![history("a.>=events:3"), history("b.>=events:9")];
+            config.history = vec![history("a.>", 3), history("b.>", 9)];
             // Some read the tails, some history.
             config.log.tail_bytes_max = if round % 3 == 0 { 1 << 20 } else { 0 };
         });
@@ -236,7 +236,7 @@ fn change(dice: &mut Dice) -> Request {
 #[tokio::test]
 async fn after_a_reset_the_next_response_is_its_gap_whatever_else_is_due() {
     let node = Node::start_with(|config| {
-        config.history = vec![history("a=events:1")];
+        config.history = vec![history("a", 1)];
         config.log.tail_bytes_max = 0;
     });
     for _ in 0..5 {

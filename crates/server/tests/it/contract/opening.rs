@@ -13,7 +13,7 @@ use super::support::{
 
 /// `orders.>` keeps three events; ten were published, so 8 to 10 are kept.
 async fn trimmed() -> (Node, u64) {
-    let node = Node::start_with(|config| config.history = vec![history("orders.>=events:3")]);
+    let node = Node::start_with(|config| config.history = vec![history("orders.>", 3)]);
     for n in 1..=10 {
         assert_eq!(node.publish("orders.eu", &n.to_string()).await, n);
     }
@@ -342,7 +342,7 @@ async fn earliest_begins_with_the_first_that_is_kept_without_a_gap() {
 #[tokio::test]
 async fn earliest_gives_everything_that_is_kept_whatever_the_gap_policy() {
     // Kept for different times: `a` has lost more than `b`.
-    let node = Node::start_with(|config| config.history = vec![history("a=events:1")]);
+    let node = Node::start_with(|config| config.history = vec![history("a", 1)]);
     for topic in ["a", "b", "a", "a", "b"] {
         node.publish(topic, "x").await;
     }
@@ -435,7 +435,7 @@ async fn an_event_carries_everything_that_was_published() {
 /// A reader that stood still while history moved on past it.
 async fn overtaken(policy: GapPolicy) -> (super::support::RawReply, Node) {
     let node = Node::start_with(|config| {
-        config.history = vec![history("t=events:4")];
+        config.history = vec![history("t", 4)];
         config.log.tail_bytes_max = 1 << 10;
     });
     let mut raw = Raw::connect(node.address).await;

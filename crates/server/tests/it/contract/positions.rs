@@ -105,7 +105,7 @@ async fn welcome_fail_and_check_position_agree_about_every_position() {
     for round in 0..6 {
         let mut dice = Dice(round);
         let node = Node::start_with(|config| {
-            config.history = vec![history("a.>=events:3"), history("b.>=events:6")];
+            config.history = vec![history("a.>", 3), history("b.>", 6)];
             config.log.tail_bytes_max = 0;
         });
         for _ in 0..12 + dice.below(30) {
@@ -164,7 +164,7 @@ async fn welcome_fail_and_check_position_agree_about_every_position() {
 
 #[tokio::test]
 async fn what_a_live_tail_still_has_is_missing_to_nobody() {
-    let node = Node::start_with(|config| config.history = vec![history("t=events:2")]);
+    let node = Node::start_with(|config| config.history = vec![history("t", 2)]);
     let (_live, welcome) = node.open(request("live", &["t"])).await;
     for _ in 0..10 {
         node.publish("t", "x").await;
@@ -188,7 +188,7 @@ async fn what_a_live_tail_still_has_is_missing_to_nobody() {
 async fn earliest_with_fail_is_told_of_what_went_between_what_is_kept_and_refused_what_goes_later()
 {
     let node = Node::start_with(|config| {
-        config.history = vec![history("a=events:1")];
+        config.history = vec![history("a", 1)];
         config.log.tail_bytes_max = 0;
     });
     for topic in ["a", "b", "a", "a", "b", "a"] {

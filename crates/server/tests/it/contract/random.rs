@@ -11,6 +11,7 @@ use std::{
 };
 
 use longlived_api::v1::{self, session_request::Request};
+use longlived_server::HistoryClass;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -379,9 +380,9 @@ async fn publish(number: u64, node: Arc<Node>, ledger: Ledger, stop: Arc<AtomicB
     }
 }
 
-async fn any_mix(history_classes: &[&str], tail_bytes_max: usize) {
+async fn any_mix(history_classes: &[HistoryClass], tail_bytes_max: usize) {
     let node = Arc::new(Node::start_with(|config| {
-        config.history = history_classes.iter().map(|class| history(class)).collect();
+        config.history = history_classes.to_vec();
         config.log.tail_bytes_max = tail_bytes_max;
         config.log.tail_age_max = Duration::from_millis(300);
         config.log.channel_linger = Duration::from_millis(100);
@@ -422,13 +423,15 @@ async fn any_mix(history_classes: &[&str], tail_bytes_max: usize) {
 
 #[tokio::test]
 async fn with_little_history_everything_that_matched_is_delivered_or_announced() {
-    any_mix(&[">=events:150"], 4 << 10).await;
+    any_mix(&[history(">", 150)], 4 << 10).await;
 }
 
 #[tokio::test]
 async fn with_classes_that_keep_different_amounts_everything_is_delivered_or_announced() {
+    let mut few_bytes = history("b.>", 1_000_000);
+    few_bytes.limits.bytes = 8 << 10;
     any_mix(
-        &["a.>=events:20", "b.>=bytes:8KiB", ">=events:400"],
+        &[history("a.>", 20), few_bytes, history(">", 400)],
         64 << 10,
     )
     .await;

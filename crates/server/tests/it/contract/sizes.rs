@@ -117,7 +117,9 @@ async fn a_client_that_says_nothing_gets_what_grpc_takes_by_default() {
     const LIMIT: usize = 4 << 20;
     let node = Node::start_with(|config| {
         config.event_bytes_max = 8 << 20;
-        config.history = vec![super::support::history(">=bytes:1GiB")];
+        let mut all = super::support::history(">", 1_000_000);
+        all.limits.bytes = 1 << 30;
+        config.history = vec![all];
     });
     // The band between an event and its message, and what stands beside it.
     let sizes = publish_around(&node, LIMIT, (LIMIT - 33)..(LIMIT - 25)).await;
@@ -159,7 +161,7 @@ async fn a_program_of_the_frozen_contract_gets_nothing_above_what_grpc_takes_by_
 async fn a_page_of_history_is_no_larger_than_was_asked_for() {
     let node = Node::start_with(|config| {
         // Several classes, so that there are gaps between what is kept.
-        config.history = vec![super::support::history("gone=events:1")];
+        config.history = vec![super::support::history("gone", 1)];
     });
     let (_, welcome) = node.open(request("s", &["t"])).await;
     let epoch = welcome.position.expect("a position").epoch;

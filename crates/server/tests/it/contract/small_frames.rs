@@ -17,7 +17,7 @@ use super::{
     store_trouble::{Mood, Moody},
     support::{Frame, Node, framed, message, request, within},
 };
-use crate::by_hand::{
+use longlived_testkit::frames::{
     ACK, DATA, END_STREAM, GOAWAY, HEAD_BYTES, HEADERS, PADDED, PING, RST_STREAM, SETTINGS,
     WINDOW_INITIAL, WINDOW_MAX, WINDOW_UPDATE, frame, grpc_call, hello, room,
 };

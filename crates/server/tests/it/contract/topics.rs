@@ -121,7 +121,7 @@ async fn epoch(node: &Node) -> u64 {
 
 #[tokio::test]
 async fn topics_are_listed_page_by_page_with_what_is_kept_of_each() {
-    let node = Node::start_with(|config| config.history = vec![history("small.>=events:2")]);
+    let node = Node::start_with(|config| config.history = vec![history("small.>", 2)]);
     for n in 0..4 {
         node.publish("small.a", &n.to_string()).await;
         node.publish("orders.eu", &n.to_string()).await;
@@ -289,7 +289,7 @@ async fn other_peoples_inboxes_and_sys_are_not_among_everything_and_inboxes_not_
 
 /// Classes that are trimmed apart: between what one keeps there are holes that another has left.
 fn uneven() -> Vec<HistoryClass> {
-    vec![history("a.>=events:3"), history("b.>=events:9")]
+    vec![history("a.>", 3), history("b.>", 9)]
 }
 
 async fn uneven_history(node: &Node) {
@@ -466,7 +466,7 @@ async fn a_check_says_for_every_position_what_a_subscriber_that_resumes_there_is
 
 #[tokio::test]
 async fn the_earliest_position_of_a_check_misses_nothing_and_none_before_it_is_complete() {
-    let node = Node::start_with(|config| config.history = vec![history("t=events:3")]);
+    let node = Node::start_with(|config| config.history = vec![history("t", 3)]);
     for _ in 0..10 {
         node.publish("t", "x").await;
     }
@@ -486,7 +486,7 @@ async fn the_earliest_position_of_a_check_misses_nothing_and_none_before_it_is_c
 
 #[tokio::test]
 async fn a_gap_too_far_ahead_to_be_looked_for_is_a_range_that_holds_it() {
-    let node = Node::start_with(|config| config.history = vec![history("a=events:1")]);
+    let node = Node::start_with(|config| config.history = vec![history("a", 1)]);
     // More deliveries that are kept than one call looks at, before the first that is gone.
     let large = "x".repeat(96 << 10);
     node.publish_all(vec![message("b", &large); 70]).await;

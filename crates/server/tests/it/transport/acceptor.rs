@@ -26,16 +26,15 @@ async fn two_thousand_connections_at_once_are_all_served() {
     let clients: Vec<_> = (0..2_000)
         .map(|_| {
             spawn(async move {
-                let mut client =
-                    Client::over(TcpStream::connect(address).await.expect("it listens")).await;
-                let reply = client.call("/test/quiet").await;
+                let mut client = Client::connect(address).await;
+                let reply = client.ask("/test/quiet").await;
                 (client, reply)
             })
         })
         .collect();
     let mut held = Vec::new();
     for client in clients {
-        held.push(within(client).await.expect("it is served"));
+        held.push(within("a step", client).await.expect("it is served"));
     }
     assert_eq!((node.counts.open(), node.calls.live()), (2_000, 2_000));
     drop(held);
@@ -48,16 +47,19 @@ async fn a_connection_beyond_the_limit_is_closed_and_counted() {
         connections_max: 1,
         ..AcceptorSettings::default()
     });
-    let mut client = Client::connect(&node).await;
-    client.call("/test/refused").await;
+    let mut client = Client::connect(node.address).await;
+    client.ask("/test/refused").await;
     let mut second = TcpStream::connect(node.address).await.expect("it listens");
-    let closed = within(second.read(&mut [0; 1])).await;
+    let closed = within("a step", second.read(&mut [0; 1])).await;
     assert!(matches!(closed, Ok(0) | Err(_)));
     assert_eq!((node.counts.open(), node.counts.refused()), (1, 1));
 
     client.vanish();
     until("there is room again", || node.counts.open() == 0).await;
-    Client::connect(&node).await.call("/test/refused").await;
+    Client::connect(node.address)
+        .await
+        .ask("/test/refused")
+        .await;
 }
 
 #[tokio::test]
@@ -69,15 +71,15 @@ async fn a_connection_with_as_many_streams_as_allowed_is_counted_until_one_ends(
         }),
         ..AcceptorSettings::default()
     });
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let mut open = Vec::new();
     for full in [0, 0, 1] {
-        open.push(client.call("/test/quiet").await);
+        open.push(client.ask("/test/quiet").await);
         until("it is counted", || node.counts.full() == full).await;
     }
     drop(open.pop());
     until("it has room", || node.counts.full() == 0).await;
-    open.push(client.call("/test/quiet").await);
+    open.push(client.ask("/test/quiet").await);
     until("it is full again", || node.counts.full() == 1).await;
     client.vanish();
     until("it is gone", || node.counts.full() == 0).await;

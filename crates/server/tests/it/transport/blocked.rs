@@ -40,7 +40,7 @@ async fn streams_are_not_asked_while_the_socket_takes_nothing_and_end_when_they_
         responses.push(response);
     }
     let answers = tokio::select! {
-        answers = within(join_all(responses)) => answers,
+        answers = within("a step", join_all(responses)) => answers,
         _ = &mut http2 => panic!("the connection ended"),
     };
     let mut bodies: Vec<_> = answers
@@ -60,7 +60,7 @@ async fn streams_are_not_asked_while_the_socket_takes_nothing_and_end_when_they_
     let driver = spawn(async move { http2.await.is_ok() });
     for (index, body) in bodies.iter_mut().enumerate() {
         let mut read = 0;
-        while let Some(chunk) = within(body.data()).await {
+        while let Some(chunk) = within("a step", body.data()).await {
             let Ok(chunk) = chunk else { break };
             for byte in &chunk {
                 assert_eq!(*byte, (read / CHUNK_BYTES) as u8);

@@ -36,7 +36,7 @@ fn request() -> Request<()> {
 async fn read(body: &mut RecvStream, bytes: usize) {
     let mut read = 0;
     while read < bytes {
-        let chunk = within(body.data()).await.expect("it goes on");
+        let chunk = within("data", body.data()).await.expect("it goes on");
         let chunk = chunk.expect("it stands");
         read += chunk.len();
         let credited = body.flow_control().release_capacity(chunk.len());
@@ -57,7 +57,10 @@ async fn what_was_written_before_a_quiet_spell_arrives_before_it_ends() {
         let (mut requests, http2) = handshake.await.expect("it speaks HTTP/2");
         let driver = spawn(async move { http2.await.is_ok() });
         let (answer, _) = requests.send_request(request(), true).expect("it stands");
-        let mut body = within(answer).await.expect("an answer").into_body();
+        let mut body = within("an answer", answer)
+            .await
+            .expect("an answer")
+            .into_body();
         read(&mut body, 3 * bytes).await;
         driver.abort();
     }
@@ -76,7 +79,7 @@ async fn a_socket_that_cannot_be_flushed_is_full() {
     let mut http2 = Box::pin(http2);
     let (answer, _) = requests.send_request(request(), true).expect("it stands");
     let answer = tokio::select! {
-        answer = within(answer) => answer,
+        answer = within("an answer", answer) => answer,
         _ = &mut http2 => panic!("the connection ended"),
     };
     // Nobody reads from here on: what the socket holds back counts as not taken.

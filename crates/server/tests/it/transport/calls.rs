@@ -6,12 +6,12 @@ use bytes::Bytes;
 use h2::Reason;
 use tokio::time::Instant;
 
-use super::support::{Client, node, request, spawn};
+use super::support::{Client, Reply, node, request, spawn};
 
 #[tokio::test]
 async fn a_unary_call_is_answered_with_data_and_trailers() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let mut reply = client
         .send(request("/test/echo"), Some(Bytes::from_static(b"hello")))
         .await
@@ -22,7 +22,7 @@ async fn a_unary_call_is_answered_with_data_and_trailers() {
 #[tokio::test]
 async fn a_request_larger_than_every_window_arrives() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let body = Bytes::from((0..5_000_000_u32).map(|n| n as u8).collect::<Vec<_>>());
     let mut reply = client
         .send(request("/test/echo"), Some(body.clone()))
@@ -36,10 +36,10 @@ async fn a_request_larger_than_every_window_arrives() {
 #[tokio::test]
 async fn chunks_of_all_sizes_arrive_in_order_on_streams_side_by_side() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let mut replies = Vec::new();
     for _ in 0..4 {
-        replies.push(client.call("/test/sizes").await);
+        replies.push(client.ask("/test/sizes").await);
     }
     let mut all = Vec::new();
     for reply in &mut replies {
@@ -62,9 +62,9 @@ async fn what_other_threads_send_wakes_every_stream() {
     let mut replies = Vec::new();
     let mut clients = Vec::new();
     for _ in 0..5 {
-        let mut client = Client::connect(&node).await;
+        let mut client = Client::connect(node.address).await;
         for _ in 0..20 {
-            replies.push(client.call("/test/feed").await);
+            replies.push(client.ask("/test/feed").await);
         }
         clients.push(client);
     }
@@ -88,9 +88,9 @@ async fn what_other_threads_send_wakes_every_stream() {
 #[tokio::test]
 async fn a_status_without_data_is_one_headers_frame() {
     let node = node();
-    let mut client = Client::connect(&node).await;
-    let reply = client.call("/test/refused").await;
-    assert!(reply.ended);
+    let mut client = Client::connect(node.address).await;
+    let reply = client.ask("/test/refused").await;
+    assert!(reply.headers_only);
     assert_eq!(reply.header("grpc-status"), Some("8"));
     assert_eq!(reply.header("content-type"), Some("application/grpc"));
 }
@@ -98,7 +98,7 @@ async fn a_status_without_data_is_one_headers_frame() {
 #[tokio::test]
 async fn a_body_that_fails_resets_its_stream_only() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let failed = client
         .send(request("/test/fails"), None)
         .await
@@ -106,7 +106,7 @@ async fn a_body_that_fails_resets_its_stream_only() {
         .expect("a reset");
     assert_eq!(failed.reason(), Some(Reason::INTERNAL_ERROR));
     assert_eq!(
-        client.call("/test/refused").await.header("grpc-status"),
+        client.ask("/test/refused").await.header("grpc-status"),
         Some("8")
     );
 }
@@ -114,7 +114,7 @@ async fn a_body_that_fails_resets_its_stream_only() {
 #[tokio::test]
 async fn the_request_id_comes_back_in_every_form_of_answer() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     for path in ["/test/echo", "/test/quiet", "/test/refused"] {
         let mut given = request(path);
         given
@@ -124,7 +124,7 @@ async fn the_request_id_comes_back_in_every_form_of_answer() {
         assert_eq!(reply.header("x-request-id"), Some("order-17"));
     }
     assert_eq!(
-        client.call("/test/refused").await.header("x-request-id"),
+        client.ask("/test/refused").await.header("x-request-id"),
         Some("000000000000001d")
     );
 }
@@ -132,25 +132,25 @@ async fn the_request_id_comes_back_in_every_form_of_answer() {
 #[tokio::test]
 async fn what_is_not_grpc_is_answered_in_http() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let mut get = request("/test/echo");
     *get.method_mut() = http::Method::GET;
     let reply = client.send(get, None).await.expect("a response");
-    assert_eq!((reply.head.status.as_u16(), reply.ended), (405, true));
+    assert_eq!((reply.http_status, reply.headers_only), (405, true));
     let mut json = request("/test/echo");
     json.headers_mut().insert(
         "content-type",
         "application/json".parse().expect("a header value"),
     );
     let reply = client.send(json, None).await.expect("a response");
-    assert_eq!((reply.head.status.as_u16(), reply.ended), (415, true));
+    assert_eq!((reply.http_status, reply.headers_only), (415, true));
     assert_eq!(
-        client.call("/test/refused").await.header("grpc-status"),
+        client.ask("/test/refused").await.header("grpc-status"),
         Some("8")
     );
 }
 
-async fn with_timeout(client: &mut Client, path: &str, value: &str) -> super::support::Reply {
+async fn with_timeout(client: &mut Client, path: &str, value: &str) -> Reply {
     let mut request = request(path);
     request
         .headers_mut()
@@ -161,9 +161,9 @@ async fn with_timeout(client: &mut Client, path: &str, value: &str) -> super::su
 #[tokio::test]
 async fn a_deadline_before_the_response_is_a_status_alone() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let reply = with_timeout(&mut client, "/test/never", "50m").await;
-    assert!(reply.ended);
+    assert!(reply.headers_only);
     assert_eq!(reply.header("grpc-status"), Some("4"));
     assert_eq!(node.calls.live(), 0);
 }
@@ -171,7 +171,7 @@ async fn a_deadline_before_the_response_is_a_status_alone() {
 #[tokio::test]
 async fn a_call_that_is_faster_than_its_deadline_is_not_touched_by_it() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let mut reply = with_timeout(&mut client, "/test/slow", "5S").await;
     assert_eq!(reply.all().await, (b"late".to_vec(), Some("0".to_owned())));
 }
@@ -179,9 +179,9 @@ async fn a_call_that_is_faster_than_its_deadline_is_not_touched_by_it() {
 #[tokio::test]
 async fn a_deadline_ends_a_quiet_stream_with_its_status() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let mut reply = with_timeout(&mut client, "/test/quiet", "100m").await;
-    assert!(!reply.ended);
+    assert!(!reply.headers_only);
     assert_eq!(reply.all().await, (Vec::new(), Some("4".to_owned())));
     assert_eq!(node.calls.live(), 0);
 }
@@ -189,7 +189,7 @@ async fn a_deadline_ends_a_quiet_stream_with_its_status() {
 #[tokio::test]
 async fn a_deadline_ends_a_busy_stream_with_its_status() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let started = Instant::now();
     let mut reply = with_timeout(&mut client, "/test/endless", "200m").await;
     let (data, status) = reply.all().await;
@@ -201,7 +201,7 @@ async fn a_deadline_ends_a_busy_stream_with_its_status() {
 #[tokio::test]
 async fn a_malformed_timeout_is_named() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let reply = with_timeout(&mut client, "/test/echo", "soon").await;
     assert_eq!(reply.header("grpc-status"), Some("3"));
     assert!(

@@ -21,7 +21,7 @@ use self::{
     peer::{Peer, Shape},
 };
 use super::{piped::over_pipe, support::spawn};
-use crate::by_hand::WINDOW_MAX;
+use longlived_testkit::frames::WINDOW_MAX;
 
 mod bodies;
 mod hostile;

@@ -24,30 +24,39 @@ async fn unary_calls_and_streams_of_generated_code_pass() {
     let (node, _guard) = node_of(layers.layer(service), drain.clone());
 
     let channel = Endpoint::from_shared(format!("http://{node}")).expect("an address");
-    let mut client = HealthClient::new(within(channel.connect()).await.expect("it listens"));
+    let mut client = HealthClient::new(
+        within("a step", channel.connect())
+            .await
+            .expect("it listens"),
+    );
     let request = |service: &str| HealthCheckRequest {
         service: service.to_owned(),
     };
-    let answer = within(client.check(request("test")))
+    let answer = within("a step", client.check(request("test")))
         .await
         .expect("it is known");
     assert!(answer.metadata().get("x-request-id").is_some());
     assert_eq!(answer.into_inner().status, ServingStatus::Serving as i32);
-    let unknown = within(client.check(request("other")))
+    let unknown = within("a step", client.check(request("other")))
         .await
         .expect_err("it is not known");
     assert_eq!(unknown.code(), Code::NotFound);
 
-    let mut watch = within(client.watch(request("test")))
+    let mut watch = within("a step", client.watch(request("test")))
         .await
         .expect("it is known")
         .into_inner();
-    assert!(within(watch.message()).await.expect("no error").is_some());
+    assert!(
+        within("a step", watch.message())
+            .await
+            .expect("no error")
+            .is_some()
+    );
     drain.begin();
     reporter
         .set_service_status("test", ServingStatus::NotServing)
         .await;
-    let changed = within(watch.message())
+    let changed = within("a step", watch.message())
         .await
         .expect("no error")
         .expect("it goes on while draining");
@@ -55,12 +64,12 @@ async fn unary_calls_and_streams_of_generated_code_pass() {
 
     let mut timed = tonic::Request::new(request("test"));
     timed.set_timeout(Duration::from_millis(200));
-    let mut watch = within(client.watch(timed))
+    let mut watch = within("a step", client.watch(timed))
         .await
         .expect("it is known")
         .into_inner();
     let ended = loop {
-        match within(watch.message()).await {
+        match within("a step", watch.message()).await {
             Ok(Some(_)) => {}
             Ok(None) => break None,
             Err(status) => break Some(status.code()),

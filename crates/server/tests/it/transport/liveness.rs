@@ -10,7 +10,7 @@ use longlived_server::connection::ConnectionSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::support::{Client, Node, node, node_with, until, within};
+use super::support::{Client, Node, Room, node, node_with, until, within};
 
 /// The preface and an empty SETTINGS frame.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -35,13 +35,13 @@ fn with_keepalive() -> Node {
 async fn read_to_end(socket: &mut TcpStream) {
     let mut bytes = Vec::new();
     // The end may be a reset: bytes of ours can still have been on their way.
-    let _ = within(socket.read_to_end(&mut bytes)).await;
+    let _ = within("a step", socket.read_to_end(&mut bytes)).await;
 }
 
 #[tokio::test]
 async fn bytes_that_are_not_http2_end_their_connection_only() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     for garbage in [
         &b"GET / HTTP/1.1\r\nhost: test\r\n\r\n"[..],
         &[0xff; 4096],
@@ -64,7 +64,7 @@ async fn bytes_that_are_not_http2_end_their_connection_only() {
     read_to_end(&mut socket).await;
     until("only the client is left", || node.counts.open() == 1).await;
     assert_eq!(
-        client.call("/test/refused").await.header("grpc-status"),
+        client.ask("/test/refused").await.header("grpc-status"),
         Some("8")
     );
 }
@@ -100,8 +100,8 @@ async fn a_peer_that_stops_answering_is_closed() {
 async fn a_peer_that_neither_reads_nor_answers_is_closed_with_its_streams() {
     let node = with_keepalive();
     let socket = TcpStream::connect(node.address).await.expect("it listens");
-    let mut client = Client::over(socket).await;
-    let mut reply = client.call("/test/endless").await;
+    let mut client = Client::over(socket, Room::default()).await;
+    let mut reply = client.ask("/test/endless").await;
     reply.chunk().await.expect("endless").expect("no error");
     // Its task is stopped, its socket stays open.
     client.freeze();
@@ -112,12 +112,12 @@ async fn a_peer_that_neither_reads_nor_answers_is_closed_with_its_streams() {
 #[tokio::test]
 async fn a_quiet_peer_that_answers_stays() {
     let node = with_keepalive();
-    let mut client = Client::connect(&node).await;
-    let _quiet = client.call("/test/quiet").await;
+    let mut client = Client::connect(node.address).await;
+    let _quiet = client.ask("/test/quiet").await;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!((node.counts.open(), node.calls.live()), (1, 1));
     assert_eq!(
-        client.call("/test/refused").await.header("grpc-status"),
+        client.ask("/test/refused").await.header("grpc-status"),
         Some("8")
     );
 }
@@ -180,7 +180,7 @@ async fn a_peer_that_gives_more_room_than_a_window_may_be_is_told_so() {
         tokio::task::yield_now().await;
     }
     let mut bytes = Vec::new();
-    let _ = within(socket.read_to_end(&mut bytes)).await;
+    let _ = within("a step", socket.read_to_end(&mut bytes)).await;
     let mut frames = &bytes[..];
     let mut said = None;
     while let [0, 0, length, kind, rest @ ..] = frames {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::support::{Client, Node, node, request, until};
+use super::support::{Client, Node, Reply, node, request, until};
 
 /// The log of this thread, which is where a test's tasks run.
 #[derive(Clone, Default)]
@@ -74,7 +74,7 @@ fn assert_says(line: &str, parts: &[&str]) {
 async fn a_unary_call_that_succeeds_is_one_line_at_debug() {
     let (log, _guard) = Log::capture();
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let mut call = request("/test/echo");
     call.headers_mut()
         .insert("x-request-id", "order-17".parse().expect("a header value"));
@@ -104,13 +104,13 @@ async fn a_unary_call_that_succeeds_is_one_line_at_debug() {
 async fn failures_and_streams_are_one_line_at_info() {
     let (log, _guard) = Log::capture();
     let node = node();
-    let mut client = Client::connect(&node).await;
-    client.call("/test/refused").await;
+    let mut client = Client::connect(node.address).await;
+    client.ask("/test/refused").await;
     assert_says(
         &log.line().await,
         &[r#""level":"INFO""#, r#""status":"RESOURCE_EXHAUSTED""#],
     );
-    client.call("/test/sizes").await.all().await;
+    client.ask("/test/sizes").await.all().await;
     assert_says(
         &log.line().await,
         &[
@@ -132,16 +132,16 @@ async fn failures_and_streams_are_one_line_at_info() {
         &[r#""level":"INFO""#, r#""status":"HTTP 405""#],
     );
     node.drain.begin();
-    client.call("/test/echo").await;
+    client.ask("/test/echo").await;
     assert_says(
         &log.line().await,
         &[r#""status":"UNAVAILABLE""#, "the server is draining"],
     );
 }
 
-async fn quiet(node: &Node) -> (Client, super::support::Reply) {
-    let mut client = Client::connect(node).await;
-    let reply = client.call("/test/quiet").await;
+async fn quiet(node: &Node) -> (Client, Reply) {
+    let mut client = Client::connect(node.address).await;
+    let reply = client.ask("/test/quiet").await;
     (client, reply)
 }
 
@@ -161,7 +161,7 @@ async fn a_client_that_vanishes_is_one_line() {
         ],
     );
 
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     {
         let mut unanswered = std::pin::pin!(client.send(request("/test/never"), None));
         let arrived = until("the call arrives", || node.calls.live() > 0);

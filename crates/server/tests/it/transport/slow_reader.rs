@@ -13,7 +13,9 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc::Sender;
 
 use super::support::{Node, node_with, until, within};
-use crate::by_hand::{HEAD_BYTES, PING, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello, room};
+use longlived_testkit::frames::{
+    HEAD_BYTES, PING, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello, room,
+};
 
 const ACK: u8 = 1;
 /// About 128 KiB a second.
@@ -157,6 +159,6 @@ async fn a_program_that_hangs_is_closed_though_its_kernel_acknowledges() {
             tokio::time::sleep(TRICKLE_PAUSE).await;
         }
     };
-    within(trickle).await;
+    within("a step", trickle).await;
     until("it is closed", || node.counts.open() == 0).await;
 }

@@ -9,13 +9,13 @@ use super::support::{Client, node, request, until, within};
 #[tokio::test]
 async fn a_stalled_stream_stops_no_other_stream_and_no_other_connection() {
     let node = node();
-    let mut client = Client::connect(&node).await;
-    let mut stalled = client.call("/test/endless").await;
-    stalled.stall().await;
+    let mut client = Client::connect(node.address).await;
+    let mut stalled = client.ask("/test/endless").await;
+    stalled.hold(64 << 10).await;
 
-    let mut other = Client::connect(&node).await;
+    let mut other = Client::connect(node.address).await;
     for client in [&mut client, &mut other] {
-        let mut reply = client.call("/test/endless").await;
+        let mut reply = client.ask("/test/endless").await;
         let mut read = 0;
         while read < 4 << 20 {
             read += reply
@@ -33,16 +33,16 @@ async fn a_stalled_stream_stops_no_other_stream_and_no_other_connection() {
 #[tokio::test]
 async fn a_stalled_stream_can_be_reset_from_outside_its_body() {
     let node = node();
-    let mut client = Client::connect(&node).await;
-    let mut stalled = client.call("/test/endless").await;
-    stalled.stall().await;
+    let mut client = Client::connect(node.address).await;
+    let mut stalled = client.ask("/test/endless").await;
+    stalled.hold(64 << 10).await;
     assert_eq!(node.calls.live(), 1);
 
     node.calls.aborts.lock()[0].abort();
     until("the body is dropped", || node.calls.live() == 0).await;
     assert_eq!(stalled.reset_reason().await, Some(Reason::CANCEL));
     assert_eq!(
-        client.call("/test/refused").await.header("grpc-status"),
+        client.ask("/test/refused").await.header("grpc-status"),
         Some("8")
     );
 }
@@ -50,8 +50,8 @@ async fn a_stalled_stream_can_be_reset_from_outside_its_body() {
 #[tokio::test]
 async fn a_quiet_stream_can_be_reset_from_outside_its_body() {
     let node = node();
-    let mut client = Client::connect(&node).await;
-    let mut quiet = client.call("/test/quiet").await;
+    let mut client = Client::connect(node.address).await;
+    let mut quiet = client.ask("/test/quiet").await;
     node.calls.aborts.lock()[0].abort();
     assert_eq!(quiet.reset_reason().await, Some(Reason::CANCEL));
     assert_eq!(node.calls.live(), 0);
@@ -60,13 +60,13 @@ async fn a_quiet_stream_can_be_reset_from_outside_its_body() {
 #[tokio::test]
 async fn a_stalled_stream_ends_at_its_deadline() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let mut timed = request("/test/endless");
     timed
         .headers_mut()
         .insert("grpc-timeout", "300m".parse().expect("a header value"));
     let mut stalled = client.send(timed, None).await.expect("a response");
-    stalled.stall().await;
+    stalled.hold(64 << 10).await;
     until("the body is dropped", || node.calls.live() == 0).await;
     assert_eq!(stalled.reset_reason().await, Some(Reason::CANCEL));
 }
@@ -74,20 +74,20 @@ async fn a_stalled_stream_ends_at_its_deadline() {
 #[tokio::test]
 async fn a_reset_by_the_peer_drops_the_body() {
     let node = node();
-    let mut client = Client::connect(&node).await;
-    let mut quiet = client.call("/test/quiet").await;
-    let mut stalled = client.call("/test/endless").await;
-    stalled.stall().await;
+    let mut client = Client::connect(node.address).await;
+    let mut quiet = client.ask("/test/quiet").await;
+    let mut stalled = client.ask("/test/endless").await;
+    stalled.hold(64 << 10).await;
     assert_eq!(node.calls.live(), 2);
-    quiet.stream.send_reset(Reason::CANCEL);
-    stalled.stream.send_reset(Reason::CANCEL);
+    quiet.cancel();
+    stalled.cancel();
     until("both bodies are dropped", || node.calls.live() == 0).await;
 }
 
 #[tokio::test]
 async fn a_reset_before_the_response_drops_the_call() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     {
         let call = client.send(request("/test/never"), None);
         assert!(
@@ -103,13 +103,13 @@ async fn a_reset_before_the_response_drops_the_call() {
 #[tokio::test]
 async fn a_closed_connection_drops_all_its_bodies() {
     let node = node();
-    let mut client = Client::connect(&node).await;
+    let mut client = Client::connect(node.address).await;
     let mut replies = Vec::new();
     for _ in 0..20 {
-        replies.push(client.call("/test/quiet").await);
+        replies.push(client.ask("/test/quiet").await);
     }
-    let mut stalled = client.call("/test/endless").await;
-    stalled.stall().await;
+    let mut stalled = client.ask("/test/endless").await;
+    stalled.hold(64 << 10).await;
     assert_eq!(node.calls.live(), 21);
     client.vanish();
     until("all bodies are dropped", || node.calls.live() == 0).await;
@@ -120,13 +120,13 @@ async fn a_closed_connection_drops_all_its_bodies() {
 async fn a_connection_that_takes_nothing_harms_no_other() {
     let node = node();
     // Its socket is not read after the first chunk: what the kernel takes is all that goes.
-    let mut stuck = Client::connect(&node).await;
-    let mut reply = stuck.call("/test/endless").await;
+    let mut stuck = Client::connect(node.address).await;
+    let mut reply = stuck.ask("/test/endless").await;
     reply.chunk().await.expect("endless").expect("no error");
     stuck.freeze();
 
-    let mut other = Client::connect(&node).await;
-    let mut reply = within(other.call("/test/endless")).await;
+    let mut other = Client::connect(node.address).await;
+    let mut reply = within("a step", other.ask("/test/endless")).await;
     let mut read = 0;
     while read < 16 << 20 {
         read += reply

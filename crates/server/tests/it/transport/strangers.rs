@@ -18,7 +18,7 @@ async fn told(node: &Node, begin: &[u8]) -> Vec<u8> {
     let mut socket = TcpStream::connect(node.address).await.expect("it listens");
     socket.write_all(begin).await.expect("the kernel takes it");
     let mut said = Vec::new();
-    let read = within(socket.read_to_end(&mut said)).await;
+    let read = within("a step", socket.read_to_end(&mut said)).await;
     read.expect("it is closed, and not reset");
     said
 }
@@ -62,7 +62,7 @@ async fn an_http1_request_is_told_from_http2_wherever_it_is_cut() {
         tokio::task::yield_now().await;
     }
     let mut said = Vec::new();
-    let read = within(socket.read_to_end(&mut said)).await;
+    let read = within("a step", socket.read_to_end(&mut said)).await;
     read.expect("it is closed, and not reset");
     assert!(!said.starts_with(b"\0"), "no frame");
 }
@@ -90,8 +90,8 @@ async fn others_are_closed_without_a_word_and_counted_by_what_they_speak() {
     // Who says nothing at all is a health check of a balancer, and no stranger.
     let before: u64 = node.counts.strangers().map(|(_, count)| count).sum();
     drop(TcpStream::connect(node.address).await.expect("it listens"));
-    let mut client = Client::connect(&node).await;
-    let refused = client.call("/test/refused").await;
+    let mut client = Client::connect(node.address).await;
+    let refused = client.ask("/test/refused").await;
     assert_eq!(refused.header("grpc-status"), Some("8"));
     let after: u64 = node.counts.strangers().map(|(_, count)| count).sum();
     assert_eq!(after, before);
@@ -106,6 +106,6 @@ async fn a_stranger_that_goes_on_talking_is_not_listened_to_for_long() {
         .await
         .expect("the kernel takes it");
     let talk = async { while socket.write_all(&[b'x'; 1024]).await.is_ok() {} };
-    within(talk).await;
+    within("a step", talk).await;
     until("it is gone", || node.counts.open() == 0).await;
 }

@@ -1,4 +1,4 @@
-//! A node whose service does on each path what one test needs, and a bare HTTP/2 client.
+//! A node whose service does on each path what one test needs.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -6,13 +6,11 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::SendRequest;
-use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
@@ -24,13 +22,13 @@ use longlived_server::lifecycle::Drain;
 use longlived_server::listener::TcpListeners;
 use longlived_server::tasks::{AbortOnDrop, Tasks};
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tower::{Layer, Service};
 
-/// The longest any step of a test may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) use longlived_testkit::{
+    raw::{Client, Reply, Room, request},
+    wait::{spawn, until_so as until, within},
+};
 
 /// A node on a free port.
 pub(super) struct Node {
@@ -309,181 +307,4 @@ impl Body for TestBody {
     fn is_end_stream(&self) -> bool {
         matches!(self.does, Does::Nothing)
     }
-}
-
-/// A connection whose frames are read by a task, and whose flow control is the test's.
-pub(super) struct Client {
-    requests: SendRequest<Bytes>,
-    driver: tokio::task::JoinHandle<()>,
-    /// While set, the connection's task does nothing.
-    frozen: Arc<AtomicBool>,
-}
-
-impl Client {
-    pub(super) async fn connect(node: &Node) -> Self {
-        Self::over(TcpStream::connect(node.address).await.expect("it listens")).await
-    }
-
-    pub(super) async fn over(socket: TcpStream) -> Self {
-        let mut builder = h2::client::Builder::new();
-        // Wide open for the connection, so that one stream alone can be stalled.
-        builder
-            .initial_connection_window_size(16 << 20)
-            .initial_window_size(64 << 10);
-        let (requests, connection) = builder.handshake(socket).await.expect("it speaks HTTP/2");
-        let frozen = Arc::new(AtomicBool::new(false));
-        let asleep = Arc::clone(&frozen);
-        let driver = spawn(async move {
-            let mut connection = connection;
-            std::future::poll_fn(|cx| {
-                if asleep.load(Ordering::SeqCst) {
-                    return Poll::Pending;
-                }
-                Pin::new(&mut connection).poll(cx).map(drop)
-            })
-            .await;
-        });
-        Self {
-            requests,
-            driver,
-            frozen,
-        }
-    }
-
-    /// From now on nothing is read from the socket, or written to it; it stays open.
-    pub(super) fn freeze(&self) {
-        self.frozen.store(true, Ordering::SeqCst);
-    }
-
-    /// Closes the socket without a word.
-    pub(super) fn vanish(self) {
-        self.driver.abort();
-    }
-
-    pub(super) async fn send(
-        &mut self,
-        request: Request<()>,
-        body: Option<Bytes>,
-    ) -> Result<Reply, h2::Error> {
-        let mut ready = self.requests.clone().ready().await?;
-        let (response, mut stream) = ready.send_request(request, body.is_none())?;
-        if let Some(body) = body {
-            stream.send_data(body, true)?;
-        }
-        let response = within(response).await?;
-        let ended = response.body().is_end_stream();
-        let (head, body) = response.into_parts();
-        Ok(Reply {
-            head,
-            body,
-            ended,
-            stream,
-        })
-    }
-
-    pub(super) async fn call(&mut self, path: &str) -> Reply {
-        self.send(request(path), None)
-            .await
-            .expect("there is a response")
-    }
-}
-
-pub(super) struct Reply {
-    pub(super) head: http::response::Parts,
-    pub(super) body: RecvStream,
-    /// The headers ended the stream.
-    pub(super) ended: bool,
-    pub(super) stream: SendStream<Bytes>,
-}
-
-impl Reply {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.head
-            .headers
-            .get(name)
-            .map(|value| value.to_str().expect("visible"))
-    }
-
-    /// The next chunk, giving its room back.
-    pub(super) async fn chunk(&mut self) -> Option<Result<Bytes, h2::Error>> {
-        let chunk = within(self.body.data()).await?;
-        if let Ok(bytes) = &chunk {
-            self.body
-                .flow_control()
-                .release_capacity(bytes.len())
-                .expect("it was received");
-        }
-        Some(chunk)
-    }
-
-    /// All data, and the status in the trailers.
-    pub(super) async fn all(&mut self) -> (Vec<u8>, Option<String>) {
-        let mut all = Vec::new();
-        while let Some(chunk) = self.chunk().await {
-            all.extend_from_slice(&chunk.expect("no error before the end"));
-        }
-        let trailers = within(self.body.trailers()).await.expect("trailers arrive");
-        let status = trailers.and_then(|trailers| {
-            trailers
-                .get("grpc-status")
-                .map(|value| value.to_str().expect("visible").to_owned())
-        });
-        (all, status)
-    }
-
-    /// Takes nothing until flow control stops the server: the 64 KiB of the stream's window.
-    pub(super) async fn stall(&mut self) {
-        let mut held = 0;
-        while held < 64 << 10 {
-            held += within(self.body.data())
-                .await
-                .expect("it is endless")
-                .expect("no error")
-                .len();
-        }
-    }
-
-    /// The reason of the reset that ends the stream, past data that was on its way.
-    pub(super) async fn reset_reason(&mut self) -> Option<h2::Reason> {
-        loop {
-            match within(self.body.data()).await {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return error.reason(),
-                None => return None,
-            }
-        }
-    }
-}
-
-pub(super) fn request(path: &str) -> Request<()> {
-    Request::post(format!("http://test{path}"))
-        .header("content-type", "application/grpc")
-        .body(())
-        .expect("a request")
-}
-
-pub(super) async fn within<F: Future>(future: F) -> F::Output {
-    timeout(PATIENCE, future).await.expect("in time")
-}
-
-/// Waits for `condition`, at most `limit`.
-pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
-    let waited = timeout(PATIENCE, async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    assert!(waited.await.is_ok(), "not within {PATIENCE:?}: {what}");
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the client's tasks end with the test's runtime"
-)]
-pub(super) fn spawn<F>(future: F) -> tokio::task::JoinHandle<F::Output>
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    tokio::spawn(future)
 }

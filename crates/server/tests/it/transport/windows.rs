@@ -12,7 +12,7 @@ use super::{
     piped::{Counts, Says, WITHOUT_END, connection, count, settled},
     support::{spawn, until, within},
 };
-use crate::by_hand::{DATA, HEADERS, PING, WINDOW_MAX, call, frame, hello, reset, room};
+use longlived_testkit::frames::{DATA, HEADERS, PING, WINDOW_MAX, call, frame, hello, reset, room};
 
 /// One whose first call says chunks without end into a socket that nobody reads.
 async fn blocked() -> (DuplexStream, Counts) {
@@ -167,7 +167,9 @@ async fn room_that_comes_with_a_call_is_not_lost_however_full_the_socket_is() {
             *received.entry(stream).or_insert(0) += length;
         }
     }
-    within(writing).await.expect("all calls were sent");
+    within("a step", writing)
+        .await
+        .expect("all calls were sent");
     assert!(received.len() > 10, "{} were answered", received.len());
     let stuck = received.values().filter(|bytes| **bytes < ANSWER_BYTES);
     assert_eq!(stuck.count(), 0);
@@ -223,10 +225,12 @@ async fn a_little_room_goes_round_among_streams_that_all_have_more_to_say() {
         let mut came = 0;
         while came < ROOM {
             let mut head = [0; 9];
-            within(near.read_exact(&mut head)).await.expect("a frame");
+            within("a step", near.read_exact(&mut head))
+                .await
+                .expect("a frame");
             let length = usize::from(head[1]) << 8 | usize::from(head[2]);
             let mut payload = vec![0; length];
-            within(near.read_exact(&mut payload))
+            within("a step", near.read_exact(&mut payload))
                 .await
                 .expect("its payload");
             if head[3] == DATA {

@@ -18,7 +18,7 @@ use super::{
     peer::{End, Shape},
     with_world,
 };
-use crate::by_hand::WINDOW_MAX;
+use longlived_testkit::frames::WINDOW_MAX;
 
 const TOPICS: [&str; 3] = ["a", "b", "c"];
 const STREAMS_MAX: usize = 8;

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use crate::by_hand::{
+use longlived_testkit::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEAD_BYTES, HEADERS, PING,
     RST_STREAM, SETTINGS, WINDOW_INITIAL, WINDOW_MAX, WINDOW_UPDATE, call_to, frame, hello,
     initial_window, reset, room,

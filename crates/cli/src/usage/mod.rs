@@ -1,6 +1,8 @@
 //! What is said of wrong arguments: one line that names the flag, what is nearest to it, the environment variable that
 //! the value came from, and where help is.
 
+mod needed;
+
 use std::any::TypeId;
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
@@ -104,6 +106,13 @@ pub(crate) fn explained(error: &clap::Error, words: &[OsString]) -> String {
         said.push_str(tip);
     }
     let (path, command) = command_of(words);
+    said.push_str(&needed::needs(
+        error,
+        &self::command(),
+        &path,
+        &command,
+        words,
+    ));
     let causes = from_environment(&command, words)
         .filter(|arg| is_named(&said, arg) || is_cause(&text, &path, arg, words))
         .collect::<Vec<_>>();
@@ -209,6 +218,8 @@ fn without(command: Command, path: &[&str], arg: &Arg) -> Command {
 
 #[cfg(test)]
 mod tests {
+    use clap::error::ErrorKind;
+
     use super::*;
 
     fn os(words: &[&str]) -> Vec<OsString> {
@@ -340,6 +351,97 @@ mod tests {
                 assert!(said.contains(&format!("'{wanted}'")), "{said}");
             }
         }
+    }
+
+    /// A value that a flag takes, or nothing where it takes none.
+    fn a_value(path: &[String], arg: &Arg) -> Option<String> {
+        let values = arg.get_possible_values();
+        let values = values.iter().map(|value| value.get_name().to_owned());
+        let plain =
+            "1 1s 1GiB 1m a 1/1 127.0.0.1:1 a=events:1 zstd k=v any 0 8 64KiB 65536 Cargo.toml";
+        let mut all = values.chain(plain.split(' ').map(str::to_owned));
+        if !arg.get_action().takes_values() {
+            return None;
+        }
+        all.find(|value| {
+            let given = format!("{}={value}", flag(arg));
+            let words = path.iter().cloned().chain([given]);
+            let kind = command().try_get_matches_from(words).err();
+            let kind = kind.map(|error| error.kind());
+            kind.is_none_or(|kind| kind == ErrorKind::MissingRequiredArgument)
+        })
+    }
+
+    #[test]
+    fn every_flag_that_needs_another_is_named_when_that_one_is_missing() {
+        let missing = |words: &[String]| {
+            let error = command().try_get_matches_from(words).err();
+            error.as_ref().map(needed::missing_in).unwrap_or_default()
+        };
+        let (mut found, mut untried) = (Vec::new(), Vec::new());
+        for (path, command) in commands() {
+            let always = missing(&path);
+            let mut all = path.clone();
+            let mut flags = Vec::new();
+            for arg in command.get_arguments() {
+                let flag = flag(arg);
+                if flag.is_empty() || flag == "--help" || flag == "--version" {
+                    continue;
+                }
+                let value = a_value(&path, arg);
+                let is_tried = value.is_some() || !arg.get_action().takes_values();
+                if !is_tried {
+                    untried.push(format!("{} {flag}", path.join(" ")));
+                }
+                let given: Vec<_> = std::iter::once(flag.clone()).chain(value).collect();
+                let mut needed = missing(&[&path[..], &given].concat());
+                needed.retain(|it| !always.contains(it));
+                if needed.is_empty() {
+                    continue;
+                }
+                all.extend(given);
+                flags.push((flag, needed));
+            }
+            // All of them at once, so that none is the only one that needs it.
+            let words: Vec<_> = all.iter().map(String::as_str).collect();
+            for (flag, needed) in &flags {
+                let said = said(&words);
+                let named = format!("; {flag} needs {}", needed.join(" and "));
+                assert!(said.contains(&named), "{said}");
+            }
+            found.extend(flags.into_iter().map(|(flag, _)| flag));
+        }
+        assert!(untried.is_empty(), "no value is taken: {untried:?}");
+        for known in [
+            "--disk-reserve",
+            "--segment-bytes",
+            "--cache-bytes",
+            "--generate-topic",
+            "--foreign",
+            "--own-topics",
+            "--server-pid",
+            "--after",
+        ] {
+            assert!(found.iter().any(|flag| flag == known), "{known}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_flag_needs_another_wherever_it_stands_and_however_it_is_given() {
+        for words in [
+            &["serve", "--disk-reserve", "1GiB", "--topics-max", "7"][..],
+            &["serve", "--topics-max", "7", "--disk-reserve=1GiB"],
+        ] {
+            let said = said(&[&["longlived"], words].concat());
+            assert!(
+                said.contains("; --disk-reserve needs --data-dir <DIR>; see"),
+                "{said}"
+            );
+            assert!(!said.contains("--topics-max"), "{said}");
+        }
+        // What the command itself needs is no flag's doing.
+        let said = said(&["longlived", "subscribe", "--json"]);
+        assert!(said.contains("FILTER") && !said.contains("needs"), "{said}");
     }
 
     #[test]

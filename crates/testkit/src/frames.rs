@@ -2,27 +2,42 @@
 //!
 //! Does not: read, or keep account of windows.
 
-pub(crate) const WINDOW_MAX: u32 = (1 << 31) - 1;
+/// The largest window there is.
+pub const WINDOW_MAX: u32 = (1 << 31) - 1;
 /// What every window begins with (RFC 9113, 6.9.2).
-pub(crate) const WINDOW_INITIAL: u32 = 65_535;
+pub const WINDOW_INITIAL: u32 = 65_535;
 
-pub(crate) const HEAD_BYTES: usize = 9;
+/// The head of every frame.
+pub const HEAD_BYTES: usize = 9;
 
-pub(crate) const DATA: u8 = 0;
-pub(crate) const HEADERS: u8 = 1;
-pub(crate) const RST_STREAM: u8 = 3;
-pub(crate) const SETTINGS: u8 = 4;
-pub(crate) const PING: u8 = 6;
-pub(crate) const GOAWAY: u8 = 7;
-pub(crate) const WINDOW_UPDATE: u8 = 8;
-pub(crate) const CONTINUATION: u8 = 9;
+/// Type of a DATA frame.
+pub const DATA: u8 = 0;
+/// Type of a HEADERS frame.
+pub const HEADERS: u8 = 1;
+/// Type of a RST_STREAM frame.
+pub const RST_STREAM: u8 = 3;
+/// Type of a SETTINGS frame.
+pub const SETTINGS: u8 = 4;
+/// Type of a PING frame.
+pub const PING: u8 = 6;
+/// Type of a GOAWAY frame.
+pub const GOAWAY: u8 = 7;
+/// Type of a WINDOW_UPDATE frame.
+pub const WINDOW_UPDATE: u8 = 8;
+/// Type of a CONTINUATION frame.
+pub const CONTINUATION: u8 = 9;
 
-pub(crate) const ACK: u8 = 1;
-pub(crate) const END_STREAM: u8 = 1;
-pub(crate) const END_HEADERS: u8 = 4;
-pub(crate) const PADDED: u8 = 8;
+/// Flag of SETTINGS and PING.
+pub const ACK: u8 = 1;
+/// Flag of DATA and HEADERS.
+pub const END_STREAM: u8 = 1;
+/// Flag of HEADERS and CONTINUATION.
+pub const END_HEADERS: u8 = 4;
+/// Flag of DATA and HEADERS.
+pub const PADDED: u8 = 8;
 
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+/// A frame of any kind.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
     frame.extend(stream.to_be_bytes());
@@ -31,13 +46,13 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 /// `POST http://t/`, and nothing more to come.
-pub(crate) fn call(stream: u32) -> Vec<u8> {
+pub fn call(stream: u32) -> Vec<u8> {
     call_to(stream, "/", None, &[])
 }
 
 /// The same to another path: with so many bytes of padding, and parted where the fields have come to one of `cuts`,
 /// which rise.
-pub(crate) fn call_to(stream: u32, path: &str, padding: Option<u8>, cuts: &[usize]) -> Vec<u8> {
+pub fn call_to(stream: u32, path: &str, padding: Option<u8>, cuts: &[usize]) -> Vec<u8> {
     // Their names stand in HPACK's static table.
     let mut fields = vec![0x83, 0x86, 0x04, path.len() as u8];
     fields.extend(path.as_bytes());
@@ -71,7 +86,7 @@ pub(crate) fn call_to(stream: u32, path: &str, padding: Option<u8>, cuts: &[usiz
 }
 
 /// A gRPC call whose messages are to come.
-pub(crate) fn grpc_call(stream: u32, path: &str) -> Vec<u8> {
+pub fn grpc_call(stream: u32, path: &str) -> Vec<u8> {
     let mut fields = vec![0x83, 0x86, 0x04, path.len() as u8];
     fields.extend(path.as_bytes());
     fields.extend([0x01, 1, b't']);
@@ -81,24 +96,26 @@ pub(crate) fn grpc_call(stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &fields)
 }
 
-pub(crate) fn room(stream: u32, bytes: u32) -> Vec<u8> {
+/// WINDOW_UPDATE of a stream, or of the connection (0).
+pub fn room(stream: u32, bytes: u32) -> Vec<u8> {
     frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
 }
 
 /// It is not wanted any more.
-pub(crate) fn reset(stream: u32) -> Vec<u8> {
+pub fn reset(stream: u32) -> Vec<u8> {
     let cancel = 8_u32;
     frame(RST_STREAM, 0, stream, &cancel.to_be_bytes())
 }
 
-pub(crate) fn initial_window(bytes: u32) -> Vec<u8> {
+/// SETTINGS that name the window of each new stream.
+pub fn initial_window(bytes: u32) -> Vec<u8> {
     let mut parameter = vec![0, 4];
     parameter.extend(bytes.to_be_bytes());
     frame(SETTINGS, 0, 0, &parameter)
 }
 
 /// What a peer says first, the answer to the server's settings included.
-pub(crate) fn hello(initial: u32) -> Vec<u8> {
+pub fn hello(initial: u32) -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     bytes.extend(initial_window(initial));
     bytes.extend(frame(SETTINGS, ACK, 0, &[]));

@@ -1,0 +1,133 @@
+//! What a server's address may hold: `http://`, a host, and perhaps a port. What it holds beside that is refused by name,
+//! since leaving it out silently would dial another server than the one that was meant.
+
+use http::Uri;
+
+/// The address, or what is wrong with it.
+pub(crate) fn parse(url: &str) -> Result<Uri, String> {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("https") {
+        return Err("TLS is not supported yet".to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("http") {
+        return Err("it does not begin with http://".to_owned());
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, more) = rest.split_at(end);
+    if authority.contains('@') {
+        return Err("it names a user before the host".to_owned());
+    }
+    let (host, port) = host_and_port(authority)?;
+    if host.is_empty() {
+        return Err("it has no host".to_owned());
+    }
+    if let Some(port) = port {
+        check_port(port)?;
+    }
+    check_rest(more)?;
+    url.parse().map_err(|_| "it is not a URL".to_owned())
+}
+
+fn host_and_port(authority: &str) -> Result<(&str, Option<&str>), &'static str> {
+    let Some(bracketed) = authority.strip_prefix('[') else {
+        return match authority.split_once(':') {
+            None => Ok((authority, None)),
+            Some((_, port)) if port.contains(':') => {
+                Err("it has several colons; an IPv6 address stands in brackets, such as [::1]")
+            }
+            Some((host, port)) => Ok((host, Some(port))),
+        };
+    };
+    let (host, rest) = bracketed
+        .split_once(']')
+        .ok_or("it has a bracket that is not closed")?;
+    match rest.strip_prefix(':') {
+        None if rest.is_empty() => Ok((host, None)),
+        None => Err("a colon and a port may follow the bracket, and nothing else"),
+        port => Ok((host, port)),
+    }
+}
+
+fn check_port(port: &str) -> Result<(), String> {
+    if port.is_empty() {
+        return Err("it has a colon and no port".to_owned());
+    }
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("its port `{port}` is not a number"));
+    }
+    match port.parse::<u16>() {
+        Ok(1..) => Ok(()),
+        _ => Err(format!("its port {port} is not from 1 to 65535")),
+    }
+}
+
+fn check_rest(more: &str) -> Result<(), String> {
+    let query = more.strip_prefix('/').unwrap_or(more);
+    match query.chars().next() {
+        None => Ok(()),
+        Some('?') => Err(format!("it has a query, `{query}`")),
+        Some('#') => Err(format!("it has a fragment, `{query}`")),
+        Some(_) => Err(format!("it has a path, `{more}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scheme_and_host_are_enough_and_a_port_may_follow() {
+        for url in [
+            "http://127.0.0.1:7070",
+            "HTTP://localhost",
+            "http://localhost:65535/",
+            "http://[::1]:1",
+            "http://[::1]",
+        ] {
+            assert_eq!(parse(url).unwrap(), url.parse::<Uri>().unwrap());
+        }
+    }
+
+    #[test]
+    fn what_an_address_holds_beside_host_and_port_is_named() {
+        for (url, problem) in [
+            ("", "it does not begin with http://"),
+            ("7070", "it does not begin with http://"),
+            ("127.0.0.1:7070", "it does not begin with http://"),
+            ("ftp://host:1", "it does not begin with http://"),
+            ("https://host:1", "TLS is not supported yet"),
+            ("http://", "it has no host"),
+            ("http://:7070", "it has no host"),
+            ("http://host:", "it has a colon and no port"),
+            ("http://host:0", "its port 0 is not from 1 to 65535"),
+            ("http://host:99999", "its port 99999 is not from 1 to 65535"),
+            (
+                "http://[::1]:65536",
+                "its port 65536 is not from 1 to 65535",
+            ),
+            ("http://host:http", "its port `http` is not a number"),
+            ("http://host:+1", "its port `+1` is not a number"),
+            (
+                "http://::1:7070",
+                "it has several colons; an IPv6 address stands in brackets, such as [::1]",
+            ),
+            ("http://[::1", "it has a bracket that is not closed"),
+            (
+                "http://[::1]7070",
+                "a colon and a port may follow the bracket, and nothing else",
+            ),
+            ("http://host:1/path", "it has a path, `/path`"),
+            ("http://host:1/a?x", "it has a path, `/a?x`"),
+            ("http://host:1//", "it has a path, `//`"),
+            ("http://host:1?x", "it has a query, `?x`"),
+            ("http://host:1/?", "it has a query, `?`"),
+            ("http://host:1#x", "it has a fragment, `#x`"),
+            ("http://user:pass@host:1", "it names a user before the host"),
+            ("http://@host:1", "it names a user before the host"),
+            ("http://host:1@host:1", "it names a user before the host"),
+            ("http://a b:1", "it is not a URL"),
+        ] {
+            assert_eq!(parse(url).unwrap_err(), problem, "{url}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Watches how a server begins. HTTP/2 servers send a SETTINGS frame first (RFC 9113, 3.4), which is never longer than a
+//! client allows, so its first byte is 0. A first byte that is anything else ends the connection here, with words for a
+//! person: the HTTP/2 library would report a broken frame, or wait for the rest of one.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tower::{Service, ServiceExt as _};
+
+use crate::subscriber::Lost;
+
+/// Of an answer that is not HTTP/2, this much is quoted.
+const QUOTED_BYTES_MAX: usize = 60;
+
+/// How the server of a connection began. Written by the socket, read when a call is lost.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Preface(Arc<Mutex<State>>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Nothing has come yet.
+    #[default]
+    Awaited,
+    /// A frame of HTTP/2.
+    Http2,
+    /// The connection ended before anything came.
+    Closed,
+    /// Something else, in words.
+    Other(String),
+}
+
+impl Preface {
+    /// A connector whose connections are watched.
+    pub(crate) fn watching<C, S>(
+        &self,
+        connector: C,
+    ) -> impl Service<Uri, Response = TokioIo<Watched<S>>, Error = C::Error, Future: Send>
+    + Send
+    + use<C, S>
+    where
+        C: Service<Uri, Response = TokioIo<S>, Future: Send> + Send,
+    {
+        let preface = self.clone();
+        connector.map_response(move |socket| TokioIo::new(preface.watch(socket.into_inner())))
+    }
+
+    /// A new connection, watched; what was known of the one before is forgotten.
+    pub(crate) fn watch<S>(&self, inner: S) -> Watched<S> {
+        self.set(State::Awaited);
+        Watched {
+            inner,
+            awaited: Some(self.clone()),
+        }
+    }
+
+    /// Why there is no answer, when that lies in how the server began.
+    pub(crate) fn lost(&self) -> Option<Lost> {
+        match &*self.0.lock() {
+            State::Awaited | State::Http2 => None,
+            State::Closed => Some(Lost::Transport(
+                "it was closed before the server sent anything; does a gRPC server listen there?"
+                    .to_owned(),
+            )),
+            State::Other(what) => Some(Lost::NotHttp2(what.clone())),
+        }
+    }
+
+    fn set(&self, state: State) {
+        *self.0.lock() = state;
+    }
+}
+
+impl State {
+    /// What the first bytes say.
+    fn of(bytes: &[u8]) -> Self {
+        match bytes {
+            [] => Self::Closed,
+            [0, ..] => Self::Http2,
+            // A record of TLS: an alert, or a handshake.
+            [0x15 | 0x16, 3, ..] => Self::Other("it speaks TLS".to_owned()),
+            _ => {
+                let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next();
+                let line = line.unwrap_or_default();
+                let quoted = &line[..line.len().min(QUOTED_BYTES_MAX)];
+                Self::Other(format!("it answered \"{}\"", quoted.escape_ascii()))
+            }
+        }
+    }
+}
+
+/// A socket whose first bytes are looked at.
+#[derive(Debug)]
+pub(crate) struct Watched<S> {
+    inner: S,
+    /// Until something has come.
+    awaited: Option<Preface>,
+}
+
+impl<S> Watched<S> {
+    /// Decides, once.
+    fn decide(&mut self, state: State) -> io::Result<()> {
+        let Some(preface) = self.awaited.take() else {
+            return Ok(());
+        };
+        let is_other = matches!(state, State::Other(_));
+        preface.set(state);
+        if is_other {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the server does not speak HTTP/2",
+            ));
+        }
+        Ok(())
+    }
+
+    /// An outcome of writing: a connection that fails before anything came has been closed.
+    fn written<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
+        if outcome.is_err() {
+            self.decide(State::Closed)?;
+        }
+        outcome
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.awaited.is_none() || buf.remaining() == 0 {
+            return Pin::new(&mut this.inner).poll_read(cx, buf);
+        }
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut this.inner).poll_read(cx, buf));
+        let first = read.is_ok().then(|| &buf.filled()[before..]);
+        let decided = this.decide(State::of(first.unwrap_or_default()));
+        if decided.is_err() {
+            // Nothing was read where an error is the outcome.
+            buf.set_filled(before);
+        }
+        Poll::Ready(decided.and(read))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.inner).poll_write(cx, bytes));
+        Poll::Ready(this.written(written))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.inner).poll_write_vectored(cx, bytes));
+        Poll::Ready(this.written(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = ready!(Pin::new(&mut this.inner).poll_flush(cx));
+        Poll::Ready(this.written(flushed))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    /// What is known after a server has sent these bytes and closed.
+    async fn after(bytes: &[u8]) -> (io::Result<Vec<u8>>, Option<String>) {
+        let preface = Preface::default();
+        let (near, mut far) = duplex(1 << 10);
+        let mut watched = preface.watch(near);
+        assert_eq!(preface.lost(), None, "nothing is known yet");
+        far.write_all(bytes).await.unwrap();
+        drop(far);
+        let mut read = Vec::new();
+        let outcome = watched.read_to_end(&mut read).await;
+        let lost = preface.lost().map(|lost| lost.to_string());
+        (outcome.map(|_| read), lost)
+    }
+
+    #[tokio::test]
+    async fn a_server_of_http2_is_read_as_it_is() {
+        let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100];
+        let (read, lost) = after(&settings).await;
+        assert_eq!(read.unwrap(), settings);
+        assert_eq!(lost, None);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_http2_is_refused_and_quoted() {
+        let not_http2 = "what listens there does not speak gRPC over HTTP/2: ";
+        for (bytes, said) in [
+            (
+                &b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"[..],
+                "it answered \"HTTP/1.1 400 Bad Request\"",
+            ),
+            (
+                b"SSH-2.0-OpenSSH_9.2\r\n",
+                "it answered \"SSH-2.0-OpenSSH_9.2\"",
+            ),
+            (b"-", "it answered \"-\""),
+            (b"\xff\x01\n", "it answered \"\\xff\\x01\""),
+            (&[0x15, 3, 1, 0, 2, 2, 70], "it speaks TLS"),
+        ] {
+            let (read, lost) = after(bytes).await;
+            assert_eq!(read.unwrap_err().kind(), io::ErrorKind::InvalidData);
+            assert_eq!(lost.unwrap(), format!("{not_http2}{said}"));
+        }
+        let (_, lost) = after(&[b'x'; 500]).await;
+        assert!(lost.unwrap().len() < 150);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_closed_at_once_is_told_from_one_that_is_lost_later() {
+        let (read, lost) = after(b"").await;
+        assert_eq!(read.unwrap(), b"");
+        let lost = lost.unwrap();
+        assert!(
+            lost.contains("closed before the server sent anything"),
+            "{lost}"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_next_connection_is_judged_by_itself() {
+        let preface = Preface::default();
+        for bytes in [&b"no"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]] {
+            let (near, mut far) = duplex(1 << 10);
+            let mut watched = preface.watch(near);
+            far.write_all(bytes).await.unwrap();
+            let _ = watched.read(&mut [0; 16]).await;
+        }
+        assert_eq!(preface.lost(), None);
+    }
+}
