@@ -22,8 +22,8 @@ pub enum Interest {
     Control = 2,
 }
 
-/// Beside the interests: a channel wakes it no more, since it has not come for its mark in a long time. Up only while
-/// [`Interest::Data`] is.
+/// Set beside the interests: channels no longer wake the subscriber, because it has not taken its mark for a long time.
+/// Set only while [`Interest::Data`] is.
 const LEFT_OUT: u8 = 4;
 
 /// The wake-up of one subscriber, and where it stands.
@@ -31,7 +31,7 @@ const LEFT_OUT: u8 = 4;
 pub struct Signal {
     raised: AtomicU8,
     waker: AtomicWaker,
-    // Written by the cursor, read by whoever asks about the subscriber. Here, and not in a place of its own,
+    // The subscriber's position. Written by the cursor, read by calls that ask where the subscriber is. It stands here
     // because each delivery touches this cache line anyway.
     sequence: AtomicU64,
 }
@@ -47,8 +47,8 @@ impl Signal {
         first
     }
 
-    /// Leaves the subscriber out of further wake-ups of a channel, if it still has not come for its mark; it is told
-    /// when it does. One word says both, so neither is missed.
+    /// Leaves the subscriber out of further wake-ups by a channel, unless it has taken its mark; returns whether it is left
+    /// out. The subscriber learns of it when it takes the mark. One word holds both, so neither is missed.
     pub(crate) fn leave_out(&self) -> bool {
         let data = Interest::Data as u8;
         let left_out = |raised| (raised & data != 0).then_some(raised | LEFT_OUT);

@@ -258,7 +258,7 @@ impl Registry {
             false
         } else {
             let unsettled = slot.is_newly_unsettled();
-            slot.forget_nothing();
+            slot.shrink_if_empty();
             drop(entry);
             unsettled
         };
@@ -295,7 +295,7 @@ impl Registry {
                 entry.remove();
             } else {
                 unsettled = slot.is_newly_unsettled();
-                slot.forget_nothing();
+                slot.shrink_if_empty();
             }
         }
         if unsettled {
@@ -316,7 +316,7 @@ fn log_fight(subscriber: &str, fight: Option<Fight>) {
             takeovers,
             ?window,
             refused,
-            "programs take a subscriber id from each other again and again"
+            "programs keep taking over a subscriber id from each other"
         );
     }
 }

@@ -143,7 +143,7 @@ pub(crate) fn nobody_to_unsubscribe(subscriber: &str) -> Status {
 
 /// The cause goes to the log, not to the caller.
 fn internal(cause: &dyn std::error::Error) -> Status {
-    tracing::error!(%cause, "a call failed inside");
+    tracing::error!(%cause, "a call failed with an internal error");
     let text = "the server could not do this; its log says why";
     Refusal::new(Reason::InternalError, text).status()
 }

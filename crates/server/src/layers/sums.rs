@@ -130,7 +130,7 @@ impl Sums {
         }
         tracing::info!(
             target: "longlived::call",
-            begun, begun_after_loss, ended, failed, "more of these, without lines of their own"
+            begun, begun_after_loss, ended, failed, "further calls and streams, without lines of their own"
         );
     }
 }

@@ -204,8 +204,8 @@ impl Slot {
         newest.is_empty() && self.is_unclaimed()
     }
 
-    /// Gives the room of a past back in which there is nothing.
-    pub(super) fn forget_nothing(&mut self) {
+    /// Frees the record of the past if there is nothing in it.
+    pub(super) fn shrink_if_empty(&mut self) {
         let is_nothing = |past: &mut Box<Past>| {
             past.newest.is_empty()
                 && past.left_at.is_none()
@@ -272,7 +272,7 @@ impl Slot {
             past.away = None;
         }
         self.live = Some(session);
-        self.forget_nothing();
+        self.shrink_if_empty();
     }
 
     /// The live session has gone.

@@ -86,7 +86,7 @@ impl Reserved {
             return Err(BindError::Refused { address, cause });
         }
         for (address, cause) in missing {
-            tracing::warn!(%address, %cause, "an address that cannot be listened on is left out");
+            tracing::warn!(%address, %cause, "skipping an address that cannot be listened on");
         }
         Ok(reserved)
     }

@@ -246,7 +246,7 @@ fn say_replaced(path: &Path, lacks_one: bool) {
     } else {
         "older than the other"
     };
-    tracing::warn!(file = %path.display(), "one of its two copies was {what} and is written anew");
+    tracing::warn!(file = %path.display(), "one of the two copies was {what}; it is rewritten");
 }
 
 /// Of two copies of `META` the one that was written later: a crash between the two, or an old copy that somebody

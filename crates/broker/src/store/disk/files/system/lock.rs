@@ -33,7 +33,7 @@ impl SystemLock {
             Err(error @ (Errno::BADF | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS)) => {
                 tracing::warn!(
                     dir = %dir_of(path).display(), %error,
-                    "the file system does not lock directories: whoever removes the file `LOCK` lets a second server in"
+                    "the file system does not lock directories: if the file `LOCK` is removed, a second server can start here"
                 );
             }
             Err(error) => return Err(LockError::Io(error.into())),
