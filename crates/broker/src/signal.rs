@@ -18,7 +18,7 @@ use crate::position::Sequence;
 pub enum Interest {
     /// A channel it follows has new chunks.
     Data = 1,
-    /// Somebody wants something of its session.
+    /// There is an order for its session.
     Control = 2,
 }
 
@@ -67,7 +67,7 @@ impl Signal {
 
     /// Takes a mark down; whether it was up.
     pub fn take(&self, interest: Interest) -> bool {
-        // A raise that this look misses finds the mark down and wakes whoever registered before looking.
+        // A raise that this look misses finds the mark down, and wakes the waker that was registered before looking.
         if !self.is_raised(interest) {
             return false;
         }
@@ -89,7 +89,7 @@ impl Signal {
         self.sequence.store(sequence, Ordering::Relaxed);
     }
 
-    /// Whom to wake. Register before looking for what is due, or a raise in between is lost.
+    /// Registers the waker to wake. Register before looking for events, or a raise in between is lost.
     pub fn register(&self, waker: &Waker) {
         self.waker.register(waker);
     }

@@ -30,7 +30,7 @@ impl Due {
         bytes_max: usize,
     ) -> Result<bool, BehindTail> {
         if !channel.is_due(after) {
-            // The tail may have let go of what this reader has not seen, but then it is due.
+            // The tail may have dropped events that this reader has not seen, but then there is something to read.
             return Ok(false);
         }
         let mut all = channel.collect(after, visible, bytes_max, &mut self.run)?;
