@@ -28,10 +28,10 @@ use crate::{
 /// Chunks of up to this many bytes on average are merged for readers that are several behind.
 const MERGE_CHUNK_BYTES: usize = 8 << 10;
 
-/// A reader that has not come for so many wake-ups in a row is not woken again until it does.
+/// A reader that has not read after this many wake-ups in a row is not woken again until it reads.
 const UNHEARD_MAX: u8 = 64;
 
-/// A reader is looked for among so many chunks at the end before the others.
+/// The place of a reader is searched among this many chunks at the end first.
 const NEAR_CHUNKS: usize = 4;
 
 /// What a reader takes from one tail: most often one chunk.
@@ -40,7 +40,7 @@ pub(crate) type Run = SmallVec<[Slice; 2]>;
 /// The live tail of one filter.
 pub struct Channel {
     filter: TopicFilter,
-    // Last sequence appended; lets a cursor see without a lock that nothing is due.
+    // Last sequence appended; lets a cursor see without a lock that there is nothing to read.
     last: AtomicU64,
     tail: Mutex<Tail>,
     readers: Mutex<Readers>,
@@ -62,8 +62,8 @@ struct Chunk {
 
 struct Readers {
     all: Slab<Reader>,
-    // Keys of those that are woken. Who has not come for long is not among them: with thousands of stalled readers
-    // each append would pay for every one. Most channels are inboxes, with one reader.
+    // Keys of the readers that are woken. A reader that has not read for long is not among them: with thousands of
+    // stalled readers each append would pay for every one. Most channels are inboxes, with one reader.
     awake: SmallVec<[u32; 4]>,
     // Those that read for others, who are readers here too.
     shared: u32,
@@ -152,7 +152,7 @@ impl Channel {
         }
     }
 
-    /// One that is linked nowhere and has nothing: whoever reads here is sent to history, always.
+    /// A channel that is linked nowhere and holds nothing: it sends its readers to history, always.
     pub(crate) fn unlinked(filter: TopicFilter) -> Arc<Self> {
         Arc::new(Self::new(filter, Sequence::MAX))
     }
@@ -196,7 +196,7 @@ impl Channel {
         }
     }
 
-    /// Wakes whoever reads here.
+    /// Wakes the readers of this channel.
     pub(crate) fn wake(&self) {
         let readers = &mut *self.readers.lock();
         let mut index = 0;
@@ -227,8 +227,8 @@ impl Channel {
         self.tail.lock().start <= after
     }
 
-    /// Takes what is due after `after`, up to `visible`: chunks of `bytes_max` together, or one that is larger. Whether all
-    /// of it was taken.
+    /// Takes the events after `after`, up to `visible`: chunks of at most `bytes_max` together, or one chunk that is
+    /// larger. Returns whether all of them were taken.
     pub(crate) fn collect(
         &self,
         after: Sequence,
@@ -296,7 +296,7 @@ impl Channel {
         })
     }
 
-    /// Closes the channel if nobody has read it since `idle_before`; whether it is closed.
+    /// Closes the channel if it has had no reader since `idle_before`; returns whether it is closed.
     pub(crate) fn close_if_idle(&self, idle_before: Instant) -> bool {
         let mut readers = self.readers.lock();
         if readers.all.is_empty() && readers.idle_since < idle_before {

@@ -81,8 +81,7 @@ impl Environment {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
     }
 
-    /// The time that passes, since some moment before: no clock that somebody sets, and while the machine sleeps it goes
-    /// on.
+    /// Elapsed time since some earlier moment. Nobody can set this clock, and it goes on while the machine sleeps.
     pub fn elapsed(&self) -> Duration {
         match self.wall {
             #[cfg(target_os = "linux")]
@@ -96,8 +95,8 @@ impl Environment {
         }
     }
 
-    /// Sets the wall clock of a replay forward, or back, by so many nanoseconds. The machine's clock is its owner's:
-    /// nothing is done to it.
+    /// Moves the wall clock of a replay by this many nanoseconds, forward or back. The clock of the machine is never
+    /// touched.
     pub fn set_clock_by(&self, nanos: i64) {
         if let Wall::Replay { set, .. } = &self.wall {
             set.fetch_add(nanos, Ordering::Relaxed);

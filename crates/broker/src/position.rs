@@ -14,7 +14,7 @@ impl Epoch {
     /// The largest epoch.
     pub const MAX: u64 = (1 << 53) - 1;
 
-    /// Folds any number into the allowed range, so that a random one can be used as it comes.
+    /// Folds any number into the allowed range, so that any random number can be used.
     pub fn from_random(random: u64) -> Self {
         Self(random % Self::MAX + 1)
     }

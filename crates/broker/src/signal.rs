@@ -18,12 +18,12 @@ use crate::position::Sequence;
 pub enum Interest {
     /// A channel it follows has new chunks.
     Data = 1,
-    /// Somebody wants something of its session.
+    /// There is an order for its session.
     Control = 2,
 }
 
-/// Beside the interests: a channel wakes it no more, since it has not come for its mark in a long time. Up only while
-/// [`Interest::Data`] is.
+/// Set beside the interests: channels no longer wake the subscriber, because it has not taken its mark for a long time.
+/// Set only while [`Interest::Data`] is.
 const LEFT_OUT: u8 = 4;
 
 /// The wake-up of one subscriber, and where it stands.
@@ -31,7 +31,7 @@ const LEFT_OUT: u8 = 4;
 pub struct Signal {
     raised: AtomicU8,
     waker: AtomicWaker,
-    // Written by the cursor, read by whoever asks about the subscriber. Here, and not in a place of its own,
+    // The subscriber's position. Written by the cursor, read by calls that ask where the subscriber is. It stands here
     // because each delivery touches this cache line anyway.
     sequence: AtomicU64,
 }
@@ -47,8 +47,8 @@ impl Signal {
         first
     }
 
-    /// Leaves the subscriber out of further wake-ups of a channel, if it still has not come for its mark; it is told
-    /// when it does. One word says both, so neither is missed.
+    /// Leaves the subscriber out of further wake-ups by a channel, unless it has taken its mark; returns whether it is left
+    /// out. The subscriber learns of it when it takes the mark. One word holds both, so neither is missed.
     pub(crate) fn leave_out(&self) -> bool {
         let data = Interest::Data as u8;
         let left_out = |raised| (raised & data != 0).then_some(raised | LEFT_OUT);
@@ -67,7 +67,7 @@ impl Signal {
 
     /// Takes a mark down; whether it was up.
     pub fn take(&self, interest: Interest) -> bool {
-        // A raise that this look misses finds the mark down and wakes whoever registered before looking.
+        // A raise that this look misses finds the mark down, and wakes the waker that was registered before looking.
         if !self.is_raised(interest) {
             return false;
         }
@@ -89,7 +89,7 @@ impl Signal {
         self.sequence.store(sequence, Ordering::Relaxed);
     }
 
-    /// Whom to wake. Register before looking for what is due, or a raise in between is lost.
+    /// Registers the waker to wake. Register before looking for events, or a raise in between is lost.
     pub fn register(&self, waker: &Waker) {
         self.waker.register(waker);
     }

@@ -127,7 +127,8 @@ impl<'h> Facts<'h> {
         for (index, publish) in (0..).zip(&self.history.publishes) {
             places.acknowledged(index, publish);
         }
-        // What an answer says of a duplicate is its topic; whoever stored or saw it says more.
+        // The answer to a duplicate names only its topic; the publisher or subscriber that stored or saw the event says
+        // more.
         for publish in &self.history.publishes {
             places.duplicate(publish);
         }

@@ -10,7 +10,7 @@
 //! - A publish is recorded as begun before it is sent, and, where the recorder may be killed while others go on
 //!   receiving, flushed before it is sent. What others publish on topics that subscribers receive stands in
 //!   [`Header::foreign`].
-//! - A publish is one message for the log: whoever sends it again without a `message_id` records another
+//! - A publish is one message for the log. A publisher that sends it again without a `message_id` records another
 //!   publish.
 //! - A recorder that is killed leaves part of a line at the end; exactly that is accepted and reported.
 

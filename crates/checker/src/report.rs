@@ -29,7 +29,7 @@ pub enum Rule {
     ResumeFirst,
     /// Progress tells the truth.
     ProgressTrue,
-    /// Everybody is at the head soon after the last fault.
+    /// Every subscriber is at the head soon after the last fault.
     AtHead,
     /// Only what matches arrives.
     OnlyMatching,
@@ -107,7 +107,7 @@ impl fmt::Display for Violation {
 /// The verdict over one history.
 #[derive(Debug)]
 pub struct Report {
-    /// Of each rule the first so many, by rule.
+    /// The first violations of each rule, by rule.
     pub violations: Vec<Violation>,
     /// How often each rule is broken; without those that are kept.
     pub totals: Vec<(Rule, u64)>,
@@ -127,7 +127,7 @@ impl Report {
     }
 }
 
-/// Takes what the rules find, and keeps of each the first so many.
+/// Takes the violations that the rules find, and keeps the first ones of each rule.
 pub(crate) struct Findings {
     shown: usize,
     totals: [u64; Rule::ALL.len()],

@@ -31,7 +31,7 @@ use crate::{
 /// What the rules have to know of the server, and how much is shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How soon after the last fault everybody is to be at the head.
+    /// How soon after the last fault every subscriber must be at the head.
     pub head_within: Duration,
     /// How long the server remembers a message id, and
     pub message_id_window: Duration,

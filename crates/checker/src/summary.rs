@@ -38,7 +38,7 @@ pub struct Summary {
     pub epochs: u64,
     /// Faults by what they were.
     pub faults: BTreeMap<String, u64>,
-    /// Subscribers of whom it cannot be said whether they were at the head in time.
+    /// Subscribers that cannot be judged: it is not known whether they were at the head in time.
     pub at_head_not_judged: u64,
 }
 

@@ -9,27 +9,27 @@ use longlived_checker::{HistoryError, Limits, Report, check, read};
 use crate::show::{note, print_line};
 use crate::values;
 
-/// Hold a recorded run against the rules of the contract: exit status 0 when all are kept, 1 when not, 2 when the
-/// file is no history.
+/// Check a recorded run against the rules of the contract. Exit status 0: all rules are kept; 1: some are
+/// broken; 2: the file is no history.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The recorded run: JSON Lines, as docs/TESTING.md describes.
     #[arg(value_name = "HISTORY.jsonl")]
     history: PathBuf,
 
-    /// How soon after the last fault every subscriber is to be at the head.
+    /// Time after the last fault within which every subscriber must be at the last event.
     #[arg(long, default_value = "10s", value_parser = values::positive_duration)]
     head_within: Duration,
 
-    /// How long the server remembered message ids: beyond it a second position is lawful.
+    /// How long the server remembered message ids. Beyond it a second position of an id is lawful.
     #[arg(long, default_value = "120s", value_parser = values::positive_duration)]
     message_id_window: Duration,
 
-    /// How many message ids the server remembered.
+    /// Number of message ids that the server remembered.
     #[arg(long, default_value_t = 100_000, value_parser = values::number(0_u64..=u64::MAX))]
     message_ids: u64,
 
-    /// How many violations of each rule to show; all are counted.
+    /// Number of violations to show of each rule; all are counted.
     #[arg(long, default_value_t = 10, value_parser = values::number(0_usize..=usize::MAX))]
     shown: usize,
 }

@@ -12,8 +12,8 @@ use crate::values;
 /// Of `longlived serve`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ServeCompressionArgs {
-    /// Compress events of 1 KiB or more toward subscribers that ask for one of these in the metadata key
-    /// longlived-compression and accept it, preferred first; `off` for none. Requests may be compressed in any case.
+    /// Encodings for events of 1 KiB or more, preferred first; `off` for none. A subscriber gets one that it names
+    /// in the metadata key longlived-compression and accepts. Requests may be compressed in any case.
     #[arg(
         long,
         env = "LONGLIVED_COMPRESSION",
@@ -22,8 +22,8 @@ pub(crate) struct ServeCompressionArgs {
     )]
     compression: Offered,
 
-    /// Bytes of compressed events that are kept for further subscribers, all encodings together; one that is not
-    /// among them any more is compressed again when it is read.
+    /// Bytes of compressed events that are cached for further subscribers, all encodings together. An event that is
+    /// no longer cached is compressed again when it is read.
     #[arg(
         long,
         env = "LONGLIVED_COMPRESSED_BYTES_MAX",
@@ -71,7 +71,7 @@ impl FromStr for Offered {
 /// Of the commands that subscribe.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ClientCompressionArgs {
-    /// Ask the server to compress events of 1 KiB or more, where the network is narrower than this machine is busy.
+    /// Ask the server to compress events of 1 KiB or more. It pays where the network is slower than this machine.
     #[arg(long, value_enum, default_value = "none")]
     compression: CompressionFlag,
 }

@@ -13,12 +13,13 @@ use crate::values;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DiskArgs {
-    /// Keep history in this directory, synced before a publish is answered; made when it does not exist. Without
-    /// it history is in memory and ends with the process.
+    /// Keep history in this directory, synced before a publish is answered. It is created if it does not exist.
+    /// Without it history is in memory and is lost when the process ends.
     #[arg(long, env = "LONGLIVED_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Bytes of the disk that publishing leaves free; with less left it is refused until there is room again.
+    /// Bytes of free disk space that publishing does not use. With less free, publishing is refused until there is
+    /// space again.
     #[arg(
         long,
         env = "LONGLIVED_DISK_RESERVE",
@@ -29,7 +30,7 @@ pub(crate) struct DiskArgs {
     )]
     disk_reserve: u64,
 
-    /// Length of a segment of the log, in bytes: so much is moved into history files at a time.
+    /// Size of a segment of the log, in bytes. A full segment is moved into history files.
     #[arg(
         long,
         env = "LONGLIVED_SEGMENT_BYTES",
@@ -40,7 +41,7 @@ pub(crate) struct DiskArgs {
     )]
     segment_bytes: u64,
 
-    /// Bytes of stored history that are kept in memory for readers.
+    /// Bytes of stored history that are cached in memory for readers.
     #[arg(
         long,
         env = "LONGLIVED_CACHE_BYTES",

@@ -12,18 +12,18 @@ use crate::show::{self, Record, note};
 use crate::usage;
 use crate::values;
 
-/// Ask a server whether it serves: exit status 0 if it does, 1 if not, within a few seconds.
+/// Ask a server whether it serves. Exit status 0 if it does, 1 if not, within a few seconds.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Ask about one gRPC service, such as longlived.v1.PublishService, instead of the server as a whole.
+    /// Ask about one gRPC service, such as longlived.v1.PublishService, instead of the whole server.
     #[arg(long, default_value = "", hide_default_value = true)]
     service: String,
 
-    /// Give up after this.
+    /// Give up after this time.
     #[arg(long, default_value = "3s", value_parser = values::positive_duration)]
     timeout: Duration,
 
-    /// The answer as one JSON object on standard output: server, service, serving, and reason if not.
+    /// Print the answer as one JSON object: server, service, serving, and reason if not.
     #[arg(long)]
     json: bool,
 

@@ -1,6 +1,6 @@
 //! The log of the server on standard error: text for people, JSON for machines, and which of it from `RUST_LOG`.
 //!
-//! Holds: nothing that is logged waits for whoever reads the log, a panic's message included.
+//! Holds: no log line waits for the reader of the log, the message of a panic included.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};

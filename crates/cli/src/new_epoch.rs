@@ -13,11 +13,12 @@ use longlived_server::{
 use crate::disk_args::{self, may_be_a_directory};
 use crate::show;
 
-/// Give a data directory another epoch: needed once after a backup was brought back, before it is served.
+/// Give a data directory a new epoch. Run it once on a restored backup, before the backup is served.
 ///
-/// A copy does not know what was published after it was made, so the same sequences would be given out again, and a
-/// subscriber would take them for what it has. With another epoch each subscriber is told of a gap (EPOCH_CHANGED)
-/// and then gets everything that is kept, once more. Nothing that is kept changes. No server may run on the directory.
+/// A backup does not know what was published after it was made. The same sequences would be given out again,
+/// and a subscriber would take the new events for events that it has. With a new epoch each subscriber is told
+/// of a gap (EPOCH_CHANGED), and then receives everything that is kept, once more. The events that are kept do
+/// not change. No server may run on the directory.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The directory, as for `serve`.

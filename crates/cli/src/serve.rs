@@ -23,7 +23,7 @@ use crate::values;
 /// Run a node.
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct Args {
-    /// Address to listen on, or a name, of which each address is listened on; port 0 takes a free one.
+    /// Address to listen on. A name is listened on at each of its addresses. Port 0 takes a free port.
     #[arg(
         long,
         env = "LONGLIVED_LISTEN",
@@ -32,17 +32,17 @@ pub(crate) struct Args {
     )]
     listen: ListenAt,
 
-    /// Tell metrics over HTTP at this address (GET /metrics, in the Prometheus text format); port 0 takes a free
-    /// one. Off unless given.
+    /// Serve metrics over HTTP at this address (GET /metrics, in the Prometheus text format). Port 0 takes a free
+    /// port. Off unless given.
     #[arg(long, env = "LONGLIVED_METRICS_LISTEN", value_name = "ADDR", value_parser = listen_args::address)]
     metrics_listen: Option<SocketAddr>,
 
-    /// Publish `data mock for: <id>` to the inbox of every live subscriber that follows it, once in each
-    /// interval (1s, 250ms, ...). Off unless given.
+    /// Publish `data mock for: <id>` to the inbox of every live subscriber that follows it, once per interval (1s,
+    /// 250ms, ...). Off unless given.
     #[arg(long, env = "LONGLIVED_GENERATE_EVERY", value_parser = values::positive_duration)]
     generate_every: Option<Duration>,
 
-    /// The generator publishes to this topic as well, once in each interval.
+    /// Let the generator publish to this topic too, once per interval.
     #[arg(long, env = "LONGLIVED_GENERATE_TOPIC", requires = "generate_every", value_parser = topic)]
     generate_topic: Option<TopicName>,
 
@@ -56,11 +56,10 @@ pub(crate) struct Args {
     )]
     legacy_topics: Vec<TopicFilter>,
 
-    /// Keep history of matching topics within these limits, e.g.
-    /// 'orders.>=bytes:256MiB,events:1000000,age:1h'. Repeatable (in the environment: separated by ';');
-    /// the first match holds. Without bytes or events in it these numbers hold, without an age any age does. Everything
-    /// else keeps 256 MiB, 1,000,000 events, 1 h; inboxes together
-    /// 32 MiB, 200,000 events, 10 min.
+    /// Retention limits of matching topics, e.g. 'orders.>=bytes:256MiB,events:1000000,age:1h'. Repeatable (in the
+    /// environment: separated by ';'); the first filter that matches applies. Without bytes or events, those of the
+    /// example apply. Without an age, events do not expire. All other topics keep 256 MiB, 1,000,000 events, 1 h;
+    /// inboxes together keep 32 MiB, 200,000 events, 10 min.
     #[arg(
         long,
         env = "LONGLIVED_HISTORY",
@@ -73,36 +72,38 @@ pub(crate) struct Args {
     #[command(flatten)]
     disk: DiskArgs,
 
-    /// Topics known at a time; a further one takes the place of one that keeps no event, or publishing to it is refused.
+    /// Topics known at a time. A new topic replaces one that keeps no event. If there is none, publishing to the
+    /// new topic is refused.
     #[arg(long, env = "LONGLIVED_TOPICS_MAX", value_parser = count(), default_value_t = Config::default().topics_max)]
     topics_max: usize,
 
-    /// On SIGTERM, SIGINT or SIGHUP: how long streams and connections have to end before they are dropped.
+    /// On SIGTERM, SIGINT or SIGHUP: time for streams and connections to end before they are dropped.
     #[arg(long, env = "LONGLIVED_DRAIN_TIMEOUT", default_value = "10s", value_parser = duration)]
     drain_timeout: Duration,
 
-    /// A call whose first message is not complete after so long is refused.
+    /// Refuse a call whose first message is not complete within this time.
     #[arg(long, env = "LONGLIVED_REQUEST_TIMEOUT", default_value = "30s", value_parser = positive_duration)]
     request_timeout: Duration,
 
-    /// Largest encoded event, in bytes; publishing a larger one is refused.
+    /// Largest encoded event, in bytes. Publishing a larger one is refused.
     #[arg(long, env = "LONGLIVED_EVENT_BYTES_MAX", value_name = "BYTES", value_parser = event_bytes(), default_value_t = Config::default().event_bytes_max)]
     event_bytes_max: usize,
 
-    /// Subscriber ids known at a time; a further one is refused.
+    /// Subscriber ids known at a time. A further one is refused.
     #[arg(long, env = "LONGLIVED_SUBSCRIBERS_MAX", value_parser = count(), default_value_t = Config::default().subscribers_max)]
     subscribers_max: usize,
 
-    /// Topic filters followed at a time, however many follow each; a further one is refused.
+    /// Distinct topic filters followed at a time, however many subscribers follow each. A further filter is
+    /// refused.
     #[arg(long, env = "LONGLIVED_CHANNELS_MAX", value_parser = count(), default_value_t = Config::default().log.channels_max)]
     channels_max: usize,
 
-    /// Bytes of the pages of topics and history that were asked for and not taken yet, all callers together; a
-    /// further page waits, then is refused.
+    /// Bytes of pages of topics and history that were requested and not taken yet, all callers together. A further
+    /// page waits, and is then refused.
     #[arg(long, env = "LONGLIVED_PAGE_BYTES_MAX", value_name = "BYTES", value_parser = page_bytes(), default_value_t = Config::default().page_bytes_max)]
     page_bytes_max: usize,
 
-    /// Connections open at a time; a further one is closed.
+    /// Connections open at a time. A further one is closed.
     #[arg(
         long,
         env = "LONGLIVED_CONNECTIONS_MAX",
@@ -120,27 +121,27 @@ pub(crate) struct Args {
     )]
     streams_max: u32,
 
-    /// The longest quiet promised to a subscriber that does not ask for another (1s to 5min).
+    /// The longest silence promised to a subscriber that does not request another (1s to 5min).
     #[arg(long, env = "LONGLIVED_MAX_SILENCE", default_value = "20s", value_parser = silence)]
     max_silence: Duration,
 
-    /// A subscriber that asked to be disconnected when slow may take nothing for so long.
+    /// How long a subscriber that asked to be disconnected when slow may take nothing.
     #[arg(long, env = "LONGLIVED_STALL_TIMEOUT", default_value = "30s", value_parser = positive_duration)]
     stall_timeout: Duration,
 
-    /// Ask a silent peer whether it is still there after so long (HTTP/2 PING) ...
+    /// Send an HTTP/2 PING to a peer that has been silent for this long ...
     #[arg(long, env = "LONGLIVED_KEEPALIVE_INTERVAL", default_value = "20s", value_parser = positive_duration)]
     keepalive_interval: Duration,
 
-    /// ... and close its connection if it does not answer within this.
+    /// ... and close its connection if it does not answer within this time.
     #[arg(long, env = "LONGLIVED_KEEPALIVE_TIMEOUT", default_value = "10s", value_parser = positive_duration)]
     keepalive_timeout: Duration,
 
-    /// Close a connection that has not said that it speaks HTTP/2 within this.
+    /// Close a connection that has not sent its HTTP/2 preface within this time.
     #[arg(long, env = "LONGLIVED_HANDSHAKE_TIMEOUT", default_value = "10s", value_parser = positive_duration)]
     handshake_timeout: Duration,
 
-    /// Bytes of messages that may wait to be stored; publishers wait beyond that.
+    /// Bytes of messages that may wait to be stored. Publishers wait when the limit is reached.
     #[arg(
         long,
         env = "LONGLIVED_PUBLISH_QUEUE_BYTES_MAX",
@@ -149,7 +150,7 @@ pub(crate) struct Args {
     )]
     publish_queue_bytes_max: usize,
 
-    /// The same message id on the same topic is stored once among so many newest ids ...
+    /// Store a message id once per topic, among this many newest ids ...
     #[arg(
         long,
         env = "LONGLIVED_MESSAGE_IDS_MAX",
@@ -162,11 +163,11 @@ pub(crate) struct Args {
     #[arg(long, env = "LONGLIVED_MESSAGE_IDS_AGE", default_value = "2min", value_parser = duration)]
     message_ids_age: Duration,
 
-    /// How often retention looks for history that has to go.
+    /// Time between two retention runs, which remove history above its limits.
     #[arg(long, env = "LONGLIVED_RETENTION_INTERVAL", default_value = "1s", value_parser = positive_duration)]
     retention_interval: Duration,
 
-    /// Bytes that live channels keep for readers a little behind; further behind they read history.
+    /// Bytes that live tails keep for readers slightly behind. Readers further behind read history.
     #[arg(
         long,
         env = "LONGLIVED_TAIL_BYTES_MAX",
@@ -178,7 +179,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     compression: ServeCompressionArgs,
 
-    /// How the log on standard error looks; RUST_LOG says how much of it there is (info,h2=warn unless set).
+    /// Format of the log on standard error. RUST_LOG sets what is logged (info,h2=warn unless set).
     #[arg(long, env = "LONGLIVED_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
 }

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
-    /// The terminal that it was started on has closed. `None` where whoever started it had it ignored, as `nohup`
+    /// The terminal of the process has closed. `None` if the process was started with the signal ignored, as `nohup`
     /// does.
     hang_up: Option<Signal>,
 }

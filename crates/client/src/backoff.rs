@@ -28,8 +28,8 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 pub struct BackoffOptions {
     /// The first wait is at most this, and no later one is drawn from less.
     pub initial: Duration,
-    /// The next try begins at the latest so many times as long after the loss as the one before. Below 2, what is left
-    /// of twice the outage is the time that a try may take. 1 or less: every wait is drawn from `initial`.
+    /// The next try begins at the latest this many times as long after the loss as the last try began. Below 2, the
+    /// rest of twice the outage is the time that a try may take. 1 or less: every wait is drawn from `initial`.
     pub multiplier: f64,
     /// No wait is longer.
     pub max: Duration,

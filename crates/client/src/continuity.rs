@@ -130,8 +130,8 @@ impl Continuity {
         self.epoch
     }
 
-    /// The position this stream has reached; `None` while a gap is due, because before it is handed out
-    /// nothing may look as if it had been missed by nobody.
+    /// The position that this stream has reached. `None` while a gap waits to be handed out: until then no position may
+    /// claim that nothing is missing.
     pub(crate) fn position(&self) -> Option<Position> {
         self.reset
             .is_none()

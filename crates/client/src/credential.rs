@@ -96,7 +96,7 @@ impl Credentials {
         let Some(provider) = &self.provider else {
             return Ok(None);
         };
-        // Held while the provider is asked, so that all who wait share the one answer.
+        // Held while the provider is asked, so that all waiting callers share the one answer.
         let mut kept = self.kept.lock().await;
         if let Some(credential) = kept.as_ref()
             && refused.is_none_or(|refused| refused.version != credential.version)

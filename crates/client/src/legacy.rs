@@ -1,7 +1,7 @@
 //! A subscription of the frozen contract `protos.Longlived`: it reconnects and backs off like the other one.
 //!
-//! Does not: prove anything. This contract carries neither positions nor gaps, so nobody can know whether
-//! something was missed or came twice.
+//! Does not: prove anything. This contract carries neither positions nor gaps, so it cannot be known whether something
+//! was missed or came twice.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -151,7 +151,7 @@ impl fmt::Debug for LegacySubscriber {
     }
 }
 
-/// The way to end a [`LegacySubscriber`] while somebody else reads it.
+/// Ends a [`LegacySubscriber`] while another task reads it.
 #[derive(Clone, Debug)]
 pub struct LegacyHandle {
     client: Client,

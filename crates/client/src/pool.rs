@@ -1,12 +1,12 @@
-//! The connections to one server: some for subscribers, as many for streams that publish, one for single calls, each dialled
-//! when it is needed. A connection takes so many streams at a time, and further calls on it wait; so publishing shares none
-//! with subscribers.
+//! The connections to one server: some for subscribers, as many for streams that publish, one for single calls, each
+//! dialled when it is needed. A connection takes a limited number of streams at a time, and further calls on it wait.
+//! So publishing shares no connection with subscribers.
 //!
-//! Holds: callers who wait for the same dial share its outcome, and who comes back to a connection that somebody else has
-//! just dialled in vain waits for the next dial, so that a server that is away is dialled a few times a second and not
-//! by each of a hundred subscribers; a connection that was reported broken is never handed out again,
-//! while streams that still run on it go on.
-//! Does not: retry. Whoever fails to get a connection waits by its own backoff.
+//! Holds: callers that wait for the same dial share its outcome. A caller that returns to a connection whose dial has
+//! just failed for another one waits for the next dial. So a server that is away is dialled a few times a second, and
+//! not by each of a hundred subscribers. A connection that was reported broken is never handed out again; streams that
+//! still run on it go on.
+//! Does not: retry. A caller that gets no connection waits by its own backoff.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -31,8 +31,9 @@ const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 /// below it.
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
-/// From a dial that failed to the next one, for whoever has not asked for the first. Short beside the first wait of a
-/// backoff (up to 1 s), since that is what it adds to; who is alone on a connection never meets it.
+/// Time from a failed dial to the next one, for a caller that did not ask for the first. It is short beside the first
+/// wait of a backoff (up to 1 s), because it adds to it. A subscriber that is alone on its connection never waits for
+/// it.
 const DIAL_SPACING: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy, Debug)]
@@ -90,9 +91,9 @@ pub(crate) struct Lease {
 /// One connection and its successors.
 #[derive(Debug, Default)]
 struct Slot {
-    /// Locked while dialling: who waits here shares the dial.
+    /// Locked while dialling: callers that wait here share the dial.
     state: Mutex<State>,
-    /// Dials that came to an end; tells those who waited for one from those who came after it.
+    /// Number of finished dials. It tells callers that waited for a dial from callers that came after it.
     dials: AtomicU64,
     /// The youngest generation that was reported broken.
     broken: AtomicU64,
@@ -159,8 +160,8 @@ impl Pool {
         self.lease_again(lane, Instant::now()).await
     }
 
-    /// The same for one who was there before and has seen it fail at `since`: a later failure is somebody else's, and
-    /// soon after that one nobody dials.
+    /// The same for a caller that had this connection and saw it fail at `since`. A later failure is that of another
+    /// caller's dial, and soon after it nothing is dialled.
     pub(crate) async fn lease_again(&self, lane: Lane, since: Instant) -> Result<Lease, Lost> {
         let slot = self.slot(lane);
         let dials_before = slot.dials.load(Ordering::Acquire);
@@ -175,7 +176,7 @@ impl Pool {
                 return Err(failure.clone());
             }
             if let Some(failed_at) = state.failed_at.filter(|failed_at| since < *failed_at) {
-                // Under the lock: whoever comes meanwhile shares the dial that follows.
+                // Under the lock, so that callers that come meanwhile share the dial that follows.
                 sleep_until(failed_at + DIAL_SPACING).await;
             }
             // In a box of its own: inline, it would make every attempt to open a stream three kilobytes larger.
@@ -203,7 +204,7 @@ impl Pool {
         })
     }
 
-    /// This connection is broken or about to end: nobody gets it any more. Streams on it are left alone.
+    /// This connection is broken or about to end: it is not handed out any more. Streams on it are left alone.
     pub(crate) fn retire(&self, lease: &Lease) {
         self.slot(lease.lane)
             .broken

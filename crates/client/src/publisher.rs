@@ -91,8 +91,8 @@ impl Publisher {
         )
     }
 
-    /// Publishes many messages with one answer at the end. Never retried: without answers nobody knows where
-    /// to go on, but [`BulkError::published`] says how many were stored when the server could tell.
+    /// Publishes many messages with one answer at the end. Never retried: without answers it is not known where to go
+    /// on, but [`BulkError::published`] says how many were stored when the server could tell.
     pub async fn bulk<S>(&self, messages: S) -> Result<BulkPublished, BulkError>
     where
         S: Stream<Item = Message> + Send + 'static,

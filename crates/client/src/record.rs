@@ -1,8 +1,8 @@
 //! What a recorder is told: each publish and each stream of a client, response by response, as it happens.
 //!
-//! Holds: a publish and a stream are told before anything of them is sent; the responses of one stream are told
-//! in their order, also those the application does not get; a stream that was told is told to have ended, also
-//! when it is dropped. Whoever is told holds up the client until it returns.
+//! Holds: a publish and a stream are told before anything of them is sent; the responses of one stream are told in
+//! their order, also those the application does not get; a stream that was told is told to have ended, also when it is
+//! dropped. The recorder holds up the client until it returns.
 //! Does not: record the frozen contract, whose responses have no positions, or keep anything.
 
 use std::fmt;
@@ -90,7 +90,7 @@ pub enum StreamEnd {
     Status(Code),
     /// Without a status.
     Lost(Lost),
-    /// This side left it, because another has taken its place or nobody reads it any more.
+    /// This side left the stream, because another has taken its place or it is not read any more.
     Left,
 }
 

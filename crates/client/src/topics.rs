@@ -41,13 +41,13 @@ impl TopicsQuery {
         }
     }
 
-    /// Who asks: a subscriber may name its own inbox.
+    /// The id of the caller. A subscriber may name its own inbox.
     pub fn subscriber_id(mut self, id: impl Into<String>) -> Self {
         self.subscriber_id = id.into();
         self
     }
 
-    /// At most so many in one page, 1 to 1,000; 100 unless told.
+    /// The largest number of topics in one page, 1 to 1,000. The default is 100.
     pub fn page_size(mut self, topics: u32) -> Self {
         self.page_size = topics;
         self
@@ -71,7 +71,7 @@ pub struct TopicsPage {
     pub head: Position,
 }
 
-/// What is kept of one topic, and who follows it.
+/// What is kept of one topic, and its subscribers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicInfo {
     /// Its name.
@@ -108,7 +108,7 @@ impl HistoryQuery {
         }
     }
 
-    /// Who asks: a subscriber may read its own inbox.
+    /// The id of the caller. A subscriber may read its own inbox.
     pub fn subscriber_id(mut self, id: impl Into<String>) -> Self {
         self.subscriber_id = id.into();
         self
@@ -120,13 +120,13 @@ impl HistoryQuery {
         self
     }
 
-    /// At most so many entries in one page, 1 to 10,000; 1,000 unless told.
+    /// The largest number of entries in one page, 1 to 10,000. The default is 1,000.
     pub fn page_size(mut self, entries: u32) -> Self {
         self.page_size = entries;
         self
     }
 
-    /// At most so many bytes in one page, up to 3 MiB; 1 MiB unless told.
+    /// The largest size of one page in bytes, up to 3 MiB. The default is 1 MiB.
     pub fn page_bytes(mut self, bytes: u32) -> Self {
         self.page_bytes = bytes;
         self
@@ -161,7 +161,7 @@ pub struct PositionCheck {
     /// The first gap it would be told of, for any reason; `None` when it would miss nothing, as far as was
     /// looked.
     pub gap: Option<Gap>,
-    /// Who resumes after this gets everything that is kept.
+    /// A subscriber that resumes after this receives everything that is kept.
     pub earliest: Position,
     /// How far the history was looked at for damage; what retention removed is known for all of it.
     pub checked: Position,
@@ -265,7 +265,7 @@ impl Client {
     }
 
     /// Whether a subscriber with these filters could resume after a position, and what it would miss. Nothing is
-    /// resumed. Who asks may be a subscriber's id, which may name its own inbox, or empty.
+    /// resumed. The id of the caller may be that of a subscriber, which may name its own inbox, or empty.
     pub async fn check_position<F: Into<String>>(
         &self,
         subscriber_id: &str,

@@ -176,8 +176,8 @@ fn not_processed(error: &h2::Error) -> bool {
         }
 }
 
-/// The connection is not there any more and nobody said why, as after a kill. What the libraries call that depends on
-/// who noticed first: a broken pipe, a reset, a call that was cancelled.
+/// The connection is gone without a reason, as after a kill. The library that notices first decides its name: a broken
+/// pipe, a reset, a cancelled call.
 fn is_disconnected(status: &Status) -> bool {
     use std::io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof,

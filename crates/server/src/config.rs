@@ -45,7 +45,7 @@ pub struct Config {
     /// How large events may be compressed toward subscribers that accept it, preferred first; nothing is compressed
     /// when there is none. Requests may be compressed in any case.
     pub compressions: Vec<Compression>,
-    /// How long a reader that asked to be disconnected may take nothing while something is due.
+    /// How long a reader that asked to be disconnected may take nothing while there is something to send.
     pub stall_timeout: Duration,
     /// Sizes of the log.
     pub log: LogConfig,

@@ -21,10 +21,11 @@ pub const CONNECTIONS_MAX: usize = 100_000;
 /// `connections_max`, which the start warns of.
 pub const OPEN_FILES_RESERVE_MIN: usize = 128;
 
-/// Connections leave one in so many free, since the store's sealed files grow in number after connections have come.
+/// Connections leave one open file in this many free, because the store gets more sealed files after connections have
+/// come.
 pub const OPEN_FILES_RESERVE_ONE_IN: usize = 4;
 
-/// No more than so many are left free: 256 GiB of history in segments of 64 MiB.
+/// The most open files that connections leave free: 256 GiB of history in segments of 64 MiB.
 pub const OPEN_FILES_RESERVE_MAX: usize = 4_096;
 
 /// How long accepting pauses when the process has no open file left. Accepting again at once would fail the same
@@ -45,9 +46,9 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long the peer may take to answer that PING. Met as: a closed connection.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much longer, at most, a peer whose answer is due is waited for before its connection is closed. A server that was
-/// busy for longer than the timeout (a million subscribers that come back at once) has the answers at its sockets, unread:
-/// the verdict must not come before them. Met as: nothing.
+/// How much longer, at most, the server waits for an overdue answer before it closes the connection. A server that was
+/// busy for longer than the timeout (a million subscribers that come back at once) has the answers unread at its
+/// sockets. It must read them before it decides. Met as: nothing.
 pub const KEEPALIVE_GRACE: Duration = Duration::from_secs(1);
 
 /// The slowest reader whose overdue answer to a PING is waited for, in bytes a second: the answer stands behind all that was
@@ -119,10 +120,10 @@ pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Met as: flow control.
 pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// Bytes of the smallest message that can be published, with the five before it. A connection's window may be full of such
-/// messages, each in two DATA frames, while nobody reads them: HTTP/2 then holds 49 MiB of that connection (measured;
-/// 25 MiB where each is one frame), and keeps its list of frames as long as it was until the connection ends. Frames that are
-/// smaller still, as no gRPC client sends them, and more of them than that, are met as: `GOAWAY(ENHANCE_YOUR_CALM)`.
+/// Bytes of the smallest message that can be published, with the five before it. A connection's window may be full of
+/// such messages, each in two DATA frames, while they are not read. HTTP/2 then holds 49 MiB for that connection
+/// (measured; 25 MiB where each is one frame), and its list of frames does not shrink until the connection ends.
+/// Smaller frames, which no gRPC client sends, and more of them than that, are met as: `GOAWAY(ENHANCE_YOUR_CALM)`.
 pub const SMALLEST_MESSAGE_BYTES: u32 = 11;
 
 /// How long a call waits for its first message, and for the rest of any message that was begun. Longer than a slow

@@ -39,7 +39,7 @@ use crate::{
 /// When an id that has something to forget or to end is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Who asks for an id.
+/// The stream that claims an id.
 #[derive(Clone, Copy)]
 pub(crate) struct Claim<'a> {
     pub subscriber: &'a Arc<str>,
@@ -69,7 +69,7 @@ pub(crate) struct Registry {
     // never those of a quiet live subscriber: there is no need to walk over all.
     unsettled: Mutex<VecDeque<(Instant, Arc<str>)>>,
     closing: Arc<Closing>,
-    // Who is told when it comes back.
+    // Subscribers to be told when they come back.
     marks: Marks,
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct Registration {
 }
 
 impl Registry {
-    /// An empty registry for at most so many ids.
+    /// An empty registry for at most `slots_max` ids.
     pub(crate) fn new(slots_max: usize) -> Arc<Self> {
         Arc::new(Self {
             slots: DashMap::new(),
@@ -134,7 +134,7 @@ impl Registry {
         let fight = slot.tell_fight(now);
         drop(entry);
         log_fight(&session.subscriber, fight);
-        // Looked at when it is in its place: whoever sets a mark looks there afterwards.
+        // Checked when the session is in its place: a caller that sets a mark looks there afterwards.
         if self.marks.meets(&session.subscriber, session.attempt, now) || unaware {
             session.close(CloseReason::Unsubscribed);
         }
@@ -154,20 +154,20 @@ impl Registry {
             .map_or_else(Vec::new, |slot| slot.sessions().cloned().collect())
     }
 
-    /// Unsubscribes somebody who is expected back: it is told then. The last sequence it was sent; `None` when nobody is
-    /// expected.
+    /// Unsubscribes a subscriber that is expected back; it is told when it comes. Returns the last sequence that it was
+    /// sent, or `None` if it is not expected.
     pub(crate) fn unsubscribe_away(&self, subscriber: &str) -> Option<Sequence> {
         let away = self.slots.get(subscriber).and_then(|slot| slot.away())?;
         let now = Instant::now();
         self.marks.set(subscriber.into(), away.instance, now);
-        // Who came back before the mark was there has not met it.
+        // A subscriber that came back before the mark was set has not met it.
         for session in self.sessions_of(subscriber) {
             session.close(CloseReason::Unsubscribed);
         }
         Some(away.sequence)
     }
 
-    /// The inboxes somebody follows now. Holds one shard of the map at a time.
+    /// The inboxes that are followed now. Holds one shard of the map at a time.
     pub(crate) fn followed_inboxes(&self) -> Vec<(TopicName, Arc<str>)> {
         self.slots
             .iter()
@@ -214,7 +214,8 @@ impl Registry {
         &self.closing
     }
 
-    /// Ends what was replaced long ago and forgets who left long ago, of at most `limit` ids; whether others are due.
+    /// Ends streams that were replaced long ago, and forgets ids whose subscriber left long ago, of at most `limit`
+    /// ids. Returns whether there are more.
     pub(crate) fn look_again(&self, now: Instant, limit: usize) -> bool {
         self.marks.forget(now);
         let due: Vec<_> = {
@@ -258,7 +259,7 @@ impl Registry {
             false
         } else {
             let unsettled = slot.is_newly_unsettled();
-            slot.forget_nothing();
+            slot.shrink_if_empty();
             drop(entry);
             unsettled
         };
@@ -279,7 +280,7 @@ impl Registry {
             && session.closing() == Some(CloseReason::Unsubscribed)
             && self.is_live(session)
         {
-            // Before it is gone: whoever comes back then meets the mark.
+            // Before the session is gone, so that a subscriber that comes back then meets the mark.
             if session.is_unaware() {
                 let id = session.subscriber.clone();
                 self.marks.set(id, session.attempt.instance, Instant::now());
@@ -295,7 +296,7 @@ impl Registry {
                 entry.remove();
             } else {
                 unsettled = slot.is_newly_unsettled();
-                slot.forget_nothing();
+                slot.shrink_if_empty();
             }
         }
         if unsettled {
@@ -316,7 +317,7 @@ fn log_fight(subscriber: &str, fight: Option<Fight>) {
             takeovers,
             ?window,
             refused,
-            "programs take a subscriber id from each other again and again"
+            "programs keep taking over a subscriber id from each other"
         );
     }
 }

@@ -431,7 +431,7 @@ async fn drain_node(node: &Arc<Node>, probes: &Probes, connections: &Tasks, dead
     tracing::warn!(
         streams = stuck,
         connections = connections.len(),
-        "drain timeout: what is left is dropped"
+        "drain timeout: the rest is dropped"
     );
     node.drain.kill();
     connections.abort_all();

@@ -119,7 +119,7 @@ impl Tasks {
         }
     }
 
-    /// A guard for whoever owns the server: when it is dropped, so is every task.
+    /// A guard for the owner of the server: when it is dropped, so is every task.
     pub fn abort_on_drop(&self) -> AbortOnDrop {
         AbortOnDrop(self.clone())
     }

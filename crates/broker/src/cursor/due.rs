@@ -18,9 +18,9 @@ pub(super) struct Due {
 }
 
 impl Due {
-    /// Takes what is due after `after`, up to `visible`; whether anything is. That is chunks of `bytes_max` together, or of
-    /// one that is larger as much as a delivery, or an event that is larger than that. Taken in place, since moving it
-    /// costs each delivery.
+    /// Takes the events after `after`, up to `visible`, and returns whether there are any. One call takes chunks of at
+    /// most `bytes_max` together. A larger chunk is taken alone, and cut to [`DELIVERY_BYTES`]; an event larger than that
+    /// is taken whole. The events are written in place, because moving them would cost each delivery.
     #[inline]
     pub(super) fn take(
         &mut self,
@@ -30,7 +30,7 @@ impl Due {
         bytes_max: usize,
     ) -> Result<bool, BehindTail> {
         if !channel.is_due(after) {
-            // The tail may have let go of what this reader has not seen, but then it is due.
+            // The tail may have dropped events that this reader has not seen, but then there is something to read.
             return Ok(false);
         }
         let mut all = channel.collect(after, visible, bytes_max, &mut self.run)?;

@@ -33,7 +33,7 @@ impl Cursor {
         self.feeds.iter().map(Feed::filter)
     }
 
-    /// The tails it reads, for whoever watches it from outside.
+    /// The tails that the cursor reads, for code that watches it from outside.
     pub fn tails(&self) -> Tails {
         let tail = |feed: &Feed| feed.attachment.channel().clone();
         Tails(self.feeds.iter().map(tail).collect())
@@ -47,10 +47,10 @@ impl Cursor {
         }
     }
 
-    /// Adds a filter whose channel was attached. It holds from where the cursor stands, as all its filters do: whoever
-    /// comes back to the position returned, with all of them, is given the same.
+    /// Adds a filter whose channel was attached. It holds from the position of the cursor, as all its filters do. A
+    /// subscriber that resumes after the returned position, with all of them, receives the same events.
     pub fn add(&mut self, attached: Attached) -> Position {
-        // Where nothing is due of the others the new one begins with the next event.
+        // If the other filters have nothing to read, the new one begins with the next event.
         self.settle();
         self.read_again();
         if planted(Fault::AddedAheadOfTheStream) {
@@ -91,7 +91,7 @@ impl Cursor {
 pub struct Tails(SmallVec<[Arc<Channel>; 1]>);
 
 impl Tails {
-    /// Whether they have everything that is due after a position.
+    /// Whether the tails hold every event after a position.
     pub fn reach(&self, position: Sequence) -> bool {
         self.0.iter().all(|tail| tail.reaches(position))
     }

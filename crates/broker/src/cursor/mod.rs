@@ -72,8 +72,9 @@ pub struct Cursor {
 /// The gap that a reset has announced: it is handed out before anything else.
 struct Owed {
     gap: Gap,
-    // Where the reader stands until it has the gap. Whoever comes back to this is told of it again; of a position that was
-    // never written it is where reading goes on, since the log may come to have written that position by then.
+    // The position of the reader until it has the gap. A subscriber that resumes after it is told of the gap again. For
+    // a position that was never written it is where reading goes on, because the log may have written that position by
+    // the time the subscriber returns.
     before: Position,
 }
 
@@ -93,8 +94,8 @@ impl Waiting {
 }
 
 impl Cursor {
-    /// The last position handed out or passed: whoever comes back to it misses nothing. Of the epoch that was asked for
-    /// until the gap that tells of another is handed out.
+    /// The last position handed out or passed. A subscriber that resumes after it misses nothing. It is of the
+    /// requested epoch until the gap that tells of another epoch is handed out.
     pub fn position(&self) -> Position {
         match &self.owed {
             Some(owed) => owed.before,
@@ -111,7 +112,7 @@ impl Cursor {
         self.owed.is_some()
     }
 
-    /// What wakes whoever polls it.
+    /// The signal that wakes the task that polls this cursor.
     pub fn signal(&self) -> &Signal {
         &self.signal
     }
@@ -121,7 +122,7 @@ impl Cursor {
         !self.catching_up
     }
 
-    /// What is due next. Pending means that nothing is, and that the signal wakes the caller when that changes.
+    /// The next delivery. Pending means that there is none, and that the signal wakes the caller when there is.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery, CursorError>> {
         let delivery = self.poll_delivery(cx);
         self.signal.set_sequence(self.position);
@@ -217,7 +218,7 @@ impl Cursor {
         Poll::Ready(Ok(begins))
     }
 
-    /// Nothing is due: says so once after a catch-up, and waits otherwise.
+    /// There is nothing to read: says so once after a catch-up, and waits otherwise.
     fn at_head(&mut self) -> Poll<Result<Delivery, CursorError>> {
         if self.catching_up {
             self.catching_up = false;
@@ -228,7 +229,7 @@ impl Cursor {
         }
     }
 
-    /// Whether nothing more is due now, as far as is visible.
+    /// Whether there is nothing more to read now, up to the visible sequence.
     pub fn nothing_due(&self) -> bool {
         let due = |feed: &Feed| feed.attachment.channel().is_due(self.position);
         self.page.is_none()

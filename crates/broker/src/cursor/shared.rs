@@ -1,11 +1,11 @@
 //! One reader of a live tail for many cursors that stand at the same place.
 //!
-//! A hundred subscribers of one topic on one connection want the same bytes at the same time. Each reading for
-//! itself costs a wake-up, a look at the tail and the memory of its cursor; so those that are at rest leave the
-//! reading to one [`TailReader`] and take it up again when they have to do or to say something of their own.
+//! A hundred subscribers of one topic on one connection want the same bytes at the same time. If each reads for itself,
+//! each costs a wake-up, a look at the tail and the memory of its cursor. So the cursors at rest leave the reading to
+//! one [`TailReader`]. A cursor reads for itself again when it has something of its own to do or to send.
 //!
-//! Holds: a cursor is followed only while nothing is due to it, and what the reader hands out after that is what
-//! the cursor would have.
+//! Holds: a cursor is followed only while it has nothing to read. From then on the reader hands out exactly what the
+//! cursor would have.
 //! Does not: read history. A reader that fell behind the tail ends, and each of its cursors goes on by itself.
 
 use std::{
@@ -35,7 +35,7 @@ pub struct TailReader {
     message_bytes_max: usize,
 }
 
-/// The same frames for everybody who follows.
+/// The same frames for every follower.
 #[derive(Debug)]
 pub struct SharedDelivery {
     /// The frames, one after the other.
@@ -46,12 +46,12 @@ pub struct SharedDelivery {
     pub after: Sequence,
 }
 
-/// The reader cannot go on for all: what is due is no longer in the tail, or too large for some.
+/// The reader cannot go on for all followers: the next event is no longer in the tail, or too large for some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MustPart;
 
 impl TailReader {
-    /// What is due next. Pending means that nothing is, and that the waker is woken when that changes.
+    /// The next delivery. Pending means that there is none, and that the waker is woken when there is.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<SharedDelivery, MustPart>> {
         self.signal.register(cx.waker());
         if self.signal.take_data() {

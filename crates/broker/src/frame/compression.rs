@@ -74,7 +74,7 @@ trait Codec: Sized {
     fn append(&mut self, message: &[u8], output: &mut Vec<u8>) -> bool;
 }
 
-/// Workspaces that nobody uses now. Each is used outside the lock.
+/// Workspaces that are not in use. Each is used outside the lock.
 struct Spare<C>(Mutex<Vec<(C, Vec<u8>)>>);
 
 impl<C> Default for Spare<C> {

@@ -1,12 +1,12 @@
 //! The bytes of a delivery for readers that asked for compression: each event that is large enough is compressed once
-//! for each contract and encoding, and all readers of it share the outcome.
+//! for each contract and encoding, and all its readers share the result.
 //!
 //! Events stand in many batches (the tails of several channels, chunks that were merged, history, blocks read from
-//! disk), so what is compressed is kept by sequence and not with any of them. It lives in a cache of so many bytes: what
-//! a node holds beside its tails and its history has one bound, whatever is published and however many encodings are
-//! asked for. What has been pushed out is compressed again when somebody reads it.
+//! disk), so compressed events are kept by sequence and not with any of them. They live in a cache with one limit in
+//! bytes, whatever is published and however many encodings are requested. An event that was evicted is compressed again
+//! when it is read.
 //!
-//! Holds: whoever compresses holds no lock but that of the one event, for which only its other readers wait.
+//! Holds: a thread that compresses holds only the lock of that one event, for which only its other readers wait.
 
 use std::{
     convert::Infallible,
@@ -111,7 +111,7 @@ impl Piece<'_> {
 }
 
 impl Compressor {
-    /// One that keeps so many bytes, and at least [`COMPRESSED_BYTES_MIN`].
+    /// A compressor that keeps this many bytes, and at least [`COMPRESSED_BYTES_MIN`].
     pub(crate) fn new(bytes_max: usize) -> Self {
         let bytes_max = bytes_max.max(COMPRESSED_BYTES_MIN);
         let options = OptionsBuilder::new()

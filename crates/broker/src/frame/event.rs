@@ -3,7 +3,7 @@
 //! It is written field by field, as prost would write it, because the generated type would need a copy of
 //! topic, key and headers for every event.
 //!
-//! Does not: number events; whoever writes them knows their numbers.
+//! Does not: number events; the caller knows their numbers.
 
 use std::sync::Arc;
 
@@ -186,7 +186,7 @@ impl<const MAX: usize> Short<MAX> {
         self.len += 1;
     }
 
-    /// The tag and length of a field of so many bytes.
+    /// The tag and length of a field of `len` bytes.
     fn len_field(&mut self, field: u32, len: usize) {
         self.varint(u64::from(field << 3 | WireType::LengthDelimited as u32));
         self.varint(len as u64);

@@ -59,7 +59,7 @@ impl Slice {
         entries[entries.len() - 1].end() - entries[0].offset as usize
     }
 
-    /// How many events from the first on fit in so many bytes; the first always does.
+    /// How many events, from the first on, fit in `bytes`; the first always does.
     pub fn count_within(&self, bytes: usize) -> usize {
         let entries = self.entries();
         let begin = entries[0].offset as usize;
@@ -68,8 +68,8 @@ impl Slice {
             .max(1)
     }
 
-    /// Whether every message is known to have at most so many bytes in this encoding, by the largest of the batch that
-    /// the run is of. A message is what a receiver's limit is about: all of the frame but its prefix.
+    /// Whether every message is known to be within the limit in this encoding, by the largest message of its batch. A
+    /// receiver's limit is about the message, which is the frame without its prefix.
     #[inline]
     pub fn all_within(&self, message_bytes_max: usize, encoding: Encoding) -> bool {
         let message = self.frames.largest_frame as usize - PREFIX_BYTES;
@@ -81,7 +81,7 @@ impl Slice {
         bound <= message_bytes_max
     }
 
-    /// The index of the first event whose message is larger than so many bytes in this encoding.
+    /// The index of the first event whose message is above the limit in this encoding.
     pub fn first_above(&self, message_bytes_max: usize, encoding: Encoding) -> Option<usize> {
         let is_above = |index: &u32| {
             let frame = self.frames.place(*index as usize, encoding);

@@ -15,7 +15,7 @@ use crate::{
 /// How long an id is remembered; whichever limit is reached first forgets.
 #[derive(Clone, Copy, Debug)]
 pub struct DedupeConfig {
-    /// The newest so many ids.
+    /// How many of the newest ids are kept.
     pub ids_max: usize,
     /// Ids not older than this.
     pub age_max: Duration,

@@ -106,7 +106,7 @@ impl PublishRequest {
             .options
             .deadline
             .is_some_and(|deadline| deadline <= now);
-        // Nobody waits for the answer: the call was cancelled or timed out.
+        // No caller waits for the answer: the call was cancelled or timed out.
         (late || self.reply.is_closed()).then_some(PublishError::DeadlineExceeded)
     }
 

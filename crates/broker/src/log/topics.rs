@@ -82,8 +82,8 @@ impl Log {
         })
     }
 
-    /// What is visible, once that is all of what the store said: it names a batch from the moment it has
-    /// numbers.
+    /// The visible sequence, after waiting until it covers all that the store reported. The store reports a batch as soon
+    /// as the batch has numbers, a moment before it is visible.
     async fn visible_at(&self, infos: &[TopicInfo]) -> Sequence {
         let last = infos.iter().map(|info| info.last).max().unwrap_or(0);
         let deadline = Instant::now() + VISIBLE_WAIT;

@@ -32,7 +32,7 @@ impl Warnings {
 }
 
 impl Warnings {
-    /// Message ids were pushed out early, so many since the start.
+    /// Message ids were evicted early; `count` is the number since the start.
     pub(super) fn ids_pushed_out(&mut self, count: u64, ids_max: usize, now: Instant) {
         if count == self.ids_told || !is_due(&mut self.ids, now) {
             return;

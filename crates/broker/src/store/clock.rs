@@ -62,7 +62,8 @@ pub(crate) struct Lasting {
     /// The oldest first.
     pub(crate) corrections: Vec<Correction>,
     pub(crate) anchor: Option<Anchor>,
-    /// What was taken after this may have been taken later than it says: time had passed before that nobody knew of yet.
+    /// Events taken after this may have been taken later than recorded: time had passed before, which was not known
+    /// yet.
     pub(crate) uncertain_since: Option<i64>,
 }
 
@@ -117,7 +118,7 @@ struct State {
     saved: Lasting,
 }
 
-/// What the wall clock says and nobody believes yet.
+/// A claim of the wall clock that is not believed yet.
 #[derive(Clone, Copy, Debug)]
 struct Claim {
     since: Duration,

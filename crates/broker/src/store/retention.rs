@@ -15,9 +15,9 @@ pub(crate) const OTHERS: &str = "$others";
 /// What one class keeps; whichever limit is reached first trims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The newest so many events.
+    /// How many of the newest events are kept.
     pub events: u64,
-    /// So many bytes of encoded events.
+    /// How many bytes of encoded events are kept.
     pub bytes: u64,
     /// Events not older than this; `None` = any age.
     pub age: Option<Duration>,

@@ -1,8 +1,8 @@
 //! The topics of a store: their ids, their last sequences, and how much is kept of each.
 //!
-//! A topic that keeps no event may be forgotten when room is needed, or when that has been so for long and nobody follows
-//! it. What it lost is remembered as a whole:
-//! `forgotten_through` is a sequence up to which a topic that is no longer known may have lost events.
+//! A topic that keeps no event may be forgotten: when a new topic needs its place, or when it has kept none for long
+//! and has no subscriber. The losses of all forgotten topics are remembered together: `forgotten_through` is a sequence
+//! up to which a topic that is no longer known may have lost events.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -285,8 +285,8 @@ impl Topics {
     ) -> Sequence {
         let mut gone = 0;
         for wanted in filters {
-            // Nobody wants anything below the floor in the usual case: no topic is looked at. Inboxes are trimmed
-            // all the time and are other people's.
+            // Usually no filter wants events below the floor, and no topic is looked at. Inboxes are trimmed all the
+            // time, and belong to other subscribers.
             let floor = floors(&wanted.filter);
             if wanted.after >= floor.max(self.forgotten_through) {
                 continue;
@@ -475,8 +475,8 @@ impl Topics {
         ids.into_iter().map(name).collect()
     }
 
-    /// The topic that has kept nothing for longest, if that is since a time or longer and is found with so many looks; it
-    /// is out of the queue.
+    /// The topic that has been empty longest, if it has been empty since `before` and is found within `looks`. It
+    /// leaves the queue.
     fn next_empty(&mut self, before: i64, looks: &mut usize) -> Option<(i64, TopicId)> {
         while let Some(&(since, id)) = self.empty.front()
             && since <= before

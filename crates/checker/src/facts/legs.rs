@@ -40,9 +40,9 @@ pub(crate) struct Leg {
     pub(crate) stream: usize,
     pub(crate) epoch: u64,
     pub(crate) begin: Begin,
-    /// Nothing up to here is due.
+    /// No event up to here has to be delivered.
     pub(crate) base: u64,
-    /// From here on every matching event is due. Above `base` only where a stream waits for a time.
+    /// After this every matching event has to be delivered. It is above `base` only if a stream waits for a time.
     pub(crate) due_after: u64,
     from: usize,
     to: usize,
@@ -226,7 +226,7 @@ fn beginning(stream: &Stream, welcome: Position, epoch: u64, reset: bool) -> (Be
         return (Begin::New, welcome.sequence);
     };
     if asked.epoch != epoch {
-        // Of another epoch nothing was received: everything of this one is due, or announced.
+        // Of another epoch nothing was received: every event of this one has to be delivered or announced.
         return (Begin::OtherEpoch, 0);
     }
     let future = stream.steps.iter().find_map(|step| match &step.said {

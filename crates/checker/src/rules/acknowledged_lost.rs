@@ -90,7 +90,7 @@ fn between_streams(facts: &Facts<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether the position asked for was never written: then nobody had come there.
+/// Whether the requested position was never written: then no subscriber had reached it.
 fn is_future(facts: &Facts<'_>, leg: &Leg) -> bool {
     let asked = facts.history.streams[leg.stream].resume_after;
     asked.is_some_and(|asked| asked.sequence > leg.base)

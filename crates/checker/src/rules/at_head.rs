@@ -1,5 +1,5 @@
-//! Everybody is at the head soon after the last fault: each subscriber that is still there has been told, within
-//! the limit, of a position at or above the last matching event that was acknowledged before the fault ended.
+//! Every subscriber is at the head soon after the last fault. Each that is still there has been told, within the limit,
+//! of a position at or above the last matching event that was acknowledged before the fault ended.
 //!
 //! Sees: subscribers whose last stream has not ended, or has ended and they mean to come back; in the last
 //! epoch of the run; only where the history says when the last fault had ended and goes on until the limit.
@@ -119,7 +119,8 @@ impl Acknowledged {
             .0
             .iter()
             .filter(|(topic, (sequence, _))| match legs.last() {
-                // In this epoch it has heard of nothing: all that it asks for is due, unless it began with nothing.
+                // It has heard of nothing in this epoch: every event that it asks for has to be delivered, unless it
+                // began with nothing.
                 None => stream.resume_after.is_some() && asked(**topic),
                 Some(leg) => {
                     let stretches = facts.stretches(leg, **topic);

@@ -1,17 +1,17 @@
 //! Every gap is true and exact.
 //!
-//! Sees, of each gap: that it begins at or above the stream's position and ends above its beginning; that
-//! nothing up to its end comes afterwards; that its end was visible. Of TRIMMED: that something matching was
-//! there to lose, that `events` is their number, and, where the history has the server's word on retention at
-//! the end, that a stream that wanted the earliest was told of nothing that is still kept. Of TOO_LARGE: that
-//! it is one event, and above the limit. Of EPOCH_CHANGED: that the epoch did change, after the position asked
-//! for, and that until then no position was told but the one asked for, since whoever comes back to another is not told
-//! of the gap. Of FUTURE: that nobody knew of that position. Also a reset whose gap is not the next response.
-//! Where only some of the matching events are gone, the server announces each stretch between two that are
-//! kept, up to the last that is gone; of such a run it is seen that it leads to something that is gone.
-//! Cannot see: whether retention had reason to remove what it removed. A gap over what publishes of unknown
-//! outcome may have filled is taken as true, as is one of a stream that receives foreign topics. Of DAMAGED see
-//! `damaged`. A server that forgot topics (`--topics-max`) may announce a gap over nothing; here that is a violation.
+//! Sees, of each gap: that it begins at or above the stream's position and ends above its beginning; that nothing up to
+//! its end comes afterwards; that its end was visible. Of TRIMMED: that something matching was there to lose, that
+//! `events` is their number, and, where the history has the server's word on retention at the end, that a stream that
+//! wanted the earliest was told of nothing that is still kept. Of TOO_LARGE: that it is one event, and above the limit.
+//! Of EPOCH_CHANGED: that the epoch did change, after the position asked for, and that until then no position was told
+//! but the requested one, because a subscriber that resumes after another is not told of the gap. Of FUTURE: that the
+//! position was not known. Also a reset whose gap is not the next response. Where only some of the matching events are
+//! gone, the server announces each stretch between two that are kept, up to the last that is gone; of such a run it is
+//! seen that it leads to something that is gone.
+//! Cannot see: whether retention had reason to remove what it removed. A gap over what publishes of unknown outcome may
+//! have filled is taken as true, as is one of a stream that receives foreign topics. Of DAMAGED see `damaged`. A server
+//! that forgot topics (`--topics-max`) may announce a gap over nothing; here that is a violation.
 
 mod damaged;
 

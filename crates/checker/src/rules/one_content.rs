@@ -1,9 +1,9 @@
 //! One position has one content for all: topic, content, and previous sequence where it is known; and it is the
 //! content of the publish that was acknowledged there.
 //!
-//! Sees: two subscribers, or a subscriber and a publisher, that disagree; two publishes acknowledged at one
-//! position; a duplicate's answer that names a position of another topic.
-//! Cannot see: a wrong content that everybody agrees on; that is `delivered_unpublished`.
+//! Sees: two subscribers, or a subscriber and a publisher, that disagree; two publishes acknowledged at one position; a
+//! duplicate's answer that names a position of another topic.
+//! Cannot see: a wrong content on which all agree; that is `delivered_unpublished`.
 
 use crate::{
     facts::Facts,

@@ -3,9 +3,9 @@
 //! position the stream began after, the end of a gap, or the `after` of the filter that brought the topic in.
 //! A new epoch clears all bases.
 //!
-//! Sees: a previous sequence above the base, of another topic, not below its own event, or with a known event
-//! of the topic between the two.
-//! Cannot see: one that is too low where nobody knows the event between; and 0 says nothing.
+//! Sees: a previous sequence above the base, of another topic, not below its own event, or with a known event of the
+//! topic between the two.
+//! Cannot see: one that is too low where the event between is not known; and 0 says nothing.
 
 use rustc_hash::FxHashMap;
 

@@ -2,7 +2,7 @@
 //! after and the first event, except in an announced gap.
 //!
 //! Sees: every event there that was acknowledged or seen by anybody, at any time.
-//! Cannot see: one that nobody knows of. What a stream skips before it carried anything at all is told by
+//! Cannot see: an event that no record names. What a stream skips before it carried anything at all is told by
 //! `progress_true`.
 
 use crate::{

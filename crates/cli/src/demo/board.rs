@@ -141,7 +141,7 @@ impl Board {
         self.seats.values().all(|seat| seat.streams_lost > 0)
     }
 
-    /// Half of the text is acknowledged, and nobody is still without anything.
+    /// Half of the text is acknowledged, and every client has received something.
     pub(super) fn is_half(&self) -> bool {
         self.acknowledged * 2 >= self.total && self.seats.values().all(|seat| seat.before > 0)
     }
@@ -192,7 +192,7 @@ impl Board {
         self.sent_again.len()
     }
 
-    /// Who keeps the demo waiting, in words.
+    /// The clients for which the demo waits, in words.
     pub(super) fn laggards(&self) -> String {
         let away: Vec<String> = self
             .seats

@@ -27,27 +27,29 @@ use crate::values;
 
 /// Watch ten subscribers survive the death of their server (about 12 s, at most 30 s).
 ///
-/// Starts `longlived serve` on a free port with a data directory, ten subscribers, and a publisher that sends a text
-/// line by line to a topic that all of them follow. Kills the server with SIGKILL in the middle, starts it again on
-/// the same port, and ends with a verdict. Exit status 0 only if every client came back, got something before and
-/// after, and nothing was lost or repeated; with a data directory moreover nobody may have been told of a gap, the
-/// epoch must be the same, and everything that was acknowledged must have been delivered to everybody. The waits
-/// between attempts are shorter than a client's usual ones.
+/// Starts `longlived serve` on a free port with a data directory, ten subscribers, and a publisher. The
+/// publisher sends a text, line by line, to a topic that all subscribers follow. In the middle the server is
+/// killed with SIGKILL and started again on the same port. The demo ends with a verdict. The waits between
+/// attempts are shorter than usual.
+///
+/// Exit status 0 only if every client came back, received something before and after the kill, and nothing was
+/// lost or repeated. With a data directory there must also be no gap and the same epoch, and every acknowledged
+/// line must have been delivered to every client.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Publish the lines of this file (empty ones are left out) instead of the text that is built in.
+    /// Publish the lines of this file instead of the built-in text. Empty lines are left out.
     #[arg(long, value_name = "FILE", value_parser = Text::read)]
     file: Option<Text>,
 
-    /// Keep the server's history in this directory instead of a temporary one that is removed at the end.
+    /// Keep the server's history in this directory. Otherwise it is in a temporary one that is removed at the end.
     #[arg(long, value_name = "DIR", conflicts_with = "memory")]
     data_dir: Option<PathBuf>,
 
-    /// Keep the server's history in memory: it dies with the server, and everybody has to be told so by a gap.
+    /// Keep the server's history in memory. It is lost with the server, and every client must be told so by a gap.
     #[arg(long)]
     memory: bool,
 
-    /// Give up when the story is not told by then; a slow machine needs longer.
+    /// Give up if the demo has not ended by then. A slow machine needs longer.
     #[arg(long, default_value = "25s", value_parser = values::positive_duration)]
     give_up_after: Duration,
 }

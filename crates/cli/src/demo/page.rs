@@ -9,7 +9,7 @@ use crate::sink::{self, Failing, OutputError, Sink};
 
 /// Lines are cut to this where the terminal does not say how wide it is.
 const WIDTH: usize = 96;
-/// Columns before the text of a line, which has to have so many.
+/// Columns before the text of a line; the text has at least [`TEXT_MIN`].
 const BEFORE_TEXT: usize = 31;
 const TEXT_MIN: usize = 20;
 /// Of a long text only so many lines are printed.

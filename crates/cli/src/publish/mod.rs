@@ -11,23 +11,25 @@ pub(crate) use self::run::run;
 use crate::server_url::ServerArgs;
 use crate::values;
 
-/// Publish one message, or each line of standard input, and say where it is and what a crash can take away.
+/// Publish one message, or each line of standard input. The answer has the position, and says what a crash can
+/// take away.
 ///
-/// Exit status 0: everything was acknowledged, and the server still has the history it was acknowledged in. 3:
-/// everything was acknowledged, but with --lines the server began a new history in between (it was restarted
-/// and keeps its messages in memory): the lines before that are gone, and standard error says which. 1:
-/// something was not acknowledged, and standard error says what is known of it. 2: the arguments are wrong.
+/// Exit status 0: everything was acknowledged, and the server still has the history in which it was
+/// acknowledged. 1: something was not acknowledged; standard error says what is known of it. 2: the arguments
+/// are wrong. 3: with --lines everything was acknowledged, but the server began a new history in between,
+/// because it was restarted and keeps its messages in memory. The lines before that are gone; standard error
+/// says which.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The topic: a name such as orders.eu, without wildcards.
     #[arg(value_parser = values::topic)]
     topic: String,
 
-    /// What to publish.
+    /// The payload of the message.
     #[arg(required_unless_present = "lines")]
     payload: Option<String>,
 
-    /// Publish standard input, one message a line, many in flight. Ends at the first refusal.
+    /// Publish standard input, one message per line, many in flight. Ends at the first refusal.
     #[arg(long, conflicts_with = "payload")]
     lines: bool,
 
@@ -39,18 +41,17 @@ pub(crate) struct Args {
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
 
-    /// Stored once, however often it is sent with this id. With --lines each line has an id of its own: this
-    /// one, a dash, and the number of the line, so that the same lines can be sent
-    /// again within the window, which is 2 minutes and 100,000 ids.
+    /// Store the message once, however often it is sent with this id. With --lines each line gets an id of its own:
+    /// this id, a dash, and the line number. The same lines can then be sent again within the window, which is 2
+    /// minutes and 100,000 ids.
     #[arg(long, value_name = "ID", value_parser = message_id)]
     message_id: Option<String>,
 
-    /// How long a message may take with all attempts; a server that is away is waited for.
+    /// Time that a message may take with all attempts. If the server is away, the command waits for it.
     #[arg(long, default_value = "10s", value_parser = values::positive_duration)]
     timeout: Duration,
 
-    /// One JSON object for each message that was acknowledged: epoch, sequence, topic, key, durability,
-    /// duplicate.
+    /// Print one JSON object for each acknowledged message: epoch, sequence, topic, key, durability, duplicate.
     #[arg(long)]
     json: bool,
 

@@ -28,64 +28,64 @@ const RAMP_PART: u32 = 4;
 /// Clients on one connection where --connections says nothing.
 const CLIENTS_PER_CONNECTION: u32 = 100;
 
-/// Run many subscribers that survive whatever happens to the server, and judge what reached them.
+/// Run many subscribers that reconnect after every failure, and judge what they received.
 ///
-/// Client N subscribes as `N` and follows its inbox, or what --topic says. Up to 10 clients each event, lost
-/// stream, backoff and resubscription is printed; of more a summary. Ends after --duration or on Ctrl-C, by
-/// unsubscribing everybody, with a verdict. Exit status 0 only if something was delivered, every client was
-/// current at least once and stayed to the end, and nothing was lost or repeated, by the sequences of the events;
-/// 1 otherwise.
+/// Client N subscribes as `N` and follows its inbox, or the topics of --topic. With up to 10 clients each
+/// event, lost stream, backoff and resubscription is printed; with more, a summary. The run ends after
+/// --duration or on Ctrl-C: it unsubscribes every client and prints a verdict. Exit status 0 only if something
+/// was delivered, every client was current at least once and stayed to the end, and nothing was lost or
+/// repeated, by the sequences of the events; 1 otherwise.
 ///
-/// With --json: one object a line, each with a `type`; of more than 10 clients a "summary" each second; the
-/// last one is the "verdict".
+/// With --json each line is one object with a `type`. With more than 10 clients there is a "summary" each
+/// second. The last object is the "verdict".
 ///
-/// The clients do not wait for whoever reads this. What such a reader has no room for is left out, and one line says how
-/// much ("left_out": lines); the verdict waits for its reader, for a few seconds after a signal.
+/// The clients do not wait for a slow reader of this output. Lines that such a reader has no room for are left
+/// out, and one line says how many ("left_out": lines). The verdict waits for its reader; after a signal, for a
+/// few seconds.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many clients.
+    /// Number of clients.
     #[arg(long, default_value_t = 10, value_parser = values::number(1_u32..=1_000_000))]
     clients: u32,
 
-    /// The wait between the starts of two clients. Unless given 200ms, or less, so that all have started within
-    /// 10s and within the first quarter of --duration.
+    /// Wait between the starts of two clients. The default is 200ms, or less, so that all have started within 10s
+    /// and within the first quarter of --duration.
     #[arg(long, value_parser = values::duration)]
     stagger: Option<Duration>,
 
-    /// Connections that the clients share, at most one for each; one for each 100 clients unless given.
+    /// Connections that the clients share, at most one per client. The default is one per 100 clients.
     #[arg(long, value_parser = values::number(1_u32..=1_000_000))]
     connections: Option<u32>,
 
-    /// What all clients follow instead of each its own inbox; several may be given.
+    /// Topics that all clients follow, instead of each its own inbox. Several may be given.
     #[arg(long = "topic", value_name = "FILTER", num_args = 1.., value_parser = values::topic_filter)]
     topics: Vec<String>,
 
-    /// The contract they speak: longlived.v1, or the frozen protos.Longlived, with which nobody can know what
-    /// was lost.
+    /// The contract of the clients: longlived.v1, or the frozen protos.Longlived, which cannot tell what was lost.
     #[arg(long, value_enum, default_value = "v1")]
     contract: ContractFlag,
 
-    /// Publish a message this often, in turn to each inbox or to a topic that each --topic selects. What is
-    /// acknowledged is owed to every client that follows it, and what does not come is lost.
+    /// Publish a message in each interval, in turn to each inbox or to a topic that each --topic selects. An
+    /// acknowledged message that does not reach every client that follows it counts as lost.
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     publish_every: Option<Duration>,
 
-    /// Write down what every client did and was told, for `longlived check`; a file that exists is replaced.
-    /// When the disk cannot keep up the clients wait; when nothing more can be written the run ends with an
-    /// error. A second signal, or SIGKILL, leaves what was written until then.
+    /// Record what every client did and received, for `longlived check`. An existing file is replaced. If the disk
+    /// is too slow the clients wait; if nothing more can be written the run ends with an error. A second signal, or
+    /// SIGKILL, leaves what was written until then.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 
-    /// With --record: what others publish to beside this command; the check then expects events that nobody
-    /// recorded there. `$sys.>` and `inbox.>` always, and without --publish-every all that is followed.
+    /// With --record: topics to which others publish beside this command. The check then expects events there that
+    /// nobody recorded. Always `$sys.>` and `inbox.>`; without --publish-every all topics that are followed.
     #[arg(long, value_name = "FILTER", num_args = 1..=64, requires = "record", value_parser = values::topic_filter)]
     foreign: Vec<String>,
 
-    /// End after this; without it on Ctrl-C.
+    /// End after this time; without it on Ctrl-C.
     #[arg(long, value_parser = values::positive_duration)]
     duration: Option<Duration>,
 
-    /// One JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
 

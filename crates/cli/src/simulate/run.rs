@@ -146,7 +146,7 @@ async fn simulate(
     Ok(ExitCode::from(u8::from(!verdict.is_clean())))
 }
 
-/// Without a signal the verdict waits for its reader; whoever sent one waits for the end.
+/// Without a signal the verdict waits for its reader. After a signal its sender waits for the end.
 async fn patience(told_to_end: bool) {
     if told_to_end {
         sleep(VERDICT_MAX).await;

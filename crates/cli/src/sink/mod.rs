@@ -1,9 +1,9 @@
 //! Standard output or standard error of a process that goes on whatever becomes of either: a bounded queue, and one
 //! thread that writes.
 //!
-//! Holds: who offers text never waits; who puts it waits for room and for nothing else; what is taken in is written in
-//! its order, or counted as dropped. No lock is held over a write. What was dropped is told in its place, as one line,
-//! as soon as something is written again.
+//! Holds: a caller that offers text never waits; a caller that puts text waits only for space in the queue. Text that
+//! was taken is written in its order, or counted as dropped. No lock is held over a write. What was dropped is told in
+//! its place, as one line, as soon as something is written again.
 //! Does not: end. The thread may be in a write that never returns, so the end of the process waits only for so long.
 //!
 //! The queue of `tracing-appender` is bounded in lines and not in bytes, does not count what a failed write loses, and
@@ -23,8 +23,8 @@ use tokio::time::Instant;
 /// Bytes of the log that wait to be written: some ten thousand lines, what a server says in the worst second. The thread
 /// that writes may hold as many again.
 const LOG_BYTES_MAX: usize = 2 << 20;
-/// How long the end of the process waits for what is not written yet. Somebody who reads has taken it by then; nobody
-/// else may hold up the end.
+/// How long the end of the process waits for lines that are not written yet. A reader that reads has taken them by
+/// then; no other may hold up the end.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// Text on its way to one file descriptor.
@@ -89,7 +89,7 @@ struct Progress {
 pub(crate) struct OutputError(Arc<io::Error>);
 
 impl OutputError {
-    /// Whoever read it has gone.
+    /// Its reader has gone.
     pub(crate) fn reader_has_gone(&self) -> bool {
         self.0.kind() == io::ErrorKind::BrokenPipe
     }

@@ -12,41 +12,41 @@ use crate::compression_args::ClientCompressionArgs;
 use crate::server_url::ServerArgs;
 use crate::values;
 
-/// Print the events of some topics, one a line, and come back whenever the server does.
+/// Print the events of some topics, one per line, and reconnect whenever the server is back.
 ///
-/// Standard output carries the events; what happens to the stream is said on standard error. A gap (events
-/// that matched and cannot be had any more) is said on standard error too.
+/// Events go to standard output. What happens to the stream goes to standard error, and so do gaps (events that
+/// matched and can no longer be had).
 ///
-/// A slow reader of standard output holds up the events, and none is left out; when it has gone, or nothing can be written,
-/// the command ends. What standard error does not take is dropped, and one line says how much. SIGTERM, SIGINT and
-/// SIGHUP end it in any case.
+/// A slow reader of standard output delays the events, and none is left out. The command ends if that reader
+/// has gone or nothing can be written. Lines that standard error does not take are dropped, and one line says
+/// how many. SIGTERM, SIGINT and SIGHUP end the command in any case.
 ///
-/// With --json each line of standard output is one object with a `type`. "event": epoch, sequence, topic,
-/// key, payload (or payload_base64 where the bytes are not UTF-8), headers if there are any, deleted if so,
-/// time. "gap": reason, after, through, and events if their number is known. There are no others.
+/// With --json each line of standard output is one object with a `type`. "event": epoch, sequence, topic, key,
+/// payload (or payload_base64 where the bytes are not UTF-8), headers if there are any, deleted if so, time.
+/// "gap": reason, after, through, and events if their number is known. There are no others.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Topics to follow: names such as orders.eu, or with wildcards: `*` is one token, `>` one or more at
-    /// the end. Up to 64.
+    /// Topics to follow, up to 64: names such as orders.eu, or filters. In a filter `*` is one token, and `>` at
+    /// the end is one or more.
     #[arg(required = true, num_args = 1.., value_name = "FILTER", value_parser = values::topic_filter)]
     filters: Vec<String>,
 
-    /// The subscriber's id; one live stream per id. A random one unless given.
+    /// The subscriber's id; one live stream per id. Random unless given.
     #[arg(long, value_parser = values::subscriber_id)]
     id: Option<String>,
 
     /// Where to begin: `earliest`, a time (2026-01-31T08:00:00Z), an age (10m), or after a position
-    /// (EPOCH/SEQUENCE). Without it with the next event.
+    /// (EPOCH/SEQUENCE). The default is the next event.
     #[arg(long)]
     from: Option<Begin>,
 
-    /// Continue after the position in this file, and keep it there. It is replaced after an event was
-    /// written; one that does not exist yet is made, an empty one is a new subscription with a warning, and --from says
-    /// where that begins.
+    /// Continue after the position in this file, and store each new position in it after its event was written. If
+    /// the file does not exist it is created. An empty file means a new subscription, with a warning; --from then
+    /// says where it begins.
     #[arg(long, value_name = "FILE")]
     position_file: Option<PathBuf>,
 
-    /// One JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
 

@@ -18,7 +18,7 @@ use crate::signals::StopSignals;
 use crate::sink::{self, Failing, OutputError, Sink};
 use crate::values;
 
-/// While more events are at hand the position is saved once in so many: it costs a sync of the disk.
+/// While more events are at hand the position is saved once in this many events, because it costs a sync of the disk.
 const UNSAVED_EVENTS_MAX: u32 = 64;
 /// Bytes of lines that wait for a slow reader, beside what its pipe holds; no more is read from the server meanwhile.
 const LINES_BYTES_MAX: usize = 64 << 10;

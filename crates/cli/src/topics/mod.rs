@@ -12,24 +12,24 @@ use longlived_client::{Client, Position};
 use crate::server_url::ServerArgs;
 use crate::values;
 
-/// List topics with what is kept of each and how many follow it; with --history print what is kept, and with
-/// --check say whether a position can still be resumed.
+/// List topics, what is kept of each and its number of subscribers. --history prints the events that are kept.
+/// --check says whether a position can be resumed.
 ///
-/// Nothing is subscribed. Exit status 0; with --check 3 when a subscriber that resumed there would miss something; 1
-/// when there is no answer.
+/// Nothing is subscribed. Exit status 0; with --check 3 if a subscriber that resumed there would miss
+/// something; 1 if there is no answer.
 ///
 /// With --json each line is one object with a `type`. A list: "topic": topic, first, last, events, bytes,
 /// subscribers; then "topics": epoch, head, topics, events, bytes, and more if there are more. History: "event"
-/// and "gap" as `subscribe` prints them; then "next": epoch, sequence, end. A check: "check": state (`resumable`,
-/// `missing`, `epoch_changed`, `future`), gap if there is one, earliest, checked, head.
+/// and "gap" as `subscribe` prints them; then "next": epoch, sequence, end. A check: "check": state
+/// (`resumable`, `missing`, `epoch_changed`, `future`), gap if there is one, earliest, checked, head.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which topics: names such as orders.eu, or with wildcards: `*` is one token, `>` one or more at the
-    /// end. All but inboxes and the server's own unless given; --history and --check take up to 64.
+    /// Topics: names such as orders.eu, or filters. In a filter `*` is one token, and `>` at the end is one or
+    /// more. The default is all topics but inboxes and the server's own. --history and --check take up to 64.
     #[arg(num_args = 0.., value_name = "FILTER", value_parser = values::topic_filter)]
     filters: Vec<String>,
 
-    /// Print the events that are kept, oldest first, and what is missing between them.
+    /// Print the events that are kept, oldest first, and the gaps between them.
     #[arg(long, conflicts_with = "check")]
     history: bool,
 
@@ -46,7 +46,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "POSITION")]
     check: Option<Position>,
 
-    /// Show at most so many topics, or lines of history.
+    /// Show at most this many topics, or lines of history.
     #[arg(
         long,
         value_name = "N",
@@ -60,7 +60,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = values::subscriber_id)]
     id: Option<String>,
 
-    /// One JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
 

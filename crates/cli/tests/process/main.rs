@@ -25,7 +25,6 @@ mod cli_terminal;
 mod cli_topics;
 mod data_dir;
 mod data_dir_mishaps;
-mod documents;
 mod image;
 #[cfg(target_os = "linux")]
 mod mounted;

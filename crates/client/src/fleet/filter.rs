@@ -1,4 +1,5 @@
-//! Which clients a topic concerns. The server decides what is delivered; this only says who is owed what.
+//! Which clients a topic concerns. The server decides what is delivered; this only says which clients must receive a
+//! message.
 
 /// True when `filter` selects `topic`: `*` is one token, `>` is one or more and last, and a leading wildcard
 /// selects neither inboxes nor the server's own topics.

@@ -1,7 +1,7 @@
 //! Many messages in flight, answers in order.
 //!
-//! Holds: at most `in_flight` messages are unanswered, and they are kept until they are: a refusal with a hint
-//! to come back, or a lost stream whose messages all carry ids, sends them again and nobody notices.
+//! Holds: at most `in_flight` messages are unanswered, and each is kept until it is answered. After a refusal with a
+//! wait, or a lost stream whose messages all carry ids, they are sent again unnoticed.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

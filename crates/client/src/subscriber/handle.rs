@@ -1,4 +1,4 @@
-//! The other end of a subscriber: where it stands, and the way to end it while somebody else reads it.
+//! The other end of a subscriber: its position, and the way to end it while another task reads it.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl UnsubscribeError {
     }
 }
 
-/// Written by the engine, read by whoever holds a handle.
+/// Written by the engine, read through handles.
 #[derive(Debug)]
 pub(crate) struct Standing {
     pub(crate) id: String,
@@ -53,7 +53,7 @@ pub(crate) struct Standing {
     pub(crate) leaving: CancellationToken,
 }
 
-/// Where a [`Subscriber`] stands, and the way to end it while somebody else reads it. Cheap to clone.
+/// The position of a [`Subscriber`], and the way to end it while another task reads it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SubscriberHandle {
     pub(crate) standing: Arc<Standing>,

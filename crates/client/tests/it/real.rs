@@ -9,7 +9,8 @@ use longlived_client::{
     Message, Notice, Outcome, Position, SubscribeError,
 };
 use longlived_server::store::Limits;
-use longlived_server::{Config, Environment, GeneratorConfig, HistoryClass, Server, TopicFilter};
+use longlived_server::{Config, Environment, GeneratorConfig, HistoryClass, Server};
+use longlived_topic::TopicFilter;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};

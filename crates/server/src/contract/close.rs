@@ -12,7 +12,7 @@ pub(crate) enum CloseReason {
         /// This client's turn.
         reconnect_after: Duration,
     },
-    /// Somebody called Unsubscribe.
+    /// Unsubscribe was called.
     Unsubscribed,
     /// A newer attempt of the same instance is current.
     Replaced,
@@ -44,7 +44,7 @@ impl CloseReason {
     pub(crate) fn retryable(self) -> bool {
         match self {
             Self::Draining { .. } | Self::Slow { .. } => true,
-            // Whoever was replaced is here already, by its newer stream.
+            // The replaced subscriber is here already, by its newer stream.
             Self::Unsubscribed | Self::Replaced | Self::TakenOver => false,
         }
     }

@@ -1,7 +1,7 @@
 //! The only place that turns what happened into a gRPC status.
 //!
-//! Holds: a status of version 1 gives one of the reasons of the contract's table, in `ErrorInfo`; whoever is to come
-//! back is told when, in `RetryInfo` and in the trailer that gRPC's own retries go by.
+//! Holds: a status of version 1 has one reason of the contract's table, in `ErrorInfo`. A wait stands in `RetryInfo`
+//! and in the trailer that gRPC's own retries follow.
 
 mod details;
 mod headers;
@@ -37,7 +37,7 @@ pub(crate) fn draining(turn: Duration) -> Status {
     refusal.after(turn).status()
 }
 
-/// The same for who asks after health: the node has ended, and nobody has a turn.
+/// The same for a health check: the node has ended, and no caller has a turn.
 pub(crate) fn gone() -> Status {
     Refusal::new(Reason::Draining, "the server is draining").status()
 }
@@ -134,7 +134,7 @@ pub(crate) fn of_admit(error: &AdmitError) -> Status {
     }
 }
 
-/// Nobody of this id can be unsubscribed.
+/// There is no subscriber of this id to unsubscribe.
 pub(crate) fn nobody_to_unsubscribe(subscriber: &str) -> Status {
     let text =
         format!("`subscriber_id` {subscriber} has no live stream here, and is not remembered");
@@ -143,7 +143,7 @@ pub(crate) fn nobody_to_unsubscribe(subscriber: &str) -> Status {
 
 /// The cause goes to the log, not to the caller.
 fn internal(cause: &dyn std::error::Error) -> Status {
-    tracing::error!(%cause, "a call failed inside");
+    tracing::error!(%cause, "a call failed with an internal error");
     let text = "the server could not do this; its log says why";
     Refusal::new(Reason::InternalError, text).status()
 }

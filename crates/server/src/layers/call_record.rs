@@ -33,7 +33,7 @@ pub struct CallRecord {
     abort: AbortFlag,
     /// Written by the method and by the log layer, which sees more than one chunk pass.
     streaming: AtomicBool,
-    /// Written by whoever has said already what the line would say.
+    /// Set by code that has already logged what the line would say.
     quiet: AtomicBool,
     /// Written by the method's body as it sends.
     events: AtomicU64,
@@ -130,7 +130,7 @@ impl CallRecord {
         (published > 0).then_some(published)
     }
 
-    /// Why the call ends; the first one who knows is right. Without it the line says the status message, or that
+    /// Why the call ends; the first reason that is set holds. Without one the line has the status message, or says that
     /// the client went away.
     pub fn set_end(&self, reason: impl Into<Cow<'static, str>>) {
         let end = &mut self.texts.lock().end;

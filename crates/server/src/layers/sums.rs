@@ -19,7 +19,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// What may happen to many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A subscription begins; whoever comes back has missed nothing.
+    /// A subscription begins; one that comes back has missed nothing.
     Begun,
     /// A subscription begins, and something was missed.
     BegunAfterLoss,
@@ -32,7 +32,7 @@ pub(crate) enum Kind {
 impl Kind {
     const ALL: [Self; 4] = [Self::Begun, Self::BegunAfterLoss, Self::Ended, Self::Failed];
 
-    /// Lines of their own: so many at once, and so many a second.
+    /// Lines of their own: how many at once, and how many a second after that.
     const fn lines(self) -> (u32, u32) {
         match self {
             Self::Begun | Self::Ended => (20, 1),
@@ -130,7 +130,7 @@ impl Sums {
         }
         tracing::info!(
             target: "longlived::call",
-            begun, begun_after_loss, ended, failed, "more of these, without lines of their own"
+            begun, begun_after_loss, ended, failed, "further calls and streams, without lines of their own"
         );
     }
 }

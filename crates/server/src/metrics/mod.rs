@@ -1,8 +1,7 @@
-//! The listener for whoever watches the node: `GET /metrics`, plain HTTP/1.1, in the Prometheus text format or in
-//! OpenMetrics.
+//! The listener for scrapers: `GET /metrics`, plain HTTP/1.1, in the Prometheus text format or in OpenMetrics.
 //!
-//! Holds: one request a connection, and each connection ends within a fixed time, so that neither many watchers nor
-//! silent ones take anything from the node; it answers until the very end of the drain.
+//! Holds: one request a connection, and each connection ends within a fixed time, so that neither many scrapers nor
+//! silent ones take anything from the node. It answers until the very end of the drain.
 //! Does not: know what there is to be told; `values` does. Nor how the two formats differ; `plain` does.
 
 mod plain;
@@ -104,7 +103,7 @@ async fn answer_one(socket: TcpStream, registry: Arc<Registry>, stop: Cancellati
             Ok(Err(error)) => tracing::debug!(%error, "metrics connection ended"),
             Err(_) => tracing::debug!(timeout = ?limits::METRICS_TIMEOUT, "metrics connection timed out"),
         },
-        // A request that has come is answered in one turn; nobody waits for one that has not.
+        // A request that has come is answered in one turn; a request that has not is not waited for.
         () = stop.cancelled() => {}
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct NodeValues {
     // `None` where history is in memory.
     disk: Option<Arc<DiskStore>>,
     connections: ConnectionCounts,
-    // `None` where nobody counts them.
+    // `None` where they are not counted.
     log_drops: Option<LogDrops>,
     started: SystemTime,
 }

@@ -29,7 +29,7 @@ pub(crate) struct PageBudget {
 }
 
 impl PageBudget {
-    /// At most so many bytes, but always room for one page.
+    /// A budget of `bytes_max`, but at least one page.
     pub(crate) fn new(bytes_max: usize) -> Self {
         let one = (PAGE_BYTES_MAX + PAGE_OVERHEAD_BYTES_MAX) as usize;
         let bytes_max = bytes_max.clamp(one, Semaphore::MAX_PERMITS);
@@ -54,7 +54,7 @@ impl PageBudget {
 pub(crate) struct Reserved(OwnedSemaphorePermit);
 
 impl Reserved {
-    /// Keeps so many bytes and gives back the rest, for as long as the body lives.
+    /// Keeps `bytes` of the budget for as long as the body lives, and gives back the rest.
     pub(crate) fn held<B>(mut self, bytes: usize, body: B) -> Held<B> {
         let kept = self.0.split(bytes.min(self.0.num_permits()));
         Held {

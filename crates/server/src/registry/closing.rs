@@ -34,8 +34,8 @@ impl Closing {
         told.push_back((Instant::now(), Arc::downgrade(session)));
     }
 
-    /// Those whose grace is over and that have not ended; looks at `limit` of them at most. `None` when there is
-    /// nobody left to look at.
+    /// Sessions whose grace is over and that have not ended; looks at `limit` of them at most. `None` when there is
+    /// none left to look at.
     pub(super) fn take_overdue(&self, now: Instant, limit: usize) -> Option<Vec<Arc<Session>>> {
         let mut told = self.told.lock();
         let over = |(since, _): &(Instant, _)| now.saturating_duration_since(*since) >= CLOSE_GRACE;

@@ -87,7 +87,7 @@ impl Maintenance {
         }
     }
 
-    /// Tells slow readers to go. Who cannot hear it is reset when its grace is over.
+    /// Tells slow readers to go. A reader that cannot hear it is reset when its grace is over.
     async fn close_slow(&self, now: Instant) {
         let mut looked_at = std::mem::take(&mut *self.watched.lock());
         let mut kept = 0;

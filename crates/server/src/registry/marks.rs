@@ -2,7 +2,7 @@
 //!
 //! Holds: at most [`UNSUBSCRIBED_AWAY_MAX`](limits::UNSUBSCRIBED_AWAY_MAX) of them, the oldest goes first, and none for
 //! longer than [`UNSUBSCRIBED_AWAY_KEPT`](limits::UNSUBSCRIBED_AWAY_KEPT).
-//! Does not: know who is away; the registry's slots do.
+//! Does not: know which subscribers are away; the registry's slots do.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -46,8 +46,8 @@ impl Marks {
         }
     }
 
-    /// Whether a stream that begins is to be told. One of another instance, or of none that is known, is somebody new:
-    /// its id is not marked from now on.
+    /// Whether a stream that begins is to be told. A stream of another instance, or of an unknown one, is a new
+    /// subscriber: its id is not marked from now on.
     pub(super) fn meets(&self, id: &str, attempt: Attempt, now: Instant) -> bool {
         let mut state = self.0.lock();
         state.forget(now);

@@ -18,7 +18,7 @@ pub(super) struct Pace {
     started: Instant,
     polled_ms: AtomicU64,
     at_rest: AtomicBool,
-    // Who has never been current is behind, not slow.
+    // A reader that has never been current is behind, not slow.
     has_been_current: AtomicBool,
     // Replaced when the filters change.
     tails: Mutex<Tails>,
@@ -49,7 +49,7 @@ impl Pace {
         *self.tails.lock() = cursor.tails();
     }
 
-    /// How the reader falls behind, if it was current once and something is due that it has not taken.
+    /// How the reader falls behind, if it was current once and has not taken what there is to send.
     pub(super) fn behind(&self, signal: &Signal) -> Option<Behind> {
         let due = !self.at_rest.load(Ordering::Relaxed) || signal.is_raised(Interest::Data);
         if !due || !self.has_been_current.load(Ordering::Relaxed) {

@@ -25,7 +25,7 @@ use crate::{
 
 /// The handle of one live call.
 pub(crate) struct Session {
-    /// Who subscribes.
+    /// The id of the subscriber.
     pub subscriber: Arc<str>,
     /// Tells the sessions of one subscriber apart, so that a late leaver never removes its successor.
     pub generation: u64,
@@ -49,9 +49,10 @@ pub(crate) struct Session {
 
 #[derive(Default)]
 struct State {
-    // Written by whoever wants it closed, first one wins; read by the body.
+    // Written by code that closes the session; the first reason wins. Read by the body.
     close: Option<Box<CloseReason>>,
-    // Who reads for it, while it has nothing to say of its own. Written by the body, read by whoever asks where it is.
+    // The signal of the shared reader, while the session has nothing of its own to send. Written by the body, read by
+    // calls that ask for the position.
     reader: Option<Arc<Signal>>,
 }
 
@@ -159,7 +160,7 @@ impl Session {
         read.max(self.signal.sequence())
     }
 
-    /// Another reads for it from now on, or nobody does.
+    /// Another reader reads for it from now on, or none does.
     pub(crate) fn set_reader(&self, reader: Option<Arc<Signal>>) {
         self.state.lock().reader = reader;
     }

@@ -1,4 +1,4 @@
-//! What is known of one subscriber id: who is here, who was, and who goes on.
+//! What is known of one subscriber id: its live streams, its earlier ones, and which of them goes on.
 //!
 //! Does not: know other ids, or when it is looked at again.
 
@@ -44,7 +44,7 @@ struct Past {
     left_at: Option<Instant>,
     // Replaced by the live session, but going on until that is current.
     older: Vec<(Arc<Session>, Instant)>,
-    // Whose last session has gone and who comes back, as far as is known.
+    // A subscriber whose last session has gone and that comes back, as far as is known.
     away: Option<Away>,
     takeovers: Option<Box<Takeovers>>,
     // Its id is among the unsettled.
@@ -54,7 +54,7 @@ struct Past {
 /// A subscriber that is expected back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Away {
-    /// Never 0: who cannot be told from others is not expected.
+    /// Never 0: a process that cannot be told from others is not expected.
     pub(super) instance: u64,
     /// The last sequence it was sent.
     pub(super) sequence: Sequence,
@@ -112,7 +112,7 @@ impl Slot {
         takeovers.is_some_and(|takeovers| takeovers.is_fight())
     }
 
-    /// Who is expected back: its last session has gone, or was told to go and come back.
+    /// The subscriber that is expected back: its last session has gone, or was told to go and come back.
     pub(super) fn away(&self) -> Option<Away> {
         match &self.live {
             Some(live) if live.closing().is_none() => None,
@@ -154,7 +154,7 @@ impl Slot {
         }
     }
 
-    /// Ends what was replaced long ago and forgets old takeovers. From now on nobody knows of what is unsettled.
+    /// Ends streams that were replaced long ago and forgets old takeovers. From now on the slot is not queued.
     pub(super) fn look_again(&mut self, now: Instant) {
         for (session, replaced_at) in self.older() {
             if now.duration_since(*replaced_at) >= REPLACED_MAX {
@@ -204,8 +204,8 @@ impl Slot {
         newest.is_empty() && self.is_unclaimed()
     }
 
-    /// Gives the room of a past back in which there is nothing.
-    pub(super) fn forget_nothing(&mut self) {
+    /// Frees the record of the past if there is nothing in it.
+    pub(super) fn shrink_if_empty(&mut self) {
         let is_nothing = |past: &mut Box<Past>| {
             past.newest.is_empty()
                 && past.left_at.is_none()
@@ -217,7 +217,7 @@ impl Slot {
         self.past.take_if(is_nothing);
     }
 
-    /// Whether there is something to forget or to end and nobody knows yet; from now on somebody does.
+    /// Whether there is something to forget or to end that is not queued yet; from now on it is.
     pub(super) fn is_newly_unsettled(&mut self) -> bool {
         let contested = self.is_contested();
         let Some(past) = &mut self.past else {
@@ -272,7 +272,7 @@ impl Slot {
             past.away = None;
         }
         self.live = Some(session);
-        self.forget_nothing();
+        self.shrink_if_empty();
     }
 
     /// The live session has gone.
@@ -294,7 +294,7 @@ impl Slot {
         }
     }
 
-    /// Whether nobody is here and nobody fights over the id, and whoever was here left long ago.
+    /// Whether the id has no stream and no fight, and its last stream left long ago.
     pub(super) fn is_forgettable(&self, now: Instant) -> bool {
         let left_at = self.past.as_ref().and_then(|past| past.left_at);
         let long_gone = left_at.is_none_or(|left| now.duration_since(left) >= REMEMBERED);

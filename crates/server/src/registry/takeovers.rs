@@ -1,7 +1,7 @@
 //! How often one id was taken over lately, so that programs that fight over it are slowed down.
 //!
 //! Holds: a takeover among few is let through at once; of more than their limit in a minute the next is refused, with a
-//! wait that doubles with each refusal; who has the id keeps it meanwhile.
+//! wait that doubles with each refusal. The stream that has the id keeps it meanwhile.
 //! Does not: decide what is a takeover, or log.
 
 use std::time::Duration;
@@ -92,7 +92,7 @@ impl Takeovers {
         })
     }
 
-    /// What is still to be logged when nobody comes any more.
+    /// What is still to be logged when no takeover comes any more.
     pub(super) fn tell_refused(&mut self, now: Instant) -> Option<Fight> {
         if self.refused_untold == 0 {
             return None;

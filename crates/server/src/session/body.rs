@@ -265,9 +265,9 @@ impl Drop for SessionBody {
             let subscriber = &self.registration.session().subscriber;
             let gaps = self.unsaid_gaps;
             if self.node.sums.has_line(Kind::BegunAfterLoss) {
-                tracing::info!(%subscriber, gaps, "gaps that the frozen contract cannot say");
+                tracing::info!(%subscriber, gaps, "gaps that the frozen contract cannot announce");
             } else {
-                tracing::debug!(%subscriber, gaps, "gaps that the frozen contract cannot say");
+                tracing::debug!(%subscriber, gaps, "gaps that the frozen contract cannot announce");
             }
         }
     }

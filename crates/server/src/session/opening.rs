@@ -1,5 +1,5 @@
-//! From a checked request to a live session: the cursor is opened first, then the registry decides, so that a
-//! stream that cannot begin disturbs nobody.
+//! From a checked request to a live session: the cursor is opened first, then the registry decides, so that a stream
+//! that cannot begin disturbs no other.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub(crate) async fn open(
         contract: plan.contract,
     };
     node.registry.check(claim).inspect_err(|error| {
-        // Whoever is refused by rate comes at a rate.
+        // A client that is refused for its rate comes back at that rate.
         if let AdmitError::TakeoverTooOften { .. } = error {
             record.set_quiet();
         }

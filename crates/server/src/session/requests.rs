@@ -139,7 +139,7 @@ impl Requests {
                     current,
                 )))
             }
-            // Nothing expires where nobody has to show a credential.
+            // Nothing expires where no credential is asked for.
             Request::Token(_) => Ok(Some(wire::credential_notice(None))),
         }
     }

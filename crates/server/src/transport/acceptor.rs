@@ -70,7 +70,7 @@ pub async fn accept<L, S, B>(
             if let Some(unlogged) = refusals.now() {
                 tracing::warn!(
                     %peer, connections_max, unlogged,
-                    "connection closed: as many as allowed are open"
+                    "connection closed: connections_max is reached"
                 );
             }
             continue;

@@ -1,4 +1,4 @@
-//! Takes TCP addresses: first so that nobody else can have them, then so that clients may connect.
+//! Takes TCP addresses: first so that no other process can have them, then so that clients may connect.
 //!
 //! Does not: accept; the listener does.
 
@@ -33,14 +33,14 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
 /// Attempts to find a port that is free at each of several addresses.
 const PORTS_TRIED: u32 = 16;
 
-/// An address that nobody else listens on and nobody can connect to yet.
+/// An address on which no other process listens, and to which no client can connect yet.
 pub(crate) struct Reserved {
     socket: Socket,
     address: SocketAddr,
 }
 
 impl Reserved {
-    /// Fails where somebody listens already.
+    /// Fails if another process listens already.
     pub(crate) fn new(address: SocketAddr) -> Result<Self, BindError> {
         let socket = reserve(address).map_err(|cause| refused(address, cause))?;
         Ok(Self { socket, address })
@@ -86,7 +86,7 @@ impl Reserved {
             return Err(BindError::Refused { address, cause });
         }
         for (address, cause) in missing {
-            tracing::warn!(%address, %cause, "an address that cannot be listened on is left out");
+            tracing::warn!(%address, %cause, "skipping an address that cannot be listened on");
         }
         Ok(reserved)
     }

@@ -76,7 +76,7 @@ impl ConnectionCounts {
         if let Some(unlogged) = self.inner.full_log.0.lock().now() {
             tracing::warn!(
                 %peer, streams_max, unlogged,
-                "as many streams as allowed are open on a connection: its client lets further calls wait"
+                "a connection has reached streams_max: its client makes further calls wait"
             );
         }
         Full(self.clone())

@@ -20,7 +20,7 @@ pub trait Listener: Send + 'static {
     /// A connection: bytes in order, both ways.
     type Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The next connection and who is at its other end. Safe to drop while it waits.
+    /// The next connection and the address of its peer. Safe to drop while it waits.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Socket, SocketAddr)>> + Send;
 
     /// Sets what the settings ask of the socket itself.
@@ -40,7 +40,7 @@ pub trait Listener: Send + 'static {
 #[derive(Debug)]
 pub struct TcpListeners {
     listeners: Vec<TcpListener>,
-    /// Who is asked first, so that a busy address leaves the others their turn.
+    /// The listener that is asked first, so that a busy address leaves the others their turn.
     next: usize,
 }
 

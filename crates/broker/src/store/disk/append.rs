@@ -62,7 +62,7 @@ struct Numbered {
     ages: Ages,
     // Topic and the sequence before, for each message.
     previous: Vec<(TopicId, Sequence)>,
-    // Up to here any topic may have had events that nobody knows of any more.
+    // Up to here any topic may have had events that are no longer known.
     lost_through: Sequence,
 }
 

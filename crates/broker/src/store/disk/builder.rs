@@ -22,8 +22,8 @@ use crate::{
     store::clock::Stamp,
 };
 
-/// A block is written when it has so many bytes: large enough that reading on costs little beside the bytes, small
-/// enough that one event far from all others does not cost much more than itself.
+/// Size at which a block is written. It is large enough that reading on costs little beside the bytes, and small enough
+/// that one event far from all others costs little more than itself.
 const BLOCK_BYTES: usize = 32 << 10;
 
 /// A sealed file being written.

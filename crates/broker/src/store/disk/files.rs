@@ -28,7 +28,7 @@ pub trait File: fmt::Debug + Send + Sync {
     /// Cuts it, or makes it longer with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Takes space for so many bytes, which read as zeros, so that writing them later cannot find the disk full.
+    /// Allocates space for `len` bytes, which read as zeros, so that writing them later cannot find the disk full.
     fn allocate(&self, len: u64) -> io::Result<()>;
 }
 
@@ -45,7 +45,7 @@ pub enum OpenMode {
 
 /// A directory that this process has, for as long as the value lives.
 pub trait Lock: fmt::Debug + Send + Sync {
-    /// Whether it still has it, as somebody else would see it.
+    /// Whether the lock is still held, as another process would see it.
     fn check(&self) -> Result<Kept, LockError>;
 }
 
@@ -54,7 +54,7 @@ pub trait Lock: fmt::Debug + Send + Sync {
 pub enum Kept {
     /// Nothing.
     Whole,
-    /// The file that says who has the directory was gone, or another one. It is made anew; nobody else was let in.
+    /// The lock file was missing, or another one. It is created anew; no other process could lock the directory.
     FileReplaced,
 }
 
@@ -92,7 +92,7 @@ pub trait Files: fmt::Debug + Send + Sync {
     /// Bytes that may still be written there.
     fn available(&self, path: &Path) -> io::Result<u64>;
 
-    /// Locks the directory of a file, and the file, for this process, and writes into the file who has it.
+    /// Locks the directory of a file, and the file, for this process, and writes the name of the owner into the file.
     fn lock(&self, path: &Path, owner: &str) -> Result<Box<dyn Lock>, LockError>;
 }
 
@@ -150,7 +150,7 @@ fn is_one_of(error: &io::Error, errors: &[Errno]) -> bool {
     errno.is_some_and(|errno| errors.contains(&errno))
 }
 
-/// Puts a file in its place as a whole: whoever opens it finds the old content or the new.
+/// Replaces a file as a whole: a reader finds the old content or the new.
 pub(super) fn replace(files: &dyn Files, path: &Path, content: &[u8]) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default();
     let mut new = name.to_owned();

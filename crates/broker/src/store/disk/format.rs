@@ -12,8 +12,8 @@ pub(super) const FORMAT: u32 = 2;
 const ENVELOPE_BYTES: usize = 16;
 const MAGIC: &[u8; 8] = b"longlive";
 
-/// `META`: what a directory is. The epoch changes only where somebody asks for it, and the format when a later version
-/// of this program opens the directory.
+/// `META`: what a directory is. The epoch changes only on request (`new-epoch`), and the format when a later version of
+/// this program opens the directory.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct Meta {
     #[prost(uint32, tag = "1")]
@@ -288,7 +288,7 @@ pub(super) fn split(place: u32) -> (usize, usize) {
     ((place >> 12) as usize, (place & 0xfff) as usize)
 }
 
-/// The most message ids in one part of `IDS`: so many are lost with one damaged byte.
+/// The most message ids in one part of `IDS`: one damaged byte loses that many.
 pub(super) const IDS_PART_MAX: usize = 256;
 
 /// The parts of a file that is several messages, one behind the other: those that are whole, and whether there was

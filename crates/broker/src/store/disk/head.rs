@@ -19,7 +19,7 @@ use std::{
 use super::files::{self, File, Files, OpenMode, is_damage, is_full};
 use crate::position::Sequence;
 
-/// So many numbers are left out where nobody knows how many had been given out: more than a batch has.
+/// How many numbers are skipped where it is not known how many had been given out: more than a batch has.
 pub(super) const NUMBERS_AHEAD: u64 = 1 << 20;
 
 const MAGIC: &[u8; 8] = b"LLHEAD 1";

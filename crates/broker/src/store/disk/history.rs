@@ -189,7 +189,7 @@ impl History {
             }
         }
         self.saw(record.stamp);
-        // Nobody else has the last one: it is lent out only when it is full.
+        // No reader has the last segment: it is lent out only when it is full.
         let segment = self.log.back_mut().and_then(Arc::get_mut);
         segment
             .expect("the last segment is lent to nobody")
@@ -197,7 +197,7 @@ impl History {
         last != Some(file.number) && last.is_some()
     }
 
-    /// Somebody may have seen an event with these times: no later one is older.
+    /// A subscriber may have seen an event with these times: no later event is older.
     pub(super) fn saw(&mut self, stamp: Stamp) {
         self.last.published = self.last.published.max(stamp.published);
         self.last.taken = self.last.taken.max(stamp.taken);
@@ -353,7 +353,7 @@ impl History {
         }
     }
 
-    /// What `STATE` says of topics, from one id on, at most so many; where to go on.
+    /// The topics of `STATE`, from one id on, up to a number; and where to go on.
     pub(super) fn topic_states(
         &self,
         from: usize,

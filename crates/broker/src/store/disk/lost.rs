@@ -1,4 +1,4 @@
-//! Events that retention has not removed and that the disk did not give back, so that nobody counts them as kept.
+//! Events that retention has not removed and that the disk did not give back. They are not counted as kept.
 //!
 //! Does not: outlive the process. Damage is met again where it is read again.
 

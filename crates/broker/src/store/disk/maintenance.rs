@@ -104,7 +104,7 @@ impl Shared {
         }
     }
 
-    /// What is acknowledged must be where the next process looks for it, and nobody else may write there.
+    /// Acknowledged events must be where the next process looks for them, and no other process may write there.
     fn check_lock(&self) -> io::Result<()> {
         let dir = self.config.dir.display();
         match self.lock.check() {

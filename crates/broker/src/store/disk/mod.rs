@@ -206,7 +206,8 @@ struct Shared {
     counters: Counters,
     // The first failure after which nothing is certain.
     broken: OnceLock<String>,
-    // The next segment, made ahead. Whoever makes a segment holds this, so that numbers rise in the order of use.
+    // The next segment, created ahead. A thread that creates a segment holds this lock, so that numbers rise in the
+    // order of use.
     prepared: Mutex<Option<SegmentFile>>,
     next_segment: AtomicU64,
     next_file: AtomicU64,

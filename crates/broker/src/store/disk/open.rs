@@ -239,18 +239,18 @@ pub(super) fn refuse_foreign(files: &dyn Files, dir: &Path) -> Result<(), OpenEr
     }
 }
 
-/// Of two copies one is enough, and the next damage would be the end: somebody should know.
+/// One of two copies is enough, but the next damage would be fatal: an operator should know.
 fn say_replaced(path: &Path, lacks_one: bool) {
     let what = if lacks_one {
         "damaged or missing"
     } else {
         "older than the other"
     };
-    tracing::warn!(file = %path.display(), "one of its two copies was {what} and is written anew");
+    tracing::warn!(file = %path.display(), "one of the two copies was {what}; it is rewritten");
 }
 
-/// Of two copies of `META` the one that was written later: a crash between the two, or an old copy that somebody
-/// brought back, does not bring back what held before.
+/// The copy of `META` that was written later. So neither a crash between the two nor a restored old copy brings back an
+/// earlier state.
 pub(super) fn prevailing(metas: [Option<Meta>; 2]) -> Option<Meta> {
     let later = |known: Meta, other: Meta| {
         let age = |meta: &Meta| (meta.format, meta.epoch_changes);

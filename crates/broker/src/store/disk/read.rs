@@ -158,7 +158,7 @@ pub(super) async fn topics(
     Ok(infos)
 }
 
-/// Runs what may wait for the disk where waiting hurts nobody else.
+/// Runs work that may wait for the disk on a thread where waiting delays nothing else.
 async fn on_thread<T: Send + 'static>(
     shared: Arc<Shared>,
     work: impl FnOnce(&Shared) -> Result<T, Miss> + Send + 'static,

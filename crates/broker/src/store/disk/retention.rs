@@ -98,7 +98,8 @@ impl Shared {
             topics.extend(std::iter::repeat_n(entry, count));
         }
         if postings.is_none() {
-            // Nothing says any more whose events they were: whoever comes late must hear of it all the same.
+            // It is no longer known to which topics the events belonged. A late reader must be told of the loss all the
+            // same.
             let history = &mut *self.history.write();
             history.add_hole(block.first - 1, block.last);
         }

@@ -58,8 +58,8 @@ struct Written {
 }
 
 impl Shared {
-    /// Seals the oldest segment; whether there was one. The last one is still written to, unless `all` says that
-    /// nobody does.
+    /// Seals the oldest segment; returns whether there was one. The last segment is still written to, unless `all` says
+    /// that it is not.
     pub(super) fn seal_oldest(&self, all: bool) -> io::Result<bool> {
         let Some(job) = self.job(all) else {
             return Ok(false);

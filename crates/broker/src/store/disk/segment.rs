@@ -70,7 +70,7 @@ pub(super) fn number_in(name: &str) -> Option<u64> {
 }
 
 impl SegmentFile {
-    /// Makes an empty segment with space for so many bytes.
+    /// Creates an empty segment with space for a number of bytes.
     pub(super) fn create(
         files: &dyn Files,
         dir: &Path,

@@ -25,8 +25,8 @@ use crate::{
     store::AppendError,
 };
 
-/// A segment has so many times the space of the one before. Not the same file with more space: on ext4 a file in several
-/// pieces made each commit cost a tenth to a third more.
+/// A segment has this many times the space of the one before. A file is not given more space later: on ext4 a file in
+/// several pieces made each commit cost a tenth to a third more.
 const SEGMENT_GROWTH: u64 = 4;
 
 /// Where a batch is.
@@ -67,7 +67,7 @@ impl Commits {
         let run = move || {
             while let Some(job) = queue.blocking_recv() {
                 let place = writer.commit(&job.encoded, &job.frames);
-                // Whoever waited may be gone with its runtime; the batch is on the disk nevertheless.
+                // The waiting task may be gone with its runtime; the batch is on the disk nevertheless.
                 job.reply.send(place).ok();
             }
         };

@@ -224,7 +224,7 @@ const LIST_SCAN_MAX: usize = 4_096;
 const TRIM_MAX: usize = 16_384;
 
 impl History {
-    /// The next topics that a filter matches, at most so many. Where to go on when there may be more.
+    /// The next topics that a filter matches, up to a number; and where to go on if there may be more.
     fn list(
         &self,
         filter: &TopicFilter,

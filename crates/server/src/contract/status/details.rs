@@ -160,8 +160,8 @@ fn detail(type_url: &str, value: Vec<u8>) -> Bytes {
     part.encode_to_vec().into()
 }
 
-/// As much of a text as fits beside details of so many bytes. It stands in the trailers twice: once as it is but for
-/// what must be escaped, and once within the details, three bytes of which are four characters.
+/// As much of a text as fits beside details of a given size. The text stands in the trailers twice: once as it is, with
+/// escapes, and once within the details, where three bytes become four characters.
 fn cut(mut text: String, details_bytes: usize) -> String {
     let details = (details_bytes * 4).div_ceil(3);
     let room = TRAILERS_BYTES_MAX.saturating_sub(OTHER_BYTES + details + BLANK_ENDS_BYTES + 1);

@@ -48,11 +48,11 @@ reasons! {
     SubscriberSlow, ResourceExhausted, "SUBSCRIBER_SLOW";
     /// The policy is to fail when something is missing, and something is.
     PositionOutOfRange, OutOfRange, "POSITION_OUT_OF_RANGE";
-    /// There is nobody to unsubscribe.
+    /// There is no subscriber to unsubscribe.
     SubscriberNotFound, NotFound, "SUBSCRIBER_NOT_FOUND";
     /// A field of the request does not hold what the contract says.
     FieldInvalid, InvalidArgument, "FIELD_INVALID";
-    /// The inbox of somebody else.
+    /// The inbox of another subscriber.
     InboxForeign, PermissionDenied, "INBOX_FOREIGN";
     /// A topic to which only the server publishes.
     TopicReserved, PermissionDenied, "TOPIC_RESERVED";

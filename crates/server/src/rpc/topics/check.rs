@@ -46,7 +46,7 @@ pub(super) async fn check(
     })
 }
 
-/// The first gap that a subscriber would be told who resumes after `asked`.
+/// The first gap that a subscriber would get if it resumed after `asked`.
 async fn first_gap(reader: &mut Reader, asked: Sequence) -> Result<Option<Gap>, Status> {
     for _ in 0..DELIVERIES_MAX {
         match reader.next().await? {

@@ -86,7 +86,7 @@ struct Page {
 }
 
 impl Page {
-    /// Whether so many bytes more are taken; the first entry always is.
+    /// Whether the page takes `bytes` more; the first entry always fits.
     fn has_room(&mut self, bytes: usize) -> bool {
         let full = self.entries.len() >= self.size || bytes > self.bytes_left;
         if full && !self.entries.is_empty() {

@@ -1,8 +1,8 @@
 //! The calls that look: `ListTopics`, `ReadHistory` and `CheckPosition`.
 //!
-//! Holds: what they read is what a subscriber may read, and what one call costs is bounded by its page; the
-//! caller's deadline is met between two reads.
-//! Does not: link channels or register anything: nobody is seen as a reader because somebody looked.
+//! Holds: what they read is what a subscriber may read, and what one call costs is bounded by its page; the caller's
+//! deadline is met between two reads.
+//! Does not: link channels or register anything: a call that looks is not counted as a reader.
 
 mod check;
 mod history;
@@ -75,7 +75,7 @@ fn held(room: Reserved, page: &impl Message) -> Response<NodeBody> {
     call::streaming(room.held(bytes, call::unary_body(page))).map(NodeBody::Other)
 }
 
-/// Who asks: a subscriber, or nobody.
+/// The id of the caller; empty if it gave none.
 fn caller(id: &str) -> Result<Arc<str>, InvalidRequest> {
     if id.is_empty() {
         return Ok("".into());
@@ -121,7 +121,7 @@ impl Reader {
         Ok(Self { opened })
     }
 
-    /// What comes next; others have their turn first, and whoever gave up waiting is noticed.
+    /// The next delivery. Other tasks have their turn first, and a caller that gave up waiting is noticed.
     async fn next(&mut self) -> Result<Delivery, Status> {
         yield_now().await;
         let cursor = &mut self.opened.cursor;

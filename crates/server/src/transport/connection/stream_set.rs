@@ -90,8 +90,8 @@ pub(super) trait Member<W> {
 pub(super) struct StreamSet<S> {
     slots: Slab<Slot<S>>,
     woken: WakeSet,
-    /// Woken while the socket took nothing; one word for each of the wake set. Kept apart, so that whoever is woken
-    /// after them is heard, and that they are not looked at again before there is room.
+    /// The streams that were woken while the socket took nothing; one word for each word of the wake set. They are not
+    /// polled again until the socket takes bytes. The wake set has none of them, so it shows the streams woken later.
     held_back: Vec<u64>,
     /// Where the last turn ended before it was through.
     next: usize,

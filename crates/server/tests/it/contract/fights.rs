@@ -126,7 +126,7 @@ async fn a_fight_has_one_line_a_second() {
         .collect();
     let words = lines
         .iter()
-        .filter(|line| line.contains("again and again"))
+        .filter(|line| line.contains("keep taking over"))
         .count();
     assert!((1..=seconds + 1).contains(&words), "{words} in {seconds} s");
     // Two takeovers look like any other: who begins, and who ends.

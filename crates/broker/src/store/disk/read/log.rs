@@ -21,9 +21,9 @@ use crate::{
 
 /// The most entries one page looks at, so that a reader holds the lock for about a millisecond at most.
 const SCAN_MAX: usize = 16_384;
-/// Up to so many matching topics are merged by their own indices at once.
+/// Up to this many matching topics are merged by their own indices at once.
 const FEW_TOPICS: usize = 8;
-/// After so many entries a scan must have met one match in [`PROBE_ONE_IN`], or it gives way.
+/// After this many entries a scan must have met one match in [`PROBE_ONE_IN`], or it gives way.
 const PROBE: usize = 512;
 const PROBE_ONE_IN: usize = 16;
 

@@ -24,7 +24,7 @@ const SCAN_BLOCKS_MAX: usize = 256;
 const READ_AHEAD_BYTES: u64 = 512 << 10;
 /// No more of the cache than this part of it.
 const READ_AHEAD_ONE_IN: u64 = 8;
-/// Wanted events are looked up one by one when they are fewer than one in so many.
+/// Wanted events are looked up one by one when fewer than one event in this many is wanted.
 const FEW_ONE_IN: u64 = 4;
 
 /// Which topics of a file a filter matches, by the file's numbers.
@@ -377,7 +377,7 @@ impl Shared {
         let mut left = READ_AHEAD_BYTES.min(self.config.cache_bytes / READ_AHEAD_ONE_IN);
         for (number, block) in file.blocks.iter().enumerate().skip(first) {
             let bytes = u64::from(block.record_bytes);
-            // A failure is told to whoever wants the block.
+            // The readers that want the block are told of a failure.
             if block.first > through
                 || bytes > left
                 || self.sealed_block(file, number, Io::Disk).is_err()

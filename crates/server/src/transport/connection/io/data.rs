@@ -145,8 +145,9 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
         self.collect(&frame, head.len() + payload.len());
     }
 
-    /// What was collected and frames behind it, in one write and without copying them. Of what the socket does not take,
-    /// the frame that it is in the middle of is kept, or the first.
+    /// Writes the collected bytes, and frames of `bytes` behind them, in one call and without copying the frames. If the
+    /// socket takes only a part, the rest of the frame in which it stopped is collected; if it takes none of the frames, the
+    /// first one. Returns how many of `bytes` were written or collected.
     fn write_through(&mut self, cx: &mut Context<'_>, stream: u32, bytes: &[u8]) -> usize {
         let collected = self.buffer.len() - self.written;
         let payloads = || bytes.chunks(FRAME_BYTES_MAX);

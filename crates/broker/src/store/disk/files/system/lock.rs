@@ -1,5 +1,5 @@
-//! The lock of a directory. The directory itself is locked, which nobody can take away apart from what is in it, and
-//! the file that says who has it, which is all that older versions lock.
+//! The lock of a directory. Two things are locked. The directory itself cannot be removed apart from its contents. The
+//! file that names the owner is all that older versions lock.
 //!
 //! Does not: lock the directory where its file system has no locks for directories (NFS); there the file is all.
 
@@ -33,7 +33,7 @@ impl SystemLock {
             Err(error @ (Errno::BADF | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS)) => {
                 tracing::warn!(
                     dir = %dir_of(path).display(), %error,
-                    "the file system does not lock directories: whoever removes the file `LOCK` lets a second server in"
+                    "the file system does not lock directories: if the file `LOCK` is removed, a second server can start here"
                 );
             }
             Err(error) => return Err(LockError::Io(error.into())),
@@ -91,7 +91,7 @@ fn take_file(path: &Path, owner: &str) -> Result<fs::File, LockError> {
     Ok(file)
 }
 
-/// Who has it, as far as that is written there.
+/// The owner, as far as the file names one.
 fn held(path: &Path) -> LockError {
     let mut holder = String::new();
     let read = fs::File::open(path).and_then(|mut file| file.read_to_string(&mut holder));
