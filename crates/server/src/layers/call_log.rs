@@ -194,6 +194,10 @@ where
     fn follower(&mut self) -> Option<&mut dyn Follower> {
         self.body.follower()
     }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.body.poll_late(cx)
+    }
 }
 
 /// How a call ended, as the protocol shows it.

@@ -73,10 +73,6 @@ use crate::transport::connection_counts::{ConnectionCounts, Full};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub Arc<SocketAddr>);
 
-/// When the caller stops waiting; in the extensions of a request and its response if it said so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadline(pub Instant);
-
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionEnd {

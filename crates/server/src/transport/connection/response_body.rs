@@ -4,6 +4,7 @@
 //! says is a follower: it may show its cursor, and the connection reads for it.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::Body;
@@ -26,6 +27,12 @@ pub trait ResponseBody: Body<Data = Bytes> + Unpin {
     /// What is to be followed with; `None` for a body that is only asked for its frames.
     fn follower(&mut self) -> Option<&mut dyn Follower> {
         None
+    }
+
+    /// Ready when its time is over and its reader was waited for long enough: the stream is reset. Asked while nothing can
+    /// be sent, when the body is not asked for its frames.
+    fn poll_late(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 }
 

@@ -19,8 +19,8 @@ use h2::{Reason, SendStream};
 use http::Response;
 use http::response::Parts;
 use tokio::io::AsyncWrite;
-use tokio::time::{Sleep, sleep_until};
 
+use super::StreamAbort;
 use super::followers::{Followers, Leaver, Place};
 use super::io::{IoHandle, Sent};
 use super::quiet::Quiet;
@@ -28,7 +28,6 @@ use super::response_body::{ResponseBody, Speaks};
 use super::stream_set::{Member, Turn};
 use super::wake_set::StreamWaker;
 use super::windows::Spent;
-use super::{Deadline, StreamAbort};
 use crate::limits;
 
 /// What the streams of a connection share.
@@ -157,7 +156,9 @@ where
 
     fn waits_for_socket(&mut self, cx: &mut Context<'_>, own: &StreamWaker) -> bool {
         match &mut self.stage {
-            Stage::Sending { out, .. } => !own.is_aborted() && out.poll_over(cx).is_pending(),
+            Stage::Sending { body, out } => {
+                !own.is_aborted() && out.poll_over(body, cx).is_pending()
+            }
             Stage::Calling { .. } | Stage::Ended => false,
         }
     }
@@ -207,8 +208,6 @@ pub(super) struct Outgoing {
     spent: Spent,
     /// What the windows did not let out of the last chunk.
     rest: Bytes,
-    /// Of a call that has a deadline: the body's own timer stands still while its reader is stalled.
-    deadline: Option<Pin<Box<Sleep>>>,
     /// Where it follows, if it does.
     place: Option<Place>,
     /// `Wire::flushes` when the head was handed to HTTP/2; it has gone out when that is another.
@@ -232,7 +231,6 @@ impl Outgoing {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let abort = head.extensions.remove::<StreamAbort>();
-        let deadline = head.extensions.remove::<Deadline>();
         let mut response = Response::from_parts(head, ());
         // A response that has only a status is one frame, and only in that form may it ask to be retried; so the
         // body is looked at before the headers go.
@@ -265,8 +263,6 @@ impl Outgoing {
             },
         };
         let stream = respond.send_response(response, false).ok()?;
-        let deadline =
-            deadline.map(|Deadline(at)| Box::pin(sleep_until(at + limits::STALLED_DEADLINE_GRACE)));
         if let Some(abort) = abort {
             abort.register(own);
         }
@@ -274,7 +270,6 @@ impl Outgoing {
             stream,
             spent: Spent::default(),
             rest: first,
-            deadline,
             place: None,
             opened_at: Some(flushes),
             at_rest: false,
@@ -301,7 +296,7 @@ impl Outgoing {
             return Poll::Ready(());
         }
         if turn.is_blocked() {
-            return self.poll_over(cx);
+            return self.poll_over(body, cx);
         }
         // Nothing is sent once HTTP/2 has read a reset (RFC 9113, 6.4), which it does between the turns only: who is
         // asked here need not be asked again. It also drops the head then, and DATA without one must not follow.
@@ -329,10 +324,10 @@ impl Outgoing {
                 turn.spend(count);
                 match sent {
                     Sent::All => {}
-                    Sent::Part(_) => return self.stalled(number, cx, wire),
+                    Sent::Part(_) => return self.stalled(number, body, cx, wire),
                     Sent::Blocked(_) => {
                         turn.end();
-                        return self.again(own, cx);
+                        return self.again(own, body, cx);
                     }
                     Sent::Overflown(_) => {
                         self.stream.send_reset(Reason::FLOW_CONTROL_ERROR);
@@ -345,10 +340,10 @@ impl Outgoing {
                 return Poll::Ready(());
             }
             if !wire.io.has_window(number, &mut self.spent) {
-                return self.stalled(number, cx, wire);
+                return self.stalled(number, body, cx, wire);
             }
             if moved >= limits::STREAM_TURN_BYTES || turn.is_over() {
-                return self.again(own, cx);
+                return self.again(own, body, cx);
             }
             let frame = match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Pending => {
@@ -401,39 +396,43 @@ impl Outgoing {
     }
 
     /// Goes on in the next turn.
-    fn again(&mut self, own: &StreamWaker, cx: &mut Context<'_>) -> Poll<()> {
+    fn again<B: ResponseBody>(
+        &mut self,
+        own: &StreamWaker,
+        body: &mut B,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         own.raise();
-        self.poll_late(cx)
+        self.poll_late(body, cx)
     }
 
     /// Waits for room in a window.
-    fn stalled<T: AsyncWrite + Unpin>(
+    fn stalled<B: ResponseBody, T: AsyncWrite + Unpin>(
         &mut self,
         number: u32,
+        body: &mut B,
         cx: &mut Context<'_>,
         wire: &Wire<T>,
     ) -> Poll<()> {
         wire.io.windows().wait(number, self.spent);
-        self.poll_late(cx)
+        self.poll_late(body, cx)
     }
 
-    /// Ready when its peer has reset the stream, or its deadline passed while nobody took what it says.
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.poll_late(cx).is_ready() {
+    /// Ready when its peer has reset the stream, or its time is over while nobody took what it says.
+    fn poll_over<B: ResponseBody>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_late(body, cx).is_ready() {
             return Poll::Ready(());
         }
         self.stream.poll_reset(cx).map(|_| ())
     }
 
-    /// Ready when its deadline passed while nobody took what it says.
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let late = |deadline: &mut Pin<Box<Sleep>>| deadline.as_mut().poll(cx).is_ready();
-        if self.deadline.as_mut().is_some_and(late) {
-            self.deadline = None;
-            self.stream.send_reset(Reason::CANCEL);
-            return Poll::Ready(());
+    /// Ready when its time is over while nobody took what it says.
+    fn poll_late<B: ResponseBody>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<()> {
+        if body.poll_late(cx).is_pending() {
+            return Poll::Pending;
         }
-        Poll::Pending
+        self.stream.send_reset(Reason::CANCEL);
+        Poll::Ready(())
     }
 }
 
