@@ -13,7 +13,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// From the ground up. `docs/ARCHITECTURE.md` has the same as a picture.
 const STAIRS: &[&[&str]] = &[
     &["limits"],
-    &["lifecycle", "tasks", "throttle"],
+    &["framing", "lifecycle", "tasks", "throttle"],
     &["transport"],
     &["config"],
     &["contract"],
