@@ -191,7 +191,9 @@ where
     B: ResponseBody,
     B::Error: std::fmt::Display,
 {
-    fn follower(&mut self) -> Option<&mut dyn Follower> {
+    type Reader = B::Reader;
+
+    fn follower(&mut self) -> Option<&mut dyn Follower<B::Reader>> {
         self.body.follower()
     }
 

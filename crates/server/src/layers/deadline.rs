@@ -217,7 +217,9 @@ impl<B: Body<Data = Bytes>> Body for DeadlineBody<B> {
 }
 
 impl<B: ResponseBody> ResponseBody for DeadlineBody<B> {
-    fn follower(&mut self) -> Option<&mut dyn Follower> {
+    type Reader = B::Reader;
+
+    fn follower(&mut self) -> Option<&mut dyn Follower<B::Reader>> {
         self.body.as_mut()?.follower()
     }
 

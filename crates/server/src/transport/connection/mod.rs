@@ -20,6 +20,7 @@ mod response_body;
 mod returned;
 mod send_queue;
 mod settings;
+mod shared_reader;
 mod stranger;
 mod stream;
 mod stream_set;
@@ -58,6 +59,7 @@ use request_body::RequestBody;
 pub use response_body::{Follower, ResponseBody, Speaks};
 pub use send_queue::SendQueue;
 pub use settings::ConnectionSettings;
+pub use shared_reader::{NotShared, SharedPiece, SharedReader};
 use stranger::Begin;
 pub use stranger::Stranger;
 use stream::{Stream, Wire};
@@ -160,10 +162,11 @@ where
 struct Connection<T, S, B>
 where
     S: Service<Request<tonic::body::Body>>,
+    B: ResponseBody,
 {
     wakes: Wakes,
     http2: h2::server::Connection<Io<T>, Bytes>,
-    wire: Wire<T>,
+    wire: Wire<T, B::Reader>,
     service: S,
     peer: PeerAddr,
     counts: ConnectionCounts,

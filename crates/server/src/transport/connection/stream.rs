@@ -31,9 +31,9 @@ use super::windows::Spent;
 use crate::limits;
 
 /// What the streams of a connection share.
-pub(super) struct Wire<T> {
+pub(super) struct Wire<T, R> {
     pub(super) io: IoHandle<T>,
-    pub(super) followers: Followers,
+    pub(super) followers: Followers<R>,
     /// How often everything that HTTP/2 had to say has gone out.
     pub(super) flushes: u32,
     pub(super) quiet: Quiet,
@@ -80,7 +80,7 @@ impl<F, B> Stream<F, B> {
 
 impl<F, B: ResponseBody> Stream<F, B> {
     /// When its body wants to be asked although nothing wakes it.
-    pub(super) fn speaks(&mut self, followers: &Followers) -> Option<Speaks> {
+    pub(super) fn speaks(&mut self, followers: &Followers<B::Reader>) -> Option<Speaks> {
         match &mut self.stage {
             Stage::Sending { body, out } => {
                 let spoke_at = out.place.and_then(|place| followers.spoke_at(place));
@@ -91,7 +91,7 @@ impl<F, B: ResponseBody> Stream<F, B> {
     }
 
     /// Goes on by itself if it follows others: it was woken, maybe because its peer has reset it.
-    pub(super) fn leave<T>(&mut self, followers: &mut Followers, io: &IoHandle<T>) {
+    pub(super) fn leave<T>(&mut self, followers: &mut Followers<B::Reader>, io: &IoHandle<T>) {
         if let Stage::Sending { out, .. } = &self.stage
             && let Some(place) = out.place
             && let Some(leaver) = followers.leave(place, self.slot, io)
@@ -113,7 +113,7 @@ impl<F, B: ResponseBody> Stream<F, B> {
     }
 }
 
-impl<F, B, T> Member<Wire<T>> for Stream<F, B>
+impl<F, B, T> Member<Wire<T, B::Reader>> for Stream<F, B>
 where
     F: Future<Output = Result<Response<B>, Infallible>> + Unpin,
     B: ResponseBody,
@@ -125,7 +125,7 @@ where
         cx: &mut Context<'_>,
         own: &Arc<StreamWaker>,
         turn: &mut Turn,
-        wire: &mut Wire<T>,
+        wire: &mut Wire<T, B::Reader>,
     ) -> Poll<()> {
         self.leave(&mut wire.followers, &wire.io);
         let polled = self.poll_stage(cx, own, turn, wire);
@@ -140,13 +140,8 @@ where
                     if let Some(speaks) = follower.speaks(None) {
                         wire.quiet_moved |= wire.quiet.wants(speaks.until);
                     }
-                    if let Some(cursor) = follower.cursor()
-                        && let Some((place, signal)) =
-                            (wire.followers).take_in(cursor, self.number, self.slot, out.spent)
-                    {
-                        out.place = Some(place);
-                        follower.follow(signal);
-                    }
+                    out.place =
+                        (wire.followers).take_in(follower, self.number, self.slot, out.spent);
                 }
             }
             _ => {}
@@ -175,7 +170,7 @@ where
         cx: &mut Context<'_>,
         own: &Arc<StreamWaker>,
         turn: &mut Turn,
-        wire: &mut Wire<T>,
+        wire: &mut Wire<T, B::Reader>,
     ) -> Poll<()> {
         if let Stage::Calling { call, respond } = &mut self.stage {
             let response = match Pin::new(call).poll(cx) {
@@ -284,7 +279,7 @@ impl Outgoing {
         cx: &mut Context<'_>,
         own: &StreamWaker,
         turn: &mut Turn,
-        wire: &Wire<T>,
+        wire: &Wire<T, B::Reader>,
     ) -> Poll<()>
     where
         B: ResponseBody,
@@ -383,7 +378,7 @@ impl Outgoing {
         number: u32,
         piece: Bytes,
         body: &mut B,
-        wire: &Wire<T>,
+        wire: &Wire<T, B::Reader>,
     ) -> Bytes {
         let small = (1..limits::SMALL_FRAME_BYTES).contains(&piece.len());
         if small
@@ -412,7 +407,7 @@ impl Outgoing {
         number: u32,
         body: &mut B,
         cx: &mut Context<'_>,
-        wire: &Wire<T>,
+        wire: &Wire<T, B::Reader>,
     ) -> Poll<()> {
         wire.io.windows().wait(number, self.spent);
         self.poll_late(body, cx)

@@ -19,7 +19,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use longlived_server::{
     connection::{
-        ConnectionEnd, ConnectionSettings, HalfSentTotal, ResponseBody, StreamAbort,
+        ConnectionEnd, ConnectionSettings, HalfSentTotal, NotShared, ResponseBody, StreamAbort,
         serve_connection,
     },
     lifecycle::Drain,
@@ -80,6 +80,8 @@ impl Drop for TestBody {
 }
 
 impl ResponseBody for TestBody {
+    type Reader = NotShared;
+
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.late {
             Some(late) => late.as_mut().poll(cx),
