@@ -1,6 +1,5 @@
 //! A connection whose socket takes nothing: what its streams would send does not pile up, and nothing is lost.
 
-
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Request;
