@@ -24,6 +24,7 @@
 
 mod config;
 mod contract;
+mod framing;
 mod generator;
 pub mod layers;
 pub mod lifecycle;

@@ -34,6 +34,7 @@ use crate::{
         acceptor::{self, ConnectionCounts},
         bind::{self, BindError, Reserved},
         listener::{Listener, TcpListeners},
+        open_files::OtherFiles,
     },
 };
 
@@ -99,7 +100,10 @@ impl Server {
         if let Some(disk) = &disk {
             say_contents(&disk.contents(), took);
         }
-        config.acceptor.open_files.set_store(disk.clone());
+        let others = disk
+            .clone()
+            .map(|disk| Arc::new(move || disk.open_files()) as OtherFiles);
+        config.acceptor.open_files.set_others(others);
         Ok(Self {
             addresses: listeners
                 .iter()
@@ -142,7 +146,7 @@ impl<L: Listener> Server<L> {
     pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self.disk = None;
-        self.config.acceptor.open_files.set_store(None);
+        self.config.acceptor.open_files.set_others(None);
         self
     }
 

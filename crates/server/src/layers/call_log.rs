@@ -191,8 +191,14 @@ where
     B: ResponseBody,
     B::Error: std::fmt::Display,
 {
-    fn follower(&mut self) -> Option<&mut dyn Follower> {
+    type Reader = B::Reader;
+
+    fn follower(&mut self) -> Option<&mut dyn Follower<B::Reader>> {
         self.body.follower()
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.body.poll_late(cx)
     }
 }
 

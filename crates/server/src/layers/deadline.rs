@@ -2,8 +2,8 @@
 //!
 //! Holds: a call without the header pays nothing; before the response headers the answer is `DEADLINE_EXCEEDED` in
 //! trailers-only form, after them the stream ends with it; a malformed header is `INVALID_ARGUMENT`.
-//! Does not: end a stream whose reader is stalled, because its body is not polled then; the connection does, by
-//! the `Deadline` in the response's extensions.
+//! Does not: end a stream whose reader is stalled, because its body is not polled then; the connection does, when
+//! `poll_late` says so.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,15 +19,55 @@ use tower::{Layer, Service};
 
 use super::answer::PassOrAnswer;
 use crate::contract::{Contract, status};
-use crate::transport::connection::{Deadline, Follower, ResponseBody};
+use crate::limits;
+use crate::transport::connection::{Follower, ResponseBody};
 
 const HEADER: &str = "grpc-timeout";
 
-/// When a call ends, and how it is told so.
-#[derive(Debug)]
-struct Expiry {
-    at: Pin<Box<Sleep>>,
-    contract: Contract,
+/// When the caller stops waiting; in the request's extensions if it said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(pub Instant);
+
+pin_project! {
+    /// When a call ends, and how it is told so. Its one timer is set to the deadline, or to the end of the grace while
+    /// the reader is stalled.
+    #[derive(Debug)]
+    struct Expiry {
+        #[pin]
+        timer: Sleep,
+        deadline: Instant,
+        contract: Contract,
+    }
+}
+
+impl Expiry {
+    fn new(deadline: Instant, contract: Contract) -> Pin<Box<Self>> {
+        Box::pin(Self {
+            timer: sleep_until(deadline),
+            deadline,
+            contract,
+        })
+    }
+
+    /// Ready when the deadline has passed.
+    fn poll_passed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.deadline;
+        self.poll_until(deadline, cx)
+    }
+
+    /// Ready when the grace after the deadline has passed too.
+    fn poll_late(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let late = self.deadline + limits::STALLED_DEADLINE_GRACE;
+        self.poll_until(late, cx)
+    }
+
+    fn poll_until(self: Pin<&mut Self>, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let mut timer = self.project().timer;
+        if timer.deadline() != until {
+            timer.as_mut().reset(until);
+        }
+        timer.poll(cx)
+    }
 }
 
 /// Wraps a service in `DeadlineService`.
@@ -77,10 +117,7 @@ where
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let expiry = deadline.map(|deadline| {
             request.extensions_mut().insert(Deadline(deadline));
-            Expiry {
-                at: Box::pin(sleep_until(deadline)),
-                contract,
-            }
+            Expiry::new(deadline, contract)
         });
         PassOrAnswer::Pass {
             call: DeadlineFuture {
@@ -97,7 +134,7 @@ pin_project! {
     pub struct DeadlineFuture<F> {
         #[pin]
         call: F,
-        expiry: Option<Expiry>,
+        expiry: Option<Pin<Box<Expiry>>>,
     }
 }
 
@@ -111,18 +148,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if let Some(expiry) = this.expiry
-            && expiry.at.as_mut().poll(cx).is_ready()
+            && expiry.as_mut().poll_passed(cx).is_ready()
         {
             let status = status::deadline_passed();
             return Poll::Ready(Ok(status::trailers_only(&status, expiry.contract)));
         }
-        let mut response = ready!(this.call.poll(cx))?;
+        let response = ready!(this.call.poll(cx))?;
         let expiry = this.expiry.take();
-        if let Some(expiry) = &expiry {
-            response
-                .extensions_mut()
-                .insert(Deadline(expiry.at.deadline()));
-        }
         Poll::Ready(Ok(response.map(|body| DeadlineBody {
             body: Some(body),
             expiry,
@@ -137,7 +169,7 @@ pin_project! {
         // None once the time is over: the inner body is dropped before the trailers go out.
         #[pin]
         body: Option<B>,
-        expiry: Option<Expiry>,
+        expiry: Option<Pin<Box<Expiry>>>,
     }
 }
 
@@ -160,7 +192,7 @@ impl<B: Body<Data = Bytes>> Body for DeadlineBody<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         if let Some(expiry) = this.expiry
-            && expiry.at.as_mut().poll(cx).is_ready()
+            && expiry.as_mut().poll_passed(cx).is_ready()
         {
             let trailers = status::trailers(&status::deadline_passed(), expiry.contract);
             *this.expiry = None;
@@ -185,8 +217,17 @@ impl<B: Body<Data = Bytes>> Body for DeadlineBody<B> {
 }
 
 impl<B: ResponseBody> ResponseBody for DeadlineBody<B> {
-    fn follower(&mut self) -> Option<&mut dyn Follower> {
+    type Reader = B::Reader;
+
+    fn follower(&mut self) -> Option<&mut dyn Follower<B::Reader>> {
         self.body.as_mut()?.follower()
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.expiry {
+            Some(expiry) => expiry.as_mut().poll_late(cx),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -216,6 +257,46 @@ fn parse(value: &HeaderValue) -> Result<Duration, MalformedTimeout> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A body that has nothing to say, and a deadline in a second.
+    fn quiet() -> DeadlineBody<tonic::body::Body> {
+        let never = http_body_util::StreamBody::new(futures_util::stream::pending::<
+            Result<Frame<Bytes>, tonic::Status>,
+        >());
+        let deadline = Instant::now() + Duration::from_secs(1);
+        DeadlineBody {
+            body: Some(tonic::body::Body::new(never)),
+            expiry: Some(Expiry::new(deadline, Contract::V1)),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_reader_is_waited_for_until_the_grace_is_over() {
+        let mut body = quiet();
+        let late = tokio::time::timeout(
+            Duration::from_secs(60),
+            std::future::poll_fn(|cx| body.poll_late(cx)),
+        );
+        let begun = Instant::now();
+        late.await.expect("it is late one day");
+        let grace = limits::STALLED_DEADLINE_GRACE;
+        assert!(begun.elapsed() >= Duration::from_secs(1) + grace);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_was_stalled_gets_the_status_within_the_grace() {
+        let mut body = quiet();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(Pin::new(&mut body).poll_frame(&mut cx).is_pending());
+        assert!(body.poll_late(&mut cx).is_pending());
+        tokio::time::advance(Duration::from_millis(1_100)).await;
+        assert!(body.poll_late(&mut cx).is_pending(), "within the grace");
+        let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else {
+            panic!("its time is over");
+        };
+        let trailers = frame.into_trailers().expect("trailers");
+        assert_eq!(trailers["grpc-status"], "4");
+    }
 
     fn parsed(text: &'static str) -> Result<Duration, MalformedTimeout> {
         parse(&HeaderValue::from_static(text))

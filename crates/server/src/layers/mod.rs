@@ -18,12 +18,11 @@ use std::time::Duration;
 
 use tower::Layer;
 
-pub use crate::transport::connection::Deadline;
 pub use call_log::{CallLogBody, CallLogFuture, CallLogLayer, CallLogService};
 pub use call_record::CallRecord;
 #[cfg(test)]
 pub(crate) use call_record::OfNode;
-pub use deadline::{DeadlineBody, DeadlineFuture, DeadlineLayer, DeadlineService};
+pub use deadline::{Deadline, DeadlineBody, DeadlineFuture, DeadlineLayer, DeadlineService};
 pub use grpc_only::{GrpcOnlyLayer, GrpcOnlyService};
 pub use refuse::{Pushback, RefuseLayer, RefuseService};
 pub(crate) use sums::{Kind, Sums};

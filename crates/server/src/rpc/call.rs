@@ -23,10 +23,10 @@ use tonic_prost::ProstDecoder;
 
 use crate::{
     contract::status,
-    layers::CallRecord,
+    layers::{CallRecord, Deadline},
     limits,
     node::Node,
-    transport::connection::{Deadline, RequestError},
+    transport::connection::RequestError,
 };
 
 /// A request buffer begins small: thousands of streams begin together, and a `Session` call keeps its own for

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 use http::{Request, Response};
 use http_body::Frame;
+use longlived_broker::TailReader;
 use tonic::{Status, body::Body};
 use tower::Service;
 
@@ -92,7 +93,9 @@ impl http_body::Body for NodeBody {
 }
 
 impl ResponseBody for NodeBody {
-    fn follower(&mut self) -> Option<&mut dyn Follower> {
+    type Reader = TailReader;
+
+    fn follower(&mut self) -> Option<&mut dyn Follower<TailReader>> {
         match self {
             Self::Session(body) => Some(&mut **body),
             Self::Call(call) => Some(call.session()?),

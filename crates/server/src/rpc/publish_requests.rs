@@ -23,13 +23,12 @@ use tonic::{Code, Status, Streaming, body::Body, codec::CompressionEncoding};
 use super::{call, pipeline::publish_bytes_max, publish_fields::PublishFields};
 use crate::{
     contract::{InvalidRequest, RequestStreamError, status, validate},
+    framing::{PREFIX_BYTES, Prefix},
     node::Node,
 };
 
 /// What a message is called in errors.
 const NAME: &str = "PublishRequest";
-/// Bytes before each message: a flag, and its length.
-const PREFIX_BYTES: usize = 5;
 /// A chunk of fewer bytes is copied: a view would keep the connection's whole read buffer.
 const VIEW_BYTES_MIN: usize = 4 << 10;
 /// A payload is a view when it is at least one part in so many of its message.
@@ -287,15 +286,15 @@ impl Framed {
 
     /// The length of the message that begins here; `None` when its prefix has not come whole.
     fn length(&self, bytes: &[u8]) -> Result<Option<usize>, RequestStreamError> {
-        let Some(&[flag, a, b, c, d]) = bytes.first_chunk() else {
+        let Some((prefix, _)) = Prefix::read(bytes) else {
             return Ok(None);
         };
-        match flag {
+        match prefix.flag {
             0 => {}
             1 => return Err(RequestStreamError::Compressed),
             flag => return Err(RequestStreamError::Flag(flag)),
         }
-        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        let length = prefix.length as usize;
         if length > self.bytes_max {
             return Err(RequestStreamError::TooLarge(self.bytes_max));
         }

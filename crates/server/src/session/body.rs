@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use longlived_broker::{
-    Cursor, CursorError, Delivery, Interest, Outcome, Signal, SlowPolicy,
+    Cursor, CursorError, Delivery, Interest, Outcome, SlowPolicy, Tail, TailReader,
     faults::{Fault, planted},
 };
 use tokio::time::Instant;
@@ -306,11 +306,31 @@ impl Body for SessionBody {
     }
 }
 
-impl Follower for SessionBody {
-    fn cursor(&mut self) -> Option<&mut Cursor> {
+impl Follower<TailReader> for SessionBody {
+    fn source(&self) -> Option<Tail<'_>> {
         // The stall watch wants to know of each poll.
         let silent = self.due.is_none() && self.end.is_none() && !self.ended && !self.watched;
-        (silent && !self.became_current).then_some(&mut self.cursor)
+        (silent && !self.became_current).then(|| self.cursor.tail())?
+    }
+
+    fn reader(&self) -> Option<TailReader> {
+        self.cursor.tail_reader()
+    }
+
+    fn follow(&mut self, reader: &mut TailReader) -> bool {
+        let follows = self.cursor.follow(reader);
+        if follows {
+            let session = self.registration.session();
+            session.set_reader(Some(reader.signal().clone()));
+        }
+        follows
+    }
+
+    fn unfollow(&mut self, followed: Followed) {
+        self.cursor.unfollow(followed.position);
+        self.registration.session().set_reader(None);
+        self.count(u32::try_from(followed.events).unwrap_or(u32::MAX));
+        self.quiet_since = self.quiet_since.max(followed.spoke_at);
     }
 
     fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks> {
@@ -329,17 +349,6 @@ impl Follower for SessionBody {
             return piece;
         }
         wire::padded(&piece, self.cursor.position(), bytes)
-    }
-
-    fn follow(&mut self, reader: &Arc<Signal>) {
-        self.registration.session().set_reader(Some(reader.clone()));
-    }
-
-    fn unfollow(&mut self, followed: Followed) {
-        self.cursor.unfollow(followed.position);
-        self.registration.session().set_reader(None);
-        self.count(u32::try_from(followed.events).unwrap_or(u32::MAX));
-        self.quiet_since = self.quiet_since.max(followed.spoke_at);
     }
 }
 

@@ -6,6 +6,7 @@
 mod body;
 mod opening;
 mod requests;
+mod tail;
 
 pub(crate) use body::SessionBody;
 pub(crate) use opening::{OpenError, Opening, open};

@@ -6,16 +6,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use longlived_broker::store::DiskStore;
-
 use crate::limits;
+
+/// Says how many files are open now that are no connections: those of the store, which keeps one open for each sealed file.
+pub(crate) type OtherFiles = Arc<dyn Fn() -> usize + Send + Sync>;
 
 /// The files of a process. Without a limit that is known it stands in nobody's way.
 #[derive(Clone, Default)]
 pub struct OpenFiles {
     max: Option<usize>,
-    // Keeps a file open for each sealed one.
-    store: Option<Arc<DiskStore>>,
+    others: Option<OtherFiles>,
 }
 
 impl OpenFiles {
@@ -23,13 +23,13 @@ impl OpenFiles {
     pub fn limited(max: u64) -> Self {
         Self {
             max: Some(usize::try_from(max).unwrap_or(usize::MAX)),
-            store: None,
+            others: None,
         }
     }
 
-    /// Beside the files of this store.
-    pub(crate) fn set_store(&mut self, store: Option<Arc<DiskStore>>) {
-        self.store = store;
+    /// Beside these.
+    pub(crate) fn set_others(&mut self, others: Option<OtherFiles>) {
+        self.others = others;
     }
 
     /// How many connections may be open now, where `wanted` are allowed: at least one.
@@ -37,10 +37,10 @@ impl OpenFiles {
         let Some(max) = self.max else {
             return wanted;
         };
-        let stored = self.store.as_ref().map_or(0, |store| store.open_files());
+        let others = self.others.as_ref().map_or(0, |open| open());
         let left = max
             .saturating_sub(reserve(max))
-            .saturating_sub(stored)
+            .saturating_sub(others)
             .max(1);
         wanted.min(left)
     }

@@ -13,7 +13,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// From the ground up. `docs/ARCHITECTURE.md` has the same as a picture.
 const STAIRS: &[&[&str]] = &[
     &["limits"],
-    &["lifecycle", "tasks", "throttle"],
+    &["framing", "lifecycle", "tasks", "throttle"],
     &["transport"],
     &["config"],
     &["contract"],
@@ -26,7 +26,7 @@ const STAIRS: &[&[&str]] = &[
 ];
 
 /// Crates that a module does not know: the transport carries bytes for whatever they mean.
-const NOT_KNOWN: &[(&str, &[&str])] = &[("transport", &["longlived_api"])];
+const NOT_KNOWN: &[(&str, &[&str])] = &[("transport", &["longlived_api", "longlived_broker"])];
 
 /// What a source names: modules of its own crate, and other crates.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -282,10 +282,10 @@ fn an_import_is_found_wherever_it_stands() {
         "#[cfg(test)] mod tests {} use crate::session::Plan;",
     );
     assert_eq!(beside, ["probes.rs: crate::session"]);
-    let events = "fn read(event: longlived_api::v1::Event) {}";
+    let cursors = "fn read(cursor: longlived_broker::Cursor) {}";
     assert_eq!(
-        upward("transport/io.rs", events),
-        ["transport/io.rs: longlived_api"]
+        upward("transport/io.rs", cursors),
+        ["transport/io.rs: longlived_broker"]
     );
-    assert_eq!(upward("session/body.rs", events), [""; 0]);
+    assert_eq!(upward("session/body.rs", cursors), [""; 0]);
 }

@@ -1,24 +1,24 @@
 //! Streams of one connection that say the same: one of them all reads, and what it reads is sent to each.
 //!
-//! A stream whose body has nothing to say but what one live tail says is taken in here. From then on an event costs it
+//! A stream whose body has nothing to say but what one reader can say for it is taken in here. From then on an event costs it
 //! a look at its window and a copy into what is written next; its body sleeps. A stream leaves again when it is woken
 //! for itself (a timer, an order, a request), when its window is too small for what is due, when small pieces pile up at
-//! its peer, or when the tail has gone on without the reader, and its body is told how far it came.
+//! its peer, or when the reader cannot go on for all, and its body is told how far it came.
 //!
 //! Holds: every stream gets each delivery once and in order, whether it follows or goes on by itself.
 //! Does not: poll bodies.
 
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use longlived_broker::{Cursor, Sequence, Signal, TailReader};
 use slab::Slab;
 use smallvec::SmallVec;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use super::io::{IoHandle, Sender, Sent};
+use super::response_body::Follower;
+use super::shared_reader::{SharedPiece, SharedReader};
 use super::stream_set::Turn;
 use super::wakes::GroupWakes;
 use super::windows::Spent;
@@ -27,8 +27,8 @@ use crate::limits;
 /// What a stream got while it followed.
 #[derive(Clone, Copy, Debug)]
 pub struct Followed {
-    /// Everything up to here.
-    pub position: Sequence,
+    /// Everything up to here, as its reader counts.
+    pub position: u64,
     /// So many events.
     pub events: u64,
     /// The last of them then; `None` when there were none.
@@ -48,8 +48,8 @@ pub(super) struct Leaver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
-pub(super) struct Followers {
-    groups: Slab<Group>,
+pub(super) struct Followers<R> {
+    groups: Slab<Group<R>>,
     wakes: GroupWakes,
     // Where the last turn ended before it was through.
     next: usize,
@@ -59,8 +59,8 @@ pub(super) struct Followers {
     late: Vec<u64>,
 }
 
-struct Group {
-    reader: TailReader,
+struct Group<R> {
+    reader: R,
     waker: Waker,
     members: SmallVec<[Member; 1]>,
     events: u64,
@@ -72,9 +72,7 @@ struct Group {
 
 /// A delivery that some have got.
 struct UnderWay {
-    bytes: Bytes,
-    count: u64,
-    after: Sequence,
+    piece: SharedPiece,
     at: Instant,
     // The members before this one have it, and this one has so much of it.
     next: usize,
@@ -101,7 +99,7 @@ enum Halt {
     Parts,
 }
 
-impl Followers {
+impl<R: SharedReader> Followers<R> {
     /// Woken through `wakes` when something is due.
     pub(super) fn new(wakes: GroupWakes) -> Self {
         Self {
@@ -113,16 +111,16 @@ impl Followers {
         }
     }
 
-    /// Takes in a stream whose body was pending, if its cursor lets it. One that only came too early is named by
+    /// Takes in a stream whose body was pending, if the body lets it. One that only came too early is named by
     /// [`Self::take_late`].
     pub(super) fn take_in(
         &mut self,
-        cursor: &mut Cursor,
+        follower: &mut dyn Follower<R>,
         stream: u32,
         slot: u32,
         spent: Spent,
-    ) -> Option<(Place, &Arc<Signal>)> {
-        let place = self.join(cursor, slot)?;
+    ) -> Option<Place> {
+        let place = self.join(follower, slot)?;
         let group = &mut self.groups[place];
         group.members.push(Member {
             stream,
@@ -130,7 +128,7 @@ impl Followers {
             spent,
             since: group.events,
         });
-        Some((Place(place as u32), group.reader.signal()))
+        Some(Place(place as u32))
     }
 
     /// A stream goes on by itself.
@@ -220,15 +218,20 @@ impl Followers {
         }
     }
 
-    /// The group that a cursor can join: one of its own if there is none yet.
-    fn join(&mut self, cursor: &mut Cursor, slot: u32) -> Option<usize> {
-        let tail = cursor.tail()?;
-        let like = |(_, group): &(usize, &mut Group)| group.reader.tail() == tail;
-        let Some((place, group)) = self.groups.iter_mut().find(like) else {
-            return self.begin(cursor);
+    /// The group that a body can join: one of its own if there is none yet.
+    fn join(&mut self, follower: &mut dyn Follower<R>, slot: u32) -> Option<usize> {
+        let place = {
+            let source = follower.source()?;
+            let mut groups = self.groups.iter();
+            let like = groups.find(|(_, group)| group.reader.source() == source);
+            like.map(|(place, _)| place)
         };
-        // Whoever came while a delivery is under way would get it too, if it has it already.
-        let joined = group.under_way.is_none() && cursor.follow(&mut group.reader);
+        let Some(place) = place else {
+            return self.begin(follower);
+        };
+        let group = &mut self.groups[place];
+        // Whoever came while a piece is under way would get it too, if it has it already.
+        let joined = group.under_way.is_none() && follower.follow(&mut group.reader);
         if !joined {
             let (word, bit) = (slot / u64::BITS, slot % u64::BITS);
             let words = self.late.len().max(word as usize + 1);
@@ -240,7 +243,7 @@ impl Followers {
 
     /// Those that came too early: an event that is due to a group and to a stream wakes both, and the stream reads it
     /// first. Asked again when the group has had its turn, they can follow.
-    pub(super) fn take_late(&mut self) -> impl Iterator<Item = u32> + use<> {
+    pub(super) fn take_late(&mut self) -> impl Iterator<Item = u32> + use<R> {
         let words = std::mem::take(&mut self.late).into_iter().enumerate();
         words.flat_map(|(word, bits)| {
             let first = word as u32 * u64::BITS;
@@ -250,9 +253,9 @@ impl Followers {
         })
     }
 
-    fn begin(&mut self, cursor: &mut Cursor) -> Option<usize> {
-        let mut reader = cursor.tail_reader()?;
-        if !cursor.follow(&mut reader) {
+    fn begin(&mut self, follower: &mut dyn Follower<R>) -> Option<usize> {
+        let mut reader = follower.reader()?;
+        if !follower.follow(&mut reader) {
             return None;
         }
         let entry = self.groups.vacant_entry();
@@ -273,7 +276,7 @@ impl Followers {
     }
 }
 
-impl Group {
+impl<R: SharedReader> Group<R> {
     fn poll<T: AsyncWrite + Unpin>(
         &mut self,
         io: &IoHandle<T>,
@@ -291,12 +294,10 @@ impl Group {
             if self.under_way.is_none() {
                 match self.reader.poll_next(&mut Context::from_waker(&self.waker)) {
                     Poll::Pending => return Halt::Waits,
-                    Poll::Ready(Err(_)) => return Halt::Parts,
-                    Poll::Ready(Ok(shared)) => {
+                    Poll::Ready(None) => return Halt::Parts,
+                    Poll::Ready(Some(piece)) => {
                         self.under_way = Some(UnderWay {
-                            bytes: shared.bytes,
-                            count: shared.count as u64,
-                            after: shared.after,
+                            piece,
                             at: Instant::now(),
                             next: 0,
                             sent: 0,
@@ -319,7 +320,7 @@ impl Group {
     ) -> Option<Halt> {
         while let Some(under_way) = &mut self.under_way {
             let Some(member) = self.members.get_mut(under_way.next) else {
-                self.events += under_way.count;
+                self.events += under_way.piece.events;
                 self.spoke_at = under_way.at;
                 self.under_way = None;
                 self.reader.settle();
@@ -328,7 +329,7 @@ impl Group {
             if turn.is_over() {
                 return Some(Halt::Later);
             }
-            let rest = &under_way.bytes[under_way.sent..];
+            let rest = &under_way.piece.bytes[under_way.sent..];
             // First what is seldom so: this is looked at for each delivery.
             if sender.has_too_much_unread(member.stream, &mut member.spent)
                 && under_way.sent == 0
@@ -387,13 +388,13 @@ impl Group {
             if has_it {
                 under_way.next -= 1;
             } else if at == under_way.next && under_way.sent > 0 {
-                leaver.rest = under_way.bytes.slice(under_way.sent..);
+                leaver.rest = under_way.piece.bytes.slice(under_way.sent..);
                 under_way.sent = 0;
             } else {
-                leaver.followed.position = under_way.after;
+                leaver.followed.position = under_way.piece.after;
                 return leaver;
             }
-            leaver.followed.events += under_way.count;
+            leaver.followed.events += under_way.piece.events;
             leaver.followed.spoke_at = Some(under_way.at);
         }
         leaver

@@ -20,6 +20,7 @@ mod response_body;
 mod returned;
 mod send_queue;
 mod settings;
+mod shared_reader;
 mod stranger;
 mod stream;
 mod stream_set;
@@ -58,6 +59,7 @@ use request_body::RequestBody;
 pub use response_body::{Follower, ResponseBody, Speaks};
 pub use send_queue::SendQueue;
 pub use settings::ConnectionSettings;
+pub use shared_reader::{NotShared, SharedPiece, SharedReader};
 use stranger::Begin;
 pub use stranger::Stranger;
 use stream::{Stream, Wire};
@@ -72,10 +74,6 @@ use crate::transport::connection_counts::{ConnectionCounts, Full};
 /// Who is at the other end of the connection; in the extensions of each of its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub Arc<SocketAddr>);
-
-/// When the caller stops waiting; in the extensions of a request and its response if it said so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadline(pub Instant);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -164,10 +162,11 @@ where
 struct Connection<T, S, B>
 where
     S: Service<Request<tonic::body::Body>>,
+    B: ResponseBody,
 {
     wakes: Wakes,
     http2: h2::server::Connection<Io<T>, Bytes>,
-    wire: Wire<T>,
+    wire: Wire<T, B::Reader>,
     service: S,
     peer: PeerAddr,
     counts: ConnectionCounts,

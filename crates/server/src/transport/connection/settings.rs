@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
+use crate::framing::PREFIX_BYTES;
 use crate::limits;
-
-/// Bytes before a gRPC message.
-const PREFIX_BYTES: usize = 5;
 
 /// The limits of every connection; made once and shared.
 #[derive(Clone, Debug)]

@@ -19,8 +19,8 @@ use h2::{Reason, SendStream};
 use http::Response;
 use http::response::Parts;
 use tokio::io::AsyncWrite;
-use tokio::time::{Sleep, sleep_until};
 
+use super::StreamAbort;
 use super::followers::{Followers, Leaver, Place};
 use super::io::{IoHandle, Sent};
 use super::quiet::Quiet;
@@ -28,13 +28,12 @@ use super::response_body::{ResponseBody, Speaks};
 use super::stream_set::{Member, Turn};
 use super::wake_set::StreamWaker;
 use super::windows::Spent;
-use super::{Deadline, StreamAbort};
 use crate::limits;
 
 /// What the streams of a connection share.
-pub(super) struct Wire<T> {
+pub(super) struct Wire<T, R> {
     pub(super) io: IoHandle<T>,
-    pub(super) followers: Followers,
+    pub(super) followers: Followers<R>,
     /// How often everything that HTTP/2 had to say has gone out.
     pub(super) flushes: u32,
     pub(super) quiet: Quiet,
@@ -81,7 +80,7 @@ impl<F, B> Stream<F, B> {
 
 impl<F, B: ResponseBody> Stream<F, B> {
     /// When its body wants to be asked although nothing wakes it.
-    pub(super) fn speaks(&mut self, followers: &Followers) -> Option<Speaks> {
+    pub(super) fn speaks(&mut self, followers: &Followers<B::Reader>) -> Option<Speaks> {
         match &mut self.stage {
             Stage::Sending { body, out } => {
                 let spoke_at = out.place.and_then(|place| followers.spoke_at(place));
@@ -92,7 +91,7 @@ impl<F, B: ResponseBody> Stream<F, B> {
     }
 
     /// Goes on by itself if it follows others: it was woken, maybe because its peer has reset it.
-    pub(super) fn leave<T>(&mut self, followers: &mut Followers, io: &IoHandle<T>) {
+    pub(super) fn leave<T>(&mut self, followers: &mut Followers<B::Reader>, io: &IoHandle<T>) {
         if let Stage::Sending { out, .. } = &self.stage
             && let Some(place) = out.place
             && let Some(leaver) = followers.leave(place, self.slot, io)
@@ -114,7 +113,7 @@ impl<F, B: ResponseBody> Stream<F, B> {
     }
 }
 
-impl<F, B, T> Member<Wire<T>> for Stream<F, B>
+impl<F, B, T> Member<Wire<T, B::Reader>> for Stream<F, B>
 where
     F: Future<Output = Result<Response<B>, Infallible>> + Unpin,
     B: ResponseBody,
@@ -126,7 +125,7 @@ where
         cx: &mut Context<'_>,
         own: &Arc<StreamWaker>,
         turn: &mut Turn,
-        wire: &mut Wire<T>,
+        wire: &mut Wire<T, B::Reader>,
     ) -> Poll<()> {
         self.leave(&mut wire.followers, &wire.io);
         let polled = self.poll_stage(cx, own, turn, wire);
@@ -141,13 +140,8 @@ where
                     if let Some(speaks) = follower.speaks(None) {
                         wire.quiet_moved |= wire.quiet.wants(speaks.until);
                     }
-                    if let Some(cursor) = follower.cursor()
-                        && let Some((place, signal)) =
-                            (wire.followers).take_in(cursor, self.number, self.slot, out.spent)
-                    {
-                        out.place = Some(place);
-                        follower.follow(signal);
-                    }
+                    out.place =
+                        (wire.followers).take_in(follower, self.number, self.slot, out.spent);
                 }
             }
             _ => {}
@@ -157,7 +151,9 @@ where
 
     fn waits_for_socket(&mut self, cx: &mut Context<'_>, own: &StreamWaker) -> bool {
         match &mut self.stage {
-            Stage::Sending { out, .. } => !own.is_aborted() && out.poll_over(cx).is_pending(),
+            Stage::Sending { body, out } => {
+                !own.is_aborted() && out.poll_over(body, cx).is_pending()
+            }
             Stage::Calling { .. } | Stage::Ended => false,
         }
     }
@@ -174,7 +170,7 @@ where
         cx: &mut Context<'_>,
         own: &Arc<StreamWaker>,
         turn: &mut Turn,
-        wire: &mut Wire<T>,
+        wire: &mut Wire<T, B::Reader>,
     ) -> Poll<()> {
         if let Stage::Calling { call, respond } = &mut self.stage {
             let response = match Pin::new(call).poll(cx) {
@@ -207,8 +203,6 @@ pub(super) struct Outgoing {
     spent: Spent,
     /// What the windows did not let out of the last chunk.
     rest: Bytes,
-    /// Of a call that has a deadline: the body's own timer stands still while its reader is stalled.
-    deadline: Option<Pin<Box<Sleep>>>,
     /// Where it follows, if it does.
     place: Option<Place>,
     /// `Wire::flushes` when the head was handed to HTTP/2; it has gone out when that is another.
@@ -232,7 +226,6 @@ impl Outgoing {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let abort = head.extensions.remove::<StreamAbort>();
-        let deadline = head.extensions.remove::<Deadline>();
         let mut response = Response::from_parts(head, ());
         // A response that has only a status is one frame, and only in that form may it ask to be retried; so the
         // body is looked at before the headers go.
@@ -265,8 +258,6 @@ impl Outgoing {
             },
         };
         let stream = respond.send_response(response, false).ok()?;
-        let deadline =
-            deadline.map(|Deadline(at)| Box::pin(sleep_until(at + limits::STALLED_DEADLINE_GRACE)));
         if let Some(abort) = abort {
             abort.register(own);
         }
@@ -274,7 +265,6 @@ impl Outgoing {
             stream,
             spent: Spent::default(),
             rest: first,
-            deadline,
             place: None,
             opened_at: Some(flushes),
             at_rest: false,
@@ -289,7 +279,7 @@ impl Outgoing {
         cx: &mut Context<'_>,
         own: &StreamWaker,
         turn: &mut Turn,
-        wire: &Wire<T>,
+        wire: &Wire<T, B::Reader>,
     ) -> Poll<()>
     where
         B: ResponseBody,
@@ -301,7 +291,7 @@ impl Outgoing {
             return Poll::Ready(());
         }
         if turn.is_blocked() {
-            return self.poll_over(cx);
+            return self.poll_over(body, cx);
         }
         // Nothing is sent once HTTP/2 has read a reset (RFC 9113, 6.4), which it does between the turns only: who is
         // asked here need not be asked again. It also drops the head then, and DATA without one must not follow.
@@ -329,10 +319,10 @@ impl Outgoing {
                 turn.spend(count);
                 match sent {
                     Sent::All => {}
-                    Sent::Part(_) => return self.stalled(number, cx, wire),
+                    Sent::Part(_) => return self.stalled(number, body, cx, wire),
                     Sent::Blocked(_) => {
                         turn.end();
-                        return self.again(own, cx);
+                        return self.again(own, body, cx);
                     }
                     Sent::Overflown(_) => {
                         self.stream.send_reset(Reason::FLOW_CONTROL_ERROR);
@@ -345,10 +335,10 @@ impl Outgoing {
                 return Poll::Ready(());
             }
             if !wire.io.has_window(number, &mut self.spent) {
-                return self.stalled(number, cx, wire);
+                return self.stalled(number, body, cx, wire);
             }
             if moved >= limits::STREAM_TURN_BYTES || turn.is_over() {
-                return self.again(own, cx);
+                return self.again(own, body, cx);
             }
             let frame = match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Pending => {
@@ -388,7 +378,7 @@ impl Outgoing {
         number: u32,
         piece: Bytes,
         body: &mut B,
-        wire: &Wire<T>,
+        wire: &Wire<T, B::Reader>,
     ) -> Bytes {
         let small = (1..limits::SMALL_FRAME_BYTES).contains(&piece.len());
         if small
@@ -401,39 +391,43 @@ impl Outgoing {
     }
 
     /// Goes on in the next turn.
-    fn again(&mut self, own: &StreamWaker, cx: &mut Context<'_>) -> Poll<()> {
+    fn again<B: ResponseBody>(
+        &mut self,
+        own: &StreamWaker,
+        body: &mut B,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         own.raise();
-        self.poll_late(cx)
+        self.poll_late(body, cx)
     }
 
     /// Waits for room in a window.
-    fn stalled<T: AsyncWrite + Unpin>(
+    fn stalled<B: ResponseBody, T: AsyncWrite + Unpin>(
         &mut self,
         number: u32,
+        body: &mut B,
         cx: &mut Context<'_>,
-        wire: &Wire<T>,
+        wire: &Wire<T, B::Reader>,
     ) -> Poll<()> {
         wire.io.windows().wait(number, self.spent);
-        self.poll_late(cx)
+        self.poll_late(body, cx)
     }
 
-    /// Ready when its peer has reset the stream, or its deadline passed while nobody took what it says.
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.poll_late(cx).is_ready() {
+    /// Ready when its peer has reset the stream, or its time is over while nobody took what it says.
+    fn poll_over<B: ResponseBody>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_late(body, cx).is_ready() {
             return Poll::Ready(());
         }
         self.stream.poll_reset(cx).map(|_| ())
     }
 
-    /// Ready when its deadline passed while nobody took what it says.
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let late = |deadline: &mut Pin<Box<Sleep>>| deadline.as_mut().poll(cx).is_ready();
-        if self.deadline.as_mut().is_some_and(late) {
-            self.deadline = None;
-            self.stream.send_reset(Reason::CANCEL);
-            return Poll::Ready(());
+    /// Ready when its time is over while nobody took what it says.
+    fn poll_late<B: ResponseBody>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<()> {
+        if body.poll_late(cx).is_pending() {
+            return Poll::Pending;
         }
-        Poll::Pending
+        self.stream.send_reset(Reason::CANCEL);
+        Poll::Ready(())
     }
 }
 

@@ -19,16 +19,15 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use longlived_server::{
     connection::{
-        ConnectionEnd, ConnectionSettings, HalfSentTotal, ResponseBody, StreamAbort,
+        ConnectionEnd, ConnectionSettings, HalfSentTotal, NotShared, ResponseBody, StreamAbort,
         serve_connection,
     },
-    layers::Deadline,
     lifecycle::Drain,
 };
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream},
-    time::Instant,
+    time::{Sleep, sleep},
 };
 use tower::{Service, service_fn};
 
@@ -39,14 +38,14 @@ use super::support::{spawn, until};
 pub(super) struct Says {
     pub(super) chunks: usize,
     pub(super) bytes: usize,
-    /// From the call to its deadline.
-    pub(super) deadline: Option<Duration>,
+    /// From the call until it is reset if its reader takes nothing.
+    pub(super) late_after: Option<Duration>,
 }
 
 pub(super) const WITHOUT_END: Says = Says {
     chunks: usize::MAX,
     bytes: 1_000,
-    deadline: None,
+    late_after: None,
 };
 
 #[derive(Clone, Default)]
@@ -70,6 +69,7 @@ pub(super) fn count(counter: &AtomicUsize) -> usize {
 struct TestBody {
     says: Says,
     next: usize,
+    late: Option<Pin<Box<Sleep>>>,
     counts: Counts,
 }
 
@@ -79,7 +79,16 @@ impl Drop for TestBody {
     }
 }
 
-impl ResponseBody for TestBody {}
+impl ResponseBody for TestBody {
+    type Reader = NotShared;
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.late {
+            Some(late) => late.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
 
 impl Body for TestBody {
     type Data = Bytes;
@@ -127,13 +136,13 @@ where
                 let says = if is_first { first } else { others };
                 let abort = StreamAbort::new();
                 counts.aborts.lock().push(abort.clone());
-                let next = 0;
-                let mut response = Response::new(TestBody { says, next, counts });
+                let mut response = Response::new(TestBody {
+                    says,
+                    next: 0,
+                    late: says.late_after.map(|after| Box::pin(sleep(after))),
+                    counts,
+                });
                 response.extensions_mut().insert(abort);
-                if let Some(deadline) = says.deadline {
-                    let deadline = Deadline(Instant::now() + deadline);
-                    response.extensions_mut().insert(deadline);
-                }
                 Ok::<_, Infallible>(response)
             })
         })

@@ -15,8 +15,7 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use longlived_server::acceptor::{self, AcceptorSettings, ConnectionCounts};
-use longlived_server::connection::ResponseBody;
-use longlived_server::connection::StreamAbort;
+use longlived_server::connection::{NotShared, ResponseBody, StreamAbort};
 use longlived_server::layers::{CallRecord, Layers};
 use longlived_server::lifecycle::Drain;
 use longlived_server::listener::TcpListeners;
@@ -240,7 +239,9 @@ impl Default for TestBody {
     }
 }
 
-impl ResponseBody for TestBody {}
+impl ResponseBody for TestBody {
+    type Reader = NotShared;
+}
 
 impl Body for TestBody {
     type Data = Bytes;

@@ -19,12 +19,12 @@ async fn blocked() -> (DuplexStream, Counts) {
     blocked_before(None).await
 }
 
-/// The same; all further calls have a deadline.
-async fn blocked_before(deadline: Option<Duration>) -> (DuplexStream, Counts) {
+/// The same; all further calls are late after a while.
+async fn blocked_before(late_after: Option<Duration>) -> (DuplexStream, Counts) {
     let answer = Says {
         chunks: 1,
         bytes: 1,
-        deadline,
+        late_after,
     };
     let (mut near, counts) = connection(4 << 10, WITHOUT_END, answer);
     for bytes in [hello(WINDOW_MAX), room(0, WINDOW_MAX - 65_535), call(1)] {
@@ -130,12 +130,12 @@ async fn room_that_comes_with_a_call_is_not_lost_however_full_the_socket_is() {
     let many = Says {
         chunks: 2_000,
         bytes: 1_000,
-        deadline: None,
+        late_after: None,
     };
     let answer = Says {
         chunks: 1,
         bytes: ANSWER_BYTES,
-        deadline: None,
+        late_after: None,
     };
     let (mut near, counts) = connection(16 << 10, many, answer);
     // An answer does not fit into what a stream begins with.
@@ -180,7 +180,7 @@ async fn no_data_comes_without_a_head_when_the_peer_resets_at_once() {
     let answer = Says {
         chunks: 1,
         bytes: 10,
-        deadline: None,
+        late_after: None,
     };
     let (mut near, counts) = connection(256 << 10, answer, answer);
     near.write_all(&hello(65_535)).await.expect("it is read");

@@ -17,7 +17,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use longlived_broker::{
     Begin, Compression, Cursor, Delivery, Encoding, Environment, GapPolicy, Interest, Log,
-    ReadOptions, Sequence, Signal, SlowPolicy,
+    ReadOptions, Sequence, Signal, SlowPolicy, Tail, TailReader,
 };
 use longlived_server::connection::{Followed, Follower, ResponseBody, Speaks, StreamAbort};
 use longlived_topic::TopicFilter;
@@ -150,14 +150,30 @@ impl Body for TailBody {
 }
 
 impl ResponseBody for TailBody {
-    fn follower(&mut self) -> Option<&mut dyn Follower> {
+    type Reader = TailReader;
+
+    fn follower(&mut self) -> Option<&mut dyn Follower<TailReader>> {
         Some(self)
     }
 }
 
-impl Follower for TailBody {
-    fn cursor(&mut self) -> Option<&mut Cursor> {
-        Some(&mut self.cursor)
+impl Follower<TailReader> for TailBody {
+    fn source(&self) -> Option<Tail<'_>> {
+        self.cursor.tail()
+    }
+
+    fn reader(&self) -> Option<TailReader> {
+        self.cursor.tail_reader()
+    }
+
+    fn follow(&mut self, reader: &mut TailReader) -> bool {
+        let follows = self.cursor.follow(reader);
+        if follows {
+            self.call.follows.fetch_add(1, Ordering::SeqCst);
+            let before = std::mem::replace(&mut self.followed, true);
+            assert!(!before, "it follows already");
+        }
+        follows
     }
 
     fn speaks(&self, _: Option<Instant>) -> Option<Speaks> {
@@ -166,12 +182,6 @@ impl Follower for TailBody {
 
     fn larger(&mut self, piece: Bytes, _bytes: usize) -> Bytes {
         piece
-    }
-
-    fn follow(&mut self, _: &Arc<Signal>) {
-        self.call.follows.fetch_add(1, Ordering::SeqCst);
-        let before = std::mem::replace(&mut self.followed, true);
-        assert!(!before, "it follows already");
     }
 
     fn unfollow(&mut self, followed: Followed) {

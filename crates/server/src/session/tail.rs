@@ -1,0 +1,34 @@
+//! A live tail as what several sessions of one connection share.
+
+use std::task::{Context, Poll};
+
+use longlived_broker::{Tail, TailReader};
+
+use crate::transport::connection::{SharedPiece, SharedReader};
+
+impl SharedReader for TailReader {
+    type Source<'a> = Tail<'a>;
+
+    fn source(&self) -> Tail<'_> {
+        self.tail()
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<SharedPiece>> {
+        TailReader::poll_next(self, cx).map(|delivery| {
+            let delivery = delivery.ok()?;
+            Some(SharedPiece {
+                bytes: delivery.bytes,
+                events: delivery.count as u64,
+                after: delivery.after,
+            })
+        })
+    }
+
+    fn position(&self) -> u64 {
+        TailReader::position(self)
+    }
+
+    fn settle(&self) {
+        TailReader::settle(self);
+    }
+}

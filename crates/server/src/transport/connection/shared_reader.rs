@@ -1,0 +1,61 @@
+//! What streams of a connection have in common when they say the same: one reader, which is asked once for all of them.
+//!
+//! Does not: know what is read; whoever makes the bodies does.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+/// Reads for several streams that say the same.
+pub trait SharedReader: Send + 'static {
+    /// What is read. Streams that read the same may have one reader.
+    type Source<'a>: PartialEq;
+
+    /// What this one reads.
+    fn source(&self) -> Self::Source<'_>;
+
+    /// The next piece for all its streams. Pending means that there is none yet, and that the waker is woken when that
+    /// changes. `None` means that the reader cannot go on for all: each stream reads for itself again.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<SharedPiece>>;
+
+    /// The position of a stream that got every piece so far.
+    fn position(&self) -> u64;
+
+    /// Every piece so far was sent to all its streams.
+    fn settle(&self);
+}
+
+/// The same bytes for each stream of a reader.
+#[derive(Debug)]
+pub struct SharedPiece {
+    /// What is sent.
+    pub bytes: Bytes,
+    /// How many events that is.
+    pub events: u64,
+    /// The position of a stream that has not got it.
+    pub after: u64,
+}
+
+/// The reader of bodies that share nothing: there is none.
+#[derive(Debug)]
+pub enum NotShared {}
+
+impl SharedReader for NotShared {
+    type Source<'a> = ();
+
+    fn source(&self) {
+        match *self {}
+    }
+
+    fn poll_next(&mut self, _cx: &mut Context<'_>) -> Poll<Option<SharedPiece>> {
+        match *self {}
+    }
+
+    fn position(&self) -> u64 {
+        match *self {}
+    }
+
+    fn settle(&self) {
+        match *self {}
+    }
+}
