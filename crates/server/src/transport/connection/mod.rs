@@ -23,6 +23,7 @@ mod settings;
 mod stranger;
 mod stream;
 mod stream_set;
+mod sync;
 mod unread;
 mod wake_set;
 mod wakes;
