@@ -19,6 +19,7 @@ mod message;
 mod position;
 mod signal;
 pub mod store;
+mod sync;
 
 pub use cursor::{
     Attached, Attacher, Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Missing,

@@ -3,14 +3,12 @@
 //! Holds: `raise` never waits; a raise that finds its flag already up does not wake again, so ten thousand
 //! events before the next poll cost one wake-up.
 
-use std::{
-    sync::atomic::{AtomicU8, AtomicU64, Ordering},
-    task::Waker,
+use std::task::Waker;
+
+use crate::{
+    position::Sequence,
+    sync::{AtomicU8, AtomicU64, AtomicWaker, Ordering},
 };
-
-use atomic_waker::AtomicWaker;
-
-use crate::position::Sequence;
 
 /// Why a subscriber is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@ mod floors;
 mod ids;
 mod mishaps;
 mod properties;
+mod releases;
 mod resume;
 mod room;
 

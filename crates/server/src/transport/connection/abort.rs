@@ -6,10 +6,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
-
+use super::sync::{AtomicBool, Mutex, Ordering};
 use super::wake_set::StreamWaker;
 
 /// The state behind a `StreamAbort`. A struct that every response has anyway can hold it (`StreamAbort::within`).

@@ -24,6 +24,7 @@ mod shared_reader;
 mod stranger;
 mod stream;
 mod stream_set;
+mod sync;
 mod unread;
 mod wake_set;
 mod wakes;

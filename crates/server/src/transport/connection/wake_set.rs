@@ -4,8 +4,9 @@
 //! Does not: know what is in a slot.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
+
+use super::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// Slots that share a word of wake-ups.
 pub(super) const BLOCK: usize = u64::BITS as usize;

@@ -7,10 +7,9 @@
 //! Holds: a source that was woken is polled after that, whatever thread woke it and when.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 
-use atomic_waker::AtomicWaker;
+use super::sync::{AtomicU8, AtomicU64, AtomicWaker, Ordering};
 
 /// Streams that can go on.
 pub(super) const STREAMS: u8 = 1;
@@ -175,7 +174,7 @@ impl Wakes {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
