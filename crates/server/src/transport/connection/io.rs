@@ -278,9 +278,16 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
     /// Has the socket pass on what it holds. While it cannot it is as good as full.
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.socket).poll_flush(cx);
-        self.unflushed = flushed.is_pending();
-        self.blocked = self.unflushed;
-        self.full = self.unflushed;
+        if flushed.is_pending() {
+            self.blocked = true;
+            self.full = true;
+        } else {
+            self.unflushed = false;
+            if self.blocked {
+                self.blocked = false;
+                self.full = false;
+            }
+        }
         flushed
     }
 
