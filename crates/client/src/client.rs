@@ -41,13 +41,17 @@ pub enum Compression {
 const ASKED_COMPRESSION: &str = "longlived-compression";
 
 impl Compression {
-    /// Asks for it in a request. That it is accepted as well, the call says.
-    pub(crate) fn ask(self, metadata: &mut MetadataMap) {
-        let name = match self {
+    /// As gRPC names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
-        };
-        metadata.insert(ASKED_COMPRESSION, MetadataValue::from_static(name));
+        }
+    }
+
+    /// Asks for it in a request. That it is accepted as well, the call says.
+    pub(crate) fn ask(self, metadata: &mut MetadataMap) {
+        metadata.insert(ASKED_COMPRESSION, MetadataValue::from_static(self.as_str()));
     }
 
     pub(crate) fn encoding(self) -> CompressionEncoding {

@@ -1,0 +1,72 @@
+//! `longlived bench storm`: a server is killed under all its subscribers and started again on the same port.
+//!
+//! - [`run`]: one run: connect, publish, kill, start, wait for all, publish again.
+//! - [`report`]: the figures, and whether they keep the limits.
+//! - [`library`]: the load generator that is made of the client library; the other one is `bench::load`.
+//! - [`retries`]: the waits of the client library beside what full jitter asks.
+//! - [`port`]: where the server listens, twice.
+
+mod library;
+mod port;
+mod report;
+mod retries;
+mod run;
+
+use std::process::ExitCode;
+
+pub(super) use library::library_load;
+use longlived_console::print_line;
+pub(crate) use retries::Retries;
+
+use super::load::REFUSED_PAUSE;
+use super::measure::repeat;
+use super::run::Stop;
+use super::storm_args::{StormArgs, StormLoad};
+
+pub(super) fn storm(args: &StormArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
+    let load = args.load()?;
+    let mut verdicts = Vec::new();
+    let ended = repeat(in_words(args, load), &args.common, |cores| {
+        let seen = run::run(args, load, cores, stop)?;
+        let (figures, verdict) = report::figures(load, &seen)?;
+        verdicts.push(verdict);
+        Ok(figures)
+    })?;
+    if !args.common.json {
+        for (number, verdict) in (1..).zip(&verdicts) {
+            match verdicts.as_slice() {
+                [_] => print_line(format!("\n{verdict}"))?,
+                _ => print_line(format!("\nrun {number}: {verdict}"))?,
+            }
+        }
+    }
+    Ok(ended)
+}
+
+fn in_words(args: &StormArgs, load: StormLoad) -> String {
+    let StormLoad {
+        connections,
+        streams,
+        down,
+        ..
+    } = load;
+    let who = if args.library {
+        "client library, which backs off with full jitter; back = current again".to_owned()
+    } else {
+        format!(
+            "load generator, which reconnects at once and resumes (after a refused connect a process pauses {} ms, then \
+             one tries); back = a Welcome",
+            REFUSED_PAUSE.as_millis()
+        )
+    };
+    format!(
+        "storm: {connections} connections x {streams} streams of the {who}\nSIGKILL, and the same port again {}; times \
+         count from when the restarted server listens, where nothing else is said; {} messages to each before and after",
+        if down.is_zero() {
+            "at once".to_owned()
+        } else {
+            format!("after {}", humantime::format_duration(down))
+        },
+        args.messages,
+    )
+}
