@@ -12,11 +12,11 @@ use anyhow::ensure;
 
 use super::args::FanoutArgs;
 use super::figures::Figures;
-use super::measure::{explain_latency, fanout_in_words, fanout_once, repeat};
-use super::pin::{self, Cores};
+use super::measure::{explain_latency, fanout_in_words, fanout_once};
+use super::pin::{self, Cores, Pinning};
 use super::refuse::refuse;
-use super::rig::Pinning;
-use super::run::Stop;
+use super::repeat::repeat;
+use super::stop::Stop;
 
 /// What of each half is shown.
 const SHOWN: [&str; 11] = [

@@ -205,6 +205,11 @@ fn grouped(value: f64) -> String {
     text
 }
 
+/// Bytes as a figure shows them.
+pub(super) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

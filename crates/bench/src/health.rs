@@ -17,14 +17,13 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 use tonic_health::pb::HealthCheckRequest;
 
-use super::clock::monotonic_ns;
+use super::clock::{monotonic_ns, nanoseconds};
 use super::figures::Figures;
 use super::http2::reader::{Reader, Sink, StreamEnd};
 use super::http2::request::{self, Windows};
 use super::http2::{GRPC_PREFIX_BYTES, WINDOW_DEFAULT, stream_id};
 use super::load::{Output, describe, start_connecting};
 use super::pin::Cores;
-use super::rig::nanoseconds;
 
 /// From one check to the next.
 const EVERY: Duration = Duration::from_millis(10);

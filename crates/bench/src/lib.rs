@@ -4,12 +4,13 @@
 //! different cores, so that each figure belongs to one of them. The command itself only conducts:
 //!
 //! ```text
-//! measure -> rig        a server with all its subscribers
-//!         -> server        the process whose CPU time and memory are read (proc)
-//!         -> load_process  `longlived bench load`, told what to do line by line (load::control)
-//!              -> load     one epoll loop over all its connections, and the publisher
-//!                   -> http2   frames out and in, by hand; wire: the protocols of other servers
-//!         -> figures       rows, medians, text and JSON
+//! run      which measurement is asked for (args); it ends early when stop says so
+//! -> measure -> rig        a server with all its subscribers
+//!            -> server        the process whose CPU time and memory are read (proc)
+//!            -> load_process  `longlived bench load`, told what to do line by line (load::control)
+//!                 -> load     one epoll loop over all its connections, and the publisher
+//!                      -> http2   frames out and in, by hand; wire: the protocols of other servers
+//!            -> repeat -> figures   runs; medians, text and JSON
 //! fanout  -> health: checks beside the load; cores: the same load with the server pinned and not
 //! publish -> server, load_process (`longlived bench publish-load`), figures
 //! against -> the same rig with other servers in turns with ours, and the ratios of their figures
@@ -18,6 +19,7 @@
 //! store   -> commit: the store in this process; reopen, catchup: server, load_process (`longlived bench read-load`)
 //! ```
 //!
+//! Holds: no module imports one that imports it, over however many others; a test in `tests/tidy` reads the imports.
 //! Does not: use the client crate. A reader that decodes every event costs more than the server that sent it,
 //! and then the load is what is measured. `catchup --library` and `storm --library` measure just that.
 
@@ -27,8 +29,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
 mod against;
-mod against_args;
 mod args;
+mod bare;
 mod clock;
 mod cores;
 mod figures;
@@ -41,17 +43,17 @@ mod pin;
 mod proc;
 mod publish;
 mod refuse;
+mod repeat;
+mod retries;
 mod rig;
 mod rows;
 mod run;
 mod server;
 mod setting;
 mod slow;
-mod slow_args;
+mod stop;
 mod store;
-mod store_args;
 mod storm;
-mod storm_args;
 mod wire;
 
 pub use self::args::Args;

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::clock::monotonic_ns;
 use super::load::control::Report;
 use super::pin::Cores;
-use super::run::Stop;
+use super::stop::Stop;
 
 /// How often a wait looks whether it should end.
 const POLL: Duration = Duration::from_millis(50);

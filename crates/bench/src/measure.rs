@@ -3,18 +3,18 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use longlived_console::{CompressionFlag, Output, print, print_line};
+use anyhow::ensure;
+use longlived_console::{CompressionFlag, print_line};
 
-use super::args::{CommonArgs, FanoutArgs, FanoutLoad, IdleArgs, PayloadKind, Topics};
-use super::clock::monotonic_ns;
-use super::figures::{Figures, Summary};
+use super::args::{FanoutArgs, FanoutLoad, IdleArgs, PayloadKind, Topics};
+use super::clock::{monotonic_ns, nanoseconds};
+use super::figures::{Figures, mib};
 use super::health::HealthProbe;
 use super::load::control::{Protocol, PublishPlan, Published};
-use super::pin;
-use super::rig::{LEAD, Pinning, Rig, Seen, Shape, Window, nanoseconds};
-use super::run::Stop;
-use super::setting::Setting;
+use super::pin::Pinning;
+use super::repeat::repeat;
+use super::rig::{LEAD, Rig, Seen, Shape, Window};
+use super::stop::Stop;
 
 /// Latencies taken in a second, about, when nothing was said about it.
 pub(super) const SAMPLES_PER_SECOND: u64 = 200_000;
@@ -195,52 +195,6 @@ fn topics_in_words(topics: Topics) -> &'static str {
     }
 }
 
-/// Every run with a fresh server, then the result in the form asked for. The exit status says whether
-/// everything published arrived and every stream stood.
-pub(super) fn repeat(
-    load: String,
-    args: &CommonArgs,
-    mut run: impl FnMut(&Pinning) -> anyhow::Result<Figures>,
-) -> anyhow::Result<ExitCode> {
-    let pinning = pinning(args)?;
-    let runs = (0..args.runs)
-        .map(|_| run(&pinning))
-        .collect::<anyhow::Result<_>>()?;
-    let summary = Summary {
-        setting: Setting::new(load, pinning_in_words(args, &pinning)),
-        runs,
-    };
-    if args.json {
-        print_line(summary.json().context("writing the result as JSON")?)?;
-    } else {
-        let width = Output::stdout().width();
-        print(&summary.table(width))?;
-    }
-    Ok(exit_code(summary.is_clean()))
-}
-
-/// Where server and load run, from the flags.
-pub(super) fn pinning(args: &CommonArgs) -> anyhow::Result<Pinning> {
-    let (server, load) = pin::split(args.server_cores.as_ref(), args.load_cores.as_ref())?;
-    Ok(Pinning { server, load })
-}
-
-pub(super) fn pinning_in_words(args: &CommonArgs, pinning: &Pinning) -> String {
-    if args.server.is_some() {
-        format!("a server that ran already, load on {}", pinning.load)
-    } else {
-        format!("server on {}, load on {}", pinning.server, pinning.load)
-    }
-}
-
-pub(super) fn exit_code(clean: bool) -> ExitCode {
-    if clean {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
-}
-
 impl Rig<'_> {
     fn idle_figures(&self, window: &Window, seen: &Seen) -> Figures {
         let mut figures = Figures::default();
@@ -407,8 +361,4 @@ fn trouble_in_words(published: &Published, seen: &Seen) -> String {
     trouble
         .map(|trouble| format!(": {trouble}"))
         .unwrap_or_default()
-}
-
-pub(super) fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }

@@ -8,17 +8,28 @@ use std::process::{Child, Command};
 use anyhow::Context as _;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::args::CoreList;
+use super::args::{CommonArgs, CoreList};
 
 /// Where a process may run; `None` = wherever this one may.
 #[derive(Debug, Clone)]
 pub(super) struct Cores(Option<CpuSet>);
 
+/// Where server and load run.
+pub(super) struct Pinning {
+    pub(super) server: Cores,
+    pub(super) load: Cores,
+}
+
+impl Pinning {
+    /// From the flags, or split among the cores that this process may use.
+    pub(super) fn of(args: &CommonArgs) -> anyhow::Result<Self> {
+        let (server, load) = split(args.server_cores.as_ref(), args.load_cores.as_ref())?;
+        Ok(Self { server, load })
+    }
+}
+
 /// Cores of the server and of the load, from the flags or split among those this process may use.
-pub(super) fn split(
-    server: Option<&CoreList>,
-    load: Option<&CoreList>,
-) -> anyhow::Result<(Cores, Cores)> {
+fn split(server: Option<&CoreList>, load: Option<&CoreList>) -> anyhow::Result<(Cores, Cores)> {
     let allowed = allowed()?;
     let (first, others) = allowed.split_at(allowed.len().min(1));
     // With one core there is nothing to split, and pinning would say nothing.

@@ -11,15 +11,15 @@ use hdrhistogram::Histogram;
 use longlived_console::CompressionFlag;
 
 use super::args::{CommonArgs, PayloadKind, Topics};
-use super::clock::monotonic_ns;
+use super::clock::{monotonic_ns, nanoseconds};
 use super::load::control::{
     Command, Connected, Finished, Plan, Protocol, PublishPlan, Published, Report,
 };
 use super::load_process::LoadProcess;
-use super::pin::Cores;
+use super::pin::Pinning;
 use super::proc::{self, CpuTime};
-use super::run::Stop;
 use super::server::Server;
+use super::stop::Stop;
 
 /// After the last Welcome, until memory is read: what serves the burst should be over.
 pub(super) const SETTLE: Duration = Duration::from_secs(1);
@@ -33,11 +33,6 @@ pub(super) const DRAIN_MAX: Duration = Duration::from_secs(60);
 pub(super) const ANSWER_SLACK: Duration = Duration::from_secs(10);
 /// Descriptors of a load process that are not connections.
 const OTHER_FILES: u64 = 64;
-
-pub(super) struct Pinning {
-    pub(super) server: Cores,
-    pub(super) load: Cores,
-}
 
 /// Who subscribes to what.
 #[derive(Debug, Clone, Copy)]
@@ -385,8 +380,4 @@ pub(super) fn plans(args: &CommonArgs, shape: Shape, server: &Server) -> anyhow:
         );
     }
     Ok(plans)
-}
-
-pub(super) fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).expect("a run is shorter than centuries")
 }

@@ -1,31 +1,13 @@
 //! Runs `longlived bench`: every run, or as far as Ctrl-C lets it.
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Args, Command};
+use super::stop::Stop;
 use super::{against, cores, load, measure, publish, slow, store, storm};
-
-/// Set when the measurement should end early; looked at by every wait.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Stop(Arc<AtomicBool>);
-
-impl Stop {
-    pub(super) fn check(&self) -> anyhow::Result<()> {
-        if self.0.load(Ordering::Relaxed) {
-            bail!("interrupted");
-        }
-        Ok(())
-    }
-
-    fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// Runs the measurement that was asked for, or as far as SIGINT and SIGTERM let it. The load and the server are processes
 /// of this executable, which must therefore be `longlived`.

@@ -13,19 +13,20 @@ use anyhow::{Context as _, bail, ensure};
 use hdrhistogram::Histogram;
 use longlived_console::CompressionFlag;
 
-use super::args::{PayloadKind, Topics};
-use super::clock::monotonic_ns;
-use super::figures::Figures;
+use super::args::{PayloadKind, SlowArgs, StallHow, Topics};
+use super::clock::{monotonic_ns, nanoseconds};
+use super::figures::{Figures, mib};
 use super::load::control::{
     Command, Connected, Finished, Plan, Protocol, PublishPlan, Published, Report, Stall,
 };
 use super::load_process::LoadProcess;
-use super::measure::{SAMPLES_PER_SECOND, mib, repeat};
+use super::measure::SAMPLES_PER_SECOND;
+use super::pin::Pinning;
 use super::proc::{self, CpuTime};
-use super::rig::{ANSWER_SLACK, DRAIN_MAX, LEAD, Pinning, QUIET, SETTLE, nanoseconds};
-use super::run::Stop;
+use super::repeat::repeat;
+use super::rig::{ANSWER_SLACK, DRAIN_MAX, LEAD, QUIET, SETTLE};
 use super::server::Server;
-use super::slow_args::{SlowArgs, StallHow};
+use super::stop::Stop;
 
 /// What one stalled stream may hold when it stands at a place of its own: one delivery.
 const DELIVERY_BYTES: u64 = 64 << 10;

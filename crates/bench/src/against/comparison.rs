@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::against_args::Peer;
-use crate::args::FanoutLoad;
+use crate::args::{FanoutLoad, Peer};
 use crate::figures::{Figures, median, medians, rounded, shown};
 use crate::setting::Setting;
 

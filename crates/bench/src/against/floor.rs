@@ -14,8 +14,7 @@ use longlived_console::{note, open_files};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{SendFlags, listen, send};
 
-use crate::against_args::FloorArgs;
-use crate::args::Topics;
+use crate::args::{FloorArgs, Topics};
 use crate::wire::records::{GREETING, HELLO_BYTES, PUBLISHER};
 
 /// All connections are opened together.

@@ -21,18 +21,17 @@ use longlived_console::{Output, print, print_line};
 use self::comparison::{Column, Comparison, LOAD_WAITED, Run};
 pub(super) use self::floor::serve as floor;
 use self::programs::Programs;
-use super::against_args::Peer;
-use super::args::FanoutArgs;
-use super::measure::{
-    Fanout, exit_code, fanout_in_words, fanout_shape, measure_fanout, pinning, pinning_in_words,
-};
-use super::rig::{Pinning, Rig};
-use super::run::Stop;
+use super::args::{FanoutArgs, Peer};
+use super::measure::{Fanout, fanout_in_words, fanout_shape, measure_fanout};
+use super::pin::Pinning;
+use super::repeat::{exit_code, pinning_in_words};
+use super::rig::Rig;
 use super::setting::Setting;
+use super::stop::Stop;
 
 pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let load = args.load();
-    let cores = pinning(&args.common)?;
+    let cores = Pinning::of(&args.common)?;
     let programs = Programs::find(load);
     let mut peers = args.against.clone();
     peers.push(Peer::Longlived);

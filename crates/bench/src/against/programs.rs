@@ -11,8 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
-use crate::against_args::Peer;
-use crate::args::{CommonArgs, FanoutLoad, Topics};
+use crate::args::{CommonArgs, FanoutLoad, Peer, Topics};
 use crate::load::control::{Protocol, SHARED_TOPIC};
 use crate::load::inbox;
 use crate::pin::Cores;

@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 use longlived_console::wrapped;
 
 use super::comparison::{CPU, Column, Comparison, LOAD_CPU, LOAD_WAITED, RATIOS, median_of};
-use crate::against_args::Peer;
-use crate::args::Topics;
+use crate::args::{Peer, Topics};
 use crate::figures::shown;
 use crate::rows::Rows;
 

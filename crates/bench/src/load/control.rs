@@ -10,7 +10,7 @@ use longlived_console::CompressionFlag;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{PayloadKind, Topics};
-use crate::storm::Retries;
+use crate::retries::Retries;
 
 /// The topic that all follow when they share one.
 pub(crate) const SHARED_TOPIC: &str = "bench.fanout";

@@ -5,7 +5,7 @@
 //! - [`event_loop`]: one thread, one epoll, every socket.
 //! - [`connection`]: a socket and its subscribers; [`wire`]: how they speak to the server.
 //! - [`comeback`]: how connections are opened again when their server was killed.
-//! - [`publisher`]: messages at a rate, on a connection of its own; [`voice`]: how it says them.
+//! - [`publisher`]: messages at a rate, on a connection of its own; [`voice`]: how it says them, and [`voices`] in each protocol.
 //! - [`tally`]: what was seen; [`message`]: where the timestamp is.
 
 mod comeback;
@@ -18,6 +18,7 @@ pub(super) mod owed;
 mod publisher;
 mod tally;
 mod voice;
+mod voices;
 mod wire;
 
 use anyhow::Context as _;

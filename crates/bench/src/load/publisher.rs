@@ -9,7 +9,8 @@ use std::net::TcpStream;
 
 use super::connection::{Output, inbox, start_connecting};
 use super::control::{Plan, PublishPlan, Published, SHARED_TOPIC};
-use super::voice::{self, Voice};
+use super::voice::Voice;
+use super::voices;
 use crate::args::Topics;
 use crate::clock::monotonic_ns;
 
@@ -37,7 +38,7 @@ pub(super) struct Publisher {
 impl Publisher {
     pub(super) fn connect(plan: &Plan, publish: PublishPlan) -> io::Result<Self> {
         let mut output = Output::default();
-        let voice = voice::open(plan, publish.in_flight_max, &mut output.bytes);
+        let voice = voices::open(plan, publish.in_flight_max, &mut output.bytes);
         Ok(Self {
             plan: publish,
             topics: plan.topics,

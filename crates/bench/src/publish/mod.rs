@@ -19,15 +19,15 @@ use hdrhistogram::Histogram;
 
 use self::control::{Done, Go, Plan};
 use super::args::{CommonArgs, PublishArgs};
-use super::clock::monotonic_ns;
-use super::figures::Figures;
+use super::bare::Bare;
+use super::clock::{monotonic_ns, nanoseconds};
+use super::figures::{Figures, mib};
 use super::load_process::LoadProcess;
-use super::measure::{mib, repeat};
+use super::pin::Pinning;
 use super::proc::{self, CpuTime};
-use super::rig::{Pinning, nanoseconds};
-use super::run::Stop;
+use super::repeat::repeat;
 use super::server::Server;
-use super::store::Bare;
+use super::stop::Stop;
 
 /// The longest that warm-up or measurement may take.
 const TIMEOUT: Duration = Duration::from_secs(600);

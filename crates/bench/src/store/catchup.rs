@@ -12,17 +12,16 @@ use anyhow::{Context as _, ensure};
 use super::history::{self, Filled};
 use super::reader::{Done, Plan};
 use super::scratch::Scratch;
-use crate::args::CommonArgs;
-use crate::clock::monotonic_ns;
-use crate::figures::Figures;
+use crate::args::{CatchupArgs, CommonArgs};
+use crate::clock::{monotonic_ns, nanoseconds};
+use crate::figures::{Figures, mib};
 use crate::load_process::LoadProcess;
-use crate::measure::{mib, repeat};
+use crate::pin::Pinning;
 use crate::proc::{self, CpuTime};
 use crate::refuse::refuse;
-use crate::rig::{Pinning, nanoseconds};
-use crate::run::Stop;
+use crate::repeat::repeat;
 use crate::server::Server;
-use crate::store_args::CatchupArgs;
+use crate::stop::Stop;
 
 /// The longest that one reading may take.
 const TIMEOUT: Duration = Duration::from_secs(300);

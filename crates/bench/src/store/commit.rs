@@ -17,14 +17,14 @@ use longlived_server::{Environment, Message};
 use longlived_topic::{TopicFilter, TopicName};
 use tokio::runtime::Handle;
 
-use super::bare::Bare;
 use super::scratch::Scratch;
+use crate::args::CommitArgs;
+use crate::bare::Bare;
 use crate::clock::monotonic_ns;
 use crate::figures::Figures;
-use crate::measure::repeat;
 use crate::refuse::refuse;
-use crate::run::Stop;
-use crate::store_args::CommitArgs;
+use crate::repeat::repeat;
+use crate::stop::Stop;
 
 /// Header of a record, and what its index has of each event, about.
 const RECORD_HEADER_BYTES: usize = 64;

@@ -12,7 +12,7 @@ use longlived_server::{Environment, Message};
 use longlived_topic::{TopicFilter, TopicName};
 use tokio::runtime::Handle;
 
-use crate::run::Stop;
+use crate::stop::Stop;
 
 /// Events of one commit.
 const BATCH: u64 = 1_000;

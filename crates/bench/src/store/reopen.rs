@@ -11,15 +11,15 @@ use anyhow::{Context as _, ensure};
 use super::history;
 use super::reader::{self, Plan};
 use super::scratch::Scratch;
-use crate::clock::monotonic_ns;
+use crate::args::ReopenArgs;
+use crate::clock::{monotonic_ns, nanoseconds};
 use crate::figures::Figures;
-use crate::measure::repeat;
+use crate::pin::Pinning;
 use crate::publish::Background;
 use crate::refuse::refuse;
-use crate::rig::{Pinning, nanoseconds};
-use crate::run::Stop;
+use crate::repeat::repeat;
 use crate::server::Server;
-use crate::store_args::ReopenArgs;
+use crate::stop::Stop;
 
 /// How long a subscriber may wait for its first event.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -19,10 +19,10 @@ use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 
 use self::seen::Seen;
-use super::retries::Ceiling;
 use crate::clock::monotonic_ns;
 use crate::load::control::{Command, Plan, Published, Report, SHARED_TOPIC};
 use crate::load::owed::Owed;
+use crate::retries::Ceiling;
 
 /// Subscribers that open their first stream at a time: the program's start is not what is measured.
 const STARTING_MAX: usize = 2_000;

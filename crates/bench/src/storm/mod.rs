@@ -2,26 +2,23 @@
 //!
 //! - [`run`]: one run: connect, publish, kill, start, wait for all, publish again.
 //! - [`report`]: the figures, and whether they keep the limits.
-//! - [`library`]: the load generator that is made of the client library; the other one is `bench::load`.
-//! - [`retries`]: the waits of the client library beside what full jitter asks.
+//! - [`library`]: the load generator that is made of the client library; the other one is `load`.
 //! - [`port`]: where the server listens, twice.
 
 mod library;
 mod port;
 mod report;
-mod retries;
 mod run;
 
 use std::process::ExitCode;
 
 pub(super) use library::library_load;
 use longlived_console::print_line;
-pub(crate) use retries::Retries;
 
+use super::args::{StormArgs, StormLoad};
 use super::load::REFUSED_PAUSE;
-use super::measure::repeat;
-use super::run::Stop;
-use super::storm_args::{StormArgs, StormLoad};
+use super::repeat::repeat;
+use super::stop::Stop;
 
 pub(super) fn storm(args: &StormArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let load = args.load()?;

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::retries::Retries;
 use super::run::Seen;
-use crate::figures::Figures;
-use crate::measure::mib;
-use crate::storm_args::StormLoad;
+use crate::args::StormLoad;
+use crate::figures::{Figures, mib};
+use crate::retries::Retries;
 
 /// Figures of one run and the verdict on it in one sentence.
 pub(super) fn figures(load: StormLoad, seen: &Seen) -> anyhow::Result<(Figures, String)> {

@@ -12,20 +12,19 @@ use longlived_client::{Client, Position};
 use longlived_console::CompressionFlag;
 use tokio::runtime::Handle;
 
-use super::{port, retries::Retries};
-use crate::args::{PayloadKind, Topics};
-use crate::clock::monotonic_ns;
+use super::port;
+use crate::args::{PayloadKind, StormArgs, StormLoad, Topics};
+use crate::clock::{monotonic_ns, nanoseconds};
 use crate::load::control::{
     Command, Connected, Finished, Protocol, Published, Report, Return, Returned, SHARED_TOPIC,
 };
 use crate::load_process::LoadProcess;
+use crate::pin::Pinning;
 use crate::proc::{self, CpuTime};
-use crate::rig::{
-    ANSWER_SLACK, DRAIN_MAX, LEAD, Pinning, QUIET, SETTLE, Shape, nanoseconds, plans,
-};
-use crate::run::Stop;
+use crate::retries::Retries;
+use crate::rig::{ANSWER_SLACK, DRAIN_MAX, LEAD, QUIET, SETTLE, Shape, plans};
 use crate::server::Server;
-use crate::storm_args::{StormArgs, StormLoad};
+use crate::stop::Stop;
 
 /// Bytes of payload, of which the load wants eight.
 const PAYLOAD: [u8; 64] = [b'.'; 64];

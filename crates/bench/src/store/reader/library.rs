@@ -7,7 +7,7 @@ use longlived_client::{Client, Item, Position};
 use tokio::runtime::Handle;
 use tokio_stream::StreamExt as _;
 
-use super::{Done, Plan};
+use super::control::{Done, Plan};
 use crate::clock::monotonic_ns;
 
 pub(super) fn read(plan: &Plan) -> anyhow::Result<Done> {

@@ -10,7 +10,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::time::Timespec;
 
-use super::{Done, Plan};
+use super::control::{Done, Plan};
 use crate::clock::monotonic_ns;
 use crate::http2::reader::{Reader, Sink, StreamEnd};
 use crate::http2::{request, stream_id};

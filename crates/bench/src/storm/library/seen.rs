@@ -5,7 +5,7 @@ use std::time::Duration;
 use longlived_client::{Lost, Outcome};
 
 use crate::load::control::{Connected, Finished, Published, Return, Returned, Times};
-use crate::storm::retries::{Ceiling, LastBack, Retries};
+use crate::retries::{Ceiling, LastBack, Retries};
 
 /// What is kept of one subscriber.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,17 +1,7 @@
-//! How a publisher says its messages, in each protocol.
-//!
-//! - [`grpc`]: `PublishStream`, within the server's windows.
-//! - [`plain`]: Redis, NATS and the bare sender, which have no windows.
-
-mod grpc;
-mod plain;
+//! How a publisher says its messages, whatever the protocol.
 
 use std::fmt::Debug;
 use std::io;
-
-use self::grpc::Grpc;
-use self::plain::{Nats, Records, Resp};
-use super::control::{Plan, Protocol};
 
 /// What one leaves out is that of a protocol without windows.
 pub(super) trait Voice: Debug {
@@ -34,15 +24,5 @@ pub(super) trait Voice: Debug {
     /// What the server said that is the end of publishing, though the connection stands.
     fn trouble(&self) -> Option<&str> {
         None
-    }
-}
-
-/// The plan's, and the bytes that a connection begins with.
-pub(super) fn open(plan: &Plan, in_flight_max: u64, out: &mut Vec<u8>) -> Box<dyn Voice> {
-    match plan.protocol {
-        Protocol::Grpc => Box::new(Grpc::open(plan, out)),
-        Protocol::Resp => Box::new(Resp::default()),
-        Protocol::Nats => Box::new(Nats::open(in_flight_max, out)),
-        Protocol::Records { bytes } => Box::new(Records::open(bytes as usize, out)),
     }
 }

@@ -4,12 +4,12 @@ use clap::ValueEnum;
 use longlived_console::values;
 use serde::Serialize;
 
-use super::args::Topics;
+use super::common::Topics;
 
 /// What is measured in turns with longlived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Peer {
+pub(crate) enum Peer {
     /// longlived itself
     #[value(skip)]
     Longlived,
@@ -22,7 +22,7 @@ pub(super) enum Peer {
 }
 
 impl Peer {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Longlived => "longlived",
             Self::Floor => "floor",
@@ -34,14 +34,14 @@ impl Peer {
 
 /// What the bare sender must know before anybody connects.
 #[derive(Debug, Clone, Copy, clap::Args)]
-pub(super) struct FloorArgs {
+pub(crate) struct FloorArgs {
     #[arg(long, value_parser = values::number(1_u32..=u32::MAX))]
-    pub(super) connections: u32,
+    pub(crate) connections: u32,
     #[arg(long, value_parser = values::number(1_u32..=u32::MAX))]
-    pub(super) streams: u32,
+    pub(crate) streams: u32,
     #[arg(long, value_enum)]
-    pub(super) topics: Topics,
+    pub(crate) topics: Topics,
     /// Length of what one subscriber is sent of one message
     #[arg(long, value_parser = values::number(8_u32..=u32::MAX))]
-    pub(super) record_bytes: u32,
+    pub(crate) record_bytes: u32,
 }

@@ -9,12 +9,12 @@ use std::{fs, io};
 
 use longlived_server::store::{File, Files as _, OpenMode, SystemFiles};
 
-use crate::clock::monotonic_ns;
+use super::clock::monotonic_ns;
 
 /// As the store's segments.
 const FILE_BYTES: u64 = 64 << 20;
 
-pub(crate) struct Bare {
+pub(super) struct Bare {
     path: PathBuf,
     file: Arc<dyn File>,
     at: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Bare {
 }
 
 impl Bare {
-    pub(crate) fn new(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn new(path: PathBuf) -> io::Result<Self> {
         Ok(Self {
             file: prepared(&path)?,
             path,
@@ -32,7 +32,7 @@ impl Bare {
     }
 
     /// Makes room for a write of so many bytes; not to be measured.
-    pub(crate) fn prepare(&mut self, bytes: usize) -> io::Result<()> {
+    pub(super) fn prepare(&mut self, bytes: usize) -> io::Result<()> {
         self.content.resize(bytes, b'.');
         if self.at + bytes as u64 > FILE_BYTES {
             self.file = prepared(&self.path)?;
@@ -42,7 +42,7 @@ impl Bare {
     }
 
     /// Writes what was prepared and waits for the disk; how long it took, in nanoseconds.
-    pub(crate) fn write(&mut self) -> io::Result<u64> {
+    pub(super) fn write(&mut self) -> io::Result<u64> {
         let began = monotonic_ns();
         self.file.write_all_at(&[&self.content], self.at)?;
         self.file.sync()?;

@@ -5,7 +5,6 @@
 
 use std::io;
 
-use super::Voice;
 use crate::args::PayloadKind;
 use crate::http2::reader::{Reader, Sink, StreamEnd};
 use crate::http2::room::Room;
@@ -14,6 +13,7 @@ use crate::load::control::Plan;
 use crate::load::json;
 use crate::load::message::publish_request;
 use crate::load::tally::describe;
+use crate::load::voice::Voice;
 
 /// The time of sending, which a payload begins with.
 const STAMP_BYTES: usize = 8;

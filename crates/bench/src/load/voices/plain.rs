@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::Voice;
+use crate::load::voice::Voice;
 use crate::load::wire::refusal;
 use crate::wire::{nats, records, resp};
 

@@ -7,58 +7,58 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use longlived_console::values;
 
-use super::args::{CommonArgs, length, window};
+use super::common::{CommonArgs, length, window};
 
 /// Subscribers of a connection whose requests, position included, fit the window that every server begins with.
 const STREAMS_MAX: u32 = 500;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct StormArgs {
+pub(crate) struct StormArgs {
     /// Connections, all lost together [default: 10000; with --library: 1000]
     #[arg(long, value_parser = values::number(1_u32..=u32::MAX))]
-    pub(super) connections: Option<u32>,
+    pub(crate) connections: Option<u32>,
     /// Subscribers on each connection [default: 1; with --library: 100]
     #[arg(long, value_parser = values::number(1_u32..=STREAMS_MAX))]
-    pub(super) streams: Option<u32>,
+    pub(crate) streams: Option<u32>,
     /// Subscribers of the client library, which back off, instead of the load generator, which does not
     #[arg(long)]
-    pub(super) library: bool,
+    pub(crate) library: bool,
     /// How long after the kill the server is started again; at the earliest when the killed one is gone
     /// [default: 0s; with --library: 2s]
     #[arg(long, value_parser = length)]
-    pub(super) down: Option<Duration>,
+    pub(crate) down: Option<Duration>,
     /// Messages published to all before the kill, and again when all are back
     #[arg(long, default_value_t = 3, value_parser = values::number(1_u32..=10_000))]
-    pub(super) messages: u32,
+    pub(crate) messages: u32,
     /// All are to be back so long after the server listens again [default: 5s with one stream a connection, 60s with
     /// more; with --library: 30s]
     #[arg(long, value_parser = window)]
-    pub(super) limit: Option<Duration>,
+    pub(crate) limit: Option<Duration>,
     /// And 99 % of them so long after [default: none; with --library: 15s]
     #[arg(long, value_parser = window)]
-    pub(super) limit_p99: Option<Duration>,
+    pub(crate) limit_p99: Option<Duration>,
     /// Give up waiting so long after the kill
     #[arg(long, default_value = "2min", value_parser = window)]
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
     /// Rest of the server, all being back and nothing happening, before its memory is read
     #[arg(long, default_value = "5s", value_parser = length)]
-    pub(super) rest: Duration,
+    pub(crate) rest: Duration,
     #[command(flatten)]
-    pub(super) common: CommonArgs,
+    pub(crate) common: CommonArgs,
 }
 
 /// A storm with nothing left open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StormLoad {
-    pub(super) connections: u32,
-    pub(super) streams: u32,
-    pub(super) down: Duration,
-    pub(super) limit: Duration,
-    pub(super) limit_p99: Option<Duration>,
+pub(crate) struct StormLoad {
+    pub(crate) connections: u32,
+    pub(crate) streams: u32,
+    pub(crate) down: Duration,
+    pub(crate) limit: Duration,
+    pub(crate) limit_p99: Option<Duration>,
 }
 
 impl StormArgs {
-    pub(super) fn load(&self) -> Result<StormLoad, clap::Error> {
+    pub(crate) fn load(&self) -> Result<StormLoad, clap::Error> {
         let wrong = |kind, text: &str| Err(clap::Error::raw(kind, text));
         if self.common.server.is_some() {
             return wrong(
