@@ -113,7 +113,7 @@ fn is_for_tests(tokens: &[TokenTree]) -> bool {
 }
 
 /// How many tokens an item has, its attributes included: up to its `;`, or its braces.
-fn item_len(tokens: &[TokenTree]) -> usize {
+pub(crate) fn item_len(tokens: &[TokenTree]) -> usize {
     let mut at = 0;
     while is_sign(tokens.get(at), '#') {
         at += 2;

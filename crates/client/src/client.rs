@@ -22,6 +22,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use crate::backoff::BackoffOptions;
 use crate::connector::Connector;
 use crate::credential::Credentials;
+#[cfg(feature = "legacy")]
 use crate::legacy::LegacyBuilder;
 use crate::pool::{Pool, PoolOptions};
 use crate::publisher::Publisher;
@@ -159,6 +160,7 @@ impl Client {
     }
 
     /// Begins a subscription of the frozen contract `protos.Longlived`.
+    #[cfg(feature = "legacy")]
     pub fn legacy_subscriber(&self, id: i32) -> LegacyBuilder {
         LegacyBuilder::new(self.clone(), id)
     }
@@ -276,6 +278,7 @@ impl ClientBuilder {
     }
 
     /// Takes down every publish and every stream of contract `longlived.v1`.
+    #[cfg(feature = "record")]
     pub fn recording(mut self, recording: Recording) -> Self {
         self.recording = Some(recording);
         self
