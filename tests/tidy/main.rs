@@ -1,5 +1,5 @@
 //! What can be checked by reading the repository: sizes of files and functions, sleeps in tests, who builds a status,
-//! limits with their reasons, what the documents say and where their links lead.
+//! circles of imports, what crates offer, limits with their reasons, what the documents say and where their links lead.
 //!
 //! Holds: each list of exceptions is the state of today with a reason, and only shrinks. A test that fails says what to do.
 //! Does not: compile anything, or judge what only a reader can.
@@ -7,8 +7,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod documents;
+mod imports;
 mod limits;
 mod links;
+mod modules;
+mod public;
 mod sizes;
 mod sleeps;
 mod source;

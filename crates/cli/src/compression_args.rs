@@ -1,11 +1,8 @@
-//! Which encodings a node offers to its subscribers and what it keeps for that, and which one a client asks for.
+//! Which encodings a node offers to its subscribers and what it keeps for that.
 
 use std::str::FromStr;
 
-use clap::ValueEnum;
-use longlived_client::{ClientBuilder, Compression as Asked};
 use longlived_server::{COMPRESSED_BYTES_MIN, Compression, Config};
-use serde::{Deserialize, Serialize};
 
 use crate::values;
 
@@ -65,44 +62,6 @@ impl FromStr for Offered {
             offered.push(compression);
         }
         Ok(Self(offered))
-    }
-}
-
-/// Of the commands that subscribe.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct ClientCompressionArgs {
-    /// Ask the server to compress events of 1 KiB or more. It pays where the network is slower than this machine.
-    #[arg(long, value_enum, default_value = "none")]
-    compression: CompressionFlag,
-}
-
-/// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum CompressionFlag {
-    None,
-    Gzip,
-    Zstd,
-}
-
-impl CompressionFlag {
-    /// As gRPC names it, where it is any.
-    pub(crate) fn encoding(self) -> Option<&'static str> {
-        match self {
-            Self::None => None,
-            Self::Gzip => Some(Compression::Gzip.as_str()),
-            Self::Zstd => Some(Compression::Zstd.as_str()),
-        }
-    }
-}
-
-impl ClientCompressionArgs {
-    pub(crate) fn apply(&self, builder: ClientBuilder) -> ClientBuilder {
-        match self.compression {
-            CompressionFlag::None => builder,
-            CompressionFlag::Gzip => builder.compression(Asked::Gzip),
-            CompressionFlag::Zstd => builder.compression(Asked::Zstd),
-        }
     }
 }
 

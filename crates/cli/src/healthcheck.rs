@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use longlived_client::{CallError, Client, Health, Lost};
+use longlived_console::server_url::ServerArgs;
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::server_url::ServerArgs;
 use crate::show::{self, Record, note};
 use crate::usage;
 use crate::values;

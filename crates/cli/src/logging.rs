@@ -9,12 +9,12 @@ use std::time::SystemTime;
 
 use clap::ValueEnum;
 use clap::error::ErrorKind;
+use longlived_console::sink::{self, Sink};
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
 use crate::show::note;
-use crate::sink::{self, Sink};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -10,14 +10,11 @@ mod history_args;
 mod listen_args;
 mod logging;
 mod new_epoch;
-mod open_files;
 mod publish;
 mod serve;
-mod server_url;
 mod show;
 mod signals;
 mod simulate;
-mod sink;
 mod subscribe;
 mod topics;
 mod usage;
@@ -27,8 +24,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-
-use self::sink::OutputError;
+use longlived_console::sink::{self, OutputError};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

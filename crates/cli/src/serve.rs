@@ -4,6 +4,7 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Parser, error::ErrorKind};
+use longlived_console::{open_files, sink};
 use longlived_server::{
     Config, DedupeConfig, Environment, GeneratorConfig, HistoryClass, OpenFiles, SERVICES,
     ServeError, Server, legacy_topic,
@@ -15,9 +16,7 @@ use crate::disk_args::{self, DiskArgs};
 use crate::history_args;
 use crate::listen_args::{self, ListenAt};
 use crate::logging::{self, LogFormat};
-use crate::open_files;
 use crate::signals::{self, StopSignals};
-use crate::sink;
 use crate::values;
 
 /// Run a node.

@@ -22,6 +22,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use crate::backoff::BackoffOptions;
 use crate::connector::Connector;
 use crate::credential::Credentials;
+#[cfg(feature = "legacy")]
 use crate::legacy::LegacyBuilder;
 use crate::pool::{Pool, PoolOptions};
 use crate::publisher::Publisher;
@@ -41,13 +42,17 @@ pub enum Compression {
 const ASKED_COMPRESSION: &str = "longlived-compression";
 
 impl Compression {
-    /// Asks for it in a request. That it is accepted as well, the call says.
-    pub(crate) fn ask(self, metadata: &mut MetadataMap) {
-        let name = match self {
+    /// As gRPC names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
-        };
-        metadata.insert(ASKED_COMPRESSION, MetadataValue::from_static(name));
+        }
+    }
+
+    /// Asks for it in a request. That it is accepted as well, the call says.
+    pub(crate) fn ask(self, metadata: &mut MetadataMap) {
+        metadata.insert(ASKED_COMPRESSION, MetadataValue::from_static(self.as_str()));
     }
 
     pub(crate) fn encoding(self) -> CompressionEncoding {
@@ -155,6 +160,7 @@ impl Client {
     }
 
     /// Begins a subscription of the frozen contract `protos.Longlived`.
+    #[cfg(feature = "legacy")]
     pub fn legacy_subscriber(&self, id: i32) -> LegacyBuilder {
         LegacyBuilder::new(self.clone(), id)
     }
@@ -272,6 +278,7 @@ impl ClientBuilder {
     }
 
     /// Takes down every publish and every stream of contract `longlived.v1`.
+    #[cfg(feature = "record")]
     pub fn recording(mut self, recording: Recording) -> Self {
         self.recording = Some(recording);
         self

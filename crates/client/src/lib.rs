@@ -4,16 +4,23 @@
 //! - [`Subscriber`]: a `Stream` of events with positions. It comes back by itself, resumes after the last
 //!   event, proves that nothing is missing, and says what is.
 //! - [`Publisher`]: one message, many in flight, or a whole file.
-//! - [`Client::topics`], [`Client::read_history`], [`Client::check_position`]: looking without subscribing.
-//! - [`Client::health`]: whether the server serves.
-//! - [`legacy`]: the frozen contract `protos.Longlived`.
-//! - [`fleet`]: many subscribers and a verdict, as `longlived simulate` runs them.
+//!
+//! Features, none of them on by default:
+//!
+//! - `inspect`: looks at topics, history and positions without subscribing, and asks for the server's health.
+//! - `legacy`: the frozen contract `protos.Longlived`.
+//! - `fleet`: many subscribers and a verdict, as `longlived simulate` runs them.
+//! - `record`: tells each publish and each response of each stream.
 //!
 //! Time is tokio's and randomness can be seeded ([`ClientBuilder::seed`]), so that tests can replay a run.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
 mod address;
+#[cfg_attr(
+    not(feature = "fleet"),
+    allow(unreachable_pub, reason = "it is public with the feature")
+)]
 mod backoff;
 mod client;
 mod codec;
@@ -21,25 +28,41 @@ mod connector;
 mod continuity;
 mod credential;
 mod event;
+#[cfg(feature = "fleet")]
 pub mod fleet;
+#[cfg(feature = "inspect")]
 mod health;
+#[cfg(feature = "legacy")]
 pub mod legacy;
 mod pool;
 mod position;
 mod preface;
 mod publisher;
+#[cfg(feature = "record")]
 pub mod record;
+#[cfg(not(feature = "record"))]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "without the feature nothing is recorded"
+)]
+mod record;
 mod subscriber;
+#[cfg(feature = "fleet")]
 mod tasks;
+#[cfg(feature = "inspect")]
 mod topics;
 mod unary;
 mod wire;
 
-pub use self::backoff::{Backoff, BackoffOptions};
+#[cfg(feature = "fleet")]
+pub use self::backoff::Backoff;
+pub use self::backoff::BackoffOptions;
 pub use self::client::{Client, ClientBuilder, Compression, UrlError};
 pub use self::continuity::Violation;
 pub use self::credential::CredentialError;
 pub use self::event::{Event, Gap, GapReason};
+#[cfg(feature = "inspect")]
 pub use self::health::Health;
 pub use self::position::{ParsePositionError, Position};
 pub use self::publisher::{
@@ -49,6 +72,7 @@ pub use self::subscriber::{
     BuildError, GapPolicy, GoAwayReason, Item, Lost, Notice, Outcome, Refusal, SlowPolicy,
     SubscribeError, Subscriber, SubscriberBuilder, SubscriberHandle, UnsubscribeError,
 };
+#[cfg(feature = "inspect")]
 pub use self::topics::{
     HistoryEntry, HistoryPage, HistoryQuery, PositionCheck, TopicInfo, TopicsError, TopicsPage,
     TopicsQuery,

@@ -62,6 +62,7 @@ pub(crate) struct Pool {
     options: PoolOptions,
     connector: Option<Connector>,
     streams: Vec<Slot>,
+    #[cfg(feature = "legacy")]
     legacy: Vec<Slot>,
     publishing: Vec<Slot>,
     unary: Slot,
@@ -74,6 +75,7 @@ pub(crate) enum Lane {
     Streams(usize),
     /// As `Streams`, without HTTP/2 pings: servers of the frozen contract may be of other makes, and some end
     /// a connection that pings more than once in five minutes. TCP's keepalive finds dead peers there.
+    #[cfg(feature = "legacy")]
     Legacy(usize),
     /// For a stream of messages to publish.
     Publishing(usize),
@@ -122,6 +124,7 @@ impl Pool {
         Ok(Self {
             endpoint,
             streams: slots(options.connections),
+            #[cfg(feature = "legacy")]
             legacy: slots(options.connections),
             publishing: slots(options.connections),
             unary: Slot::default(),
@@ -142,6 +145,7 @@ impl Pool {
     }
 
     /// The connection a new subscriber of the frozen contract shall use: in turn.
+    #[cfg(feature = "legacy")]
     pub(crate) fn assign_legacy(&self) -> Lane {
         Lane::Legacy(self.turn())
     }
@@ -214,6 +218,7 @@ impl Pool {
     fn slot(&self, lane: Lane) -> &Slot {
         match lane {
             Lane::Streams(index) => &self.streams[index],
+            #[cfg(feature = "legacy")]
             Lane::Legacy(index) => &self.legacy[index],
             Lane::Publishing(index) => &self.publishing[index],
             Lane::Unary => &self.unary,
@@ -222,6 +227,7 @@ impl Pool {
 
     async fn dial(&self, lane: Lane) -> Result<Wire, Lost> {
         let endpoint = match lane {
+            #[cfg(feature = "legacy")]
             Lane::Legacy(_) => self.endpoint.clone(),
             Lane::Streams(_) | Lane::Publishing(_) | Lane::Unary => self
                 .endpoint

@@ -20,6 +20,7 @@ use std::task::{Context, Poll};
 use tokio_stream::Stream;
 
 pub use self::builder::{BuildError, GapPolicy, SlowPolicy, SubscriberBuilder};
+#[cfg(feature = "legacy")]
 pub(crate) use self::ending::{End, Known, Next, judge};
 pub use self::ending::{Lost, Refusal, SubscribeError};
 pub use self::handle::{SubscriberHandle, UnsubscribeError};

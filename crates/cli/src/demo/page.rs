@@ -1,11 +1,11 @@
 //! What the demo prints: numbered steps, and under each what happened, with its time.
 
 use longlived_client::fleet::Verdict;
+use longlived_console::sink::{self, Failing, OutputError, Sink};
 use tokio::time::Instant;
 
 use super::board::Line;
 use crate::show::{self, Output, Tone};
-use crate::sink::{self, Failing, OutputError, Sink};
 
 /// Lines are cut to this where the terminal does not say how wide it is.
 const WIDTH: usize = 96;

@@ -6,9 +6,9 @@ mod run;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
+use longlived_console::server_url::ServerArgs;
 
 pub(crate) use self::run::run;
-use crate::server_url::ServerArgs;
 use crate::values;
 
 /// Publish one message, or each line of standard input. The answer has the position, and says what a crash can

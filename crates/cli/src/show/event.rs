@@ -1,8 +1,8 @@
 //! An event as a line for a person.
 
 use longlived_client::Event;
+use longlived_console::{Output, Tone};
 
-use super::terminal::{Output, Tone};
 use super::text::{clock, one_line, payload};
 
 /// `time  topic #sequence  [key]  payload  {header=value}`

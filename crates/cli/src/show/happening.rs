@@ -2,8 +2,8 @@
 
 use longlived_client::fleet::What;
 use longlived_client::{Gap, Outcome};
+use longlived_console::Tone;
 
-use super::terminal::Tone;
 use super::text;
 
 /// What to print, and in which colour; `None` when a person need not see it. `newcomer`: the client has not had

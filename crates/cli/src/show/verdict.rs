@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
 use longlived_client::fleet::{ClientVerdict, Verdict};
+use longlived_console::{Output, Tone, columns};
 
-use super::layout::columns;
-use super::terminal::{Output, Tone};
 use super::text::seconds;
 
 const HEADER: [&str; 7] = [

@@ -7,10 +7,10 @@ use std::fmt::{self, Write as _};
 use std::io;
 
 use indicatif::TermLike;
+use longlived_console::sink::Sink;
 use parking_lot::Mutex;
 
 use crate::show::Output;
-use crate::sink::Sink;
 
 /// Where the terminal does not say how wide it is.
 const WIDTH: u16 = 80;

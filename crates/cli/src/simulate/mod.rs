@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, ValueEnum, error::ErrorKind};
 use longlived_client::fleet::{Contract, FleetConfig, Show};
+use longlived_console::{ClientCompressionArgs, server_url::ServerArgs};
 
 pub(crate) use self::run::run;
-use crate::compression_args::ClientCompressionArgs;
-use crate::server_url::ServerArgs;
 use crate::values;
 
 /// Up to so many clients each event is printed; of more only numbers can be read.

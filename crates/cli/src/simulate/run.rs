@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use longlived_client::fleet::{Fleet, FleetConfig, Snapshot};
 use longlived_client::{Client, Item, Notice, Position, PublishError};
+use longlived_console::{open_files, sink::OutputError};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 use tokio_stream::StreamExt as _;
 
@@ -13,10 +14,8 @@ use super::publishing::{Answer, Publishing};
 use super::record::History;
 use super::view::View;
 use super::{Args, ContractFlag};
-use crate::open_files;
 use crate::show::Tone;
 use crate::signals::{self, StopSignals};
-use crate::sink::OutputError;
 use crate::values;
 
 /// Without data for so long, a person wonders what is wrong.

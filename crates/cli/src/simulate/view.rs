@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use longlived_client::fleet::{Happening, Snapshot, Verdict, What};
+use longlived_console::sink::{self, Failing, OutputError, Sink};
 use tokio::time::Instant;
 
 use super::Args;
 use super::frames::Frames;
 use super::run::Published;
 use crate::show::{self, Output, Record, Tone};
-use crate::sink::{self, Failing, OutputError, Sink};
 
 /// What a bar and the numbers in words take.
 const SUMMARY_COLUMNS: usize = 90;

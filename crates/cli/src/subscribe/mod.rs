@@ -6,10 +6,10 @@ mod run;
 
 use std::path::PathBuf;
 
+use longlived_console::{ClientCompressionArgs, server_url::ServerArgs};
+
 use self::begin::Begin;
 pub(crate) use self::run::run;
-use crate::compression_args::ClientCompressionArgs;
-use crate::server_url::ServerArgs;
 use crate::values;
 
 /// Print the events of some topics, one per line, and reconnect whenever the server is back.

@@ -9,13 +9,13 @@ use futures_util::FutureExt as _;
 use longlived_client::{
     Client, Event, Item, Notice, Outcome, Position, SubscribeError, Subscriber,
 };
+use longlived_console::sink::{self, Failing, OutputError, Sink};
 use tokio_stream::StreamExt as _;
 
 use super::Args;
 use super::position_file::PositionFile;
 use crate::show::{self, Output, Record, note};
 use crate::signals::StopSignals;
-use crate::sink::{self, Failing, OutputError, Sink};
 use crate::values;
 
 /// While more events are at hand the position is saved once in this many events, because it costs a sync of the disk.

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use longlived_client::{Client, HistoryEntry, HistoryQuery, Position};
+use longlived_console::sink::{self, OutputError};
 use serde::Serialize;
 
 use super::Args;
 use crate::show::{self, Output, Record, note};
-use crate::sink::{self, OutputError};
 
 /// Entries that are asked for at once.
 const PAGE: u64 = 1_000;

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use longlived_client::{Client, Position};
+use longlived_console::server_url::ServerArgs;
 
-use crate::server_url::ServerArgs;
 use crate::values;
 
 /// List topics, what is kept of each and its number of subscribers. --history prints the events that are kept.

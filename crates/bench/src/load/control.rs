@@ -1,0 +1,223 @@
+//! The lines between the conducting process and a load process.
+//!
+//! Holds: all times are nanoseconds of the host's monotonic clock, so that "from here to there" means the same
+//! in every process and no command has to arrive punctually.
+
+use std::net::SocketAddr;
+
+use hdrhistogram::Histogram;
+use longlived_console::CompressionFlag;
+use serde::{Deserialize, Serialize};
+
+use crate::args::{PayloadKind, Topics};
+use crate::retries::Retries;
+
+/// The topic that all follow when they share one.
+pub(crate) const SHARED_TOPIC: &str = "bench.fanout";
+
+/// First line: which part of the load this process is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) server: SocketAddr,
+    pub(crate) connections: u32,
+    /// Subscribers on each connection.
+    pub(crate) streams: u32,
+    /// Number of this process's first subscriber; its id is `bench-<number>`.
+    pub(crate) subscriber_first: u64,
+    /// Subscribers of all load processes, for who gets what of the inboxes.
+    pub(crate) subscribers_total: u64,
+    pub(crate) topics: Topics,
+    pub(crate) stream_window_bytes: u32,
+    pub(crate) connection_window_bytes: u32,
+    /// One latency in this many events; at least 1.
+    pub(crate) sample_every: u32,
+    pub(crate) protocol: Protocol,
+    /// What the subscribers accept, where the protocol knows such a thing.
+    pub(crate) compression: CompressionFlag,
+    /// What is published, over our own contract.
+    pub(crate) payload_kind: PayloadKind,
+}
+
+/// How the server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Protocol {
+    /// Our own contract.
+    Grpc,
+    /// Redis.
+    Resp,
+    Nats,
+    /// The bare sender, whose records have this length.
+    Records {
+        bytes: u32,
+    },
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Command {
+    /// Open everything now; answered by `Connected` when all is decided, or then.
+    Connect { deadline_ns: u64 },
+    /// From now on nobody reads; the connections stand.
+    Stall(Stall),
+    /// Count deliveries and take latencies from here to there.
+    Window { start_ns: u64, end_ns: u64 },
+    /// Publish from here to there; answered by `Published`.
+    Publish(PublishPlan),
+    /// Say when what was published is here; answered by `Arrived`, then or when that time is up.
+    Await {
+        published: Published,
+        deadline_ns: u64,
+    },
+    /// From now on a connection that ends is opened again; answered by `Ready` at once and by `Returned` later.
+    Return(Return),
+    /// Wait until what was published is here, or nothing comes any more; answered by `Finished`, the last word.
+    Finish {
+        published: Published,
+        quiet_ns: u64,
+        deadline_ns: u64,
+    },
+}
+
+/// How a subscriber stops reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stall {
+    /// It gives back no room in its windows, as a program does that waits elsewhere.
+    Window,
+    /// Nothing is read from the socket, as of a process that is stopped.
+    Socket,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct PublishPlan {
+    pub(crate) begin_ns: u64,
+    pub(crate) end_ns: u64,
+    /// Messages a second; 0 = as fast as they are acknowledged.
+    pub(crate) rate: u64,
+    /// Messages leave at multiples of this after the begin, those that are due by then together; 0 = each when it is due.
+    pub(crate) interval_ns: u64,
+    pub(crate) payload_bytes: u32,
+    pub(crate) in_flight_max: u64,
+}
+
+/// The server is about to be killed and started again.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Return {
+    /// Times of the answer count from here.
+    pub(crate) from_ns: u64,
+    /// The answer comes when every subscriber is back, or then.
+    pub(crate) deadline_ns: u64,
+    /// Epoch and sequence that every subscriber has reached.
+    pub(crate) resume_after: Option<(u64, u64)>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Report {
+    /// The plan was understood, or the command to return.
+    Ready,
+    Connected(Connected),
+    Arrived {
+        delivered: u64,
+    },
+    Returned(Returned),
+    Published(Published),
+    Finished(Finished),
+}
+
+/// Where the subscribers of this process stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Connected {
+    /// Subscribers that hold their Welcome.
+    pub(crate) welcomed: u64,
+    /// Subscribers whose stream or connection ended before that.
+    pub(crate) refused: u64,
+    pub(crate) last_welcome_ns: u64,
+    /// The first thing that went wrong, in words.
+    pub(crate) trouble: Option<String>,
+}
+
+/// Many times, with three digits.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Times {
+    /// As (nanoseconds, how many).
+    pub(crate) counts: Vec<(u64, u64)>,
+    /// To the nanosecond.
+    pub(crate) first_ns: Option<u64>,
+    pub(crate) last_ns: Option<u64>,
+}
+
+impl Times {
+    pub(crate) fn of(times: impl Iterator<Item = u64>) -> Self {
+        let mut histogram = Histogram::<u64>::new(3).expect("three digits are possible");
+        let (mut first_ns, mut last_ns) = (None, None);
+        for time in times {
+            histogram
+                .record(time)
+                .expect("a histogram that grows takes every time");
+            first_ns = Some(first_ns.map_or(time, |first: u64| first.min(time)));
+            last_ns = last_ns.max(Some(time));
+        }
+        let recorded = histogram.iter_recorded();
+        let counts = recorded.map(|value| (value.value_iterated_to(), value.count_at_value()));
+        Self {
+            counts: counts.collect(),
+            first_ns,
+            last_ns,
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.counts.extend(other.counts);
+        let firsts = [self.first_ns, other.first_ns];
+        self.first_ns = firsts.into_iter().flatten().min();
+        self.last_ns = self.last_ns.max(other.last_ns);
+    }
+}
+
+/// How the subscribers of this process came back.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Returned {
+    /// Subscribers that are back.
+    pub(crate) back: u64,
+    /// When they were.
+    pub(crate) times: Times,
+    /// Welcomes that said that nothing was missed.
+    pub(crate) resumed: u64,
+    /// Welcomes that said that something was.
+    pub(crate) resets: u64,
+    /// Dials that nobody answered, or subscribers that were told of such a dial.
+    pub(crate) refused_dials: u64,
+    /// Connections that were lost when their subscribers were back; of the client library, streams that ended and
+    /// attempts that failed although somebody listened.
+    pub(crate) lost_again: u64,
+    /// The first thing that went wrong, in words.
+    pub(crate) trouble: Option<String>,
+    /// The waits of the client library.
+    pub(crate) retries: Option<Retries>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Published {
+    pub(crate) sent: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) trouble: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Finished {
+    /// Events received inside the window.
+    pub(crate) delivered_in_window: u64,
+    pub(crate) delivered: u64,
+    /// Acknowledged, due to a subscriber of this process, and never received.
+    pub(crate) lost: u64,
+    /// Received beyond all that was sent.
+    pub(crate) repeated: u64,
+    pub(crate) gaps: u64,
+    /// Streams that ended after their Welcome.
+    pub(crate) ended: u64,
+    pub(crate) trouble: Option<String>,
+    /// Latencies of the window as (nanoseconds, how many).
+    pub(crate) latencies: Vec<(u64, u64)>,
+}

@@ -1,0 +1,49 @@
+//! The load generator: a process that holds subscribers and, if told, publishes.
+//!
+//! - [`control`]: what the conducting process says and hears, one JSON object a line.
+//! - [`owed`]: what was asked for and is not said yet.
+//! - [`event_loop`]: one thread, one epoll, every socket.
+//! - [`connection`]: a socket and its subscribers; [`wire`]: how they speak to the server.
+//! - [`comeback`]: how connections are opened again when their server was killed.
+//! - [`publisher`]: messages at a rate, on a connection of its own; [`voice`]: how it says them, and [`voices`] in each protocol.
+//! - [`tally`]: what was seen; [`message`]: where the timestamp is.
+
+mod comeback;
+mod connection;
+pub(super) mod control;
+mod event_loop;
+mod json;
+mod message;
+pub(super) mod owed;
+mod publisher;
+mod tally;
+mod voice;
+mod voices;
+mod wire;
+
+use anyhow::Context as _;
+pub(super) use comeback::REFUSED_PAUSE;
+pub(super) use connection::{Output, inbox, start_connecting};
+use longlived_console::open_files;
+pub(super) use message::{Kind, publish_request};
+pub(super) use tally::describe;
+
+use std::io::{BufRead as _, BufReader};
+use std::os::fd::AsFd as _;
+
+/// `longlived bench load`: obeys standard input, reports on standard output, ends with either.
+pub(super) fn run() -> anyhow::Result<()> {
+    // Past `Stdin`'s own buffer, which epoll cannot see.
+    let stdin = std::fs::File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let mut commands = BufReader::with_capacity(64 * 1024, stdin);
+    let mut line = String::new();
+    commands.read_line(&mut line).context("reading the plan")?;
+    let plan =
+        serde_json::from_str(&line).context("the first line of standard input is not a plan")?;
+    // A refusal shows itself with the first socket that cannot be opened.
+    open_files::raise();
+    event_loop::Load::new(plan, commands, std::io::stdout())?.run()
+}
+
+#[cfg(test)]
+mod tests;
