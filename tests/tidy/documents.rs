@@ -63,3 +63,39 @@ fn no_document_promises_what_needs_identities() {
         }
     }
 }
+
+#[test]
+fn every_flag_of_serve_is_in_the_operators_manual() {
+    let manual = document("docs/OPERATIONS.md");
+    let sources = ["serve.rs", "disk_args.rs", "compression_args.rs"];
+    let mut flags = 0;
+    for source in sources {
+        let text = document(&format!("crates/cli/src/{source}"));
+        for variable in text.split("env = \"LONGLIVED_").skip(1) {
+            let name = variable.split('"').next().unwrap();
+            let flag = format!("--{}", name.to_lowercase().replace('_', "-"));
+            assert!(manual.contains(&format!("`{flag}")), "{source}: {flag}");
+            flags += 1;
+        }
+    }
+    assert!(flags > 20, "only {flags} flags were found");
+}
+
+#[test]
+fn every_metric_is_in_the_operators_manual() {
+    let manual = document("docs/OPERATIONS.md");
+    let values = document("crates/server/src/metrics/values.rs");
+    let names = values.lines().filter_map(|line| {
+        let name = line.trim().strip_prefix('"')?.strip_suffix("\",")?;
+        let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        is_name.then_some(name)
+    });
+    let mut metrics = 0;
+    for name in names {
+        let told = [format!("`longlived_{name}"), format!("{{{name}}}")];
+        let is_told = told.iter().any(|told| manual.contains(told));
+        assert!(is_told, "longlived_{name}");
+        metrics += 1;
+    }
+    assert!(metrics > 20, "only {metrics} metrics were found");
+}
