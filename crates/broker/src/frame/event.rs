@@ -75,28 +75,35 @@ pub fn event_len_max(message: &Message) -> usize {
 pub struct EventWriter {
     joined: Vec<u8>,
     entries: Vec<Entry>,
-    // The field `publish_time`, which is the same for all of them, with its tag and length.
+    // The field `publish_time` of the last event, with its tag and length: most have the time of the one before.
     time: Short<19>,
+    time_nanos: i64,
 }
 
 impl EventWriter {
-    /// Begins a batch whose events carry this publish time, in nanoseconds since 1970.
-    pub fn new(publish_time_nanos: i64, count: usize, bytes: usize) -> Self {
-        let time = u64::try_from(publish_time_nanos).unwrap_or(0);
-        let (seconds, nanos) = (time / 1_000_000_000, time % 1_000_000_000);
-        let mut field = Short::default();
-        field.len_field(PUBLISH_TIME, number(seconds) + number(nanos));
-        field.number(1, seconds);
-        field.number(2, nanos);
+    /// Begins a batch of about so many events and bytes.
+    pub fn new(count: usize, bytes: usize) -> Self {
         Self {
             joined: Vec::with_capacity(bytes),
             entries: Vec::with_capacity(count),
-            time: field,
+            time: publish_time(0),
+            time_nanos: 0,
         }
     }
 
-    /// Appends one event.
-    pub fn push(&mut self, message: &Message, topic: TopicId, sequence: u64, previous: u64) {
+    /// Appends one event, published at a time in nanoseconds since 1970.
+    pub fn push(
+        &mut self,
+        message: &Message,
+        topic: TopicId,
+        sequence: u64,
+        previous: u64,
+        time_nanos: i64,
+    ) {
+        if time_nanos != self.time_nanos {
+            self.time = publish_time(time_nanos);
+            self.time_nanos = time_nanos;
+        }
         let time = self.time.bytes().len();
         // What `event_len` says a time takes has its tag and length already.
         let event = event_len(message, sequence, previous, time - 2);
@@ -148,6 +155,17 @@ impl EventWriter {
         assert!(!self.entries.is_empty(), "a batch holds an event");
         Arc::new(Frames::new(self.joined.into(), self.entries.into()))
     }
+}
+
+/// The field `publish_time`, with its tag and length.
+fn publish_time(unix_nanos: i64) -> Short<19> {
+    let time = u64::try_from(unix_nanos).unwrap_or(0);
+    let (seconds, nanos) = (time / 1_000_000_000, time % 1_000_000_000);
+    let mut field = Short::default();
+    field.len_field(PUBLISH_TIME, number(seconds) + number(nanos));
+    field.number(1, seconds);
+    field.number(2, nanos);
+    field
 }
 
 /// A few bytes that are put together before they are copied.

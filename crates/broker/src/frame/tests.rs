@@ -35,8 +35,8 @@ proptest! {
     fn what_is_written_is_what_the_generated_type_reads_and_writes(
         message in message(), sequence in 1u64.., previous in any::<u64>(), time in 0i64..,
     ) {
-        let mut writer = EventWriter::new(time, 1, 0);
-        writer.push(&message, 3, sequence, previous);
+        let mut writer = EventWriter::new(1, 0);
+        writer.push(&message, 3, sequence, previous, time);
         let frames = writer.finish();
         let event = decode(&frames.bytes);
         prop_assert_eq!(&event.topic, "orders.eu");
@@ -59,10 +59,10 @@ proptest! {
         payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..6),
         limit in 20_usize..900,
     ) {
-        let mut writer = EventWriter::new(1, payloads.len(), 0);
+        let mut writer = EventWriter::new(payloads.len(), 0);
         for (index, payload) in payloads.iter().enumerate() {
             let message = Message::new(TopicName::parse("t").unwrap(), payload.clone());
-            writer.push(&message, 0, index as u64 + 1, index as u64);
+            writer.push(&message, 0, index as u64 + 1, index as u64, 1);
         }
         let slice = Slice::new(writer.finish(), 0, payloads.len());
         for encoding in [Encoding::V1, Encoding::Legacy] {
@@ -87,10 +87,10 @@ proptest! {
         picks in prop::collection::vec(any::<bool>(), 20),
         share in any::<bool>(),
     ) {
-        let mut writer = EventWriter::new(1, payloads.len(), 0);
+        let mut writer = EventWriter::new(payloads.len(), 0);
         for (index, payload) in payloads.iter().enumerate() {
             let message = Message::new(TopicName::parse("t").unwrap(), payload.clone());
-            writer.push(&message, 0, index as u64 + 1, index as u64);
+            writer.push(&message, 0, index as u64 + 1, index as u64, 1);
         }
         let frames = writer.finish();
         let chosen: Vec<u32> = (0..payloads.len() as u32).filter(|&i| picks[i as usize]).collect();
@@ -111,5 +111,22 @@ proptest! {
             encode(&protos::Response { data }).to_vec()
         }).collect();
         prop_assert_eq!(&legacy[..], &expected[..]);
+    }
+}
+
+#[test]
+fn events_of_one_batch_have_their_own_times() {
+    let message = Message::new(TopicName::parse("t").unwrap(), "x");
+    let times = [7, 7, 5_000_000_000, 0, 1_000_000_001, 0, i64::MAX];
+    let mut writer = EventWriter::new(times.len(), 0);
+    for (sequence, &time) in (1..).zip(&times) {
+        writer.push(&message, 0, sequence, 0, time);
+    }
+    let frames = writer.finish();
+    for (entry, time) in frames.entries().iter().zip(times) {
+        let event = decode(&frames.bytes[entry.offset as usize..entry.end()]);
+        let published = event.publish_time.unwrap();
+        let nanos = published.seconds * 1_000_000_000 + i64::from(published.nanos);
+        assert_eq!(nanos, time);
     }
 }

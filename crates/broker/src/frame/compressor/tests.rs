@@ -14,7 +14,7 @@ use crate::{
 const BOTH: [Compression; 2] = [Compression::Gzip, Compression::Zstd];
 
 fn frames(first: Sequence, payloads: &[Vec<u8>]) -> Arc<Frames> {
-    let mut writer = EventWriter::new(1, payloads.len(), 0);
+    let mut writer = EventWriter::new(payloads.len(), 0);
     for (sequence, payload) in (first..).zip(payloads) {
         let topic = TopicName::parse("orders.eu").unwrap();
         writer.push(
@@ -22,6 +22,7 @@ fn frames(first: Sequence, payloads: &[Vec<u8>]) -> Arc<Frames> {
             0,
             sequence,
             sequence - 1,
+            1,
         );
     }
     writer.finish()

@@ -98,7 +98,7 @@ impl Numbered {
     fn encode(&self, messages: &[Admitted]) -> Arc<Frames> {
         let frame_max = |m: &Admitted| frame::event_len_max(&m.message) + FRAME_OVERHEAD_BYTES;
         let bytes = messages.iter().map(frame_max).sum();
-        let mut writer = EventWriter::new(self.stamp.published, messages.len(), bytes);
+        let mut writer = EventWriter::new(messages.len(), bytes);
         let numbers = (self.first..).zip(&self.previous);
         for (admitted, (sequence, &(topic, previous))) in messages.iter().zip(numbers) {
             // The event before may have been damaged: then it is not known.
@@ -107,7 +107,8 @@ impl Numbered {
             } else {
                 0
             };
-            writer.push(&admitted.message, topic, sequence, previous);
+            let published = self.stamp.published;
+            writer.push(&admitted.message, topic, sequence, previous, published);
         }
         writer.finish()
     }

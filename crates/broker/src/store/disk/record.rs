@@ -375,11 +375,11 @@ mod tests {
 
     fn frames(first: Sequence, steps: &[u64]) -> std::sync::Arc<Frames> {
         let message = Message::new(TopicName::parse("a.b").unwrap(), vec![7; 50]);
-        let mut writer = EventWriter::new(5, steps.len(), 0);
+        let mut writer = EventWriter::new(steps.len(), 0);
         let mut sequence = first;
         for (topic, step) in (0..).zip(steps) {
             sequence += step;
-            writer.push(&message, topic % 3, sequence, 0);
+            writer.push(&message, topic % 3, sequence, 0, 5);
         }
         writer.finish()
     }

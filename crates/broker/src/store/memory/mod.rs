@@ -122,9 +122,9 @@ impl Store for MemoryStore {
         }
         let frame_max = |m: &Admitted| frame::event_len_max(&m.message) + FRAME_OVERHEAD_BYTES;
         let bytes = messages.iter().map(frame_max).sum();
-        let mut writer = EventWriter::new(time, messages.len(), bytes);
+        let mut writer = EventWriter::new(messages.len(), bytes);
         for ((sequence, admitted), previous) in (first..).zip(messages).zip(previous) {
-            writer.push(&admitted.message, admitted.topic, sequence, previous);
+            writer.push(&admitted.message, admitted.topic, sequence, previous, time);
         }
         let frames = writer.finish();
         let dropped = self.history.write().keep(&frames, time, &self.clock.ages());
