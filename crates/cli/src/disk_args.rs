@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, error::ErrorKind};
-use longlived_server::{DiskConfig, store::OpenError};
+use longlived_server::{DiskConfig, StoreConfig, store::OpenError};
 
 use crate::values;
 
@@ -119,13 +119,16 @@ impl DiskArgs {
         }
     }
 
-    pub(crate) fn config(self, retention_interval: Duration) -> Option<DiskConfig> {
-        Some(DiskConfig {
+    pub(crate) fn config(self, retention_interval: Duration) -> StoreConfig {
+        let Some(dir) = self.data_dir else {
+            return StoreConfig::Memory;
+        };
+        StoreConfig::Disk(DiskConfig {
             segment_bytes: self.segment_bytes,
             reserve_bytes: self.disk_reserve,
             cache_bytes: self.cache_bytes,
             retention_interval,
-            ..DiskConfig::new(self.data_dir?)
+            ..DiskConfig::new(dir)
         })
     }
 }

@@ -7,7 +7,7 @@ use clap::{Parser, error::ErrorKind};
 use longlived_console::{open_files, sink};
 use longlived_server::{
     Config, DedupeConfig, Environment, GeneratorConfig, HistoryClass, OpenFiles, SERVICES,
-    ServeError, Server, legacy_topic,
+    ServeError, Server, StoreConfig, legacy_topic,
 };
 use longlived_topic::{TopicFilter, TopicName};
 
@@ -261,7 +261,7 @@ impl Args {
             }),
             legacy_topics: self.legacy_topics,
             history: self.history,
-            disk: self.disk.config(retention_interval),
+            store: self.disk.config(retention_interval),
             topics_max: self.topics_max,
             drain_timeout: self.drain_timeout,
             event_bytes_max: self.event_bytes_max,
@@ -307,7 +307,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let served = runtime.block_on(async {
         tracing::debug!(?config, "effective configuration");
         let mut signals = StopSignals::new()?;
-        let server = Server::bind(config.clone(), Environment::system()).map_err(named)?;
+        let server = Server::bind(config.clone(), Environment::system());
+        let server = server.await.map_err(named)?;
         let server = server.with_log_drops(|| sink::stderr().dropped());
         announce(&config, &server, files);
         let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -351,9 +352,9 @@ fn announce(config: &Config, server: &Server, files: Option<u64>) {
     if let Some(address) = server.metrics_addr() {
         tracing::info!("metrics on {address}");
     }
-    let history = match &config.disk {
-        None => "in memory".to_owned(),
-        Some(disk) => format!("in {}", disk.dir.display()),
+    let history = match &config.store {
+        StoreConfig::Memory => "in memory".to_owned(),
+        StoreConfig::Disk(disk) => format!("in {}", disk.dir.display()),
     };
     tracing::info!(
         "serving {}, health, reflection; history {history}",

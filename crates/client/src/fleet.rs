@@ -49,7 +49,7 @@ const LEDGER_ENTRIES_MAX: usize = 2_000_000;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let config = Config { listen: "127.0.0.1:0".parse()?, generator: Some(GeneratorConfig { every: std::time::Duration::from_millis(50), topic: None }), ..Config::default() };
-/// # let server = Server::bind(config, Environment::system())?;
+/// # let server = Server::bind(config, Environment::system()).await?;
 /// # let url = format!("http://{}", server.local_addr());
 /// # tokio::spawn(server.run(std::future::pending()));
 /// // Three clients, each with its own inbox, to which the server's generator sends.

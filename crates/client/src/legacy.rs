@@ -109,7 +109,7 @@ impl LegacyBuilder {
 /// # let config = Config {
 /// #     listen: "127.0.0.1:0".parse()?, generator: Some(generator), ..Config::default()
 /// # };
-/// # let server = Server::bind(config, Environment::system())?;
+/// # let server = Server::bind(config, Environment::system()).await?;
 /// # let url = format!("http://{}", server.local_addr());
 /// # tokio::spawn(server.run(std::future::pending()));
 /// let mut subscriber = Client::new(url)?.legacy_subscriber(1).build();

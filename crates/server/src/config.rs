@@ -1,11 +1,11 @@
 //! What a node is told, as meant: plain values, validated where they are made. Reads no environment; the
 //! binary does.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use longlived_broker::{
-    Compression, LogConfig,
-    store::{DiskConfig, HistoryClass},
+    Compression, Environment, LogConfig,
+    store::{DiskConfig, HistoryClass, OpenError, RetentionConfig, Store, StoreConfig},
 };
 use longlived_topic::{TopicFilter, TopicName};
 
@@ -27,8 +27,8 @@ pub struct Config {
     pub legacy_topics: Vec<TopicFilter>,
     /// Retention classes; the first that matches a topic holds.
     pub history: Vec<HistoryClass>,
-    /// Where history is kept: in memory, or in a directory.
-    pub disk: Option<DiskConfig>,
+    /// Where history is kept. A store remembers as many message ids as `log` says, whatever this says.
+    pub store: StoreConfig,
     /// Topics known at a time.
     pub topics_max: usize,
     /// From the stop signal to the end of the process, whatever the peers do.
@@ -62,6 +62,28 @@ pub struct GeneratorConfig {
     pub topic: Option<TopicName>,
 }
 
+impl Config {
+    /// Opens the store.
+    pub(crate) async fn open_store(
+        &self,
+        environment: &Environment,
+    ) -> Result<Arc<dyn Store>, OpenError> {
+        let store = match &self.store {
+            StoreConfig::Memory => StoreConfig::Memory,
+            StoreConfig::Disk(disk) => StoreConfig::Disk(DiskConfig {
+                // It remembers what the log asks of it, and no more.
+                ids_max: self.log.dedupe.ids_max,
+                ids_age_max: self.log.dedupe.age_max,
+                ..disk.clone()
+            }),
+        };
+        let retention = RetentionConfig::new(self.history.clone());
+        store
+            .open(environment.clone(), retention, self.topics_max)
+            .await
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -71,7 +93,7 @@ impl Default for Config {
             generator: None,
             legacy_topics: Vec::new(),
             history: Vec::new(),
-            disk: None,
+            store: StoreConfig::Memory,
             topics_max: 1_000_000,
             drain_timeout: Duration::from_secs(10),
             event_bytes_max: 1 << 20,

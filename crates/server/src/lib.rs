@@ -14,7 +14,7 @@
 //!     listen: "127.0.0.1:0".parse()?,
 //!     ..Config::default()
 //! };
-//! let server = Server::bind(config, Environment::system())?;
+//! let server = Server::bind(config, Environment::system()).await?;
 //! println!("listening on {}", server.local_addr());
 //! // Here the stop signal comes at once; a real node waits for SIGTERM.
 //! server.run(async {}).await?;
@@ -45,7 +45,7 @@ pub use contract::{InvalidRequest, SERVICES, legacy_topic, subscriber_id};
 pub use longlived_broker::{
     Compression, DedupeConfig, Environment, LogConfig, Message,
     frame::COMPRESSED_BYTES_MIN,
-    store::{self, DiskConfig, HistoryClass, Store},
+    store::{self, DiskConfig, HistoryClass, Store, StoreConfig},
 };
 pub use server::{ServeError, Server};
 pub use transport::{acceptor, connection, listener, open_files::OpenFiles};

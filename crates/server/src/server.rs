@@ -9,10 +9,7 @@ use std::{
 
 use longlived_broker::{
     Environment, Log,
-    store::{
-        AppendError, DiskConfig, DiskContents, DiskCounts, DiskStore, MemoryStore, OpenError,
-        RetentionConfig, Store,
-    },
+    store::{AppendError, OpenError, Store, StoreStats},
 };
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
@@ -51,9 +48,8 @@ pub struct Server<L = TcpListeners> {
     metrics: Option<std::net::TcpListener>,
     config: Config,
     environment: Environment,
+    // `None` until it is opened.
     store: Option<Arc<dyn Store>>,
-    // The same store where it is on disk, for what it has to say at the end.
-    disk: Option<Arc<DiskStore>>,
     log_drops: Option<LogDrops>,
 }
 
@@ -86,24 +82,21 @@ pub enum ServeError {
 impl Server {
     /// Opens the store and listens on the configured addresses; clients may connect from here on and are served by
     /// [`Self::run`].
-    pub fn bind(mut config: Config, environment: Environment) -> Result<Self, ServeError> {
+    pub async fn bind(mut config: Config, environment: Environment) -> Result<Self, ServeError> {
         // Whoever cannot have the address leaves no directory behind; whoever cannot have the data lets nobody connect.
         let reserved = Reserved::all(config.listen, &config.listen_also)?;
         let began = Instant::now();
-        let disk = open_disk(&config, &environment)?.map(Arc::new);
+        let store = config.open_store(&environment).await?;
         let took = began.elapsed();
         let listeners: Vec<_> = reserved
             .into_iter()
             .map(Reserved::listen)
             .collect::<Result<_, _>>()?;
         let metrics = config.metrics_listen.map(bind::bind).transpose();
-        if let Some(disk) = &disk {
-            say_contents(&disk.contents(), took);
+        if let Some(stats) = store.stats() {
+            say_contents(&*store, stats, took);
         }
-        let others = disk
-            .clone()
-            .map(|disk| Arc::new(move || disk.open_files()) as OtherFiles);
-        config.acceptor.open_files.set_others(others);
+        config.acceptor.open_files.set_others(files_of(&store));
         Ok(Self {
             addresses: listeners
                 .iter()
@@ -113,8 +106,7 @@ impl Server {
             open: Box::new(move || TcpListeners::new(listeners)),
             config,
             environment,
-            store: disk.clone().map(|disk| disk as Arc<dyn Store>),
-            disk,
+            store: Some(store),
             log_drops: None,
         })
     }
@@ -136,7 +128,6 @@ impl<L: Listener> Server<L> {
             config,
             environment,
             store: None,
-            disk: None,
             log_drops: None,
         }
     }
@@ -145,8 +136,6 @@ impl<L: Listener> Server<L> {
     /// node; only one node at a time may write to it.
     pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
-        self.disk = None;
-        self.config.acceptor.open_files.set_others(None);
         self
     }
 
@@ -183,14 +172,17 @@ impl<L: Listener> Server<L> {
         let Self {
             open,
             metrics,
-            config,
+            mut config,
             environment,
             store,
-            disk,
             log_drops,
             ..
         } = self;
-        let store = store.unwrap_or_else(|| in_memory(&config, &environment));
+        let store = match store {
+            Some(store) => store,
+            None => config.open_store(&environment).await?,
+        };
+        config.acceptor.open_files.set_others(files_of(&store));
         let (log, sequencer) = Log::new(store, config.log.clone());
         let registry = Registry::new(config.subscribers_max);
         let drain = Drain::new();
@@ -243,7 +235,7 @@ impl<L: Listener> Server<L> {
         let watchers = Tasks::new();
         let _abort_watchers = watchers.abort_on_drop();
         if let Some(listener) = metrics {
-            let values = NodeValues::new(node.clone(), disk.clone(), counts.clone(), log_drops);
+            let values = NodeValues::new(node.clone(), counts.clone(), log_drops);
             tell_metrics(listener, values, &watchers)?;
         }
         let service = layers(&node).layer(Router::new(node.clone(), probes.clone()));
@@ -267,8 +259,8 @@ impl<L: Listener> Server<L> {
         health.close_and_wait().await;
         drain_node(&node, &probes, &connections, deadline).await;
         end(&background, &log_tasks, &watchers, deadline).await;
-        if let Some(disk) = disk {
-            say_counts(disk.counts());
+        if let Some(stats) = node.log.store_stats() {
+            say_counts(stats);
         }
         match (store_failure.get(), failed) {
             (Some(error), _) => Err(ServeError::Store(error.clone())),
@@ -278,28 +270,10 @@ impl<L: Listener> Server<L> {
     }
 }
 
-fn in_memory(config: &Config, environment: &Environment) -> Arc<dyn Store> {
-    let retention = RetentionConfig::new(config.history.clone());
-    let store = MemoryStore::new(environment.clone(), retention, config.topics_max);
-    Arc::new(store)
-}
-
-/// The store of a configuration that keeps history on disk.
-fn open_disk(config: &Config, environment: &Environment) -> Result<Option<DiskStore>, OpenError> {
-    let open = |disk: &DiskConfig| {
-        DiskStore::open(
-            DiskConfig {
-                // The store remembers what the log asks of it, and no more.
-                ids_max: config.log.dedupe.ids_max,
-                ids_age_max: config.log.dedupe.age_max,
-                ..disk.clone()
-            },
-            environment.clone(),
-            RetentionConfig::new(config.history.clone()),
-            config.topics_max,
-        )
-    };
-    config.disk.as_ref().map(open).transpose()
+/// Files that the store keeps open, more of them as history grows.
+fn files_of(store: &Arc<dyn Store>) -> OtherFiles {
+    let store = store.clone();
+    Arc::new(move || store.stats().map_or(0, |stats| stats.files))
 }
 
 fn layers(node: &Arc<Node>) -> Layers {
@@ -392,25 +366,25 @@ async fn end(background: &Tasks, log_tasks: &Tasks, watchers: &Tasks, deadline: 
     }
 }
 
-fn say_contents(contents: &DiskContents, took: Duration) {
+fn say_contents(store: &dyn Store, stats: StoreStats, took: Duration) {
     tracing::info!(
-        epoch = contents.epoch.get(),
-        head = contents.head,
-        events = contents.events,
-        topics = contents.topics,
-        sealed_files = contents.sealed_files,
+        epoch = store.epoch().get(),
+        head = store.head(),
+        events = stats.events,
+        topics = stats.topics,
+        sealed_files = stats.files,
         took = ?took,
         "store opened"
     );
 }
 
-fn say_counts(counts: DiskCounts) {
+fn say_counts(stats: StoreStats) {
     // Reads beside events say how well readers share what they read.
     tracing::info!(
-        commits = counts.commits,
-        events = counts.events,
-        reads = counts.reads,
-        damaged = counts.damaged,
+        commits = stats.commits,
+        events = stats.committed_events,
+        reads = stats.reads,
+        damaged = stats.damaged,
         "store closed"
     );
 }

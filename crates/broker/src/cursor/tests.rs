@@ -5,13 +5,14 @@ use std::{future::Future, task::Waker, time::SystemTime};
 use longlived_api::v1;
 use longlived_topic::{TopicFilter, TopicName};
 use prost::Message as _;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    Environment, Epoch, LogConfig, Message, PublishOptions,
+    Environment, Epoch, LogConfig, Message, PublishOptions, PublishReply,
     frame::{Compression, Encoding},
-    store::{AppendError, HistoryClass, Limits, MemoryStore, RetentionConfig},
+    store::{AppendError, HistoryClass, Limits, MemoryStore, RetentionConfig, tests::gate::Gate},
 };
 
 mod begin;
@@ -43,6 +44,15 @@ fn with_log<T>(
     tail_bytes_max: usize,
     test: impl AsyncFnOnce(Log) -> T,
 ) -> T {
+    with_gate(classes, tail_bytes_max, async |log, _| test(log).await)
+}
+
+/// The same over a store whose appends can be held.
+fn with_gate<T>(
+    classes: Vec<(&str, u64)>,
+    tail_bytes_max: usize,
+    test: impl AsyncFnOnce(Log, Arc<Gate>) -> T,
+) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -62,25 +72,32 @@ fn with_log<T>(
             tail_bytes_max,
             ..LogConfig::default()
         };
-        let (log, sequencer) = Log::new(Arc::new(store), config);
+        let gate = Gate::new(Arc::new(store));
+        let (log, sequencer) = Log::new(gate.clone(), config);
         let run: std::pin::Pin<Box<dyn Future<Output = Result<(), AppendError>>>> =
             Box::pin(sequencer.run(CancellationToken::new()));
         tokio::select! {
             _ = run => unreachable!("nobody stops it"),
-            result = test(log) => result,
+            result = test(log, gate) => result,
         }
     })
 }
 
-async fn publish(log: &Log, topics: &[&str]) -> Vec<Sequence> {
+async fn submit(log: &Log, topics: &[&str]) -> oneshot::Receiver<PublishReply> {
     let messages = topics
         .iter()
         .map(|topic| Message::new(TopicName::parse(topic).unwrap(), topic.as_bytes().to_vec()))
         .collect();
-    let answer = log
-        .submit(messages, PublishOptions::default())
-        .await
-        .unwrap();
+    let answer = log.submit(messages, PublishOptions::default());
+    answer.await.unwrap()
+}
+
+async fn publish(log: &Log, topics: &[&str]) -> Vec<Sequence> {
+    stored(submit(log, topics).await).await
+}
+
+/// Where the messages of a request are.
+async fn stored(answer: oneshot::Receiver<PublishReply>) -> Vec<Sequence> {
     let reply = answer.await.unwrap();
     assert_eq!(reply.refused, None);
     reply.published.iter().map(|p| p.sequence).collect()

@@ -32,7 +32,7 @@ use crate::{
     frame::{CompressionCounts, Compressor},
     position::{Epoch, Position, Sequence},
     signal::Signal,
-    store::{AppendError, Durability, Store},
+    store::{AppendError, Durability, Store, StoreStats},
 };
 
 /// Sizes of the log.
@@ -119,6 +119,8 @@ struct Shared {
     channels_refused: AtomicU64,
     // Written by the sequencer alone.
     ids_pushed_out: AtomicU64,
+    // Written by the sequencer alone.
+    elsewhere_failures: AtomicU64,
 }
 
 /// Asks the sequencer for the channel of a filter.
@@ -148,10 +150,11 @@ impl Log {
             compressor: Compressor::new(config.compressed_bytes_max),
             channels_refused: AtomicU64::new(0),
             ids_pushed_out: AtomicU64::new(0),
+            elsewhere_failures: AtomicU64::new(0),
         });
         let sequencer = Sequencer::new(
             shared.clone(),
-            sequencer::Inbox {
+            sequencer::Queues {
                 publish: publish_requests,
                 background: background_requests,
                 links: link_requests,
@@ -207,6 +210,16 @@ impl Log {
     /// How many message ids newer ones have pushed out before their age since the start.
     pub fn message_ids_evicted_early(&self) -> u64 {
         self.shared.ids_pushed_out.load(Ordering::Relaxed)
+    }
+
+    /// How often the events of other nodes could not be had since the start, so that they were asked for again.
+    pub fn elsewhere_failures(&self) -> u64 {
+        self.shared.elsewhere_failures.load(Ordering::Relaxed)
+    }
+
+    /// What the store says of itself, when it counts anything.
+    pub fn store_stats(&self) -> Option<StoreStats> {
+        self.shared.store.stats()
     }
 
     /// Bytes of messages that wait for the sequencer.

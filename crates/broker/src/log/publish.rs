@@ -33,7 +33,8 @@ pub struct Published {
 pub struct PublishReply {
     /// The messages before the first refusal.
     pub published: SmallVec<[Published; 1]>,
-    /// Why the next one was refused; nothing after it is stored.
+    /// Why the next one was refused. Nothing after it is stored, but for what a store that stores batches in part had
+    /// stored before it failed: sent again with its message id it is stored once.
     pub refused: Option<PublishError>,
 }
 
@@ -49,7 +50,7 @@ pub enum PublishError {
     /// An earlier message of the same stream was refused.
     #[error("an earlier message of this stream was refused")]
     AfterRefusal,
-    /// The store did not take the batch. Nothing of it is kept.
+    /// The store did not take the message; the error says whether it may be kept.
     #[error(transparent)]
     Append(#[from] AppendError),
     /// The log takes no more.

@@ -1,54 +1,50 @@
 //! The only writer of the log: takes what is queued as one batch, has the store number and keeps it, appends
 //! it to the channels that match, raises `visible`, answers the publishers and wakes the readers.
 //!
+//! While the store works on a batch, new filters are linked, what other nodes append is shown, idle channels are unlinked
+//! and the order to stop is heard. Publishers wait: the next batch is what has gathered by then.
+//!
 //! Holds: a frame reaches a channel only after `Store::append` returned; `visible` rises only after a batch is
-//! in all its channels; channels are linked and unlinked between batches.
+//! in all its channels; no channel is linked or unlinked while a batch is being shown. So a channel begins after what is
+//! visible, and gets everything that is shown later, the batch included that is being stored when it is linked.
 //! Does not: know who subscribes.
+
+mod batch;
+mod elsewhere;
+mod inbox;
+mod sweep;
 
 use std::{
     collections::VecDeque,
+    future::ready,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
-use longlived_topic::{TopicFilter, TopicName};
-use rustc_hash::FxHashMap;
+use futures_util::future::{Fuse, FusedFuture as _, FutureExt as _};
+use longlived_topic::TopicFilter;
 use slab::Slab;
-use smallvec::SmallVec;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::inbox::Queues;
+use self::{
+    batch::{Batch, answer},
+    elsewhere::Elsewhere,
+    inbox::{Inbox, Incoming},
+};
 use super::{
-    AttachError, Link, LogConfig, PublishError, PublishReply, Published, Shared,
+    AttachError, Link, LogConfig, Shared,
     dedupe::Dedupe,
     matcher::{ChannelKey, Matcher},
-    publish::PublishRequest,
     warnings::Warnings,
 };
 use crate::{
     channel::Channel,
     faults::{Fault, planted},
-    frame::{Frames, TopicId},
-    message::MessageKey,
-    store::{Admitted, AppendError, Appended, TopicsExhausted},
+    frame::Frames,
+    store::{Admitted, AppendError, Appended, Store},
 };
-
-/// One batch takes no further requests past this many messages or bytes: it bounds how long the first of
-/// them waits, and what a reader that stops in the middle of one keeps in memory.
-const BATCH_MESSAGES_MAX: usize = 4_096;
-const BATCH_BYTES_MAX: usize = 256 << 10;
-/// Channels looked at in one sweep.
-const SWEEP_CHANNELS_MAX: usize = 50_000;
-
-/// What comes in.
-pub(super) struct Inbox {
-    pub(super) publish: mpsc::Receiver<PublishRequest>,
-    pub(super) background: mpsc::Receiver<PublishRequest>,
-    pub(super) links: mpsc::Receiver<Link>,
-}
 
 /// The writer of one log. [`Sequencer::run`] is its life.
 pub struct Sequencer {
@@ -68,12 +64,14 @@ pub struct Sequencer {
     secret: [u64; 2],
     // The store has more to let go of than it could last time.
     trim_more: bool,
+    // A sweep came while the store was busy.
+    sweep_store_next: bool,
     warnings: Warnings,
 }
 
 struct Linked {
     channel: Arc<Channel>,
-    // Entries of the current batch that match; empty between batches.
+    // Entries that match of what is being shown; empty otherwise.
     due: Vec<u32>,
 }
 
@@ -83,54 +81,14 @@ struct TailChunk {
     since: Instant,
 }
 
-/// A request on its way through one batch.
-struct Pending {
-    request: PublishRequest,
-    outcomes: Vec<Outcome>,
-    refused: Option<PublishError>,
-}
-
-enum Outcome {
-    /// Index into the batch.
-    New(usize),
-    /// Same message id as an entry of this batch.
-    SameAs(usize),
-    Duplicate(u64),
-}
-
-/// What the sequencer does next.
-enum Due {
-    Sweep,
-    Trim,
-    Elsewhere(Arc<Frames>),
-    Link(Link),
-    Batch(PublishRequest),
-}
-
-/// The messages of one batch.
-#[derive(Default)]
-struct Batch {
-    messages: Vec<Admitted>,
-    bytes: usize,
-    keys: FxHashMap<MessageKey, usize>,
-    requests: Vec<Pending>,
-    // No topic can be forgotten for another any more.
-    topics_are_full: bool,
-}
-
-impl Batch {
-    fn is_full(&self) -> bool {
-        self.messages.len() >= BATCH_MESSAGES_MAX || self.bytes >= BATCH_BYTES_MAX
-    }
-}
-
 impl Sequencer {
-    pub(super) fn new(shared: Arc<Shared>, inbox: Inbox, config: LogConfig) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, queues: Queues, config: LogConfig) -> Self {
         Self {
             secret: shared.store.message_key_secret(),
             trim_more: false,
+            sweep_store_next: false,
+            inbox: Inbox::new(queues, Elsewhere::new(shared.clone())),
             shared,
-            inbox,
             dedupe: Dedupe::new(config.dedupe),
             config,
             matcher: Matcher::default(),
@@ -153,73 +111,32 @@ impl Sequencer {
         }
         let mut sweep = tokio::time::interval(self.config.sweep_interval);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Links and messages have the first turn alternately, so that neither a storm of new filters nor one of
-        // messages keeps the other waiting. Not left to chance: a replay takes the same turns.
-        let mut links_first = true;
-        let mut elsewhere = self.shared.store.appended_elsewhere();
+        let store = self.shared.store.clone();
+        let mut stopped = pin!(stop.cancelled().fuse());
+        let mut storing = pin!(Fuse::terminated());
         loop {
-            let trim_more = self.trim_more;
-            let inbox = &mut self.inbox;
-            let due = if links_first {
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => break,
-                    _ = sweep.tick() => Due::Sweep,
-                    others = &mut elsewhere => Due::Elsewhere(others?),
-                    Some(link) = inbox.links.recv() => Due::Link(link),
-                    Some(request) = inbox.publish.recv() => Due::Batch(request),
-                    Some(request) = inbox.background.recv() => Due::Batch(request),
-                    () = std::future::ready(()), if trim_more => Due::Trim,
-                }
-            } else {
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => break,
-                    _ = sweep.tick() => Due::Sweep,
-                    others = &mut elsewhere => Due::Elsewhere(others?),
-                    Some(request) = inbox.publish.recv() => Due::Batch(request),
-                    Some(link) = inbox.links.recv() => Due::Link(link),
-                    Some(request) = inbox.background.recv() => Due::Batch(request),
-                    () = std::future::ready(()), if trim_more => Due::Trim,
-                }
-            };
-            match due {
-                Due::Sweep => self.sweep()?,
-                Due::Trim => {
+            let is_storing = !storing.is_terminated();
+            let trim_now = self.trim_more && !is_storing;
+            tokio::select! {
+                biased;
+                (batch, stored) = &mut storing => self.end_append(batch, stored)?,
+                () = &mut stopped => self.inbox.close(),
+                _ = sweep.tick() => self.sweep(is_storing)?,
+                incoming = self.inbox.next(is_storing) => match incoming? {
+                    Incoming::Link(link) => self.link(link),
+                    Incoming::Elsewhere(frames) => self.show_others(&frames),
+                    Incoming::Publish(first) => match self.gather(first) {
+                        Some(batch) => storing.set(append(&*store, batch).fuse()),
+                        None => self.sweep_after_append(),
+                    },
+                    Incoming::Closed => break,
+                },
+                () = ready(()), if trim_now => {
                     self.trim();
-                    // Whoever else shares the thread has a turn between two of them.
+                    // Other tasks of the thread have a turn between two of them.
                     tokio::task::yield_now().await;
                 }
-                Due::Elsewhere(frames) => {
-                    let now = Instant::now();
-                    let touched = self.show(&[], &frames, now);
-                    self.wake(&touched);
-                    self.trim_tails(now);
-                    elsewhere = self.shared.store.appended_elsewhere();
-                }
-                Due::Link(link) => {
-                    links_first = false;
-                    self.link(link);
-                }
-                Due::Batch(first) => {
-                    links_first = true;
-                    self.batch(first).await?;
-                    // However busy the log is, what has to go goes: a little after each batch.
-                    if self.trim_more {
-                        self.trim();
-                    }
-                }
             }
-        }
-        self.inbox.publish.close();
-        self.inbox.background.close();
-        while let Ok(request) = self
-            .inbox
-            .publish
-            .try_recv()
-            .or_else(|_| self.inbox.background.try_recv())
-        {
-            self.batch(request).await?;
         }
         // How well publishers share a commit is the first question to a slow disk.
         tracing::info!(
@@ -230,55 +147,34 @@ impl Sequencer {
         Ok(())
     }
 
-    async fn batch(&mut self, first: PublishRequest) -> Result<(), AppendError> {
-        let mut batch = Batch::default();
-        self.admit(first, &mut batch);
-        while !batch.is_full() {
-            match self.inbox.publish.try_recv() {
-                Ok(request) => self.admit(request, &mut batch),
-                Err(_) => break,
-            }
-        }
-        // Background work rides along only where publishers left room.
-        while !batch.is_full() {
-            match self.inbox.background.try_recv() {
-                Ok(request) => self.admit(request, &mut batch),
-                Err(_) => break,
-            }
-        }
-        if batch.messages.is_empty() {
-            answer(batch.requests, None);
-            return Ok(());
-        }
-        if planted(Fault::VisibleBeforeStored) {
-            self.shared.visible.fetch_add(1, Ordering::Release);
-        }
-        match self.shared.store.append(&batch.messages).await {
+    /// The store has done what it could with a batch.
+    fn end_append(
+        &mut self,
+        batch: Batch,
+        stored: Result<Appended, AppendError>,
+    ) -> Result<(), AppendError> {
+        let failure = match stored {
             Ok(appended) => {
-                self.note_room(Ok(()));
+                let failure = appended.failure().cloned();
                 self.commit(batch, &appended);
-                Ok(())
+                failure
             }
             Err(error) => {
                 if planted(Fault::FailedIdRemembered) {
                     let ids = batch.keys.keys();
                     ids.for_each(|&key| self.dedupe.insert(key, 1, Instant::now()));
                 }
-                refuse(batch.requests, &error);
-                match &error {
-                    AppendError::Full { .. }
-                    | AppendError::Unavailable(_)
-                    | AppendError::Unknown(_) => {
-                        self.note_room(Err(error));
-                        Ok(())
-                    }
-                    AppendError::Broken(_) => {
-                        self.note_room(Err(error.clone()));
-                        Err(error)
-                    }
-                }
+                answer(batch.requests, Err(&error));
+                Some(error)
             }
+        };
+        let failed = failure.map_or(Ok(()), Err);
+        self.note_room(failed.clone());
+        if let Err(broken @ AppendError::Broken(_)) = failed {
+            return Err(broken);
         }
+        self.sweep_after_append();
+        Ok(())
     }
 
     /// Tells whoever watches when publishing begins or ceases to be possible.
@@ -295,77 +191,7 @@ impl Sequencer {
         });
     }
 
-    /// Decides about each message of a request, in order, up to the first refusal.
-    fn admit(&mut self, mut request: PublishRequest, batch: &mut Batch) {
-        let mut refused = request.refusal(Instant::now());
-        let mut outcomes = Vec::with_capacity(request.messages.len());
-        let messages = std::mem::take(&mut request.messages);
-        batch.messages.reserve(messages.len());
-        batch.bytes += request.bytes;
-        for message in messages {
-            if refused.is_some() {
-                break;
-            }
-            let key = MessageKey::of(&message, &request.options.principal, self.secret);
-            if let Some(key) = key {
-                if let Some(sequence) = self.dedupe.find(key)
-                    && !planted(Fault::DuplicateGetsNewNumber)
-                {
-                    outcomes.push(Outcome::Duplicate(sequence));
-                    continue;
-                }
-                if let Some(&index) = batch.keys.get(&key) {
-                    outcomes.push(Outcome::SameAs(index));
-                    continue;
-                }
-            }
-            // Most messages follow one of the same topic, and no topic is forgotten within a batch.
-            let before = batch.messages.last();
-            let topic = match before.filter(|before| before.message.topic.ptr_eq(&message.topic)) {
-                Some(before) => Ok(before.topic),
-                None => self.topic(&message.topic, batch),
-            };
-            match topic {
-                Ok(topic) => {
-                    let index = batch.messages.len();
-                    if let Some(key) = key {
-                        batch.keys.insert(key, index);
-                    }
-                    outcomes.push(Outcome::New(index));
-                    batch.messages.push(Admitted {
-                        topic,
-                        message,
-                        message_key: key,
-                    });
-                }
-                Err(error) => refused = Some(error.into()),
-            }
-        }
-        if refused.is_some() {
-            request.stop_stream();
-        }
-        batch.requests.push(Pending {
-            request,
-            outcomes,
-            refused,
-        });
-    }
-
-    /// The id of a topic. A new one takes the place of one that keeps no event when it has to.
-    fn topic(&mut self, topic: &TopicName, batch: &mut Batch) -> Result<TopicId, TopicsExhausted> {
-        let admitted = self.shared.store.admit(topic);
-        if admitted.is_ok() || batch.topics_are_full {
-            return admitted;
-        }
-        let forgotten = self.shared.store.make_room(&batch.messages);
-        batch.topics_are_full = forgotten.is_empty();
-        for id in forgotten {
-            self.matcher.forget(id);
-        }
-        self.shared.store.admit(topic)
-    }
-
-    /// The batch is stored: show it and say so.
+    /// What of the batch is stored is shown, and its publishers are told.
     fn commit(&mut self, batch: Batch, appended: &Appended) {
         let now = Instant::now();
         self.commits += 1;
@@ -378,15 +204,25 @@ impl Sequencer {
         let frames = appended.frames();
         let touched = frames.map(|frames| self.show(known, frames, now));
         for (key, index) in batch.keys {
-            self.dedupe.insert(key, appended.outcome(index).0, now);
+            if let Ok((sequence, _)) = appended.outcome(index) {
+                self.dedupe.insert(key, sequence, now);
+            }
         }
         let pushed_out = self.dedupe.pushed_out();
         self.shared
             .ids_pushed_out
             .store(pushed_out, Ordering::Relaxed);
-        answer(batch.requests, Some(appended));
+        answer(batch.requests, Ok(appended));
         // Last: a runtime runs first what was woken last, and a subscriber should not wait for a publisher's answer.
         self.wake(&touched.unwrap_or_default());
+        self.trim_tails(now);
+    }
+
+    /// What other nodes have appended is shown.
+    fn show_others(&mut self, frames: &Arc<Frames>) {
+        let now = Instant::now();
+        let touched = self.show(&[], frames, now);
+        self.wake(&touched);
         self.trim_tails(now);
     }
 
@@ -404,6 +240,11 @@ impl Sequencer {
         frames: &Arc<Frames>,
         now: Instant,
     ) -> Vec<ChannelKey> {
+        debug_assert!(
+            frames.first() > self.shared.visible.load(Ordering::Relaxed)
+                || planted(Fault::VisibleBeforeStored),
+            "a store hands out each event once, in log order"
+        );
         let touched = self.route(messages, frames);
         for &key in &touched {
             let linked = &mut self.channels[key];
@@ -488,7 +329,7 @@ impl Sequencer {
     }
 
     fn link_new(&mut self, filter: TopicFilter) -> Arc<Channel> {
-        // Between batches the visible position is the head: nothing is on its way.
+        // Everything that is shown from here on comes to the channel, also what is being stored now.
         let mut complete_after = self.shared.visible.load(Ordering::Acquire);
         if planted(Fault::SeamLoses) {
             complete_after = complete_after.saturating_sub(1);
@@ -506,135 +347,10 @@ impl Sequencer {
         self.shared.channels.insert(filter, channel.clone());
         channel
     }
-
-    fn sweep(&mut self) -> Result<(), AppendError> {
-        let now = Instant::now();
-        self.trim_tails(now);
-        self.dedupe.expire(now);
-        self.trim();
-        self.forget_unused();
-        let (pushed_out, ids_max) = (self.dedupe.pushed_out(), self.dedupe.ids_max());
-        self.warnings.ids_pushed_out(pushed_out, ids_max, now);
-        let ahead = self.shared.store.publish_time_ahead();
-        self.warnings.publish_time_ahead(ahead, now);
-        let room = self.shared.store.room();
-        self.note_room(room.clone());
-        if let Err(broken @ AppendError::Broken(_)) = room {
-            return Err(broken);
-        }
-        self.unlink_idle(now);
-        Ok(())
-    }
-
-    /// Lets the store work for about a millisecond on what it does not keep.
-    fn trim(&mut self) {
-        let trimmed = self.shared.store.trim();
-        for id in trimmed.forgotten {
-            self.matcher.forget(id);
-        }
-        self.trim_more = trimmed.more;
-    }
-
-    /// Forgets topics that have kept nothing for long and have no reader.
-    fn forget_unused(&mut self) {
-        let unused = self.shared.store.unused_topics();
-        if unused.is_empty() {
-            return;
-        }
-        let is_followed = |topic: &TopicName| {
-            let channels = self.shared.channels_of(topic);
-            channels.iter().any(|channel| channel.reader_count() > 0)
-        };
-        let (followed, nobodys): (Vec<_>, Vec<_>) =
-            (unused.into_iter()).partition(|(_, topic)| is_followed(topic));
-        let ids = |topics: Vec<(TopicId, TopicName)>| {
-            topics.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
-        };
-        let nobodys = ids(nobodys);
-        self.shared.store.forget_topics(&nobodys, &ids(followed));
-        for id in nobodys {
-            self.matcher.forget(id);
-        }
-    }
-
-    /// Unlinks channels that nobody has read for a while, a bounded number of candidates at a time.
-    fn unlink_idle(&mut self, now: Instant) {
-        let max = self.config.channels_max;
-        let linger = if self.channels.len() > max - max.div_ceil(10) {
-            Duration::ZERO
-        } else {
-            self.config.channel_linger
-        };
-        let Some(idle_before) = now.checked_sub(linger) else {
-            return;
-        };
-        let slots = self.channels.capacity();
-        for _ in 0..slots.min(SWEEP_CHANNELS_MAX) {
-            self.sweep_from = (self.sweep_from + 1) % slots;
-            let Some(linked) = self.channels.get(self.sweep_from) else {
-                continue;
-            };
-            if linked.channel.close_if_idle(idle_before) {
-                let filter = linked.channel.filter().clone();
-                self.matcher.unlink(&filter);
-                if filter.has_wildcard() {
-                    self.shared.wildcards.write().remove(&filter);
-                }
-                self.shared.channels.remove(&filter);
-                self.channels.remove(self.sweep_from);
-            }
-        }
-    }
 }
 
-/// Nothing new of the batch is stored. What was stored before it is answered as ever, up to the first message that was
-/// not.
-fn refuse(requests: Vec<Pending>, error: &AppendError) {
-    for pending in requests {
-        let known = |outcome: &Outcome| match *outcome {
-            Outcome::Duplicate(sequence) => Some(Published {
-                sequence,
-                duplicate: true,
-            }),
-            Outcome::New(_) | Outcome::SameAs(_) => None,
-        };
-        let published: SmallVec<[Published; 1]> =
-            pending.outcomes.iter().map_while(known).collect();
-        let refused = if published.len() == pending.outcomes.len() {
-            pending.refused
-        } else {
-            Some(PublishError::Append(error.clone()))
-        };
-        if refused.is_some() {
-            pending.request.stop_stream();
-        }
-        let reply = PublishReply { published, refused };
-        pending.request.reply.send(reply).ok();
-    }
-}
-
-/// Answers the publishers of a batch. Without frames no message of it was new.
-fn answer(requests: Vec<Pending>, appended: Option<&Appended>) {
-    for pending in requests {
-        let new = |index: usize| appended.map_or((0, false), |appended| appended.outcome(index));
-        let published = pending
-            .outcomes
-            .iter()
-            .map(|outcome| match *outcome {
-                Outcome::New(index) => new(index),
-                Outcome::SameAs(index) => (new(index).0, true),
-                Outcome::Duplicate(sequence) => (sequence, true),
-            })
-            .map(|(sequence, duplicate)| Published {
-                sequence,
-                duplicate,
-            })
-            .collect();
-        let reply = PublishReply {
-            published,
-            refused: pending.refused,
-        };
-        // A publisher that has gone needs no answer.
-        pending.request.reply.send(reply).ok();
-    }
+/// An append with the batch that it is about.
+async fn append(store: &dyn Store, batch: Batch) -> (Batch, Result<Appended, AppendError>) {
+    let stored = store.append(&batch.messages).await;
+    (batch, stored)
 }

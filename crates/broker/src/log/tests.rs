@@ -16,6 +16,7 @@ use crate::{
 
 mod limits;
 mod nodes;
+mod storing;
 
 async fn with_log<T>(topics_max: usize, test: impl AsyncFnOnce(Log) -> T) -> T {
     let environment = Environment::seeded(7, SystemTime::UNIX_EPOCH);
@@ -25,6 +26,12 @@ async fn with_log<T>(topics_max: usize, test: impl AsyncFnOnce(Log) -> T) -> T {
         _ = sequencer.run(CancellationToken::new()) => unreachable!("nobody stops it"),
         result = test(log) => result,
     }
+}
+
+/// Ends a test that waits for what never comes. The clock is paused: nothing is waited for here.
+async fn in_time<T>(test: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(Duration::from_secs(600), test).await;
+    ended.expect("what the test waits for comes")
 }
 
 fn message(topic: &str, id: &str) -> Message {

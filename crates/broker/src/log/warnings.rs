@@ -47,7 +47,8 @@ impl Warnings {
     }
 }
 
-fn is_due(last: &mut Option<Instant>, now: Instant) -> bool {
+/// Whether it is time for a line again; then this is when the last one was.
+pub(super) fn is_due(last: &mut Option<Instant>, now: Instant) -> bool {
     let due = last.is_none_or(|last| now.duration_since(last) >= INTERVAL);
     if due {
         *last = Some(now);

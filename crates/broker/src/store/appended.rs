@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::AppendError;
 use crate::{frame::Frames, position::Sequence};
 
-/// Everything that was added to the log up to the last message of an append. A log that other nodes append to as well
-/// may hold their events before and between those that were asked for.
+/// Everything that was added to the log up to the last stored message of an append. A log that other nodes append to as
+/// well may hold their events before and between those that were asked for, and may have stored only some of these.
 #[derive(Clone, Debug)]
 pub struct Appended {
     frames: Option<Arc<Frames>>,
@@ -14,16 +15,26 @@ pub struct Appended {
 }
 
 /// What became of one message of an append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Own {
     /// It is the entry with this index.
     New(u32),
     /// The log had a message with its id before, here.
     Duplicate(Sequence),
+    /// It is not stored, or nobody knows whether it is.
+    Failed(AppendError),
 }
 
 impl Appended {
-    /// The messages that were asked for are among others, or were stored before; one `own` for each, in order.
+    /// What there is to say of no message at all.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            frames: None,
+            own: Some(Box::default()),
+        }
+    }
+
+    /// The messages that were asked for are among others, were stored before, or failed; one `own` for each, in order.
     pub fn among_others(frames: Option<Arc<Frames>>, own: Box<[Own]>) -> Self {
         Self {
             frames,
@@ -36,16 +47,31 @@ impl Appended {
         self.frames.as_ref()
     }
 
-    /// Sequence of a message, by its index in what was asked for, and whether the log had it before.
-    pub fn outcome(&self, message: usize) -> (Sequence, bool) {
-        let own = (self.own.as_ref()).map_or(Own::New(message as u32), |own| own[message]);
-        match own {
-            Own::New(index) => {
-                let entry = (self.frames.as_ref()).and_then(|f| f.entries().get(index as usize));
-                (entry.map_or(0, |entry| entry.sequence), false)
-            }
-            Own::Duplicate(sequence) => (sequence, true),
-        }
+    /// Sequence of a message, by its index in what was asked for, and whether the log had it before; or why it is not
+    /// there.
+    pub fn outcome(&self, message: usize) -> Result<(Sequence, bool), &AppendError> {
+        let entry = match self.own.as_ref().map(|own| &own[message]) {
+            None => message,
+            Some(&Own::New(index)) => index as usize,
+            Some(&Own::Duplicate(sequence)) => return Ok((sequence, true)),
+            Some(Own::Failed(error)) => return Err(error),
+        };
+        let frames = self.frames.as_ref();
+        let entry = frames.and_then(|frames| frames.entries().get(entry));
+        Ok((entry.map_or(0, |entry| entry.sequence), false))
+    }
+
+    /// Why a message failed, if any did: the error after which nothing goes on, or else the first.
+    pub(crate) fn failure(&self) -> Option<&AppendError> {
+        let failures = || {
+            let all = self.own.iter().flatten();
+            all.filter_map(|own| match own {
+                Own::Failed(error) => Some(error),
+                Own::New(_) | Own::Duplicate(_) => None,
+            })
+        };
+        let is_final = |error: &&AppendError| matches!(error, AppendError::Broken(_));
+        failures().find(is_final).or_else(|| failures().next())
     }
 
     /// Whether the frames are the messages that were asked for and nothing else.

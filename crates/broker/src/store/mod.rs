@@ -5,6 +5,9 @@
 
 mod appended;
 mod clock;
+mod config;
+#[cfg(any(test, feature = "testkit"))]
+mod delegate;
 mod disk;
 mod memory;
 mod merge;
@@ -19,9 +22,12 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use longlived_topic::{TopicFilter, TopicName};
 
 pub use appended::{Appended, Own};
+pub use config::StoreConfig;
+#[cfg(any(test, feature = "testkit"))]
+pub use delegate::Delegate;
 pub use disk::{
-    DiskConfig, DiskContents, DiskCounts, DiskStore, EpochChange, Faults, File, Files, Kept, Lock,
-    LockError, MemoryFiles, NewEpochError, OpenError, OpenMode, SystemFiles,
+    DiskConfig, DiskStore, EpochChange, Faults, File, Files, Kept, Lock, LockError, MemoryFiles,
+    NewEpochError, OpenError, OpenMode, SystemFiles,
 };
 pub use memory::MemoryStore;
 pub(crate) use merge::merge;
@@ -95,7 +101,7 @@ pub struct TopicsExhausted {
     pub limit: usize,
 }
 
-/// Why a store did not take a batch; nothing of it is kept unless the error says otherwise.
+/// Why a store did not take a message, or any of a batch; it is not kept unless the error says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// Writing it would touch the reserve. It may be tried again when there is room.
@@ -118,6 +124,17 @@ pub enum AppendError {
     Broken(String),
 }
 
+/// Why the events of other nodes cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ElsewhereError {
+    /// Something that passes: they are asked for again after a pause, and nothing is lost by it.
+    #[error("the store cannot be reached now: {0}")]
+    Unavailable(String),
+    /// Nothing passes of itself; the process must end.
+    #[error("the store is broken: {0}")]
+    Broken(String),
+}
+
 /// The store could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the store could not be read: {0}")]
@@ -132,7 +149,29 @@ pub struct Trimmed {
     pub more: bool,
 }
 
+/// What a store says of itself to the people who run it. What it has done counts since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Events that are kept.
+    pub events: u64,
+    /// Topics that are known.
+    pub topics: usize,
+    /// Files that it keeps open, and that grow in number with its history.
+    pub files: usize,
+    /// Batches made durable.
+    pub commits: u64,
+    /// Events in them.
+    pub committed_events: u64,
+    /// Blocks and batches read for readers from where history is kept.
+    pub reads: u64,
+    /// Blocks and batches found damaged.
+    pub damaged: u64,
+}
+
 /// Keeps the log. Written by the sequencer alone, read by anybody.
+///
+/// Only what returns a future may wait. Everything else answers from memory at once: a store on other machines keeps
+/// here what that needs, such as the last sequence it handed out, the ids of topics and whether it is connected.
 pub trait Store: Send + Sync + 'static {
     /// Identity of the history.
     fn epoch(&self) -> Epoch;
@@ -146,17 +185,23 @@ pub trait Store: Send + Sync + 'static {
     /// The id of a topic, a new one when the topic is new and there is room.
     fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted>;
 
-    /// Numbers and keeps the messages (at least one) in their order, all or none. What is returned holds them in that
-    /// order, and whatever else the log has got before and between them that was not handed out yet. Must be polled to
-    /// its end: what is being written is not taken back by dropping it.
+    /// Numbers and keeps the messages (at least one) in their order: all of them, or those that [`Appended`] says. An
+    /// error holds for all of them. What is returned has what is stored in that order, and whatever else the log has got
+    /// before and between that was not handed out yet. Must be polled to its end: what is being written is not taken
+    /// back by dropping it.
+    ///
+    /// The sequencer has one append in flight at a time, and none when it calls [`Store::admit`], [`Store::make_room`],
+    /// [`Store::unused_topics`], [`Store::forget_topics`] or [`Store::trim`].
     fn append<'a>(
         &'a self,
         messages: &'a [Admitted],
     ) -> BoxFuture<'a, Result<Appended, AppendError>>;
 
-    /// Waits for what others have appended to the same log and [`Store::append`] has not handed out. Dropping it
-    /// loses nothing. Only a log of several nodes ever has any.
-    fn appended_elsewhere(&self) -> BoxFuture<'static, Result<Arc<Frames>, AppendError>> {
+    /// Waits for what others have appended to the same log and [`Store::append`] has not handed out, also while an append
+    /// is in flight. The two together hand out each event once and in log order, by the future that returns: what
+    /// others appended behind a message of an append in flight waits until that append has returned it. Dropping
+    /// it loses nothing. Only a log of several nodes ever has any.
+    fn appended_elsewhere(&self) -> BoxFuture<'static, Result<Arc<Frames>, ElsewhereError>> {
         futures_util::future::pending().boxed()
     }
 
@@ -172,6 +217,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Secret of this history under which message ids are hashed; lasts as long as the epoch.
     fn message_key_secret(&self) -> [u64; 2];
+
+    /// What it says of itself; `None` where there is nothing to count.
+    fn stats(&self) -> Option<StoreStats> {
+        None
+    }
 
     /// The message ids of the last messages, oldest first, for a log that begins anew over this history.
     fn recent_ids(&self) -> Vec<RecentId>;
@@ -219,3 +269,6 @@ pub trait Store: Send + Sync + 'static {
     /// new ones gets scarce: about a millisecond's work. Called by the sequencer, between batches.
     fn trim(&self) -> Trimmed;
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

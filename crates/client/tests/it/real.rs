@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use longlived_client::fleet::{Contract, Fleet, FleetConfig, Show};
 use longlived_client::{
     BackoffOptions, Client, ClientBuilder, Durability, GapReason, GoAwayReason, Item, Lost,
@@ -43,7 +44,8 @@ impl Node {
             .unwrap();
         let server = {
             let _entered = runtime.enter();
-            Server::bind(config, Environment::system()).unwrap()
+            let bound = Server::bind(config, Environment::system()).now_or_never();
+            bound.expect("a store in memory is open at once").unwrap()
         };
         let address = server.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();

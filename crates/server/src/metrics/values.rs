@@ -10,7 +10,6 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use longlived_broker::store::DiskStore;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric as _},
@@ -23,8 +22,6 @@ use crate::{node::Node, transport::acceptor::ConnectionCounts};
 /// Where the values of one node are read.
 pub(crate) struct NodeValues {
     node: Arc<Node>,
-    // `None` where history is in memory.
-    disk: Option<Arc<DiskStore>>,
     connections: ConnectionCounts,
     // `None` where they are not counted.
     log_drops: Option<LogDrops>,
@@ -38,43 +35,40 @@ impl NodeValues {
     /// Of a node that begins to serve now.
     pub(crate) fn new(
         node: Arc<Node>,
-        disk: Option<Arc<DiskStore>>,
         connections: ConnectionCounts,
         log_drops: Option<LogDrops>,
     ) -> Self {
         Self {
             started: node.environment.now(),
             node,
-            disk,
             connections,
             log_drops,
         }
     }
 
     fn store(&self, to: &mut To<'_>) -> fmt::Result {
-        let Some(disk) = &self.disk else {
+        let Some(stats) = self.node.log.store_stats() else {
             return Ok(());
         };
-        let counts = disk.counts();
         to.counter(
             "store_commits",
             "Batches synced to the data directory since the start.",
-            counts.commits,
+            stats.commits,
         )?;
         to.counter(
             "store_events",
             "Events in the batches synced since the start.",
-            counts.events,
+            stats.committed_events,
         )?;
         to.counter(
             "store_reads",
             "Blocks and batches read from the disk for readers since the start.",
-            counts.reads,
+            stats.reads,
         )?;
         to.counter(
             "store_damaged",
             "Blocks and batches found damaged since the start; their events are lost and announced as gaps.",
-            counts.damaged,
+            stats.damaged,
         )
     }
 
@@ -117,6 +111,11 @@ impl NodeValues {
             "Message ids that newer ones pushed out before their age since the start; their messages, sent again, are \
              stored twice.",
             log.message_ids_evicted_early(),
+        )?;
+        to.counter(
+            "elsewhere_failures",
+            "Times since the start that the events of other nodes could not be had and were asked for again.",
+            log.elsewhere_failures(),
         )?;
         to.gauge_of(
             "publish_queue",

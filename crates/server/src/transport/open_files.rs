@@ -28,8 +28,8 @@ impl OpenFiles {
     }
 
     /// Beside these.
-    pub(crate) fn set_others(&mut self, others: Option<OtherFiles>) {
-        self.others = others;
+    pub(crate) fn set_others(&mut self, others: OtherFiles) {
+        self.others = Some(others);
     }
 
     /// How many connections may be open now, where `wanted` are allowed: at least one.

@@ -9,14 +9,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use longlived_broker::frame::TopicId;
 use longlived_broker::store::{
-    Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, Store,
-    TopicInfo, TopicsExhausted, Trimmed,
+    Admitted, AppendError, Appended, Delegate, Page, Query, ReadError, Store,
 };
-use longlived_broker::{Environment, Epoch, Sequence};
+use longlived_broker::{Environment, Sequence};
 use longlived_client::Position;
-use longlived_topic::{TopicFilter, TopicName};
 use tokio::time::sleep;
 
 use crate::trace::{Record, Trace};
@@ -44,7 +41,7 @@ impl Witness {
             self.trace.add(Record::Stored {
                 life: self.life,
                 certain,
-                position: Position::new(self.epoch().get(), sequence),
+                position: Position::new(self.inner.epoch().get(), sequence),
                 topic: admitted.message.topic.as_str().to_owned(),
                 message: crate::publisher::name_of(&admitted.message.payload),
                 bytes: admitted.message.payload.len(),
@@ -53,21 +50,9 @@ impl Witness {
     }
 }
 
-impl Store for Witness {
-    fn epoch(&self) -> Epoch {
-        self.inner.epoch()
-    }
-
-    fn durability(&self) -> Durability {
-        self.inner.durability()
-    }
-
-    fn head(&self) -> Sequence {
-        self.inner.head()
-    }
-
-    fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
-        self.inner.admit(topic)
+impl Delegate for Witness {
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
     }
 
     fn append<'a>(
@@ -111,27 +96,6 @@ impl Store for Witness {
         .boxed()
     }
 
-    fn room(&self) -> Result<(), AppendError> {
-        self.inner.room()
-    }
-
-    fn message_key_secret(&self) -> [u64; 2] {
-        self.inner.message_key_secret()
-    }
-
-    fn recent_ids(&self) -> Vec<RecentId> {
-        self.inner.recent_ids()
-    }
-
-    fn topics(
-        &self,
-        filter: TopicFilter,
-        after: Option<TopicName>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<TopicInfo>, ReadError>> {
-        self.inner.topics(filter, after, limit)
-    }
-
     fn read(&self, query: Query) -> BoxFuture<'static, Result<Page, ReadError>> {
         let (inner, takes) = (self.inner.clone(), self.takes());
         async move {
@@ -139,29 +103,5 @@ impl Store for Witness {
             inner.read(query).await
         }
         .boxed()
-    }
-
-    fn before_time(&self, unix_nanos: i64) -> BoxFuture<'static, Result<Sequence, ReadError>> {
-        self.inner.before_time(unix_nanos)
-    }
-
-    fn make_room(&self, batch: &[Admitted]) -> Vec<TopicId> {
-        self.inner.make_room(batch)
-    }
-
-    fn unused_topics(&self) -> Vec<(TopicId, TopicName)> {
-        self.inner.unused_topics()
-    }
-
-    fn forget_topics(&self, forget: &[TopicId], keep: &[TopicId]) {
-        self.inner.forget_topics(forget, keep);
-    }
-
-    fn publish_time_ahead(&self) -> Duration {
-        self.inner.publish_time_ahead()
-    }
-
-    fn trim(&self) -> Trimmed {
-        self.inner.trim()
     }
 }

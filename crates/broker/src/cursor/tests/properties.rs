@@ -14,6 +14,10 @@ enum Step {
     OtherEpoch(Sequence),
     Add(usize),
     Remove(usize),
+    /// From here on the store holds what is published ...
+    Hold,
+    /// ... until here.
+    Release,
 }
 
 const TOPICS: [&str; 6] = ["a.x", "a.y", "b.x", "b.y", "c", "inbox.1"];
@@ -27,6 +31,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..50u64).prop_map(Step::OtherEpoch),
         1 => (0..FILTERS.len()).prop_map(Step::Add),
         1 => (0..FILTERS.len()).prop_map(Step::Remove),
+        1 => Just(Step::Hold),
+        2 => Just(Step::Release),
     ]
 }
 
@@ -36,7 +42,24 @@ struct Published {
     events: Vec<(Sequence, &'static str)>,
 }
 
+/// What was published and is not known to be stored.
+type InFlight = Vec<(Vec<&'static str>, oneshot::Receiver<PublishReply>)>;
+
 impl Published {
+    /// Waits for what is in flight; what of it the filters match.
+    async fn settle(&mut self, in_flight: &mut InFlight, filters: &[TopicFilter]) -> Vec<Sequence> {
+        let mut found = Vec::new();
+        for (topics, answer) in in_flight.drain(..) {
+            for (sequence, topic) in stored(answer).await.into_iter().zip(topics) {
+                self.events.push((sequence, topic));
+                if filters.iter().any(|filter| filter.matches(topic)) {
+                    found.push(sequence);
+                }
+            }
+        }
+        found
+    }
+
     fn matching<'a>(
         &'a self,
         filters: &'a [TopicFilter],
@@ -185,8 +208,8 @@ async fn comes_back(
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Any mix of publishing, trimming, lagging, resuming and changing filters, in the middle of catching up too: every
-    /// matching event is delivered once and in order, or lies in an announced gap. And whatever position a subscriber
+    /// Any mix of publishing, trimming, lagging, resuming and changing filters, in the middle of catching up and while the
+    /// store works on a batch too: every matching event is delivered once and in order, or lies in an announced gap. And whatever position a subscriber
     /// was told last, whoever comes back to it is told the rest.
     #[test]
     fn every_matching_event_arrives_once_or_is_announced(
@@ -197,9 +220,11 @@ proptest! {
         tail_bytes in prop::sample::select(vec![0usize, 150, 600, 1 << 20]),
     ) {
         let classes = vec![("a.>", keep_a), ("inbox.>", 3), (">", keep_rest)];
-        with_log(classes, tail_bytes, async |log| {
+        with_gate(classes, tail_bytes, async |log, gate| {
             let mut filters: Vec<TopicFilter> = first.iter().map(|&f| filter(FILTERS[f])).collect();
             let mut published = Published::default();
+            let mut in_flight = InFlight::new();
+            let mut held = false;
             let mut expected: BTreeSet<Sequence> = BTreeSet::new();
             let mut seen = Observed::default();
             let opened = open(&log, &filters, Begin::Next, OPTIONS).await;
@@ -210,12 +235,22 @@ proptest! {
                 match step {
                     Step::Publish(topics) => {
                         let topics: Vec<_> = topics.into_iter().map(|t| TOPICS[t]).collect();
-                        for (sequence, topic) in publish(&log, &topics).await.into_iter().zip(topics) {
-                            published.events.push((sequence, topic));
-                            if filters.iter().any(|f| f.matches(topic)) {
-                                expected.insert(sequence);
-                            }
+                        let answer = submit(&log, &topics).await;
+                        in_flight.push((topics, answer));
+                        if held {
+                            gate.appending().await;
+                        } else {
+                            expected.extend(published.settle(&mut in_flight, &filters).await);
                         }
+                    }
+                    Step::Hold => {
+                        held = true;
+                        gate.hold();
+                    }
+                    Step::Release => {
+                        held = false;
+                        gate.release();
+                        expected.extend(published.settle(&mut in_flight, &filters).await);
                     }
                     Step::Read(times) => {
                         for _ in 0..times {
@@ -274,6 +309,8 @@ proptest! {
                 }
                 comes_back(&log, &filters, stored, &published).await?;
             }
+            gate.release();
+            expected.extend(published.settle(&mut in_flight, &filters).await);
             while seen.read(&mut cursor)? {}
             prop_assert_eq!(cursor.settle().0.sequence, log.visible());
             seen.holds(&expected)

@@ -1,178 +1,21 @@
 //! Several nodes over one log that numbers at append, as a distributed log would be.
 
-use std::{collections::HashMap, sync::atomic::Ordering};
-
-use futures_util::{FutureExt as _, future::BoxFuture};
-use parking_lot::Mutex;
-use tokio::sync::watch;
+use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::{
-    Begin, Compression, Cursor, Delivery, Encoding, GapPolicy, MessageKey, Outcome, ReadOptions,
-    SlowPolicy,
-    frame::{self, Entry, Frames, Slice, TopicId},
-    store::{
-        Admitted, Appended, FilterFrom, Own, Page, Query, ReadError, RecentId, TopicInfo,
-        TopicsExhausted, Trimmed,
+    Begin, Compression, Cursor, Delivery, Encoding, GapPolicy, Opened, Outcome, ReadOptions,
+    SlowPolicy, frame,
+    store::tests::{
+        gate::Gate,
+        many::{REFUSED, SharedLog},
     },
 };
 
-/// A log that several nodes append to, as one of them sees it: what others append reaches it when it asks.
-struct OneOfMany {
-    inner: Arc<MemoryStore>,
-    seen: Arc<Mutex<Sequence>>,
-    // Rises with every append of any node.
-    news: watch::Sender<()>,
-    // What the log itself remembers of message ids, for all nodes.
-    ids: Arc<Mutex<HashMap<MessageKey, Sequence>>>,
-    // Whether it answers.
-    silent: Arc<AtomicBool>,
-}
-
-impl OneOfMany {
-    /// Everything after what this node has seen.
-    async fn unseen(inner: &MemoryStore, seen: &Mutex<Sequence>) -> Option<Arc<Frames>> {
-        let after = *seen.lock();
-        let head = inner.head();
-        let filters = [">", "inbox.>"].map(|filter| FilterFrom {
-            filter: TopicFilter::parse(filter).unwrap(),
-            after,
-        });
-        let query = Query {
-            filters: filters.to_vec(),
-            after,
-            through: head,
-            bytes_max: usize::MAX,
-        };
-        let page = inner.read(query).await.unwrap();
-        *seen.lock() = head;
-        let slices: Vec<_> = page.slices.into_iter().collect();
-        let mut offset = 0;
-        let entries = slices.iter().flat_map(Slice::entries).map(|entry| {
-            let moved = Entry { offset, ..*entry };
-            offset += entry.len;
-            moved
-        });
-        let entries = entries.collect();
-        Frames::from_parts(frame::join(&slices, Encoding::V1), entries)
-    }
-}
-
-impl Store for OneOfMany {
-    fn epoch(&self) -> Epoch {
-        self.inner.epoch()
-    }
-
-    fn durability(&self) -> Durability {
-        self.inner.durability()
-    }
-
-    fn head(&self) -> Sequence {
-        *self.seen.lock()
-    }
-
-    fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
-        self.inner.admit(topic)
-    }
-
-    fn append<'a>(
-        &'a self,
-        messages: &'a [Admitted],
-    ) -> BoxFuture<'a, Result<Appended, AppendError>> {
-        async move {
-            let known = |admitted: &Admitted| self.ids.lock().get(&admitted.message_key?).copied();
-            let before: Vec<_> = messages.iter().map(known).collect();
-            let new = messages
-                .iter()
-                .zip(&before)
-                .filter(|(_, known)| known.is_none());
-            let new: Vec<_> = new.map(|(admitted, _)| admitted.clone()).collect();
-            if !new.is_empty() {
-                let own = self.inner.append(&new).await?;
-                for (admitted, entry) in new.iter().zip(own.frames().unwrap().entries()) {
-                    if let Some(key) = admitted.message_key {
-                        self.ids.lock().insert(key, entry.sequence);
-                    }
-                }
-            }
-            let last = self.inner.head();
-            let all = Self::unseen(&self.inner, &self.seen).await;
-            self.news.send_replace(());
-            if self.silent.load(Ordering::Relaxed) {
-                // Stored, and the answer does not come.
-                *self.seen.lock() = last - u64::try_from(new.len()).unwrap();
-                return Err(AppendError::Unknown("no answer".to_owned()));
-            }
-            let mut next = last - u64::try_from(new.len()).unwrap();
-            let places = before.into_iter().map(|known| {
-                known.map_or_else(
-                    || {
-                        next += 1;
-                        let entries = all.as_ref().unwrap().entries();
-                        let found = entries.iter().position(|e| e.sequence == next);
-                        Own::New(u32::try_from(found.unwrap()).unwrap())
-                    },
-                    Own::Duplicate,
-                )
-            });
-            let places = places.collect();
-            Ok(Appended::among_others(all, places))
-        }
-        .boxed()
-    }
-
-    fn appended_elsewhere(&self) -> BoxFuture<'static, Result<Arc<Frames>, AppendError>> {
-        let (inner, seen) = (self.inner.clone(), self.seen.clone());
-        let mut news = self.news.subscribe();
-        async move {
-            loop {
-                // What comes late comes late: a publisher's own append may hand it out before.
-                tokio::time::sleep(Duration::from_millis(3)).await;
-                if let Some(frames) = Self::unseen(&inner, &seen).await {
-                    return Ok(frames);
-                }
-                news.changed().await.unwrap();
-            }
-        }
-        .boxed()
-    }
-
-    fn has_reached(&self, sequence: Sequence) -> BoxFuture<'static, Result<bool, ReadError>> {
-        futures_util::future::ready(Ok(sequence <= self.inner.head())).boxed()
-    }
-
-    fn room(&self) -> Result<(), AppendError> {
-        self.inner.room()
-    }
-
-    fn message_key_secret(&self) -> [u64; 2] {
-        self.inner.message_key_secret()
-    }
-
-    fn recent_ids(&self) -> Vec<RecentId> {
-        self.inner.recent_ids()
-    }
-
-    fn topics(
-        &self,
-        filter: TopicFilter,
-        after: Option<TopicName>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<TopicInfo>, ReadError>> {
-        self.inner.topics(filter, after, limit)
-    }
-
-    fn read(&self, query: Query) -> BoxFuture<'static, Result<Page, ReadError>> {
-        self.inner.read(query)
-    }
-
-    fn before_time(&self, unix_nanos: i64) -> BoxFuture<'static, Result<Sequence, ReadError>> {
-        self.inner.before_time(unix_nanos)
-    }
-
-    fn trim(&self) -> Trimmed {
-        Trimmed::default()
-    }
+fn shared_log() -> Arc<SharedLog> {
+    let environment = Environment::seeded(7, SystemTime::UNIX_EPOCH);
+    let retention = RetentionConfig::new(Vec::new());
+    SharedLog::new(MemoryStore::new(environment, retention, 10))
 }
 
 /// Reads so many events, and where the cursor then stands.
@@ -193,38 +36,25 @@ async fn read_events(cursor: &mut Cursor, events: usize) -> Vec<Sequence> {
     found
 }
 
+async fn open(log: &Log, begin: Begin) -> Opened {
+    let options = ReadOptions {
+        gap_policy: GapPolicy::Fail,
+        slow_policy: SlowPolicy::Park,
+        message_bytes_max: 1 << 20,
+        encoding: Encoding::V1,
+        compression: Compression::Identity,
+    };
+    let filters = [TopicFilter::parse(">").unwrap()];
+    let opened = Cursor::open(log, &filters, begin, options, Arc::default()).await;
+    opened.unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn nodes_of_one_log_show_the_same_order_and_take_over_positions_from_each_other() {
-    let environment = Environment::seeded(7, SystemTime::UNIX_EPOCH);
-    let retention = RetentionConfig::new(Vec::new());
-    let inner = Arc::new(MemoryStore::new(environment, retention, 10));
-    let news = watch::Sender::new(());
-    let ids = Arc::new(Mutex::new(HashMap::new()));
-    let silent = Arc::new(AtomicBool::new(false));
-    let node = || {
-        let store = OneOfMany {
-            inner: inner.clone(),
-            seen: Arc::new(Mutex::new(0)),
-            news: news.clone(),
-            ids: ids.clone(),
-            silent: silent.clone(),
-        };
-        Log::new(Arc::new(store), LogConfig::default())
-    };
+    let shared = shared_log();
+    let node = || Log::new(shared.node(), LogConfig::default());
     let (one, one_runs) = node();
     let (two, two_runs) = node();
-    let open = async |log: &Log, begin| {
-        let options = ReadOptions {
-            gap_policy: GapPolicy::Fail,
-            slow_policy: SlowPolicy::Park,
-            message_bytes_max: 1 << 20,
-            encoding: Encoding::V1,
-            compression: Compression::Identity,
-        };
-        let filters = [TopicFilter::parse(">").unwrap()];
-        let opened = Cursor::open(log, &filters, begin, options, Arc::default()).await;
-        opened.unwrap()
-    };
     let test = async {
         let mut on_one = open(&one, Begin::Next).await.cursor;
         let mut on_two = open(&two, Begin::Next).await.cursor;
@@ -261,13 +91,13 @@ async fn nodes_of_one_log_show_the_same_order_and_take_over_positions_from_each_
         assert_eq!(read_events(&mut cursor, 1).await, [next]);
 
         // One answer does not come; the other node takes the same message id and finds it stored.
-        silent.store(true, Ordering::Relaxed);
+        shared.silent.store(true, Ordering::Relaxed);
         let lost = one.publish(message("a", "once"), PublishOptions::default());
         assert!(matches!(
             lost.await,
             Err(PublishError::Append(AppendError::Unknown(_)))
         ));
-        silent.store(false, Ordering::Relaxed);
+        shared.silent.store(false, Ordering::Relaxed);
         publish(&two, "b").await;
         let again = two.publish(message("a", "once"), PublishOptions::default());
         let again = again.await.unwrap();
@@ -278,6 +108,147 @@ async fn nodes_of_one_log_show_the_same_order_and_take_over_positions_from_each_
     tokio::select! {
         _ = one_runs.run(CancellationToken::new()) => unreachable!("nobody stops it"),
         _ = two_runs.run(CancellationToken::new()) => unreachable!("nobody stops it"),
-        () = test => {}
+        () = in_time(test) => {}
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_other_nodes_append_is_shown_while_an_append_of_this_one_stands_still() {
+    let shared = shared_log();
+    let gate = Gate::new(shared.node());
+    let (one, one_runs) = Log::new(gate.clone(), LogConfig::default());
+    let (two, two_runs) = Log::new(shared.node(), LogConfig::default());
+    let test = async {
+        let mut on_one = open(&one, Begin::Next).await.cursor;
+        gate.hold();
+        let own = one.submit(smallvec![message("a", "")], PublishOptions::default());
+        let own = own.await.unwrap();
+        gate.appending().await;
+        for sequence in 1..=3 {
+            let other = two.publish(message("b", ""), PublishOptions::default());
+            assert_eq!(other.await.unwrap().sequence, sequence);
+            assert_eq!(read_events(&mut on_one, 1).await, [sequence]);
+        }
+        // Who comes meanwhile misses nothing either.
+        let mut late = open(&one, Begin::Earliest).await.cursor;
+        assert_eq!(read_events(&mut late, 3).await, [1, 2, 3]);
+        gate.release();
+        assert_eq!(own.await.unwrap().published[0].sequence, 4);
+        assert_eq!(read_events(&mut on_one, 1).await, [4]);
+        assert_eq!(read_events(&mut late, 1).await, [4]);
+    };
+    tokio::select! {
+        _ = one_runs.run(CancellationToken::new()) => unreachable!("nobody stops it"),
+        _ = two_runs.run(CancellationToken::new()) => unreachable!("nobody stops it"),
+        () = in_time(test) => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_batch_that_is_stored_in_part_each_publisher_is_told_of_its_own_messages() {
+    let shared = shared_log();
+    let gate = Gate::new(shared.node());
+    let (log, runs) = Log::new(gate.clone(), LogConfig::default());
+    let refused = |topic, id| Message {
+        payload: REFUSED.into(),
+        ..message(topic, id)
+    };
+    let test = async {
+        let mut cursor = open(&log, Begin::Next).await.cursor;
+        let stream = PublishOptions {
+            stream: Some(Arc::new(AtomicBool::new(false))),
+            ..PublishOptions::default()
+        };
+        // The first is alone; what comes while it is stored is one batch.
+        gate.hold();
+        let submit = |messages, options: &PublishOptions| log.submit(messages, options.clone());
+        let usual = PublishOptions::default();
+        let first = submit(smallvec![message("a", "")], &usual).await.unwrap();
+        gate.appending().await;
+        let mixed = smallvec![message("a", "1"), refused("a", "2"), message("a", "3")];
+        let mixed = submit(mixed, &stream).await.unwrap();
+        let whole = submit(smallvec![message("b", ""), message("b", "")], &usual);
+        let whole = whole.await.unwrap();
+        let same = submit(smallvec![refused("a", "2")], &usual).await.unwrap();
+        gate.release();
+        assert_eq!(first.await.unwrap().published[0].sequence, 1);
+        let mixed = mixed.await.unwrap();
+        let sequences = |reply: &PublishReply| -> Vec<_> {
+            let published = reply.published.iter();
+            published.map(|published| published.sequence).collect()
+        };
+        assert_eq!(sequences(&mixed), [2], "up to the one that is not stored");
+        let unavailable = |reply: &PublishReply| {
+            let refused = reply.refused.clone();
+            matches!(
+                refused,
+                Some(PublishError::Append(AppendError::Unavailable(_)))
+            )
+        };
+        assert!(unavailable(&mixed));
+        let whole = whole.await.unwrap();
+        assert_eq!((sequences(&whole), &whole.refused), (vec![4, 5], &None));
+        assert!(unavailable(&same.await.unwrap()), "the same message");
+        assert!(log.room().borrow().is_err());
+        assert_eq!(read_events(&mut cursor, 5).await, [1, 2, 3, 4, 5]);
+
+        // Nothing follows the refusal of a stream; what was stored behind it is known by its id.
+        let after = submit(smallvec![message("a", "")], &stream).await.unwrap();
+        assert_eq!(
+            after.await.unwrap().refused,
+            Some(PublishError::AfterRefusal)
+        );
+        let again = smallvec![message("a", "1"), message("a", "2"), message("a", "3")];
+        let again = submit(again, &usual).await.unwrap().await.unwrap();
+        assert_eq!((sequences(&again), &again.refused), (vec![2, 6, 3], &None));
+        let duplicates = again.published.iter().map(|published| published.duplicate);
+        assert!(duplicates.eq([true, false, true]));
+        assert!(log.room().borrow().is_ok());
+    };
+    tokio::select! {
+        _ = runs.run(CancellationToken::new()) => unreachable!("nobody stops it"),
+        () = in_time(test) => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_events_that_cannot_be_had_for_a_while_are_asked_for_again() {
+    const FAILURES: u64 = 7;
+    let shared = shared_log();
+    let (one, one_runs) = Log::new(shared.node(), LogConfig::default());
+    let (two, two_runs) = Log::new(shared.node(), LogConfig::default());
+    let test = async {
+        let mut on_two = open(&two, Begin::Next).await.cursor;
+        shared.failures.store(FAILURES, Ordering::Relaxed);
+        let begun = Instant::now();
+        for sequence in 1..=3 {
+            let published = one.publish(message("a", ""), PublishOptions::default());
+            assert_eq!(published.await.unwrap().sequence, sequence);
+        }
+        assert_eq!(
+            read_events(&mut on_two, 3).await,
+            [1, 2, 3],
+            "nothing is lost"
+        );
+        let failures = one.elsewhere_failures() + two.elsewhere_failures();
+        assert_eq!(failures, FAILURES);
+        assert!(
+            begun.elapsed() > Duration::from_millis(300),
+            "after a pause each"
+        );
+    };
+    tokio::select! {
+        _ = one_runs.run(CancellationToken::new()) => unreachable!("nobody stops it"),
+        _ = two_runs.run(CancellationToken::new()) => unreachable!("nobody stops it"),
+        () = in_time(test) => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_events_that_can_never_be_had_again_end_the_log() {
+    let shared = shared_log();
+    let (_log, runs) = Log::new(shared.node(), LogConfig::default());
+    shared.broken.store(true, Ordering::Relaxed);
+    let ended = runs.run(CancellationToken::new()).await;
+    assert_eq!(ended, Err(AppendError::Broken("on purpose".to_owned())));
 }

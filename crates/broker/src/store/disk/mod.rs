@@ -55,7 +55,7 @@ use self::{
 };
 use super::{
     Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, Store,
-    TopicInfo, TopicsExhausted, Trimmed, clock::AgeClock,
+    StoreStats, TopicInfo, TopicsExhausted, Trimmed, clock::AgeClock,
 };
 use crate::{
     environment::Environment,
@@ -106,34 +106,7 @@ impl DiskConfig {
     }
 }
 
-/// What is in the directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskContents {
-    /// The epoch of its positions.
-    pub epoch: Epoch,
-    /// The last sequence that was given out.
-    pub head: Sequence,
-    /// Events that are kept.
-    pub events: u64,
-    /// Topics that are known.
-    pub topics: usize,
-    /// Sealed files.
-    pub sealed_files: usize,
-}
-
-/// What the store has done since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DiskCounts {
-    /// Batches synced.
-    pub commits: u64,
-    /// Events in them.
-    pub events: u64,
-    /// Blocks and batches read from the disk for readers.
-    pub reads: u64,
-    /// Blocks and batches found damaged.
-    pub damaged: u64,
-}
-
+/// What it has done since it was opened.
 #[derive(Debug, Default)]
 struct Counters {
     commits: AtomicU64,
@@ -289,41 +262,6 @@ impl Shared {
     }
 }
 
-impl DiskStore {
-    /// What is in the directory now.
-    pub fn contents(&self) -> DiskContents {
-        let history = self.shared.history.read();
-        DiskContents {
-            epoch: self.shared.epoch,
-            head: self.shared.head.load(Ordering::Acquire),
-            events: history.classes.iter().map(|class| class.events).sum(),
-            topics: history.topics.count(),
-            sealed_files: sealed_files(&history),
-        }
-    }
-
-    /// Files that it keeps open, and that grow in number with its history.
-    pub fn open_files(&self) -> usize {
-        sealed_files(&self.shared.history.read())
-    }
-
-    /// What it has done so far.
-    pub fn counts(&self) -> DiskCounts {
-        let counters = &self.shared.counters;
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        DiskCounts {
-            commits: load(&counters.commits),
-            events: load(&counters.events),
-            reads: load(&counters.reads),
-            damaged: load(&counters.damaged),
-        }
-    }
-}
-
-fn sealed_files(history: &History) -> usize {
-    history.classes.iter().map(|class| class.files.len()).sum()
-}
-
 impl Store for DiskStore {
     fn epoch(&self) -> Epoch {
         self.shared.epoch
@@ -357,6 +295,21 @@ impl Store for DiskStore {
 
     fn message_key_secret(&self) -> [u64; 2] {
         self.shared.message_key_secret
+    }
+
+    fn stats(&self) -> Option<StoreStats> {
+        let history = self.shared.history.read();
+        let counters = &self.shared.counters;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Some(StoreStats {
+            events: history.classes.iter().map(|class| class.events).sum(),
+            topics: history.topics.count(),
+            files: history.classes.iter().map(|class| class.files.len()).sum(),
+            commits: load(&counters.commits),
+            committed_events: load(&counters.events),
+            reads: load(&counters.reads),
+            damaged: load(&counters.damaged),
+        })
     }
 
     fn recent_ids(&self) -> Vec<RecentId> {

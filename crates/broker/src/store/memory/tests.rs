@@ -70,60 +70,21 @@ fn sequences(page: &Page) -> Vec<Sequence> {
     entries.map(|entry| entry.sequence).collect()
 }
 
-use crate::{frame::Slice, store::FilterFrom};
-
-const TOPICS: [&str; 12] = [
-    "a.1", "a.2", "a.3", "a.4", "a.5", "a.6", "b.1", "b.2", "b.3", "b.4", "c", "inbox.1",
-];
+use crate::{
+    frame::Slice,
+    store::{
+        FilterFrom,
+        tests::properties::{Kind, hold, reading, steps},
+    },
+};
 
 proptest! {
-    /// The three ways of reading (few topics, scan, many topics) agree with filtering a Vec.
+    /// The three ways of reading (few topics, scan, many topics) agree with filtering a `Vec`.
     #[test]
     fn reading_page_by_page_gives_what_a_filter_over_a_vec_gives(
-        batches in prop::collection::vec(prop::collection::vec(0..TOPICS.len(), 1..30), 1..40),
-        filters in prop::collection::vec(
-            (prop::sample::select(vec!["a.1", "a.*", "*.2", ">", "b.>", "inbox.1", "c"]), 0..300u64), 1..4),
-        after in 0..300u64,
-        keep in (1..100u64, 1..400u64),
-        bytes_max in prop::sample::select(vec![1usize, 100, 5_000, 1 << 20]),
+        steps in steps(), reading in reading(),
     ) {
-        let store = store(&[("a.>", keep.0), (">", keep.1)], 100);
-        let mut log: Vec<&str> = Vec::new();
-        for batch in batches {
-            let topics: Vec<_> = batch.into_iter().map(|index| TOPICS[index]).collect();
-            append(&store, &topics);
-            log.extend(topics);
-        }
-        // The model: each class keeps its newest events.
-        let mut left = [keep.0, 200_000, keep.1];
-        let mut kept: Vec<bool> = log.iter().rev().map(|topic| {
-            let class = if topic.starts_with("a.") { 0 } else if *topic == "inbox.1" { 1 } else { 2 };
-            let keeps = left[class] > 0;
-            left[class] = left[class].saturating_sub(1);
-            keeps
-        }).collect();
-        kept.reverse();
-        let wanted = |index: usize| {
-            let sequence = index as u64 + 1;
-            sequence > after && filters.iter().any(|&(filter, from)| {
-                sequence > from && TopicFilter::parse(filter).unwrap().matches(log[index])
-            })
-        };
-        let expected: Vec<_> = (0..log.len())
-            .filter(|&i| kept[i] && wanted(i)).map(|i| i as u64 + 1).collect();
-        let trimmed = (0..log.len()).filter(|&i| !kept[i] && wanted(i)).map(|i| i as u64 + 1).max();
-
-        let mut found = Vec::new();
-        let mut at = after;
-        let first = read(&store, &filters, at, bytes_max);
-        prop_assert_eq!(first.trimmed_through, trimmed.unwrap_or(0), "exactly what is gone");
-        while at < store.head() {
-            let page = read(&store, &filters, at, bytes_max);
-            found.extend(sequences(&page));
-            prop_assert!(page.through > at, "each page makes progress");
-            at = page.through;
-        }
-        prop_assert_eq!(found, expected);
+        hold(Kind::Memory, steps, &reading)?;
     }
 }
 

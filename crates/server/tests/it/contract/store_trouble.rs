@@ -5,15 +5,10 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use longlived_api::v1;
 use longlived_broker::{
-    Environment, Epoch, Sequence,
-    frame::TopicId,
-    store::{
-        Admitted, AppendError, Appended, Durability, MemoryStore, Page, Query, ReadError, RecentId,
-        RetentionConfig, Store, TopicInfo, TopicsExhausted, Trimmed,
-    },
+    Environment,
+    store::{Admitted, AppendError, Appended, Delegate, MemoryStore, RetentionConfig, Store},
 };
 use longlived_server::{SERVICES, ServeError};
-use longlived_topic::{TopicFilter, TopicName};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use tonic::{Code, Streaming};
 use tonic_health::pb::{
@@ -42,7 +37,7 @@ pub(super) enum Mood {
 pub(super) struct Moody {
     inner: MemoryStore,
     mood: watch::Sender<Mood>,
-    /// Batches that were given to it.
+    /// Batches that were given to it since its mood was set.
     batches: watch::Sender<usize>,
 }
 
@@ -57,10 +52,11 @@ impl Moody {
     }
 
     pub(super) fn set(&self, mood: Mood) {
+        self.batches.send_replace(0);
         self.mood.send_replace(mood);
     }
 
-    /// Returns when it has been given a batch.
+    /// Returns when it has been given a batch since its mood was set.
     pub(super) async fn given(&self) {
         let mut batches = self.batches.subscribe();
         let given = within("a batch", batches.wait_for(|&batches| batches > 0)).await;
@@ -79,21 +75,9 @@ impl Moody {
     }
 }
 
-impl Store for Moody {
-    fn epoch(&self) -> Epoch {
-        self.inner.epoch()
-    }
-
-    fn durability(&self) -> Durability {
-        self.inner.durability()
-    }
-
-    fn head(&self) -> Sequence {
-        self.inner.head()
-    }
-
-    fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
-        self.inner.admit(topic)
+impl Delegate for Moody {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
     }
 
     fn append<'a>(
@@ -114,51 +98,6 @@ impl Store for Moody {
 
     fn room(&self) -> Result<(), AppendError> {
         self.trouble()
-    }
-
-    fn message_key_secret(&self) -> [u64; 2] {
-        self.inner.message_key_secret()
-    }
-
-    fn recent_ids(&self) -> Vec<RecentId> {
-        self.inner.recent_ids()
-    }
-
-    fn topics(
-        &self,
-        filter: TopicFilter,
-        after: Option<TopicName>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<TopicInfo>, ReadError>> {
-        self.inner.topics(filter, after, limit)
-    }
-
-    fn read(&self, query: Query) -> BoxFuture<'static, Result<Page, ReadError>> {
-        self.inner.read(query)
-    }
-
-    fn before_time(&self, unix_nanos: i64) -> BoxFuture<'static, Result<Sequence, ReadError>> {
-        self.inner.before_time(unix_nanos)
-    }
-
-    fn make_room(&self, batch: &[Admitted]) -> Vec<TopicId> {
-        self.inner.make_room(batch)
-    }
-
-    fn unused_topics(&self) -> Vec<(TopicId, TopicName)> {
-        self.inner.unused_topics()
-    }
-
-    fn forget_topics(&self, forget: &[TopicId], keep: &[TopicId]) {
-        self.inner.forget_topics(forget, keep);
-    }
-
-    fn publish_time_ahead(&self) -> Duration {
-        self.inner.publish_time_ahead()
-    }
-
-    fn trim(&self) -> Trimmed {
-        self.inner.trim()
     }
 }
 
@@ -307,7 +246,7 @@ async fn publishers_of_a_message_that_is_being_stored_get_its_position_when_it_i
     store.set(Mood::Takes);
     let answers = answers(publishers).await.into_iter();
     let answers: Vec<_> = answers.map(|answer| answer.expect("stored")).collect();
-    let at = |sequence| Some(position(store.epoch().get(), sequence));
+    let at = |sequence| Some(position(store.inner.epoch().get(), sequence));
     let (id, other) = answers.split_at(3);
     assert!(id.iter().all(|answer| answer.position == at(1)), "{id:?}");
     let duplicates = id.iter().map(|answer| answer.duplicate);
@@ -317,7 +256,7 @@ async fn publishers_of_a_message_that_is_being_stored_get_its_position_when_it_i
         "{other:?}"
     );
     assert_ne!(other[0].duplicate, other[1].duplicate, "whoever was first");
-    assert_eq!(store.head(), 2, "each is stored once");
+    assert_eq!(store.inner.head(), 2, "each is stored once");
 }
 
 #[tokio::test]
@@ -330,14 +269,43 @@ async fn publishers_of_a_message_that_is_being_stored_are_refused_when_it_is_not
         let refused = answer.expect_err("it is full");
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     }
-    assert_eq!(store.head(), 0, "nothing is stored");
+    assert_eq!(store.inner.head(), 0, "nothing is stored");
 
     store.set(Mood::Takes);
     for duplicate in [false, true] {
         let stored = node.try_publish(identified("id", "x")).await;
         let stored = stored.expect("there is room");
-        assert_eq!(stored.position, Some(position(store.epoch().get(), 1)));
+        assert_eq!(
+            stored.position,
+            Some(position(store.inner.epoch().get(), 1))
+        );
         assert_eq!(stored.duplicate, duplicate, "the refused ones left nothing");
+    }
+}
+
+#[tokio::test]
+async fn subscribers_come_and_are_served_while_the_store_takes_its_time() {
+    let store = Moody::new();
+    let node = Node::start_over(store.clone());
+    assert_eq!(node.publish("t", "one").await, 1);
+    store.set(Mood::Waits);
+    let mut client = node.publishing();
+    let publisher = spawn(async move { client.publish(message("t", "two")).await });
+    store.given().await;
+    let begin = v1::SubscribeRequest {
+        start: Some(earliest()),
+        ..request("first", &["t"])
+    };
+    let (mut first, _) = node.open(begin).await;
+    assert_eq!(first.event().await.sequence, 1);
+    assert!(matches!(first.frame().await, Frame::Progress(_)), "live");
+    let (mut next, _) = node.open(request("next", &["*"])).await;
+    store.set(Mood::Takes);
+    let answer = within("an answer", publisher).await.expect("no panic");
+    let answer = answer.expect("stored").into_inner();
+    assert_eq!(answer.position.expect("a position").sequence, 2);
+    for stream in [&mut first, &mut next] {
+        assert_eq!(stream.event().await.sequence, 2);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use longlived_api::{
     protos::longlived_client::LonglivedClient,
     v1::{
@@ -38,6 +39,12 @@ pub(super) struct Node {
     run: Option<JoinHandle<Result<(), ServeError>>>,
 }
 
+/// A store in memory is open at once.
+fn bind(config: Config) -> Server {
+    let bound = Server::bind(config, Environment::system()).now_or_never();
+    bound.expect("nothing to wait for").expect("a free port")
+}
+
 impl Node {
     pub(super) fn start() -> Self {
         Self::start_with(|_| {})
@@ -49,7 +56,7 @@ impl Node {
             ..Config::default()
         };
         change(&mut config);
-        let server = Server::bind(config, Environment::system()).expect("a free port");
+        let server = bind(config);
         Self::run(server)
     }
 
@@ -60,7 +67,7 @@ impl Node {
             stall_timeout: Duration::from_secs(1),
             ..Config::default()
         };
-        let server = Server::bind(config, Environment::system()).expect("a free port");
+        let server = bind(config);
         Self::run(server.with_store(store))
     }
 

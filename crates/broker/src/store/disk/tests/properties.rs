@@ -3,70 +3,15 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::tests::properties::{Kind, hold, reading, steps};
 
 proptest! {
-    /// Sealed or not, before and after any number of restarts: what is read is what a filter over a Vec gives.
+    /// Sealed or not, before and after any number of restarts: what is read is what a filter over a `Vec` gives.
     #[test]
     fn reading_page_by_page_gives_what_a_filter_over_a_vec_gives(
-        steps in prop::collection::vec(
-            prop_oneof![
-                8 => prop::collection::vec(0..TOPICS.len(), 1..30).prop_map(Some),
-                1 => Just(None),
-            ], 1..60),
-        filters in prop::collection::vec(
-            (prop::sample::select(vec!["a.1", "a.*", "*.2", ">", "b.>", "inbox.1", "c"]), 0..500u64), 1..4),
-        after in 0..500u64,
-        keep in (1..200u64, 1..600u64),
-        bytes_max in prop::sample::select(vec![1usize, 100, 5_000, 1 << 20]),
+        steps in steps(), reading in reading(),
     ) {
-        let files = MemoryFiles::new();
-        let classes = [("a.>", keep.0), (">", keep.1)];
-        let mut store = open(&files, &classes);
-        let mut log: Vec<&str> = Vec::new();
-        for step in steps {
-            if let Some(batch) = step {
-                let topics: Vec<_> = batch.into_iter().map(|index| TOPICS[index]).collect();
-                append(&store, &topics).unwrap();
-                log.extend(topics);
-                store.trim();
-            } else {
-                files.kill();
-                drop(store);
-                store = open(&files, &classes);
-                prop_assert_eq!(store.head(), log.len() as u64);
-            }
-        }
-        let mut left = [keep.0, 200_000, keep.1];
-        let mut kept: Vec<bool> = log.iter().rev().map(|topic| {
-            let class = if topic.starts_with("a.") { 0 } else if *topic == "inbox.1" { 1 } else { 2 };
-            let keeps = left[class] > 0;
-            left[class] = left[class].saturating_sub(1);
-            keeps
-        }).collect();
-        kept.reverse();
-        let matches = |filter: &str, index: usize| TopicFilter::parse(filter).unwrap().matches(log[index]);
-        let wanted = |index: usize| {
-            let sequence = index as u64 + 1;
-            sequence > after && filters.iter()
-                .any(|&(filter, from)| sequence > from && matches(filter, index))
-        };
-        let all = || 0..log.len();
-        let expected: Vec<_> = all().filter(|&i| kept[i] && wanted(i)).map(|i| i as u64 + 1).collect();
-        let trimmed = all().filter(|&i| !kept[i] && wanted(i)).map(|i| i as u64 + 1).max();
-        let first = read(&store, &filters, after, bytes_max);
-        prop_assert_eq!(first.trimmed_through, trimmed.unwrap_or(0), "exactly what is gone");
-        let (found, damaged) = read_all(&store, &filters, after, bytes_max);
-        prop_assert_eq!(found, expected);
-        prop_assert_eq!(damaged, vec![]);
-
-        let infos = store.topics(TopicFilter::parse(">").unwrap(), None, 100);
-        for info in infos.now_or_never().unwrap().unwrap() {
-            let of_topic = || all().filter(|&i| log[i] == info.topic.as_str() && kept[i]);
-            prop_assert_eq!(info.events, of_topic().count() as u64);
-            prop_assert_eq!(info.first, of_topic().next().map_or(0, |i| i as u64 + 1));
-            let last = all().rfind(|&i| log[i] == info.topic.as_str());
-            prop_assert_eq!(info.last, last.map_or(0, |i| i as u64 + 1));
-        }
+        hold(Kind::Disk, steps, &reading)?;
     }
 
     /// Whenever the power is cut and whatever is left of what was not synced: all that was acknowledged is there,

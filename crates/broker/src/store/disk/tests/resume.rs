@@ -53,7 +53,7 @@ fn filled(files: &MemoryFiles) -> DiskStore {
     drop(store);
     let store = open_large(files);
     assert_eq!(store.shared.history.read().sealed_through, EVENTS as u64);
-    assert_eq!(store.counts().reads, 0, "nobody has read yet");
+    assert_eq!(store.stats().unwrap().reads, 0, "nobody has read yet");
     store
 }
 
@@ -88,7 +88,7 @@ fn a_resume_reads_what_it_delivers_and_not_what_else_is_stored() {
             at = page.through;
         }
         assert_eq!(found, expected);
-        let reads = store.counts().reads;
+        let reads = store.stats().unwrap().reads;
         assert!(
             reads <= reads_max as u64,
             "{filter}: {reads} reads for {DELIVERED} events in {files} files of {blocks} blocks"

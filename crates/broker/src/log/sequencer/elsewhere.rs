@@ -1,0 +1,80 @@
+//! What other nodes append to the same log, as the store hands it out.
+//!
+//! Holds: a failure that passes is counted, logged and followed by another attempt after a pause that doubles up to a
+//! limit; a failure that is final ends the log.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    frame::Frames,
+    log::{Shared, warnings},
+    store::{AppendError, ElsewhereError},
+};
+
+/// The pause after the first failure in a row; each further one doubles it ...
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// ... up to this.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+pub(super) struct Elsewhere {
+    shared: Arc<Shared>,
+    waiting: BoxFuture<'static, Result<Arc<Frames>, ElsewhereError>>,
+    // The pause before the attempt that runs; zero when the last one succeeded.
+    pause: Duration,
+    warned: Option<Instant>,
+}
+
+impl Elsewhere {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            waiting: shared.store.appended_elsewhere(),
+            shared,
+            pause: Duration::ZERO,
+            warned: None,
+        }
+    }
+
+    /// The next events of other nodes. What it returns has to be shown before it is polled again.
+    pub(super) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Arc<Frames>, AppendError>> {
+        loop {
+            match ready!(self.waiting.poll_unpin(cx)) {
+                Ok(frames) => {
+                    if !std::mem::take(&mut self.pause).is_zero() {
+                        tracing::info!("events of other nodes arrive again");
+                    }
+                    self.waiting = self.shared.store.appended_elsewhere();
+                    return Poll::Ready(Ok(frames));
+                }
+                Err(ElsewhereError::Broken(why)) => {
+                    return Poll::Ready(Err(AppendError::Broken(why)));
+                }
+                Err(error @ ElsewhereError::Unavailable(_)) => self.try_again(&error),
+            }
+        }
+    }
+
+    fn try_again(&mut self, error: &ElsewhereError) {
+        let failures = &self.shared.elsewhere_failures;
+        failures.fetch_add(1, Ordering::Relaxed);
+        self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+        if warnings::is_due(&mut self.warned, Instant::now()) {
+            tracing::warn!(%error, again_in = ?self.pause, "events of other nodes do not arrive");
+        }
+        let (shared, pause) = (self.shared.clone(), self.pause);
+        let waiting = async move {
+            sleep(pause).await;
+            shared.store.appended_elsewhere().await
+        };
+        self.waiting = waiting.boxed();
+    }
+}

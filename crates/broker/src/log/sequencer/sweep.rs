@@ -1,0 +1,115 @@
+//! What the sequencer does from time to time: it lets go of live tails, message ids, channels and topics that nobody
+//! needs any more, and looks at how the store is.
+//!
+//! Holds: the store lets go of history and topics between two appends only, since the messages of an append name topics
+//! that keep no event yet. Everything else is done at its time, however long an append takes.
+
+use std::time::Duration;
+
+use longlived_topic::TopicName;
+use tokio::time::Instant;
+
+use super::Sequencer;
+use crate::{frame::TopicId, store::AppendError};
+
+/// Channels looked at in one sweep.
+const CHANNELS_MAX: usize = 50_000;
+
+impl Sequencer {
+    /// One round; the store's part of it is left for the end of the append while one is in flight.
+    pub(super) fn sweep(&mut self, storing: bool) -> Result<(), AppendError> {
+        let now = Instant::now();
+        self.trim_tails(now);
+        self.dedupe.expire(now);
+        if storing {
+            self.sweep_store_next = true;
+        } else {
+            self.sweep_store();
+        }
+        let (pushed_out, ids_max) = (self.dedupe.pushed_out(), self.dedupe.ids_max());
+        self.warnings.ids_pushed_out(pushed_out, ids_max, now);
+        let ahead = self.shared.store.publish_time_ahead();
+        self.warnings.publish_time_ahead(ahead, now);
+        let room = self.shared.store.room();
+        self.note_room(room.clone());
+        if let Err(broken @ AppendError::Broken(_)) = room {
+            return Err(broken);
+        }
+        self.unlink_idle(now);
+        Ok(())
+    }
+
+    /// What an append leaves to do for the store. However busy the log is, what has to go goes: a little after each batch.
+    pub(super) fn sweep_after_append(&mut self) {
+        if std::mem::take(&mut self.sweep_store_next) {
+            self.sweep_store();
+        } else if self.trim_more {
+            self.trim();
+        }
+    }
+
+    fn sweep_store(&mut self) {
+        self.trim();
+        self.forget_unused();
+    }
+
+    /// Lets the store work for about a millisecond on what it does not keep.
+    pub(super) fn trim(&mut self) {
+        let trimmed = self.shared.store.trim();
+        for id in trimmed.forgotten {
+            self.matcher.forget(id);
+        }
+        self.trim_more = trimmed.more;
+    }
+
+    /// Forgets topics that have kept nothing for long and have no reader.
+    fn forget_unused(&mut self) {
+        let unused = self.shared.store.unused_topics();
+        if unused.is_empty() {
+            return;
+        }
+        let is_followed = |topic: &TopicName| {
+            let channels = self.shared.channels_of(topic);
+            channels.iter().any(|channel| channel.reader_count() > 0)
+        };
+        let (followed, nobodys): (Vec<_>, Vec<_>) =
+            (unused.into_iter()).partition(|(_, topic)| is_followed(topic));
+        let ids = |topics: Vec<(TopicId, TopicName)>| {
+            topics.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+        };
+        let nobodys = ids(nobodys);
+        self.shared.store.forget_topics(&nobodys, &ids(followed));
+        for id in nobodys {
+            self.matcher.forget(id);
+        }
+    }
+
+    /// Unlinks channels that nobody has read for a while, a bounded number of candidates at a time.
+    fn unlink_idle(&mut self, now: Instant) {
+        let max = self.config.channels_max;
+        let linger = if self.channels.len() > max - max.div_ceil(10) {
+            Duration::ZERO
+        } else {
+            self.config.channel_linger
+        };
+        let Some(idle_before) = now.checked_sub(linger) else {
+            return;
+        };
+        let slots = self.channels.capacity();
+        for _ in 0..slots.min(CHANNELS_MAX) {
+            self.sweep_from = (self.sweep_from + 1) % slots;
+            let Some(linked) = self.channels.get(self.sweep_from) else {
+                continue;
+            };
+            if linked.channel.close_if_idle(idle_before) {
+                let filter = linked.channel.filter().clone();
+                self.matcher.unlink(&filter);
+                if filter.has_wildcard() {
+                    self.shared.wildcards.write().remove(&filter);
+                }
+                self.shared.channels.remove(&filter);
+                self.channels.remove(self.sweep_from);
+            }
+        }
+    }
+}

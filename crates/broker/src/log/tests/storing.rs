@@ -1,0 +1,166 @@
+//! What goes on while the store works on a batch that it does not finish.
+
+use std::task::{Context, Poll, Waker};
+
+use futures_util::future::join;
+
+use super::*;
+use crate::{
+    Begin, Compression, Cursor, Delivery, Encoding, GapPolicy, ReadOptions, SlowPolicy, frame,
+    store::{Delegate, tests::gate::Gate},
+};
+
+const OPTIONS: ReadOptions = ReadOptions {
+    gap_policy: GapPolicy::Earliest,
+    slow_policy: SlowPolicy::Park,
+    message_bytes_max: 1 << 20,
+    encoding: Encoding::V1,
+    compression: Compression::Identity,
+};
+
+fn gate() -> Arc<Gate> {
+    let environment = Environment::seeded(7, SystemTime::UNIX_EPOCH);
+    let retention = RetentionConfig::new(Vec::new());
+    Gate::new(Arc::new(MemoryStore::new(environment, retention, 10)))
+}
+
+async fn with_gate(test: impl AsyncFnOnce(Log, Arc<Gate>)) {
+    let gate = gate();
+    let (log, sequencer) = Log::new(gate.clone(), LogConfig::default());
+    tokio::select! {
+        _ = sequencer.run(CancellationToken::new()) => unreachable!("nobody stops it"),
+        () = in_time(test(log, gate)) => {}
+    }
+}
+
+async fn submit(log: &Log, topic: &str) -> oneshot::Receiver<PublishReply> {
+    let messages = smallvec![message(topic, "")];
+    let answer = log.submit(messages, PublishOptions::default()).await;
+    answer.unwrap()
+}
+
+async fn open(log: &Log, filter: &str, begin: Begin) -> Cursor {
+    let filters = [TopicFilter::parse(filter).unwrap()];
+    let opened = Cursor::open(log, &filters, begin, OPTIONS, Arc::default()).await;
+    opened.unwrap().cursor
+}
+
+/// The events up to what is visible now.
+fn read(cursor: &mut Cursor) -> Vec<Sequence> {
+    let mut found = Vec::new();
+    loop {
+        match cursor.poll_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(Delivery::Events { bytes, .. })) => {
+                found.extend(frame::events(bytes).map(|(_, event)| event.sequence));
+            }
+            Poll::Ready(Ok(Delivery::Current | Delivery::Scanned)) => {}
+            Poll::Ready(other) => panic!("{other:?}"),
+            Poll::Pending => return found,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_filter_is_linked_and_gets_history_and_then_the_batch_in_flight_once() {
+    with_gate(async |log, gate| {
+        for topic in ["a", "b", "a"] {
+            submit(&log, topic).await.await.unwrap();
+        }
+        gate.hold();
+        let in_flight = submit(&log, "a").await;
+        gate.appending().await;
+        let mut next = open(&log, "a", Begin::Next).await;
+        let mut earliest = open(&log, "*", Begin::Earliest).await;
+        assert_eq!(log.channels(), 2);
+        assert_eq!(read(&mut next), [0; 0]);
+        assert_eq!(read(&mut earliest), [1, 2, 3]);
+        assert_eq!(log.visible(), 3);
+        gate.release();
+        assert_eq!(in_flight.await.unwrap().published[0].sequence, 4);
+        assert_eq!(read(&mut next), [4]);
+        assert_eq!(read(&mut earliest), [4]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_is_heard_and_what_was_queued_before_is_stored_and_answered() {
+    let gate = gate();
+    let (log, sequencer) = Log::new(gate.clone(), LogConfig::default());
+    let stop = CancellationToken::new();
+    let test = async {
+        gate.hold();
+        let in_flight = submit(&log, "a").await;
+        gate.appending().await;
+        let queued = submit(&log, "b").await;
+        stop.cancel();
+        // Whoever comes from now on is told at once.
+        let refused = async || {
+            let late = log.publish(message("late", ""), PublishOptions::default());
+            let late = tokio::time::timeout(Duration::from_millis(1), late).await;
+            late == Ok(Err(PublishError::Closed))
+        };
+        while !refused().await {
+            tokio::task::yield_now().await;
+        }
+        // A subscriber that comes before the end is served.
+        let mut cursor = open(&log, ">", Begin::Next).await;
+        gate.release();
+        assert_eq!(in_flight.await.unwrap().published[0].sequence, 1);
+        assert_eq!(queued.await.unwrap().published[0].sequence, 2);
+        let seen = read(&mut cursor);
+        assert!(seen.starts_with(&[1, 2]), "{seen:?}");
+    };
+    let (ended, ()) = in_time(join(sequencer.run(stop.clone()), test)).await;
+    assert_eq!(ended, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_channels_are_unlinked_and_topics_are_forgotten_only_between_appends() {
+    with_gate(async |log, gate| {
+        drop(open(&log, "nobody", Begin::Next).await);
+        gate.hold();
+        let in_flight = submit(&log, "new").await;
+        gate.appending().await;
+        let trims = gate.trims();
+        // The gate panics when the store is told to let go of anything while it appends.
+        while log.channels() > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(gate.trims(), trims);
+        gate.release();
+        assert_eq!(in_flight.await.unwrap().published[0].sequence, 1);
+        assert_eq!(gate.trims(), trims + 1, "what had to wait is done at once");
+    })
+    .await;
+}
+
+/// A store that breaks while it holds an append.
+struct Breaks(Arc<Gate>);
+
+impl Delegate for Breaks {
+    fn inner(&self) -> &dyn Store {
+        &*self.0
+    }
+
+    fn room(&self) -> Result<(), AppendError> {
+        if self.0.is_appending() {
+            return Err(AppendError::Broken("on purpose".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_breaks_while_it_holds_an_append_ends_the_log() {
+    let gate = gate();
+    let store = Arc::new(Breaks(gate.clone()));
+    let (log, sequencer) = Log::new(store, LogConfig::default());
+    gate.hold();
+    let test = async {
+        let in_flight = submit(&log, "a").await;
+        in_flight.await.expect_err("nobody answers")
+    };
+    let (ended, _) = in_time(join(sequencer.run(CancellationToken::new()), test)).await;
+    assert_eq!(ended, Err(AppendError::Broken("on purpose".to_owned())));
+}
