@@ -12,7 +12,7 @@ use proc_macro2::{Delimiter, TokenTree};
 use crate::modules::{self, ModulePath, inside, is_group, is_sign, is_word, item_len};
 
 /// The crates that are held to it.
-const CRATES: [&str; 4] = ["bench", "client", "console", "topic"];
+const CRATES: [&str; 5] = ["bench", "checker", "client", "console", "topic"];
 /// Items of one crate without its features.
 const ITEMS_MAX: usize = 40;
 /// Set, the listings are written and not compared.

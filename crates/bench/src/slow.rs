@@ -249,37 +249,7 @@ fn figures(args: &SlowArgs, alone: &Half, beside: &Half) -> anyhow::Result<Figur
                 .or(half.readers.trouble.as_ref())
         );
     }
-    let us = |half: &Half, quantile| half.latencies.value_at_quantile(quantile) as f64 / 1e3;
-    figures.add(
-        "p50_alone_us",
-        "latency p50, readers alone (us)",
-        us(alone, 0.5),
-    );
-    figures.add(
-        "p50_beside_us",
-        "latency p50, beside stalled (us)",
-        us(beside, 0.5),
-    );
-    figures.add(
-        "p50_ratio",
-        "p50 beside / alone",
-        us(beside, 0.5) / us(alone, 0.5),
-    );
-    figures.add(
-        "p99_alone_us",
-        "latency p99, readers alone (us)",
-        us(alone, 0.99),
-    );
-    figures.add(
-        "p99_beside_us",
-        "latency p99, beside stalled (us)",
-        us(beside, 0.99),
-    );
-    figures.add(
-        "p99_ratio",
-        "p99 beside / alone",
-        us(beside, 0.99) / us(alone, 0.99),
-    );
+    add_latencies(&mut figures, alone, beside);
     let seconds = (args.warmup + args.duration).as_secs_f64();
     for (name, label, half) in [
         (
@@ -317,6 +287,40 @@ fn figures(args: &SlowArgs, alone: &Half, beside: &Half) -> anyhow::Result<Figur
     }
     add_end(&mut figures, args, alone, beside);
     Ok(figures)
+}
+
+fn add_latencies(figures: &mut Figures, alone: &Half, beside: &Half) {
+    let us = |half: &Half, quantile| half.latencies.value_at_quantile(quantile) as f64 / 1e3;
+    figures.add(
+        "p50_alone_us",
+        "latency p50, readers alone (us)",
+        us(alone, 0.5),
+    );
+    figures.add(
+        "p50_beside_us",
+        "latency p50, beside stalled (us)",
+        us(beside, 0.5),
+    );
+    figures.add(
+        "p50_ratio",
+        "p50 beside / alone",
+        us(beside, 0.5) / us(alone, 0.5),
+    );
+    figures.add(
+        "p99_alone_us",
+        "latency p99, readers alone (us)",
+        us(alone, 0.99),
+    );
+    figures.add(
+        "p99_beside_us",
+        "latency p99, beside stalled (us)",
+        us(beside, 0.99),
+    );
+    figures.add(
+        "p99_ratio",
+        "p99 beside / alone",
+        us(beside, 0.99) / us(alone, 0.99),
+    );
 }
 
 fn add_end(figures: &mut Figures, args: &SlowArgs, alone: &Half, beside: &Half) {

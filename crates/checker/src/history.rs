@@ -21,28 +21,27 @@ mod writer;
 
 use serde::{Deserialize, Serialize};
 
-pub use data::{
-    Answer, Fault, History, Publish, Said, Step, StepGap, Stream, Texts, Told, Topic, TopicSet,
-};
+pub use data::History;
+pub(crate) use data::{Answer, Publish, Said, Step, StepGap, Stream, Texts, Told, Topic, TopicSet};
 pub use digest::{Digest, digest};
 pub use reader::{HistoryError, from_records, read, read_from};
 pub use writer::Writer;
 
 /// What [`Header::format`] says.
-pub const FORMAT: &str = "longlived-history";
+pub(crate) const FORMAT: &str = "longlived-history";
 /// The version of this format.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 /// What a response with an event can be longer than [`PublishBegun::bytes`]: the event's sequence, the previous one
 /// and the publish time, and its own tag and length, each at its longest.
-pub const ENCODING_BYTES_MAX: u64 = 48;
+pub(crate) const ENCODING_BYTES_MAX: u64 = 48;
 
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
-    /// [`FORMAT`].
+    /// `longlived-history`.
     pub format: String,
-    /// [`VERSION`].
+    /// Of the format: 1.
     pub version: u32,
     /// Topic filters of what others than the recorded publishers publish: `$sys.>`, and `inbox.>` where the
     /// server's generator runs.

@@ -11,7 +11,7 @@ mod rules;
 mod summary;
 mod topics;
 
-pub use history::{Digest, Header, History, HistoryError, Record, Writer, digest, read};
+pub use history::{History, HistoryError, read};
 pub use report::{Report, Rule, Violation};
 pub use rules::{Limits, check};
 pub use summary::Summary;

@@ -79,7 +79,7 @@ impl Summary {
         epochs.dedup();
         summary.epochs = epochs.len() as u64;
         for fault in &history.faults {
-            *summary.faults.entry(fault.what.clone()).or_default() += 1;
+            *summary.faults.entry(fault.clone()).or_default() += 1;
         }
         summary
     }

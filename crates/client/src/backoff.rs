@@ -23,7 +23,7 @@ use tokio::time::Instant;
 /// A stream that lived so long was a good one, however long the waits before it were.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 
-/// The numbers of a [`Backoff`].
+/// The numbers that the waits of a client are drawn by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BackoffOptions {
     /// The first wait is at most this, and no later one is drawn from less.

@@ -246,7 +246,7 @@ impl ClientBuilder {
     }
 
     /// The waits between attempts to come back: how far the next may lie depends on how long the client has been away
-    /// ([`Backoff`](crate::Backoff)).
+    /// (full jitter).
     pub fn backoff(mut self, backoff: BackoffOptions) -> Self {
         self.backoff = backoff;
         self

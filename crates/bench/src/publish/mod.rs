@@ -170,7 +170,30 @@ fn run(
     let committed = server.drain()?;
 
     let mut figures = Figures::default();
-    let messages = args.messages as f64;
+    add_costs(&mut figures, &done, server_cpu_ns, load_cpu_ns);
+    if let Some(committed) = committed {
+        figures.add(
+            "messages_per_commit",
+            "messages per commit, warm-up included",
+            committed.messages as f64 / committed.commits.max(1) as f64,
+        );
+        ensure!(
+            committed.messages == warmup + args.messages,
+            "the server committed {} messages, {} were published",
+            committed.messages,
+            warmup + args.messages,
+        );
+    }
+    add_latencies(&mut figures, &histogram(&done)?, &bare);
+    if let Some(bytes) = resident {
+        figures.add("memory_mib", "server memory after it (MiB)", mib(bytes));
+    }
+    Ok(figures)
+}
+
+/// How fast it went, and what that took of both.
+fn add_costs(figures: &mut Figures, done: &Done, server_cpu_ns: Option<u64>, load_cpu_ns: u64) {
+    let messages = done.answered as f64;
     let percent = |cpu_ns: u64| cpu_ns as f64 / done.took_ns as f64 * 100.0;
     figures.add(
         "messages_per_s",
@@ -194,24 +217,6 @@ fn run(
         "load CPU (% of a core)",
         percent(load_cpu_ns),
     );
-    if let Some(committed) = committed {
-        figures.add(
-            "messages_per_commit",
-            "messages per commit, warm-up included",
-            committed.messages as f64 / committed.commits.max(1) as f64,
-        );
-        ensure!(
-            committed.messages == warmup + args.messages,
-            "the server committed {} messages, {} were published",
-            committed.messages,
-            warmup + args.messages,
-        );
-    }
-    add_latencies(&mut figures, &histogram(&done)?, &bare);
-    if let Some(bytes) = resident {
-        figures.add("memory_mib", "server memory after it (MiB)", mib(bytes));
-    }
-    Ok(figures)
 }
 
 /// How long answers took, beside a bare write where there were any.

@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use super::history;
-use super::reader::{self, Plan};
+use super::reader::{self, Done, Plan};
 use super::scratch::Scratch;
-use crate::args::ReopenArgs;
+use crate::args::{CommonArgs, ReopenArgs};
 use crate::clock::{monotonic_ns, nanoseconds};
 use crate::figures::Figures;
 use crate::pin::Pinning;
@@ -90,37 +90,16 @@ fn run(
     let began = monotonic_ns();
     let server = Server::for_run(&common, &cores.server)?;
     let listening = monotonic_ns();
-    let done = reader::read(&Plan {
-        server: server.address,
-        subscribers: 1,
-        streams: 1,
-        own_topics: false,
-        resume_after: Some((made.epoch, made.last / 2)),
-        events_each: 1,
-        stream_window_bytes: common.stream_window,
-        connection_window_bytes: common.connection_window,
-        library: false,
-        deadline_ns: listening + nanoseconds(TIMEOUT),
-    })?;
+    let done = resumed(&server, &common, (made.epoch, made.last / 2), listening)?;
     ensure!(
         done.complete == 1,
         "nothing came: {}{}",
         done.trouble.as_deref().unwrap_or("no reason known"),
         server.last_words()
     );
-    let last = reader::read(&Plan {
-        server: server.address,
-        subscribers: 1,
-        streams: 1,
-        own_topics: false,
-        // The last of what was acknowledged before the kill.
-        resume_after: Some((made.epoch, made.last + published - 1)),
-        events_each: 1,
-        stream_window_bytes: common.stream_window,
-        connection_window_bytes: common.connection_window,
-        library: false,
-        deadline_ns: monotonic_ns() + nanoseconds(TIMEOUT),
-    });
+    // The last of what was acknowledged before the kill.
+    let acknowledged = (made.epoch, made.last + published - 1);
+    let last = resumed(&server, &common, acknowledged, monotonic_ns());
     let last = last.context("reading what was acknowledged last")?;
     let mut figures = Figures::default();
     if last.complete != 1 {
@@ -140,4 +119,25 @@ fn run(
         seconds(done.first_event_ns),
     );
     Ok(figures)
+}
+
+/// What one subscriber reads that resumes after a position, given by epoch and sequence.
+fn resumed(
+    server: &Server,
+    common: &CommonArgs,
+    after: (u64, u64),
+    began_ns: u64,
+) -> anyhow::Result<Done> {
+    reader::read(&Plan {
+        server: server.address,
+        subscribers: 1,
+        streams: 1,
+        own_topics: false,
+        resume_after: Some(after),
+        events_each: 1,
+        stream_window_bytes: common.stream_window,
+        connection_window_bytes: common.connection_window,
+        library: false,
+        deadline_ns: began_ns + nanoseconds(TIMEOUT),
+    })
 }

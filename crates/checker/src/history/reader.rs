@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use serde_json::{Value, error::Category};
 
 use super::{
-    Answer, FORMAT, Fault, Header, History, Position, Publish, PublishOutcome, Record, Said, Step,
+    Answer, FORMAT, Header, History, Position, Publish, PublishOutcome, Record, Said, Step,
     StepGap, Stream, Told, VERSION,
 };
 
@@ -279,10 +279,7 @@ impl Reading {
             }
             Record::Fault(it) => {
                 self.seen(it.at);
-                self.history.faults.push(Fault {
-                    at: it.at,
-                    what: it.what,
-                });
+                self.history.faults.push(it.what);
             }
             Record::FaultsOver(it) => {
                 self.seen(it.at);

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
+use longlived_checker::Rule;
 use longlived_checker::history::{
-    FilterChange, GapReason, GoAway, Position, Progress, PublishOutcome, Record, Welcome,
+    Digest, FilterChange, GapReason, GoAway, Position, Progress, PublishOutcome, Record, Welcome,
     WelcomeOutcome,
 };
-use longlived_checker::{Digest, Rule};
 
 use super::{damage, model::Dice};
 

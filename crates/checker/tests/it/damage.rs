@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use longlived_checker::Header;
-use longlived_checker::history::{Gap, GapReason, PublishOutcome, Record, WelcomeOutcome};
+use longlived_checker::history::{Gap, GapReason, Header, PublishOutcome, Record, WelcomeOutcome};
 
 use super::model::Dice;
 

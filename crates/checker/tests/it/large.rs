@@ -3,10 +3,10 @@
 use std::io::Write as _;
 
 use longlived_checker::history::{
-    Durability, Event, PublishBegun, PublishEnded, PublishOutcome, Record, StreamOpened, Welcome,
-    WelcomeOutcome, Writer,
+    Digest, Durability, Event, Header, PublishBegun, PublishEnded, PublishOutcome, Record,
+    StreamOpened, Welcome, WelcomeOutcome, Writer,
 };
-use longlived_checker::{Digest, Header, Limits, check, read};
+use longlived_checker::{Limits, check, read};
 
 /// Writes so many publishes and hands each of them to every subscriber.
 fn write(path: &std::path::Path, publishes: u64, subscribers: u64) {

@@ -10,10 +10,9 @@ mod client;
 mod server;
 
 use longlived_checker::history::{
-    FaultRecord, FaultsOver, Head, Header, PublishBegun, PublishEnded, PublishOutcome, Record,
-    Trimmed,
+    Digest, FaultRecord, FaultsOver, Head, Header, PublishBegun, PublishEnded, PublishOutcome,
+    Record, Trimmed, digest,
 };
-use longlived_checker::{Digest, digest};
 
 use client::Client;
 use server::{Kept, Server};

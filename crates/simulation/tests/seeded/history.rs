@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use longlived_checker::Limits;
 use longlived_checker::history::{
-    Durability, Event, FaultRecord, FaultsOver, Gap, GapPolicy, GapReason, Position, Progress,
-    PublishBegun, PublishEnded, PublishOutcome, Start, StreamEnded, StreamOpened, Welcome,
-    WelcomeOutcome,
+    self, Durability, Event, FaultRecord, FaultsOver, Gap, GapPolicy, GapReason, Header, Position,
+    Progress, PublishBegun, PublishEnded, PublishOutcome, Record as Line, Start, StreamEnded,
+    StreamOpened, Welcome, WelcomeOutcome, Writer, digest,
 };
-use longlived_checker::{Header, Limits, Record as Line, Writer, digest, history};
 use longlived_client as client;
 use longlived_client::{Item, Notice};
 

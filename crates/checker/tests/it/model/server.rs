@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use longlived_checker::Digest;
-use longlived_checker::history::{GapPolicy, GapReason};
+use longlived_checker::history::{Digest, GapPolicy, GapReason};
 
 use super::{Dice, TOPICS};
 
