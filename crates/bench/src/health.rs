@@ -1,7 +1,7 @@
-//! Health checks beside a load: what somebody who asks `grpc.health.v1.Health/Check` waits while the server is busy.
+//! Health checks beside a load: how long a caller of `grpc.health.v1.Health/Check` waits while the server is busy.
 //!
-//! Holds: a check goes out when it is due, whether those before it were answered or not, so that a server which does
-//! nothing for a while is seen by every check of that while; a check is timed from its write to the end of its answer.
+//! Holds: a check goes out at its scheduled time, whether earlier ones were answered or not. So every check during a
+//! pause of the server shows the pause. A check is timed from its write to the end of its answer.
 //! Does not: run on the server's cores. It shares those of the load, and says how late it was woken itself.
 
 use std::io::{self, Read as _};

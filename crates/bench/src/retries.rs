@@ -118,7 +118,7 @@ impl Retries {
         largest
     }
 
-    /// The distance that so many uniform waits keep, but for one sample in a million.
+    /// The distance that this number of uniform waits keeps, except in one sample in a million.
     pub(super) fn distance_max(&self) -> f64 {
         DISTANCE_CRITICAL / (self.count().max(1) as f64).sqrt() + 1.0 / f64::from(STEPS)
     }

@@ -1,6 +1,6 @@
 //! Text in the width of the terminal: sentences are broken between words, and go on below where they began.
 //!
-//! Holds: where nobody says how wide it is, as in a pipe, a sentence is one line.
+//! Holds: if the width is not known, as in a pipe, a sentence is one line.
 
 use textwrap::core::display_width;
 use textwrap::{Options, WordSeparator, WordSplitter};
@@ -23,7 +23,7 @@ impl Output {
         self.after_within(self.width(), lead, tone, text)
     }
 
-    /// A text after what stands before it, in so many columns if that is known.
+    /// A text after what stands before it, in `columns` columns if that is known.
     pub fn after_within(
         self,
         columns: Option<usize>,
@@ -46,7 +46,7 @@ pub fn wrapped(text: &str, width: Option<usize>) -> String {
     lines_after(0, text, width).join("\n")
 }
 
-/// The lines of a text whose first one begins so many columns from the edge.
+/// The lines of a text whose first one begins `lead` columns from the edge.
 fn lines_after(lead: usize, text: &str, width: Option<usize>) -> Vec<String> {
     let Some(width) = width else {
         return vec![text.to_owned()];
@@ -80,7 +80,7 @@ pub fn columns(text: &str) -> usize {
     text.lines().map(display_width).max().unwrap_or(0)
 }
 
-/// At most so many columns of a text, with an ellipsis where something was cut.
+/// At most `width` columns of a text, with an ellipsis where something was cut.
 pub fn clipped(text: &str, width: usize) -> String {
     if display_width(text) <= width {
         return text.to_owned();

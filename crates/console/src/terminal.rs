@@ -105,7 +105,7 @@ pub fn print(text: &str) -> Result<(), OutputError> {
     Ok(stdout.flush()?)
 }
 
-/// Says something beside the output. A standard error that nobody reads is no reason to stop, or to wait.
+/// Says something beside the output. A standard error that is not read is no reason to stop, or to wait.
 pub fn note(text: impl AsRef<str>) {
     sink::stderr().offer(format!("longlived: {}\n", text.as_ref()).as_bytes());
 }

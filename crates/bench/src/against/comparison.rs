@@ -13,8 +13,8 @@ use crate::setting::Setting;
 
 /// Above this much of its cores the load itself is what is measured.
 const LOAD_SATURATED_PERCENT: f64 = 95.0;
-/// A load that could not run for more of the time was not alone on its core. Its figures are not those of a quiet
-/// machine: it reads late, and a reader that is awake and only waits for its core needs no waking by whoever sends.
+/// A load that could not run for a larger share of the time was not alone on its core. Its figures are not those of a
+/// quiet machine: it reads late, and the sender need not wake a reader that is awake and only waits for its core.
 const LOAD_WAITED_PERCENT: f64 = 10.0;
 /// Less than this share of the rate asked for is worth a word.
 const RATE_REACHED: f64 = 0.97;

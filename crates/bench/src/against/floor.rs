@@ -19,7 +19,7 @@ use crate::wire::records::{GREETING, HELLO_BYTES, PUBLISHER};
 
 /// All connections are opened together.
 const BACKLOG: i32 = 4096;
-/// Nobody has connected for so long: whoever started this is gone.
+/// Without a connection for this long, the process that started this one is gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long one that has connected may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);

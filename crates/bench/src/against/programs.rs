@@ -179,7 +179,7 @@ fn nats_listens_on(line: &str) -> Option<SocketAddr> {
     address.trim().parse().ok()
 }
 
-/// Nobody listens there, at this moment.
+/// An address on which no process listens at this moment.
 fn free_address() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").context("finding a free port")?;
     listener.local_addr().context("finding a free port")

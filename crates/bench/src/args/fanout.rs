@@ -45,8 +45,9 @@ pub(crate) struct FanoutArgs {
     /// Messages published per second in all; 0 = as fast as they are acknowledged
     #[arg(long, value_parser = values::number(0_u64..=u64::MAX))]
     pub(crate) rate: Option<u64>,
-    /// How often the publisher writes: what has become due since the last time leaves together. 0s = each message when
-    /// it is due, to the microsecond; with `--rate 0` it does not count [default: 0s; 1ms, a timer's usual grain, in the presets throughput and topics]
+    /// How often the publisher writes. Messages scheduled since the last write leave together; 0s = each at its own
+    /// microsecond. Ignored with `--rate 0` [default: 0s; 1ms, a timer's usual grain, in the presets throughput and
+    /// topics]
     #[arg(long, value_parser = length)]
     pub(crate) publish_interval: Option<Duration>,
     /// Bytes of payload in a message
@@ -71,7 +72,7 @@ pub(crate) struct FanoutArgs {
     /// Published messages that may wait for their acknowledgement
     #[arg(long, default_value_t = 4096, value_parser = values::number(1_u64..=u64::MAX))]
     pub(crate) in_flight: u64,
-    /// Take the latency of one delivery in this many; 0 = of all, or of so many that the load stays cheap
+    /// Take the latency of one delivery in this many; 0 = of all, or of a share that keeps the load cheap
     #[arg(long, default_value_t = 0, value_parser = values::number(0_u32..=u32::MAX))]
     pub(crate) sample_every: u32,
     /// Measure these too, in turns with it, on the same cores under the same load (a list): `floor`, a bare send()

@@ -1,9 +1,9 @@
 //! How the connections of the load come back when their server is killed: at once, and resuming.
 //!
-//! Holds: nothing backs off. A connection that ends is dialled again in the same round of the loop. Only while nobody
-//! listens, which a refused dial says, all that wait pause for a few milliseconds, then one tries; the first that is
-//! not refused is followed by all the others without a pause. So the server meets all of them together, and waiting
-//! for it burns no core.
+//! Holds: nothing backs off. A connection that ends is dialled again in the same round of the loop. While a refused
+//! dial says that no server listens, all waiting connections pause for a few milliseconds, then one tries. When a dial
+//! is not refused, all others follow without a pause. So the server meets all of them together, and waiting for it
+//! burns no core.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl Comeback {
         self.reported
     }
 
-    /// Nobody listens.
+    /// No server listens.
     pub(super) fn refused(&mut self, index: usize, now_ns: u64) {
         self.refused_dials += 1;
         self.paused_until_ns =

@@ -58,7 +58,7 @@ pub(crate) enum Protocol {
 pub(crate) enum Command {
     /// Open everything now; answered by `Connected` when all is decided, or then.
     Connect { deadline_ns: u64 },
-    /// From now on nobody reads; the connections stand.
+    /// From now on the subscribers do not read; the connections stand.
     Stall(Stall),
     /// Count deliveries and take latencies from here to there.
     Window { start_ns: u64, end_ns: u64 },
@@ -95,7 +95,7 @@ pub(crate) struct PublishPlan {
     pub(crate) end_ns: u64,
     /// Messages a second; 0 = as fast as they are acknowledged.
     pub(crate) rate: u64,
-    /// Messages leave at multiples of this after the begin, those that are due by then together; 0 = each when it is due.
+    /// Messages leave at multiples of this after the begin, those scheduled by then together; 0 = each at its own time.
     pub(crate) interval_ns: u64,
     pub(crate) payload_bytes: u32,
     pub(crate) in_flight_max: u64,
@@ -187,7 +187,7 @@ pub(crate) struct Returned {
     pub(crate) resumed: u64,
     /// Welcomes that said that something was.
     pub(crate) resets: u64,
-    /// Dials that nobody answered, or subscribers that were told of such a dial.
+    /// Refused dials, or subscribers that were told of such a dial.
     pub(crate) refused_dials: u64,
     /// Connections that were lost when their subscribers were back; of the client library, streams that ended and
     /// attempts that failed although somebody listened.

@@ -369,7 +369,7 @@ fn numbers_of(plan: &Plan, index: u64) -> Range<u64> {
     first..first + streams
 }
 
-/// Whether nobody listens where a connection was to be opened, or whoever did was killed while it was.
+/// Whether no server listened where a connection was to be opened, or the server was killed meanwhile.
 fn is_refused(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(

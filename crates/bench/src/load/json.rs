@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-/// So many bytes of it, always the same; zstd at its fastest makes a quarter of 4 KiB.
+/// A document of `bytes`, always the same; zstd at its fastest makes a quarter of 4 KiB.
 pub(super) fn payload(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move || {

@@ -1,7 +1,7 @@
 //! What a load process was asked to say and has not said yet.
 //!
-//! Holds: each is due when there is enough of what it waits for, or when its time is up.
-//! Does not: count; who does says whether it is enough.
+//! Holds: each answer is given when there is enough of what it waits for, or when its time is up.
+//! Does not: count; the caller says whether it is enough.
 
 use super::control::Published;
 use crate::clock::monotonic_ns;

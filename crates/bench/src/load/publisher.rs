@@ -1,8 +1,8 @@
 //! Publishes at a rate, on a connection of its own, in whatever protocol.
 //!
-//! Holds: at most `in_flight_max` messages are unacknowledged, so a server that does not keep up slows the
-//! publisher and nothing piles up here. A message is stamped when it is written, and messages that are due
-//! together leave in one write.
+//! Holds: at most `in_flight_max` messages are unacknowledged, so a server that does not keep up slows the publisher
+//! and nothing piles up here. A message is stamped when it is written, and messages scheduled together leave in one
+//! write.
 
 use std::io::{self, Read as _};
 use std::net::TcpStream;
@@ -79,7 +79,7 @@ impl Publisher {
         self.sent.saturating_sub(self.voice.acknowledged())
     }
 
-    /// Writes what is due. True when nothing is left to write.
+    /// Writes the scheduled messages. True when nothing is left to write.
     pub(super) fn tick(&mut self, now_ns: u64) -> io::Result<bool> {
         if self.trouble().is_some() {
             return Ok(true);

@@ -121,7 +121,7 @@ impl Caller {
         &self.socket
     }
 
-    /// So many more messages; times to the answer are taken anew.
+    /// Asks for `messages` more; times to the answer are taken anew.
     pub(super) fn want(&mut self, messages: u64) {
         self.wanted += messages;
         self.answers.latencies.reset();
@@ -165,7 +165,7 @@ impl Caller {
         due
     }
 
-    /// Writes what is due, as far as the socket takes it.
+    /// Writes the scheduled messages, as far as the socket takes them.
     pub(super) fn write(&mut self, now_ns: u64) -> io::Result<()> {
         if self.has_turn() {
             let due = self.due();

@@ -39,7 +39,7 @@ impl Plan {
     }
 }
 
-/// Each further line: publish so many messages, and say when the last one is answered.
+/// Each further line: publish a number of messages, and say when the last one is answered.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Go {
     pub(super) messages: u64,

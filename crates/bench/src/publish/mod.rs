@@ -1,4 +1,4 @@
-//! `longlived bench publish`: what a message costs that nobody reads.
+//! `longlived bench publish`: the cost of a message without subscribers.
 //!
 //! Holds: the server's CPU time is read right before the first measured message and right after the last answer;
 //! the server is silent then.

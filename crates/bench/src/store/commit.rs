@@ -31,13 +31,13 @@ const RECORD_HEADER_BYTES: usize = 64;
 const INDEX_BYTES_EACH: usize = 6;
 /// Records begin at multiples of this.
 const RECORD_ALIGN: usize = 64;
-/// Neither side is measured before so many turns.
+/// Neither side is measured before this many turns.
 const WARMUP: u64 = 50;
-/// What nobody should wait for.
+/// No commit should wait this long.
 const LONG_NS: u64 = 20_000_000;
 /// Latencies beyond it are counted as this.
 const LATENCY_MAX_NS: u64 = 60_000_000_000;
-/// So many topics take turns.
+/// How many topics take turns.
 const TOPICS: usize = 100;
 
 struct Size {

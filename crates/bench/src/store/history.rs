@@ -26,11 +26,11 @@ const BYTES_MAX: u64 = 1 << 42;
 pub(super) struct Plan {
     pub(super) events: u64,
     pub(super) payload_bytes: u32,
-    /// Of the events that are nobody's own, in turn.
+    /// Topics of the shared events, in turn.
     pub(super) topics: u32,
-    /// So many topics have events of their own ...
+    /// How many topics have events of their own ...
     pub(super) own_topics: u32,
-    /// ... so many each, spread evenly.
+    /// ... and how many each, spread evenly.
     pub(super) own_events: u64,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Filled {
     pub(super) last: u64,
 }
 
-/// The topics of the events that are nobody's own begin with this token.
+/// The topics of the shared events begin with this token.
 pub(super) const SHARED: &str = "bench.history";
 
 /// The topic of one subscriber's own events.

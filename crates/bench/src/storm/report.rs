@@ -1,7 +1,7 @@
 //! The figures of a storm, and the verdict.
 //!
-//! Holds: a share of the subscribers counts as back when so many of all are, so whoever is missing is late and not left
-//! out.
+//! Holds: a share of the subscribers counts as back when that share of all is back. So a missing subscriber is late,
+//! and not left out.
 
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ fn add_times(figures: &mut Figures, load: StormLoad, seen: &Seen) -> Vec<String>
     misses
 }
 
-/// When this part of all was back; `None` where so many never were.
+/// When this part of all was back; `None` if it never was.
 fn reached(times: &Histogram<u64>, part: f64, subscribers: u64) -> Option<u64> {
     let mut back = 0;
     times.iter_recorded().find_map(|value| {
@@ -195,7 +195,7 @@ fn add_losses(figures: &mut Figures, seen: &Seen) {
     }
 }
 
-/// The subscriber that was back last, beside how long nobody listened.
+/// The subscriber that was back last, beside the time without a server.
 fn add_last(figures: &mut Figures, retries: &Retries, outage_ns: u64) {
     if let Some(last) = retries.last {
         let away = last.back_ns as f64 / outage_ns.max(1) as f64;

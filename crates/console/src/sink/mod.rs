@@ -111,7 +111,7 @@ pub fn stderr() -> &'static Sink {
     })
 }
 
-/// Standard output, for a command that goes on while nobody reads it, as the first call wants it.
+/// Standard output, for a command that goes on while it is not read, as the first call wants it.
 pub fn stdout(bytes_max: usize, failing: Failing, notice: Notice) -> &'static Sink {
     STDOUT.get_or_init(|| {
         Sink::start(io::stdout(), bytes_max, failing, notice).expect("a thread can be started")

@@ -41,7 +41,7 @@ impl<F: AsFd> Target for F {
 pub(super) struct Writer<T> {
     shared: Arc<Shared>,
     to: T,
-    /// Lines that failed writes have lost and nobody was told of.
+    /// Lines that failed writes have lost and that were not reported yet.
     untold: u64,
     /// What was written last is no whole line.
     mid_line: bool,

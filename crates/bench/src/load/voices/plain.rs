@@ -11,7 +11,7 @@ use crate::load::voice::Voice;
 use crate::load::wire::refusal;
 use crate::wire::{nats, records, resp};
 
-/// NATS is asked after so many messages at most how far it is: seldom enough to cost it nothing.
+/// NATS is asked for its progress after at most this many messages: seldom enough to cost it nothing.
 const PING_EVERY_MAX: u64 = 1_024;
 /// And so often that the answer comes before all that may be in flight is.
 const PINGS_IN_FLIGHT: u64 = 4;

@@ -29,7 +29,7 @@ pub(crate) fn read_load() -> anyhow::Result<()> {
     let mut report = serde_json::to_vec(&done)?;
     report.push(b'\n');
     std::io::stdout().write_all(&report).context("reporting")?;
-    // Whoever asked ends this process, and with it the server's streams, when it has read everything it wants.
+    // The parent ends this process, and with it the server's streams, when it has read everything it wants.
     line.clear();
     stdin.read_line(&mut line).context("waiting for the end")?;
     Ok(())
