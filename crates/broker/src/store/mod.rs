@@ -20,9 +20,11 @@ use longlived_topic::{TopicFilter, TopicName};
 
 pub use appended::{Appended, Own};
 pub use disk::{
-    DiskConfig, DiskContents, DiskCounts, DiskStore, EpochChange, Faults, File, Files, Kept, Lock,
-    LockError, MemoryFiles, NewEpochError, OpenError, OpenMode, SystemFiles,
+    DiskConfig, DiskContents, DiskCounts, DiskStore, EpochChange, File, Files, Kept, Lock,
+    LockError, NewEpochError, OpenError, OpenMode, SystemFiles,
 };
+#[cfg(any(test, feature = "testkit"))]
+pub use disk::{Faults, MemoryFiles};
 pub use memory::MemoryStore;
 pub(crate) use merge::merge;
 pub use query::{Damaged, FilterFrom, Page, Query, Removed};
