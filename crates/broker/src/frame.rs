@@ -7,14 +7,12 @@
 
 mod compression;
 mod compressor;
+mod encoded;
 mod event;
 mod legacy;
 mod slice;
 
-use std::{
-    ops::Range,
-    sync::{Arc, OnceLock},
-};
+use std::{ops::Range, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use longlived_topic::TopicName;
@@ -25,9 +23,9 @@ pub use compressor::{
     COMPRESSED_BYTES_MIN, COMPRESSED_MESSAGE_BYTES_MAX, COMPRESSED_MESSAGE_BYTES_MIN,
     CompressionCounts,
 };
+use encoded::{Encoded, Encodings, Write};
 pub(crate) use event::topic_of;
 pub use event::{EventWriter, event_len_max, events};
-use legacy::Legacy;
 pub use slice::{Slice, join};
 
 use crate::position::Sequence;
@@ -67,8 +65,8 @@ pub struct Frames {
     bytes: Bytes,
     entries: Box<[Entry]>,
     largest_frame: u32,
-    // Made on first need, then shared by every subscriber of the frozen contract.
-    legacy: OnceLock<Legacy>,
+    // Of contracts that do not read the frames as they are.
+    others: Encodings,
 }
 
 impl Frames {
@@ -78,7 +76,7 @@ impl Frames {
             bytes,
             entries,
             largest_frame,
-            legacy: OnceLock::new(),
+            others: Encodings::default(),
         }
     }
 
@@ -170,32 +168,32 @@ impl Frames {
         joined.finish()
     }
 
-    fn legacy(&self) -> &Legacy {
-        self.legacy.get_or_init(|| Legacy::of(self))
+    /// The frames in another encoding than their own; `None` for their own.
+    #[inline]
+    fn other(&self, encoding: Encoding) -> Option<&Encoded> {
+        let write = encoding.write()?;
+        Some(self.others.get(encoding, self, write))
     }
 
     /// All frames in the messages of one contract.
     fn encoded(&self, encoding: Encoding) -> &Bytes {
-        match encoding {
-            Encoding::V1 => &self.bytes,
-            Encoding::Legacy => &self.legacy().bytes,
-        }
+        self.other(encoding)
+            .map_or(&self.bytes, |other| &other.bytes)
     }
 
     /// Where the frame of an entry stands in [`Self::encoded`].
     fn place(&self, index: usize, encoding: Encoding) -> Range<usize> {
-        match encoding {
-            Encoding::V1 => self.entries[index].offset as usize..self.entries[index].end(),
-            Encoding::Legacy => self.legacy().place(index),
+        match self.other(encoding) {
+            None => self.entries[index].offset as usize..self.entries[index].end(),
+            Some(other) => other.place(index),
         }
     }
 
     /// The largest frame in [`Self::encoded`].
     fn largest(&self, encoding: Encoding) -> usize {
-        let largest = match encoding {
-            Encoding::V1 => self.largest_frame,
-            Encoding::Legacy => self.legacy().largest_frame,
-        };
+        let largest = self
+            .other(encoding)
+            .map_or(self.largest_frame, |other| other.largest_frame);
         largest as usize
     }
 }
@@ -234,6 +232,26 @@ pub enum Encoding {
     V1,
     /// `protos.Response`.
     Legacy,
+}
+
+impl Encoding {
+    /// How a frame is written in this encoding; `None` where frames are read as they are.
+    #[inline]
+    fn write(self) -> Option<Write> {
+        match self {
+            Self::V1 => None,
+            Self::Legacy => Some(legacy::write),
+        }
+    }
+
+    /// The most bytes that a message of so many may have in this encoding.
+    #[inline]
+    fn bytes_max(self, message: usize) -> usize {
+        match self {
+            Self::V1 => message,
+            Self::Legacy => message * legacy::GROWTH_MAX,
+        }
+    }
 }
 
 /// A control message (anything but an event) with its prefix.

@@ -73,12 +73,7 @@ impl Slice {
     #[inline]
     pub fn all_within(&self, message_bytes_max: usize, encoding: Encoding) -> bool {
         let message = self.frames.largest_frame as usize - PREFIX_BYTES;
-        let bound = match encoding {
-            Encoding::V1 => message,
-            // Each byte of a payload that is no UTF-8 is a character of three.
-            Encoding::Legacy => message * 3,
-        };
-        bound <= message_bytes_max
+        encoding.bytes_max(message) <= message_bytes_max
     }
 
     /// The index of the first event whose message is above the limit in this encoding.

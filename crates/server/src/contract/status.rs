@@ -20,9 +20,7 @@ use self::{
     details::{Refusal, plain},
     reason::Reason,
 };
-use super::{
-    AdmitError, CloseReason, Contract, InvalidRequest, PagesExhausted, RequestStreamError,
-};
+use super::{AdmitError, CloseReason, InvalidRequest, PagesExhausted, RequestStreamError};
 use crate::transport::connection::RequestError;
 
 /// How long a client waits when it is refused for a limit that time will lift.
@@ -42,34 +40,34 @@ pub(crate) fn gone() -> Status {
     Refusal::new(Reason::Draining, "the server is draining").status()
 }
 
+/// How a stream ends that has nothing more to say.
+pub(crate) fn completed() -> Status {
+    Status::ok("")
+}
+
+/// How a stream of the frozen contract ends whose program is to come back.
+pub(crate) fn unavailable(text: impl Into<String>) -> Status {
+    plain(Code::Unavailable, text)
+}
+
 /// How a stream that is closed on purpose ends.
-pub(crate) fn of_close(reason: CloseReason, contract: Contract) -> Status {
+pub(crate) fn of_close(reason: CloseReason) -> Status {
     let text = reason.as_str();
-    match (contract, reason) {
-        (_, CloseReason::Unsubscribed)
-        | (Contract::V1, CloseReason::Draining { .. } | CloseReason::Replaced) => Status::ok(""),
-        (Contract::V1, CloseReason::TakenOver) => Refusal::new(Reason::TakenOver, text).status(),
-        (Contract::V1, CloseReason::Slow { reconnect_after }) => {
+    match reason {
+        CloseReason::Unsubscribed | CloseReason::Draining { .. } | CloseReason::Replaced => {
+            completed()
+        }
+        CloseReason::TakenOver => Refusal::new(Reason::TakenOver, text).status(),
+        CloseReason::Slow { reconnect_after } => {
             let refusal = Refusal::new(Reason::SubscriberSlow, text);
             refusal.after(reconnect_after).status()
         }
-        // Programs of the frozen contract come back on every end but OK; these are meant to.
-        (
-            Contract::Legacy,
-            CloseReason::Draining { .. }
-            | CloseReason::Replaced
-            | CloseReason::TakenOver
-            | CloseReason::Slow { .. },
-        ) => plain(Code::Unavailable, text),
     }
 }
 
 /// How a stream ends whose cursor cannot go on. One that was slow is closed with [`CloseReason::Slow`] before.
-pub(crate) fn of_cursor(error: &CursorError, contract: Contract) -> Status {
+pub(crate) fn of_cursor(error: &CursorError) -> Status {
     let text = error.to_string();
-    if contract == Contract::Legacy {
-        return plain(Code::Unavailable, text);
-    }
     match error {
         CursorError::Attach(AttachError::Closed) => log_closed(text),
         CursorError::Attach(AttachError::ChannelsExhausted { limit }) => {

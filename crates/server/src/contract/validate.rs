@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use longlived_api::v1;
 use longlived_broker::{
-    Begin, Compression, Encoding, Epoch, GapPolicy, Message, MessageError, Position, ReadOptions,
+    Begin, Compression, Epoch, GapPolicy, Message, MessageError, Position, ReadOptions,
     SEQUENCE_MAX, SlowPolicy,
 };
 use longlived_topic::{INBOX, SYS, TopicError, TopicFilter, TopicName};
@@ -176,7 +176,7 @@ pub(crate) fn plan(
                 0 => MESSAGE_BYTES_DEFAULT,
                 bytes => bytes as usize,
             },
-            encoding: Encoding::V1,
+            encoding: Contract::V1.dialect().encoding(),
             compression,
         },
         attempt: Attempt {
@@ -246,7 +246,7 @@ pub(crate) fn legacy_plan(id: i32, compression: Compression, config: &Config) ->
             gap_policy: GapPolicy::Earliest,
             slow_policy: SlowPolicy::Park,
             message_bytes_max: MESSAGE_BYTES_DEFAULT,
-            encoding: Encoding::Legacy,
+            encoding: Contract::Legacy.dialect().encoding(),
             compression,
         },
         attempt: Attempt {

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{contract::Contract, limits};
+use crate::{
+    contract::{Contract, TakeoverLimits},
+    limits,
+};
 
 /// The takeovers of one id.
 #[derive(Default)]
@@ -35,13 +38,7 @@ impl Takeovers {
     /// The wait of one that is refused now.
     pub(super) fn refuse(&mut self, contract: Contract, now: Instant) -> Option<Duration> {
         self.forget(now);
-        let (max, wait) = match contract {
-            Contract::V1 => (limits::TAKEOVERS_MAX, limits::TAKEOVER_WAIT_MIN),
-            Contract::Legacy => (
-                limits::LEGACY_TAKEOVERS_MAX,
-                limits::LEGACY_TAKEOVER_WAIT_MIN,
-            ),
-        };
+        let TakeoverLimits { max, wait_min } = contract.dialect().takeovers();
         let of_contract = |one: &&(Instant, Contract)| one.1 == contract;
         if self.lately.iter().filter(of_contract).count() < max {
             return None;
@@ -49,7 +46,11 @@ impl Takeovers {
         let doubled = 1 << self.refused.min(16);
         self.refused = self.refused.saturating_add(1);
         self.refused_untold = self.refused_untold.saturating_add(1);
-        Some(wait.saturating_mul(doubled).min(limits::TAKEOVER_WAIT_MAX))
+        Some(
+            wait_min
+                .saturating_mul(doubled)
+                .min(limits::TAKEOVER_WAIT_MAX),
+        )
     }
 
     /// One was let through.

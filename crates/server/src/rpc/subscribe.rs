@@ -14,7 +14,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{Request, Response};
 use http_body::Frame;
 use longlived_api::{protos, v1};
-use longlived_broker::Position;
+use longlived_broker::Sequence;
 use tonic::{Status, body::Body};
 
 use super::{
@@ -106,7 +106,7 @@ async fn open(
     let opening = session::open(&node, plan, record)
         .await
         .map_err(|error| match error {
-            OpenError::Cursor(error) => status::of_cursor(&error, plan.contract),
+            OpenError::Cursor(error) => plan.contract.dialect().failed(&error),
             OpenError::Admit(error) => status::of_admit(&error),
         })?;
     Ok(SessionBody::new(node, plan, opening, requests))
@@ -201,7 +201,12 @@ pub(super) async fn unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answ
         REQUEST_BYTES_MAX,
     )?;
     let subscriber = validate::subscriber_id(&call.message().await?.subscriber_id)?;
-    let position = end_streams(&node, &subscriber, Contract::V1, &call.record)?;
+    call.record.set_subscriber(&*subscriber);
+    let ended = end_streams(&node, &subscriber);
+    // One that is away is told when it comes back.
+    let sequence = ended.or_else(|| node.registry.unsubscribe_away(&subscriber));
+    let sequence = sequence.ok_or_else(|| status::nobody_to_unsubscribe(&subscriber))?;
+    let position = node.log.position_at(sequence);
     let response = v1::UnsubscribeResponse {
         position: Some(wire::position(position)),
     };
@@ -213,33 +218,20 @@ pub(super) async fn legacy_unsubscribe(node: Arc<Node>, request: Request<Body>) 
     let mut call =
         Call::<protos::Request>::new(node.clone(), request, "Request", REQUEST_BYTES_MAX)?;
     let subscriber = call.message().await?.id.to_string();
-    end_streams(&node, &subscriber, Contract::Legacy, &call.record)?;
+    call.record.set_subscriber(&*subscriber);
+    end_streams(&node, &subscriber).ok_or_else(|| status::nobody_to_unsubscribe(&subscriber))?;
     Ok(call::unary(&protos::Response::default()).map(NodeBody::Other))
 }
 
-/// Ends the live streams of a subscriber, or sees to it that it is told when it comes back; the last position sent.
-fn end_streams(
-    node: &Node,
-    subscriber: &str,
-    contract: Contract,
-    record: &CallRecord,
-) -> Result<Position, Status> {
-    record.set_subscriber(subscriber);
+/// Ends the live streams of a subscriber; the last sequence that it was sent. `None` when it has none.
+fn end_streams(node: &Node, subscriber: &str) -> Option<Sequence> {
     let sessions = node.registry.sessions_of(subscriber);
     let mut live = sessions
         .iter()
         .filter(|session| session.closing().is_none());
-    let Some(newest) = live.next() else {
-        // The frozen contract promises NOT_FOUND.
-        let away = (contract == Contract::V1).then(|| node.registry.unsubscribe_away(subscriber));
-        return match away.flatten() {
-            Some(sequence) => Ok(node.log.position_at(sequence)),
-            None => Err(status::nobody_to_unsubscribe(subscriber)),
-        };
-    };
-    let position = node.log.position_at(newest.sequence());
+    let sequence = live.next()?.sequence();
     for session in &sessions {
         session.close(CloseReason::Unsubscribed);
     }
-    Ok(position)
+    Some(sequence)
 }

@@ -24,10 +24,7 @@ use tonic::Status;
 
 use super::{Opening, requests::Requests};
 use crate::{
-    contract::{
-        CloseReason, Contract, Plan, status,
-        wire::{self, Welcome},
-    },
+    contract::{CloseReason, Contract, Dialect, Plan, status, wire::Welcome},
     layers::{CallRecord, Kind},
     node::Node,
     registry::Registration,
@@ -78,17 +75,14 @@ impl SessionBody {
         opening: Opening,
         requests: Option<Box<Requests>>,
     ) -> Self {
-        let welcome = || {
-            Box::new(wire::welcome(&Welcome {
-                node_id: &node.id,
-                generation: opening.registration.session().generation,
-                outcome: opening.outcome,
-                position: opening.position,
-                max_silence: plan.max_silence,
-                epoch: node.log.epoch().get(),
-            }))
-        };
-        let due = (plan.contract == Contract::V1).then(welcome);
+        let due = plan.contract.dialect().welcome(&Welcome {
+            node_id: &node.id,
+            generation: opening.registration.session().generation,
+            outcome: opening.outcome,
+            position: opening.position,
+            max_silence: plan.max_silence,
+            epoch: node.log.epoch().get(),
+        });
         // A stream that begins with the next event has nothing to catch up with.
         let current = opening.outcome == Outcome::New && opening.cursor.is_current();
         if current {
@@ -97,7 +91,7 @@ impl SessionBody {
         Self {
             node,
             contract: plan.contract,
-            due,
+            due: due.map(Box::new),
             end: None,
             ended: false,
             became_current: current,
@@ -159,9 +153,9 @@ impl SessionBody {
                 self.said = Said::Events;
                 return Some(bytes);
             }
-            Delivery::Gap(gap) => match self.contract {
-                Contract::V1 => return Some(wire::gap(&gap)),
-                Contract::Legacy => self.unsaid_gaps += 1,
+            Delivery::Gap(gap) => match self.dialect().gap(&gap) {
+                Some(said) => return Some(said),
+                None => self.unsaid_gaps += 1,
             },
             Delivery::Scanned => self.progress(false),
             Delivery::Current => {
@@ -182,30 +176,31 @@ impl SessionBody {
 
     /// `reached`: a catch-up has come to what was the head then; on a busy log more may be due already.
     fn progress(&mut self, reached: bool) {
-        if self.contract == Contract::V1 {
+        let dialect = self.dialect();
+        if dialect.has_progress() {
             let (mut position, current) = self.cursor.settle();
             if planted(Fault::ProgressBeyondVisible) {
                 position.sequence += 1;
             }
             let now = self.node.environment.now();
-            self.due = Some(Box::new(wire::progress(position, now, current || reached)));
+            let progress = dialect.progress(position, now, current || reached);
+            self.due = progress.map(Box::new);
         }
     }
 
     fn go_away(&mut self, reason: CloseReason) {
-        if self.contract == Contract::V1 {
-            let position = self.cursor.position();
-            self.due = Some(Box::new(wire::go_away(reason, position)));
-        }
+        let dialect = self.dialect();
+        let last = dialect.go_away(reason, self.cursor.position());
+        self.due = last.map(Box::new);
         self.record().set_end(reason.as_str());
-        self.end = Some(status::of_close(reason, self.contract));
+        self.end = Some(dialect.closed(reason));
     }
 
     fn fail(&mut self, error: &CursorError) {
         if let CursorError::Slow { .. } = error {
             self.go_away(CloseReason::slow(&self.node.environment));
         } else {
-            self.end = Some(status::of_cursor(error, self.contract));
+            self.end = Some(self.dialect().failed(error));
         }
     }
 
@@ -239,6 +234,10 @@ impl SessionBody {
         self.quiet_since.get_or_insert_with(Instant::now);
         self.speaks(None)
             .is_some_and(|speaks| speaks.from <= Instant::now())
+    }
+
+    fn dialect(&self) -> &'static dyn Dialect {
+        self.contract.dialect()
     }
 
     fn record(&self) -> &CallRecord {
@@ -337,18 +336,18 @@ impl Follower<TailReader> for SessionBody {
         let since = self.quiet_since.max(spoke_at)?;
         let quiet_max = Duration::from_millis(self.quiet_max_ms.into());
         // An eighth earlier will do: streams of a connection fall into step then.
-        (self.contract == Contract::V1).then(|| Speaks {
+        self.dialect().has_progress().then(|| Speaks {
             from: since + quiet_max - quiet_max / 8,
             until: since + quiet_max,
         })
     }
 
     fn larger(&mut self, piece: Bytes, bytes: usize) -> Bytes {
-        // The frozen contract has no such word.
-        if self.said != Said::Events || self.contract != Contract::V1 {
+        if self.said != Said::Events {
             return piece;
         }
-        wire::padded(&piece, self.cursor.position(), bytes)
+        let padded = (self.dialect()).padded(&piece, self.cursor.position(), bytes);
+        padded.unwrap_or(piece)
     }
 }
 

@@ -26,7 +26,10 @@ const STAIRS: &[&[&str]] = &[
 ];
 
 /// Crates that a module does not know: the transport carries bytes for whatever they mean.
-const NOT_KNOWN: &[(&str, &[&str])] = &[("transport", &["longlived_api", "longlived_broker"])];
+const NOT_KNOWN: &[(&str, &[&str])] = &[(
+    "transport",
+    &["longlived_api", "longlived_broker", "longlived_topic"],
+)];
 
 /// What a source names: modules of its own crate, and other crates.
 #[derive(Debug, Default, PartialEq, Eq)]

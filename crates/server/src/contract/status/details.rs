@@ -190,8 +190,9 @@ mod tests {
     use http::HeaderMap;
     use proptest::prelude::*;
 
-    use super::super::{Contract, headers::trailers};
+    use super::super::headers::trailers;
     use super::*;
+    use crate::contract::Contract;
 
     /// As RFC 9113 counts a list of headers.
     fn list_bytes(headers: &HeaderMap) -> usize {

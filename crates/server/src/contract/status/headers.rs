@@ -53,7 +53,7 @@ fn write(status: &Status, contract: Contract, headers: &mut HeaderMap) {
     if let Ok(message) = HeaderValue::try_from(escape(status.message())) {
         headers.insert(MESSAGE, message);
     }
-    if contract == Contract::V1 && !status.details().is_empty() {
+    if !status.details().is_empty() && contract.dialect().has_details() {
         let details = MetadataValue::<Binary>::from_bytes(status.details());
         if let Ok(details) = HeaderValue::from_bytes(details.as_encoded_bytes()) {
             headers.insert(DETAILS, details);

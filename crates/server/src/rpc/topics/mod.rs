@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use longlived_broker::{
-    Begin, Compression, CursorError, Delivery, Encoding, GapPolicy, Opened, Position, ReadOptions,
-    SlowPolicy,
+    Begin, Compression, CursorError, Delivery, GapPolicy, Opened, Position, ReadOptions, SlowPolicy,
 };
 use longlived_topic::TopicFilter;
 use prost::Message;
@@ -113,7 +112,7 @@ impl Reader {
             gap_policy: GapPolicy::Earliest,
             slow_policy: SlowPolicy::Park,
             message_bytes_max: PAGE_BYTES_MAX as usize,
-            encoding: Encoding::V1,
+            encoding: Contract::V1.dialect().encoding(),
             compression: Compression::Identity,
         };
         let opened = longlived_broker::Cursor::open_history(&node.log, filters, begin, options);
@@ -135,5 +134,5 @@ impl Reader {
 }
 
 fn failed(error: &CursorError) -> Status {
-    status::of_cursor(error, Contract::V1)
+    status::of_cursor(error)
 }

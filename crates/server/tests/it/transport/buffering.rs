@@ -50,7 +50,7 @@ async fn what_was_written_before_a_quiet_spell_arrives_before_it_ends() {
         let says = Says {
             chunks: 3,
             bytes,
-            late_after: None,
+            late: false,
         };
         let (near, _) = connection_by(buffering, 1 << 20, says, says);
         let handshake = builder().handshake::<_, Bytes>(near);
@@ -71,7 +71,7 @@ async fn a_socket_that_cannot_be_flushed_is_full() {
     let says = Says {
         chunks: 5_000,
         bytes: CHUNK_BYTES,
-        late_after: None,
+        late: false,
     };
     let (near, counts) = connection_by(buffering, 4 << 10, says, says);
     let handshake = builder().handshake::<_, Bytes>(near);

@@ -25,10 +25,8 @@ use longlived_server::{
     lifecycle::Drain,
 };
 use parking_lot::Mutex;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream},
-    time::{Sleep, sleep},
-};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::{Service, service_fn};
 
 use super::support::{spawn, until};
@@ -38,14 +36,14 @@ use super::support::{spawn, until};
 pub(super) struct Says {
     pub(super) chunks: usize,
     pub(super) bytes: usize,
-    /// From the call until it is reset if its reader takes nothing.
-    pub(super) late_after: Option<Duration>,
+    /// Whether it is late, and reset while its reader takes nothing, once the test says so.
+    pub(super) late: bool,
 }
 
 pub(super) const WITHOUT_END: Says = Says {
     chunks: usize::MAX,
     bytes: 1_000,
-    late_after: None,
+    late: false,
 };
 
 #[derive(Clone, Default)]
@@ -58,6 +56,8 @@ pub(super) struct Counts {
     pub(super) said: Arc<AtomicUsize>,
     /// Bodies that are there.
     pub(super) live: Arc<AtomicUsize>,
+    /// Bodies that can be late are.
+    pub(super) late: CancellationToken,
     /// One for each answer, in order.
     pub(super) aborts: Arc<Mutex<Vec<StreamAbort>>>,
 }
@@ -69,7 +69,7 @@ pub(super) fn count(counter: &AtomicUsize) -> usize {
 struct TestBody {
     says: Says,
     next: usize,
-    late: Option<Pin<Box<Sleep>>>,
+    late: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     counts: Counts,
 }
 
@@ -139,7 +139,9 @@ where
                 let mut response = Response::new(TestBody {
                     says,
                     next: 0,
-                    late: says.late_after.map(|after| Box::pin(sleep(after))),
+                    late: says
+                        .late
+                        .then(|| Box::pin(counts.late.clone().cancelled_owned())),
                     counts,
                 });
                 response.extensions_mut().insert(abort);

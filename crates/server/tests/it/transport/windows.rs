@@ -16,15 +16,15 @@ use longlived_testkit::frames::{DATA, HEADERS, PING, WINDOW_MAX, call, frame, he
 
 /// One whose first call says chunks without end into a socket that nobody reads.
 async fn blocked() -> (DuplexStream, Counts) {
-    blocked_before(None).await
+    blocked_before(false).await
 }
 
-/// The same; all further calls are late after a while.
-async fn blocked_before(late_after: Option<Duration>) -> (DuplexStream, Counts) {
+/// The same; all further calls are late once the test says so.
+async fn blocked_before(late: bool) -> (DuplexStream, Counts) {
     let answer = Says {
         chunks: 1,
         bytes: 1,
-        late_after,
+        late,
     };
     let (mut near, counts) = connection(4 << 10, WITHOUT_END, answer);
     for bytes in [hello(WINDOW_MAX), room(0, WINDOW_MAX - 65_535), call(1)] {
@@ -114,11 +114,12 @@ async fn streams_that_are_reset_end_also_while_the_socket_is_full() {
 }
 
 #[tokio::test]
-async fn a_deadline_ends_a_stream_also_while_the_socket_is_full() {
-    let (mut near, counts) = blocked_before(Some(Duration::from_millis(100))).await;
+async fn a_stream_that_is_late_ends_also_while_the_socket_is_full() {
+    let (mut near, counts) = blocked_before(true).await;
     near.write_all(&call(3)).await.expect("it is read");
     let begun = || count(&counts.asked) == 2;
     until("it is begun", begun).await;
+    counts.late.cancel();
     let dropped = || count(&counts.live) == 1;
     until("it is dropped", dropped).await;
 }
@@ -130,12 +131,12 @@ async fn room_that_comes_with_a_call_is_not_lost_however_full_the_socket_is() {
     let many = Says {
         chunks: 2_000,
         bytes: 1_000,
-        late_after: None,
+        late: false,
     };
     let answer = Says {
         chunks: 1,
         bytes: ANSWER_BYTES,
-        late_after: None,
+        late: false,
     };
     let (mut near, counts) = connection(16 << 10, many, answer);
     // An answer does not fit into what a stream begins with.
@@ -180,7 +181,7 @@ async fn no_data_comes_without_a_head_when_the_peer_resets_at_once() {
     let answer = Says {
         chunks: 1,
         bytes: 10,
-        late_after: None,
+        late: false,
     };
     let (mut near, counts) = connection(256 << 10, answer, answer);
     near.write_all(&hello(65_535)).await.expect("it is read");

@@ -4,6 +4,7 @@
 //! Does not: know how it gets there, or who says it.
 
 mod close;
+mod dialect;
 mod methods;
 mod plan;
 mod refused;
@@ -12,8 +13,9 @@ pub(crate) mod validate;
 pub(crate) mod wire;
 
 pub(crate) use close::CloseReason;
+pub(crate) use dialect::{Contract, Dialect, TakeoverLimits};
 pub use methods::SERVICES;
-pub(crate) use methods::{Contract, Method, PUBLISH_SERVICE};
+pub(crate) use methods::{Method, PUBLISH_SERVICE};
 pub(crate) use plan::{Attempt, Plan};
 pub(crate) use refused::{AdmitError, PagesExhausted, RequestStreamError};
 pub use validate::{InvalidRequest, legacy_topic, subscriber_id};

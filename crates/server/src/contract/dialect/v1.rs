@@ -1,0 +1,67 @@
+//! `longlived.v1`.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use longlived_broker::{CursorError, Encoding, Gap, Position};
+use tonic::Status;
+
+use super::{
+    super::{
+        CloseReason, status,
+        wire::{self, Welcome},
+    },
+    Dialect, TakeoverLimits,
+};
+use crate::limits;
+
+pub(super) struct V1;
+
+impl Dialect for V1 {
+    fn encoding(&self) -> Encoding {
+        Encoding::V1
+    }
+
+    fn welcome(&self, welcome: &Welcome<'_>) -> Option<Bytes> {
+        Some(wire::welcome(welcome))
+    }
+
+    fn gap(&self, gap: &Gap) -> Option<Bytes> {
+        Some(wire::gap(gap))
+    }
+
+    fn has_progress(&self) -> bool {
+        true
+    }
+
+    fn progress(&self, at: Position, now: SystemTime, current: bool) -> Option<Bytes> {
+        Some(wire::progress(at, now, current))
+    }
+
+    fn padded(&self, events: &Bytes, at: Position, bytes: usize) -> Option<Bytes> {
+        Some(wire::padded(events, at, bytes))
+    }
+
+    fn go_away(&self, reason: CloseReason, at: Position) -> Option<Bytes> {
+        Some(wire::go_away(reason, at))
+    }
+
+    fn closed(&self, reason: CloseReason) -> Status {
+        status::of_close(reason)
+    }
+
+    fn failed(&self, error: &CursorError) -> Status {
+        status::of_cursor(error)
+    }
+
+    fn has_details(&self) -> bool {
+        true
+    }
+
+    fn takeovers(&self) -> TakeoverLimits {
+        TakeoverLimits {
+            max: limits::TAKEOVERS_MAX,
+            wait_min: limits::TAKEOVER_WAIT_MIN,
+        }
+    }
+}
