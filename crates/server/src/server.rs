@@ -186,21 +186,7 @@ impl<L: Listener> Server<L> {
         let (log, sequencer) = Log::new(store, config.log.clone());
         let registry = Registry::new(config.subscribers_max);
         let drain = Drain::new();
-        let node = Arc::new(Node {
-            id: format!("{:08x}", environment.random() as u32),
-            maintenance: Maintenance::new(
-                registry.clone(),
-                environment.clone(),
-                config.stall_timeout,
-            ),
-            environment,
-            pages: PageBudget::new(config.page_bytes_max),
-            config,
-            log,
-            registry,
-            drain: drain.clone(),
-            sums: Sums::default(),
-        });
+        let node = node(config, environment, log, registry, drain.clone());
 
         // The log outlives the connections: what they handed over is stored and answered.
         let background = Tasks::new();
@@ -268,6 +254,27 @@ impl<L: Listener> Server<L> {
             (None, None) => Ok(()),
         }
     }
+}
+
+/// What the calls of one node share.
+fn node(
+    config: Config,
+    environment: Environment,
+    log: Log,
+    registry: Arc<Registry>,
+    drain: Drain,
+) -> Arc<Node> {
+    Arc::new(Node {
+        id: format!("{:08x}", environment.random() as u32),
+        maintenance: Maintenance::new(registry.clone(), environment.clone(), config.stall_timeout),
+        environment,
+        pages: PageBudget::new(config.page_bytes_max),
+        config,
+        log,
+        registry,
+        drain,
+        sums: Sums::default(),
+    })
 }
 
 /// Files that the store keeps open, more of them as history grows.

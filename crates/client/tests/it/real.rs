@@ -324,9 +324,7 @@ async fn survives_a_kill(contract: Contract, clients: u32) {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(Duration::from_secs(30), wait)
-            .await
-            .expect("reached in time");
+        timeout(PATIENCE, wait).await.expect("reached in time");
     };
     let publisher = client.publisher();
     let publish = async |count: u32| {
