@@ -178,10 +178,7 @@ impl<L: Listener> Server<L> {
             log_drops,
             ..
         } = self;
-        let store = match store {
-            Some(store) => store,
-            None => config.open_store(&environment).await?,
-        };
+        let store = opened(store, &config, &environment).await?;
         config.acceptor.open_files.set_others(files_of(&store));
         let (log, sequencer) = Log::new(store, config.log.clone());
         let registry = Registry::new(config.subscribers_max);
@@ -275,6 +272,18 @@ fn node(
         drain,
         sums: Sums::default(),
     })
+}
+
+/// The store of the configuration, unless it is open already or is another one.
+async fn opened(
+    store: Option<Arc<dyn Store>>,
+    config: &Config,
+    environment: &Environment,
+) -> Result<Arc<dyn Store>, OpenError> {
+    match store {
+        Some(store) => Ok(store),
+        None => config.open_store(environment).await,
+    }
 }
 
 /// Files that the store keeps open, more of them as history grows.

@@ -42,11 +42,8 @@ impl Node {
             .enable_all()
             .build()
             .unwrap();
-        let server = {
-            let _entered = runtime.enter();
-            let bound = Server::bind(config, Environment::system()).now_or_never();
-            bound.expect("a store in memory is open at once").unwrap()
-        };
+        let bound = Server::bind(config, Environment::system()).now_or_never();
+        let server = bound.expect("a store in memory is open at once").unwrap();
         let address = server.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
         runtime.spawn(async move {

@@ -46,20 +46,6 @@ struct Published {
 type InFlight = Vec<(Vec<&'static str>, oneshot::Receiver<PublishReply>)>;
 
 impl Published {
-    /// Waits for what is in flight; what of it the filters match.
-    async fn settle(&mut self, in_flight: &mut InFlight, filters: &[TopicFilter]) -> Vec<Sequence> {
-        let mut found = Vec::new();
-        for (topics, answer) in in_flight.drain(..) {
-            for (sequence, topic) in stored(answer).await.into_iter().zip(topics) {
-                self.events.push((sequence, topic));
-                if filters.iter().any(|filter| filter.matches(topic)) {
-                    found.push(sequence);
-                }
-            }
-        }
-        found
-    }
-
     fn matching<'a>(
         &'a self,
         filters: &'a [TopicFilter],
@@ -205,12 +191,157 @@ async fn comes_back(
     seen.holds(&due)
 }
 
+/// A subscriber, what is published beside it, and what it has to be told.
+struct World {
+    log: Log,
+    gate: Arc<Gate>,
+    held: bool,
+    published: Published,
+    in_flight: InFlight,
+    filters: Vec<TopicFilter>,
+    cursor: Cursor,
+    // The last position that the subscriber was told.
+    stored: Position,
+    seen: Observed,
+    expected: BTreeSet<Sequence>,
+}
+
+impl World {
+    async fn new(log: Log, gate: Arc<Gate>, filters: Vec<TopicFilter>) -> Self {
+        let opened = open(&log, &filters, Begin::Next, OPTIONS).await;
+        Self {
+            log,
+            gate,
+            held: false,
+            published: Published::default(),
+            in_flight: InFlight::new(),
+            filters,
+            cursor: opened.cursor,
+            stored: opened.position,
+            seen: Observed::default(),
+            expected: BTreeSet::new(),
+        }
+    }
+
+    async fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Publish(topics) => self.publish(topics).await,
+            Step::Hold => {
+                self.held = true;
+                self.gate.hold();
+            }
+            Step::Release => self.release().await,
+            Step::Read(times) => {
+                for _ in 0..times {
+                    self.seen.read(&mut self.cursor)?;
+                    self.stored = self.cursor.position();
+                }
+            }
+            Step::Resume => {
+                let position = self.cursor.position();
+                self.come_back(position).await?;
+            }
+            Step::OtherEpoch(sequence) => {
+                let epoch = other(self.log.epoch());
+                let position = Position { epoch, sequence };
+                let outcome = self.come_back(position).await?;
+                prop_assert_eq!(outcome, Outcome::Reset);
+                self.seen = Observed::after(&self.log, position);
+                self.expected = self.published.matching(&self.filters, 0).collect();
+            }
+            Step::Add(index) => self.add(filter(FILTERS[index])).await?,
+            Step::Remove(index) => self.remove(&filter(FILTERS[index]))?,
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, topics: Vec<usize>) {
+        let topics: Vec<_> = topics.into_iter().map(|topic| TOPICS[topic]).collect();
+        let answer = submit(&self.log, &topics).await;
+        self.in_flight.push((topics, answer));
+        if self.held {
+            self.gate.appending().await;
+        } else {
+            self.settle().await;
+        }
+    }
+
+    async fn release(&mut self) {
+        self.held = false;
+        self.gate.release();
+        self.settle().await;
+    }
+
+    /// Waits for what is in flight.
+    async fn settle(&mut self) {
+        for (topics, answer) in self.in_flight.drain(..) {
+            for (sequence, topic) in stored(answer).await.into_iter().zip(topics) {
+                self.published.events.push((sequence, topic));
+                if self.filters.iter().any(|filter| filter.matches(topic)) {
+                    self.expected.insert(sequence);
+                }
+            }
+        }
+    }
+
+    async fn come_back(&mut self, position: Position) -> Result<Outcome, TestCaseError> {
+        let begin = Begin::After(position);
+        let opened = open(&self.log, &self.filters, begin, OPTIONS).await;
+        prop_assert_eq!(opened.position, position, "Welcome comes before any gap");
+        self.cursor = opened.cursor;
+        self.stored = opened.position;
+        Ok(opened.outcome)
+    }
+
+    /// A stream says the gap that it owes before it does anything else.
+    fn say_gap(&mut self) -> Result<(), TestCaseError> {
+        while self.cursor.owes_gap() {
+            self.seen.read(&mut self.cursor)?;
+        }
+        Ok(())
+    }
+
+    async fn add(&mut self, added: TopicFilter) -> Result<(), TestCaseError> {
+        self.say_gap()?;
+        if self.cursor.follows(&added) {
+            return Ok(());
+        }
+        let attached = self.cursor.attacher().attach(added.clone()).await.unwrap();
+        self.stored = self.cursor.add(attached);
+        prop_assert_eq!(self.stored, self.cursor.position());
+        prop_assert!(self.stored.sequence >= self.seen.last);
+        self.filters.push(added);
+        let due = self.published.matching(&self.filters, self.stored.sequence);
+        self.expected.extend(due);
+        Ok(())
+    }
+
+    fn remove(&mut self, removed: &TopicFilter) -> Result<(), TestCaseError> {
+        self.say_gap()?;
+        if let Some(after) = self.cursor.remove(removed) {
+            self.stored = after;
+            self.filters.retain(|filter| filter != removed);
+            self.expected.retain(|&sequence| sequence <= after.sequence);
+            let due = self.published.matching(&self.filters, after.sequence);
+            self.expected.extend(due);
+        }
+        Ok(())
+    }
+
+    async fn ends(mut self) -> Result<(), TestCaseError> {
+        self.release().await;
+        while self.seen.read(&mut self.cursor)? {}
+        prop_assert_eq!(self.cursor.settle().0.sequence, self.log.visible());
+        self.seen.holds(&self.expected)
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     /// Any mix of publishing, trimming, lagging, resuming and changing filters, in the middle of catching up and while the
-    /// store works on a batch too: every matching event is delivered once and in order, or lies in an announced gap. And whatever position a subscriber
-    /// was told last, whoever comes back to it is told the rest.
+    /// store works on a batch too: every matching event is delivered once and in order, or lies in an announced gap. And
+    /// whatever position a subscriber was told last, whoever comes back to it is told the rest.
     #[test]
     fn every_matching_event_arrives_once_or_is_announced(
         steps in prop::collection::vec(step(), 1..60),
@@ -221,99 +352,16 @@ proptest! {
     ) {
         let classes = vec![("a.>", keep_a), ("inbox.>", 3), (">", keep_rest)];
         with_gate(classes, tail_bytes, async |log, gate| {
-            let mut filters: Vec<TopicFilter> = first.iter().map(|&f| filter(FILTERS[f])).collect();
-            let mut published = Published::default();
-            let mut in_flight = InFlight::new();
-            let mut held = false;
-            let mut expected: BTreeSet<Sequence> = BTreeSet::new();
-            let mut seen = Observed::default();
-            let opened = open(&log, &filters, Begin::Next, OPTIONS).await;
-            let mut cursor = opened.cursor;
-            // The last position that the subscriber was told.
-            let mut stored = opened.position;
+            let filters = first.iter().map(|&index| filter(FILTERS[index])).collect();
+            let mut world = World::new(log, gate, filters).await;
             for step in steps {
-                match step {
-                    Step::Publish(topics) => {
-                        let topics: Vec<_> = topics.into_iter().map(|t| TOPICS[t]).collect();
-                        let answer = submit(&log, &topics).await;
-                        in_flight.push((topics, answer));
-                        if held {
-                            gate.appending().await;
-                        } else {
-                            expected.extend(published.settle(&mut in_flight, &filters).await);
-                        }
-                    }
-                    Step::Hold => {
-                        held = true;
-                        gate.hold();
-                    }
-                    Step::Release => {
-                        held = false;
-                        gate.release();
-                        expected.extend(published.settle(&mut in_flight, &filters).await);
-                    }
-                    Step::Read(times) => {
-                        for _ in 0..times {
-                            seen.read(&mut cursor)?;
-                            stored = cursor.position();
-                        }
-                    }
-                    Step::Resume => {
-                        let position = cursor.position();
-                        let opened = open(&log, &filters, Begin::After(position), OPTIONS).await;
-                        prop_assert_eq!(opened.position, position);
-                        cursor = opened.cursor;
-                        stored = opened.position;
-                    }
-                    Step::OtherEpoch(sequence) => {
-                        let epoch = other(log.epoch());
-                        let position = Position { epoch, sequence };
-                        let opened = open(&log, &filters, Begin::After(position), OPTIONS).await;
-                        prop_assert_eq!(opened.outcome, Outcome::Reset);
-                        prop_assert_eq!(opened.position, position, "Welcome comes before the gap");
-                        cursor = opened.cursor;
-                        stored = opened.position;
-                        seen = Observed::after(&log, position);
-                        expected = published.matching(&filters, 0).collect();
-                    }
-                    Step::Add(index) => {
-                        let added = filter(FILTERS[index]);
-                        // A stream says the gap that it owes before it does anything else.
-                        while cursor.owes_gap() {
-                            seen.read(&mut cursor)?;
-                        }
-                        if !cursor.follows(&added) {
-                            let attached = cursor.attacher().attach(added.clone()).await.unwrap();
-                            stored = cursor.add(attached);
-                            prop_assert_eq!(stored, cursor.position());
-                            prop_assert!(stored.sequence >= seen.last);
-                            filters.push(added);
-                            expected.extend(published.matching(&filters, stored.sequence));
-                        }
-                    }
-                    Step::Remove(index) => {
-                        while cursor.owes_gap() {
-                            seen.read(&mut cursor)?;
-                        }
-                        let removed = filter(FILTERS[index]);
-                        if let Some(after) = cursor.remove(&removed) {
-                            stored = after;
-                            filters.retain(|f| *f != removed);
-                            expected.retain(|&sequence| sequence <= after.sequence);
-                            expected.extend(published.matching(&filters, after.sequence));
-                        }
-                        if filters.is_empty() {
-                            break;
-                        }
-                    }
+                world.step(step).await?;
+                if world.filters.is_empty() {
+                    break;
                 }
-                comes_back(&log, &filters, stored, &published).await?;
+                comes_back(&world.log, &world.filters, world.stored, &world.published).await?;
             }
-            gate.release();
-            expected.extend(published.settle(&mut in_flight, &filters).await);
-            while seen.read(&mut cursor)? {}
-            prop_assert_eq!(cursor.settle().0.sequence, log.visible());
-            seen.holds(&expected)
+            world.ends().await
         })?;
     }
 }
