@@ -6,15 +6,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proc_macro2::{Delimiter, TokenTree};
 
-use crate::modules::{self, ModulePath, inside, is_group, is_sign, is_word};
+use crate::modules::{self, ModulePath, inside, is_group, is_sign, is_word, without_tests};
+
+/// What one module imports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Imported {
+    /// Modules of its own crate.
+    pub(crate) modules: BTreeSet<ModulePath>,
+    /// First words of other paths: crates, and names that paths may begin with.
+    pub(crate) crates: BTreeSet<String>,
+}
 
 /// What each module imports.
-type Imports = BTreeMap<ModulePath, BTreeSet<ModulePath>>;
+pub(crate) type Imports = BTreeMap<ModulePath, Imported>;
 
 /// Reads the paths of one module.
 struct Paths<'a> {
     all: &'a BTreeSet<ModulePath>,
-    found: BTreeSet<ModulePath>,
+    found: Imported,
 }
 
 impl Paths<'_> {
@@ -24,28 +33,46 @@ impl Paths<'_> {
         while at < tokens.len() {
             if is_word(tokens.get(at), "mod") && is_group(tokens.get(at + 2), Delimiter::Brace) {
                 let inner = [&here[..], &[tokens[at + 1].to_string()]].concat();
-                self.read(&inside(&tokens[at + 2]), &inner);
+                self.read(&without_tests(&inside(&tokens[at + 2])), &inner);
                 at += 3;
             } else if is_word(tokens.get(at), "pub")
                 && is_group(tokens.get(at + 1), Delimiter::Parenthesis)
             {
                 // Who may see it is no import.
                 at += 2;
-            } else if is_word(tokens.get(at), "use") {
-                let (from, len) = self.begins(&tokens[at + 1..], here);
-                let tree = &tokens[at + 1 + len..];
-                if let Some(from) = from {
-                    self.tree(tree, from);
-                }
-                let rest = tokens[at..].iter().position(|it| is_sign(Some(it), ';'));
-                at += rest.expect("an import ends");
+            } else if is_word(tokens.get(at), "use") && !is_sign(tokens.get(at + 1), '<') {
+                let end = tokens[at..].iter().position(|it| is_sign(Some(it), ';'));
+                let end = at + end.expect("an import ends");
+                self.import(&tokens[at + 1..end], here);
+                at = end;
             } else if is_path(&tokens[at..]) {
                 at += self.path(&tokens[at..], here);
             } else {
-                self.read(&inside(&tokens[at]), here);
+                self.read(&without_tests(&inside(&tokens[at])), here);
                 at += 1;
             }
         }
+    }
+
+    /// What follows `use`.
+    fn import(&mut self, tokens: &[TokenTree], here: &ModulePath) {
+        if let [group @ TokenTree::Group(_)] = tokens {
+            let inner = inside(group);
+            let each = inner.split(|token| is_sign(Some(token), ','));
+            each.filter(|one| !one.is_empty())
+                .for_each(|one| self.import(one, here));
+            return;
+        }
+        match self.begins(tokens, here) {
+            (Some(from), len) => self.tree(&tokens[len..], from),
+            (None, _) => self.foreign(tokens),
+        }
+    }
+
+    /// A path that begins with no module of ours.
+    fn foreign(&mut self, tokens: &[TokenTree]) {
+        let first = tokens.first().map(ToString::to_string);
+        self.found.crates.extend(first);
     }
 
     /// The module that a path begins at, and how many tokens say so; `None` for another crate, or a name.
@@ -83,8 +110,9 @@ impl Paths<'_> {
             }
             len += 2;
         }
-        if from.is_some() {
-            self.found(path);
+        match from {
+            Some(_) => self.found(path),
+            None => self.foreign(tokens),
         }
         len
     }
@@ -121,7 +149,7 @@ impl Paths<'_> {
         while !self.all.contains(&path) {
             path.pop().expect("the root is a module");
         }
-        self.found.insert(path);
+        self.found.modules.insert(path);
     }
 }
 
@@ -132,80 +160,102 @@ fn is_path(tokens: &[TokenTree]) -> bool {
         && is_sign(tokens.get(2), ':')
 }
 
-fn imports_of(modules: &BTreeMap<ModulePath, Vec<TokenTree>>) -> Imports {
+/// What the modules of a crate import.
+pub(crate) fn of(modules: &BTreeMap<ModulePath, Vec<TokenTree>>) -> Imports {
     let all: BTreeSet<_> = modules.keys().cloned().collect();
     let imports = modules.iter().map(|(module, tokens)| {
         let mut paths = Paths {
             all: &all,
-            found: BTreeSet::new(),
+            found: Imported::default(),
         };
         paths.read(tokens, module);
-        paths.found.remove(module);
+        paths.found.modules.remove(module);
         (module.clone(), paths.found)
     });
     imports.collect()
 }
 
+/// Which module leads to which.
+type Graph = BTreeMap<ModulePath, BTreeSet<ModulePath>>;
+
+fn between_files(imports: &Imports) -> Graph {
+    let modules = imports.iter();
+    modules
+        .map(|(module, imported)| (module.clone(), imported.modules.clone()))
+        .collect()
+}
+
 /// The same between folders: each module counts as the one that the crate's root declares.
-fn of_folders(imports: &Imports) -> Imports {
+fn between_folders(imports: &Imports) -> Graph {
     let folder = |module: &ModulePath| module.iter().take(1).cloned().collect::<ModulePath>();
-    let mut folders = Imports::new();
+    let mut folders = Graph::new();
     for (module, imported) in imports {
         let from = folder(module);
-        let others = imported.iter().map(folder).filter(|to| *to != from);
-        folders.entry(from.clone()).or_default().extend(others);
+        let others = imported.modules.iter().map(folder);
+        let others = others.filter(|to| *to != from).collect::<Vec<_>>();
+        folders.entry(from).or_default().extend(others);
     }
     folders
 }
 
 /// A circle as the names of its modules, if there is one.
-fn circle(imports: &Imports) -> Option<String> {
-    fn visit(
-        module: &ModulePath,
-        imports: &Imports,
-        way: &mut Vec<ModulePath>,
-        done: &mut BTreeSet<ModulePath>,
-    ) -> Option<String> {
-        if let Some(begin) = way.iter().position(|before| before == module) {
-            let name = |module: &ModulePath| format!("crate::{}", module.join("::"));
-            let circle: Vec<_> = way[begin..].iter().chain([module]).map(name).collect();
-            return Some(circle.join(" -> "));
-        }
-        if done.contains(module) {
-            return None;
-        }
-        way.push(module.clone());
-        let imported = imports.get(module).into_iter().flatten();
-        let found = imported
-            .into_iter()
-            .find_map(|next| visit(next, imports, way, done));
-        way.pop();
-        done.insert(module.clone());
-        found
-    }
+fn circle(graph: &Graph) -> Option<String> {
     let mut done = BTreeSet::new();
-    imports
+    graph
         .keys()
-        .find_map(|module| visit(module, imports, &mut Vec::new(), &mut done))
+        .find_map(|module| visit(module, graph, &mut Vec::new(), &mut done))
+}
+
+/// A circle that is met from a module on, after the `way` to it.
+fn visit(
+    module: &ModulePath,
+    graph: &Graph,
+    way: &mut Vec<ModulePath>,
+    done: &mut BTreeSet<ModulePath>,
+) -> Option<String> {
+    if let Some(begin) = way.iter().position(|before| before == module) {
+        let name = |module: &ModulePath| format!("crate::{}", module.join("::"));
+        let circle: Vec<_> = way[begin..].iter().chain([module]).map(name).collect();
+        return Some(circle.join(" -> "));
+    }
+    if done.contains(module) {
+        return None;
+    }
+    way.push(module.clone());
+    let found = graph
+        .get(module)
+        .into_iter()
+        .flatten()
+        .find_map(|next| visit(next, graph, way, done));
+    way.pop();
+    done.insert(module.clone());
+    found
 }
 
 #[test]
 fn no_module_of_bench_imports_one_that_imports_it() {
-    let imports = imports_of(&modules::of_crate("bench"));
+    let imports = of(&modules::of_crate("bench"));
     assert!(imports.len() > 50, "{} modules were found", imports.len());
-    assert_eq!(circle(&imports), None);
-    assert_eq!(circle(&of_folders(&imports)), None, "between folders");
+    assert_eq!(circle(&between_files(&imports)), None);
+    assert_eq!(circle(&between_folders(&imports)), None);
 }
 
 /// The imports of a crate whose modules `a`, `a::x`, `b` and `b::y` hold this.
 fn imports(sources: [&str; 4]) -> Imports {
-    let paths = [vec!["a"], vec!["a", "x"], vec!["b"], vec!["b", "y"]];
-    let modules = paths.into_iter().zip(sources).map(|(path, source)| {
-        let tokens = modules::without_tests(&modules::tokens(source));
-        (path.into_iter().map(str::to_owned).collect(), tokens)
-    });
-    let root = (Vec::new(), modules::tokens("mod a; mod b; pub use a::A;"));
-    imports_of(&modules.chain([root]).collect())
+    let [a, x, b, y] = sources;
+    of(&modules::made_of(&[
+        (vec![], "mod a; mod b; pub use a::A;"),
+        (vec!["a"], a),
+        (vec!["a", "x"], x),
+        (vec!["b"], b),
+        (vec!["b", "y"], y),
+    ]))
+}
+
+/// What `a::x` imports.
+fn imported(source: &str) -> Imported {
+    let imports = imports(["", source, "", ""]);
+    imports[&vec!["a".to_owned(), "x".to_owned()]].clone()
 }
 
 #[test]
@@ -213,47 +263,51 @@ fn an_import_is_found_wherever_it_stands() {
     for source in [
         "use crate::b::y::Y;",
         "use crate::{a::A, b::{self, y::{Y, Z}}};",
+        "use {std::fmt, crate::b::y::Y};",
         "pub(crate) use super::super::b::y;",
         "use super::{super::b::y::Y as Other};",
         "fn f() -> crate::b::y::Y { loop {} }",
         "fn f() { select! { () = crate::b::y::f() => {} } }",
         "mod inner { fn f() { super::super::super::b::y::f() } }",
     ] {
-        let found = imports(["", source, "", ""]);
         let expected = vec!["b".to_owned(), "y".to_owned()];
-        let found = &found[&vec!["a".to_owned(), "x".to_owned()]];
-        assert!(found.contains(&expected), "{source}: {found:?}");
+        assert!(imported(source).modules.contains(&expected), "{source}");
     }
     for source in [
         "use std::b::y; use self::f as g; fn f() { Y::b(y) }",
         "//! See [`crate::b::y`].\nfn f() { g(\"crate::b::y\") }",
-        "#[cfg(test)] use crate::b::y;\n#[cfg(test)]\nmod tests { use crate::b::y; }",
+        "#[cfg(test)] use crate::b::{y, Y};\n#[cfg(test)]\nmod tests { use crate::b::y; }",
+        "mod inner { #[cfg(all(test, unix))] mod tests { use crate::b::y; } }",
         "pub(in crate::b) fn f() {}",
+        "fn f<'a>(it: &'a u8) -> impl Sized + use<'a> { it }",
     ] {
-        let found = imports(["", source, "", ""]);
-        let found = &found[&vec!["a".to_owned(), "x".to_owned()]];
-        assert!(found.is_empty(), "{source}: {found:?}");
+        assert_eq!(imported(source).modules, BTreeSet::new(), "{source}");
     }
+    let crates = imported("use one::One; use {two::b}; fn f() { three::f() }").crates;
+    assert_eq!(
+        crates.into_iter().collect::<Vec<_>>(),
+        ["one", "three", "two"]
+    );
 }
 
 #[test]
 fn a_circle_is_found_over_others_between_parent_and_child_and_between_folders() {
-    assert_eq!(circle(&imports(["mod x; pub use x::X;", "", "", ""])), None);
-    let up = imports(["mod x; pub use self::x::X;", "use super::A;", "", ""]);
-    let expected = "crate::a -> crate::a::x -> crate::a";
-    assert_eq!(circle(&up).as_deref(), Some(expected));
-    let root = imports(["use crate::A;", "", "", ""]);
-    assert!(circle(&root).is_some());
-    let over = [
+    let circle_of = |sources| circle(&between_files(&imports(sources)));
+    assert_eq!(circle_of(["mod x; pub use x::X;", "", "", ""]), None);
+    let up = circle_of(["mod x; pub use self::x::X;", "use super::A;", "", ""]);
+    assert_eq!(up.as_deref(), Some("crate::a -> crate::a::x -> crate::a"));
+    assert!(circle_of(["use crate::A;", "", "", ""]).is_some());
+    let over = circle_of([
         "use crate::b::y::Y;",
         "",
         "use crate::a::A;",
         "use super::B;",
-    ];
+    ]);
     let expected = "crate::a -> crate::b::y -> crate::b -> crate::a";
-    assert_eq!(circle(&imports(over)).as_deref(), Some(expected));
-    let folders = imports(["", "use crate::b::B;", "", "use crate::a::A;"]);
-    assert_eq!(circle(&folders), None);
+    assert_eq!(over.as_deref(), Some(expected));
+    let folders = ["", "use crate::b::B;", "", "use crate::a::A;"];
+    assert_eq!(circle_of(folders), None);
     let expected = "crate::a -> crate::b -> crate::a";
-    assert_eq!(circle(&of_folders(&folders)).as_deref(), Some(expected));
+    let between = circle(&between_folders(&imports(folders)));
+    assert_eq!(between.as_deref(), Some(expected));
 }

@@ -89,6 +89,15 @@ fn declared(tokens: &[TokenTree]) -> Vec<String> {
     names
 }
 
+/// Modules that stand nowhere, of their texts.
+pub(crate) fn made_of(sources: &[(Vec<&str>, &str)]) -> BTreeMap<ModulePath, Vec<TokenTree>> {
+    let module = |(path, text): &(Vec<&str>, &str)| {
+        let path = path.iter().map(ToString::to_string).collect();
+        (path, without_tests(&tokens(text)))
+    };
+    sources.iter().map(module).collect()
+}
+
 /// The items of a file without those that `#[cfg(test)]` stands before.
 pub(crate) fn without_tests(tokens: &[TokenTree]) -> Vec<TokenTree> {
     let mut kept = Vec::new();

@@ -3,7 +3,7 @@
 //!
 //! The path of a call: [`acceptor`] -> [`connection`] (HTTP/2) -> [`layers`] -> `rpc` -> `session`, whose body
 //! reads a cursor of the broker. [`Server`] owns it all and its drain. Which module may know which other one is a table in
-//! `tests/it/stairs.rs`.
+//! `tests/tidy/stairs.rs` of the repository.
 //!
 //! ```
 //! use longlived_server::{Config, Environment, Server};

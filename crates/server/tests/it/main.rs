@@ -1,5 +1,4 @@
 //! The server's parts, run for real on a free port.
 
 mod contract;
-mod stairs;
 mod transport;
