@@ -94,3 +94,27 @@ fn headings_become_anchors_as_they_are_rendered() {
     let expected = ["two-words", "a-clock-that-is-wrong-2026-11-21"];
     assert_eq!(anchors(text), expected.map(str::to_owned).into());
 }
+
+#[test]
+fn every_file_that_the_architecture_names_is_there() {
+    let files: Vec<_> = source::all()
+        .into_iter()
+        .map(|file| format!("/{}", file.path))
+        .collect();
+    let text = fs::read_to_string(source::root().join("docs/ARCHITECTURE.md")).unwrap();
+    let named = text.split('`').skip(1).step_by(2);
+    let gone: Vec<_> = named
+        .filter(|name| match name.strip_suffix('/') {
+            Some(folder) if !folder.contains('<') => {
+                let folder = format!("/{folder}/");
+                !files.iter().any(|path| path.contains(&folder))
+            }
+            _ => {
+                let is_file = Path::new(name).extension().is_some_and(|it| it == "rs");
+                let file = format!("/{name}");
+                is_file && !files.iter().any(|path| path.ends_with(&file))
+            }
+        })
+        .collect();
+    assert!(gone.is_empty(), "{gone:?}");
+}
