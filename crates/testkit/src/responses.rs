@@ -83,6 +83,17 @@ impl Stream {
         }
     }
 
+    /// The GoAway that comes after nothing but events and Progress.
+    pub async fn until_go_away(&mut self) -> v1::GoAway {
+        loop {
+            match self.frame().await {
+                Frame::GoAway(go_away) => return go_away,
+                Frame::Event(_) | Frame::Progress(_) => {}
+                other => panic!("GoAway was expected, not {other:?}"),
+            }
+        }
+    }
+
     /// The SubscriptionChange that must come now.
     pub async fn change(&mut self) -> v1::SubscriptionChange {
         match self.frame().await {

@@ -1,19 +1,15 @@
 //! Clients that announce the largest windows HTTP/2 has and never read their socket: what the server holds for them stays
 //! below the formula of docs/OPERATIONS.md, however much is published.
 
-use std::{fs, pin::Pin, time::Duration};
+use std::{fs, time::Duration};
 
-use bytes::Bytes;
-use futures_util::future::join_all;
 use longlived_api::v1::{self, publish_service_client::PublishServiceClient};
+use longlived_testkit::raw;
 use prost::Message as _;
-use tokio::{
-    net::{TcpSocket, TcpStream},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use super::server_metrics::{told_at, value};
-use super::support::{Frame, Server, Stream, framed, longlived, request, within};
+use super::support::{Frame, SUBSCRIBE, Server, Stream, framed, longlived, request, within};
 
 const CONNECTIONS: usize = 4;
 const STREAMS: usize = 100;
@@ -39,50 +35,30 @@ const ALLOWED_BYTES: usize =
 
 /// A connection whose subscribers hold their Welcome, and which is not driven any more: its socket stays open, unread.
 struct Hoarder {
-    _connection: Pin<Box<h2::client::Connection<TcpStream, Bytes>>>,
-    _requests: h2::client::SendRequest<Bytes>,
-    _bodies: Vec<h2::RecvStream>,
+    _connection: raw::Client,
+    _replies: Vec<raw::Reply>,
 }
 
 impl Hoarder {
     async fn open(server: &Server, number: usize, topic: impl Fn(usize) -> String) -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(SOCKET_BYTES).unwrap();
-        let socket = socket.connect(server.address).await.expect("it listens");
-        let mut builder = h2::client::Builder::new();
-        builder
-            .initial_connection_window_size(WINDOW)
-            .initial_window_size(WINDOW);
-        let handshake = builder.handshake::<_, Bytes>(socket).await;
-        let (requests, connection) = handshake.expect("it speaks HTTP/2");
-        let mut connection = Box::pin(connection);
-        let subscribe = async |stream: usize| {
-            let call = http::Request::post(format!(
-                "http://{}/longlived.v1.SubscriptionService/Subscribe",
-                server.address
-            ))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .unwrap();
-            let ready = requests.clone().ready().await;
-            let (response, mut body) = ready.unwrap().send_request(call, false).unwrap();
+        let room = raw::Room {
+            stream_window: WINDOW,
+            connection_window: WINDOW,
+            socket_bytes: Some(SOCKET_BYTES),
+        };
+        let mut connection = raw::Client::connect_with(server.address, room).await;
+        let mut replies = Vec::new();
+        for stream in 0..STREAMS {
             let id = format!("hoarder-{number}-{stream}");
             let message = request(&id, &[&topic(stream)]).encode_to_vec();
-            body.send_data(framed(&message), true).unwrap();
-            let mut body = response.await.expect("an answer").into_body();
-            let welcome = body.data().await.expect("the stream goes on");
-            welcome.expect("no error");
-            body
-        };
-        let bodies = tokio::select! {
-            bodies = within("all Welcomes", join_all((0..STREAMS).map(subscribe))) => bodies,
-            _ = &mut connection => panic!("the connection ended"),
-        };
+            let mut reply = connection.call(SUBSCRIBE, &[], framed(&message)).await;
+            assert!(matches!(reply.frame().await, Frame::Welcome(_)));
+            replies.push(reply);
+        }
+        connection.freeze();
         Self {
             _connection: connection,
-            _requests: requests,
-            _bodies: bodies,
+            _replies: replies,
         }
     }
 }

@@ -10,9 +10,7 @@ use longlived_api::v1::{
 use serde_json::Value;
 use tonic::Streaming;
 
-use super::support::{Server, Stream, longlived, request, within};
-
-const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
+use super::support::{SUBSCRIBE, Server, Stream, longlived, request, within};
 
 /// The lines of calls so far.
 fn calls(server: &Server) -> Vec<Value> {

@@ -39,7 +39,7 @@ async fn live_streams_are_sent_away_with_spread_turns_and_the_exit_code_is_0() {
         server.signal(signal);
         let mut turns = Vec::new();
         for stream in &mut streams {
-            let go_away = stream.go_away().await;
+            let go_away = stream.until_go_away().await;
             assert_eq!(go_away.reason(), Reason::Draining);
             assert!(go_away.reconnect);
             let turn = go_away.reconnect_after.expect("a turn");
@@ -85,7 +85,7 @@ async fn stuck_silent_and_half_open_peers_do_not_hold_up_the_exit() {
 
     let since = Instant::now();
     server.signal(Signal::TERM);
-    assert_eq!(live.go_away().await.reason(), Reason::Draining);
+    assert_eq!(live.until_go_away().await.reason(), Reason::Draining);
     let refused = server.subscribe(request("late", &["t"])).await;
     let refused = refused.err().expect("it drains");
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
@@ -186,7 +186,7 @@ async fn a_server_drains_when_the_terminal_that_it_was_started_on_closes() {
     drop(command);
     let (mut live, _) = server.open(request("live", &["t"])).await;
     drop(ours);
-    assert_eq!(live.go_away().await.reason(), Reason::Draining);
+    assert_eq!(live.until_go_away().await.reason(), Reason::Draining);
     assert_eq!(server.ended().await.code(), Some(0));
 }
 

@@ -78,7 +78,7 @@ async fn serves_and_ends(trouble: Trouble) {
     flood(&server, "stuck", 20, 500 << 10).await;
     let since = Instant::now();
     server.signal(Signal::TERM);
-    live.go_away().await;
+    live.until_go_away().await;
     assert_eq!(server.ended().await.code(), Some(0), "{trouble:?}");
     let took = since.elapsed();
     assert!(took < USUAL_DRAIN_TIMEOUT, "{took:?}");
@@ -89,7 +89,7 @@ async fn serves_and_ends(trouble: Trouble) {
     let _stuck = StuckReader::open(&server, "stuck", "stuck", Stuck::Socket).await;
     flood(&server, "stuck", 20, 500 << 10).await;
     server.signal(Signal::TERM);
-    live.go_away().await;
+    live.until_go_away().await;
     server.signal(Signal::TERM);
     assert_eq!(server.ended().await.code(), Some(143), "{trouble:?}");
 }

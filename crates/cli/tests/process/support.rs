@@ -1,17 +1,15 @@
 //! A `longlived serve` that is started, watched and ended by a test, and clients to it.
 
 use std::{
-    future::Future,
     net::SocketAddr,
     process::{ExitStatus, Stdio},
-    time::Duration,
 };
 
-use bytes::{BufMut as _, Bytes, BytesMut};
 use longlived_api::v1::{
     self, publish_service_client::PublishServiceClient,
     subscription_service_client::SubscriptionServiceClient,
 };
+use longlived_testkit::raw;
 use prost::Message as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -19,35 +17,19 @@ use tokio::{
     net::TcpStream,
     process::{Child, Command},
     sync::watch,
-    task::JoinHandle,
-    time::{sleep, timeout},
+    time::timeout,
 };
-use tonic::{Status, Streaming, transport::Channel, transport::Endpoint};
+use tonic::{Status, transport::Channel, transport::Endpoint};
 
 pub(crate) use longlived_api::v1::subscribe_response::Frame;
+pub(crate) use longlived_testkit::{
+    grpc::framed,
+    requests::request,
+    responses::Stream,
+    wait::{PATIENCE, spawn, until, until_after, within},
+};
 
-/// The longest any step of a test may take: on a machine that is ten times slower and busy with other things. What is
-/// waited for is a condition, so nothing takes so long where it holds at once.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
-
-pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    let Ok(output) = timeout(PATIENCE, future).await else {
-        panic!("not within {PATIENCE:?}: {what}");
-    };
-    output
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test's tasks end with its runtime"
-)]
-pub(crate) fn spawn<F>(future: F) -> JoinHandle<F::Output>
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    tokio::spawn(future)
-}
+pub(crate) const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
 
 /// The binary, without whatever this environment says to it.
 pub(crate) fn longlived() -> Command {
@@ -229,7 +211,7 @@ impl Server {
     pub(crate) async fn subscribe(&self, request: v1::SubscribeRequest) -> Result<Stream, Status> {
         let mut client = SubscriptionServiceClient::new(self.channel());
         let response = within("headers of Subscribe", client.subscribe(request)).await?;
-        Ok(Stream(response.into_inner()))
+        Ok(Stream::new(response.into_inner()))
     }
 
     /// Subscribes and reads the Welcome.
@@ -262,55 +244,6 @@ impl Server {
     }
 }
 
-pub(crate) fn request(id: &str, filters: &[&str]) -> v1::SubscribeRequest {
-    let subscription = |filter: &&str| v1::Subscription {
-        topic_filter: (*filter).to_owned(),
-    };
-    v1::SubscribeRequest {
-        subscriber_id: id.to_owned(),
-        subscriptions: filters.iter().map(subscription).collect(),
-        ..v1::SubscribeRequest::default()
-    }
-}
-
-/// The responses of one stream.
-pub(crate) struct Stream(Streaming<v1::SubscribeResponse>);
-
-impl Stream {
-    /// The next response, or how the stream ended.
-    pub(crate) async fn next(&mut self) -> Result<Frame, Result<(), Status>> {
-        match within("a response", self.0.message()).await {
-            Ok(Some(response)) => Ok(response.frame.expect("every response says something")),
-            Ok(None) => Err(Ok(())),
-            Err(status) => Err(Err(status)),
-        }
-    }
-
-    pub(crate) async fn frame(&mut self) -> Frame {
-        match self.next().await {
-            Ok(frame) => frame,
-            Err(end) => panic!("a response was expected; the stream ended: {end:?}"),
-        }
-    }
-
-    pub(crate) async fn event(&mut self) -> v1::Event {
-        match self.frame().await {
-            Frame::Event(event) => event,
-            other => panic!("an event was expected, not {other:?}"),
-        }
-    }
-
-    pub(crate) async fn go_away(&mut self) -> v1::GoAway {
-        loop {
-            match self.frame().await {
-                Frame::GoAway(go_away) => return go_away,
-                Frame::Event(_) | Frame::Progress(_) => {}
-                other => panic!("GoAway was expected, not {other:?}"),
-            }
-        }
-    }
-}
-
 /// How a subscriber stops taking what it is sent.
 #[derive(Clone, Copy)]
 pub(crate) enum Stuck {
@@ -321,103 +254,31 @@ pub(crate) enum Stuck {
 }
 
 /// A subscriber that has its Welcome and takes nothing more. It lives until dropped.
-pub(crate) struct StuckReader {
-    _body: h2::RecvStream,
-    driver: JoinHandle<()>,
-}
+pub(crate) struct StuckReader(raw::Reply);
 
 impl Drop for StuckReader {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.0.vanish();
     }
 }
 
 impl StuckReader {
     pub(crate) async fn open(server: &Server, id: &str, filter: &str, stuck: Stuck) -> Self {
-        let socket = TcpStream::connect(server.address)
-            .await
-            .expect("it listens");
-        let window = match stuck {
-            Stuck::Stream => 64 << 10,
-            Stuck::Socket => 16 << 20,
+        let room = match stuck {
+            Stuck::Stream => raw::Room::default(),
+            Stuck::Socket => raw::Room {
+                stream_window: 16 << 20,
+                ..raw::Room::default()
+            },
         };
-        let mut builder = h2::client::Builder::new();
-        builder
-            .initial_connection_window_size(16 << 20)
-            .initial_window_size(window);
-        let handshake = builder.handshake::<_, Bytes>(socket).await;
-        let (requests, connection) = handshake.expect("it speaks HTTP/2");
-        let (freeze, frozen) = watch::channel(false);
-        let driver = spawn(async move {
-            let mut connection = std::pin::pin!(connection);
-            std::future::poll_fn(|cx| {
-                if *frozen.borrow() {
-                    return std::task::Poll::Pending;
-                }
-                connection.as_mut().poll(cx).map(drop)
-            })
-            .await;
-        });
-        let subscribe = http::Request::post(format!(
-            "http://{}/longlived.v1.SubscriptionService/Subscribe",
-            server.address
-        ))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(())
-        .expect("a request");
-        let mut ready = requests.ready().await.expect("the connection stands");
-        let (response, mut stream) = ready
-            .send_request(subscribe, false)
-            .expect("the connection stands");
+        let mut connection = raw::Client::connect_with(server.address, room).await;
         let message = framed(&request(id, &[filter]).encode_to_vec());
-        stream.send_data(message, true).expect("the stream stands");
-        let response = within("response headers", response)
-            .await
-            .expect("an answer");
-        let mut body = response.into_body();
-        let welcome = within("the Welcome", body.data()).await;
-        welcome.expect("the stream goes on").expect("no error");
+        let mut reply = connection.call(SUBSCRIBE, &[], message).await;
+        assert!(matches!(reply.frame().await, Frame::Welcome(_)));
         if matches!(stuck, Stuck::Socket) {
-            freeze.send(true).expect("its connection is driven");
+            connection.freeze();
         }
-        Self {
-            _body: body,
-            driver,
-        }
+        reply.keep(connection);
+        Self(reply)
     }
-}
-
-pub(crate) fn framed(message: &[u8]) -> Bytes {
-    let mut bytes = BytesMut::new();
-    bytes.put_u8(0);
-    bytes.put_u32(u32::try_from(message.len()).expect("a small message"));
-    bytes.put_slice(message);
-    bytes.freeze()
-}
-
-/// Waits for `condition`, which is asked again and again.
-pub(crate) async fn until<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
-    until_after(Duration::ZERO, what, condition).await
-}
-
-/// The same for what cannot be before some time has passed.
-pub(crate) async fn until_after<T>(
-    time: Duration,
-    what: &str,
-    mut condition: impl AsyncFnMut() -> Option<T>,
-) -> T {
-    let patience = time + PATIENCE;
-    let found = timeout(patience, async {
-        loop {
-            if let Some(found) = condition().await {
-                return found;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-    });
-    let Ok(found) = found.await else {
-        panic!("not within {patience:?}: {what}");
-    };
-    found
 }
