@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::Response;
 use longlived_api::v1;
 use longlived_client::{Client, Item, Notice};
+use longlived_testkit::grpc::framed;
 use prost::Message as _;
 use tokio::io::DuplexStream;
 use tokio::sync::watch;
@@ -99,12 +100,7 @@ fn welcome() -> Bytes {
         ..v1::Welcome::default()
     };
     let frame = Some(v1::subscribe_response::Frame::Welcome(welcome));
-    let encoded = v1::SubscribeResponse { frame }.encode_to_vec();
-    let mut framed = BytesMut::new();
-    framed.put_u8(0);
-    framed.put_u32(encoded.len() as u32);
-    framed.put_slice(&encoded);
-    framed.freeze()
+    framed(&v1::SubscribeResponse { frame }.encode_to_vec())
 }
 
 /// What one subscriber was told: how often it lost a stream or failed to open one, and when it was connected last.

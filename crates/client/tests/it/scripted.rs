@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Response};
@@ -13,6 +13,7 @@ use longlived_api::v1::subscribe_response::Frame;
 use longlived_client::{
     BackoffOptions, Client, ClientBuilder, Item, Notice, SubscribeError, Subscriber,
 };
+use longlived_testkit::grpc::{PREFIX_BYTES, announced, framed};
 use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -22,8 +23,7 @@ use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-/// Nothing in these tests takes this long unless it is broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) use longlived_testkit::wait::PATIENCE;
 
 pub(crate) struct Server {
     address: SocketAddr,
@@ -143,23 +143,14 @@ pub(crate) struct Call {
     connection: CancellationToken,
 }
 
-fn framed(message: &impl Message) -> Bytes {
-    let encoded = message.encode_to_vec();
-    let mut framed = BytesMut::new();
-    framed.put_u8(0);
-    framed.put_u32(encoded.len() as u32);
-    framed.put_slice(&encoded);
-    framed.freeze()
-}
-
 impl Call {
     /// The next message of the request; `None` when the client has ended its side.
     pub(crate) async fn message<M: Message + Default>(&mut self) -> Option<M> {
         loop {
-            if self.buffer.len() >= 5 {
-                let length = u32::from_be_bytes(self.buffer[1..5].try_into().unwrap()) as usize;
-                if self.buffer.len() >= 5 + length {
-                    self.buffer.advance(5);
+            if self.buffer.len() >= PREFIX_BYTES {
+                let length = announced(&self.buffer);
+                if self.buffer.len() >= PREFIX_BYTES + length {
+                    self.buffer.advance(PREFIX_BYTES);
                     return Some(M::decode(self.buffer.split_to(length)).unwrap());
                 }
             }
@@ -195,7 +186,7 @@ impl Call {
 
     /// Sends one message of the response.
     pub(crate) fn send(&mut self, message: &impl Message) {
-        let framed = framed(message);
+        let framed = framed(&message.encode_to_vec());
         self.stream().send_data(framed, false).unwrap();
     }
 
@@ -291,7 +282,7 @@ impl Call {
 
     /// Sends the message only if the client's window has room for it within a moment.
     pub(crate) async fn send_if_there_is_room(&mut self, message: &impl Message) -> bool {
-        let framed = framed(message);
+        let framed = framed(&message.encode_to_vec());
         let stream = self.stream();
         stream.reserve_capacity(framed.len());
         while stream.capacity() < framed.len() {

@@ -1,19 +1,14 @@
 //! Subscribers that are not read: what comes to them waits in this program, and costs the others nothing.
 
-use std::time::Duration;
-
 use longlived_client::{Item, Notice, Subscriber};
-use tokio::time::timeout;
+use longlived_testkit::wait::within;
 use tokio_stream::StreamExt as _;
 
 use crate::real::Node;
 
-/// However busy the machine is, everything is read by then.
-const GENEROUS: Duration = Duration::from_secs(120);
-
 async fn next(subscriber: &mut Subscriber) -> Item {
-    let item = timeout(GENEROUS, subscriber.next()).await;
-    item.expect("in time").expect("no end").expect("no error")
+    let item = within("an item", subscriber.next()).await;
+    item.expect("no end").expect("no error")
 }
 
 /// The next `count` events; the loss of the stream fails the test.
