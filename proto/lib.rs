@@ -1,4 +1,4 @@
-//! The wire contracts of longlived as Rust types: generated code and nothing else.
+//! The wire contracts of longlived as Rust types: generated code, and the names of gRPC's status codes ([`code`]).
 //!
 //! - [`v1`]: `longlived.v1`, the contract of this project.
 //! - [`protos`]: `protos.Longlived`, the original contract, frozen.
@@ -8,6 +8,8 @@
 
 // Generated code follows the style of its generator.
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+
+pub mod code;
 
 /// The original, unversioned contract. It never changes.
 pub mod protos {

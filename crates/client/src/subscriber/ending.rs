@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use longlived_api::code;
 use tonic::{Code, Status};
 
 use super::notice::GoAwayReason;
@@ -32,7 +33,7 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", wire::code_name(self.code), self.message)
+        write!(f, "{}: {}", code::name(self.code as i32), self.message)
     }
 }
 
@@ -269,4 +270,23 @@ fn stop(status: &Status, known: &Known) -> Next {
         },
         _ => SubscribeError::Refused(refusal),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_begins_with_the_name_of_its_code() {
+        for number in 0..=16 {
+            let code = Code::from_i32(number);
+            let refusal = Refusal::from(&Status::new(code, "why"));
+            let said = refusal.to_string();
+            let (name, why) = said.split_once(": ").unwrap();
+            let plain = format!("{code:?}").to_uppercase();
+            assert_eq!((name.replace('_', ""), why), (plain, "why"));
+        }
+        assert_eq!(code::name(17), "UNKNOWN");
+        assert_eq!(code::name(-1), "UNKNOWN");
+    }
 }

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use longlived_api::code;
 use pin_project_lite::pin_project;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
@@ -253,7 +254,7 @@ fn write_line(record: &CallRecord, ended: &Ended<'_>) {
             },
             false,
         ),
-        Ended::Grpc(code, message) => (name(*code).into(), message, true),
+        Ended::Grpc(code, message) => (code::name(*code as i32).into(), message, true),
         Ended::Http(status) => (format!("HTTP {}", status.as_u16()).into(), "not gRPC", true),
         Ended::Vanished if record.server_was_killed() => {
             ("UNAVAILABLE".into(), "the server ended", true)
@@ -290,28 +291,5 @@ fn write_line(record: &CallRecord, ended: &Ended<'_>) {
             request_id, method = record.method(), subscriber, peer, duration_ms, events, published,
             status = status.as_ref(), reason, "call ended"
         );
-    }
-}
-
-/// The code as the specification spells it.
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
