@@ -26,9 +26,11 @@ pub use config::StoreConfig;
 #[cfg(any(test, feature = "testkit"))]
 pub use delegate::Delegate;
 pub use disk::{
-    DiskConfig, DiskStore, EpochChange, Faults, File, Files, Kept, Lock, LockError, MemoryFiles,
-    NewEpochError, OpenError, OpenMode, SystemFiles,
+    DiskConfig, DiskStore, EpochChange, File, Files, Kept, Lock, LockError, NewEpochError,
+    OpenError, OpenMode, SystemFiles,
 };
+#[cfg(any(test, feature = "testkit"))]
+pub use disk::{Faults, MemoryFiles};
 pub use memory::MemoryStore;
 pub(crate) use merge::merge;
 pub use query::{Damaged, FilterFrom, Page, Query, Removed};

@@ -5,9 +5,11 @@ use std::{fmt, io, path::Path, sync::Arc};
 
 use rustix::io::Errno;
 
+#[cfg(any(test, feature = "testkit"))]
 mod memory;
 mod system;
 
+#[cfg(any(test, feature = "testkit"))]
 pub use memory::{Faults, MemoryFiles};
 pub use system::SystemFiles;
 

@@ -46,7 +46,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::Semaphore;
 
 pub use epoch::{EpochChange, NewEpochError};
-pub use files::{Faults, File, Files, Kept, Lock, LockError, MemoryFiles, OpenMode, SystemFiles};
+#[cfg(any(test, feature = "testkit"))]
+pub use files::{Faults, MemoryFiles};
+pub use files::{File, Files, Kept, Lock, LockError, OpenMode, SystemFiles};
 pub use open::OpenError;
 
 use self::{
