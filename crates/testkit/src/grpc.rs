@@ -1,6 +1,10 @@
 //! gRPC's frame of a message: one byte for compression, four for the length.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use h2::RecvStream;
+use prost::Message;
+
+use crate::wait::within;
 
 /// Bytes before each message.
 pub const PREFIX_BYTES: usize = 5;
@@ -18,4 +22,39 @@ pub fn framed(message: &[u8]) -> Bytes {
 pub fn announced(prefix: &[u8]) -> usize {
     let length = prefix[1..PREFIX_BYTES].try_into().expect("four bytes");
     u32::from_be_bytes(length) as usize
+}
+
+/// The messages of a body, as they come; the room of what was read is given back.
+#[derive(Debug)]
+pub struct Messages {
+    body: RecvStream,
+    buffer: BytesMut,
+}
+
+impl Messages {
+    /// Of a request, or of an answer.
+    pub fn new(body: RecvStream) -> Self {
+        Self {
+            body,
+            buffer: BytesMut::new(),
+        }
+    }
+
+    /// The next message; `None` when the peer has ended its side or reset the stream.
+    pub async fn next<M: Message + Default>(&mut self) -> Option<M> {
+        loop {
+            if self.buffer.len() >= PREFIX_BYTES {
+                let length = announced(&self.buffer);
+                if self.buffer.len() >= PREFIX_BYTES + length {
+                    self.buffer.advance(PREFIX_BYTES);
+                    let message = M::decode(self.buffer.split_to(length));
+                    return Some(message.expect("a message of this kind"));
+                }
+            }
+            let data = within("DATA or the end", self.body.data()).await?.ok()?;
+            let credited = self.body.flow_control().release_capacity(data.len());
+            credited.expect("it was received");
+            self.buffer.extend_from_slice(&data);
+        }
+    }
 }

@@ -4,16 +4,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::Bytes;
+use h2::SendStream;
 use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Response};
 use longlived_api::v1;
 use longlived_api::v1::subscribe_response::Frame;
 use longlived_client::{
     BackoffOptions, Client, ClientBuilder, Item, Notice, SubscribeError, Subscriber,
 };
-use longlived_testkit::grpc::{PREFIX_BYTES, announced, framed};
+use longlived_testkit::grpc::{Messages, framed};
 use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -115,8 +115,7 @@ async fn serve(socket: TcpStream, calls: mpsc::Sender<Call>, alive: Cancellation
             let call = Call {
                 path: head.uri.path().to_owned(),
                 headers: head.headers,
-                body,
-                buffer: BytesMut::new(),
+                messages: Messages::new(body),
                 respond,
                 stream: None,
                 connection: alive.clone(),
@@ -136,8 +135,7 @@ async fn serve(socket: TcpStream, calls: mpsc::Sender<Call>, alive: Cancellation
 pub(crate) struct Call {
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
-    body: RecvStream,
-    buffer: BytesMut,
+    messages: Messages,
     respond: SendResponse<Bytes>,
     stream: Option<SendStream<Bytes>>,
     connection: CancellationToken,
@@ -146,21 +144,7 @@ pub(crate) struct Call {
 impl Call {
     /// The next message of the request; `None` when the client has ended its side.
     pub(crate) async fn message<M: Message + Default>(&mut self) -> Option<M> {
-        loop {
-            if self.buffer.len() >= PREFIX_BYTES {
-                let length = announced(&self.buffer);
-                if self.buffer.len() >= PREFIX_BYTES + length {
-                    self.buffer.advance(PREFIX_BYTES);
-                    return Some(M::decode(self.buffer.split_to(length)).unwrap());
-                }
-            }
-            let data = timeout(PATIENCE, self.body.data()).await.unwrap()?.ok()?;
-            self.body
-                .flow_control()
-                .release_capacity(data.len())
-                .unwrap();
-            self.buffer.extend_from_slice(&data);
-        }
+        self.messages.next().await
     }
 
     pub(crate) fn authorization(&self) -> Option<&str> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -12,7 +12,8 @@ use longlived_api::v1::{
     Event, Gap, PublishRequest, PublishResponse, SubscribeRequest, SubscribeResponse, Welcome,
     subscribe_response::Frame,
 };
-use prost::Message;
+use longlived_testkit::grpc::{Messages, framed};
+use prost::Message as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -116,42 +117,8 @@ pub(super) fn trailers(status: &'static str) -> HeaderMap {
     )])
 }
 
-fn grpc(message: &impl Message) -> Bytes {
-    let bytes = message.encode_to_vec();
-    let mut framed = vec![0];
-    framed.extend_from_slice(&u32::try_from(bytes.len()).unwrap().to_be_bytes());
-    framed.extend(bytes);
-    framed.into()
-}
-
 fn response(frame: Frame) -> Bytes {
-    grpc(&SubscribeResponse { frame: Some(frame) })
-}
-
-/// The messages of a request body, as they come.
-struct Messages {
-    body: RecvStream,
-    buffer: BytesMut,
-}
-
-impl Messages {
-    async fn next<M: Message + Default>(&mut self) -> Option<M> {
-        loop {
-            if self.buffer.len() >= 5 {
-                let length = u32::from_be_bytes(self.buffer[1..5].try_into().unwrap()) as usize;
-                if self.buffer.len() >= 5 + length {
-                    self.buffer.advance(5);
-                    return Some(M::decode(self.buffer.split_to(length)).unwrap());
-                }
-            }
-            let data = self.body.data().await?.ok()?;
-            self.body
-                .flow_control()
-                .release_capacity(data.len())
-                .unwrap();
-            self.buffer.extend_from_slice(&data);
-        }
-    }
+    framed(&SubscribeResponse { frame: Some(frame) }.encode_to_vec())
 }
 
 async fn subscribe(
@@ -160,10 +127,7 @@ async fn subscribe(
     events: Events,
     behaviour: Behaviour,
 ) {
-    let mut messages = Messages {
-        body,
-        buffer: BytesMut::new(),
-    };
+    let mut messages = Messages::new(body);
     let request: SubscribeRequest = messages.next().await.unwrap();
     assert!(
         messages.next::<SubscribeRequest>().await.is_none(),
@@ -212,16 +176,13 @@ async fn subscribe(
 }
 
 async fn publish(body: RecvStream, mut respond: SendResponse<Bytes>, events: Events) {
-    let mut messages = Messages {
-        body,
-        buffer: BytesMut::new(),
-    };
+    let mut messages = Messages::new(body);
     let mut stream = respond.send_response(Response::new(()), false).unwrap();
     while let Some(message) = messages.next::<PublishRequest>().await {
         // Without a subscriber nobody hears it.
         let _ = events.send(Arc::new(message));
         if stream
-            .send_data(grpc(&PublishResponse::default()), false)
+            .send_data(framed(&PublishResponse::default().encode_to_vec()), false)
             .is_err()
         {
             return;
