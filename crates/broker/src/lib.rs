@@ -23,7 +23,8 @@ mod sync;
 
 pub use cursor::{
     Attached, Attacher, Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Missing,
-    MustPart, Opened, Outcome, ReadOptions, SharedDelivery, SlowPolicy, Tail, TailReader, Tails,
+    NotShareable, Opened, Outcome, ReadOptions, SharedDelivery, SlowPolicy, Tail, TailReader,
+    Tails,
 };
 pub use environment::Environment;
 pub use frame::{Compression, CompressionCounts, Encoding};

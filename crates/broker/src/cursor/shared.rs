@@ -48,11 +48,14 @@ pub struct SharedDelivery {
 
 /// The reader cannot go on for all followers: the next event is no longer in the tail, or too large for some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MustPart;
+pub struct NotShareable;
 
 impl TailReader {
     /// The next delivery. Pending means that there is none, and that the waker is woken when there is.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<SharedDelivery, MustPart>> {
+    pub fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<SharedDelivery, NotShareable>> {
         self.signal.register(cx.waker());
         if self.signal.take_data() {
             self.attachment.rejoin();
@@ -64,12 +67,12 @@ impl TailReader {
         let channel = self.attachment.channel();
         let mut due = Due::default();
         let anything = due.take(channel, self.position, visible, DELIVERY_BYTES);
-        if !anything.map_err(|_| MustPart)? {
+        if !anything.map_err(|_| NotShareable)? {
             self.position = visible;
             return Poll::Pending;
         }
         if !due.is_plain(self.message_bytes_max, self.encoding) {
-            return Poll::Ready(Err(MustPart));
+            return Poll::Ready(Err(NotShareable));
         }
         let compressor = self.log.compressor();
         let shared = SharedDelivery {

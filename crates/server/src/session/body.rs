@@ -28,7 +28,7 @@ use crate::{
     layers::{CallRecord, Kind},
     node::Node,
     registry::Registration,
-    transport::connection::{Followed, Follower, Speaks},
+    transport::connection::{Followed, Follower, Heartbeat},
 };
 
 /// The body of one live session.
@@ -99,7 +99,7 @@ impl SessionBody {
             unsaid_gaps: 0,
             events: 0,
             watched: plan.options.slow_policy == SlowPolicy::Disconnect,
-            quiet_max_ms: speak_after_ms(plan.max_silence),
+            quiet_max_ms: heartbeat_after_ms(plan.max_silence),
             quiet_since: Some(Instant::now()),
             requests,
             cursor: opening.cursor,
@@ -140,7 +140,7 @@ impl SessionBody {
                 Poll::Ready(Err(error)) => self.fail(&error),
                 // The cursor has told the signal whom to wake; an order that came before that woke nobody.
                 Poll::Pending if self.cursor.signal().is_raised(Interest::Control) => {}
-                Poll::Pending if self.was_quiet() => self.progress(false),
+                Poll::Pending if self.heartbeat_is_due() => self.progress(false),
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -230,10 +230,10 @@ impl SessionBody {
     }
 
     /// Whether nothing was said for so long that something may be said now.
-    fn was_quiet(&mut self) -> bool {
+    fn heartbeat_is_due(&mut self) -> bool {
         self.quiet_since.get_or_insert_with(Instant::now);
-        self.speaks(None)
-            .is_some_and(|speaks| speaks.from <= Instant::now())
+        self.heartbeat(None)
+            .is_some_and(|heartbeat| heartbeat.from <= Instant::now())
     }
 
     fn dialect(&self) -> &'static dyn Dialect {
@@ -329,14 +329,14 @@ impl Follower<TailReader> for SessionBody {
         self.cursor.unfollow(followed.position);
         self.registration.session().set_reader(None);
         self.count(u32::try_from(followed.events).unwrap_or(u32::MAX));
-        self.quiet_since = self.quiet_since.max(followed.spoke_at);
+        self.quiet_since = self.quiet_since.max(followed.last_sent_at);
     }
 
-    fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks> {
-        let since = self.quiet_since.max(spoke_at)?;
+    fn heartbeat(&self, last_sent_at: Option<Instant>) -> Option<Heartbeat> {
+        let since = self.quiet_since.max(last_sent_at)?;
         let quiet_max = Duration::from_millis(self.quiet_max_ms.into());
         // An eighth earlier will do: streams of a connection fall into step then.
-        self.dialect().has_progress().then(|| Speaks {
+        self.dialect().has_progress().then(|| Heartbeat {
             from: since + quiet_max - quiet_max / 8,
             until: since + quiet_max,
         })
@@ -352,7 +352,7 @@ impl Follower<TailReader> for SessionBody {
 }
 
 /// When to speak so that the promise holds on the client's side too: a quarter earlier, at most a second.
-fn speak_after_ms(max_silence: Duration) -> u32 {
+fn heartbeat_after_ms(max_silence: Duration) -> u32 {
     let after = max_silence.saturating_sub((max_silence / 4).min(Duration::from_secs(1)));
     u32::try_from(after.as_millis()).unwrap_or(u32::MAX)
 }

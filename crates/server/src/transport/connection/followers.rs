@@ -1,11 +1,12 @@
-//! Streams of one connection that say the same: one of them all reads, and what it reads is sent to each.
+//! Streams of one connection that send the same: a group of them has one reader, and each piece that it reads is sent to
+//! all of the group.
 //!
-//! A stream whose body has nothing to say but what one reader can say for it is taken in here. From then on an event costs it
-//! a look at its window and a copy into what is written next; its body sleeps. A stream leaves again when it is woken
-//! for itself (a timer, an order, a request), when its window is too small for what is due, when small pieces pile up at
-//! its peer, or when the reader cannot go on for all, and its body is told how far it came.
+//! A stream joins a group when its body is pending and has nothing of its own to send. From then on a piece costs the stream
+//! a look at its window and a copy into the next write; its body is not polled. A stream is detached when it is woken for
+//! itself (a timer, an order, a request), when its window is too small for the piece, when small pieces pile up at its
+//! peer, or when the reader ends. Its body is then told how far it came, and reads for itself.
 //!
-//! Holds: every stream gets each delivery once and in order, whether it follows or goes on by itself.
+//! Holds: every stream gets each piece once and in order, whether it is in a group or reads for itself.
 //! Does not: poll bodies.
 
 use std::task::{Context, Poll, Waker};
@@ -24,27 +25,27 @@ use super::wakes::GroupWakes;
 use super::windows::Spent;
 use crate::limits;
 
-/// What a stream got while it followed.
+/// What a stream got while it was in a group.
 #[derive(Clone, Copy, Debug)]
 pub struct Followed {
     /// Everything up to here, as its reader counts.
     pub position: u64,
-    /// So many events.
+    /// How many events it got.
     pub events: u64,
-    /// The last of them then; `None` when there were none.
-    pub spoke_at: Option<Instant>,
+    /// When the last of them was sent; `None` when there were none.
+    pub last_sent_at: Option<Instant>,
 }
 
-/// A stream that goes on by itself.
-pub(super) struct Leaver {
+/// A stream that was taken out of its group and reads for itself.
+pub(super) struct Detached {
     pub(super) slot: u32,
     pub(super) spent: Spent,
-    /// What is still to be sent of the last delivery.
+    /// What is still to be sent of the last piece.
     pub(super) rest: Bytes,
     pub(super) followed: Followed,
 }
 
-/// A stream's place among the followers.
+/// The group of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
@@ -53,10 +54,10 @@ pub(super) struct Followers<R> {
     wakes: GroupWakes,
     // Where the last turn ended before it was through.
     next: usize,
-    // Those that could not go on when they were last asked.
-    leavers: Vec<Leaver>,
-    // Slots of streams that could be taken in as soon as their group has sent what it has not yet: 64 to a word.
-    late: Vec<u64>,
+    // Streams that were taken out of their group in this turn.
+    detached: Vec<Detached>,
+    // Slots of streams that may join once their group has sent its piece: 64 to a word.
+    retries: Vec<u64>,
 }
 
 struct Group<R> {
@@ -64,13 +65,13 @@ struct Group<R> {
     waker: Waker,
     members: SmallVec<[Member; 1]>,
     events: u64,
-    spoke_at: Instant,
+    last_sent_at: Instant,
     under_way: Option<UnderWay>,
     // It waits for the connection's window, in that window's queue.
     queued: bool,
 }
 
-/// A delivery that some have got.
+/// A piece that some of a group have got.
 struct UnderWay {
     piece: SharedPiece,
     at: Instant,
@@ -83,37 +84,37 @@ struct Member {
     stream: u32,
     slot: u32,
     spent: Spent,
-    // What the group had sent when this one came.
+    // How many events the group had sent when this one joined.
     since: u64,
 }
 
 /// Why a group does not go on now.
 enum Halt {
-    /// Nothing is due.
+    /// There is no piece yet.
     Waits,
     /// The connection's window is used up.
     NoWindow,
     /// The turn is over, or the socket is full.
     Later,
-    /// Each goes on by itself.
-    Parts,
+    /// The reader has ended: each stream reads for itself.
+    Detach,
 }
 
 impl<R: SharedReader> Followers<R> {
-    /// Woken through `wakes` when something is due.
+    /// Groups are woken through `wakes`.
     pub(super) fn new(wakes: GroupWakes) -> Self {
         Self {
             groups: Slab::new(),
             wakes,
             next: 0,
-            leavers: Vec::new(),
-            late: Vec::new(),
+            detached: Vec::new(),
+            retries: Vec::new(),
         }
     }
 
-    /// Takes in a stream whose body was pending, if the body lets it. One that only came too early is named by
-    /// [`Self::take_late`].
-    pub(super) fn take_in(
+    /// Adds a stream whose body was pending to a group, if the body can follow its reader. One that came too early is
+    /// named by [`Self::take_retries`].
+    pub(super) fn attach(
         &mut self,
         follower: &mut dyn Follower<R>,
         stream: u32,
@@ -131,29 +132,34 @@ impl<R: SharedReader> Followers<R> {
         Some(Place(place as u32))
     }
 
-    /// A stream goes on by itself.
-    pub(super) fn leave<T>(&mut self, place: Place, slot: u32, io: &IoHandle<T>) -> Option<Leaver> {
+    /// Takes a stream out of its group.
+    pub(super) fn detach<T>(
+        &mut self,
+        place: Place,
+        slot: u32,
+        io: &IoHandle<T>,
+    ) -> Option<Detached> {
         let index = place.0 as usize;
         let group = self.groups.get_mut(index)?;
         let at = group.members.iter().position(|one| one.slot == slot)?;
-        let leaver = group.part_with(at);
+        let detached = group.detach(at);
         self.remove_empty(index, io);
-        Some(leaver)
+        Some(detached)
     }
 
-    /// All streams go on by themselves.
-    pub(super) fn part(&mut self) -> Vec<Leaver> {
+    /// Takes all streams out of their groups.
+    pub(super) fn detach_all(&mut self) -> Vec<Detached> {
         self.groups
             .iter_mut()
-            .for_each(|(_, group)| group.part(&mut self.leavers));
+            .for_each(|(_, group)| group.detach_all(&mut self.detached));
         self.groups = Slab::new();
-        std::mem::take(&mut self.leavers)
+        std::mem::take(&mut self.detached)
     }
 
-    /// When something was last sent to those at a place.
-    pub(super) fn spoke_at(&self, place: Place) -> Option<Instant> {
+    /// When an event was last sent to a group.
+    pub(super) fn last_sent_at(&self, place: Place) -> Option<Instant> {
         let group = self.groups.get(place.0 as usize)?;
-        (group.events > 0).then_some(group.spoke_at)
+        (group.events > 0).then_some(group.last_sent_at)
     }
 
     /// The connection's window has room for a group that waited for it.
@@ -164,12 +170,12 @@ impl<R: SharedReader> Followers<R> {
         }
     }
 
-    /// Sends what is due, until the turn is over; whether something is left, and who leaves.
+    /// Sends pieces until the turn is over; whether something is left, and which streams were detached.
     pub(super) fn poll<T: AsyncWrite + Unpin>(
         &mut self,
         io: &IoHandle<T>,
         turn: &mut Turn,
-    ) -> (bool, Vec<Leaver>) {
+    ) -> (bool, Vec<Detached>) {
         let mut left = false;
         let due = self.wakes.take();
         let (first, end) = (self.next, self.groups.capacity());
@@ -181,7 +187,7 @@ impl<R: SharedReader> Followers<R> {
             let Some(group) = self.groups.get_mut(index) else {
                 continue;
             };
-            match group.poll(io, turn, &mut self.leavers) {
+            match group.poll(io, turn, &mut self.detached) {
                 Halt::Waits => {}
                 Halt::NoWindow => {
                     if !std::mem::replace(&mut group.queued, true) {
@@ -189,17 +195,18 @@ impl<R: SharedReader> Followers<R> {
                     }
                 }
                 Halt::Later => {
-                    // Who had its turn is asked once more, for nothing; who has more than a turn holds up no other.
+                    // Groups that had their turn are asked once more, for nothing; one with more than a turn's worth does
+                    // not hold up the others.
                     self.wakes.put_back(due);
                     self.next = index + 1;
                     left = true;
                     break;
                 }
-                Halt::Parts => group.part(&mut self.leavers),
+                Halt::Detach => group.detach_all(&mut self.detached),
             }
             self.remove_empty(index, io);
         }
-        (left, std::mem::take(&mut self.leavers))
+        (left, std::mem::take(&mut self.detached))
     }
 
     fn remove_empty<T>(&mut self, index: usize, io: &IoHandle<T>) {
@@ -230,21 +237,21 @@ impl<R: SharedReader> Followers<R> {
             return self.begin(follower);
         };
         let group = &mut self.groups[place];
-        // Whoever came while a piece is under way would get it too, if it has it already.
+        // A stream that joined while a piece is under way would get that piece twice.
         let joined = group.under_way.is_none() && follower.follow(&mut group.reader);
         if !joined {
             let (word, bit) = (slot / u64::BITS, slot % u64::BITS);
-            let words = self.late.len().max(word as usize + 1);
-            self.late.resize(words, 0);
-            self.late[word as usize] |= 1 << bit;
+            let words = self.retries.len().max(word as usize + 1);
+            self.retries.resize(words, 0);
+            self.retries[word as usize] |= 1 << bit;
         }
         joined.then_some(place)
     }
 
-    /// Those that came too early: an event that is due to a group and to a stream wakes both, and the stream reads it
-    /// first. Asked again when the group has had its turn, they can follow.
-    pub(super) fn take_late(&mut self) -> impl Iterator<Item = u32> + use<R> {
-        let words = std::mem::take(&mut self.late).into_iter().enumerate();
+    /// Slots of the streams that came too early. An event for a group and for a stream beside it wakes both, and the
+    /// stream reads it first; polled again after the group has had its turn, the stream can join.
+    pub(super) fn take_retries(&mut self) -> impl Iterator<Item = u32> + use<R> {
+        let words = std::mem::take(&mut self.retries).into_iter().enumerate();
         words.flat_map(|(word, bits)| {
             let first = word as u32 * u64::BITS;
             (0..u64::BITS)
@@ -261,14 +268,14 @@ impl<R: SharedReader> Followers<R> {
         let entry = self.groups.vacant_entry();
         let place = entry.key();
         let waker = self.wakes.waker(place);
-        // It has told nobody yet whom to wake.
+        // The reader does not know its waker before it is polled.
         waker.wake_by_ref();
         entry.insert(Group {
             reader,
             waker,
             members: SmallVec::new(),
             events: 0,
-            spoke_at: Instant::now(),
+            last_sent_at: Instant::now(),
             under_way: None,
             queued: false,
         });
@@ -281,7 +288,7 @@ impl<R: SharedReader> Group<R> {
         &mut self,
         io: &IoHandle<T>,
         turn: &mut Turn,
-        leavers: &mut Vec<Leaver>,
+        detached: &mut Vec<Detached>,
     ) -> Halt {
         let mut sender = io.sender();
         loop {
@@ -294,7 +301,7 @@ impl<R: SharedReader> Group<R> {
             if self.under_way.is_none() {
                 match self.reader.poll_next(&mut Context::from_waker(&self.waker)) {
                     Poll::Pending => return Halt::Waits,
-                    Poll::Ready(None) => return Halt::Parts,
+                    Poll::Ready(None) => return Halt::Detach,
                     Poll::Ready(Some(piece)) => {
                         self.under_way = Some(UnderWay {
                             piece,
@@ -305,23 +312,23 @@ impl<R: SharedReader> Group<R> {
                     }
                 }
             }
-            if let Some(halt) = self.send(&mut sender, turn, leavers) {
+            if let Some(halt) = self.send(&mut sender, turn, detached) {
                 return halt;
             }
         }
     }
 
-    /// Sends what is under way to those that have not got it. `None` when all have.
+    /// Sends the piece under way to the streams that have not got it. `None` when all have.
     fn send<T: AsyncWrite + Unpin>(
         &mut self,
         sender: &mut Sender<'_, T>,
         turn: &mut Turn,
-        leavers: &mut Vec<Leaver>,
+        detached: &mut Vec<Detached>,
     ) -> Option<Halt> {
         while let Some(under_way) = &mut self.under_way {
             let Some(member) = self.members.get_mut(under_way.next) else {
                 self.events += under_way.piece.events;
-                self.spoke_at = under_way.at;
+                self.last_sent_at = under_way.at;
                 self.under_way = None;
                 self.reader.settle();
                 break;
@@ -330,14 +337,14 @@ impl<R: SharedReader> Group<R> {
                 return Some(Halt::Later);
             }
             let rest = &under_way.piece.bytes[under_way.sent..];
-            // First what is seldom so: this is looked at for each delivery.
+            // The rare condition stands first: this is looked at for each delivery.
             if sender.has_too_much_unread(member.stream, &mut member.spent)
                 && under_way.sent == 0
                 && rest.len() < limits::SMALL_FRAME_BYTES
             {
-                // Its body knows how to say the same in a larger piece.
+                // Its body knows how to make the piece larger.
                 let next = under_way.next;
-                leavers.push(self.part_with(next));
+                detached.push(self.detach(next));
                 continue;
             }
             match sender.send(member.stream, &mut member.spent, rest) {
@@ -353,34 +360,34 @@ impl<R: SharedReader> Group<R> {
                 Sent::Part(sent) | Sent::Overflown(sent) => {
                     under_way.sent += sent;
                     if sender.is_used_up() {
-                        // All wait alike.
+                        // It is the connection's window: all streams wait for it.
                         return Some(Halt::NoWindow);
                     }
                     let next = under_way.next;
-                    leavers.push(self.part_with(next));
+                    detached.push(self.detach(next));
                 }
             }
         }
         None
     }
 
-    fn part(&mut self, leavers: &mut Vec<Leaver>) {
+    fn detach_all(&mut self, detached: &mut Vec<Detached>) {
         while let Some(last) = self.members.len().checked_sub(1) {
-            leavers.push(self.part_with(last));
+            detached.push(self.detach(last));
         }
     }
 
-    /// Takes a member out. What it has a part of it gets whole.
-    fn part_with(&mut self, at: usize) -> Leaver {
+    /// Takes a stream out. If it has a part of the piece under way, it gets the rest with it.
+    fn detach(&mut self, at: usize) -> Detached {
         let member = self.members.remove(at);
-        let mut leaver = Leaver {
+        let mut detached = Detached {
             slot: member.slot,
             spent: member.spent,
             rest: Bytes::new(),
             followed: Followed {
                 position: self.reader.position(),
                 events: self.events - member.since,
-                spoke_at: (self.events > member.since).then_some(self.spoke_at),
+                last_sent_at: (self.events > member.since).then_some(self.last_sent_at),
             },
         };
         if let Some(under_way) = &mut self.under_way {
@@ -388,15 +395,15 @@ impl<R: SharedReader> Group<R> {
             if has_it {
                 under_way.next -= 1;
             } else if at == under_way.next && under_way.sent > 0 {
-                leaver.rest = under_way.piece.bytes.slice(under_way.sent..);
+                detached.rest = under_way.piece.bytes.slice(under_way.sent..);
                 under_way.sent = 0;
             } else {
-                leaver.followed.position = under_way.piece.after;
-                return leaver;
+                detached.followed.position = under_way.piece.after;
+                return detached;
             }
-            leaver.followed.events += under_way.piece.events;
-            leaver.followed.spoke_at = Some(under_way.at);
+            detached.followed.events += under_way.piece.events;
+            detached.followed.last_sent_at = Some(under_way.at);
         }
-        leaver
+        detached
     }
 }

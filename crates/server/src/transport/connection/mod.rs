@@ -50,14 +50,14 @@ use tower::Service;
 pub use abort::{AbortFlag, StreamAbort};
 pub use accepted::Accepted;
 pub use followers::Followed;
-use followers::{Followers, Leaver};
+use followers::{Detached, Followers};
 use half_sent::HalfSent;
 pub use half_sent::{HalfSentTotal, RequestError};
 use io::{Io, IoHandle, Left};
 use keepalive::{Gone, Keepalive};
 use quiet::Quiet;
 use request_body::RequestBody;
-pub use response_body::{Follower, ResponseBody, Speaks};
+pub use response_body::{Follower, Heartbeat, ResponseBody};
 pub use send_queue::SendQueue;
 pub use settings::ConnectionSettings;
 pub use shared_reader::{NotShared, SharedPiece, SharedReader};
@@ -309,8 +309,8 @@ where
         })
         .await;
         // So that each knows at its end what was sent for it.
-        let leavers = self.wire.followers.part();
-        self.go_on(leavers);
+        let detached = self.wire.followers.detach_all();
+        self.resume(detached);
         end
     }
 
@@ -330,15 +330,15 @@ where
             self.wakes.mark(STREAMS);
             // The groups do not wait for those that had no turn.
             let Wire { followers, io, .. } = &mut self.wire;
-            (self.streams).for_each_woken(|stream| stream.leave(followers, io));
+            (self.streams).for_each_woken(|stream| stream.detach(followers, io));
         }
         if groups {
-            let (left, leavers) = self.wire.followers.poll(&self.wire.io, &mut Turn::new());
-            self.go_on(leavers);
+            let (left, detached) = self.wire.followers.poll(&self.wire.io, &mut Turn::new());
+            self.resume(detached);
             if left {
                 self.wakes.mark(GROUPS);
             }
-            for slot in self.wire.followers.take_late() {
+            for slot in self.wire.followers.take_retries() {
                 self.streams.wake(slot);
             }
         }
@@ -353,8 +353,8 @@ where
         let mut cx = Context::from_waker(&control);
         while let Poll::Ready(now) = self.wire.quiet.poll(&mut cx) {
             let followers = &self.wire.followers;
-            let speaks = |stream: &mut Stream<_, _>| stream.speaks(followers);
-            let earliest = self.streams.wake_silent(now, speaks);
+            let heartbeat = |stream: &mut Stream<_, _>| stream.heartbeat(followers);
+            let earliest = self.streams.wake_silent(now, heartbeat);
             self.wire.quiet.again(now, earliest);
         }
     }
@@ -410,11 +410,11 @@ where
         }
     }
 
-    /// Streams that followed go on by themselves.
-    fn go_on(&mut self, leavers: Vec<Leaver>) {
-        for leaver in leavers {
-            if let Some(stream) = self.streams.wake(leaver.slot) {
-                stream.go_on(leaver);
+    /// Streams that were taken out of their groups read for themselves.
+    fn resume(&mut self, detached: Vec<Detached>) {
+        for one in detached {
+            if let Some(stream) = self.streams.wake(one.slot) {
+                stream.resume(one);
             }
         }
     }

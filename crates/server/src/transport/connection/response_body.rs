@@ -1,7 +1,7 @@
 //! A response body as a connection serves it.
 //!
-//! Most bodies are only asked for their frames. One that would do nothing for a long time but say what others say too is
-//! a follower: it leaves its reading to a reader that all of them share.
+//! Most bodies are only polled for their frames. A body that sends the same as others for a long time is a follower: it
+//! leaves the reading to a reader that they share.
 
 use std::task::{Context, Poll};
 
@@ -12,57 +12,56 @@ use tokio::time::Instant;
 use super::Followed;
 use super::shared_reader::{NotShared, SharedReader};
 
-/// When a body has something to say because it was silent for long.
+/// When a body sends a heartbeat, if nothing else is sent before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Speaks {
-    /// It may be asked from here on ...
+pub struct Heartbeat {
+    /// The earliest: streams of a connection fall into step.
     pub from: Instant,
-    /// ... and is by then.
+    /// The latest.
     pub until: Instant,
 }
 
 /// What a connection can serve.
 pub trait ResponseBody: Body<Data = Bytes> + Unpin {
-    /// What reads for several of them; [`NotShared`] where each reads for itself.
+    /// Reads for several of them; [`NotShared`] where each reads for itself.
     type Reader: SharedReader;
 
-    /// The body as one that may follow a reader; `None` for a body that is only asked for its frames.
+    /// The body as a follower; `None` for a body that is only polled for its frames.
     fn follower(&mut self) -> Option<&mut dyn Follower<Self::Reader>> {
         None
     }
 
-    /// Ready when its time is over and its reader was waited for long enough: the stream is reset. Asked while nothing can
-    /// be sent, when the body is not asked for its frames.
+    /// Ready when the stream is to be reset because its deadline and the grace after it are over. Polled while nothing
+    /// can be sent, when the body is not polled for its frames.
     fn poll_late(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }
 }
 
-/// A body, or what is inside of one, that leaves its reading to a shared reader when it can.
+/// A body, or what is inside of one, that can leave its reading to a shared reader.
 pub trait Follower<R: SharedReader> {
-    /// What a reader could read for it; `None` when it had better read for itself. Asked of a body that was pending.
+    /// What it reads, if a reader can read that for it. Asked of a body that was pending.
     fn source(&self) -> Option<R::Source<'_>>;
 
     /// A new reader of its source.
     fn reader(&self) -> Option<R>;
 
     /// Leaves the reading to `reader`; whether it can, which is so when both have come equally far. From then on the body
-    /// is not asked for anything until `unfollow`.
+    /// is not polled until `unfollow`.
     fn follow(&mut self, reader: &mut R) -> bool;
 
-    /// It reads for itself again, and what was sent for it is this.
+    /// It reads for itself again; `followed` is what was sent for it.
     fn unfollow(&mut self, followed: Followed);
 
-    /// When a body that was pending wants to be asked again although nothing woke it; `spoke_at` is when something was
-    /// last sent for it, if it follows. `None` is never.
-    fn speaks(&self, spoke_at: Option<Instant>) -> Option<Speaks>;
+    /// When a body that was pending sends a heartbeat; `None` for a body that sends none. `last_sent_at` is when an event was
+    /// last sent for it, if it follows.
+    fn heartbeat(&self, last_sent_at: Option<Instant>) -> Option<Heartbeat>;
 
-    /// The piece that it has just given, with something behind it that makes it so large, if its contract has a word for
-    /// that.
+    /// The piece that it has just given, with padding that makes it `bytes` long, if its contract has padding.
     fn larger(&mut self, piece: Bytes, bytes: usize) -> Bytes;
 }
 
-/// Bodies of other makers are only asked for their frames.
+/// Bodies of other makers are only polled for their frames.
 impl ResponseBody for tonic::body::Body {
     type Reader = NotShared;
 }

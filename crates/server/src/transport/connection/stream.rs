@@ -21,10 +21,10 @@ use http::response::Parts;
 use tokio::io::AsyncWrite;
 
 use super::StreamAbort;
-use super::followers::{Followers, Leaver, Place};
+use super::followers::{Detached, Followers, Place};
 use super::io::{IoHandle, Sent};
 use super::quiet::Quiet;
-use super::response_body::{ResponseBody, Speaks};
+use super::response_body::{Heartbeat, ResponseBody};
 use super::stream_set::{Member, Turn};
 use super::wake_set::StreamWaker;
 use super::windows::Spent;
@@ -79,35 +79,35 @@ impl<F, B> Stream<F, B> {
 }
 
 impl<F, B: ResponseBody> Stream<F, B> {
-    /// When its body wants to be asked although nothing wakes it.
-    pub(super) fn speaks(&mut self, followers: &Followers<B::Reader>) -> Option<Speaks> {
+    /// When its body wants to send a heartbeat.
+    pub(super) fn heartbeat(&mut self, followers: &Followers<B::Reader>) -> Option<Heartbeat> {
         match &mut self.stage {
             Stage::Sending { body, out } => {
-                let spoke_at = out.place.and_then(|place| followers.spoke_at(place));
-                body.follower()?.speaks(spoke_at)
+                let last_sent_at = out.place.and_then(|place| followers.last_sent_at(place));
+                body.follower()?.heartbeat(last_sent_at)
             }
             Stage::Calling { .. } | Stage::Ended => None,
         }
     }
 
-    /// Goes on by itself if it follows others: it was woken, maybe because its peer has reset it.
-    pub(super) fn leave<T>(&mut self, followers: &mut Followers<B::Reader>, io: &IoHandle<T>) {
+    /// Leaves its group if it is in one: it was woken, maybe because its peer has reset it.
+    pub(super) fn detach<T>(&mut self, followers: &mut Followers<B::Reader>, io: &IoHandle<T>) {
         if let Stage::Sending { out, .. } = &self.stage
             && let Some(place) = out.place
-            && let Some(leaver) = followers.leave(place, self.slot, io)
+            && let Some(detached) = followers.detach(place, self.slot, io)
         {
-            self.go_on(leaver);
+            self.resume(detached);
         }
     }
 
-    /// It followed others and goes on by itself.
-    pub(super) fn go_on(&mut self, leaver: Leaver) {
+    /// It was taken out of its group and reads for itself.
+    pub(super) fn resume(&mut self, detached: Detached) {
         if let Stage::Sending { body, out } = &mut self.stage {
             out.place = None;
-            out.spent = leaver.spent;
-            out.rest = leaver.rest;
+            out.spent = detached.spent;
+            out.rest = detached.rest;
             if let Some(follower) = body.follower() {
-                follower.unfollow(leaver.followed);
+                follower.unfollow(detached.followed);
             }
         }
     }
@@ -127,7 +127,7 @@ where
         turn: &mut Turn,
         wire: &mut Wire<T, B::Reader>,
     ) -> Poll<()> {
-        self.leave(&mut wire.followers, &wire.io);
+        self.detach(&mut wire.followers, &wire.io);
         let polled = self.poll_stage(cx, own, turn, wire);
         match &mut self.stage {
             Stage::Sending { out, .. } if polled.is_ready() => {
@@ -137,11 +137,11 @@ where
             Stage::Sending { body, out } if out.at_rest => {
                 out.at_rest = false;
                 if let Some(follower) = body.follower() {
-                    if let Some(speaks) = follower.speaks(None) {
-                        wire.quiet_moved |= wire.quiet.wants(speaks.until);
+                    if let Some(heartbeat) = follower.heartbeat(None) {
+                        wire.quiet_moved |= wire.quiet.wants(heartbeat.until);
                     }
                     out.place =
-                        (wire.followers).take_in(follower, self.number, self.slot, out.spent);
+                        (wire.followers).attach(follower, self.number, self.slot, out.spent);
                 }
             }
             _ => {}
@@ -203,7 +203,7 @@ pub(super) struct Outgoing {
     spent: Spent,
     /// What the windows did not let out of the last chunk.
     rest: Bytes,
-    /// Where it follows, if it does.
+    /// Its group, if it is in one.
     place: Option<Place>,
     /// `Wire::flushes` when the head was handed to HTTP/2; it has gone out when that is another.
     opened_at: Option<u32>,

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use slab::Slab;
 use tokio::time::Instant;
 
-use super::response_body::Speaks;
+use super::response_body::Heartbeat;
 use super::wake_set::{BLOCK, StreamWaker, WakeSet};
 use crate::limits;
 
@@ -147,13 +147,13 @@ impl<S> StreamSet<S> {
     pub(super) fn wake_silent(
         &mut self,
         now: Instant,
-        speaks: impl Fn(&mut S) -> Option<Speaks>,
+        heartbeat: impl Fn(&mut S) -> Option<Heartbeat>,
     ) -> Option<Instant> {
         let mut earliest: Option<Instant> = None;
         for (_, slot) in &mut self.slots {
-            match speaks(&mut slot.stream) {
-                Some(speaks) if speaks.from <= now => slot.own.raise(),
-                Some(Speaks { until, .. }) => {
+            match heartbeat(&mut slot.stream) {
+                Some(heartbeat) if heartbeat.from <= now => slot.own.raise(),
+                Some(Heartbeat { until, .. }) => {
                     earliest = Some(earliest.map_or(until, |earliest| earliest.min(until)));
                 }
                 None => {}

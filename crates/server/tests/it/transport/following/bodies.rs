@@ -19,7 +19,7 @@ use longlived_broker::{
     Begin, Compression, Cursor, Delivery, Encoding, Environment, GapPolicy, Interest, Log,
     ReadOptions, Sequence, Signal, SlowPolicy, Tail, TailReader,
 };
-use longlived_server::connection::{Followed, Follower, ResponseBody, Speaks, StreamAbort};
+use longlived_server::connection::{Followed, Follower, Heartbeat, ResponseBody, StreamAbort};
 use longlived_topic::TopicFilter;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -176,7 +176,7 @@ impl Follower<TailReader> for TailBody {
         follows
     }
 
-    fn speaks(&self, _: Option<Instant>) -> Option<Speaks> {
+    fn heartbeat(&self, _: Option<Instant>) -> Option<Heartbeat> {
         None
     }
 
