@@ -193,7 +193,8 @@ pub trait Store: Send + Sync + 'static {
     /// back by dropping it.
     ///
     /// The sequencer has one append in flight at a time, and none when it calls [`Store::admit`], [`Store::make_room`],
-    /// [`Store::unused_topics`], [`Store::forget_topics`] or [`Store::trim`].
+    /// [`Store::unused_topics`], [`Store::forget_topics`] or [`Store::trim`]. ADR 11 says what several at a time would
+    /// need.
     fn append<'a>(
         &'a self,
         messages: &'a [Admitted],
