@@ -1,8 +1,9 @@
 //! What a crate offers is what its `public.txt` lists, and little enough to be known.
 //!
 //! An item is a name that users of the crate can write: a type, a trait, a function or a constant at its root or in a
-//! public module. Methods are not counted, nor are modules themselves; a module that is made public by a `pub use` is one name.
+//! public module. Methods are not counted, nor are modules themselves; a module of another crate is one name.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
 use std::fs;
@@ -12,7 +13,7 @@ use proc_macro2::{Delimiter, TokenTree};
 use crate::modules::{self, ModulePath, inside, is_group, is_sign, is_word, item_len};
 
 /// The crates that are held to it.
-const CRATES: [&str; 5] = ["bench", "checker", "client", "console", "topic"];
+const CRATES: [&str; 6] = ["bench", "checker", "client", "console", "server", "topic"];
 /// Items of one crate without its features.
 const ITEMS_MAX: usize = 40;
 /// Set, the listings are written and not compared.
@@ -43,22 +44,39 @@ struct Attributes {
     is_for_tools: bool,
 }
 
+/// A module by its place in the sources, and by the one that users know it by.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    source: ModulePath,
+    public: ModulePath,
+}
+
+impl Place {
+    fn below(&self, name: &str) -> Self {
+        let below = |path: &ModulePath| [&path[..], &[name.to_owned()]].concat();
+        Self {
+            source: below(&self.source),
+            public: below(&self.public),
+        }
+    }
+}
+
 /// What a crate offers.
 fn items_of(name: &str) -> Vec<Item> {
     let modules = modules::of_crate(name);
-    let file = |path: &ModulePath| modules[path].clone();
     let mut items = Vec::new();
-    public(&file(&Vec::new()), &Vec::new(), None, &file, &mut items);
+    let root = &modules[&ModulePath::new()];
+    public(root, &Place::default(), None, &modules, &mut items);
     items.sort();
     items
 }
 
-/// Adds the public items of a module, and of the public modules below it, whose tokens `file` knows.
+/// Adds the public items of the module at `place`, and of the public modules below it.
 fn public(
     tokens: &[TokenTree],
-    module: &ModulePath,
+    place: &Place,
     feature: Option<&String>,
-    file: &impl Fn(&ModulePath) -> Vec<TokenTree>,
+    modules: &BTreeMap<ModulePath, Vec<TokenTree>>,
     items: &mut Vec<Item>,
 ) {
     let mut rest = tokens;
@@ -74,26 +92,39 @@ fn public(
             continue;
         }
         let feature = attributes.feature.as_ref().or(feature);
-        let below = |name: &TokenTree| [&module[..], &[name.to_string()]].concat();
         if is_word(item.get(1), "use") {
-            for name in names(&item[2..item.len() - 1]) {
-                let path = [&module[..], &[name]].concat();
-                let feature = feature.cloned();
-                items.push(Item { path, feature });
+            for (path, name) in imported(&item[2..item.len() - 1], &[]) {
+                let mut place = place.below(&name);
+                place.source = from_root(&place.source[..place.source.len() - 1], &path);
+                match modules.get(&place.source) {
+                    Some(inner) => public(inner, &place, feature, modules, items),
+                    None => items.push(Item {
+                        path: place.public,
+                        feature: feature.cloned(),
+                    }),
+                }
             }
         } else if is_word(item.get(1), "mod") {
-            let path = below(&item[2]);
-            let inner = if is_sign(item.get(3), ';') {
-                file(&path)
-            } else {
-                inside(&item[3])
-            };
-            public(&inner, &path, feature, file, items);
+            let place = place.below(&item[2].to_string());
+            let inline = inside(&item[3]);
+            let inner = modules.get(&place.source).unwrap_or(&inline);
+            public(inner, &place, feature, modules, items);
         } else {
-            let path = below(name(&item[1..]));
-            let feature = feature.cloned();
-            items.push(Item { path, feature });
+            let name = name(&item[1..]).to_string();
+            items.push(Item {
+                path: place.below(&name).public,
+                feature: feature.cloned(),
+            });
         }
+    }
+}
+
+/// Where a path of a `use` in a module leads, if it stays in the crate.
+fn from_root(module: &[String], path: &[String]) -> ModulePath {
+    match path.first().map(String::as_str) {
+        Some("crate") => path[1..].to_vec(),
+        Some("self") => [module, &path[1..]].concat(),
+        _ => [module, path].concat(),
     }
 }
 
@@ -116,29 +147,31 @@ fn attributes(tokens: &[TokenTree]) -> (Attributes, usize) {
     (attributes, len)
 }
 
-/// The names that a `use` gives to what it imports.
-fn names(tree: &[TokenTree]) -> Vec<String> {
-    if let Some(group) = tree
-        .last()
-        .filter(|it| is_group(Some(it), Delimiter::Brace))
-    {
-        let inner = inside(group);
-        let each = inner.split(|token| is_sign(Some(token), ','));
-        let each = each.filter(|one| !one.is_empty());
-        let before = &tree[..tree.len() - 1];
-        let named = |one: &[TokenTree]| match one {
-            // `module::{self}` is named as the module.
-            [word] if is_word(Some(word), "self") => vec![before[before.len() - 3].to_string()],
-            one => names(one),
-        };
-        return each.flat_map(named).collect();
+/// What a `use` imports, after the path `before`: each with its whole path, and the name that it gets.
+fn imported(tree: &[TokenTree], before: &[String]) -> Vec<(ModulePath, String)> {
+    let mut path = before.to_vec();
+    for (at, token) in tree.iter().enumerate() {
+        match token {
+            TokenTree::Group(_) => {
+                let inner = inside(token);
+                let each = inner.split(|token| is_sign(Some(token), ','));
+                let each = each.filter(|one| !one.is_empty());
+                return each.flat_map(|one| imported(one, &path)).collect();
+            }
+            TokenTree::Ident(word) if word == "as" => {
+                return vec![(path, tree[at + 1].to_string())];
+            }
+            // `module::{self}` is the module.
+            TokenTree::Ident(word) if word == "self" && !path.is_empty() => {}
+            TokenTree::Ident(word) => path.push(word.to_string()),
+            sign => assert!(
+                !is_sign(Some(sign), '*'),
+                "what is public is imported by its name"
+            ),
+        }
     }
-    let last = tree.last().expect("an import names something");
-    assert!(
-        !is_sign(Some(last), '*'),
-        "what is public is imported by its name"
-    );
-    vec![last.to_string()]
+    let name = path.last().expect("an import names something").clone();
+    vec![(path, name)]
 }
 
 /// The name of an item, from the word after `pub` on.
@@ -203,15 +236,17 @@ fn public_names_are_found_with_their_features_and_private_ones_are_not() {
         #[cfg(doctest)]
         pub struct Readme;
     ";
-    let file = |path: &ModulePath| {
-        assert_eq!(path.join("::"), "extra");
-        modules::tokens("pub enum More { A } pub trait Kind {}")
-    };
+    let modules = modules::made_of(&[
+        (vec![], lib),
+        (vec!["extra"], "pub enum More { A } pub trait Kind {}"),
+        (vec!["hidden"], "pub struct Outer; pub mod deep;"),
+        (vec!["hidden", "deep"], "pub struct Deep; struct Inner;"),
+    ]);
     let mut items = Vec::new();
-    let root = modules::tokens(lib);
-    public(&root, &Vec::new(), None, &file, &mut items);
+    let root = &modules[&ModulePath::new()];
+    public(root, &Place::default(), None, &modules, &mut items);
     items.sort();
-    let expected = "Other\nOuter\nTold\ndeep\nextra::Kind (feature extra)\nextra::More (feature extra)\nopen::LIMIT\n\
+    let expected = "Other\nOuter\nTold\ndeep::Deep\nextra::Kind (feature extra)\nextra::More (feature extra)\nopen::LIMIT\n\
                     open::f\nrun\n";
     assert_eq!(listing(&items), expected);
 }

@@ -1,9 +1,9 @@
 //! The longlived node: it accepts connections, holds the live sessions of subscribers, and serves both wire
 //! contracts over one log.
 //!
-//! The path of a call: [`acceptor`] -> [`connection`] (HTTP/2) -> [`layers`] -> `rpc` -> `session`, whose body
+//! The path of a call: `acceptor` -> `connection` (HTTP/2) -> `layers` -> `rpc` -> `session`, whose body
 //! reads a cursor of the broker. [`Server`] owns it all and its drain. Which module may know which other one is a table in
-//! `tests/tidy/stairs.rs` of the repository.
+//! `tests/tidy/stairs.rs` of the repository. With the feature `testkit` tests can drive these parts by themselves.
 //!
 //! ```
 //! use longlived_server::{Config, Environment, Server};
@@ -26,9 +26,36 @@ mod config;
 mod contract;
 mod framing;
 mod generator;
+#[cfg(feature = "testkit")]
 pub mod layers;
+#[cfg(not(feature = "testkit"))]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "tests use the rest"
+)]
+mod layers;
+#[cfg(feature = "testkit")]
 pub mod lifecycle;
+#[cfg(not(feature = "testkit"))]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "tests use the rest"
+)]
+mod lifecycle;
+#[cfg(feature = "testkit")]
 pub mod limits;
+#[cfg(not(feature = "testkit"))]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "tests use the rest"
+)]
+mod limits;
 mod metrics;
 mod node;
 mod probes;
@@ -36,8 +63,26 @@ mod registry;
 mod rpc;
 mod server;
 mod session;
+#[cfg(feature = "testkit")]
 pub mod tasks;
+#[cfg(not(feature = "testkit"))]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "tests use the rest"
+)]
+mod tasks;
 mod throttle;
+#[cfg_attr(
+    not(feature = "testkit"),
+    allow(
+        dead_code,
+        unreachable_pub,
+        unused_imports,
+        reason = "tests use the rest"
+    )
+)]
 mod transport;
 
 pub use config::{Config, GeneratorConfig};
@@ -48,4 +93,6 @@ pub use longlived_broker::{
     store::{self, DiskConfig, HistoryClass, Store, StoreConfig},
 };
 pub use server::{ServeError, Server};
-pub use transport::{acceptor, connection, listener, open_files::OpenFiles};
+#[cfg(feature = "testkit")]
+pub use transport::{acceptor, connection};
+pub use transport::{listener, open_files::OpenFiles};
