@@ -36,13 +36,8 @@ fn read(
         .unwrap_or_else(|error| panic!("{} cannot be read: {error}", file.display()));
     let tokens = without_tests(&tokens(&text));
     for child in declared(&tokens) {
-        let beside = children.join(format!("{child}.rs"));
+        let file = children.join(format!("{child}.rs"));
         let below = children.join(&child);
-        let file = if beside.exists() {
-            beside
-        } else {
-            below.join("mod.rs")
-        };
         let path = [&path[..], &[child]].concat();
         read(&file, &below, path, modules);
     }
