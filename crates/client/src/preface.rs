@@ -64,7 +64,8 @@ impl Preface {
         match &*self.0.lock() {
             State::Awaited | State::Http2 => None,
             State::Closed => Some(Lost::Transport(
-                "it was closed before the server sent anything; does a gRPC server listen there?"
+                "it was closed before the server sent anything: what listens there is no gRPC server, or takes \
+                 no more connections"
                     .to_owned(),
             )),
             State::Other(what) => Some(Lost::NotHttp2(what.clone())),

@@ -71,10 +71,11 @@ fn a_server_of_http1_and_other_strangers_are_called_that_and_quoted() {
 #[test]
 fn a_port_that_closes_at_once_is_told_from_a_server_that_was_lost() {
     let server = listens(drop);
-    let asked = "closed before the server sent anything; does a gRPC server listen there?";
+    let named = "closed before the server sent anything: what listens there is no gRPC server, or takes \
+                 no more connections";
     for said in said_by_each(&server) {
-        assert!(said.contains(asked), "{said}");
+        assert!(said.contains(named), "{said}");
     }
     let subscriber = Process::start(&["subscribe", "a", "--server", &server]);
-    subscriber.stderr.line_with(&[asked]);
+    subscriber.stderr.line_with(&[named]);
 }
