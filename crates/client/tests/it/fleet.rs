@@ -9,6 +9,7 @@ use longlived_api::v1::subscribe_response::Frame;
 use longlived_api::v1::welcome::Outcome::{New, Reset, Resumed};
 use longlived_client::Position;
 use longlived_client::fleet::{Contract, Fleet, FleetConfig, Show, What};
+use longlived_testkit::wait::until_so;
 use tokio::time::timeout;
 use tonic::Code;
 
@@ -52,12 +53,7 @@ async fn unsubscribe_all(server: &mut Server, mut streams: BTreeMap<String, Call
 }
 
 async fn delivered(fleet: &Fleet, count: u64) {
-    let wait = async {
-        while fleet.snapshot().delivered < count {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, wait).await.expect("all are delivered");
+    until_so("all are delivered", || fleet.snapshot().delivered >= count).await;
 }
 
 #[tokio::test]
@@ -220,12 +216,7 @@ async fn a_client_that_was_taken_over_leaves_no_clean_verdict() {
     }
     delivered(&fleet, 2).await;
     first.remove("1").unwrap().end(Code::Aborted);
-    let wait = async {
-        while fleet.snapshot().ended == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, wait).await.expect("client 1 ends");
+    until_so("client 1 ends", || fleet.snapshot().ended > 0).await;
     let (verdict, ()) = tokio::join!(fleet.stop(), unsubscribe_all(&mut server, first));
     assert_eq!((verdict.failed, verdict.never_current), (1, 0));
     assert!(!verdict.is_clean(), "{verdict:?}");

@@ -11,10 +11,11 @@ use longlived_client::{
 };
 use longlived_server::store::Limits;
 use longlived_server::{Config, Environment, GeneratorConfig, HistoryClass, Server};
+use longlived_testkit::wait::until_so;
 use longlived_topic::TopicFilter;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
 use crate::scripted::{PATIENCE, Watched};
@@ -122,12 +123,8 @@ impl Node {
     /// Asks it to stop, and waits until it has.
     async fn drain(mut self) -> SocketAddr {
         self.stop.take().unwrap().send(()).unwrap();
-        let drained = async {
-            while std::net::TcpListener::bind(self.address).is_err() {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(PATIENCE, drained).await.unwrap();
+        let is_free = || std::net::TcpListener::bind(self.address).is_ok();
+        until_so("its port is free", is_free).await;
         self.address
     }
 }
@@ -316,12 +313,7 @@ async fn survives_a_kill(contract: Contract, clients: u32) {
     };
     let fleet = Fleet::start(client.clone(), config);
     let reach = async |what: &dyn Fn(&Fleet) -> bool| {
-        let wait = async {
-            while !what(&fleet) {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, wait).await.expect("reached in time");
+        until_so("the fleet gets there", || what(&fleet)).await;
     };
     let publisher = client.publisher();
     let publish = async |count: u32| {

@@ -1,18 +1,17 @@
 //! What a recorder is told, in which order, and of which responses.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use longlived_api::v1;
 use longlived_api::v1::subscribe_response::Frame;
 use longlived_api::v1::welcome::Outcome::{New, Resumed};
 use longlived_client::record::{Recorded, Recorder, Recording, Told};
 use longlived_client::{Item, Notice};
-use tokio::time::timeout;
+use longlived_testkit::wait::until_so;
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 
-use crate::scripted::{PATIENCE, Server, Watched};
+use crate::scripted::{Server, Watched};
 
 const EPOCH: u64 = 7;
 
@@ -26,13 +25,8 @@ impl Notes {
     }
 
     async fn until(&self, last: &str) -> Vec<String> {
-        let wait = async {
-            while self.all().last().is_none_or(|note| note != last) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let found = timeout(PATIENCE, wait).await;
-        assert!(found.is_ok(), "waited for {last}: {:#?}", self.all());
+        let is_last = || self.all().last().is_some_and(|note| note == last);
+        until_so(last, is_last).await;
         self.all()
     }
 }

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use longlived_server::limits::METRICS_HEAD_BYTES_MAX;
+use longlived_testkit::wait;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::{Instant, sleep},
+    time::Instant,
 };
 
 use super::support::{Frame, Node, message, request, within};
@@ -71,14 +72,9 @@ pub(super) async fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
 
 /// Scrapes until a sample has the value.
 async fn until(address: SocketAddr, name: &str, wanted: f64) -> BTreeMap<String, f64> {
-    within(name, async {
-        loop {
-            let samples = scrape(address).await;
-            if (samples[name] - wanted).abs() < 0.5 {
-                return samples;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
+    wait::until(name, async || {
+        let samples = scrape(address).await;
+        ((samples[name] - wanted).abs() < 0.5).then_some(samples)
     })
     .await
 }

@@ -27,7 +27,7 @@ pub(super) use longlived_testkit::{
     requests::{earliest, message, position, request, subscription},
     responses::Stream,
     statuses::{assert_says, cause, told},
-    wait::{PATIENCE, spawn, within},
+    wait::{PATIENCE, spawn, until, within},
 };
 
 /// A node that runs until it is told to drain, or the test ends.

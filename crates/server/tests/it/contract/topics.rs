@@ -1,19 +1,16 @@
 //! `TopicService`: which topics there are, history page by page, and whether a position still holds.
 
-use std::time::Duration;
-
 use longlived_api::v1::{
     self, check_position_response::State, history_entry::Entry,
     topic_service_client::TopicServiceClient,
 };
 use longlived_server::HistoryClass;
 use prost::Message as _;
-use tokio::time::sleep;
 use tonic::{Code, Status, transport::Channel};
 
 use super::support::{
     Frame, GapReason, Node, Raw, RawReply, assert_says, earliest, framed, history, message,
-    position, request, spawn, subscription, text, within,
+    position, request, spawn, subscription, text, until, within,
 };
 
 fn client(node: &Node) -> TopicServiceClient<Channel> {
@@ -188,19 +185,15 @@ async fn a_stream_counts_once_for_each_topic_that_its_filters_match_until_it_lea
     assert_eq!(counted(&node).await, [3, 2, 1]);
     drop(exact);
     drop(wild);
-    let left = async {
-        while counted(&node).await != [1, 1, 1] {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    within("both have left", left).await;
+    until("both have left", async || {
+        (counted(&node).await == [1, 1, 1]).then_some(())
+    })
+    .await;
     node.unsubscribe("both").await.expect("it is live");
-    let left = async {
-        while counted(&node).await != [0, 0, 0] {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    within("nobody is there", left).await;
+    until("nobody is there", async || {
+        (counted(&node).await == [0, 0, 0]).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
