@@ -1,5 +1,5 @@
-//! The log as everybody but the sequencer sees it: publish, attach to channels, read history, and the one
-//! `visible` position beyond which nothing may be shown.
+//! The log as its users see it: publish, attach to channels, read history. `visible` is the one position beyond which
+//! nothing may be shown. Only the sequencer has more.
 
 mod dedupe;
 mod matcher;
@@ -46,7 +46,7 @@ pub struct LogConfig {
     pub tail_age_max: Duration,
     /// Channels that are linked at a time; a filter that needs a further one is refused.
     pub channels_max: usize,
-    /// How long a channel that nobody reads stays linked; not longer than a sweep once nine tenths of `channels_max` are.
+    /// How long a channel without readers stays linked; not longer than a sweep once nine tenths of `channels_max` are.
     pub channel_linger: Duration,
     /// How often channels, message ids and history are swept.
     pub sweep_interval: Duration,
@@ -104,8 +104,8 @@ struct Shared {
     // Written by the sequencer alone, after a batch is in all its channels.
     visible: AtomicU64,
     channels: DashMap<TopicFilter, Arc<Channel>>,
-    // Those of the channels whose filter has a wildcard, by what it matches. Written by the sequencer, read by
-    // whoever asks who follows a topic.
+    // The channels whose filter has a wildcard, by what it matches. Written by the sequencer, read by calls that count
+    // the subscribers of a topic.
     wildcards: RwLock<Node<Arc<Channel>>>,
     publish: mpsc::Sender<PublishRequest>,
     // Taken only when no publisher waits.

@@ -39,7 +39,7 @@ enum Source {
 }
 
 impl Source {
-    /// Who has the turn after it.
+    /// The queue that has the next turn.
     fn next(self) -> Self {
         match self {
             Self::Links => Self::Publishers,
@@ -103,7 +103,7 @@ impl Inbox {
         if storing {
             return Poll::Pending;
         }
-        // Background work has a turn where nobody else wants one.
+        // Background work has a turn only if no other queue wants one.
         match self.queues.background.poll_recv(cx) {
             Poll::Ready(Some(request)) => Poll::Ready(Ok(Incoming::Publish(request))),
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
