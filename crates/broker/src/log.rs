@@ -26,7 +26,7 @@ pub use publish::{PublishError, PublishOptions, PublishReply, Published};
 pub use sequencer::Sequencer;
 pub use topics::{ListedTopic, TopicsPage};
 
-use self::{matcher::Node, publish::PublishRequest};
+use self::{matcher::Node, publish::Submission};
 use crate::{
     channel::{Attachment, Channel},
     frame::{CompressionCounts, Compressor},
@@ -71,8 +71,8 @@ impl Default for LogConfig {
     }
 }
 
-/// Requests that may wait for the sequencer; the bytes they hold are bounded beside it.
-const PUBLISH_REQUESTS_MAX: usize = 16_384;
+/// Submissions that may wait for the sequencer; the bytes they hold are bounded beside it.
+const SUBMISSIONS_MAX: usize = 16_384;
 /// Channels that may wait to be linked.
 const LINKS_MAX: usize = 1_024;
 
@@ -107,9 +107,9 @@ struct Shared {
     // The channels whose filter has a wildcard, by what it matches. Written by the sequencer, read by calls that count
     // the subscribers of a topic.
     wildcards: RwLock<Node<Arc<Channel>>>,
-    publish: mpsc::Sender<PublishRequest>,
+    publish: mpsc::Sender<Submission>,
     // Taken only when no publisher waits.
-    background: mpsc::Sender<PublishRequest>,
+    background: mpsc::Sender<Submission>,
     links: mpsc::Sender<Link>,
     // Written by the sequencer alone.
     room: watch::Sender<Result<(), AppendError>>,
@@ -132,8 +132,8 @@ struct Link {
 impl Log {
     /// A log over a store, and the sequencer that must be run for it.
     pub fn new(store: Arc<dyn Store>, config: LogConfig) -> (Self, Sequencer) {
-        let (publish, publish_requests) = mpsc::channel(PUBLISH_REQUESTS_MAX);
-        let (background, background_requests) = mpsc::channel(PUBLISH_REQUESTS_MAX);
+        let (publish, publish_requests) = mpsc::channel(SUBMISSIONS_MAX);
+        let (background, background_requests) = mpsc::channel(SUBMISSIONS_MAX);
         let (links, link_requests) = mpsc::channel(LINKS_MAX);
         let queue_bytes_max = config.publish_queue_bytes_max.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
