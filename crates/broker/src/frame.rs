@@ -244,7 +244,7 @@ impl Encoding {
         }
     }
 
-    /// The most bytes that a message of so many may have in this encoding.
+    /// The most bytes that a message of this size may have in this encoding.
     #[inline]
     fn bytes_max(self, message: usize) -> usize {
         match self {

@@ -1,5 +1,5 @@
-//! The log as everybody but the sequencer sees it: publish, attach to channels, read history, and the one
-//! `visible` position beyond which nothing may be shown.
+//! The log as its users see it: publish, attach to channels, read history. `visible` is the one position beyond which
+//! nothing may be shown. Only the sequencer has more.
 
 mod dedupe;
 mod matcher;
@@ -26,7 +26,7 @@ pub use publish::{PublishError, PublishOptions, PublishReply, Published};
 pub use sequencer::Sequencer;
 pub use topics::{ListedTopic, TopicsPage};
 
-use self::{matcher::Node, publish::PublishRequest};
+use self::{matcher::Node, publish::Submission};
 use crate::{
     channel::{Attachment, Channel},
     frame::{CompressionCounts, Compressor},
@@ -46,7 +46,7 @@ pub struct LogConfig {
     pub tail_age_max: Duration,
     /// Channels that are linked at a time; a filter that needs a further one is refused.
     pub channels_max: usize,
-    /// How long a channel that nobody reads stays linked; not longer than a sweep once nine tenths of `channels_max` are.
+    /// How long a channel without readers stays linked; not longer than a sweep once nine tenths of `channels_max` are.
     pub channel_linger: Duration,
     /// How often channels, message ids and history are swept.
     pub sweep_interval: Duration,
@@ -71,8 +71,8 @@ impl Default for LogConfig {
     }
 }
 
-/// Requests that may wait for the sequencer; the bytes they hold are bounded beside it.
-const PUBLISH_REQUESTS_MAX: usize = 16_384;
+/// Submissions that may wait for the sequencer; the bytes they hold are bounded beside it.
+const SUBMISSIONS_MAX: usize = 16_384;
 /// Channels that may wait to be linked.
 const LINKS_MAX: usize = 1_024;
 
@@ -104,12 +104,12 @@ struct Shared {
     // Written by the sequencer alone, after a batch is in all its channels.
     visible: AtomicU64,
     channels: DashMap<TopicFilter, Arc<Channel>>,
-    // Those of the channels whose filter has a wildcard, by what it matches. Written by the sequencer, read by
-    // whoever asks who follows a topic.
+    // The channels whose filter has a wildcard, by what it matches. Written by the sequencer, read by calls that count
+    // the subscribers of a topic.
     wildcards: RwLock<Node<Arc<Channel>>>,
-    publish: mpsc::Sender<PublishRequest>,
+    publish: mpsc::Sender<Submission>,
     // Taken only when no publisher waits.
-    background: mpsc::Sender<PublishRequest>,
+    background: mpsc::Sender<Submission>,
     links: mpsc::Sender<Link>,
     // Written by the sequencer alone.
     room: watch::Sender<Result<(), AppendError>>,
@@ -132,8 +132,8 @@ struct Link {
 impl Log {
     /// A log over a store, and the sequencer that must be run for it.
     pub fn new(store: Arc<dyn Store>, config: LogConfig) -> (Self, Sequencer) {
-        let (publish, publish_requests) = mpsc::channel(PUBLISH_REQUESTS_MAX);
-        let (background, background_requests) = mpsc::channel(PUBLISH_REQUESTS_MAX);
+        let (publish, publish_requests) = mpsc::channel(SUBMISSIONS_MAX);
+        let (background, background_requests) = mpsc::channel(SUBMISSIONS_MAX);
         let (links, link_requests) = mpsc::channel(LINKS_MAX);
         let queue_bytes_max = config.publish_queue_bytes_max.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {

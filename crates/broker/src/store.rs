@@ -90,7 +90,7 @@ pub struct TopicInfo {
     pub bytes: u64,
 }
 
-/// So long a topic that keeps no event and that nobody follows stays known.
+/// How long a topic stays known that keeps no event and has no subscriber.
 pub const TOPIC_UNUSED_MAX: Duration = Duration::from_secs(3_600);
 
 /// No further topic can be kept.
@@ -229,7 +229,7 @@ pub trait Store: Send + Sync + 'static {
     /// The message ids of the last messages, oldest first, for a log that begins anew over this history.
     fn recent_ids(&self) -> Vec<RecentId>;
 
-    /// Topics that a filter matches, in the order of their names, after a name, at most so many.
+    /// Topics that a filter matches, in the order of their names, after a name, up to a limit.
     fn topics(
         &self,
         filter: TopicFilter,

@@ -57,7 +57,7 @@ fn usual() -> DiskConfig {
     DiskConfig::new(PathBuf::new())
 }
 
-/// Bytes of the whole disk that a directory is, or will be, on. `None` where there is none or nobody says.
+/// Bytes of the whole disk that a directory is, or will be, on. `None` if there is none or it is not known.
 fn disk_bytes(dir: &Path) -> Option<u64> {
     let stat = dir
         .ancestors()

@@ -16,7 +16,7 @@ use longlived_console::{ClientCompressionArgs, server_url::ServerArgs};
 pub(crate) use self::run::run;
 use crate::values;
 
-/// Up to so many clients each event is printed; of more only numbers can be read.
+/// Up to this many clients each event is printed; with more, only numbers can be read.
 const PRINTED_CLIENTS_MAX: u32 = 10;
 /// The wait between two starts where --stagger says nothing and the clients are few.
 const STAGGER_MAX: Duration = Duration::from_millis(200);

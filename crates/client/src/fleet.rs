@@ -138,7 +138,7 @@ impl Fleet {
     /// [`FleetConfig::stop_timeout`].
     pub async fn stop(mut self) -> Verdict {
         self.leave();
-        // From here on nobody reads; clients that wait to tell something go on.
+        // From here on the happenings are not read; clients that wait to tell something go on.
         self.happenings.close();
         while self.happenings.try_recv().is_ok() {}
         self.tasks.ended().await;

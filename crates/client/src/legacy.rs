@@ -295,7 +295,7 @@ impl Engine {
                         self.refreshed = false;
                         return Some(Ok(LegacyItem::Data(response.data)));
                     }
-                    // In this contract OK is the answer to Unsubscribe, whoever called it.
+                    // In this contract OK is the answer to Unsubscribe, also if another program called it.
                     Ok(None) => self.finish(true),
                     Err(status) => {
                         let end = ended(status, &live.seen);

@@ -61,7 +61,7 @@ struct Kept {
 }
 
 impl Encodings {
-    /// The batch in this encoding, written now if nobody has asked before.
+    /// The batch in this encoding. It is written when it is first asked for.
     pub(super) fn get(&self, encoding: Encoding, frames: &Frames, write: Write) -> &Encoded {
         let mut at = self;
         loop {

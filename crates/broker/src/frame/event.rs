@@ -81,7 +81,7 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Begins a batch of about so many events and bytes.
+    /// Begins a batch of about `count` events and `bytes`.
     pub fn new(count: usize, bytes: usize) -> Self {
         Self {
             joined: Vec::with_capacity(bytes),

@@ -82,8 +82,9 @@ impl Default for PublishOptions {
     }
 }
 
-/// What waits in the sequencer's queue. The permit gives the queue's bytes back when it is dropped.
-pub(super) struct PublishRequest {
+/// Messages of one publisher in the sequencer's queue, with one reply. The permit gives the queue's bytes back when it is
+/// dropped.
+pub(super) struct Submission {
     pub(super) messages: SmallVec<[Message; 1]>,
     /// What they take in the queue.
     pub(super) bytes: usize,
@@ -92,8 +93,8 @@ pub(super) struct PublishRequest {
     _bytes: OwnedSemaphorePermit,
 }
 
-impl PublishRequest {
-    /// Why the request must not be stored any more, if so.
+impl Submission {
+    /// Why it must not be stored any more, if so.
     pub(super) fn refusal(&self, now: Instant) -> Option<PublishError> {
         let stopped = self
             .options
@@ -141,7 +142,7 @@ impl Log {
             &shared.publish
         };
         let (reply, answer) = oneshot::channel();
-        let request = PublishRequest {
+        let request = Submission {
             messages,
             bytes,
             options,

@@ -177,7 +177,7 @@ impl Sequencer {
         Ok(())
     }
 
-    /// Tells whoever watches when publishing begins or ceases to be possible.
+    /// Tells the watchers of the log when publishing begins or ceases to be possible.
     fn note_room(&self, room: Result<(), AppendError>) {
         self.shared.room.send_if_modified(|known| {
             let changed = known.is_ok() != room.is_ok();
@@ -283,7 +283,7 @@ impl Sequencer {
                 parsed = topic;
                 &parsed
             } else {
-                // A frame that names no topic can have come only from a log that others write; nobody wants it.
+                // A frame that names no topic can have come only from a log that others write; no channel wants it.
                 begin = end;
                 continue;
             };

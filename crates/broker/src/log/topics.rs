@@ -20,7 +20,7 @@ use crate::{
 /// Readers of several channels that one page tells apart: about ten milliseconds of work. A page ends with the
 /// topic that reaches it.
 const READERS_MAX: usize = 100_000;
-/// How long a page waits for a batch that the store has and nobody may see yet; a disk syncs within it.
+/// How long a page waits for a batch that the store has and that is not visible yet; a disk syncs within it.
 const VISIBLE_WAIT: Duration = Duration::from_millis(100);
 /// How often it looks.
 const VISIBLE_LOOK: Duration = Duration::from_millis(1);

@@ -21,7 +21,7 @@ pub enum Own {
     New(u32),
     /// The log had a message with its id before, here.
     Duplicate(Sequence),
-    /// It is not stored, or nobody knows whether it is.
+    /// It is not stored, or it is not known whether it is.
     Failed(AppendError),
 }
 

@@ -146,7 +146,7 @@ impl Board {
         self.acknowledged * 2 >= self.total && self.seats.values().all(|seat| seat.before > 0)
     }
 
-    /// All of the text is acknowledged, and everybody got something after coming back.
+    /// All of the text is acknowledged, and every client received something after coming back.
     pub(super) fn is_told(&self) -> bool {
         self.all_acknowledged() && self.seats.values().all(|seat| seat.after > 0)
     }
@@ -169,7 +169,7 @@ impl Board {
         self.epochs.len()
     }
 
-    /// Lines that went out and that not everybody has, by number.
+    /// Lines that went out and that some client does not have, by number.
     pub(super) fn incomplete(&self) -> Vec<Line> {
         let clients = self.seats.len() as u32;
         let mut lines: Vec<Line> = self

@@ -12,7 +12,7 @@ const WIDTH: usize = 96;
 /// Columns before the text of a line; the text has at least [`TEXT_MIN`].
 const BEFORE_TEXT: usize = 31;
 const TEXT_MIN: usize = 20;
-/// Of a long text only so many lines are printed.
+/// How many lines of a long text are printed.
 const LINES_PRINTED: usize = 60;
 /// Bytes that wait for a reader who does not read, while the demo goes on: more than all of it has.
 const PAGE_BYTES_MAX: usize = 1 << 20;
@@ -22,7 +22,7 @@ pub(super) struct Page {
     output: Output,
     began: Instant,
     clients: u32,
-    /// Every so many lines one is printed.
+    /// One line in this many is printed.
     stride: u32,
     lines: usize,
 }

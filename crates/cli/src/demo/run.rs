@@ -22,7 +22,7 @@ use crate::signals::{self, StopSignals};
 
 const CLIENTS: u32 = 10;
 const TOPIC: &str = "demo.lines";
-/// How long the server stays dead: long enough that everybody tries in vain at least once.
+/// How long the server stays dead: long enough that every client tries in vain at least once.
 const OUTAGE: Duration = Duration::from_secs(2);
 /// What follows the story takes at most this part of what the story may take.
 const LEAVE_PART: u32 = 8;
@@ -87,7 +87,7 @@ async fn story(stage: &mut Stage, text: &Text, history: &History) -> Result<bool
     Ok(told)
 }
 
-/// Step 1 and 2: a server, and everybody who will follow it.
+/// Step 1 and 2: a server, and its subscribers.
 async fn open(
     page: Page,
     signals: StopSignals,
@@ -143,7 +143,7 @@ async fn open(
     })
 }
 
-/// Steps 2 to 5: everybody subscribes, the text begins, the server dies and comes back, the text ends.
+/// Steps 2 to 5: the clients subscribe, the text begins, the server dies and comes back, the text ends.
 async fn tell(stage: &mut Stage, text: &Text, history: &History) -> Result<(), Trouble> {
     stage
         .until("ten open streams", Board::everybody_is_connected)
@@ -213,7 +213,7 @@ async fn kill(stage: &mut Stage) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Step 6: everybody has left; what did it cost?
+/// Step 6: all clients have left; the verdict.
 async fn end(stage: Stage, told: bool, history: &History) -> anyhow::Result<ExitCode> {
     let Stage {
         page,

@@ -168,7 +168,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Unsubscribes everybody and waits for the last word of each.
+    /// Unsubscribes all clients and waits for the last response of each.
     pub(super) async fn leave(&mut self) -> Result<(), Trouble> {
         self.page.step(6, "Everybody unsubscribes")?;
         self.fleet.leave();

@@ -1,4 +1,4 @@
-//! The lines that the demo publishes, and when each is due.
+//! The lines that the demo publishes, and the time of each.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ impl Text {
         (WHOLE / self.lines.len().max(1) as u32).min(PACE_MAX)
     }
 
-    /// The messages, each when it is due. The key is the number of the line, from 1.
+    /// The messages, each at its time. The key is the number of the line, from 1.
     pub(super) fn messages(
         &self,
         topic: &'static str,

@@ -69,7 +69,7 @@ pub(crate) enum Record<'a> {
         seconds: u64,
         hint: &'a str,
     },
-    /// Lines that nobody took.
+    /// Lines that the reader did not take.
     LeftOut {
         lines: u64,
     },

@@ -21,11 +21,11 @@ const HEADER: [&str; 7] = [
 const MUST_BE_ZERO: [usize; 2] = [2, 3];
 /// The name of the row of sums.
 const ALL: &str = "all";
-/// More rows than this nobody reads.
+/// How many rows are shown; more would not be read.
 const CLIENTS_SHOWN_MAX: usize = 10;
-/// Of clients that ended for one reason so many are named ...
+/// How many clients that ended for one reason are named ...
 const CLIENTS_NAMED_MAX: usize = 10;
-/// ... and so many reasons are told.
+/// ... and how many reasons are told.
 const REASONS_TOLD_MAX: usize = 3;
 
 fn known(count: Option<u64>) -> String {
@@ -180,7 +180,7 @@ fn paint_row(line: &str, base: Tone, output: Output) -> String {
     format!("{bar}{}{bar}", cells.join(&bar))
 }
 
-/// What the numbers say, and of whom they say it.
+/// What the numbers say, and of which clients.
 pub(crate) fn cleanliness(verdict: &Verdict) -> (Tone, String) {
     if verdict.delivered == 0 {
         let nothing = "Nothing was delivered, so nothing is proven.";

@@ -1,7 +1,7 @@
 //! What the bar draws, on its way to the terminal.
 //!
 //! Holds: a frame reaches the terminal whole or not at all, so that the next finds the cursor where it expects it; a
-//! terminal that takes nothing holds up nobody.
+//! terminal that takes nothing holds up no client.
 
 use std::fmt::{self, Write as _};
 use std::io;

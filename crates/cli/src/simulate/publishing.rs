@@ -1,6 +1,6 @@
 //! `--publish-every`: one publisher for what the clients follow.
 //!
-//! Holds: a limited number of messages is unanswered at any time; while there are so many none is added.
+//! Holds: a limited number of messages is unanswered at any time. At the limit no further one is sent.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ impl Publishing {
         }
     }
 
-    /// The next answer, while messages are sent when they are due. Safe to drop while it waits.
+    /// The next answer, while messages are sent at their times. Safe to drop while it waits.
     pub(super) async fn next(&mut self) -> Answer {
         loop {
             let room = !self.over && self.unanswered.len() < UNANSWERED_MAX;

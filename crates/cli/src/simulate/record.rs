@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Records that wait to be written; while there are so many the clients wait.
+/// Records that may wait to be written; at the limit the clients wait.
 const RECORDS_WAITING_MAX: usize = 16_384;
 
 /// A history that is being written.
@@ -52,7 +52,7 @@ struct Weather {
     last_before: u64,
     /// The first stream since it came back.
     first_stream: u64,
-    /// Everybody has had a stream since this.
+    /// Every client has had a stream since this.
     over_at: Option<u64>,
 }
 

@@ -108,7 +108,7 @@ async fn simulate(
                 }
             }
             more = run.step() => if !more? {
-                // Everybody ended for a reason of its own; each has told it.
+                // Every client ended for a reason of its own; each has told it.
                 break "all clients have ended; ".to_owned();
             },
         }

@@ -23,7 +23,7 @@ const UNSAVED_EVENTS_MAX: u32 = 64;
 /// Bytes of lines that wait for a slow reader, beside what its pipe holds; no more is read from the server meanwhile.
 const LINES_BYTES_MAX: usize = 64 << 10;
 
-/// Prints events until the subscription ends, a signal comes, or nobody reads any more.
+/// Prints events until the subscription ends, a signal comes, or the reader has gone.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     values::few_filters(&args.filters)?;
     let mut signals = StopSignals::new()?;
@@ -183,8 +183,7 @@ impl Reading {
     fn notice(&mut self, notice: &Notice, subscriber: &Subscriber) {
         let who = subscriber.id();
         match notice {
-            // Nobody needs to know, but the next run begins there. Where something was missed, the gap that
-            // says so comes first.
+            // Not printed, but the next run begins there. Where something was missed, the gap that says so comes first.
             Notice::Progress { .. } | Notice::Current { .. } => {
                 self.stands_at(subscriber.position());
             }

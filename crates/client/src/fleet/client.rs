@@ -68,7 +68,7 @@ impl Teller {
             _ => Show::States,
         };
         if self.show >= least {
-            // Nobody listens any more: that is no reason to stop counting.
+            // The listener has gone: that is no reason to stop counting.
             let _ = self
                 .happenings
                 .send(Happening {

@@ -1,9 +1,10 @@
-//! Who was owed what: acknowledged to the publisher, not delivered, and not inside a gap that was announced.
+//! The messages that each client must still receive: acknowledged to the publisher, not delivered, and not inside an
+//! announced gap.
 //!
-//! Holds: acknowledgement and delivery may be entered in either order, since the answer to a publisher and the
-//! event to a subscriber race each other. A ledger that is full takes no new promise and goes on settling the
-//! ones it has, so what it says is owed is owed.
-//! Does not: know topics or connections; the fleet says whom an acknowledgement concerns.
+//! Holds: acknowledgement and delivery may be entered in either order, since the answer to a publisher and the event to
+//! a subscriber race each other. A ledger that is full takes no new promise and goes on settling the ones it has, so
+//! every message that it reports is truly missing.
+//! Does not: know topics or connections; the fleet says which clients an acknowledgement concerns.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +62,7 @@ struct Account {
 }
 
 impl Ledger {
-    /// A ledger of at most so many entries: a message to a client is one, a gap another. When it is full it
+    /// A ledger of at most `entries_max` entries: a message to a client is one, a gap another. When it is full it
     /// follows no further message, and counts them.
     pub fn new(entries_max: usize) -> Self {
         Self {

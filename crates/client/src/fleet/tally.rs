@@ -40,7 +40,7 @@ pub struct Snapshot {
     pub lag: Option<Duration>,
 }
 
-/// Written by every client task, read by whoever asks for a snapshot.
+/// Written by every client task, read for snapshots.
 #[derive(Debug)]
 pub(super) struct Totals {
     clients: u32,

@@ -291,7 +291,7 @@ impl Engine {
             return;
         };
         if leaving {
-            // Nobody comes back; the stream is read to its end.
+            // The subscriber does not come back; the stream is read to its end.
             departure.turn = far_away();
         } else if departure.ends.is_some() {
             let opening = self.open();

@@ -76,7 +76,7 @@ impl SubscriberHandle {
     ///
     /// Returns the last position sent, for operators; not to resume from.
     pub async fn unsubscribe(&self) -> Result<Option<Position>, UnsubscribeError> {
-        // Before the call: whatever ends the stream from now on, nobody comes back.
+        // Before the call: whatever ends the stream from now on, the subscriber does not come back.
         self.standing.leaving.cancel();
         let id = self.standing.id.clone();
         let request = v1::UnsubscribeRequest {

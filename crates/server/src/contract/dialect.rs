@@ -78,7 +78,7 @@ pub(crate) trait Dialect: Sync {
         None
     }
 
-    /// Events up to a position, with something behind them that makes so many bytes of both.
+    /// Events up to a position, with padding behind them up to a number of bytes.
     fn padded(&self, _events: &Bytes, _at: Position, _bytes: usize) -> Option<Bytes> {
         None
     }

@@ -31,7 +31,7 @@ use crate::{
 const NAME: &str = "PublishRequest";
 /// A chunk of fewer bytes is copied: a view would keep the connection's whole read buffer.
 const VIEW_BYTES_MIN: usize = 4 << 10;
-/// A payload is a view when it is at least one part in so many of its message.
+/// A payload is a view when it is at least one part in this many of its message.
 const VIEW_ONE_IN: usize = 4;
 /// Topics remembered for each stream, a power of two.
 const TOPICS: usize = 64;
@@ -219,7 +219,7 @@ impl Framed {
                     return Poll::Ready(Some(Err(status::of_request_stream(&error))));
                 }
             }
-            // Whoever waits for a peer keeps nothing of what it said.
+            // A stream that waits for its peer keeps nothing of the last chunk.
             self.chunk = Bytes::new();
             self.taken = 0;
             self.joined = Bytes::new();
@@ -277,7 +277,7 @@ impl Framed {
         Ok(Some(Place::Joined))
     }
 
-    /// Moves up to so many bytes from the chunk to the message that was begun.
+    /// Moves up to `count` bytes from the chunk to the message that was begun.
     fn begin(&mut self, count: usize) {
         let end = self.chunk.len().min(self.taken + count);
         self.begun.extend_from_slice(&self.chunk[self.taken..end]);

@@ -63,7 +63,7 @@ pub(crate) struct SessionBody {
 enum Said {
     /// Events.
     Events,
-    /// A control message, behind which only what is due may stand.
+    /// A control message, behind which only events may stand.
     Word,
 }
 
@@ -116,7 +116,7 @@ impl SessionBody {
             if self.end.is_some() {
                 return Poll::Ready(None);
             }
-            // A reset has announced a gap: nothing that is due or asked for comes before it.
+            // A reset has announced a gap: no event and no answer comes before it.
             let gap_first = self.cursor.owes_gap() && !planted(Fault::ResetGapLater);
             if !gap_first
                 && self.cursor.signal().take(Interest::Control)
@@ -138,7 +138,7 @@ impl SessionBody {
                     }
                 }
                 Poll::Ready(Err(error)) => self.fail(&error),
-                // The cursor has told the signal whom to wake; an order that came before that woke nobody.
+                // The cursor has registered its waker with the signal; an order that came before woke no task.
                 Poll::Pending if self.cursor.signal().is_raised(Interest::Control) => {}
                 Poll::Pending if self.heartbeat_is_due() => self.progress(false),
                 Poll::Pending => return Poll::Pending,

@@ -1,7 +1,7 @@
 //! How many connections fit into the files that the process may have open.
 //!
-//! Holds: strangers that connect, however many, leave the store, the log and whoever watches the files that they need.
-//! Does not: read or change the limit of the process; whoever starts the node does.
+//! Holds: connections, however many, leave the store, the log and metrics the files that they need.
+//! Does not: read or change the limit of the process; the program that starts the node does.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::limits;
 /// Says how many files are open now that are no connections: those of the store, which keeps one open for each sealed file.
 pub(crate) type OtherFiles = Arc<dyn Fn() -> usize + Send + Sync>;
 
-/// The files of a process. Without a limit that is known it stands in nobody's way.
+/// The files of a process. Without a known limit it limits nothing.
 #[derive(Clone, Default)]
 pub struct OpenFiles {
     max: Option<usize>,

@@ -15,7 +15,7 @@ use super::Sequencer;
 use crate::{
     faults::{Fault, planted},
     frame::TopicId,
-    log::{PublishError, PublishReply, Published, publish::PublishRequest},
+    log::{PublishError, PublishReply, Published, publish::Submission},
     message::MessageKey,
     store::{Admitted, AppendError, Appended, TopicsExhausted},
 };
@@ -44,7 +44,7 @@ impl Batch {
 
 /// A request on its way through one batch.
 pub(super) struct Pending {
-    request: PublishRequest,
+    request: Submission,
     outcomes: Vec<Outcome>,
     refused: Option<PublishError>,
 }
@@ -79,7 +79,7 @@ impl Outcome {
 impl Sequencer {
     /// Takes a request and what is queued behind it as one batch. `None` when none of the messages is new: their
     /// publishers have been answered.
-    pub(super) fn gather(&mut self, first: PublishRequest) -> Option<Batch> {
+    pub(super) fn gather(&mut self, first: Submission) -> Option<Batch> {
         let mut batch = Batch::default();
         self.add(first, &mut batch);
         while !batch.is_full()
@@ -98,7 +98,7 @@ impl Sequencer {
     }
 
     /// Decides about each message of a request, in order, up to the first refusal.
-    fn add(&mut self, mut request: PublishRequest, batch: &mut Batch) {
+    fn add(&mut self, mut request: Submission, batch: &mut Batch) {
         let mut refused = request.refusal(Instant::now());
         let mut outcomes = Vec::with_capacity(request.messages.len());
         let messages = std::mem::take(&mut request.messages);

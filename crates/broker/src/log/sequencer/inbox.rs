@@ -13,14 +13,14 @@ use tokio::sync::mpsc;
 use super::elsewhere::Elsewhere;
 use crate::{
     frame::Frames,
-    log::{Link, publish::PublishRequest},
+    log::{Link, publish::Submission},
     store::AppendError,
 };
 
 /// The queues that a log's users fill.
 pub(in crate::log) struct Queues {
-    pub(in crate::log) publish: mpsc::Receiver<PublishRequest>,
-    pub(in crate::log) background: mpsc::Receiver<PublishRequest>,
+    pub(in crate::log) publish: mpsc::Receiver<Submission>,
+    pub(in crate::log) background: mpsc::Receiver<Submission>,
     pub(in crate::log) links: mpsc::Receiver<Link>,
 }
 
@@ -39,7 +39,7 @@ enum Source {
 }
 
 impl Source {
-    /// Who has the turn after it.
+    /// The queue that has the next turn.
     fn next(self) -> Self {
         match self {
             Self::Links => Self::Publishers,
@@ -52,7 +52,7 @@ impl Source {
 /// One thing to do.
 pub(super) enum Incoming {
     Link(Link),
-    Publish(PublishRequest),
+    Publish(Submission),
     Elsewhere(Arc<Frames>),
     /// The queues of publishers are closed and empty.
     Closed,
@@ -103,7 +103,7 @@ impl Inbox {
         if storing {
             return Poll::Pending;
         }
-        // Background work has a turn where nobody else wants one.
+        // Background work has a turn only if no other queue wants one.
         match self.queues.background.poll_recv(cx) {
             Poll::Ready(Some(request)) => Poll::Ready(Ok(Incoming::Publish(request))),
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
@@ -111,7 +111,7 @@ impl Inbox {
     }
 
     /// What is queued by publishers now; background work rides along only where they left room.
-    pub(super) fn queued(&mut self) -> Option<PublishRequest> {
+    pub(super) fn queued(&mut self) -> Option<Submission> {
         let queues = &mut self.queues;
         let request = queues.publish.try_recv();
         request.or_else(|_| queues.background.try_recv()).ok()

@@ -1,5 +1,5 @@
-//! What the sequencer does from time to time: it lets go of live tails, message ids, channels and topics that nobody
-//! needs any more, and looks at how the store is.
+//! What the sequencer does from time to time: it drops live tails, message ids, channels and topics that are no longer
+//! needed, and checks the state of the store.
 //!
 //! Holds: the store lets go of history and topics between two appends only, since the messages of an append name topics
 //! that keep no event yet. Everything else is done at its time, however long an append takes.
@@ -84,7 +84,7 @@ impl Sequencer {
         }
     }
 
-    /// Unlinks channels that nobody has read for a while, a bounded number of candidates at a time.
+    /// Unlinks channels that had no reader for a while, a bounded number of candidates at a time.
     fn unlink_idle(&mut self, now: Instant) {
         let max = self.config.channels_max;
         let linger = if self.channels.len() > max - max.div_ceil(10) {

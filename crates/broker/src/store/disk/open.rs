@@ -246,7 +246,7 @@ fn say_replaced(path: &Path, lacks_one: bool) {
     } else {
         "older than the other"
     };
-    tracing::warn!(file = %path.display(), "one of the two copies was {what}; it is rewritten");
+    tracing::warn!(file = %path.display(), "one of its two copies was {what}; it is rewritten");
 }
 
 /// The copy of `META` that was written later. So neither a crash between the two nor a restored old copy brings back an
