@@ -9,7 +9,7 @@ use longlived_broker::{
 };
 use longlived_topic::{INBOX, SYS, TopicError, TopicFilter, TopicName};
 
-use super::{Attempt, Contract, Plan};
+use super::{Attempt, Caller, Contract, Plan};
 use crate::config::Config;
 
 /// The contract's numbers.
@@ -155,6 +155,7 @@ fn named(subscriber: &str) -> String {
 /// Checks a subscription of version 1.
 pub(crate) fn plan(
     request: &v1::SubscribeRequest,
+    caller: &Arc<Caller>,
     compression: Compression,
     config: &Config,
 ) -> Result<Plan, InvalidRequest> {
@@ -166,6 +167,7 @@ pub(crate) fn plan(
         (None, start) => begin(start.as_ref())?,
     };
     Ok(Plan {
+        caller: caller.clone(),
         subscriber,
         filters,
         begin,
@@ -233,12 +235,18 @@ pub(crate) fn filters(
 }
 
 /// The subscription of a program of the frozen contract.
-pub(crate) fn legacy_plan(id: i32, compression: Compression, config: &Config) -> Plan {
+pub(crate) fn legacy_plan(
+    id: i32,
+    caller: &Arc<Caller>,
+    compression: Compression,
+    config: &Config,
+) -> Plan {
     let subscriber: Arc<str> = id.to_string().into();
     let inbox = TopicName::inbox(&subscriber)
         .and_then(|inbox| TopicFilter::parse(inbox.as_str()).ok())
         .into_iter();
     Plan {
+        caller: caller.clone(),
         filters: inbox.chain(config.legacy_topics.iter().cloned()).collect(),
         subscriber,
         begin: Begin::Next,

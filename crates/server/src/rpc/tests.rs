@@ -1,0 +1,246 @@
+//! Calls of several principals, by the doors of one node: each caller has its own, behind the layers of every call.
+
+use std::time::Duration;
+
+use longlived_api::{
+    protos::{self, longlived_client::LonglivedClient},
+    v1::{
+        self, publish_service_client::PublishServiceClient,
+        subscription_service_client::SubscriptionServiceClient,
+    },
+};
+use longlived_broker::{Environment, Log, Principal};
+use longlived_testkit::{
+    requests::{message, request},
+    responses::Stream,
+    statuses::{cause, told},
+    wait::within,
+};
+use tonic::Code;
+use tower::Layer as _;
+
+use super::*;
+use crate::{
+    config::Config,
+    contract::Caller,
+    layers::{Layered, Layers},
+    lifecycle::Drain,
+    tasks::Tasks,
+};
+
+/// A node without sockets, whose tasks end with the test.
+struct World {
+    node: Arc<Node>,
+    router: Router,
+    tasks: Tasks,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.tasks.abort_all();
+    }
+}
+
+/// Puts its caller into each request, as a layer does that finds out who calls.
+#[derive(Clone)]
+struct Known {
+    router: Router,
+    caller: Option<Arc<Caller>>,
+}
+
+impl Service<Request<Body>> for Known {
+    type Response = Response<NodeBody>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<NodeBody>, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.router.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Some(caller) = &self.caller {
+            request.extensions_mut().insert(caller.clone());
+        }
+        self.router.call(request)
+    }
+}
+
+/// The clients of one caller.
+struct Door(Layered<Known>);
+
+impl World {
+    async fn new() -> Self {
+        let config = Config::default();
+        let environment = Environment::system();
+        let store = config.open_store(&environment).await.expect("in memory");
+        let (log, sequencer) = Log::new(store, config.log.clone());
+        let tasks = Tasks::new();
+        let run = sequencer.run(tasks.cancel_token());
+        tasks.spawn("sequencer", async { run.await.expect("in memory") });
+        let drain = Drain::new();
+        let timeout = config.acceptor.connection.request_timeout;
+        let probes = Probes::new(drain.clone(), timeout).await.expect("probes");
+        let node = Node::new(config, environment, log, drain);
+        let maintenance = node.maintenance.clone().run(tasks.cancel_token());
+        tasks.spawn("maintenance", maintenance);
+        Self {
+            router: Router::new(node.clone(), probes),
+            node,
+            tasks,
+        }
+    }
+
+    /// Of a caller; without one nobody was found to call.
+    fn door(&self, caller: Option<Caller>) -> Door {
+        let known = Known {
+            router: self.router.clone(),
+            caller: caller.map(Arc::new),
+        };
+        let layers = Layers::new(|| 1, self.node.drain.clone(), || Duration::ZERO);
+        Door(layers.layer(known))
+    }
+
+    fn door_of(&self, principal: &str) -> Door {
+        self.door(Some(caller(principal)))
+    }
+}
+
+/// A caller with nothing special.
+fn caller(principal: &str) -> Caller {
+    Caller {
+        principal: Principal::named(principal).expect("a name"),
+    }
+}
+
+impl Door {
+    /// A stream of this id, by its first attempt of an instance. The Welcome was read.
+    async fn subscribe(&self, id: &str, instance: u64) -> Stream {
+        let asked = v1::SubscribeRequest {
+            instance,
+            attempt: 1,
+            ..request(id, &["news"])
+        };
+        let mut client = SubscriptionServiceClient::new(self.0.clone());
+        let answered = within("the headers", client.subscribe(asked)).await;
+        let mut stream = Stream::new(answered.expect("it is let in").into_inner());
+        stream.welcome().await;
+        stream
+    }
+
+    async fn unsubscribe(&self, id: &str) -> Result<(), Status> {
+        let subscriber_id = id.to_owned();
+        let asked = v1::UnsubscribeRequest { subscriber_id };
+        let mut client = SubscriptionServiceClient::new(self.0.clone());
+        let answered = within("an answer", client.unsubscribe(asked)).await;
+        answered.map(drop).map_err(told)
+    }
+
+    async fn publish(&self, message: v1::PublishRequest) -> v1::PublishResponse {
+        let mut client = PublishServiceClient::new(self.0.clone());
+        let answered = within("an answer", client.publish(message)).await;
+        answered.expect("it is stored").into_inner()
+    }
+
+    /// The same by each of the calls that publish; whether each was a duplicate.
+    async fn publish_by_all(&self, message: &v1::PublishRequest) -> [bool; 3] {
+        let mut client = PublishServiceClient::new(self.0.clone());
+        let unary = self.publish(message.clone()).await;
+        let stream = futures_util::stream::iter([message.clone()]);
+        let answered = within("the headers", client.publish_stream(stream)).await;
+        let mut answers = answered.expect("it is taken").into_inner();
+        let streamed = within("an answer", answers.message()).await;
+        let streamed = streamed.expect("no error").expect("an answer");
+        let stream = futures_util::stream::iter([message.clone()]);
+        let bulk = within("an answer", client.bulk_publish(stream)).await;
+        let bulk = bulk.expect("it is stored").into_inner();
+        [unary.duplicate, streamed.duplicate, bulk.duplicates == 1]
+    }
+}
+
+/// Everything that is published reaches this stream: nobody has ended it.
+async fn goes_on(stream: &mut Stream, by: &Door) {
+    let published = by.publish(message("news", "x")).await;
+    let sequence = published.position.expect("a position").sequence;
+    assert_eq!(stream.event().await.sequence, sequence);
+}
+
+#[tokio::test]
+async fn one_id_of_two_principals_is_two_subscribers_and_of_anonymous_callers_is_one() {
+    let world = World::new().await;
+    let (ann, bob) = (world.door_of("ann"), world.door_of("bob"));
+    let (nobody, anybody) = (world.door(None), world.door(None));
+    let mut anns = ann.subscribe("s", 7).await;
+    let mut bobs = bob.subscribe("s", 8).await;
+    let mut first = nobody.subscribe("s", 9).await;
+    assert_eq!(world.node.registry.live(), 3);
+    let mut second = anybody.subscribe("s", 10).await;
+    let reason = first.go_away().await.reason();
+    assert_eq!(reason, v1::go_away::Reason::TakenOver);
+    let status = first.ends_with(Code::Aborted).await;
+    assert_eq!(cause(&status).reason, "TAKEN_OVER");
+    let published = nobody.publish(message("news", "x")).await;
+    let sequence = published.position.expect("a position").sequence;
+    for stream in [&mut anns, &mut bobs, &mut second] {
+        assert_eq!(stream.event().await.sequence, sequence);
+    }
+}
+
+#[tokio::test]
+async fn nobody_unsubscribes_the_subscriber_of_another_principal() {
+    let world = World::new().await;
+    let (ann, bob, nobody) = (world.door_of("ann"), world.door_of("bob"), world.door(None));
+    let mut stream = ann.subscribe("7", 7).await;
+    for other in [&bob, &nobody] {
+        let status = other.unsubscribe("7").await.expect_err("nobody is there");
+        assert_eq!(cause(&status).reason, "SUBSCRIBER_NOT_FOUND");
+        let mut frozen = LonglivedClient::new(other.0.clone());
+        let refused = within("an answer", frozen.unsubscribe(protos::Request { id: 7 })).await;
+        assert_eq!(refused.expect_err("nobody is there").code(), Code::NotFound);
+    }
+    goes_on(&mut stream, &bob).await;
+    ann.unsubscribe("7").await.expect("it is there");
+    let reason = stream.go_away().await.reason();
+    assert_eq!(reason, v1::go_away::Reason::Unsubscribed);
+    stream.end().await.expect("it ends with OK");
+}
+
+#[tokio::test]
+async fn a_subscriber_that_is_away_is_unsubscribed_by_its_principal_only() {
+    let world = World::new().await;
+    let (ann, bob) = (world.door_of("ann"), world.door_of("bob"));
+    drop(ann.subscribe("s", 7).await);
+    within("it has left", world.node.registry.emptied()).await;
+    let status = bob.unsubscribe("s").await.expect_err("nobody is expected");
+    assert_eq!(cause(&status).reason, "SUBSCRIBER_NOT_FOUND");
+    ann.unsubscribe("s").await.expect("it is expected back");
+    // The same instance of another principal is another process, and changes nothing.
+    goes_on(&mut bob.subscribe("s", 7).await, &bob).await;
+    let mut stream = ann.subscribe("s", 7).await;
+    let reason = stream.go_away().await.reason();
+    assert_eq!(reason, v1::go_away::Reason::Unsubscribed);
+}
+
+#[tokio::test]
+async fn the_same_message_id_is_stored_once_for_each_principal() {
+    let world = World::new().await;
+    let once = v1::PublishRequest {
+        message_id: "1".to_owned(),
+        ..message("news", "x")
+    };
+    for door in [world.door_of("ann"), world.door_of("bob"), world.door(None)] {
+        assert_eq!(door.publish_by_all(&once).await, [false, true, true]);
+    }
+    // In whichever call it comes first.
+    let twice = v1::PublishRequest {
+        message_id: "2".to_owned(),
+        ..once
+    };
+    let mut client = PublishServiceClient::new(world.door_of("ann").0);
+    let stream = futures_util::stream::iter([twice.clone()]);
+    let bulk = within("an answer", client.bulk_publish(stream)).await;
+    assert_eq!(bulk.expect("it is stored").into_inner().duplicates, 0);
+    let bobs = world.door_of("bob").publish_by_all(&twice).await;
+    assert_eq!(bobs, [false, true, true]);
+    let anns = world.door_of("ann").publish_by_all(&twice).await;
+    assert_eq!(anns, [true; 3]);
+}
