@@ -13,6 +13,8 @@ pub(crate) mod status;
 pub(crate) mod validate;
 pub(crate) mod wire;
 
+#[cfg(test)]
+pub(crate) use caller::Grants;
 pub(crate) use caller::{Caller, SubscriberKey};
 pub(crate) use close::CloseReason;
 pub(crate) use dialect::{Contract, Dialect, TakeoverLimits};

@@ -1,17 +1,36 @@
 //! Who makes a call, and the subscriber that a call names.
 //!
-//! Holds: the same subscriber id of two principals is two subscribers.
+//! Holds: the same subscriber id of two principals is two subscribers. An inbox is a topic, named by an id alone, and
+//! topics are one space for all principals. So an inbox belongs to one owner, and the grants of a caller say which
+//! inboxes are its own.
 //! Does not: find out who calls; `rpc` takes that from the request.
 
 use std::sync::Arc;
 
 use longlived_broker::Principal;
+use longlived_topic::TopicFilter;
 
 /// Who makes a call. Many calls share one, behind an `Arc`.
 #[derive(Debug)]
 pub(crate) struct Caller {
     /// Whose subscriber ids and message ids the call uses.
     pub principal: Principal,
+    /// What it may do that others may not.
+    pub grants: Grants,
+}
+
+/// What a caller may do that others may not.
+#[derive(Debug)]
+pub(crate) struct Grants {
+    /// The inboxes that are the caller's own. A subscriber follows its inbox if it is within one of these.
+    pub inboxes: Box<[TopicFilter]>,
+}
+
+impl Grants {
+    /// Whether an inbox is the caller's own.
+    pub(crate) fn has_inbox(&self, inbox: &TopicFilter) -> bool {
+        self.inboxes.iter().any(|own| inbox.is_within(own))
+    }
 }
 
 impl Caller {
@@ -19,6 +38,10 @@ impl Caller {
     pub(crate) fn anonymous() -> Self {
         Self {
             principal: Principal::anonymous(),
+            // All of them: a subscriber id is the only owner that an inbox has.
+            grants: Grants {
+                inboxes: TopicFilter::parse("inbox.>").into_iter().collect(),
+            },
         }
     }
 

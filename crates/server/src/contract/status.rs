@@ -160,7 +160,9 @@ impl From<InvalidRequest> for Status {
     fn from(error: InvalidRequest) -> Self {
         let text = error.to_string();
         let refusal = match error {
-            InvalidRequest::ForeignInbox { .. } => Refusal::new(Reason::InboxForeign, text),
+            InvalidRequest::ForeignInbox { .. } | InvalidRequest::InboxNotGranted(_) => {
+                Refusal::new(Reason::InboxForeign, text)
+            }
             InvalidRequest::Message(MessageError::Reserved) => {
                 Refusal::new(Reason::TopicReserved, text)
             }

@@ -67,6 +67,9 @@ pub enum InvalidRequest {
         /// By whom.
         subscriber: String,
     },
+    /// The caller does not own this inbox.
+    #[error("`topic_filter` {0} is an inbox that this caller may not follow")]
+    InboxNotGranted(TopicFilter),
     /// Too many labels.
     #[error("`labels` has {0} entries; at most {LABELS_MAX} are allowed")]
     LabelCount(usize),
@@ -132,7 +135,7 @@ impl InvalidRequest {
             Self::SecondOpen => "open",
             Self::SubscriberId { .. } => "subscriber_id",
             Self::SubscriptionCount(_) => "subscriptions",
-            Self::ForeignInbox { .. } => "topic_filter",
+            Self::ForeignInbox { .. } | Self::InboxNotGranted(_) => "topic_filter",
             Self::LabelCount(_) | Self::LabelLength { .. } => "labels",
             Self::Timestamp => "start.time",
             Self::Message(error) => match error {
@@ -160,7 +163,7 @@ pub(crate) fn plan(
     config: &Config,
 ) -> Result<Plan, InvalidRequest> {
     let subscriber = subscriber_id(&request.subscriber_id)?;
-    let filters = filters(&request.subscriptions, &subscriber)?;
+    let filters = filters(&request.subscriptions, caller, &subscriber)?;
     labels(&request.labels)?;
     let begin = match (&request.resume_after, &request.start) {
         (Some(after), _) => Begin::After(position("resume_after", after)?),
@@ -218,6 +221,7 @@ pub(crate) fn position(
 /// The filters of a request; one that is named twice is followed once.
 pub(crate) fn filters(
     subscriptions: &[v1::Subscription],
+    caller: &Caller,
     subscriber: &str,
 ) -> Result<Vec<TopicFilter>, InvalidRequest> {
     let count = subscriptions.len();
@@ -226,7 +230,7 @@ pub(crate) fn filters(
     }
     let mut filters = Vec::with_capacity(count);
     for subscription in subscriptions {
-        let filter = own_filter(&subscription.topic_filter, subscriber)?;
+        let filter = own_filter(&subscription.topic_filter, caller, subscriber)?;
         if !filters.contains(&filter) {
             filters.push(filter);
         }
@@ -240,12 +244,14 @@ pub(crate) fn legacy_plan(
     caller: &Arc<Caller>,
     compression: Compression,
     config: &Config,
-) -> Plan {
+) -> Result<Plan, InvalidRequest> {
     let subscriber: Arc<str> = id.to_string().into();
     let inbox = TopicName::inbox(&subscriber)
         .and_then(|inbox| TopicFilter::parse(inbox.as_str()).ok())
+        .map(|inbox| granted(inbox, caller))
+        .transpose()?
         .into_iter();
-    Plan {
+    Ok(Plan {
         caller: caller.clone(),
         filters: inbox.chain(config.legacy_topics.iter().cloned()).collect(),
         subscriber,
@@ -263,7 +269,7 @@ pub(crate) fn legacy_plan(
         },
         contract: Contract::Legacy,
         max_silence: config.max_silence,
-    }
+    })
 }
 
 /// Checks a subscriber id.
@@ -285,17 +291,22 @@ pub fn subscriber_id(id: &str) -> Result<Arc<str>, InvalidRequest> {
 /// Checks a filter that is added to `count` others.
 pub(crate) fn added_filter(
     text: &str,
+    caller: &Caller,
     subscriber: &str,
     count: usize,
 ) -> Result<TopicFilter, InvalidRequest> {
     if count >= SUBSCRIPTIONS_MAX {
         return Err(InvalidRequest::SubscriptionCount(count + 1));
     }
-    own_filter(text, subscriber)
+    own_filter(text, caller, subscriber)
 }
 
-/// A filter this subscriber may follow. Without authorisation that is anything but other people's inboxes.
-pub(crate) fn own_filter(text: &str, subscriber: &str) -> Result<TopicFilter, InvalidRequest> {
+/// A filter this subscriber may follow: anything but other people's inboxes.
+pub(crate) fn own_filter(
+    text: &str,
+    caller: &Caller,
+    subscriber: &str,
+) -> Result<TopicFilter, InvalidRequest> {
     let filter = TopicFilter::parse(text).map_err(|problem| InvalidRequest::Topic {
         field: "topic_filter",
         problem,
@@ -306,6 +317,14 @@ pub(crate) fn own_filter(text: &str, subscriber: &str) -> Result<TopicFilter, In
             filter,
             subscriber: subscriber.to_owned(),
         });
+    }
+    granted(filter, caller)
+}
+
+/// The filter, unless it is an inbox that the caller does not own.
+fn granted(filter: TopicFilter, caller: &Caller) -> Result<TopicFilter, InvalidRequest> {
+    if filter.is_inbox() && !caller.grants.has_inbox(&filter) {
+        return Err(InvalidRequest::InboxNotGranted(filter));
     }
     Ok(filter)
 }

@@ -218,6 +218,7 @@ impl Session {
         Arc::new(Self {
             caller: Arc::new(Caller {
                 principal: key.principal.clone(),
+                ..Caller::anonymous()
             }),
             subscriber: key.id.clone(),
             generation,

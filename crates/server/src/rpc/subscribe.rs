@@ -75,7 +75,7 @@ pub(super) fn legacy_subscribe(
         let mut call = call?;
         let compression = call.compression;
         let id = call.message().await?.id;
-        let plan = validate::legacy_plan(id, &call.caller, compression, &own.config);
+        let plan = validate::legacy_plan(id, &call.caller, compression, &own.config)?;
         Ok((plan, call.record))
     };
     begin(node, first)

@@ -2,27 +2,30 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use longlived_api::{
     protos::{self, longlived_client::LonglivedClient},
     v1::{
         self, publish_service_client::PublishServiceClient,
         subscription_service_client::SubscriptionServiceClient,
+        topic_service_client::TopicServiceClient,
     },
 };
 use longlived_broker::{Environment, Log, Principal};
 use longlived_testkit::{
-    requests::{message, request},
+    requests::{message, request, subscription},
     responses::Stream,
     statuses::{cause, told},
     wait::within,
 };
+use longlived_topic::TopicFilter;
 use tonic::Code;
 use tower::Layer as _;
 
 use super::*;
 use crate::{
     config::Config,
-    contract::Caller,
+    contract::{Caller, Grants},
     layers::{Layered, Layers},
     lifecycle::Drain,
     tasks::Tasks,
@@ -101,14 +104,18 @@ impl World {
     }
 
     fn door_of(&self, principal: &str) -> Door {
-        self.door(Some(caller(principal)))
+        self.door(Some(caller(principal, &[])))
     }
 }
 
-/// A caller with nothing special.
-fn caller(principal: &str) -> Caller {
+/// A caller that may do what everybody may, and follow these inboxes.
+fn caller(principal: &str, inboxes: &[&str]) -> Caller {
+    let parsed = inboxes.iter().map(|inbox| TopicFilter::parse(inbox));
     Caller {
         principal: Principal::named(principal).expect("a name"),
+        grants: Grants {
+            inboxes: parsed.collect::<Result<_, _>>().expect("filters"),
+        },
     }
 }
 
@@ -243,4 +250,70 @@ async fn the_same_message_id_is_stored_once_for_each_principal() {
     assert_eq!(bobs, [false, true, true]);
     let anns = world.door_of("ann").publish_by_all(&twice).await;
     assert_eq!(anns, [true; 3]);
+}
+
+/// What each way to an inbox answers: to follow it from the begin, to follow it later, to look at it, and to follow it by
+/// the frozen contract.
+async fn inbox(door: &Door, id: i32) -> [Result<(), String>; 4] {
+    let refused = |status: Status| {
+        assert_eq!(status.code(), Code::PermissionDenied);
+        cause(&status).reason
+    };
+    let (id, frozen_id) = (id.to_string(), id);
+    let inbox = format!("inbox.{id}");
+    let mut client = SubscriptionServiceClient::new(door.0.clone());
+    let asked = request(&id, &[&inbox]);
+    let followed = within("the headers", client.subscribe(asked)).await;
+
+    let open = v1::session_request::Request::Open(request(&id, &["news"]));
+    let add = v1::session_request::Request::Add(subscription(&inbox));
+    let said = [open, add].map(|one| v1::SessionRequest { request: Some(one) });
+    let said = futures_util::stream::iter(said).chain(futures_util::stream::pending());
+    let session = within("the headers", client.session(said)).await;
+    let mut session = Stream::new(session.expect("it begins").into_inner());
+    session.welcome().await;
+    let change = session.change().await;
+    let is_added = change.state() == v1::subscription_change::State::Added;
+
+    let asked = v1::ReadHistoryRequest {
+        subscriptions: vec![subscription(&inbox)],
+        subscriber_id: id,
+        ..v1::ReadHistoryRequest::default()
+    };
+    let mut client = TopicServiceClient::new(door.0.clone());
+    let looked = within("an answer", client.read_history(asked)).await;
+
+    let mut client = LonglivedClient::new(door.0.clone());
+    let frozen = protos::Request { id: frozen_id };
+    let frozen = within("the headers", client.subscribe(frozen)).await;
+    [
+        followed.map(drop).map_err(refused),
+        is_added.then_some(()).ok_or(change.message),
+        looked.map(drop).map_err(refused),
+        frozen.map(drop).map_err(|status| status.code().to_string()),
+    ]
+}
+
+#[tokio::test]
+async fn an_inbox_is_followed_by_its_subscriber_of_the_caller_that_owns_it() {
+    let world = World::new().await;
+    let anns = world.door(Some(caller("ann", &["inbox.7", "inbox.8"])));
+    let bobs = world.door(Some(caller("bob", &["inbox.9"])));
+    let all = world.door(Some(caller("all", &["inbox.>"])));
+    let nobodys = world.door(None);
+    for (door, id) in [(&anns, 7), (&anns, 8), (&bobs, 9), (&all, 7), (&nobodys, 7)] {
+        assert_eq!(inbox(door, id).await, [const { Ok(()) }; 4], "{id}");
+    }
+    for (door, id) in [(&anns, 9), (&bobs, 7), (&world.door_of("carl"), 7)] {
+        let not_granted =
+            format!("`topic_filter` inbox.{id} is an inbox that this caller may not follow");
+        let refused = [
+            "INBOX_FOREIGN",
+            &not_granted,
+            "INBOX_FOREIGN",
+            &Code::PermissionDenied.to_string(),
+        ];
+        let refused = refused.map(|why| Err(why.to_owned()));
+        assert_eq!(inbox(door, id).await, refused, "{id}");
+    }
 }

@@ -102,7 +102,8 @@ impl Requests {
             Request::Add(subscription) => {
                 let text = subscription.topic_filter;
                 let count = cursor.filters().count();
-                let filter = validate::added_filter(&text, &session.subscriber, count);
+                let filter =
+                    validate::added_filter(&text, &session.caller, &session.subscriber, count);
                 let refused = |why| {
                     Ok(Some(wire::subscription_change(
                         &text,
