@@ -6,6 +6,7 @@
 //! Does not: speak to anybody; it leaves orders with sessions, which never waits. No guard leaves this file.
 
 mod closing;
+mod expiring;
 mod maintenance;
 mod marks;
 mod pace;
@@ -29,7 +30,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
-use self::{closing::Closing, marks::Marks, slot::Slot, takeovers::Fight};
+use self::{closing::Closing, expiring::Expiring, marks::Marks, slot::Slot, takeovers::Fight};
 pub(crate) use self::{maintenance::Maintenance, session::Session};
 use crate::{
     contract::{AdmitError, Attempt, CloseReason, Contract, SubscriberKey},
@@ -78,6 +79,7 @@ pub(crate) struct Registry {
     // never those of a quiet live subscriber: there is no need to walk over all.
     unsettled: Mutex<VecDeque<(Instant, SubscriberKey)>>,
     closing: Arc<Closing>,
+    expiring: Expiring,
     // Subscribers to be told when they come back.
     marks: Marks,
 }
@@ -99,6 +101,7 @@ impl Registry {
             emptied: Notify::new(),
             unsettled: Mutex::default(),
             closing: Arc::default(),
+            expiring: Expiring::default(),
             marks: Marks::default(),
         })
     }
@@ -145,6 +148,7 @@ impl Registry {
         let fight = slot.tell_fight(now);
         drop(entry);
         log_fight(&key, fight);
+        self.expiring.add(&session);
         // Checked when the session is in its place: a caller that sets a mark looks there afterwards.
         if self.marks.meets(&key, session.attempt, now) || unaware {
             session.close(CloseReason::Unsubscribed);
@@ -225,6 +229,15 @@ impl Registry {
         &self.closing
     }
 
+    /// Tells sessions to end whose caller has expired, at most `limit`. Returns whether there are more.
+    pub(crate) fn close_expired(&self, now: Instant, limit: usize) -> bool {
+        let expired = self.expiring.take_expired(now, limit);
+        for session in &expired {
+            session.close(CloseReason::CredentialExpired);
+        }
+        expired.len() == limit
+    }
+
     /// Ends streams that were replaced long ago, and forgets ids whose subscriber left long ago, of at most `limit`
     /// ids. Returns whether there are more.
     pub(crate) fn look_again(&self, now: Instant, limit: usize) -> bool {
@@ -288,6 +301,7 @@ impl Registry {
 
     fn leave(&self, session: &Session) {
         let key = session.key();
+        self.expiring.remove(session);
         if session.attempt.instance != 0
             && session.closing() == Some(CloseReason::Unsubscribed)
             && self.is_live(session)
@@ -358,6 +372,7 @@ impl Drop for Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::Caller;
 
     fn admit(registry: &Arc<Registry>, number: u64) -> Registration {
         let attempt = Attempt {
@@ -383,6 +398,47 @@ mod tests {
         assert_eq!(numbers(), [4, 3, 2, 1]);
         admitted.pop();
         assert_eq!(numbers(), [3, 2, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_are_told_to_end_when_their_caller_expires_a_few_at_a_time_and_not_before() {
+        let registry = Registry::new(100);
+        let begin = Instant::now();
+        let expire = |after: u64| Some(begin + Duration::from_secs(after));
+        let of = |id: u64, expires| {
+            let caller = Caller {
+                expires,
+                ..Caller::anonymous()
+            };
+            let attempt = Attempt {
+                instance: 7,
+                number: 1,
+            };
+            let id = id.to_string().into();
+            let session = Session::of_caller(caller, id, registry.next_generation(), attempt);
+            registry.admit(session).expect("it is the newest")
+        };
+        let stays = of(0, None);
+        let later = of(1, expire(61));
+        let sooner: Vec<_> = (2..7).map(|id| of(id, expire(60))).collect();
+        let told = |ones: &[Registration]| {
+            let told = ones.iter().filter_map(|one| one.session().closing());
+            told.filter(|&reason| reason == CloseReason::CredentialExpired)
+                .count()
+        };
+        assert_eq!(registry.expiring.len(), 6);
+        assert!(!registry.close_expired(expire(59).unwrap(), 4));
+        assert_eq!(told(&sooner), 0);
+        assert!(
+            registry.close_expired(expire(60).unwrap(), 4),
+            "one is left"
+        );
+        assert_eq!(told(&sooner), 4);
+        assert!(!registry.close_expired(expire(60).unwrap(), 4));
+        assert_eq!(told(&sooner), 5);
+        drop(later);
+        assert_eq!(registry.expiring.len(), 0, "one that has ended is not kept");
+        assert_eq!(stays.session().closing(), None);
     }
 
     #[tokio::test(start_paused = true)]

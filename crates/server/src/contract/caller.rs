@@ -5,10 +5,11 @@
 //! inboxes are its own.
 //! Does not: find out who calls; `rpc` takes that from the request.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
-use longlived_broker::Principal;
+use longlived_broker::{Environment, Principal};
 use longlived_topic::TopicFilter;
+use tokio::time::Instant;
 
 /// Who makes a call. Many calls share one, behind an `Arc`.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Caller {
     pub principal: Principal,
     /// What it may do that others may not.
     pub grants: Grants,
+    /// When its credential expires. Its subscriptions end then.
+    pub expires: Option<Instant>,
 }
 
 /// What a caller may do that others may not.
@@ -42,7 +45,14 @@ impl Caller {
             grants: Grants {
                 inboxes: TopicFilter::parse("inbox.>").into_iter().collect(),
             },
+            expires: None,
         }
+    }
+
+    /// When its credential expires, in wall time.
+    pub(crate) fn expires_at(&self, environment: &Environment) -> Option<SystemTime> {
+        let left = self.expires?.saturating_duration_since(Instant::now());
+        environment.now().checked_add(left)
     }
 
     /// Its subscriber with this id.

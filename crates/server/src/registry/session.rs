@@ -211,16 +211,27 @@ impl Session {
 impl Session {
     /// One without a stream.
     pub(crate) fn of(key: &SubscriberKey, generation: u64, attempt: Attempt) -> Arc<Self> {
+        let caller = Caller {
+            principal: key.principal.clone(),
+            ..Caller::anonymous()
+        };
+        Self::of_caller(caller, key.id.clone(), generation, attempt)
+    }
+
+    /// The same of a caller.
+    pub(crate) fn of_caller(
+        caller: Caller,
+        subscriber: Arc<str>,
+        generation: u64,
+        attempt: Attempt,
+    ) -> Arc<Self> {
         let of_node = Arc::new(crate::layers::OfNode {
             drain: crate::lifecycle::Drain::new(),
             sums: crate::layers::Sums::default(),
         });
         Arc::new(Self {
-            caller: Arc::new(Caller {
-                principal: key.principal.clone(),
-                ..Caller::anonymous()
-            }),
-            subscriber: key.id.clone(),
+            caller: Arc::new(caller),
+            subscriber,
             generation,
             attempt,
             contract: Contract::V1,

@@ -1,12 +1,12 @@
 //! Calls of several principals, by the doors of one node: each caller has its own, behind the layers of every call.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;
 use longlived_api::{
     protos::{self, longlived_client::LonglivedClient},
     v1::{
-        self, publish_service_client::PublishServiceClient,
+        self, publish_service_client::PublishServiceClient, subscribe_response::Frame as Told,
         subscription_service_client::SubscriptionServiceClient,
         topic_service_client::TopicServiceClient,
     },
@@ -19,6 +19,7 @@ use longlived_testkit::{
     wait::within,
 };
 use longlived_topic::TopicFilter;
+use tokio::time::Instant;
 use tonic::Code;
 use tower::Layer as _;
 
@@ -74,7 +75,7 @@ struct Door(Layered<Known>);
 impl World {
     async fn new() -> Self {
         let config = Config::default();
-        let environment = Environment::system();
+        let environment = Environment::seeded(1, UNIX_EPOCH + Duration::from_secs(1_000));
         let store = config.open_store(&environment).await.expect("in memory");
         let (log, sequencer) = Log::new(store, config.log.clone());
         let tasks = Tasks::new();
@@ -116,6 +117,7 @@ fn caller(principal: &str, inboxes: &[&str]) -> Caller {
         grants: Grants {
             inboxes: parsed.collect::<Result<_, _>>().expect("filters"),
         },
+        expires: None,
     }
 }
 
@@ -316,4 +318,51 @@ async fn an_inbox_is_followed_by_its_subscriber_of_the_caller_that_owns_it() {
         let refused = refused.map(|why| Err(why.to_owned()));
         assert_eq!(inbox(door, id).await, refused, "{id}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_subscriptions_of_a_caller_end_when_its_credential_expires() {
+    let world = World::new().await;
+    let lasting = Duration::from_secs(60);
+    let begin = Instant::now();
+    let expiring = world.door(Some(Caller {
+        expires: Some(begin + lasting),
+        ..caller("ann", &["inbox.7"])
+    }));
+    let told = Some(prost_types::Timestamp {
+        seconds: 1_060,
+        nanos: 0,
+    });
+    let nobody = world.door(None);
+    let mut stays = nobody.subscribe("s", 7).await;
+
+    let open = v1::session_request::Request::Open(request("s", &["news"]));
+    let token = v1::session_request::Request::Token("fresh".to_owned());
+    let said = [open, token].map(|one| v1::SessionRequest { request: Some(one) });
+    let said = futures_util::stream::iter(said).chain(futures_util::stream::pending());
+    let mut client = SubscriptionServiceClient::new(expiring.0.clone());
+    let session = within("the headers", client.session(said)).await;
+    let mut session = Stream::new(session.expect("it begins").into_inner());
+    assert_eq!(session.welcome().await.credential_expires, told);
+    match session.frame().await {
+        Told::CredentialNotice(notice) => assert_eq!(notice.expires, told),
+        other => panic!("{other:?}"),
+    }
+    let mut client = LonglivedClient::new(expiring.0.clone());
+    let frozen = within("the headers", client.subscribe(protos::Request { id: 7 })).await;
+    let mut frozen = frozen.expect("it begins").into_inner();
+
+    let go_away = session.until_go_away().await;
+    assert!((lasting..lasting + Duration::from_secs(1)).contains(&begin.elapsed()));
+    assert_eq!(go_away.reason(), v1::go_away::Reason::CredentialExpired);
+    assert!(go_away.reconnect, "with another credential");
+    session.end().await.expect("it ends with OK");
+    let ended = within("the end", frozen.message()).await;
+    assert_eq!(ended.expect_err("it comes back").code(), Code::Unavailable);
+    while let Told::Progress(_) = stays.frame().await {
+        if begin.elapsed() > 2 * lasting {
+            return;
+        }
+    }
+    panic!("something else than Progress");
 }

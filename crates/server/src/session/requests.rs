@@ -140,8 +140,11 @@ impl Requests {
                     current,
                 )))
             }
-            // Nothing expires where no credential is asked for.
-            Request::Token(_) => Ok(Some(wire::credential_notice(None))),
+            // No token is looked into: the credential that the call came with holds.
+            Request::Token(_) => {
+                let expires = session.caller.expires_at(&node.environment);
+                Ok(Some(wire::credential_notice(expires)))
+            }
         }
     }
 }
