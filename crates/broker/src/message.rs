@@ -21,6 +21,22 @@ impl Principal {
     pub fn anonymous() -> Self {
         Self("".into())
     }
+
+    /// The server itself, which publishes too.
+    pub fn server() -> Self {
+        Self("$server".into())
+    }
+
+    /// A principal with a name. `None` for a name that is empty, begins with `$` or holds a zero byte.
+    pub fn named(name: &str) -> Option<Self> {
+        let is_name = !name.is_empty() && !name.starts_with('$') && !name.contains('\0');
+        is_name.then(|| Self(name.into()))
+    }
+
+    /// Its name; `None` for [`Principal::anonymous`].
+    pub fn name(&self) -> Option<&str> {
+        (!self.0.is_empty()).then_some(&*self.0)
+    }
 }
 
 /// A message id together with its principal and topic, as a hash under a secret of the history: 128 bits, so that two
@@ -155,6 +171,15 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_client_is_named_as_the_server_or_anonymous() {
+        assert_eq!(Principal::named("ann").unwrap().name(), Some("ann"));
+        assert_eq!(Principal::anonymous().name(), None);
+        for no_name in ["", "$server", "\0", "ann\0"] {
+            assert_eq!(Principal::named(no_name), None, "{no_name:?}");
+        }
+    }
 
     #[test]
     fn the_same_id_by_somebody_else_or_elsewhere_is_another_one() {

@@ -3,6 +3,7 @@
 //!
 //! Does not: know how it gets there, or who says it.
 
+mod caller;
 mod close;
 mod dialect;
 mod methods;
@@ -12,6 +13,9 @@ pub(crate) mod status;
 pub(crate) mod validate;
 pub(crate) mod wire;
 
+#[cfg(test)]
+pub(crate) use caller::Grants;
+pub(crate) use caller::{Caller, SubscriberKey};
 pub(crate) use close::CloseReason;
 pub(crate) use dialect::{Contract, Dialect, TakeoverLimits};
 pub use methods::SERVICES;

@@ -12,7 +12,7 @@ pub(crate) use pages::{PageBudget, Reserved};
 
 use crate::{
     config::Config,
-    contract::CloseReason,
+    contract::{Caller, CloseReason},
     layers::Sums,
     lifecycle::Drain,
     registry::{Maintenance, Registry},
@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) config: Config,
     pub(crate) environment: Environment,
     pub(crate) log: Log,
+    /// Who calls when nobody was found to call.
+    pub(crate) anonymous: Arc<Caller>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) maintenance: Arc<Maintenance>,
     pub(crate) drain: Drain,
@@ -40,6 +42,32 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// A node without subscribers, over this log.
+    pub(crate) fn new(
+        config: Config,
+        environment: Environment,
+        log: Log,
+        drain: Drain,
+    ) -> Arc<Self> {
+        let registry = Registry::new(config.subscribers_max);
+        Arc::new(Self {
+            id: format!("{:08x}", environment.random() as u32),
+            maintenance: Maintenance::new(
+                registry.clone(),
+                environment.clone(),
+                config.stall_timeout,
+            ),
+            environment,
+            pages: PageBudget::new(config.page_bytes_max),
+            config,
+            log,
+            anonymous: Arc::new(Caller::anonymous()),
+            registry,
+            drain,
+            sums: Sums::default(),
+        })
+    }
+
     /// The order to go away, with a turn for coming back.
     pub(crate) fn drain_reason(&self) -> CloseReason {
         CloseReason::Draining {

@@ -1,4 +1,4 @@
-//! The live subscribers: id -> the session that is their channel into the node. Decides which of several
+//! The live subscribers: principal and id -> the session that is their channel into the node. Decides which of several
 //! streams of one id goes on.
 //!
 //! Holds: streams of one id and instance are ordered by their attempt, however the network delays them; a
@@ -6,6 +6,7 @@
 //! Does not: speak to anybody; it leaves orders with sessions, which never waits. No guard leaves this file.
 
 mod closing;
+mod expiring;
 mod maintenance;
 mod marks;
 mod pace;
@@ -23,16 +24,16 @@ use std::{
 };
 
 use dashmap::{DashMap, Entry};
-use longlived_broker::Sequence;
+use longlived_broker::{Principal, Sequence};
 use longlived_topic::TopicName;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
-use self::{closing::Closing, marks::Marks, slot::Slot, takeovers::Fight};
+use self::{closing::Closing, expiring::Expiring, marks::Marks, slot::Slot, takeovers::Fight};
 pub(crate) use self::{maintenance::Maintenance, session::Session};
 use crate::{
-    contract::{AdmitError, Attempt, CloseReason, Contract},
+    contract::{AdmitError, Attempt, CloseReason, Contract, SubscriberKey},
     limits,
 };
 
@@ -42,6 +43,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The stream that claims an id.
 #[derive(Clone, Copy)]
 pub(crate) struct Claim<'a> {
+    pub principal: &'a Principal,
     pub subscriber: &'a Arc<str>,
     pub attempt: Attempt,
     pub contract: Contract,
@@ -50,16 +52,24 @@ pub(crate) struct Claim<'a> {
 impl<'a> Claim<'a> {
     fn of(session: &'a Session) -> Self {
         Self {
+            principal: &session.caller.principal,
             subscriber: &session.subscriber,
             attempt: session.attempt,
             contract: session.contract,
+        }
+    }
+
+    fn key(self) -> SubscriberKey {
+        SubscriberKey {
+            principal: self.principal.clone(),
+            id: self.subscriber.clone(),
         }
     }
 }
 
 /// The registry. One per node.
 pub(crate) struct Registry {
-    slots: DashMap<Arc<str>, Slot>,
+    slots: DashMap<SubscriberKey, Slot>,
     slots_max: usize,
     generations: AtomicU64,
     // Sessions whose registration has not been dropped.
@@ -67,8 +77,9 @@ pub(crate) struct Registry {
     emptied: Notify,
     // Ids with something to forget or to end, and since when they wait to be looked at. Each at most once, and
     // never those of a quiet live subscriber: there is no need to walk over all.
-    unsettled: Mutex<VecDeque<(Instant, Arc<str>)>>,
+    unsettled: Mutex<VecDeque<(Instant, SubscriberKey)>>,
     closing: Arc<Closing>,
+    expiring: Expiring,
     // Subscribers to be told when they come back.
     marks: Marks,
 }
@@ -90,6 +101,7 @@ impl Registry {
             emptied: Notify::new(),
             unsettled: Mutex::default(),
             closing: Arc::default(),
+            expiring: Expiring::default(),
             marks: Marks::default(),
         })
     }
@@ -102,13 +114,14 @@ impl Registry {
     /// Whether a session would be let in now, before anything is done for it.
     pub(crate) fn check(&self, claim: Claim<'_>) -> Result<(), AdmitError> {
         let now = Instant::now();
-        let Some(mut slot) = self.slots.get_mut(claim.subscriber) else {
+        let key = claim.key();
+        let Some(mut slot) = self.slots.get_mut(&key) else {
             return Ok(());
         };
         let checked = slot.check(claim, now);
         let fight = slot.tell_fight(now);
         drop(slot);
-        log_fight(claim.subscriber, fight);
+        log_fight(&key, fight);
         checked
     }
 
@@ -119,7 +132,8 @@ impl Registry {
         session: Arc<Session>,
     ) -> Result<Registration, AdmitError> {
         let full = self.slots.len() >= self.slots_max;
-        let mut entry = match self.slots.entry(session.subscriber.clone()) {
+        let key = session.key();
+        let mut entry = match self.slots.entry(key.clone()) {
             Entry::Vacant(_) if full => {
                 return Err(AdmitError::SubscribersExhausted(self.slots_max));
             }
@@ -133,13 +147,14 @@ impl Registry {
         let unsettled = slot.is_newly_unsettled();
         let fight = slot.tell_fight(now);
         drop(entry);
-        log_fight(&session.subscriber, fight);
+        log_fight(&key, fight);
+        self.expiring.add(&session);
         // Checked when the session is in its place: a caller that sets a mark looks there afterwards.
-        if self.marks.meets(&session.subscriber, session.attempt, now) || unaware {
+        if self.marks.meets(&key, session.attempt, now) || unaware {
             session.close(CloseReason::Unsubscribed);
         }
         if unsettled {
-            self.queue(session.subscriber.clone());
+            self.queue(key);
         }
         Ok(Registration {
             registry: self.clone(),
@@ -148,7 +163,7 @@ impl Registry {
     }
 
     /// The live sessions of a subscriber, the newest first; the older ones are about to be replaced.
-    pub(crate) fn sessions_of(&self, subscriber: &str) -> Vec<Arc<Session>> {
+    pub(crate) fn sessions_of(&self, subscriber: &SubscriberKey) -> Vec<Arc<Session>> {
         self.slots
             .get(subscriber)
             .map_or_else(Vec::new, |slot| slot.sessions().cloned().collect())
@@ -156,10 +171,10 @@ impl Registry {
 
     /// Unsubscribes a subscriber that is expected back; it is told when it comes. Returns the last sequence that it was
     /// sent, or `None` if it is not expected.
-    pub(crate) fn unsubscribe_away(&self, subscriber: &str) -> Option<Sequence> {
+    pub(crate) fn unsubscribe_away(&self, subscriber: &SubscriberKey) -> Option<Sequence> {
         let away = self.slots.get(subscriber).and_then(|slot| slot.away())?;
         let now = Instant::now();
-        self.marks.set(subscriber.into(), away.instance, now);
+        self.marks.set(subscriber.clone(), away.instance, now);
         // A subscriber that came back before the mark was set has not met it.
         for session in self.sessions_of(subscriber) {
             session.close(CloseReason::Unsubscribed);
@@ -168,13 +183,13 @@ impl Registry {
     }
 
     /// The inboxes that are followed now. Holds one shard of the map at a time.
-    pub(crate) fn followed_inboxes(&self) -> Vec<(TopicName, Arc<str>)> {
+    pub(crate) fn followed_inboxes(&self) -> Vec<(TopicName, SubscriberKey)> {
         self.slots
             .iter()
             .filter_map(|slot| {
                 let session = slot.live()?;
                 let inbox = session.followed_inbox()?;
-                Some((inbox, session.subscriber.clone()))
+                Some((inbox, session.key()))
             })
             .collect()
     }
@@ -214,6 +229,15 @@ impl Registry {
         &self.closing
     }
 
+    /// Tells sessions to end whose caller has expired, at most `limit`. Returns whether there are more.
+    pub(crate) fn close_expired(&self, now: Instant, limit: usize) -> bool {
+        let expired = self.expiring.take_expired(now, limit);
+        for session in &expired {
+            session.close(CloseReason::CredentialExpired);
+        }
+        expired.len() == limit
+    }
+
     /// Ends streams that were replaced long ago, and forgets ids whose subscriber left long ago, of at most `limit`
     /// ids. Returns whether there are more.
     pub(crate) fn look_again(&self, now: Instant, limit: usize) -> bool {
@@ -230,25 +254,25 @@ impl Registry {
             if unsettled.is_empty() {
                 unsettled.shrink_to(64);
             }
-            unsettled.drain(..due).map(|(_, id)| id).collect()
+            unsettled.drain(..due).map(|(_, key)| key).collect()
         };
         let more = due.len() == limit;
-        for id in due {
-            if self.is_still_unsettled(&id, now) {
-                self.queue(id);
+        for key in due {
+            if self.is_still_unsettled(&key, now) {
+                self.queue(key);
             }
         }
         more
     }
 
-    fn queue(&self, id: Arc<str>) {
+    fn queue(&self, key: SubscriberKey) {
         let mut unsettled = self.unsettled.lock();
         // Under the lock, so that the order is that of time.
-        unsettled.push_back((Instant::now(), id));
+        unsettled.push_back((Instant::now(), key));
     }
 
-    fn is_still_unsettled(&self, id: &Arc<str>, now: Instant) -> bool {
-        let Entry::Occupied(mut entry) = self.slots.entry(id.clone()) else {
+    fn is_still_unsettled(&self, key: &SubscriberKey, now: Instant) -> bool {
+        let Entry::Occupied(mut entry) = self.slots.entry(key.clone()) else {
             return false;
         };
         let slot = entry.get_mut();
@@ -263,12 +287,12 @@ impl Registry {
             drop(entry);
             unsettled
         };
-        log_fight(id, fight);
+        log_fight(key, fight);
         unsettled
     }
 
     fn is_live(&self, session: &Session) -> bool {
-        let slot = self.slots.get(&session.subscriber);
+        let slot = self.slots.get(&session.key());
         slot.is_some_and(|slot| {
             let live = slot.live();
             live.is_some_and(|live| live.generation == session.generation)
@@ -276,20 +300,22 @@ impl Registry {
     }
 
     fn leave(&self, session: &Session) {
+        let key = session.key();
+        self.expiring.remove(session);
         if session.attempt.instance != 0
             && session.closing() == Some(CloseReason::Unsubscribed)
             && self.is_live(session)
         {
             // Before the session is gone, so that a subscriber that comes back then meets the mark.
             if session.is_unaware() {
-                let id = session.subscriber.clone();
-                self.marks.set(id, session.attempt.instance, Instant::now());
+                let instance = session.attempt.instance;
+                self.marks.set(key.clone(), instance, Instant::now());
             } else {
-                self.marks.clear(&session.subscriber);
+                self.marks.clear(&key);
             }
         }
         let mut unsettled = false;
-        if let Entry::Occupied(mut entry) = self.slots.entry(session.subscriber.clone()) {
+        if let Entry::Occupied(mut entry) = self.slots.entry(key.clone()) {
             let slot = entry.get_mut();
             slot.leave(session);
             if slot.is_empty() {
@@ -300,7 +326,7 @@ impl Registry {
             }
         }
         if unsettled {
-            self.queue(session.subscriber.clone());
+            self.queue(key);
         }
         if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.emptied.notify_waiters();
@@ -309,11 +335,12 @@ impl Registry {
 }
 
 /// One line for many: what a fight does to its streams is not logged for each.
-fn log_fight(subscriber: &str, fight: Option<Fight>) {
+fn log_fight(key: &SubscriberKey, fight: Option<Fight>) {
     if let Some(Fight { takeovers, refused }) = fight {
         let window = limits::TAKEOVER_WINDOW;
         tracing::warn!(
-            subscriber,
+            principal = key.principal.name(),
+            subscriber = &*key.id,
             takeovers,
             ?window,
             refused,
@@ -330,7 +357,7 @@ impl Registration {
 
     /// The session has caught up: the streams it replaces end.
     pub(crate) fn became_current(&self) {
-        if let Some(slot) = self.registry.slots.get(&self.session.subscriber) {
+        if let Some(slot) = self.registry.slots.get(&self.session.key()) {
             slot.end_replaced_by(&self.session);
         }
     }
@@ -345,13 +372,18 @@ impl Drop for Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::Caller;
 
     fn admit(registry: &Arc<Registry>, number: u64) -> Registration {
         let attempt = Attempt {
             instance: 7,
             number,
         };
-        let session = Session::of("s", registry.next_generation(), attempt);
+        let session = Session::of(
+            &SubscriberKey::anonymous("s"),
+            registry.next_generation(),
+            attempt,
+        );
         registry.admit(session).expect("it is the newest")
     }
 
@@ -360,12 +392,53 @@ mod tests {
         let registry = Registry::new(10);
         let mut admitted: Vec<_> = (1..=4).map(|number| admit(&registry, number)).collect();
         let numbers = || -> Vec<u64> {
-            let sessions = registry.sessions_of("s");
+            let sessions = registry.sessions_of(&SubscriberKey::anonymous("s"));
             sessions.iter().map(|one| one.attempt.number).collect()
         };
         assert_eq!(numbers(), [4, 3, 2, 1]);
         admitted.pop();
         assert_eq!(numbers(), [3, 2, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_are_told_to_end_when_their_caller_expires_a_few_at_a_time_and_not_before() {
+        let registry = Registry::new(100);
+        let begin = Instant::now();
+        let expire = |after: u64| Some(begin + Duration::from_secs(after));
+        let of = |id: u64, expires| {
+            let caller = Caller {
+                expires,
+                ..Caller::anonymous()
+            };
+            let attempt = Attempt {
+                instance: 7,
+                number: 1,
+            };
+            let id = id.to_string().into();
+            let session = Session::of_caller(caller, id, registry.next_generation(), attempt);
+            registry.admit(session).expect("it is the newest")
+        };
+        let stays = of(0, None);
+        let later = of(1, expire(61));
+        let sooner: Vec<_> = (2..7).map(|id| of(id, expire(60))).collect();
+        let told = |ones: &[Registration]| {
+            let told = ones.iter().filter_map(|one| one.session().closing());
+            told.filter(|&reason| reason == CloseReason::CredentialExpired)
+                .count()
+        };
+        assert_eq!(registry.expiring.len(), 6);
+        assert!(!registry.close_expired(expire(59).unwrap(), 4));
+        assert_eq!(told(&sooner), 0);
+        assert!(
+            registry.close_expired(expire(60).unwrap(), 4),
+            "one is left"
+        );
+        assert_eq!(told(&sooner), 4);
+        assert!(!registry.close_expired(expire(60).unwrap(), 4));
+        assert_eq!(told(&sooner), 5);
+        drop(later);
+        assert_eq!(registry.expiring.len(), 0, "one that has ended is not kept");
+        assert_eq!(stays.session().closing(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -376,7 +449,8 @@ mod tests {
                 instance: 7,
                 number: 1,
             };
-            let session = Session::of(&id.to_string(), registry.next_generation(), attempt);
+            let key = SubscriberKey::anonymous(&id.to_string());
+            let session = Session::of(&key, registry.next_generation(), attempt);
             registry.admit(session).expect("it is the newest")
         };
         let stays = admit(0);

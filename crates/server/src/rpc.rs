@@ -169,3 +169,6 @@ fn answer(
     })
     .boxed()
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,12 +19,11 @@ use tower::Layer as _;
 use crate::{
     config::Config,
     generator,
-    layers::{Layers, Sums},
+    layers::Layers,
     lifecycle::Drain,
     metrics::{self, LogDrops, NodeValues},
-    node::{Node, PageBudget},
+    node::Node,
     probes::{Probes, ProbesError},
-    registry::{Maintenance, Registry},
     rpc::Router,
     tasks::Tasks,
     transport::{
@@ -181,9 +180,8 @@ impl<L: Listener> Server<L> {
         let store = opened(store, &config, &environment).await?;
         config.acceptor.open_files.set_others(files_of(&store));
         let (log, sequencer) = Log::new(store, config.log.clone());
-        let registry = Registry::new(config.subscribers_max);
         let drain = Drain::new();
-        let node = node(config, environment, log, registry, drain.clone());
+        let node = Node::new(config, environment, log, drain.clone());
 
         // The log outlives the connections: what they handed over is stored and answered.
         let background = Tasks::new();
@@ -251,27 +249,6 @@ impl<L: Listener> Server<L> {
             (None, None) => Ok(()),
         }
     }
-}
-
-/// What the calls of one node share.
-fn node(
-    config: Config,
-    environment: Environment,
-    log: Log,
-    registry: Arc<Registry>,
-    drain: Drain,
-) -> Arc<Node> {
-    Arc::new(Node {
-        id: format!("{:08x}", environment.random() as u32),
-        maintenance: Maintenance::new(registry.clone(), environment.clone(), config.stall_timeout),
-        environment,
-        pages: PageBudget::new(config.page_bytes_max),
-        config,
-        log,
-        registry,
-        drain,
-        sums: Sums::default(),
-    })
 }
 
 /// The store of the configuration, unless it is open already or is another one.

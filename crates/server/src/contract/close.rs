@@ -18,6 +18,8 @@ pub(crate) enum CloseReason {
     Replaced,
     /// Another instance has the id now.
     TakenOver,
+    /// The credential of the caller expired; the client comes back with another.
+    CredentialExpired,
     /// The reader took nothing for too long; the client comes back after this wait.
     Slow {
         /// Long enough for whatever made it slow to pass.
@@ -43,7 +45,7 @@ impl CloseReason {
     /// Whether the client should come back.
     pub(crate) fn retryable(self) -> bool {
         match self {
-            Self::Draining { .. } | Self::Slow { .. } => true,
+            Self::Draining { .. } | Self::Slow { .. } | Self::CredentialExpired => true,
             // The replaced subscriber is here already, by its newer stream.
             Self::Unsubscribed | Self::Replaced | Self::TakenOver => false,
         }
@@ -56,6 +58,7 @@ impl CloseReason {
             Self::Unsubscribed => "unsubscribed",
             Self::Replaced => "replaced by a newer attempt",
             Self::TakenOver => "taken over by another instance",
+            Self::CredentialExpired => "credential expired",
             Self::Slow { .. } => "slow subscriber",
         }
     }

@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 use longlived_broker::{Begin, ReadOptions};
 use longlived_topic::TopicFilter;
 
-use super::Contract;
+use super::{Caller, Contract};
 
 /// What a subscriber asked for, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Who.
+    /// Who calls.
+    pub caller: Arc<Caller>,
+    /// The id of the subscriber.
     pub subscriber: Arc<str>,
     /// Each at most once, at least one.
     pub filters: Vec<TopicFilter>,

@@ -54,9 +54,10 @@ pub(crate) fn unavailable(text: impl Into<String>) -> Status {
 pub(crate) fn of_close(reason: CloseReason) -> Status {
     let text = reason.as_str();
     match reason {
-        CloseReason::Unsubscribed | CloseReason::Draining { .. } | CloseReason::Replaced => {
-            completed()
-        }
+        CloseReason::Unsubscribed
+        | CloseReason::Draining { .. }
+        | CloseReason::Replaced
+        | CloseReason::CredentialExpired => completed(),
         CloseReason::TakenOver => Refusal::new(Reason::TakenOver, text).status(),
         CloseReason::Slow { reconnect_after } => {
             let refusal = Refusal::new(Reason::SubscriberSlow, text);
@@ -160,7 +161,9 @@ impl From<InvalidRequest> for Status {
     fn from(error: InvalidRequest) -> Self {
         let text = error.to_string();
         let refusal = match error {
-            InvalidRequest::ForeignInbox { .. } => Refusal::new(Reason::InboxForeign, text),
+            InvalidRequest::ForeignInbox { .. } | InvalidRequest::InboxNotGranted(_) => {
+                Refusal::new(Reason::InboxForeign, text)
+            }
             InvalidRequest::Message(MessageError::Reserved) => {
                 Refusal::new(Reason::TopicReserved, text)
             }

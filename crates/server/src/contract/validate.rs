@@ -9,7 +9,7 @@ use longlived_broker::{
 };
 use longlived_topic::{INBOX, SYS, TopicError, TopicFilter, TopicName};
 
-use super::{Attempt, Contract, Plan};
+use super::{Attempt, Caller, Contract, Plan};
 use crate::config::Config;
 
 /// The contract's numbers.
@@ -67,6 +67,9 @@ pub enum InvalidRequest {
         /// By whom.
         subscriber: String,
     },
+    /// The caller does not own this inbox.
+    #[error("`topic_filter` {0} is an inbox that this caller may not follow")]
+    InboxNotGranted(TopicFilter),
     /// Too many labels.
     #[error("`labels` has {0} entries; at most {LABELS_MAX} are allowed")]
     LabelCount(usize),
@@ -132,7 +135,7 @@ impl InvalidRequest {
             Self::SecondOpen => "open",
             Self::SubscriberId { .. } => "subscriber_id",
             Self::SubscriptionCount(_) => "subscriptions",
-            Self::ForeignInbox { .. } => "topic_filter",
+            Self::ForeignInbox { .. } | Self::InboxNotGranted(_) => "topic_filter",
             Self::LabelCount(_) | Self::LabelLength { .. } => "labels",
             Self::Timestamp => "start.time",
             Self::Message(error) => match error {
@@ -155,17 +158,19 @@ fn named(subscriber: &str) -> String {
 /// Checks a subscription of version 1.
 pub(crate) fn plan(
     request: &v1::SubscribeRequest,
+    caller: &Arc<Caller>,
     compression: Compression,
     config: &Config,
 ) -> Result<Plan, InvalidRequest> {
     let subscriber = subscriber_id(&request.subscriber_id)?;
-    let filters = filters(&request.subscriptions, &subscriber)?;
+    let filters = filters(&request.subscriptions, caller, &subscriber)?;
     labels(&request.labels)?;
     let begin = match (&request.resume_after, &request.start) {
         (Some(after), _) => Begin::After(position("resume_after", after)?),
         (None, start) => begin(start.as_ref())?,
     };
     Ok(Plan {
+        caller: caller.clone(),
         subscriber,
         filters,
         begin,
@@ -216,6 +221,7 @@ pub(crate) fn position(
 /// The filters of a request; one that is named twice is followed once.
 pub(crate) fn filters(
     subscriptions: &[v1::Subscription],
+    caller: &Caller,
     subscriber: &str,
 ) -> Result<Vec<TopicFilter>, InvalidRequest> {
     let count = subscriptions.len();
@@ -224,7 +230,7 @@ pub(crate) fn filters(
     }
     let mut filters = Vec::with_capacity(count);
     for subscription in subscriptions {
-        let filter = own_filter(&subscription.topic_filter, subscriber)?;
+        let filter = own_filter(&subscription.topic_filter, caller, subscriber)?;
         if !filters.contains(&filter) {
             filters.push(filter);
         }
@@ -233,12 +239,20 @@ pub(crate) fn filters(
 }
 
 /// The subscription of a program of the frozen contract.
-pub(crate) fn legacy_plan(id: i32, compression: Compression, config: &Config) -> Plan {
+pub(crate) fn legacy_plan(
+    id: i32,
+    caller: &Arc<Caller>,
+    compression: Compression,
+    config: &Config,
+) -> Result<Plan, InvalidRequest> {
     let subscriber: Arc<str> = id.to_string().into();
     let inbox = TopicName::inbox(&subscriber)
         .and_then(|inbox| TopicFilter::parse(inbox.as_str()).ok())
+        .map(|inbox| granted(inbox, caller))
+        .transpose()?
         .into_iter();
-    Plan {
+    Ok(Plan {
+        caller: caller.clone(),
         filters: inbox.chain(config.legacy_topics.iter().cloned()).collect(),
         subscriber,
         begin: Begin::Next,
@@ -255,7 +269,7 @@ pub(crate) fn legacy_plan(id: i32, compression: Compression, config: &Config) ->
         },
         contract: Contract::Legacy,
         max_silence: config.max_silence,
-    }
+    })
 }
 
 /// Checks a subscriber id.
@@ -277,17 +291,22 @@ pub fn subscriber_id(id: &str) -> Result<Arc<str>, InvalidRequest> {
 /// Checks a filter that is added to `count` others.
 pub(crate) fn added_filter(
     text: &str,
+    caller: &Caller,
     subscriber: &str,
     count: usize,
 ) -> Result<TopicFilter, InvalidRequest> {
     if count >= SUBSCRIPTIONS_MAX {
         return Err(InvalidRequest::SubscriptionCount(count + 1));
     }
-    own_filter(text, subscriber)
+    own_filter(text, caller, subscriber)
 }
 
-/// A filter this subscriber may follow. Without authorisation that is anything but other people's inboxes.
-pub(crate) fn own_filter(text: &str, subscriber: &str) -> Result<TopicFilter, InvalidRequest> {
+/// A filter this subscriber may follow: anything but other people's inboxes.
+pub(crate) fn own_filter(
+    text: &str,
+    caller: &Caller,
+    subscriber: &str,
+) -> Result<TopicFilter, InvalidRequest> {
     let filter = TopicFilter::parse(text).map_err(|problem| InvalidRequest::Topic {
         field: "topic_filter",
         problem,
@@ -298,6 +317,14 @@ pub(crate) fn own_filter(text: &str, subscriber: &str) -> Result<TopicFilter, In
             filter,
             subscriber: subscriber.to_owned(),
         });
+    }
+    granted(filter, caller)
+}
+
+/// The filter, unless it is an inbox that the caller does not own.
+fn granted(filter: TopicFilter, caller: &Caller) -> Result<TopicFilter, InvalidRequest> {
+    if filter.is_inbox() && !caller.grants.has_inbox(&filter) {
+        return Err(InvalidRequest::InboxNotGranted(filter));
     }
     Ok(filter)
 }

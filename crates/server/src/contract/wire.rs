@@ -50,6 +50,8 @@ pub(crate) struct Welcome<'a> {
     pub position: Position,
     /// The quiet that is promised.
     pub max_silence: Duration,
+    /// When the caller's credential expires.
+    pub credential_expires: Option<SystemTime>,
     /// Which history the log has now.
     pub epoch: u64,
 }
@@ -68,7 +70,7 @@ pub(crate) fn welcome(welcome: &Welcome<'_>) -> Bytes {
         max_stream_age: None,
         node_id: welcome.node_id.to_owned(),
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
-        credential_expires: None,
+        credential_expires: welcome.credential_expires.map(Timestamp::from),
         epoch: welcome.epoch,
     }))
 }
@@ -124,6 +126,7 @@ pub(crate) fn go_away(reason: CloseReason, at: Position) -> Bytes {
         CloseReason::Unsubscribed => (Reason::Unsubscribed, None),
         CloseReason::Replaced => (Reason::Replaced, None),
         CloseReason::TakenOver => (Reason::TakenOver, None),
+        CloseReason::CredentialExpired => (Reason::CredentialExpired, None),
         CloseReason::Slow { reconnect_after } => (Reason::Slow, Some(reconnect_after)),
     };
     response(subscribe_response::Frame::GoAway(v1::GoAway {

@@ -76,6 +76,9 @@ impl Maintenance {
 
     async fn look(&self, now: Instant) {
         self.close_slow(now).await;
+        while self.registry.close_expired(now, STEP) {
+            yield_now().await;
+        }
         while let Some(overdue) = self.registry.closing().take_overdue(now, STEP) {
             for session in overdue {
                 session.reset();

@@ -19,12 +19,14 @@ use super::{
     pace::{Behind, Pace},
 };
 use crate::{
-    contract::{Attempt, CloseReason, Contract, Plan},
+    contract::{Attempt, Caller, CloseReason, Contract, Plan, SubscriberKey},
     layers::CallRecord,
 };
 
 /// The handle of one live call.
 pub(crate) struct Session {
+    /// Who called.
+    pub caller: Arc<Caller>,
     /// The id of the subscriber.
     pub subscriber: Arc<str>,
     /// Tells the sessions of one subscriber apart, so that a late leaver never removes its successor.
@@ -67,6 +69,7 @@ impl Session {
     ) -> Arc<Self> {
         let watched = plan.options.slow_policy == SlowPolicy::Disconnect;
         let session = Self {
+            caller: plan.caller.clone(),
             subscriber: plan.subscriber.clone(),
             generation: registry.next_generation(),
             attempt: plan.attempt,
@@ -82,6 +85,11 @@ impl Session {
         };
         session.set_filters(cursor);
         Arc::new(session)
+    }
+
+    /// Whose stream it is.
+    pub(crate) fn key(&self) -> SubscriberKey {
+        self.caller.subscriber(&self.subscriber)
     }
 
     /// What is known of its call.
@@ -202,13 +210,28 @@ impl Session {
 #[cfg(test)]
 impl Session {
     /// One without a stream.
-    pub(crate) fn of(subscriber: &str, generation: u64, attempt: Attempt) -> Arc<Self> {
+    pub(crate) fn of(key: &SubscriberKey, generation: u64, attempt: Attempt) -> Arc<Self> {
+        let caller = Caller {
+            principal: key.principal.clone(),
+            ..Caller::anonymous()
+        };
+        Self::of_caller(caller, key.id.clone(), generation, attempt)
+    }
+
+    /// The same of a caller.
+    pub(crate) fn of_caller(
+        caller: Caller,
+        subscriber: Arc<str>,
+        generation: u64,
+        attempt: Attempt,
+    ) -> Arc<Self> {
         let of_node = Arc::new(crate::layers::OfNode {
             drain: crate::lifecycle::Drain::new(),
             sums: crate::layers::Sums::default(),
         });
         Arc::new(Self {
-            subscriber: subscriber.into(),
+            caller: Arc::new(caller),
+            subscriber,
             generation,
             attempt,
             contract: Contract::V1,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
 use longlived_broker::{Compression, frame};
 use tokio::time::{sleep, timeout};
@@ -22,7 +22,7 @@ use tonic::{
 use tonic_prost::ProstDecoder;
 
 use crate::{
-    contract::status,
+    contract::{Caller, status},
     layers::{CallRecord, Deadline},
     limits,
     node::Node,
@@ -41,6 +41,7 @@ const ASKED_COMPRESSION: &str = "longlived-compression";
 /// A call whose request messages are still bytes.
 pub(super) struct Head {
     pub(super) record: Arc<CallRecord>,
+    pub(super) caller: Arc<Caller>,
     pub(super) deadline: Option<tokio::time::Instant>,
     /// How those of its messages that are compressed are.
     pub(super) encoding: Option<CompressionEncoding>,
@@ -49,7 +50,7 @@ pub(super) struct Head {
 
 impl Head {
     /// Takes a request apart.
-    pub(super) fn of(request: Request<Body>) -> Result<Self, Status> {
+    pub(super) fn of(node: &Node, request: Request<Body>) -> Result<Self, Status> {
         let (mut parts, body) = request.into_parts();
         let encoding = match parts.headers.get(ENCODING).map(HeaderValue::as_bytes) {
             None | Some(b"identity") => None,
@@ -62,11 +63,18 @@ impl Head {
         let record = parts.extensions.remove::<Arc<CallRecord>>();
         Ok(Self {
             record: record.ok_or_else(status::without_record)?,
+            caller: caller(node, &mut parts.extensions),
             deadline: parts.extensions.remove::<Deadline>().map(|at| at.0),
             encoding,
             body,
         })
     }
+}
+
+/// Who makes a call: a layer that finds out puts it into the extensions. Without such a layer everybody is anonymous.
+fn caller(node: &Node, extensions: &mut Extensions) -> Arc<Caller> {
+    let known = extensions.remove::<Arc<Caller>>();
+    known.unwrap_or_else(|| node.anonymous.clone())
 }
 
 /// The messages of a body, as the generated types read them.
@@ -82,6 +90,7 @@ pub(super) fn messages<T: prost::Message + Default + Send + 'static>(
 /// The facts of a call that its method needs, and its request messages.
 pub(super) struct Call<T> {
     pub(super) record: Arc<CallRecord>,
+    pub(super) caller: Arc<Caller>,
     pub(super) deadline: Option<tokio::time::Instant>,
     pub(super) messages: Streaming<T>,
     /// How the caller wants large responses compressed, as far as this node does it.
@@ -100,10 +109,11 @@ impl<T: prost::Message + Default + Send + 'static> Call<T> {
         bytes_max: usize,
     ) -> Result<Self, Status> {
         let compression = wanted(request.headers(), &node.config.compressions);
-        let head = Head::of(request)?;
+        let head = Head::of(&node, request)?;
         Ok(Self {
             compression,
             record: head.record,
+            caller: head.caller,
             deadline: head.deadline,
             messages: messages(head.body, head.encoding, bytes_max),
             node,

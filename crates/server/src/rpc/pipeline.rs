@@ -58,9 +58,10 @@ impl Pipeline {
             requests,
             group_len: 1,
             options: PublishOptions {
+                principal: head.caller.principal.clone(),
                 deadline: head.deadline,
                 stream: Some(Arc::new(AtomicBool::new(false))),
-                ..PublishOptions::default()
+                background: false,
             },
             submitting: None,
             in_flight: VecDeque::new(),

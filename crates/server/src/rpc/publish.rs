@@ -53,8 +53,10 @@ pub(super) async fn publish(node: Arc<Node>, request: Request<Body>) -> Answer {
         Call::<v1::PublishRequest>::new(node.clone(), request, "PublishRequest", bytes_max)?;
     let message = validate::message(call.message().await?, node.config.event_bytes_max)?;
     let options = PublishOptions {
+        principal: call.caller.principal.clone(),
         deadline: call.deadline,
-        ..PublishOptions::default()
+        stream: None,
+        background: false,
     };
     let published = node.log.publish(message, options).await;
     let published = published.map_err(|error| status::of_publish(&error))?;
@@ -64,7 +66,7 @@ pub(super) async fn publish(node: Arc<Node>, request: Request<Body>) -> Answer {
 
 /// `longlived.v1.PublishService/PublishStream`
 pub(super) fn publish_stream(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let head = Head::of(request)?;
+    let head = Head::of(&node, request)?;
     head.record.set_streaming();
     let body = PublishStream {
         record: head.record.clone(),
@@ -115,7 +117,7 @@ impl http_body::Body for PublishStream {
 
 /// `longlived.v1.PublishService/BulkPublish`
 pub(super) async fn bulk_publish(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let head = Head::of(request)?;
+    let head = Head::of(&node, request)?;
     head.record.set_streaming();
     let record = head.record.clone();
     let mut pipeline = Pipeline::new(node.clone(), head);

@@ -22,7 +22,9 @@ use super::{
     call::{self, Call},
 };
 use crate::{
-    contract::{CloseReason, Contract, InvalidRequest, Plan, status, validate, wire},
+    contract::{
+        CloseReason, Contract, InvalidRequest, Plan, SubscriberKey, status, validate, wire,
+    },
     layers::CallRecord,
     limits::REQUEST_BYTES_MAX,
     node::Node,
@@ -51,7 +53,12 @@ pub(super) fn subscribe(
     let first = async move {
         let mut call = call?;
         let compression = call.compression;
-        let plan = validate::plan(&call.message().await?, compression, &own.config)?;
+        let plan = validate::plan(
+            &call.message().await?,
+            &call.caller,
+            compression,
+            &own.config,
+        )?;
         Ok((plan, call.record))
     };
     begin(node, first)
@@ -68,7 +75,7 @@ pub(super) fn legacy_subscribe(
         let mut call = call?;
         let compression = call.compression;
         let id = call.message().await?.id;
-        let plan = validate::legacy_plan(id, compression, &own.config);
+        let plan = validate::legacy_plan(id, &call.caller, compression, &own.config)?;
         Ok((plan, call.record))
     };
     begin(node, first)
@@ -131,7 +138,7 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
             Some(_) => return Err(InvalidRequest::Unset("open").into()),
             None => return Err(InvalidRequest::Unset("request").into()),
         };
-        let plan = validate::plan(&open_request, compression, &node.config)?;
+        let plan = validate::plan(&open_request, &call.caller, compression, &node.config)?;
         let requests = Box::new(SessionRequests::new(call.messages));
         open(node, &plan, call.record, Some(requests)).await
     };
@@ -202,9 +209,10 @@ pub(super) async fn unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answ
     )?;
     let subscriber = validate::subscriber_id(&call.message().await?.subscriber_id)?;
     call.record.set_subscriber(&*subscriber);
-    let ended = end_streams(&node, &subscriber);
+    let key = call.caller.subscriber(&subscriber);
+    let ended = end_streams(&node, &key);
     // One that is away is told when it comes back.
-    let sequence = ended.or_else(|| node.registry.unsubscribe_away(&subscriber));
+    let sequence = ended.or_else(|| node.registry.unsubscribe_away(&key));
     let sequence = sequence.ok_or_else(|| status::nobody_to_unsubscribe(&subscriber))?;
     let position = node.log.position_at(sequence);
     let response = v1::UnsubscribeResponse {
@@ -217,14 +225,15 @@ pub(super) async fn unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answ
 pub(super) async fn legacy_unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answer {
     let mut call =
         Call::<protos::Request>::new(node.clone(), request, "Request", REQUEST_BYTES_MAX)?;
-    let subscriber = call.message().await?.id.to_string();
-    call.record.set_subscriber(&*subscriber);
-    end_streams(&node, &subscriber).ok_or_else(|| status::nobody_to_unsubscribe(&subscriber))?;
+    let subscriber: Arc<str> = call.message().await?.id.to_string().into();
+    call.record.set_subscriber(subscriber.clone());
+    let key = call.caller.subscriber(&subscriber);
+    end_streams(&node, &key).ok_or_else(|| status::nobody_to_unsubscribe(&subscriber))?;
     Ok(call::unary(&protos::Response::default()).map(NodeBody::Other))
 }
 
 /// Ends the live streams of a subscriber; the last sequence that it was sent. `None` when it has none.
-fn end_streams(node: &Node, subscriber: &str) -> Option<Sequence> {
+fn end_streams(node: &Node, subscriber: &SubscriberKey) -> Option<Sequence> {
     let sessions = node.registry.sessions_of(subscriber);
     let mut live = sessions
         .iter()

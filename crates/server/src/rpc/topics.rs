@@ -24,7 +24,7 @@ use super::{
     call::{self, Call},
 };
 use crate::{
-    contract::{Contract, InvalidRequest, status, validate},
+    contract::{Caller, Contract, InvalidRequest, status, validate},
     limits::{PAGE_BYTES_MAX, REQUEST_BYTES_MAX},
     node::{Node, Reserved},
 };
@@ -33,24 +33,24 @@ type Answer = Result<Response<NodeBody>, Status>;
 
 /// `longlived.v1.TopicService/ListTopics`
 pub(super) async fn list_topics(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let message = message(&node, request, "ListTopicsRequest").await?;
+    let (message, caller) = message(&node, request, "ListTopicsRequest").await?;
     let room = reserve(&node).await?;
-    let page = list::list(&node, message).await?;
+    let page = list::list(&node, &caller, message).await?;
     Ok(held(room, &page))
 }
 
 /// `longlived.v1.TopicService/ReadHistory`
 pub(super) async fn read_history(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let message = message(&node, request, "ReadHistoryRequest").await?;
+    let (message, caller) = message(&node, request, "ReadHistoryRequest").await?;
     let room = reserve(&node).await?;
-    let page = history::read(&node, &message).await?;
+    let page = history::read(&node, &caller, &message).await?;
     Ok(held(room, &page))
 }
 
 /// `longlived.v1.TopicService/CheckPosition`
 pub(super) async fn check_position(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let message = message(&node, request, "CheckPositionRequest").await?;
-    let answer = check::check(&node, &message).await?;
+    let (message, caller) = message(&node, request, "CheckPositionRequest").await?;
+    let answer = check::check(&node, &caller, &message).await?;
     Ok(call::unary(&answer).map(NodeBody::Other))
 }
 
@@ -58,9 +58,9 @@ async fn message<T: Message + Default + Send + 'static>(
     node: &Arc<Node>,
     request: Request<Body>,
     name: &'static str,
-) -> Result<T, Status> {
+) -> Result<(T, Arc<Caller>), Status> {
     let mut call = Call::<T>::new(node.clone(), request, name, REQUEST_BYTES_MAX)?;
-    call.message().await
+    Ok((call.message().await?, call.caller))
 }
 
 async fn reserve(node: &Node) -> Result<Reserved, Status> {
@@ -74,8 +74,8 @@ fn held(room: Reserved, page: &impl Message) -> Response<NodeBody> {
     call::streaming(room.held(bytes, call::unary_body(page))).map(NodeBody::Other)
 }
 
-/// The id of the caller; empty if it gave none.
-fn caller(id: &str) -> Result<Arc<str>, InvalidRequest> {
+/// The subscriber id that the caller gave; empty if it gave none.
+fn subscriber(id: &str) -> Result<Arc<str>, InvalidRequest> {
     if id.is_empty() {
         return Ok("".into());
     }

@@ -81,6 +81,7 @@ impl SessionBody {
             outcome: opening.outcome,
             position: opening.position,
             max_silence: plan.max_silence,
+            credential_expires: plan.caller.expires_at(&node.environment),
             epoch: node.log.epoch().get(),
         });
         // A stream that begins with the next event has nothing to catch up with.

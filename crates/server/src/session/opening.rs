@@ -45,6 +45,7 @@ pub(crate) async fn open(
     record.set_subscriber(plan.subscriber.clone());
     // Before anything is done for it, and once more when it is.
     let claim = Claim {
+        principal: &plan.caller.principal,
         subscriber: &plan.subscriber,
         attempt: plan.attempt,
         contract: plan.contract,

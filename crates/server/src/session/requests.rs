@@ -102,7 +102,8 @@ impl Requests {
             Request::Add(subscription) => {
                 let text = subscription.topic_filter;
                 let count = cursor.filters().count();
-                let filter = validate::added_filter(&text, &session.subscriber, count);
+                let filter =
+                    validate::added_filter(&text, &session.caller, &session.subscriber, count);
                 let refused = |why| {
                     Ok(Some(wire::subscription_change(
                         &text,
@@ -139,8 +140,11 @@ impl Requests {
                     current,
                 )))
             }
-            // Nothing expires where no credential is asked for.
-            Request::Token(_) => Ok(Some(wire::credential_notice(None))),
+            // No token is looked into: the credential that the call came with holds.
+            Request::Token(_) => {
+                let expires = session.caller.expires_at(&node.environment);
+                Ok(Some(wire::credential_notice(expires)))
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ impl Dialect for Legacy {
             CloseReason::Draining { .. }
             | CloseReason::Replaced
             | CloseReason::TakenOver
+            | CloseReason::CredentialExpired
             | CloseReason::Slow { .. } => status::unavailable(reason.as_str()),
         }
     }

@@ -5,9 +5,9 @@ use longlived_api::v1::{self, check_position_response::State};
 use longlived_broker::{Begin, Delivery, Gap, GapReason, Sequence};
 use tonic::Status;
 
-use super::{Reader, caller, head};
+use super::{Reader, head, subscriber};
 use crate::{
-    contract::{InvalidRequest, validate, wire},
+    contract::{Caller, InvalidRequest, validate, wire},
     node::Node,
 };
 
@@ -16,10 +16,11 @@ const DELIVERIES_MAX: usize = 64;
 
 pub(super) async fn check(
     node: &Node,
+    caller: &Caller,
     request: &v1::CheckPositionRequest,
 ) -> Result<v1::CheckPositionResponse, Status> {
-    let caller = caller(&request.subscriber_id)?;
-    let filters = validate::filters(&request.subscriptions, &caller)?;
+    let subscriber = subscriber(&request.subscriber_id)?;
+    let filters = validate::filters(&request.subscriptions, caller, &subscriber)?;
     let position = (request.position.as_ref()).ok_or(InvalidRequest::Unset("position"))?;
     let position = validate::position("position", position)?;
     let earliest = Reader::open(node, &filters, Begin::Earliest).await?;

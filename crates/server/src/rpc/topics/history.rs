@@ -5,9 +5,9 @@ use longlived_broker::{Begin, Delivery, Position, frame};
 use prost::{Message as _, length_delimiter_len};
 use tonic::Status;
 
-use super::{Reader, caller, head, page_limit};
+use super::{Reader, head, page_limit, subscriber};
 use crate::{
-    contract::{validate, wire},
+    contract::{Caller, validate, wire},
     limits::PAGE_BYTES_MAX,
     node::Node,
 };
@@ -25,10 +25,11 @@ const SCANS_MAX: usize = 16;
 
 pub(super) async fn read(
     node: &Node,
+    caller: &Caller,
     request: &v1::ReadHistoryRequest,
 ) -> Result<v1::ReadHistoryResponse, Status> {
-    let caller = caller(&request.subscriber_id)?;
-    let filters = validate::filters(&request.subscriptions, &caller)?;
+    let subscriber = subscriber(&request.subscriber_id)?;
+    let filters = validate::filters(&request.subscriptions, caller, &subscriber)?;
     let size = request.page_size;
     let size = page_limit("page_size", size, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)?;
     let bytes = request.page_bytes;

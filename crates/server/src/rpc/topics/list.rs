@@ -5,9 +5,9 @@ use longlived_broker::ListedTopic;
 use longlived_topic::TopicName;
 use tonic::Status;
 
-use super::{caller, page_limit};
+use super::{page_limit, subscriber};
 use crate::{
-    contract::{InvalidRequest, status, validate, wire},
+    contract::{Caller, InvalidRequest, status, validate, wire},
     node::Node,
 };
 
@@ -20,14 +20,15 @@ const EVERYTHING: &str = ">";
 
 pub(super) async fn list(
     node: &Node,
+    caller: &Caller,
     request: v1::ListTopicsRequest,
 ) -> Result<v1::ListTopicsResponse, Status> {
-    let caller = caller(&request.subscriber_id)?;
+    let subscriber = subscriber(&request.subscriber_id)?;
     let filter = match request.topic_filter.as_str() {
         "" => EVERYTHING,
         filter => filter,
     };
-    let filter = validate::own_filter(filter, &caller)?;
+    let filter = validate::own_filter(filter, caller, &subscriber)?;
     let limit = page_limit(
         "page_size",
         request.page_size,
