@@ -122,18 +122,24 @@ fn caller(principal: &str, inboxes: &[&str]) -> Caller {
 }
 
 impl Door {
-    /// A stream of this id, by its first attempt of an instance. The Welcome was read.
-    async fn subscribe(&self, id: &str, instance: u64) -> Stream {
+    /// A stream of this id, by an attempt of an instance.
+    async fn try_subscribe(&self, id: &str, instance: u64, attempt: u64) -> Result<Stream, Status> {
         let asked = v1::SubscribeRequest {
             instance,
-            attempt: 1,
+            attempt,
             ..request(id, &["news"])
         };
         let mut client = SubscriptionServiceClient::new(self.0.clone());
         let answered = within("the headers", client.subscribe(asked)).await;
-        let mut stream = Stream::new(answered.expect("it is let in").into_inner());
+        let mut stream = Stream::new(answered.map_err(told)?.into_inner());
         stream.welcome().await;
-        stream
+        Ok(stream)
+    }
+
+    /// By the first attempt.
+    async fn subscribe(&self, id: &str, instance: u64) -> Stream {
+        let stream = self.try_subscribe(id, instance, 1).await;
+        stream.expect("it is let in")
     }
 
     async fn unsubscribe(&self, id: &str) -> Result<(), Status> {
@@ -191,6 +197,27 @@ async fn one_id_of_two_principals_is_two_subscribers_and_of_anonymous_callers_is
     let sequence = published.position.expect("a position").sequence;
     for stream in [&mut anns, &mut bobs, &mut second] {
         assert_eq!(stream.event().await.sequence, sequence);
+    }
+}
+
+#[tokio::test]
+async fn a_fight_over_an_id_and_its_attempts_concern_one_principal() {
+    let world = World::new().await;
+    let (ann, nobody) = (world.door_of("ann"), world.door(None));
+    let mut streams = Vec::new();
+    let refused = loop {
+        match nobody.try_subscribe("s", streams.len() as u64 + 1, 9).await {
+            Ok(stream) => streams.push(stream),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(cause(&refused).reason, "TAKEOVER_TOO_OFTEN");
+    let last = streams.len() as u64;
+    let older = nobody.try_subscribe("s", last, 8).await;
+    let older = older.map(drop).expect_err("a newer attempt was seen");
+    assert_eq!(cause(&older).reason, "ATTEMPT_NOT_NEWEST");
+    for instance in [last, last + 1] {
+        goes_on(&mut ann.subscribe("s", instance).await, &ann).await;
     }
 }
 
