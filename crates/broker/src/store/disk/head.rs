@@ -1,4 +1,5 @@
-//! `HEAD`: the last sequence that was synced, so that a log whose end is missing is not taken for a shorter one.
+//! `HEAD`: the last sequence that was synced and the time it was published at, so that a log whose end is missing is not
+//! taken for a shorter one, and no later event is told to be older than a lost one.
 //!
 //! It is written after each commit and not synced, which costs the commit one small write to memory: a process that is
 //! killed leaves it exact. A power cut may leave an older one; so it is synced with the first commit of a segment, then
@@ -22,15 +23,27 @@ use crate::position::Sequence;
 /// How many numbers are skipped where it is not known how many had been given out: more than a batch has.
 pub(super) const NUMBERS_AHEAD: u64 = 1 << 20;
 
-const MAGIC: &[u8; 8] = b"LLHEAD 1";
-/// Magic, sequence, checksum. All of it lies in one sector, which is written as a whole or not at all.
-const BYTES: usize = 20;
+const MAGIC: &[u8; 8] = b"LLHEAD 2";
+/// Magic, sequence, time, checksum. All of it lies in one sector, which is written as a whole or not at all.
+const BYTES: usize = 28;
+
+/// Of a file without the time, which is read and replaced.
+const TIMELESS_MAGIC: &[u8; 8] = b"LLHEAD 1";
+const TIMELESS_BYTES: usize = 20;
+
+/// The end of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) sequence: Sequence,
+    /// When that event was published, in nanoseconds since 1970.
+    pub(super) published: i64,
+}
 
 /// What the last process left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
-    /// This sequence was synced, and perhaps later ones.
-    Head(Sequence),
+    /// This event was synced, and perhaps later ones.
+    Head(Head),
     /// There is no such file.
     Nothing,
     /// It cannot be read.
@@ -70,41 +83,62 @@ impl HeadFile {
             file => file?,
         };
         let mut content = [0; BYTES];
+        let timeless = &mut content[..TIMELESS_BYTES];
+        match file.read_exact_at(timeless, 0) {
+            Err(error) if is_damage(&error) => return Ok(Left::Damaged),
+            read => read?,
+        }
+        let number = |at: usize, content: &[u8]| {
+            u64::from_le_bytes(std::array::from_fn(|byte| content[at + byte]))
+        };
+        let sequence = number(8, timeless);
+        if *timeless == self.timeless_content(sequence) {
+            // Not kept open: `begin` makes it anew.
+            let published = 0;
+            return Ok(Left::Head(Head {
+                sequence,
+                published,
+            }));
+        }
         match file.read_exact_at(&mut content, 0) {
             Err(error) if is_damage(&error) => return Ok(Left::Damaged),
             read => read?,
         }
-        let sequence = u64::from_le_bytes(std::array::from_fn(|at| content[8 + at]));
-        if content != self.content(sequence) {
+        let published = number(16, &content).cast_signed();
+        let head = Head {
+            sequence,
+            published,
+        };
+        if content != self.content(head) {
             return Ok(Left::Damaged);
         }
         self.file.get_or_init(|| file);
-        Ok(Left::Head(sequence))
+        Ok(Left::Head(head))
     }
 
-    /// From here on `head` is the last sequence; that it was synced is written elsewhere. Makes the file anew where it is
+    /// From here on `head` is the last event; that it was synced is written elsewhere. Makes the file anew where it is
     /// not whole.
-    pub(super) fn begin(&self, files: &dyn Files, head: Sequence) -> io::Result<()> {
+    pub(super) fn begin(&self, files: &dyn Files, head: Head) -> io::Result<()> {
         if self.file.get().is_none() {
             files::replace(files, &self.path, &self.content(head))?;
             let file = files.open(&self.path, OpenMode::Update)?;
             self.file.get_or_init(|| file);
         }
-        self.synced.store(head, Ordering::Release);
+        self.synced.store(head.sequence, Ordering::Release);
         self.note(head)
     }
 
-    /// Everything up to this sequence was synced. A disk without room for that is no reason to stop: what the file says
+    /// Everything up to this event was synced. A disk without room for that is no reason to stop: what the file says
     /// stays true.
-    pub(super) fn note(&self, sequence: Sequence) -> io::Result<()> {
+    pub(super) fn note(&self, head: Head) -> io::Result<()> {
         let Some(file) = self.file.get() else {
             return Ok(());
         };
-        match file.write_all_at(&[&self.content(sequence)], 0) {
+        match file.write_all_at(&[&self.content(head)], 0) {
             Err(error) if is_full(&error) => return Ok(()),
             written => written?,
         }
-        self.noted.store(sequence, Ordering::Release);
+        self.noted.store(head.sequence, Ordering::Release);
         Ok(())
     }
 
@@ -125,13 +159,27 @@ impl HeadFile {
         self.synced.load(Ordering::Acquire)
     }
 
-    fn content(&self, sequence: Sequence) -> [u8; BYTES] {
+    fn content(&self, head: Head) -> [u8; BYTES] {
         let mut content = [0; BYTES];
         content[..8].copy_from_slice(MAGIC);
+        content[8..16].copy_from_slice(&head.sequence.to_le_bytes());
+        content[16..24].copy_from_slice(&head.published.to_le_bytes());
+        let crc = self.crc(&content[..24]);
+        content[24..].copy_from_slice(&crc.to_le_bytes());
+        content
+    }
+
+    fn timeless_content(&self, sequence: Sequence) -> [u8; TIMELESS_BYTES] {
+        let mut content = [0; TIMELESS_BYTES];
+        content[..8].copy_from_slice(TIMELESS_MAGIC);
         content[8..16].copy_from_slice(&sequence.to_le_bytes());
-        let crc = crc32c::crc32c(&self.record_secret.to_le_bytes());
-        let crc = crc32c::crc32c_append(crc, &content[..16]);
+        let crc = self.crc(&content[..16]);
         content[16..].copy_from_slice(&crc.to_le_bytes());
         content
+    }
+
+    fn crc(&self, content: &[u8]) -> u32 {
+        let crc = crc32c::crc32c(&self.record_secret.to_le_bytes());
+        crc32c::crc32c_append(crc, content)
     }
 }

@@ -23,7 +23,7 @@ use super::{
     Bell, ByBytes, Counters, DiskConfig, DiskStore, READS_MAX, Shared,
     files::{Files, Lock, LockError, SystemFiles},
     format::{self, FORMAT, FileRef, Ids, Meta, State},
-    head::HeadFile,
+    head::{Head, HeadFile},
     history::{History, Recent},
     maintenance::Runner,
     sealed::{self, Footer, Sealed, SealedTopic},
@@ -341,7 +341,8 @@ impl Shared {
                 return Err(OpenError::Damaged { path });
             }
             // Before the file that says that there is one.
-            self.head_file.begin(&*self.files, 0).map_err(at(dir))?;
+            let begun = self.head_file.begin(&*self.files, Head::default());
+            begun.map_err(at(dir))?;
             self.write_state().map_err(at(&path))?;
             return Ok(true);
         };

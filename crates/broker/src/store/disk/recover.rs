@@ -20,7 +20,7 @@ use super::{
     builder::Builder,
     files::{OpenMode, read_all_of_damaged},
     format::{self, FileRef, Hole, State},
-    head::{Left, NUMBERS_AHEAD},
+    head::{Head, Left, NUMBERS_AHEAD},
     history::{History, Recent},
     open::{OpenError, at},
     record::{self, ALIGN, HEADER_BYTES, Header, Index},
@@ -227,7 +227,9 @@ impl Shared {
         // The directory is an older version's; what it says is no more than is known anyway.
         let is_first = left == Left::Nothing && !had_head;
         if is_first {
-            let begun = self.head_file.begin(&*self.files, sealed_through);
+            let begun = self
+                .head_file
+                .begin(&*self.files, self.head_at(sealed_through));
             begun.map_err(at(head_path))?;
         }
         let mut recovery = Recovery {
@@ -241,7 +243,14 @@ impl Shared {
                 .map_err(at(&path))?;
         }
         let synced = match left {
-            Left::Head(sequence) if !planted(Fault::EndOfLogNotMissed) => sequence,
+            Left::Head(head) if !planted(Fault::EndOfLogNotMissed) => {
+                // An event that is lost was published, too: none that follows is told to be older.
+                self.history.write().saw(Stamp {
+                    published: head.published,
+                    taken: 0,
+                });
+                head.sequence
+            }
             _ => 0,
         };
         if synced > recovery.last {
@@ -302,11 +311,22 @@ impl Shared {
         }
         let next = numbers.last().map_or(1, |last| last + 1);
         self.next_segment.store(next, Ordering::Relaxed);
-        let begun = self.head_file.begin(&*self.files, recovery.last);
+        let begun = self
+            .head_file
+            .begin(&*self.files, self.head_at(recovery.last));
         begun.map_err(at(head_path))?;
         self.history.write().forget_former(recovery.last);
         self.head.store(recovery.last, Ordering::Release);
         Ok(())
+    }
+
+    /// The end of a log whose last event has this number.
+    fn head_at(&self, sequence: Sequence) -> Head {
+        let published = self.history.read().last.published;
+        Head {
+            sequence,
+            published,
+        }
     }
 
     fn recover_segment(&self, number: u64, recovery: &mut Recovery) -> io::Result<()> {

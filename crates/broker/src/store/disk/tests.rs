@@ -273,26 +273,38 @@ fn threads_and_a_real_directory_do_the_same() {
     });
 }
 
-#[test]
-fn no_event_is_older_than_the_one_before_it_though_the_clock_was_set_back() {
-    let files = MemoryFiles::new();
+/// What an event is told to have been published at, whose process began when the clock showed so many seconds.
+fn published_at(files: &MemoryFiles, seconds: u64) -> i64 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let mut times = Vec::new();
-    for seconds in [1_000, 10, 2_000] {
-        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let environment = runtime.block_on(async { Environment::seeded(1, start) });
-        let shared = Arc::new(files.clone());
-        let store =
-            DiskStore::open_with(shared, config(), environment, retention(&[]), 1_000).unwrap();
-        append(&store, &["a.1"]).unwrap();
-        let page = read(&store, &[("a.1", 0)], store.head() - 1, 1 << 20);
-        let slices: Vec<_> = page.slices.into();
-        let event = frame::events(frame::join(&slices, Encoding::V1)).next();
-        let time = event.unwrap().1.publish_time.unwrap();
-        times.push(time.seconds);
-        files.kill();
-    }
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let environment = runtime.block_on(async { Environment::seeded(1, start) });
+    let shared = Arc::new(files.clone());
+    let store = DiskStore::open_with(shared, config(), environment, retention(&[]), 1_000).unwrap();
+    append(&store, &["a.1"]).unwrap();
+    let page = read(&store, &[("a.1", 0)], store.head() - 1, 1 << 20);
+    let slices: Vec<_> = page.slices.into();
+    let event = frame::events(frame::join(&slices, Encoding::V1)).next();
+    files.kill();
+    event.unwrap().1.publish_time.unwrap().seconds
+}
+
+#[test]
+fn no_event_is_older_than_the_one_before_it_though_the_clock_was_set_back() {
+    let files = MemoryFiles::new();
+    let times = [1_000, 10, 2_000].map(|seconds| published_at(&files, seconds));
     assert_eq!(times, [1_000, 1_000, 2_000]);
+}
+
+#[test]
+fn no_event_is_older_than_one_that_the_disk_has_lost_though_the_clock_was_set_back() {
+    let files = MemoryFiles::new();
+    assert_eq!(published_at(&files, 500), 500);
+    assert_eq!(published_at(&files, 1_000), 1_000);
+    for name in list(&files, "/data/log") {
+        files.remove(&Path::new("/data/log").join(name)).unwrap();
+    }
+    let times = [10, 1_500].map(|seconds| published_at(&files, seconds));
+    assert_eq!(times, [1_000, 1_500]);
 }

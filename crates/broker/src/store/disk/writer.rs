@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Shared,
     files::{is_full, is_passing},
-    head::NUMBERS_AHEAD,
+    head::{Head, NUMBERS_AHEAD},
     record::{Encoded, Header},
     segment::{SEGMENT_HEADER_BYTES, SegmentFile},
 };
@@ -147,7 +147,10 @@ impl Writer {
             self.shared.bell.ring();
         }
         let head_file = &self.shared.head_file;
-        let mut noted = head_file.note(encoded.header.last);
+        let mut noted = head_file.note(Head {
+            sequence: encoded.header.last,
+            published: encoded.header.time,
+        });
         if at == SEGMENT_HEADER_BYTES as u64 {
             // From now on the segment is missed if it is gone, also after a power cut.
             noted = noted.and_then(|()| head_file.sync());
