@@ -27,7 +27,7 @@ use crate::{
     rpc::Router,
     tasks::Tasks,
     transport::{
-        acceptor::{self, ConnectionCounts},
+        acceptor::{self, AcceptContext, ConnectionCounts},
         bind::{self, BindError, Reserved},
         listener::{Listener, TcpListeners},
         open_files::OtherFiles,
@@ -220,14 +220,14 @@ impl<L: Listener> Server<L> {
             tell_metrics(listener, values, &watchers)?;
         }
         let service = layers(&node).layer(Router::new(node.clone(), probes.clone()));
-        let accept = acceptor::accept(
-            open()?,
+        let shared = AcceptContext::new(
             service,
             node.config.acceptor.clone(),
             counts,
             drain.clone(),
             connections.clone(),
         );
+        let accept = acceptor::accept(open()?, shared);
         connections.spawn("acceptor", essential.task("acceptor", accept));
 
         let failed = tokio::select! {

@@ -15,25 +15,19 @@ use tokio::time::sleep;
 use tower::Service;
 
 pub use super::bind::{BindError, bind};
-use super::connection::{Accepted, ConnectionEnd, HalfSentTotal, ResponseBody, serve_connection};
+use super::connection::{
+    Accepted, ConnectionContext, ConnectionEnd, ResponseBody, serve_connection,
+};
 pub use super::connection_counts::ConnectionCounts;
+pub use super::context::AcceptContext;
 use super::listener::Listener;
 pub use super::settings::AcceptorSettings;
-use crate::lifecycle::Drain;
 use crate::limits;
-use crate::tasks::Tasks;
 use crate::throttle::Seldom;
 
-/// Accepts until the node goes away (`Drain::go_away`); each connection becomes a task of `tasks`, served by a
-/// clone of `service`.
-pub async fn accept<L, S, B>(
-    mut listener: L,
-    service: S,
-    settings: AcceptorSettings,
-    counts: ConnectionCounts,
-    drain: Drain,
-    tasks: Tasks,
-) where
+/// Accepts until the node goes away (`Drain::go_away`); each connection becomes a task that serves it by a clone of the service.
+pub async fn accept<L, S, B>(mut listener: L, shared: AcceptContext<S>)
+where
     L: Listener,
     S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>
         + Clone
@@ -43,8 +37,13 @@ pub async fn accept<L, S, B>(
     B: ResponseBody + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let half_sent = HalfSentTotal::new(settings.half_sent_bytes_max_total);
-    let mut refusals = Seldom::new(limits::ACCEPT_LOG_INTERVAL);
+    let AcceptContext {
+        settings,
+        counts,
+        drain,
+        tasks,
+        ..
+    } = &shared;
     let mut failures = Seldom::new(limits::ACCEPT_LOG_INTERVAL);
     loop {
         let accepted = tokio::select! {
@@ -64,37 +63,21 @@ pub async fn accept<L, S, B>(
                 continue;
             }
         };
-        let connections_max = settings.connections_max();
-        if counts.open() >= connections_max {
-            counts.count_refused();
-            if let Some(unlogged) = refusals.now() {
-                tracing::warn!(
-                    %peer, connections_max, unlogged,
-                    "connection closed: connections_max is reached"
-                );
-            }
+        let Some(open) = counts.count_open(peer, settings.connections_max()) else {
             continue;
-        }
-        let open = counts.count_open();
-        if let Err(error) = L::prepare(&socket, &settings) {
+        };
+        if let Err(error) = L::prepare(&socket, settings) {
             // The peer is gone already; serving it finds that out.
             tracing::debug!(%peer, %error, "socket options not set");
         }
         let accepted = Accepted {
-            peer,
+            context: Arc::new(ConnectionContext { peer }),
             queue: L::queue(&socket, peer),
-            counts: counts.clone(),
         };
-        let (service, connection, half_sent, drain) = (
-            service.clone(),
-            Arc::clone(&settings.connection),
-            half_sent.clone(),
-            drain.clone(),
-        );
+        let shared = shared.clone();
         tasks.spawn("connection", async move {
             // Made in here: handed in, it would be held twice.
-            let end =
-                serve_connection(socket, accepted, service, connection, half_sent, drain).await;
+            let end = serve_connection(socket, accepted, shared).await;
             drop(open);
             log_end(peer, &end);
         });

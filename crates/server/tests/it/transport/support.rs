@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use longlived_server::acceptor::{self, AcceptorSettings, ConnectionCounts};
+use longlived_server::acceptor::{self, AcceptContext, AcceptorSettings, ConnectionCounts};
 use longlived_server::connection::{NotShared, ResponseBody, StreamAbort};
 use longlived_server::layers::{CallRecord, Layers};
 use longlived_server::lifecycle::Drain;
@@ -83,15 +83,14 @@ pub(super) fn node_with(settings: AcceptorSettings) -> Node {
         calls: Arc::clone(&calls),
     });
     let (address, listener) = listener();
-    let accept = acceptor::accept(
-        listener,
+    let shared = AcceptContext::new(
         service,
         settings,
         counts.clone(),
         drain.clone(),
         tasks.clone(),
     );
-    tasks.spawn("acceptor", accept);
+    tasks.spawn("acceptor", acceptor::accept(listener, shared));
     let abort = tasks.abort_on_drop();
     Node {
         address,
@@ -117,10 +116,8 @@ where
     let tasks = Tasks::new();
     let (address, listener) = listener();
     let (settings, counts) = (AcceptorSettings::default(), ConnectionCounts::default());
-    tasks.spawn(
-        "acceptor",
-        acceptor::accept(listener, service, settings, counts, drain, tasks.clone()),
-    );
+    let shared = AcceptContext::new(service, settings, counts, drain, tasks.clone());
+    tasks.spawn("acceptor", acceptor::accept(listener, shared));
     (address, tasks.abort_on_drop())
 }
 
