@@ -51,7 +51,7 @@ where
             () = drain.going_away() => return,
             accepted = listener.accept() => accepted,
         };
-        let (socket, peer) = match accepted {
+        let (raw, peer) = match accepted {
             Ok(accepted) => accepted,
             // That one connection was gone before we took it.
             Err(error) if is_of_the_connection(&error) => continue,
@@ -66,14 +66,15 @@ where
         let Some(open) = counts.count_open(peer, settings.connections_max()) else {
             continue;
         };
-        if let Err(error) = L::prepare(&socket, settings) {
+        if let Err(error) = L::prepare(&raw, settings) {
             // The peer is gone already; serving it finds that out.
             tracing::debug!(%peer, %error, "socket options not set");
         }
         let accepted = Accepted {
             context: Arc::new(ConnectionContext { peer }),
-            queue: L::queue(&socket, peer),
+            queue: L::queue(&raw, peer),
         };
+        let socket = listener.establish(raw);
         let shared = shared.clone();
         tasks.spawn("connection", async move {
             // Made in here: handed in, it would be held twice.

@@ -98,12 +98,13 @@ pub enum ConnectionEnd {
     Killed,
 }
 
-/// Serves one accepted connection until it ends.
+/// Serves one accepted connection until it ends, over the socket that `establish` gives. That, the first bytes and the begin
+/// of HTTP/2 have one deadline together, `handshake_timeout`.
 ///
 /// The service of `shared` must always be ready: a limit answers with a status and does not wait. A call that finds it busy is
 /// reset with `REFUSED_STREAM`, which clients may retry.
 pub async fn serve_connection<T, S, B>(
-    mut socket: T,
+    establish: impl Future<Output = std::io::Result<T>>,
     accepted: Accepted,
     shared: AcceptContext<S>,
 ) -> ConnectionEnd
@@ -128,19 +129,19 @@ where
         biased;
         // Nothing was promised to a peer that has not said what it wants.
         () = drain.going_away() => return ConnectionEnd::Closed,
-        first = timeout_at(until, stranger::begin(&mut socket)) => first,
+        first = timeout_at(until, begin(establish)) => first,
     };
-    let preface = match first {
+    let (socket, preface) = match first {
         Err(_) => return ConnectionEnd::HandshakeTimeout,
         Ok(Err(error)) => return ConnectionEnd::Io(error),
-        Ok(Ok(Begin::Closed)) => return ConnectionEnd::Closed,
-        Ok(Ok(Begin::Stranger(stranger, words))) => {
+        Ok(Ok((_, Begin::Closed))) => return ConnectionEnd::Closed,
+        Ok(Ok((socket, Begin::Stranger(stranger, words)))) => {
             counts.count_stranger(accepted.context.peer, stranger);
             // In a box of its own: inline, every connection would be as large as what it says.
             Box::pin(stranger::part(socket, stranger, &words)).await;
             return ConnectionEnd::Stranger(stranger);
         }
-        Ok(Ok(Begin::Http2(preface))) => preface,
+        Ok(Ok((socket, Begin::Http2(preface)))) => (socket, preface),
     };
     let (io, handle) = io::split(socket, preface);
     let http2 = {
@@ -161,6 +162,18 @@ where
     )
     .run(&drain)
     .await
+}
+
+/// The usable socket, and what its peer said first.
+async fn begin<T>(
+    establish: impl Future<Output = std::io::Result<T>>,
+) -> std::io::Result<(T, Begin)>
+where
+    T: AsyncRead + Unpin,
+{
+    let mut socket = establish.await?;
+    let begin = stranger::begin(&mut socket).await?;
+    Ok((socket, begin))
 }
 
 struct Connection<T, S, B>

@@ -3,7 +3,7 @@
 
 use std::{
     convert::Infallible,
-    future::{Future, poll_fn},
+    future::{Future, poll_fn, ready},
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -203,7 +203,7 @@ where
     };
     let counts = ConnectionCounts::default();
     let shared = AcceptContext::new(service, settings, counts, Drain::new(), Tasks::new());
-    serve_connection(socket, accepted, shared)
+    serve_connection(ready(Ok(socket)), accepted, shared)
 }
 
 /// Returns when a count that has begun to rise rises no more.

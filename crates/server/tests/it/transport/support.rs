@@ -18,7 +18,7 @@ use longlived_server::acceptor::{self, AcceptContext, AcceptorSettings, Connecti
 use longlived_server::connection::{NotShared, ResponseBody, StreamAbort};
 use longlived_server::layers::{CallRecord, Layers};
 use longlived_server::lifecycle::Drain;
-use longlived_server::listener::TcpListeners;
+use longlived_server::listener::{Listener, TcpListeners};
 use longlived_server::tasks::{AbortOnDrop, Tasks};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -76,13 +76,22 @@ pub(super) fn node() -> Node {
 }
 
 pub(super) fn node_with(settings: AcceptorSettings) -> Node {
+    let (address, listener) = listener();
+    node_over(address, listener, settings)
+}
+
+/// A node whose connections come from a listener of the test's own.
+pub(super) fn node_over(
+    address: SocketAddr,
+    listener: impl Listener,
+    settings: AcceptorSettings,
+) -> Node {
     let (drain, tasks, counts) = (Drain::new(), Tasks::new(), ConnectionCounts::default());
     let calls = Arc::new(Calls::default());
     let layers = Layers::new(|| 0x1d, drain.clone(), || Duration::from_millis(1234));
     let service = layers.layer(TestService {
         calls: Arc::clone(&calls),
     });
-    let (address, listener) = listener();
     let shared = AcceptContext::new(
         service,
         settings,
