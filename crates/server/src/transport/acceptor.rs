@@ -25,8 +25,9 @@ pub use super::settings::AcceptorSettings;
 use crate::limits;
 use crate::throttle::Seldom;
 
-/// Accepts until the node goes away (`Drain::go_away`); each connection becomes a task that serves it by a clone of the service.
-pub async fn accept<L, S, B>(mut listener: L, shared: AcceptContext<S>)
+/// Accepts what comes to the listener known by `address` until the node goes away (`Drain::go_away`); each connection
+/// becomes a task, which makes its raw socket usable and serves it by a clone of the service.
+pub async fn accept<L, S, B>(mut listener: L, address: SocketAddr, shared: AcceptContext<S>)
 where
     L: Listener,
     S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>
@@ -57,7 +58,7 @@ where
             Err(error) if is_of_the_connection(&error) => continue,
             Err(error) => {
                 if let Some(unlogged) = failures.now() {
-                    tracing::warn!(%error, unlogged, "cannot accept connections");
+                    tracing::warn!(listener = %address, %error, unlogged, "cannot accept connections");
                 }
                 sleep(limits::ACCEPT_PAUSE).await;
                 continue;
@@ -71,16 +72,20 @@ where
             tracing::debug!(%peer, %error, "socket options not set");
         }
         let accepted = Accepted {
-            context: Arc::new(ConnectionContext { peer }),
+            context: Arc::new(ConnectionContext {
+                peer,
+                listener: address,
+            }),
             queue: L::queue(&raw, peer),
         };
         let socket = listener.establish(raw);
+        let context = Arc::clone(&accepted.context);
         let shared = shared.clone();
         tasks.spawn("connection", async move {
             // Made in here: handed in, it would be held twice.
             let end = serve_connection(socket, accepted, shared).await;
             drop(open);
-            log_end(peer, &end);
+            log_end(&context, &end);
         });
     }
 }
@@ -94,6 +99,7 @@ pub(crate) fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-fn log_end(peer: SocketAddr, end: &ConnectionEnd) {
-    tracing::debug!(target: "longlived::connection", %peer, reason = %end, "connection ended");
+fn log_end(connection: &ConnectionContext, end: &ConnectionEnd) {
+    let ConnectionContext { peer, listener } = connection;
+    tracing::debug!(target: "longlived::connection", %peer, %listener, reason = %end, "connection ended");
 }

@@ -5,10 +5,9 @@
 //!
 //! Does not: bind; `bind` does that for TCP.
 
-use std::future::{Future, poll_fn, ready};
+use std::future::{Future, ready};
 use std::io;
 use std::net::SocketAddr;
-use std::task::Poll;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -48,41 +47,12 @@ pub trait Listener: Send + 'static {
     }
 }
 
-/// The kernel's sockets of one node, one for each address.
-#[derive(Debug)]
-pub struct TcpListeners {
-    listeners: Vec<TcpListener>,
-    /// The listener that is asked first, so that a busy address leaves the others their turn.
-    next: usize,
-}
-
-impl TcpListeners {
-    /// Of sockets that listen and do not block; at least one. Needs a runtime, where they are registered.
-    pub fn new(listeners: Vec<std::net::TcpListener>) -> io::Result<Self> {
-        let listeners = listeners.into_iter().map(TcpListener::from_std);
-        Ok(Self {
-            listeners: listeners.collect::<io::Result<_>>()?,
-            next: 0,
-        })
-    }
-}
-
-impl Listener for TcpListeners {
+impl Listener for TcpListener {
     type Raw = TcpStream;
     type Socket = TcpStream;
 
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        poll_fn(|cx| {
-            let count = self.listeners.len();
-            for at in (self.next..count).chain(0..self.next) {
-                if let Poll::Ready(accepted) = self.listeners[at].poll_accept(cx) {
-                    self.next = (at + 1) % count;
-                    return Poll::Ready(accepted);
-                }
-            }
-            Poll::Pending
-        })
-        .await
+        Self::accept(self).await
     }
 
     fn establish(

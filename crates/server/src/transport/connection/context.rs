@@ -10,6 +10,8 @@ use super::SendQueue;
 pub struct ConnectionContext {
     /// The address at its other end.
     pub peer: SocketAddr,
+    /// The address of the listener that it came to.
+    pub listener: SocketAddr,
 }
 
 /// A connection that was accepted, before it has said anything.

@@ -191,9 +191,11 @@ where
     S::Future: Unpin,
     B: ResponseBody<Error = Infallible>,
 {
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let accepted = Accepted {
         context: Arc::new(ConnectionContext {
-            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+            peer: address,
+            listener: address,
         }),
         queue: None,
     };

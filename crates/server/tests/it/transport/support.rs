@@ -18,9 +18,10 @@ use longlived_server::acceptor::{self, AcceptContext, AcceptorSettings, Connecti
 use longlived_server::connection::{NotShared, ResponseBody, StreamAbort};
 use longlived_server::layers::{CallRecord, Layers};
 use longlived_server::lifecycle::Drain;
-use longlived_server::listener::{Listener, TcpListeners};
+use longlived_server::listener::Listener;
 use longlived_server::tasks::{AbortOnDrop, Tasks};
 use parking_lot::Mutex;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tower::{Layer, Service};
 
@@ -99,7 +100,7 @@ pub(super) fn node_over(
         drain.clone(),
         tasks.clone(),
     );
-    tasks.spawn("acceptor", acceptor::accept(listener, shared));
+    tasks.spawn("acceptor", acceptor::accept(listener, address, shared));
     let abort = tasks.abort_on_drop();
     Node {
         address,
@@ -126,17 +127,17 @@ where
     let (address, listener) = listener();
     let (settings, counts) = (AcceptorSettings::default(), ConnectionCounts::default());
     let shared = AcceptContext::new(service, settings, counts, drain, tasks.clone());
-    tasks.spawn("acceptor", acceptor::accept(listener, shared));
+    tasks.spawn("acceptor", acceptor::accept(listener, address, shared));
     (address, tasks.abort_on_drop())
 }
 
-fn listener() -> (SocketAddr, TcpListeners) {
+fn listener() -> (SocketAddr, TcpListener) {
     let listener = acceptor::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
     let address = listener
         .local_addr()
         .expect("a bound socket has an address");
-    let listeners = TcpListeners::new(vec![listener]).expect("within a runtime");
-    (address, listeners)
+    let listener = TcpListener::from_std(listener).expect("within a runtime");
+    (address, listener)
 }
 
 #[derive(Clone)]
