@@ -1,5 +1,7 @@
 //! The life of a node: how it is assembled, its tasks and who watches over them, from listening to the end of the drain.
 
+mod doors;
+
 use std::{
     future::Future,
     net::SocketAddr,
@@ -16,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
+use self::doors::Door;
 use crate::{
     config::Config,
     generator,
@@ -27,9 +30,9 @@ use crate::{
     rpc::Router,
     tasks::Tasks,
     transport::{
-        acceptor::{self, ConnectionCounts},
+        acceptor::{AcceptContext, ConnectionCounts},
         bind::{self, BindError, Reserved},
-        listener::{Listener, TcpListeners},
+        listener::Listener,
         open_files::OtherFiles,
     },
 };
@@ -39,10 +42,10 @@ use crate::{
 const NEWS_TIME: Duration = Duration::from_millis(50);
 
 /// A node that listens and has not begun to serve.
-pub struct Server<L = TcpListeners> {
-    // Called once a runtime is there: the kernel's sockets are registered with it.
-    open: Box<dyn FnOnce() -> std::io::Result<L> + Send>,
+pub struct Server {
     // At least one.
+    doors: Vec<Door>,
+    // Theirs, in their order.
     addresses: Vec<SocketAddr>,
     metrics: Option<std::net::TcpListener>,
     config: Config,
@@ -87,41 +90,36 @@ impl Server {
         let began = Instant::now();
         let store = config.open_store(&environment).await?;
         let took = began.elapsed();
-        let listeners: Vec<_> = reserved
+        let doors: Vec<_> = reserved
             .into_iter()
-            .map(Reserved::listen)
-            .collect::<Result<_, _>>()?;
+            .map(|reserved| Ok(Door::tcp(reserved.listen()?)?))
+            .collect::<Result<_, ServeError>>()?;
         let metrics = config.metrics_listen.map(bind::bind).transpose();
         if let Some(stats) = store.stats() {
             say_contents(&*store, stats, took);
         }
         config.acceptor.open_files.set_others(files_of(&store));
         Ok(Self {
-            addresses: listeners
-                .iter()
-                .map(std::net::TcpListener::local_addr)
-                .collect::<Result<_, _>>()?,
+            addresses: doors.iter().map(|door| door.address).collect(),
+            doors,
             metrics: metrics.map_err(ServeError::Metrics)?,
-            open: Box::new(move || TcpListeners::new(listeners)),
             config,
             environment,
             store: Some(store),
             log_drops: None,
         })
     }
-}
 
-impl<L: Listener> Server<L> {
     /// A node whose connections come from `listener`, as in a simulation; `address` is what
     /// [`Self::local_addr`] says, and where the configuration says to listen is not looked at.
     pub fn with_listener(
-        listener: L,
+        listener: impl Listener,
         address: SocketAddr,
         config: Config,
         environment: Environment,
     ) -> Self {
         Self {
-            open: Box::new(move || Ok(listener)),
+            doors: vec![Door::of(listener, address)],
             addresses: vec![address],
             metrics: None,
             config,
@@ -129,6 +127,13 @@ impl<L: Listener> Server<L> {
             store: None,
             log_drops: None,
         }
+    }
+
+    /// Takes connections from `listener` as well; `address` is what it is called in the log and in [`Self::local_addrs`].
+    pub fn and_listener(mut self, listener: impl Listener, address: SocketAddr) -> Self {
+        self.doors.push(Door::of(listener, address));
+        self.addresses.push(address);
+        self
     }
 
     /// Keeps the log in `store` and not in one that the configuration describes. The store may outlive the
@@ -169,7 +174,7 @@ impl<L: Listener> Server<L> {
     /// back, flushes the log, and ends within the drain timeout whatever the peers do.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self {
-            open,
+            doors,
             metrics,
             mut config,
             environment,
@@ -220,15 +225,18 @@ impl<L: Listener> Server<L> {
             tell_metrics(listener, values, &watchers)?;
         }
         let service = layers(&node).layer(Router::new(node.clone(), probes.clone()));
-        let accept = acceptor::accept(
-            open()?,
+        let shared = AcceptContext::new(
             service,
             node.config.acceptor.clone(),
             counts,
             drain.clone(),
             connections.clone(),
         );
-        connections.spawn("acceptor", essential.task("acceptor", accept));
+        let open = |door: Door| door.open(shared.clone());
+        let accepting: Vec<_> = doors.into_iter().map(open).collect::<Result<_, _>>()?;
+        for accept in accepting {
+            connections.spawn("acceptor", essential.task("acceptor", accept));
+        }
 
         let failed = tokio::select! {
             biased;

@@ -6,6 +6,7 @@ pub mod acceptor;
 pub(crate) mod bind;
 pub mod connection;
 pub(crate) mod connection_counts;
+mod context;
 pub mod listener;
 pub(crate) mod open_files;
 mod settings;

@@ -9,7 +9,8 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use longlived_api::v1::{self, subscribe_response::Frame};
 use prost::Message as _;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -63,7 +64,10 @@ impl Client {
     }
 
     /// Over a socket of the test's own.
-    pub async fn over(socket: TcpStream, room: Room) -> Self {
+    pub async fn over<T>(socket: T, room: Room) -> Self
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let mut builder = h2::client::Builder::new();
         builder
             .initial_connection_window_size(room.connection_window)

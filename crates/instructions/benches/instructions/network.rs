@@ -4,6 +4,7 @@
 //! [`Network::deliver_to_server`], so what a side does in its turn is its own work alone.
 //! Does not: lose, delay or bound anything; flow control is left to HTTP/2.
 
+use std::future::{Future, ready};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -187,6 +188,7 @@ pub(crate) struct Door {
 }
 
 impl Listener for Door {
+    type Raw = Socket;
     type Socket = Socket;
 
     async fn accept(&mut self) -> io::Result<(Socket, SocketAddr)> {
@@ -194,5 +196,9 @@ impl Listener for Door {
             Some(accepted) => Ok(accepted),
             None => std::future::pending().await,
         }
+    }
+
+    fn establish(&self, raw: Socket) -> impl Future<Output = io::Result<Socket>> + Send + use<> {
+        ready(Ok(raw))
     }
 }

@@ -23,7 +23,7 @@ use super::call_record::{CallRecord, OfNode};
 use super::request_id::RequestId;
 use super::sums::{Kind, Sums};
 use crate::lifecycle::Drain;
-use crate::transport::connection::{Follower, PeerAddr, ResponseBody};
+use crate::transport::connection::{ConnectionContext, Follower, ResponseBody};
 
 const NO_STATUS: &str = "the response ended without a status";
 
@@ -77,7 +77,10 @@ where
         let record = Arc::new(CallRecord::new(
             request.uri().path(),
             request.extensions().get::<RequestId>().cloned(),
-            request.extensions().get::<PeerAddr>().cloned(),
+            request
+                .extensions()
+                .get::<Arc<ConnectionContext>>()
+                .cloned(),
             self.of_node.clone(),
         ));
         request.extensions_mut().insert(Arc::clone(&record));

@@ -15,7 +15,7 @@ use super::request_id::RequestId;
 use super::sums::Sums;
 use crate::contract::Method;
 use crate::lifecycle::Drain;
-use crate::transport::connection::{AbortFlag, PeerAddr};
+use crate::transport::connection::{AbortFlag, ConnectionContext};
 
 /// One call's facts. Its `Arc` is in the request's extensions before the method is called; the method keeps a
 /// clone and writes what it learns.
@@ -25,7 +25,7 @@ use crate::transport::connection::{AbortFlag, PeerAddr};
 pub struct CallRecord {
     request_id: Option<RequestId>,
     method: Called,
-    peer: Option<PeerAddr>,
+    connection: Option<Arc<ConnectionContext>>,
     started: Instant,
     /// One for all calls, behind one pointer.
     of_node: Arc<OfNode>,
@@ -76,13 +76,13 @@ impl CallRecord {
     pub(crate) fn new(
         method: &str,
         request_id: Option<RequestId>,
-        peer: Option<PeerAddr>,
+        connection: Option<Arc<ConnectionContext>>,
         of_node: Arc<OfNode>,
     ) -> Self {
         Self {
             request_id,
             method: Called::of(method),
-            peer,
+            connection,
             started: Instant::now(),
             of_node,
             abort: AbortFlag::new(),
@@ -157,7 +157,7 @@ impl CallRecord {
 
     /// Who called.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer.as_ref().map(|peer| *peer.0)
+        self.connection.as_ref().map(|it| it.peer)
     }
 
     /// When the call arrived.

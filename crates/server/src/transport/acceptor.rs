@@ -15,25 +15,20 @@ use tokio::time::sleep;
 use tower::Service;
 
 pub use super::bind::{BindError, bind};
-use super::connection::{Accepted, ConnectionEnd, HalfSentTotal, ResponseBody, serve_connection};
+use super::connection::{
+    Accepted, ConnectionContext, ConnectionEnd, ResponseBody, serve_connection,
+};
 pub use super::connection_counts::ConnectionCounts;
+pub use super::context::AcceptContext;
 use super::listener::Listener;
 pub use super::settings::AcceptorSettings;
-use crate::lifecycle::Drain;
 use crate::limits;
-use crate::tasks::Tasks;
 use crate::throttle::Seldom;
 
-/// Accepts until the node goes away (`Drain::go_away`); each connection becomes a task of `tasks`, served by a
-/// clone of `service`.
-pub async fn accept<L, S, B>(
-    mut listener: L,
-    service: S,
-    settings: AcceptorSettings,
-    counts: ConnectionCounts,
-    drain: Drain,
-    tasks: Tasks,
-) where
+/// Accepts what comes to the listener known by `address` until the node goes away (`Drain::go_away`); each connection
+/// becomes a task, which makes its raw socket usable and serves it by a clone of the service.
+pub async fn accept<L, S, B>(mut listener: L, address: SocketAddr, shared: AcceptContext<S>)
+where
     L: Listener,
     S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>
         + Clone
@@ -43,8 +38,13 @@ pub async fn accept<L, S, B>(
     B: ResponseBody + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let half_sent = HalfSentTotal::new(settings.half_sent_bytes_max_total);
-    let mut refusals = Seldom::new(limits::ACCEPT_LOG_INTERVAL);
+    let AcceptContext {
+        settings,
+        counts,
+        drain,
+        tasks,
+        ..
+    } = &shared;
     let mut failures = Seldom::new(limits::ACCEPT_LOG_INTERVAL);
     loop {
         let accepted = tokio::select! {
@@ -52,51 +52,40 @@ pub async fn accept<L, S, B>(
             () = drain.going_away() => return,
             accepted = listener.accept() => accepted,
         };
-        let (socket, peer) = match accepted {
+        let (raw, peer) = match accepted {
             Ok(accepted) => accepted,
             // That one connection was gone before we took it.
             Err(error) if is_of_the_connection(&error) => continue,
             Err(error) => {
                 if let Some(unlogged) = failures.now() {
-                    tracing::warn!(%error, unlogged, "cannot accept connections");
+                    tracing::warn!(listener = %address, %error, unlogged, "cannot accept connections");
                 }
                 sleep(limits::ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let connections_max = settings.connections_max();
-        if counts.open() >= connections_max {
-            counts.count_refused();
-            if let Some(unlogged) = refusals.now() {
-                tracing::warn!(
-                    %peer, connections_max, unlogged,
-                    "connection closed: connections_max is reached"
-                );
-            }
+        let Some(open) = counts.count_open(peer, settings.connections_max()) else {
             continue;
-        }
-        let open = counts.count_open();
-        if let Err(error) = L::prepare(&socket, &settings) {
+        };
+        if let Err(error) = L::prepare(&raw, settings) {
             // The peer is gone already; serving it finds that out.
             tracing::debug!(%peer, %error, "socket options not set");
         }
         let accepted = Accepted {
-            peer,
-            queue: L::queue(&socket, peer),
-            counts: counts.clone(),
+            context: Arc::new(ConnectionContext {
+                peer,
+                listener: address,
+            }),
+            queue: L::queue(&raw, peer),
         };
-        let (service, connection, half_sent, drain) = (
-            service.clone(),
-            Arc::clone(&settings.connection),
-            half_sent.clone(),
-            drain.clone(),
-        );
+        let socket = listener.establish(raw);
+        let context = Arc::clone(&accepted.context);
+        let shared = shared.clone();
         tasks.spawn("connection", async move {
             // Made in here: handed in, it would be held twice.
-            let end =
-                serve_connection(socket, accepted, service, connection, half_sent, drain).await;
+            let end = serve_connection(socket, accepted, shared).await;
             drop(open);
-            log_end(peer, &end);
+            log_end(&context, &end);
         });
     }
 }
@@ -110,6 +99,7 @@ pub(crate) fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-fn log_end(peer: SocketAddr, end: &ConnectionEnd) {
-    tracing::debug!(target: "longlived::connection", %peer, reason = %end, "connection ended");
+fn log_end(connection: &ConnectionContext, end: &ConnectionEnd) {
+    let ConnectionContext { peer, listener } = connection;
+    tracing::debug!(target: "longlived::connection", %peer, %listener, reason = %end, "connection ended");
 }

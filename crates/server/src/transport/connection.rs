@@ -8,7 +8,7 @@
 //! Does not: know gRPC beyond what `Stream` needs for its shortest answer.
 
 mod abort;
-mod accepted;
+mod context;
 mod followers;
 mod half_sent;
 mod inbound;
@@ -33,7 +33,6 @@ mod windows;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -48,7 +47,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tower::Service;
 
 pub use abort::{AbortFlag, StreamAbort};
-pub use accepted::Accepted;
+pub use context::{Accepted, ConnectionContext};
 pub use followers::Followed;
 use followers::{Detached, Followers};
 use half_sent::HalfSent;
@@ -71,10 +70,7 @@ use windows::Waiter;
 use crate::lifecycle::Drain;
 use crate::limits;
 use crate::transport::connection_counts::{ConnectionCounts, Full};
-
-/// Who is at the other end of the connection; in the extensions of each of its requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerAddr(pub Arc<SocketAddr>);
+use crate::transport::context::AcceptContext;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -102,17 +98,15 @@ pub enum ConnectionEnd {
     Killed,
 }
 
-/// Serves one accepted connection until it ends.
+/// Serves one accepted connection until it ends, over the socket that `establish` gives. That, the first bytes and the begin
+/// of HTTP/2 have one deadline together, `handshake_timeout`.
 ///
-/// `service` must always be ready: a limit answers with a status and does not wait. A call that finds it busy is
+/// The service of `shared` must always be ready: a limit answers with a status and does not wait. A call that finds it busy is
 /// reset with `REFUSED_STREAM`, which clients may retry.
 pub async fn serve_connection<T, S, B>(
-    mut socket: T,
-    accepted: impl Into<Accepted>,
-    service: S,
-    settings: Arc<ConnectionSettings>,
-    half_sent: HalfSentTotal,
-    drain: Drain,
+    establish: impl Future<Output = std::io::Result<T>>,
+    accepted: Accepted,
+    shared: AcceptContext<S>,
 ) -> ConnectionEnd
 where
     T: AsyncRead + AsyncWrite + Unpin,
@@ -121,25 +115,33 @@ where
     B: ResponseBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let accepted = accepted.into();
+    let AcceptContext {
+        service,
+        settings,
+        counts,
+        half_sent,
+        drain,
+        ..
+    } = shared;
+    let settings = &*settings.connection;
     let until = Instant::now() + settings.handshake_timeout;
     let first = tokio::select! {
         biased;
         // Nothing was promised to a peer that has not said what it wants.
         () = drain.going_away() => return ConnectionEnd::Closed,
-        first = timeout_at(until, stranger::begin(&mut socket)) => first,
+        first = timeout_at(until, begin(establish)) => first,
     };
-    let preface = match first {
+    let (socket, preface) = match first {
         Err(_) => return ConnectionEnd::HandshakeTimeout,
         Ok(Err(error)) => return ConnectionEnd::Io(error),
-        Ok(Ok(Begin::Closed)) => return ConnectionEnd::Closed,
-        Ok(Ok(Begin::Stranger(stranger, words))) => {
-            accepted.counts.count_stranger(accepted.peer, stranger);
+        Ok(Ok((_, Begin::Closed))) => return ConnectionEnd::Closed,
+        Ok(Ok((socket, Begin::Stranger(stranger, words)))) => {
+            counts.count_stranger(accepted.context.peer, stranger);
             // In a box of its own: inline, every connection would be as large as what it says.
             Box::pin(stranger::part(socket, stranger, &words)).await;
             return ConnectionEnd::Stranger(stranger);
         }
-        Ok(Ok(Begin::Http2(preface))) => preface,
+        Ok(Ok((socket, Begin::Http2(preface)))) => (socket, preface),
     };
     let (io, handle) = io::split(socket, preface);
     let http2 = {
@@ -154,10 +156,24 @@ where
             },
         }
     };
-    let half_sent = HalfSent::new(&settings, half_sent);
-    Connection::new(http2, handle, service, accepted, &settings, half_sent)
-        .run(&drain)
-        .await
+    let half_sent = HalfSent::new(settings, half_sent);
+    Connection::new(
+        http2, handle, service, accepted, counts, settings, half_sent,
+    )
+    .run(&drain)
+    .await
+}
+
+/// The usable socket, and what its peer said first.
+async fn begin<T>(
+    establish: impl Future<Output = std::io::Result<T>>,
+) -> std::io::Result<(T, Begin)>
+where
+    T: AsyncRead + Unpin,
+{
+    let mut socket = establish.await?;
+    let begin = stranger::begin(&mut socket).await?;
+    Ok((socket, begin))
 }
 
 struct Connection<T, S, B>
@@ -169,7 +185,7 @@ where
     http2: h2::server::Connection<Io<T>, Bytes>,
     wire: Wire<T, B::Reader>,
     service: S,
-    peer: PeerAddr,
+    context: Arc<ConnectionContext>,
     counts: ConnectionCounts,
     /// While as many streams are open as may be.
     full: Option<Full>,
@@ -192,6 +208,7 @@ where
         io: IoHandle<T>,
         service: S,
         accepted: Accepted,
+        counts: ConnectionCounts,
         settings: &ConnectionSettings,
         half_sent: Arc<HalfSent>,
     ) -> Self {
@@ -212,8 +229,8 @@ where
             wakes,
             http2,
             service,
-            peer: PeerAddr(Arc::new(accepted.peer)),
-            counts: accepted.counts,
+            context: accepted.context,
+            counts,
             full: None,
             streams_max: settings.streams_max,
             keepalive,
@@ -318,7 +335,7 @@ where
     fn look_whether_full(&mut self) {
         let full = self.streams.len() >= self.streams_max as usize;
         if full != self.full.is_some() {
-            self.full = full.then(|| self.counts.count_full(*self.peer.0, self.streams_max));
+            self.full = full.then(|| self.counts.count_full(self.context.peer, self.streams_max));
         }
     }
 
@@ -436,7 +453,7 @@ where
         let mut request = request.map(|stream| {
             tonic::body::Body::new(RequestBody::new(stream, Arc::clone(&self.half_sent)))
         });
-        request.extensions_mut().insert(self.peer.clone());
+        request.extensions_mut().insert(Arc::clone(&self.context));
         let call = self.service.call(request);
         let windows = &mut *self.wire.io.windows();
         self.streams.insert(|slot| {

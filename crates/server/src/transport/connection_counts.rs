@@ -22,6 +22,7 @@ pub struct ConnectionCounts {
 struct Counts {
     open: AtomicUsize,
     refused: AtomicU64,
+    refused_log: Log,
     full: AtomicUsize,
     full_log: Log,
     // In the order of `Stranger::ALL`.
@@ -60,14 +61,25 @@ impl ConnectionCounts {
         Stranger::ALL.into_iter().zip(counts)
     }
 
-    pub(crate) fn count_refused(&self) {
+    /// Counts a connection that is open until this is dropped. `None` if `connections_max` are open: it is counted as
+    /// refused, and the log says so.
+    pub(crate) fn count_open(&self, peer: SocketAddr, connections_max: usize) -> Option<Open> {
+        let more = |open| (open < connections_max).then_some(open + 1);
+        let open = &self.inner.open;
+        if open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok()
+        {
+            return Some(Open(self.clone()));
+        }
         self.inner.refused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a connection that is open until this is dropped.
-    pub(crate) fn count_open(&self) -> Open {
-        self.inner.open.fetch_add(1, Ordering::Relaxed);
-        Open(self.clone())
+        if let Some(unlogged) = self.inner.refused_log.0.lock().now() {
+            tracing::warn!(
+                %peer, connections_max, unlogged,
+                "connection closed: connections_max is reached"
+            );
+        }
+        None
     }
 
     /// Counts a connection that has as many streams as it may until this is dropped, and says so.

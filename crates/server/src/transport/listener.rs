@@ -1,11 +1,13 @@
 //! Where connections come from: the kernel's TCP, or whatever an embedder or a simulation puts in its place.
 //!
+//! A connection has two stages. `accept` gives a raw socket, whose options are set and whose addresses are asked for.
+//! `establish` makes of it the socket that HTTP/2 speaks over; it runs in the task of the connection.
+//!
 //! Does not: bind; `bind` does that for TCP.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, ready};
 use std::io;
 use std::net::SocketAddr;
-use std::task::Poll;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,65 +19,53 @@ use crate::limits;
 
 /// Gives the node its connections, one after the other.
 pub trait Listener: Send + 'static {
-    /// A connection: bytes in order, both ways.
+    /// A connection as it is accepted.
+    type Raw: Send + 'static;
+    /// A connection that HTTP/2 can speak over: bytes in order, both ways.
     type Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// The next connection and the address of its peer. Safe to drop while it waits.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Socket, SocketAddr)>> + Send;
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Raw, SocketAddr)>> + Send;
 
-    /// Sets what the settings ask of the socket itself.
-    fn prepare(socket: &Self::Socket, settings: &AcceptorSettings) -> io::Result<()> {
-        let _ = (socket, settings);
+    /// Makes the raw socket usable, within the `handshake_timeout` of the connection. What it takes long for holds up
+    /// no other connection.
+    fn establish(
+        &self,
+        raw: Self::Raw,
+    ) -> impl Future<Output = io::Result<Self::Socket>> + Send + use<Self>;
+
+    /// Sets what the settings ask of the raw socket.
+    fn prepare(raw: &Self::Raw, settings: &AcceptorSettings) -> io::Result<()> {
+        let _ = (raw, settings);
         Ok(())
     }
 
     /// Where its bytes are that the peer has not acknowledged, if the kernel knows it.
-    fn queue(socket: &Self::Socket, peer: SocketAddr) -> Option<SendQueue> {
-        let _ = (socket, peer);
+    fn queue(raw: &Self::Raw, peer: SocketAddr) -> Option<SendQueue> {
+        let _ = (raw, peer);
         None
     }
 }
 
-/// The kernel's sockets of one node, one for each address.
-#[derive(Debug)]
-pub struct TcpListeners {
-    listeners: Vec<TcpListener>,
-    /// The listener that is asked first, so that a busy address leaves the others their turn.
-    next: usize,
-}
-
-impl TcpListeners {
-    /// Of sockets that listen and do not block; at least one. Needs a runtime, where they are registered.
-    pub fn new(listeners: Vec<std::net::TcpListener>) -> io::Result<Self> {
-        let listeners = listeners.into_iter().map(TcpListener::from_std);
-        Ok(Self {
-            listeners: listeners.collect::<io::Result<_>>()?,
-            next: 0,
-        })
-    }
-}
-
-impl Listener for TcpListeners {
+impl Listener for TcpListener {
+    type Raw = TcpStream;
     type Socket = TcpStream;
 
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        poll_fn(|cx| {
-            let count = self.listeners.len();
-            for at in (self.next..count).chain(0..self.next) {
-                if let Poll::Ready(accepted) = self.listeners[at].poll_accept(cx) {
-                    self.next = (at + 1) % count;
-                    return Poll::Ready(accepted);
-                }
-            }
-            Poll::Pending
-        })
-        .await
+        Self::accept(self).await
     }
 
-    fn prepare(socket: &TcpStream, settings: &AcceptorSettings) -> io::Result<()> {
+    fn establish(
+        &self,
+        raw: TcpStream,
+    ) -> impl Future<Output = io::Result<TcpStream>> + Send + use<> {
+        ready(Ok(raw))
+    }
+
+    fn prepare(raw: &TcpStream, settings: &AcceptorSettings) -> io::Result<()> {
         // Whole turns are written at once; waiting to merge them would only delay.
-        socket.set_nodelay(true)?;
-        let socket = SockRef::from(socket);
+        raw.set_nodelay(true)?;
+        let socket = SockRef::from(raw);
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(settings.tcp_keepalive))?;
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(settings.tcp_user_timeout))?;
@@ -84,8 +74,8 @@ impl Listener for TcpListeners {
         Ok(())
     }
 
-    fn queue(socket: &TcpStream, peer: SocketAddr) -> Option<SendQueue> {
-        let local = socket.local_addr().ok()?;
+    fn queue(raw: &TcpStream, peer: SocketAddr) -> Option<SendQueue> {
+        let local = raw.local_addr().ok()?;
         Some(SendQueue::new(local, peer))
     }
 }

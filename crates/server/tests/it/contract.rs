@@ -3,6 +3,7 @@
 mod bad_input;
 mod calls;
 mod compression;
+mod doors;
 mod drain;
 mod dying;
 mod fights;

@@ -5,6 +5,7 @@ mod blocked;
 mod buffering;
 mod calls;
 mod drain;
+mod establishing;
 mod following;
 mod generated;
 mod liveness;

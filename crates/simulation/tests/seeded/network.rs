@@ -9,6 +9,7 @@ mod pipe;
 mod socket;
 
 use std::collections::BTreeSet;
+use std::future::{Future, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -274,6 +275,7 @@ pub(crate) struct Door {
 }
 
 impl Listener for Door {
+    type Raw = Socket;
     type Socket = Socket;
 
     async fn accept(&mut self) -> io::Result<(Socket, SocketAddr)> {
@@ -281,5 +283,9 @@ impl Listener for Door {
             Some(accepted) => Ok(accepted),
             None => std::future::pending().await,
         }
+    }
+
+    fn establish(&self, raw: Socket) -> impl Future<Output = io::Result<Socket>> + Send + use<> {
+        ready(Ok(raw))
     }
 }

@@ -71,7 +71,8 @@ impl Node {
         Self::run(server.with_store(store))
     }
 
-    fn run(server: Server) -> Self {
+    /// A node that the test has made itself.
+    pub(super) fn run(server: Server) -> Self {
         let address = server.local_addr();
         let metrics = server.metrics_addr();
         let (stop, stopped) = oneshot::channel();

@@ -3,7 +3,7 @@
 
 use std::{
     convert::Infallible,
-    future::{Future, poll_fn},
+    future::{Future, poll_fn, ready},
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -18,11 +18,13 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use longlived_server::{
+    acceptor::{AcceptContext, AcceptorSettings, ConnectionCounts},
     connection::{
-        ConnectionEnd, ConnectionSettings, HalfSentTotal, NotShared, ResponseBody, StreamAbort,
-        serve_connection,
+        Accepted, ConnectionContext, ConnectionEnd, ConnectionSettings, NotShared, ResponseBody,
+        StreamAbort, serve_connection,
     },
     lifecycle::Drain,
+    tasks::Tasks,
 };
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
@@ -189,16 +191,21 @@ where
     S::Future: Unpin,
     B: ResponseBody<Error = Infallible>,
 {
-    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    let half_sent = HalfSentTotal::new(1 << 20);
-    serve_connection(
-        socket,
-        peer,
-        service,
-        Arc::new(settings),
-        half_sent,
-        Drain::new(),
-    )
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let accepted = Accepted {
+        context: Arc::new(ConnectionContext {
+            peer: address,
+            listener: address,
+        }),
+        queue: None,
+    };
+    let settings = AcceptorSettings {
+        connection: Arc::new(settings),
+        ..AcceptorSettings::default()
+    };
+    let counts = ConnectionCounts::default();
+    let shared = AcceptContext::new(service, settings, counts, Drain::new(), Tasks::new());
+    serve_connection(ready(Ok(socket)), accepted, shared)
 }
 
 /// Returns when a count that has begun to rise rises no more.

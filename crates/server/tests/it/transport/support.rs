@@ -14,13 +14,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use longlived_server::acceptor::{self, AcceptorSettings, ConnectionCounts};
+use longlived_server::acceptor::{self, AcceptContext, AcceptorSettings, ConnectionCounts};
 use longlived_server::connection::{NotShared, ResponseBody, StreamAbort};
 use longlived_server::layers::{CallRecord, Layers};
 use longlived_server::lifecycle::Drain;
-use longlived_server::listener::TcpListeners;
+use longlived_server::listener::Listener;
 use longlived_server::tasks::{AbortOnDrop, Tasks};
 use parking_lot::Mutex;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tower::{Layer, Service};
 
@@ -76,22 +77,30 @@ pub(super) fn node() -> Node {
 }
 
 pub(super) fn node_with(settings: AcceptorSettings) -> Node {
+    let (address, listener) = listener();
+    node_over(address, listener, settings)
+}
+
+/// A node whose connections come from a listener of the test's own.
+pub(super) fn node_over(
+    address: SocketAddr,
+    listener: impl Listener,
+    settings: AcceptorSettings,
+) -> Node {
     let (drain, tasks, counts) = (Drain::new(), Tasks::new(), ConnectionCounts::default());
     let calls = Arc::new(Calls::default());
     let layers = Layers::new(|| 0x1d, drain.clone(), || Duration::from_millis(1234));
     let service = layers.layer(TestService {
         calls: Arc::clone(&calls),
     });
-    let (address, listener) = listener();
-    let accept = acceptor::accept(
-        listener,
+    let shared = AcceptContext::new(
         service,
         settings,
         counts.clone(),
         drain.clone(),
         tasks.clone(),
     );
-    tasks.spawn("acceptor", accept);
+    tasks.spawn("acceptor", acceptor::accept(listener, address, shared));
     let abort = tasks.abort_on_drop();
     Node {
         address,
@@ -117,20 +126,18 @@ where
     let tasks = Tasks::new();
     let (address, listener) = listener();
     let (settings, counts) = (AcceptorSettings::default(), ConnectionCounts::default());
-    tasks.spawn(
-        "acceptor",
-        acceptor::accept(listener, service, settings, counts, drain, tasks.clone()),
-    );
+    let shared = AcceptContext::new(service, settings, counts, drain, tasks.clone());
+    tasks.spawn("acceptor", acceptor::accept(listener, address, shared));
     (address, tasks.abort_on_drop())
 }
 
-fn listener() -> (SocketAddr, TcpListeners) {
+fn listener() -> (SocketAddr, TcpListener) {
     let listener = acceptor::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
     let address = listener
         .local_addr()
         .expect("a bound socket has an address");
-    let listeners = TcpListeners::new(vec![listener]).expect("within a runtime");
-    (address, listeners)
+    let listener = TcpListener::from_std(listener).expect("within a runtime");
+    (address, listener)
 }
 
 #[derive(Clone)]

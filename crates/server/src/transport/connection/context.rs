@@ -1,0 +1,24 @@
+//! What is known of a connection beside its bytes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::SendQueue;
+
+/// A connection, as its calls know it: an `Arc` of this is in the extensions of each of its requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionContext {
+    /// The address at its other end.
+    pub peer: SocketAddr,
+    /// The address of the listener that it came to.
+    pub listener: SocketAddr,
+}
+
+/// A connection that was accepted, before it has said anything.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// What its calls know of it.
+    pub context: Arc<ConnectionContext>,
+    /// Where its bytes are that the peer's kernel has not acknowledged; `None` for one that is not the kernel's.
+    pub queue: Option<SendQueue>,
+}

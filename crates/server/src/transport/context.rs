@@ -1,0 +1,41 @@
+//! What the connections of a node share, whichever listener they come from.
+
+use std::sync::Arc;
+
+use super::connection::HalfSentTotal;
+use super::connection_counts::ConnectionCounts;
+use super::settings::AcceptorSettings;
+use crate::lifecycle::Drain;
+use crate::tasks::Tasks;
+
+/// The service that answers, the limits, and where connections are counted, owned and told to go. A clone has its own
+/// service and shares the rest.
+#[derive(Clone, Debug)]
+pub struct AcceptContext<S> {
+    pub(super) service: S,
+    pub(super) settings: Arc<AcceptorSettings>,
+    pub(super) counts: ConnectionCounts,
+    pub(super) half_sent: HalfSentTotal,
+    pub(super) drain: Drain,
+    pub(super) tasks: Tasks,
+}
+
+impl<S> AcceptContext<S> {
+    /// `tasks` owns the task of each connection.
+    pub fn new(
+        service: S,
+        settings: AcceptorSettings,
+        counts: ConnectionCounts,
+        drain: Drain,
+        tasks: Tasks,
+    ) -> Self {
+        Self {
+            half_sent: HalfSentTotal::new(settings.half_sent_bytes_max_total),
+            service,
+            settings: Arc::new(settings),
+            counts,
+            drain,
+            tasks,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A raw socket becomes a usable one in the task of its connection, as with TLS.
+
+use std::future::{Future, pending};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use longlived_server::acceptor::AcceptorSettings;
+use longlived_server::connection::ConnectionSettings;
+use longlived_server::listener::Listener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::support::{Client, Node, Room, node_over, spawn, until, within};
+
+const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+
+/// A pipe that is usable once the test says so.
+struct Raw {
+    pipe: DuplexStream,
+    usable: oneshot::Receiver<()>,
+}
+
+struct Pipes(mpsc::Receiver<Raw>);
+
+impl Listener for Pipes {
+    type Raw = Raw;
+    type Socket = DuplexStream;
+
+    async fn accept(&mut self) -> io::Result<(Raw, SocketAddr)> {
+        match self.0.recv().await {
+            Some(raw) => Ok((raw, ADDRESS)),
+            None => pending().await,
+        }
+    }
+
+    fn establish(&self, raw: Raw) -> impl Future<Output = io::Result<DuplexStream>> + Send + use<> {
+        async move {
+            raw.usable.await.map_err(io::Error::other)?;
+            Ok(raw.pipe)
+        }
+    }
+}
+
+/// A node, and what connects to it.
+fn node() -> (Node, mpsc::Sender<Raw>) {
+    let (connect, incoming) = mpsc::channel(1);
+    let settings = AcceptorSettings::default();
+    (node_over(ADDRESS, Pipes(incoming), settings), connect)
+}
+
+/// A connection that is not usable yet: the peer's end, and what makes it usable.
+async fn connect(to: &mpsc::Sender<Raw>) -> (DuplexStream, oneshot::Sender<()>) {
+    let (near, pipe) = tokio::io::duplex(64 << 10);
+    let (make_usable, usable) = oneshot::channel();
+    let sent = to.send(Raw { pipe, usable }).await;
+    assert!(sent.is_ok(), "the node accepts");
+    (near, make_usable)
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_usable_yet_holds_up_no_other() {
+    let (node, to) = node();
+    let (slow, make_usable) = connect(&to).await;
+    let slow = spawn(async move {
+        let mut client = Client::over(slow, Room::default()).await;
+        client.ask("/test/quiet").await
+    });
+    until("it is accepted", || node.counts.open() == 1).await;
+    let (other, usable_at_once) = connect(&to).await;
+    usable_at_once.send(()).expect("it is waited for");
+    let mut other = Client::over(other, Room::default()).await;
+    let answer = within("an answer", other.ask("/test/quiet")).await;
+    assert_eq!((node.counts.open(), node.calls.live()), (2, 1));
+
+    make_usable.send(()).expect("it is waited for");
+    let late = within("an answer", slow).await.expect("it is served");
+    assert_eq!((node.counts.open(), node.calls.live()), (2, 2));
+    drop((answer, other, late));
+    until("both have ended", || node.counts.open() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_never_is_usable_is_closed_at_the_deadline() {
+    let (node, to) = node();
+    let began = Instant::now();
+    let (mut near, _never) = connect(&to).await;
+    let read = near.read(&mut [0; 1]).await;
+    assert_eq!(read.expect("it is closed"), 0);
+    assert_eq!(began.elapsed(), handshake_timeout());
+    until("it is not counted", || node.counts.open() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_bytes_have_what_is_left_of_the_deadline() {
+    let (node, to) = node();
+    let began = Instant::now();
+    let (mut near, make_usable) = connect(&to).await;
+    tokio::time::sleep(handshake_timeout() * 9 / 10).await;
+    make_usable.send(()).expect("it is waited for");
+    near.write_all(b"PRI * HTTP/2.0")
+        .await
+        .expect("there is room");
+    let read = near.read(&mut [0; 1]).await;
+    assert_eq!(read.expect("it is closed"), 0);
+    assert_eq!(began.elapsed(), handshake_timeout());
+    until("it is not counted", || node.counts.open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_made_usable_is_closed_and_no_other() {
+    let (node, to) = node();
+    let (mut near, fails) = connect(&to).await;
+    drop(fails);
+    let read = within("its end", near.read(&mut [0; 1])).await;
+    assert_eq!(read.expect("it is closed"), 0);
+    until("it is not counted", || node.counts.open() == 0).await;
+    let (other, make_usable) = connect(&to).await;
+    make_usable.send(()).expect("it is waited for");
+    let mut other = Client::over(other, Room::default()).await;
+    within("an answer", other.ask("/test/quiet")).await;
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_no_connection_that_is_not_usable() {
+    let (node, to) = node();
+    let (mut near, _never) = connect(&to).await;
+    until("it is accepted", || node.counts.open() == 1).await;
+    node.drain.go_away();
+    let read = within("its end", near.read(&mut [0; 1])).await;
+    assert_eq!(read.expect("it is closed"), 0);
+    within("the end of all tasks", node.tasks.close_and_wait()).await;
+    assert_eq!(node.counts.open(), 0);
+}
+
+fn handshake_timeout() -> Duration {
+    ConnectionSettings::default().handshake_timeout
+}
