@@ -190,10 +190,10 @@ pub trait Store: Send + Sync + 'static {
     /// Numbers and keeps the messages (at least one) in their order: all of them, or those that [`Appended`] says. An
     /// error holds for all of them. What is returned has what is stored in that order, and whatever else the log has got
     /// before and between that was not handed out yet. Must be polled to its end: what is being written is not taken
-    /// back by dropping it.
+    /// back by dropping it. The sequencer does so even when it learns meanwhile that the store is broken.
     ///
     /// The sequencer has one append in flight at a time, and none when it calls [`Store::admit`], [`Store::make_room`],
-    /// [`Store::unused_topics`], [`Store::forget_topics`] or [`Store::trim`]. ADR 11 says what several at a time would
+    /// [`Store::unused_topics`], [`Store::forget_topics`], [`Store::trim`] or [`Store::room`]. ADR 11 says what several at a time would
     /// need.
     fn append<'a>(
         &'a self,

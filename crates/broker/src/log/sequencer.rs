@@ -67,6 +67,8 @@ pub struct Sequencer {
     // A sweep came while the store was busy.
     sweep_store_next: bool,
     warnings: Warnings,
+    // Why the log ends as soon as the append in flight has ended.
+    ending: Option<AppendError>,
 }
 
 struct Linked {
@@ -99,12 +101,13 @@ impl Sequencer {
             commits: 0,
             messages: 0,
             warnings: Warnings::default(),
+            ending: None,
         }
     }
 
-    /// Runs until `stop`; what was queued before is still stored and answered. Ends with an error at once when the
-    /// store can be trusted no more: what it holds beyond `visible` may not be durable, so nothing is acknowledged
-    /// after that.
+    /// Runs until `stop`; what was queued before is still stored and answered. Ends with an error when the store can be
+    /// trusted no more: at once, or when the append in flight has ended and its publishers are answered. What the store
+    /// holds beyond `visible` may not be durable, so nothing is acknowledged after that.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AppendError> {
         if !planted(Fault::DedupeForgottenAtRestart) {
             self.dedupe.restore(self.shared.store.recent_ids());
@@ -122,14 +125,15 @@ impl Sequencer {
                 (batch, stored) = &mut storing => self.end_append(batch, stored)?,
                 () = &mut stopped => self.inbox.close(),
                 _ = sweep.tick() => self.sweep(is_storing)?,
-                incoming = self.inbox.next(is_storing) => match incoming? {
-                    Incoming::Link(link) => self.link(link),
-                    Incoming::Elsewhere(frames) => self.show_others(&frames),
-                    Incoming::Publish(first) => match self.gather(first) {
+                incoming = self.inbox.next(is_storing) => match incoming {
+                    Ok(Incoming::Link(link)) => self.link(link),
+                    Ok(Incoming::Elsewhere(frames)) => self.show_others(&frames),
+                    Ok(Incoming::Publish(first)) => match self.gather(first) {
                         Some(batch) => storing.set(append(&*store, batch).fuse()),
                         None => self.sweep_after_append(),
                     },
-                    Incoming::Closed => break,
+                    Ok(Incoming::Closed) => break,
+                    Err(broken) => self.end(broken, is_storing)?,
                 },
                 () = ready(()), if trim_now => {
                     self.trim();
@@ -144,6 +148,18 @@ impl Sequencer {
             messages = self.messages,
             "log closed"
         );
+        Ok(())
+    }
+
+    /// The log ends with this error. An append in flight comes to its end before: what it writes is stored, and its
+    /// publishers are told so.
+    fn end(&mut self, broken: AppendError, storing: bool) -> Result<(), AppendError> {
+        self.note_room(Err(broken.clone()));
+        if !storing {
+            return Err(broken);
+        }
+        self.inbox.end_elsewhere();
+        self.ending.get_or_insert(broken);
         Ok(())
     }
 
@@ -168,7 +184,7 @@ impl Sequencer {
                 Some(error)
             }
         };
-        let failed = failure.map_or(Ok(()), Err);
+        let failed = self.ending.take().or(failure).map_or(Ok(()), Err);
         self.note_room(failed.clone());
         if let Err(broken @ AppendError::Broken(_)) = failed {
             return Err(broken);

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, future::BoxFuture};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, pending},
+};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -61,6 +64,11 @@ impl Elsewhere {
                 Err(error @ ElsewhereError::Unavailable(_)) => self.try_again(&error),
             }
         }
+    }
+
+    /// There is nothing more. A failure that was final must be followed by this if the log goes on for a while.
+    pub(super) fn end(&mut self) {
+        self.waiting = pending().boxed();
     }
 
     fn try_again(&mut self, error: &ElsewhereError) {

@@ -73,6 +73,11 @@ impl Inbox {
         self.queues.background.close();
     }
 
+    /// Asks no more for what other nodes append.
+    pub(super) fn end_elsewhere(&mut self) {
+        self.elsewhere.end();
+    }
+
     /// The next thing to do. While a batch is being stored publishers have no turn. Dropping the future loses nothing.
     pub(super) async fn next(&mut self, storing: bool) -> Result<Incoming, AppendError> {
         std::future::poll_fn(|cx| self.poll_next(storing, cx)).await

@@ -2,7 +2,7 @@
 //! needed, and checks the state of the store.
 //!
 //! Holds: the store lets go of history and topics between two appends only, since the messages of an append name topics
-//! that keep no event yet. Everything else is done at its time, however long an append takes.
+//! that keep no event yet, and is asked for its state between them. Everything else is done at its time, however long an append takes.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::{frame::TopicId, store::AppendError};
 const CHANNELS_MAX: usize = 50_000;
 
 impl Sequencer {
-    /// One round; the store's part of it is left for the end of the append while one is in flight.
+    /// One round; the store's part of it is left for the end of the append while one is in flight. Its state is not asked
+    /// for then: that may wait for the disk, and the append tells it.
     pub(super) fn sweep(&mut self, storing: bool) -> Result<(), AppendError> {
         let now = Instant::now();
         self.trim_tails(now);
@@ -25,18 +26,24 @@ impl Sequencer {
             self.sweep_store_next = true;
         } else {
             self.sweep_store();
+            self.check_room()?;
         }
         let (pushed_out, ids_max) = (self.dedupe.pushed_out(), self.dedupe.ids_max());
         self.warnings.ids_pushed_out(pushed_out, ids_max, now);
         let ahead = self.shared.store.publish_time_ahead();
         self.warnings.publish_time_ahead(ahead, now);
-        let room = self.shared.store.room();
-        self.note_room(room.clone());
-        if let Err(broken @ AppendError::Broken(_)) = room {
-            return Err(broken);
-        }
         self.unlink_idle(now);
         Ok(())
+    }
+
+    /// Whether the store takes messages; an error when it never will again.
+    fn check_room(&self) -> Result<(), AppendError> {
+        let room = self.shared.store.room();
+        self.note_room(room.clone());
+        match room {
+            Err(broken @ AppendError::Broken(_)) => Err(broken),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// What an append leaves to do for the store. However busy the log is, what has to go goes: a little after each batch.

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use futures_util::future::join;
+
 use super::*;
 use crate::{
     Begin, Compression, Cursor, Delivery, Encoding, GapPolicy, Opened, Outcome, ReadOptions,
@@ -248,7 +250,32 @@ async fn others_events_that_cannot_be_had_for_a_while_are_asked_for_again() {
 async fn others_events_that_can_never_be_had_again_end_the_log() {
     let shared = shared_log();
     let (_log, runs) = Log::new(shared.node(), LogConfig::default());
-    shared.broken.store(true, Ordering::Relaxed);
+    shared.break_for_good();
     let ended = runs.run(CancellationToken::new()).await;
+    assert_eq!(ended, Err(AppendError::Broken("on purpose".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_in_flight_is_answered_before_the_end_of_others_events_ends_the_log() {
+    let shared = shared_log();
+    let gate = Gate::new(shared.node());
+    let (log, runs) = Log::new(gate.clone(), LogConfig::default());
+    let test = async {
+        let mut cursor = open(&log, Begin::Next).await.cursor;
+        gate.hold();
+        let own = log.submit(smallvec![message("a", "")], PublishOptions::default());
+        let own = own.await.unwrap();
+        gate.appending().await;
+        shared.break_for_good();
+        let mut room = log.room();
+        room.wait_for(Result::is_err).await.unwrap();
+        // New filters are linked until the end.
+        let mut late = open(&log, Begin::Next).await.cursor;
+        gate.release();
+        assert_eq!(own.await.unwrap().published[0].sequence, 1);
+        assert_eq!(read_events(&mut cursor, 1).await, [1]);
+        assert_eq!(read_events(&mut late, 1).await, [1]);
+    };
+    let (ended, ()) = in_time(join(runs.run(CancellationToken::new()), test)).await;
     assert_eq!(ended, Err(AppendError::Broken("on purpose".to_owned())));
 }

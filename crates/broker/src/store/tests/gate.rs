@@ -1,4 +1,6 @@
 //! A store whose appends stand still while it is told to hold them.
+//!
+//! Holds: a call that the sequencer may make only between two appends panics while one is in flight.
 
 use std::sync::{
     Arc,
@@ -6,9 +8,13 @@ use std::sync::{
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
+use longlived_topic::TopicName;
 use tokio::sync::watch;
 
-use crate::store::{Admitted, AppendError, Appended, Delegate, Store, Trimmed};
+use crate::{
+    frame::TopicId,
+    store::{Admitted, AppendError, Appended, Delegate, Store, TopicsExhausted, Trimmed},
+};
 
 pub(crate) struct Gate {
     inner: Arc<dyn Store>,
@@ -76,6 +82,31 @@ impl Delegate for Gate {
             appended
         }
         .boxed()
+    }
+
+    fn room(&self) -> Result<(), AppendError> {
+        self.assert_between_appends();
+        self.inner.room()
+    }
+
+    fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
+        self.assert_between_appends();
+        self.inner.admit(topic)
+    }
+
+    fn make_room(&self, batch: &[Admitted]) -> Vec<TopicId> {
+        self.assert_between_appends();
+        self.inner.make_room(batch)
+    }
+
+    fn unused_topics(&self) -> Vec<(TopicId, TopicName)> {
+        self.assert_between_appends();
+        self.inner.unused_topics()
+    }
+
+    fn forget_topics(&self, forget: &[TopicId], keep: &[TopicId]) {
+        self.assert_between_appends();
+        self.inner.forget_topics(forget, keep);
     }
 
     fn trim(&self) -> Trimmed {

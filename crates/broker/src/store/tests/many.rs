@@ -45,8 +45,8 @@ pub(crate) struct SharedLog {
     pub(crate) silent: AtomicBool,
     /// So many times others' events cannot be had.
     pub(crate) failures: AtomicU64,
-    /// Others' events can never be had again.
-    pub(crate) broken: AtomicBool,
+    // Others' events can never be had again.
+    broken: AtomicBool,
 }
 
 impl SharedLog {
@@ -68,6 +68,12 @@ impl SharedLog {
             log: self.clone(),
             seen: Arc::default(),
         })
+    }
+
+    /// Others' events can never be had again, and the nodes that wait for them learn it.
+    pub(crate) fn break_for_good(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+        self.news.send_replace(());
     }
 
     /// Stores one message; where it is, and whether it was there before.
