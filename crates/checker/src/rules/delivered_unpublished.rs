@@ -1,14 +1,15 @@
 //! Nothing is delivered that was not published.
 //!
 //! Sees: an event whose topic and content no publish had that was begun before the event came and was not
-//! refused; a content that stands at more positions of one epoch than it has publishes.
+//! refused; a content that stands at more positions of one epoch than it has publishes. A position that the disk has lost,
+//! as far as a DAMAGED gap says so, does not count: its message may have been on its way still, and been stored again.
 //! Cannot see: anything on foreign topics; which of several publishes with one content was delivered.
 
 use rustc_hash::FxHashMap;
 
 use crate::{
-    facts::Facts,
-    history::Said,
+    facts::{Facts, Known, Leg},
+    history::{GapReason, Said},
     report::{Findings, Rule},
 };
 
@@ -57,7 +58,15 @@ fn more_than_published(facts: &Facts<'_>, findings: &mut Findings) {
             };
             let count = places.entry(content).or_default();
             *count += 1;
-            if *count > published.publishes && !facts.foreign.contains(known.topic) {
+            if *count <= published.publishes || facts.foreign.contains(known.topic) {
+                continue;
+            }
+            let same = epoch.known.iter().filter(|other| {
+                (other.topic, other.digest) == (known.topic, known.digest)
+                    && other.sequence <= known.sequence
+            });
+            let stored = same.filter(|other| !may_be_lost(facts, *number, other));
+            if stored.count() as u64 > published.publishes {
                 findings.add(RULE, [known.line, published.line], || {
                     format!(
                         "{number}/{} on {} has the content {digest} for the {count}. time; it was published {} \
@@ -70,4 +79,34 @@ fn more_than_published(facts: &Facts<'_>, findings: &mut Findings) {
             }
         }
     }
+}
+
+/// Whether the disk may have lost an event after it was delivered: a DAMAGED gap covers it, or a stream that came back
+/// behind it was told of damage at once, which may have begun before; and nobody was given the event later.
+fn may_be_lost(facts: &Facts<'_>, epoch: u64, known: &Known) -> bool {
+    let legs = || facts.legs.iter().filter(|leg| leg.epoch == epoch);
+    let told = |leg: &Leg| {
+        let steps = leg.steps(facts.history);
+        let mut steps = steps.iter().enumerate();
+        steps.find_map(|(at, step)| match &step.said {
+            Said::Gap(gap)
+                if gap.reason == GapReason::Damaged
+                    && known.sequence <= gap.through
+                    && (known.sequence > gap.after || at <= 1) =>
+            {
+                Some(step.at)
+            }
+            _ => None,
+        })
+    };
+    let Some(told) = legs().filter_map(told).min() else {
+        return false;
+    };
+    let given_later = |leg: &Leg| {
+        leg.steps(facts.history).iter().any(|step| {
+            step.at > told
+                && matches!(&step.said, Said::Event(event) if event.sequence == known.sequence)
+        })
+    };
+    !legs().any(given_later)
 }

@@ -174,6 +174,45 @@ fn a_damage_over_nothing_may_be_over_a_message_that_was_on_its_way_and_was_store
     assert!(report.is_lawful(), "{:?}", report.violations);
 }
 
+/// The second message was on its way when its first place was damaged, and is acknowledged at a second one.
+fn stored_again(change: impl Fn(String) -> String) -> Report {
+    damage_goes_on(|text| {
+        let third = r#""publisher":"p","publish":3,"principal""#;
+        let second_answer = r#""publish":2,"outcome""#;
+        let lines = text
+            .lines()
+            .filter(|line| !line.contains(third) && !line.contains(second_answer));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let text = text.replace(r#""publish":3,"outcome""#, r#""publish":2,"outcome""#);
+        change(text.replace("00000000000000a3", "00000000000000a2"))
+    })
+}
+
+#[test]
+fn a_message_whose_first_place_was_damaged_may_have_a_second_one() {
+    let report = stored_again(|text| text);
+    assert!(report.is_lawful(), "{:?}", report.violations);
+}
+
+#[test]
+fn a_message_has_no_second_place_while_its_first_one_is_still_given() {
+    let report = stored_again(|text| {
+        let gap = text.lines().find(|line| line.contains(GAP_OF_T)).unwrap();
+        let gap = gap.replace(r#""after_sequence":1"#, r#""after_sequence":2"#);
+        let text = instead(&text, GAP_OF_T, &[event_2(915, 4, true), gap]);
+        text.replace(
+            r#""stream":4,"outcome":"reset""#,
+            r#""stream":4,"outcome":"resumed""#,
+        )
+    });
+    let broken = report.broken();
+    assert!(
+        broken.contains(&Rule::DeliveredUnpublished),
+        "{:?}",
+        report.violations
+    );
+}
+
 #[test]
 fn a_damage_over_nothing_is_false_when_the_stream_itself_brought_the_event_before_it() {
     let report = damage_goes_on(|text| {
