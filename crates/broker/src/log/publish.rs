@@ -33,9 +33,11 @@ pub struct Published {
 pub struct PublishReply {
     /// The messages before the first refusal.
     pub published: SmallVec<[Published; 1]>,
-    /// Why the next one was refused. Nothing after it is stored, but for what a store that stores batches in part had
-    /// stored before it failed: sent again with its message id it is stored once.
+    /// Why the next one was refused. Nothing after it is stored, unless `partly` says otherwise.
     pub refused: Option<PublishError>,
+    /// The store has stored a batch in part and failed that message. Messages of the same stream behind it may be stored:
+    /// sent again with its message id each is stored once.
+    pub partly: bool,
 }
 
 /// Why a message is not in the log.

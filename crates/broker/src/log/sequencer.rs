@@ -127,7 +127,10 @@ impl Sequencer {
                 _ = sweep.tick() => self.sweep(is_storing)?,
                 incoming = self.inbox.next(is_storing) => match incoming {
                     Ok(Incoming::Link(link)) => self.link(link),
-                    Ok(Incoming::Elsewhere(frames)) => self.show_others(&frames),
+                    Ok(Incoming::Elsewhere(frames)) => {
+                        let shown = self.show_others(&frames);
+                        shown.or_else(|broken| self.end(broken, is_storing))?;
+                    }
                     Ok(Incoming::Publish(first)) => match self.gather(first) {
                         Some(batch) => storing.set(append(&*store, batch).fuse()),
                         None => self.sweep_after_append(),
@@ -169,11 +172,17 @@ impl Sequencer {
         batch: Batch,
         stored: Result<Appended, AppendError>,
     ) -> Result<(), AppendError> {
-        let failure = match stored {
-            Ok(appended) => {
+        let now = Instant::now();
+        // What became of single messages says nothing of the next batch, unless the store is broken.
+        let room = match stored.and_then(|appended| self.show_own(&batch, appended, now)) {
+            Ok((appended, touched)) => {
                 let failure = appended.failure().cloned();
-                self.commit(batch, &appended);
-                failure
+                self.commit(batch, &appended, &touched, now);
+                match failure {
+                    None => Some(Ok(())),
+                    Some(broken @ AppendError::Broken(_)) => Some(Err(broken)),
+                    Some(_) => None,
+                }
             }
             Err(error) => {
                 if planted(Fault::FailedIdRemembered) {
@@ -181,13 +190,14 @@ impl Sequencer {
                     ids.for_each(|&key| self.dedupe.insert(key, 1, Instant::now()));
                 }
                 answer(batch.requests, Err(&error));
-                Some(error)
+                Some(Err(error))
             }
         };
-        let failed = self.ending.take().or(failure).map_or(Ok(()), Err);
-        self.note_room(failed.clone());
-        if let Err(broken @ AppendError::Broken(_)) = failed {
-            return Err(broken);
+        if let Some(room) = self.ending.take().map(Err).or(room) {
+            self.note_room(room.clone());
+            if let Err(broken @ AppendError::Broken(_)) = room {
+                return Err(broken);
+            }
         }
         self.sweep_after_append();
         Ok(())
@@ -207,18 +217,30 @@ impl Sequencer {
         });
     }
 
-    /// What of the batch is stored is shown, and its publishers are told.
-    fn commit(&mut self, batch: Batch, appended: &Appended) {
-        let now = Instant::now();
-        self.commits += 1;
-        self.messages += batch.messages.len() as u64;
-        let known: &[Admitted] = if appended.is_own() {
-            &batch.messages
-        } else {
-            &[]
+    /// What of the batch is stored is shown; the channels, whose readers are to be woken.
+    fn show_own(
+        &mut self,
+        batch: &Batch,
+        appended: Appended,
+        now: Instant,
+    ) -> Result<(Appended, Vec<ChannelKey>), AppendError> {
+        let messages = &batch.messages;
+        let Some(stored) = appended.stored_of(messages.len()) else {
+            let text = "the store does not tell what became of each message of a batch";
+            return Err(contradiction(text));
         };
-        let frames = appended.frames();
-        let touched = frames.map(|frames| self.show(known, frames, now));
+        let known: &[Admitted] = if appended.is_own() { messages } else { &[] };
+        let touched = match appended.frames() {
+            Some(frames) => self.show(known, frames, now)?,
+            None => Vec::new(),
+        };
+        self.messages += stored as u64;
+        Ok((appended, touched))
+    }
+
+    /// The publishers of what is stored are told, and its readers are woken.
+    fn commit(&mut self, batch: Batch, appended: &Appended, touched: &[ChannelKey], now: Instant) {
+        self.commits += 1;
         for (key, index) in batch.keys {
             if let Ok((sequence, _)) = appended.outcome(index) {
                 self.dedupe.insert(key, sequence, now);
@@ -230,16 +252,17 @@ impl Sequencer {
             .store(pushed_out, Ordering::Relaxed);
         answer(batch.requests, Ok(appended));
         // Last: a runtime runs first what was woken last, and a subscriber should not wait for a publisher's answer.
-        self.wake(&touched.unwrap_or_default());
+        self.wake(touched);
         self.trim_tails(now);
     }
 
     /// What other nodes have appended is shown.
-    fn show_others(&mut self, frames: &Arc<Frames>) {
+    fn show_others(&mut self, frames: &Arc<Frames>) -> Result<(), AppendError> {
         let now = Instant::now();
-        let touched = self.show(&[], frames, now);
+        let touched = self.show(&[], frames, now)?;
         self.wake(&touched);
         self.trim_tails(now);
+        Ok(())
     }
 
     fn wake(&self, touched: &[ChannelKey]) {
@@ -249,18 +272,21 @@ impl Sequencer {
     }
 
     /// What is stored goes to its channels and becomes visible; the channels, whose readers are to be woken. `messages`
-    /// are those of the frames, one to one, or none when they come from elsewhere.
+    /// are those of the frames, one to one, or none when they come from elsewhere. Nothing is shown that lies at or below
+    /// `visible`: a store that hands it out can be trusted no more.
     fn show(
         &mut self,
         messages: &[Admitted],
         frames: &Arc<Frames>,
         now: Instant,
-    ) -> Vec<ChannelKey> {
-        debug_assert!(
-            frames.first() > self.shared.visible.load(Ordering::Relaxed)
-                || planted(Fault::VisibleBeforeStored),
-            "a store hands out each event once, in log order"
-        );
+    ) -> Result<Vec<ChannelKey>, AppendError> {
+        let visible = self.shared.visible.load(Ordering::Relaxed);
+        if frames.first() <= visible && !planted(Fault::VisibleBeforeStored) {
+            return Err(contradiction(&format!(
+                "the store hands out event {} after event {visible}",
+                frames.first()
+            )));
+        }
         let touched = self.route(messages, frames);
         for &key in &touched {
             let linked = &mut self.channels[key];
@@ -281,7 +307,7 @@ impl Sequencer {
             linked.channel.append(chunk);
         }
         self.shared.visible.store(frames.last(), Ordering::Release);
-        touched
+        Ok(touched)
     }
 
     /// Notes for each channel which entries it gets; the channels that get any.
@@ -363,6 +389,13 @@ impl Sequencer {
         self.shared.channels.insert(filter, channel.clone());
         channel
     }
+}
+
+/// The store does what no store may: a line for the people who run it, and the end of the log.
+#[cold]
+fn contradiction(text: &str) -> AppendError {
+    tracing::error!("{text}: the log ends");
+    AppendError::Broken(text.to_owned())
 }
 
 /// An append with the batch that it is about.

@@ -74,6 +74,26 @@ impl Appended {
         failures().find(is_final).or_else(|| failures().next())
     }
 
+    /// How many of the messages that were asked for, `asked` in number, are new in the log; `None` when it does not tell what became of
+    /// each of them.
+    pub(crate) fn stored_of(&self, asked: usize) -> Option<usize> {
+        let entries = self
+            .frames
+            .as_ref()
+            .map_or(0, |frames| frames.entries().len());
+        let Some(own) = &self.own else {
+            return (entries == asked).then_some(asked);
+        };
+        let mut stored = 0;
+        for own in own {
+            if let Own::New(index) = own {
+                ((*index as usize) < entries).then_some(())?;
+                stored += 1;
+            }
+        }
+        (own.len() == asked).then_some(stored)
+    }
+
     /// Whether the frames are the messages that were asked for and nothing else.
     pub(crate) fn is_own(&self) -> bool {
         self.own.is_none()

@@ -1,8 +1,8 @@
 //! Publishing from a stream of requests with many in flight: what is there to be read goes to the log as one
 //! request, and answers come back in the order of the messages.
 //!
-//! Holds: the first refusal ends it; everything before it was answered, nothing after it is stored. What is
-//! in flight is bounded, so a fast publisher is slowed down by flow control.
+//! Holds: the first refusal ends it; everything before it was answered. Nothing after it is stored, unless
+//! the store stored a batch in part. What is in flight is bounded, so a fast publisher is slowed down by flow control.
 
 use std::{
     collections::VecDeque,
@@ -39,7 +39,7 @@ pub(super) struct Pipeline {
     in_flight: VecDeque<Submitted>,
     // How reading ended; told when all before it is answered.
     read_end: Option<Result<(), Status>>,
-    // Nothing of what was refused is stored, nor will be.
+    // Nothing of what was refused is stored, nor will be, and nothing behind it.
     certain: bool,
     draining: BoxFuture<'static, ()>,
 }
@@ -90,7 +90,7 @@ impl Pipeline {
                         }
                     });
                     if let Some(refused) = &reply.refused {
-                        self.certain &= status::is_certain(refused);
+                        self.certain &= status::is_certain(refused) && !reply.partly;
                         // Whatever follows is refused by the log as well, and needs no answer.
                         self.read_end = Some(Err(status::of_publish(refused)));
                         self.in_flight.clear();

@@ -172,18 +172,24 @@ impl Sequencer {
 pub(super) fn answer(requests: Vec<Pending>, stored: Result<&Appended, &AppendError>) {
     for pending in requests {
         let mut refused = pending.refused;
+        let mut partly = false;
         let mut published = SmallVec::with_capacity(pending.outcomes.len());
         for outcome in &pending.outcomes {
             match outcome.published(stored) {
                 Ok(place) => published.push(place),
                 Err(error) => {
                     refused = Some(PublishError::Append(error.clone()));
+                    partly = stored.is_ok();
                     pending.request.stop_stream();
                     break;
                 }
             }
         }
-        let reply = PublishReply { published, refused };
+        let reply = PublishReply {
+            published,
+            refused,
+            partly,
+        };
         // A publisher that has gone needs no answer.
         pending.request.reply.send(reply).ok();
     }

@@ -31,6 +31,8 @@ pub(super) struct Elsewhere {
     waiting: BoxFuture<'static, Result<Arc<Frames>, ElsewhereError>>,
     // The pause before the attempt that runs; zero when the last one succeeded.
     pause: Duration,
+    // When the attempt that runs began, or will after its pause.
+    since: Instant,
     warned: Option<Instant>,
 }
 
@@ -40,6 +42,7 @@ impl Elsewhere {
             waiting: shared.store.appended_elsewhere(),
             shared,
             pause: Duration::ZERO,
+            since: Instant::now(),
             warned: None,
         }
     }
@@ -56,6 +59,7 @@ impl Elsewhere {
                         tracing::info!("events of other nodes arrive again");
                     }
                     self.waiting = self.shared.store.appended_elsewhere();
+                    self.since = Instant::now();
                     return Poll::Ready(Ok(frames));
                 }
                 Err(ElsewhereError::Broken(why)) => {
@@ -74,10 +78,16 @@ impl Elsewhere {
     fn try_again(&mut self, error: &ElsewhereError) {
         let failures = &self.shared.elsewhere_failures;
         failures.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        // An attempt that waited for long is no failure in a row with the one before it.
+        if now.saturating_duration_since(self.since) > PAUSE_MAX {
+            self.pause = Duration::ZERO;
+        }
         self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
-        if warnings::is_due(&mut self.warned, Instant::now()) {
+        if warnings::is_due(&mut self.warned, now) {
             tracing::warn!(%error, again_in = ?self.pause, "events of other nodes do not arrive");
         }
+        self.since = now + self.pause;
         let (shared, pause) = (self.shared.clone(), self.pause);
         let waiting = async move {
             sleep(pause).await;

@@ -5,12 +5,16 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use futures_util::future::join;
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, join},
+};
+use parking_lot::Mutex;
 
 use super::*;
 use crate::{
     Begin, Compression, Cursor, Delivery, Encoding, GapPolicy, ReadOptions, SlowPolicy, frame,
-    store::{Delegate, tests::gate::Gate},
+    store::{Admitted, Appended, Delegate, Own, tests::gate::Gate},
 };
 
 const OPTIONS: ReadOptions = ReadOptions {
@@ -174,4 +178,62 @@ async fn a_store_that_breaks_while_it_holds_an_append_ends_the_log_when_that_is_
     };
     let (ended, ()) = in_time(join(sequencer.run(CancellationToken::new()), test)).await;
     assert_eq!(ended, Err(AppendError::Broken("on purpose".to_owned())));
+}
+
+/// A store that says something else of its next append.
+struct Lies(MemoryStore, Mutex<Option<Appended>>);
+
+impl Delegate for Lies {
+    fn inner(&self) -> &dyn Store {
+        &self.0
+    }
+
+    fn append<'a>(
+        &'a self,
+        messages: &'a [Admitted],
+    ) -> BoxFuture<'a, Result<Appended, AppendError>> {
+        async move {
+            let appended = self.0.append(messages).await;
+            self.1.lock().take().map_or(appended, Ok)
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_contradicts_itself_ends_the_log_and_nothing_of_it_is_shown_or_acknowledged() {
+    let environment = Environment::seeded(7, SystemTime::UNIX_EPOCH);
+    let retention = RetentionConfig::new(Vec::new());
+    let memory = || MemoryStore::new(environment.clone(), retention.clone(), 10);
+    let before = {
+        let store = memory();
+        let admitted = Admitted {
+            topic: store.admit(&TopicName::parse("a").unwrap()).unwrap(),
+            message: message("a", ""),
+            message_key: None,
+        };
+        store.append(&[admitted]).await.unwrap()
+    };
+    let missing = Appended::among_others(None, Box::new([Own::New(7)]));
+    let untold = Appended::among_others(None, Box::default());
+    for lie in [before, missing, untold] {
+        let store = Arc::new(Lies(memory(), Mutex::default()));
+        let (log, sequencer) = Log::new(store.clone(), LogConfig::default());
+        let test = async {
+            let mut cursor = open(&log, "a", Begin::Next).await;
+            submit(&log, "a").await.await.unwrap();
+            assert_eq!(read(&mut cursor), [1]);
+            *store.1.lock() = Some(lie);
+            let reply = submit(&log, "a").await.await.unwrap();
+            assert!(reply.published.is_empty());
+            assert!(matches!(
+                reply.refused,
+                Some(PublishError::Append(AppendError::Broken(_)))
+            ));
+            assert_eq!(log.visible(), 1);
+            assert_eq!(read(&mut cursor), [0; 0]);
+        };
+        let (ended, ()) = in_time(join(sequencer.run(CancellationToken::new()), test)).await;
+        assert!(matches!(ended, Err(AppendError::Broken(_))), "{ended:?}");
+    }
 }

@@ -1,12 +1,12 @@
 //! A store that waits, takes nothing for a while, for good, or panics: what publishers, subscribers and probes see.
 
-use std::{sync::Arc, time::Duration};
+use std::{iter, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use longlived_api::v1;
 use longlived_broker::{
     Environment,
-    store::{Admitted, AppendError, Appended, Delegate, MemoryStore, RetentionConfig, Store},
+    store::{Admitted, AppendError, Appended, Delegate, MemoryStore, Own, RetentionConfig, Store},
 };
 use longlived_server::{SERVICES, ServeError};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
@@ -29,6 +29,8 @@ pub(super) enum Mood {
     /// Until it is told something else.
     Waits,
     Full,
+    /// All of a batch but its first message.
+    Partly,
     Broken,
     Panics,
 }
@@ -65,13 +67,24 @@ impl Moody {
 
     fn trouble(&self) -> Result<(), AppendError> {
         match *self.mood.borrow() {
-            Mood::Takes | Mood::Waits | Mood::Panics => Ok(()),
+            Mood::Takes | Mood::Waits | Mood::Partly | Mood::Panics => Ok(()),
             Mood::Full => Err(AppendError::Full {
                 available: 7,
                 reserve: 11,
             }),
             Mood::Broken => Err(AppendError::Broken("on purpose".to_owned())),
         }
+    }
+
+    async fn append_all_but_one(&self, messages: &[Admitted]) -> Result<Appended, AppendError> {
+        let taken = &messages[1..];
+        let frames = match taken {
+            [] => None,
+            taken => self.inner.append(taken).await?.frames().cloned(),
+        };
+        let failed = Own::Failed(AppendError::Unavailable("on purpose".to_owned()));
+        let own = iter::once(failed).chain((0..).map(Own::New).take(taken.len()));
+        Ok(Appended::among_others(frames, own.collect()))
     }
 }
 
@@ -91,6 +104,9 @@ impl Delegate for Moody {
             let opened = mood.wait_for(|mood| !matches!(mood, Mood::Waits)).await;
             drop(opened.expect("the store has the other end"));
             self.trouble()?;
+            if matches!(*self.mood.borrow(), Mood::Partly) {
+                return self.append_all_but_one(messages).await;
+            }
             self.inner.append(messages).await
         }
         .boxed()
@@ -380,6 +396,22 @@ async fn a_bulk_that_a_broken_store_may_have_kept_is_told_no_number() {
     assert!(
         refused.metadata().get("longlived-published").is_none(),
         "what was not synced may be found at the next start: {refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_bulk_of_which_a_message_failed_within_a_batch_is_told_no_number() {
+    let store = Moody::new();
+    let node = Node::start_over(store.clone());
+    store.set(Mood::Partly);
+    let messages = (0..10).map(|n| message("t", &n.to_string()));
+    let mut client = node.publishing();
+    let refused = client.bulk_publish(tokio_stream::iter(messages)).await;
+    let refused = refused.expect_err("the first one failed");
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(
+        refused.metadata().get("longlived-published").is_none(),
+        "what is behind it may be stored: {refused:?}"
     );
 }
 
