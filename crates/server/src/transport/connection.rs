@@ -115,15 +115,8 @@ where
     B: ResponseBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let AcceptContext {
-        service,
-        settings,
-        counts,
-        half_sent,
-        drain,
-        ..
-    } = shared;
-    let settings = &*settings.connection;
+    // Its parts are used where they are: bound to names of their own, they would be held twice.
+    let (settings, drain) = (&*shared.settings.connection, &shared.drain);
     let until = Instant::now() + settings.handshake_timeout;
     let first = tokio::select! {
         biased;
@@ -136,7 +129,9 @@ where
         Ok(Err(error)) => return ConnectionEnd::Io(error),
         Ok(Ok((_, Begin::Closed))) => return ConnectionEnd::Closed,
         Ok(Ok((socket, Begin::Stranger(stranger, words)))) => {
-            counts.count_stranger(accepted.context.peer, stranger);
+            shared
+                .counts
+                .count_stranger(accepted.context.peer, stranger);
             // In a box of its own: inline, every connection would be as large as what it says.
             Box::pin(stranger::part(socket, stranger, &words)).await;
             return ConnectionEnd::Stranger(stranger);
@@ -156,11 +151,17 @@ where
             },
         }
     };
-    let half_sent = HalfSent::new(settings, half_sent);
+    let half_sent = HalfSent::new(settings, shared.half_sent);
     Connection::new(
-        http2, handle, service, accepted, counts, settings, half_sent,
+        http2,
+        handle,
+        shared.service,
+        accepted,
+        shared.counts,
+        settings,
+        half_sent,
     )
-    .run(&drain)
+    .run(drain)
     .await
 }
 
