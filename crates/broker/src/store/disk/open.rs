@@ -341,8 +341,7 @@ impl Shared {
                 return Err(OpenError::Damaged { path });
             }
             // Before the file that says that there is one.
-            let begun = self.head_file.begin(&*self.files, Head::default());
-            begun.map_err(at(dir))?;
+            self.begin_head(Head::default()).map_err(at(dir))?;
             self.write_state().map_err(at(&path))?;
             return Ok(true);
         };

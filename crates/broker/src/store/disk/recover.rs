@@ -227,9 +227,7 @@ impl Shared {
         // The directory is an older version's; what it says is no more than is known anyway.
         let is_first = left == Left::Nothing && !had_head;
         if is_first {
-            let begun = self
-                .head_file
-                .begin(&*self.files, self.head_at(sealed_through));
+            let begun = self.begin_head(self.head_at(sealed_through));
             begun.map_err(at(head_path))?;
         }
         let mut recovery = Recovery {
@@ -242,23 +240,7 @@ impl Shared {
             self.recover_segment(number, &mut recovery)
                 .map_err(at(&path))?;
         }
-        let synced = match left {
-            Left::Head(head) if !planted(Fault::EndOfLogNotMissed) => {
-                // An event that is lost was published, too: none that follows is told to be older.
-                self.history.write().saw(Stamp {
-                    published: head.published,
-                    taken: 0,
-                });
-                head.sequence
-            }
-            _ => 0,
-        };
-        if synced > recovery.last {
-            tracing::error!(
-                dir = %dir.display(), found = recovery.last, synced,
-                "the end of the log is not there: it was changed from outside, or the disk has lost what it had synced"
-            );
-        }
+        let synced = self.synced_by(left, recovery.last);
         recovery.end(synced);
         // Not before: a start that ended in the middle of this may have left something whole in front of a damage.
         recovery.last = recovery.last.max(lost_through);
@@ -311,13 +293,37 @@ impl Shared {
         }
         let next = numbers.last().map_or(1, |last| last + 1);
         self.next_segment.store(next, Ordering::Relaxed);
-        let begun = self
-            .head_file
-            .begin(&*self.files, self.head_at(recovery.last));
+        let begun = self.begin_head(self.head_at(recovery.last));
         begun.map_err(at(head_path))?;
         self.history.write().forget_former(recovery.last);
         self.head.store(recovery.last, Ordering::Release);
         Ok(())
+    }
+
+    /// How far the log is known to have been synced. An end that is missing is told.
+    fn synced_by(&self, left: Left, found: Sequence) -> Sequence {
+        let Left::Head(head) = left else { return 0 };
+        if planted(Fault::EndOfLogNotMissed) {
+            return 0;
+        }
+        // An event that is lost was published, too: none that follows is told to be older.
+        self.history.write().saw(Stamp {
+            published: head.published,
+            taken: 0,
+        });
+        let synced = head.sequence;
+        if synced > found {
+            tracing::error!(
+                dir = %self.log_dir().display(), found, synced,
+                "the end of the log is not there: it was changed from outside, or the disk has lost what it had synced"
+            );
+        }
+        synced
+    }
+
+    /// Begins `HEAD` at the end of a log.
+    pub(super) fn begin_head(&self, head: Head) -> io::Result<()> {
+        self.head_file.begin(&*self.files, head)
     }
 
     /// The end of a log whose last event has this number.
