@@ -62,6 +62,9 @@ struct Kept {
 
 impl Encodings {
     /// The batch in this encoding. It is written when it is first asked for.
+    // Apart, so that reading frames as they are pays nothing for the walk.
+    #[cold]
+    #[inline(never)]
     pub(super) fn get(&self, encoding: Encoding, frames: &Frames, write: Write) -> &Encoded {
         let mut at = self;
         loop {
