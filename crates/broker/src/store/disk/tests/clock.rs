@@ -108,6 +108,10 @@ impl World {
     }
 
     fn set(&mut self, wrong: i64) {
+        // A clock that is set to what it shows goes on showing it.
+        if wrong == self.wrong {
+            return;
+        }
         let by = wrong - self.wrong;
         self.environment.set_clock_by(by * 1_000_000_000);
         self.wrong = wrong;
@@ -315,6 +319,19 @@ fn what_is_taken_under_a_clock_that_is_behind_is_not_aged_by_the_time_before() {
         Step::Restart(2_178),
         Step::Wrong(YEARS, 230),
         Step::Pass(790),
+    ])
+    .unwrap();
+}
+
+#[test]
+fn a_clock_that_is_set_to_what_it_shows_has_been_wrong_all_the_time() {
+    run(&[
+        Step::Publish,
+        Step::Restart(0),
+        Step::Publish,
+        Step::Set(40_000),
+        Step::Pass(306),
+        Step::Wrong(40_000, 324),
     ])
     .unwrap();
 }
