@@ -11,7 +11,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::cli_support::free_address;
 use super::server_metrics::value;
-use super::server_signals::{NO_DRAIN_TIMEOUT, USUAL_DRAIN_TIMEOUT, flood};
+use super::server_signals::{NO_DRAIN_TIMEOUT, flood};
 use super::sinks::{Sink, Trouble};
 use super::support::{PATIENCE, Server, Stream, Stuck, StuckReader, longlived, request, within};
 
@@ -76,12 +76,9 @@ async fn serves_and_ends(trouble: Trouble) {
     // It drains: who listens is told, and who does not listen is dropped in time.
     let _stuck = StuckReader::open(&server, "stuck", "stuck", Stuck::Socket).await;
     flood(&server, "stuck", 20, 500 << 10).await;
-    let since = Instant::now();
     server.signal(Signal::TERM);
     live.until_go_away().await;
     assert_eq!(server.ended().await.code(), Some(0), "{trouble:?}");
-    let took = since.elapsed();
-    assert!(took < USUAL_DRAIN_TIMEOUT, "{took:?}");
 
     // A second signal ends it at once.
     let (mut server, _) = start(&sink, &NO_DRAIN_TIMEOUT).await;

@@ -5,14 +5,15 @@ use std::time::Duration;
 use longlived_api::v1;
 use longlived_server::SERVICES;
 use prost::Message as _;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::net::TcpStream;
 use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
 use super::support::{
-    Frame, GoAwayReason, Node, Raw, RawReply, endpoint, framed, message, request, text, within,
+    Frame, GoAwayReason, Node, PATIENCE, Raw, RawReply, endpoint, framed, message, request, text,
+    within,
 };
 
 const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
@@ -20,6 +21,11 @@ const SESSION: &str = "/longlived.v1.SubscriptionService/Session";
 
 fn draining_within(timeout: Duration) -> Node {
     Node::start_with(|config| config.drain_timeout = timeout)
+}
+
+/// A node whose drain timeout no test waits for: what ends does so by itself.
+fn patient() -> Node {
+    draining_within(24 * PATIENCE)
 }
 
 /// A subscriber that stands still with more due than it can be sent, so that the drain has to wait.
@@ -115,57 +121,43 @@ async fn new_calls_are_refused_with_a_pushback_in_trailers_only_while_health_ans
 
 #[tokio::test]
 async fn stuck_silent_and_half_open_peers_do_not_hold_up_the_end() {
-    let timeout = Duration::from_secs(1);
-    let mut node = draining_within(timeout);
+    let mut node = draining_within(Duration::from_secs(1));
     let (stuck_raw, _stuck) = stuck(&node).await;
     let _silent = TcpStream::connect(node.address).await.expect("it listens");
     let half_open = Raw::connect(node.address).await;
     half_open.freeze();
     stuck_raw.freeze();
     node.drain();
-    let since = Instant::now();
     node.ended().await;
-    assert!(
-        since.elapsed() < timeout + Duration::from_secs(1),
-        "{:?}",
-        since.elapsed()
-    );
 }
 
 #[tokio::test]
 async fn a_node_with_nothing_but_idle_connections_ends_at_once() {
-    let mut node = Node::start();
+    let mut node = patient();
     let idle = endpoint(node.address).connect().await.expect("it listens");
     let _silent = TcpStream::connect(node.address).await.expect("it listens");
     node.drain();
-    assert_ends_at_once(&mut node).await;
+    node.ended().await;
     drop(idle);
 }
 
 #[tokio::test]
-async fn an_idle_peer_that_ignores_goaway_holds_the_end_up_for_a_second_only() {
-    let mut node = Node::start();
+async fn an_idle_peer_that_ignores_goaway_does_not_hold_the_end_up_for_the_drain_timeout() {
+    let mut node = patient();
     let mut raw = Raw::connect(node.address).await;
     raw.call("/nothing/Nothing", &[], framed(b"")).await;
     raw.freeze();
     node.drain();
-    let since = Instant::now();
     node.ended().await;
-    let took = since.elapsed();
-    assert!(took < Duration::from_millis(2_500), "{took:?}");
 }
 
 #[tokio::test]
 async fn a_stuck_reader_holds_the_end_up_until_it_is_reset() {
-    let mut node = Node::start();
+    let mut node = patient();
     let (raw, mut reply) = stuck(&node).await;
     node.drain();
-    let since = Instant::now();
     within("the reset", reply.reset()).await;
-    let took = since.elapsed();
-    assert!(took < Duration::from_millis(2_500), "{took:?}");
     node.ended().await;
-    assert!(since.elapsed() < Duration::from_secs(5));
     drop(raw);
 }
 
@@ -175,7 +167,7 @@ async fn an_open_reflection_stream_does_not_hold_the_end_up() {
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest,
     };
-    let mut node = Node::start();
+    let mut node = patient();
     let (ask, asked) = tokio::sync::mpsc::channel(1);
     let asked = tokio_stream::wrappers::ReceiverStream::new(asked);
     let mut client = ServerReflectionClient::new(node.channel());
@@ -189,25 +181,15 @@ async fn an_open_reflection_stream_does_not_hold_the_end_up() {
     let answer = within("an answer", answers.message()).await;
     answer.expect("no error").expect("an answer");
     node.drain();
-    assert_ends_at_once(&mut node).await;
+    node.ended().await;
     let end = within("the end of the stream", answers.message()).await;
     assert_eq!(end.expect_err("it drains").code(), Code::Unavailable);
     drop(ask);
 }
 
-async fn assert_ends_at_once(node: &mut Node) {
-    let since = Instant::now();
-    node.ended().await;
-    assert!(
-        since.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        since.elapsed()
-    );
-}
-
 #[tokio::test]
 async fn calls_whose_request_has_not_come_are_refused_by_the_drain_and_do_not_hold_it_up() {
-    let mut node = Node::start();
+    let mut node = patient();
     let mut raw = Raw::connect(node.address).await;
     let mut waiting = Vec::new();
     for path in [
@@ -231,7 +213,7 @@ async fn calls_whose_request_has_not_come_are_refused_by_the_drain_and_do_not_ho
         let wait = text(&trailers, "grpc-retry-pushback-ms").expect("a wait");
         assert!(wait.parse::<u32>().expect("a number") <= 60_000);
     }
-    assert_ends_at_once(&mut node).await;
+    node.ended().await;
 }
 
 #[tokio::test]

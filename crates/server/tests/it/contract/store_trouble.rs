@@ -1,6 +1,6 @@
 //! A store that waits, takes nothing for a while, for good, or panics: what publishers, subscribers and probes see.
 
-use std::{iter, sync::Arc, time::Duration};
+use std::{iter, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use longlived_api::v1;
@@ -9,7 +9,7 @@ use longlived_broker::{
     store::{Admitted, AppendError, Appended, Delegate, MemoryStore, Own, RetentionConfig, Store},
 };
 use longlived_server::{SERVICES, ServeError};
-use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use tokio::{sync::watch, task::JoinHandle};
 use tonic::{Code, Streaming};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
@@ -17,7 +17,7 @@ use tonic_health::pb::{
 };
 
 use super::support::{
-    Frame, Node, assert_says, earliest, message, position, request, spawn, within,
+    Frame, Node, PATIENCE, assert_says, earliest, message, position, request, spawn, within,
 };
 
 const PUBLISHING: &str = "longlived.v1.PublishService";
@@ -162,14 +162,9 @@ async fn a_full_store_refuses_publishers_at_once_and_disturbs_nobody_else() {
     live.event().await;
 
     store.set(Mood::Full);
-    let since = Instant::now();
-    let refused = node.try_publish(identified("id", "two")).await;
+    // The call has no deadline, and nothing makes room: an answer that comes at all did not wait for any.
+    let refused = within("a refusal", node.try_publish(identified("id", "two"))).await;
     let refused = refused.expect_err("it is full");
-    assert!(
-        since.elapsed() < Duration::from_millis(100),
-        "{:?}",
-        since.elapsed()
-    );
     assert_says(
         &refused,
         Code::ResourceExhausted,
@@ -350,12 +345,14 @@ async fn a_batch_that_does_not_fit_is_refused_as_a_whole_and_a_stream_ends_at_it
 #[tokio::test]
 async fn a_broken_store_ends_the_node_at_once_and_nothing_is_acknowledged_after_it() {
     let store = Moody::new();
-    let mut node = Node::start_over(store.clone());
+    // Nobody waits for the end of this drain.
+    let mut node = Node::start_with_store(store.clone(), |config| {
+        config.drain_timeout = 24 * PATIENCE;
+    });
     let (mut live, _) = node.open(request("live", &["t"])).await;
     node.publish("t", "one").await;
     live.event().await;
     store.set(Mood::Broken);
-    let since = Instant::now();
     let publishers: Vec<_> = (0..20)
         .map(|n| {
             let mut client = node.publishing();
@@ -376,12 +373,6 @@ async fn a_broken_store_ends_the_node_at_once_and_nothing_is_acknowledged_after_
         Err(ServeError::Store(AppendError::Broken(why))) => assert_eq!(why, "on purpose"),
         other => panic!("{other:?}"),
     }
-    // The drain timeout is 10 s.
-    assert!(
-        since.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        since.elapsed()
-    );
 }
 
 #[tokio::test]

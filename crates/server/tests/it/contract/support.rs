@@ -62,11 +62,20 @@ impl Node {
 
     /// Over a store of the test's own.
     pub(super) fn start_over(store: Arc<dyn Store>) -> Self {
-        let config = Config {
+        Self::start_with_store(store, |_| {})
+    }
+
+    /// The same with a changed configuration.
+    pub(super) fn start_with_store(
+        store: Arc<dyn Store>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let mut config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             stall_timeout: Duration::from_secs(1),
             ..Config::default()
         };
+        change(&mut config);
         let server = bind(config);
         Self::run(server.with_store(store))
     }
@@ -222,9 +231,13 @@ pub(super) fn history(filter: &str, events: u64) -> HistoryClass {
 /// Returns when streams that end together have ended, as the first of their ids shows that is not found. One id
 /// after the other is asked for, since asking ends whoever is still there.
 pub(super) async fn until_gone(node: &Node, ids: impl Iterator<Item = String>) {
+    // Each question removes the subscriber that it asks for. Longer and longer pauses make forty ids last as long as the
+    // patience of all tests.
+    let mut pause = Duration::from_millis(20);
     for id in ids {
+        pause = (pause * 5 / 4).min(PATIENCE / 20);
         match node.unsubscribe(&id).await {
-            Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Ok(_) => tokio::time::sleep(pause).await,
             Err(status) if status.code() == Code::NotFound => return,
             Err(status) => panic!("{status:?}"),
         }
