@@ -19,6 +19,7 @@ mod positions;
 mod publishing;
 mod random;
 mod sessions;
+mod silence;
 mod sizes;
 mod slow;
 mod small_frames;

@@ -1,4 +1,4 @@
-//! How a stream of version 1 begins: Welcome, what was missed, catching up, and the promised silence.
+//! How a stream of version 1 begins: Welcome, what was missed, and catching up.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use longlived_api::v1;
 use tonic::Code;
 
 use super::support::{
-    Frame, GapPolicy, GapReason, Node, Outcome, Raw, assert_says, earliest, framed, history,
-    message, position, request,
+    Frame, GapPolicy, GapReason, Node, Outcome, Raw, assert_current_at, assert_says, earliest,
+    framed, history, message, position, request,
 };
 
 /// `orders.>` keeps three events; ten were published, so 8 to 10 are kept.
@@ -31,12 +31,6 @@ fn resuming(position: v1::Position, policy: GapPolicy) -> v1::SubscribeRequest {
         gap_policy: policy.into(),
         ..request("s", &["orders.>"])
     }
-}
-
-async fn assert_current_at(stream: &mut super::support::Stream, sequence: u64) {
-    let progress = stream.progress().await;
-    assert!(progress.current, "{progress:?}");
-    assert_eq!(progress.position.expect("a position").sequence, sequence);
 }
 
 #[tokio::test]
@@ -250,60 +244,6 @@ async fn an_event_of_exactly_the_size_the_client_takes_is_delivered() {
         let frame = stream.frame().await;
         assert_eq!(matches!(frame, Frame::Event(_)), fits, "{bytes}: {frame:?}");
     }
-}
-
-#[tokio::test]
-async fn a_quiet_stream_says_progress_within_the_promised_silence() {
-    let node = Node::start();
-    let quiet = v1::SubscribeRequest {
-        max_silence: Some(prost_types::Duration {
-            seconds: 0,
-            nanos: 50_000_000,
-        }),
-        ..request("s", &["t"])
-    };
-    let (mut stream, welcome) = node.open(quiet).await;
-    let promised = welcome.max_silence.expect("it promises");
-    assert_eq!(promised.seconds, 1, "clamped");
-    node.publish("elsewhere", "moves the head").await;
-    let head = node.publish("elsewhere", "moves the head").await;
-    for _ in 0..2 {
-        assert_current_at(&mut stream, head).await;
-    }
-    let patient = v1::SubscribeRequest {
-        max_silence: Some(prost_types::Duration {
-            seconds: 86_400,
-            nanos: 0,
-        }),
-        ..request("s", &["t"])
-    };
-    let (_, welcome) = node.open(patient).await;
-    assert_eq!(
-        welcome.max_silence.expect("it promises").seconds,
-        300,
-        "clamped"
-    );
-}
-
-#[tokio::test]
-async fn the_servers_own_silence_holds_where_none_is_asked_for() {
-    let node = Node::start_with(|config| config.max_silence = Duration::from_secs(1));
-    let (mut stream, welcome) = node.open(request("s", &["t"])).await;
-    assert_eq!(welcome.max_silence.expect("it promises").seconds, 1);
-    // Nothing is published, so only the silence makes it speak; another subscriber asks for five minutes of it.
-    let patient = v1::SubscribeRequest {
-        max_silence: Some(prost_types::Duration {
-            seconds: 300,
-            nanos: 0,
-        }),
-        ..request("patient", &["t"])
-    };
-    let (mut patient, _) = node.open(patient).await;
-    for _ in 0..3 {
-        assert_current_at(&mut stream, 0).await;
-    }
-    node.publish("t", "x").await;
-    assert!(matches!(patient.frame().await, Frame::Event(_)));
 }
 
 #[tokio::test]

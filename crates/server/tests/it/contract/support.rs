@@ -244,3 +244,10 @@ pub(super) async fn until_gone(node: &Node, ids: impl Iterator<Item = String>) {
     }
     panic!("some are still there");
 }
+
+/// The next response says that everything up to this sequence has been seen.
+pub(super) async fn assert_current_at(stream: &mut Stream, sequence: u64) {
+    let progress = stream.progress().await;
+    assert!(progress.current, "{progress:?}");
+    assert_eq!(progress.position.expect("a position").sequence, sequence);
+}
