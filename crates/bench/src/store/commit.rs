@@ -252,14 +252,7 @@ fn batch(store: &DiskStore, size: &Size, first: usize) -> anyhow::Result<Vec<Adm
         let id = store.admit(&topic)?;
         anyhow::Ok(Admitted {
             topic: id,
-            message: Message {
-                topic,
-                payload: payload.clone(),
-                key: String::new(),
-                headers: std::collections::BTreeMap::default(),
-                deleted: false,
-                message_id: String::new(),
-            },
+            message: Message::new(topic, payload.clone()),
             message_key: None,
         })
     };

@@ -110,14 +110,7 @@ pub(super) fn fill(dir: &Path, plan: &Plan, stop: &Stop) -> anyhow::Result<Fille
         let (topic, id) = &topics.0[(topics.1 % topics.0.len() as u64) as usize];
         batch.push(Admitted {
             topic: *id,
-            message: Message {
-                topic: topic.clone(),
-                payload: payload.clone(),
-                key: String::new(),
-                headers: std::collections::BTreeMap::default(),
-                deleted: false,
-                message_id: String::new(),
-            },
+            message: Message::new(topic.clone(), payload.clone()),
             message_key: None,
         });
         if batch.len() as u64 == BATCH || number + 1 == plan.events {
