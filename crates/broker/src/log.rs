@@ -137,6 +137,8 @@ impl Log {
         let (links, link_requests) = mpsc::channel(LINKS_MAX);
         let queue_bytes_max = config.publish_queue_bytes_max.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
+        #[cfg(longlived_faults)]
+        let (store, config) = crate::faults::faulty_log(store, config);
             visible: AtomicU64::new(store.head()),
             store,
             channels: DashMap::new(),

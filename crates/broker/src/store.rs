@@ -6,7 +6,7 @@
 mod appended;
 mod clock;
 mod config;
-#[cfg(any(test, feature = "testkit"))]
+#[cfg(any(test, feature = "testkit", longlived_faults))]
 mod delegate;
 mod disk;
 mod memory;
@@ -23,7 +23,7 @@ use longlived_topic::{TopicFilter, TopicName};
 
 pub use appended::{Appended, Own};
 pub use config::StoreConfig;
-#[cfg(any(test, feature = "testkit"))]
+#[cfg(any(test, feature = "testkit", longlived_faults))]
 pub use delegate::Delegate;
 pub use disk::{
     DiskConfig, DiskStore, EpochChange, File, Files, Kept, Lock, LockError, NewEpochError,
