@@ -87,10 +87,11 @@ mod transport;
 
 pub use config::{Config, GeneratorConfig};
 pub use contract::{InvalidRequest, SERVICES, legacy_topic, subscriber_id};
+#[cfg(feature = "storage")]
+pub use longlived_broker::storage;
 pub use longlived_broker::{
-    Compression, DedupeConfig, Environment, LogConfig, Message,
-    frame::COMPRESSED_BYTES_MIN,
-    store::{self, DiskConfig, HistoryClass, Store, StoreConfig},
+    Compression, DedupeConfig, DiskConfig, Environment, HistoryClass, Limits, LogConfig, Message,
+    OpenError, Store, StoreConfig,
 };
 pub use server::{ServeError, Server};
 #[cfg(feature = "testkit")]

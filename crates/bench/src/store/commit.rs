@@ -10,10 +10,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use longlived_server::store::{
-    Admitted, DiskConfig, DiskStore, HistoryClass, Limits, RetentionConfig, Store as _,
-};
-use longlived_server::{Environment, Message};
+use longlived_server::storage::{Admitted, DiskStore, RetentionConfig};
+use longlived_server::{DiskConfig, Environment, HistoryClass, Limits, Message, Store as _};
 use longlived_topic::{TopicFilter, TopicName};
 use tokio::runtime::Handle;
 

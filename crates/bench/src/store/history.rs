@@ -5,10 +5,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use longlived_server::store::{
-    Admitted, DiskConfig, DiskStore, HistoryClass, Limits, RetentionConfig, Store as _,
-};
-use longlived_server::{Environment, Message};
+use longlived_server::storage::{Admitted, DiskStore, RetentionConfig};
+use longlived_server::{DiskConfig, Environment, HistoryClass, Limits, Message, Store as _};
 use longlived_topic::{TopicFilter, TopicName};
 use tokio::runtime::Handle;
 
