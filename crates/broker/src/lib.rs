@@ -11,10 +11,10 @@
 //! Does not: know gRPC services, connections or statuses; the one module that touches the wire contract
 //! is `frame`.
 
-// What only the two modules hand out is `pub`, and reachable only where their feature is on.
+// What only the modules `storage` and `testkit` hand out is `pub`, and reachable only where their features are on.
 #![cfg_attr(
     not(feature = "testkit"),
-    allow(unreachable_pub, reason = "the modules `storage` and `testkit`")
+    allow(unreachable_pub, reason = "reachable with the features")
 )]
 
 mod channel;
