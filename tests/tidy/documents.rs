@@ -125,3 +125,13 @@ fn documents_name_the_thing() {
         }
     }
 }
+
+#[test]
+fn what_formats_the_code_is_told_the_edition_of_the_workspace() {
+    let cargo = document("Cargo.toml");
+    let edition = cargo.lines().find(|line| line.starts_with("edition = "));
+    let edition = edition.expect("an edition");
+    let rustfmt = document("rustfmt.toml");
+    let told: Vec<_> = rustfmt.lines().filter(|it| !it.starts_with('#')).collect();
+    assert_eq!(told, [edition, &format!("style_{edition}")]);
+}

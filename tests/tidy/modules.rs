@@ -15,10 +15,18 @@ pub(crate) type ModulePath = Vec<String>;
 
 /// The files of a crate by the module that each is, without what is for tests.
 pub(crate) fn of_crate(name: &str) -> BTreeMap<ModulePath, Vec<TokenTree>> {
-    let src = folder(name).join("src");
+    let src = sources(name);
     let mut modules = BTreeMap::new();
     read(&src.join("lib.rs"), &src, Vec::new(), &mut modules);
     modules
+}
+
+/// The folder of a crate's sources; the contracts stand beside those of the generated code.
+pub(crate) fn sources(name: &str) -> PathBuf {
+    match name {
+        "api" => source::root().join("proto"),
+        _ => folder(name).join("src"),
+    }
 }
 
 /// The folder of a crate of this workspace.

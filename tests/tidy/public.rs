@@ -1,7 +1,8 @@
 //! What a crate offers is what its `public.txt` lists, and little enough to be known.
 //!
 //! An item is a name that users of the crate can write: a type, a trait, a function or a constant at its root or in a
-//! public module. Methods are not counted, nor are modules themselves; a module of another crate is one name.
+//! public module. Methods are not counted, nor are modules themselves; a module of another crate is one name, and so is
+//! one whose text the build generates.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -13,9 +14,13 @@ use proc_macro2::{Delimiter, TokenTree};
 use crate::modules::{self, ModulePath, inside, is_group, is_sign, is_word, item_len};
 
 /// The crates that are held to it.
-const CRATES: [&str; 6] = ["bench", "checker", "client", "console", "server", "topic"];
+const CRATES: [&str; 9] = [
+    "api", "bench", "broker", "checker", "client", "console", "server", "testkit", "topic",
+];
 /// Items of one crate without its features.
 const ITEMS_MAX: usize = 40;
+/// Those that need more, with the number: ADR 20.
+const MORE: [(&str, usize); 2] = [("broker", 54), ("testkit", 45)];
 /// What a crate has for tests alone; nobody else builds with it, so it is not listed.
 const FOR_TESTS: &str = "testkit";
 /// Set, the listings are written and not compared.
@@ -42,8 +47,8 @@ impl fmt::Display for Item {
 #[derive(Debug, Default)]
 struct Attributes {
     feature: Option<String>,
-    /// Only a tool of the documentation sees it.
-    is_for_tools: bool,
+    /// The documentation hides it, or only a tool of the documentation sees it.
+    is_hidden: bool,
 }
 
 /// A module by its place in the sources, and by the one that users know it by.
@@ -90,7 +95,7 @@ fn public(
         rest = &rest[item.len()..];
         let is_public = is_word(item.first(), "pub")
             && !is_group(item.get(1), Delimiter::Parenthesis)
-            && !attributes.is_for_tools;
+            && !attributes.is_hidden;
         if !is_public {
             continue;
         }
@@ -111,7 +116,14 @@ fn public(
             let place = place.below(&item[2].to_string());
             let inline = inside(&item[3]);
             let inner = modules.get(&place.source).unwrap_or(&inline);
-            public(inner, &place, feature, modules, items);
+            if is_generated(inner) {
+                items.push(Item {
+                    path: place.public,
+                    feature: feature.cloned(),
+                });
+            } else {
+                public(inner, &place, feature, modules, items);
+            }
         } else {
             let name = name(&item[1..]).to_string();
             items.push(Item {
@@ -120,6 +132,11 @@ fn public(
             });
         }
     }
+}
+
+/// Whether the text of a module is a file that the build generates.
+fn is_generated(module: &[TokenTree]) -> bool {
+    is_word(module.first(), "include") && is_sign(module.get(1), '!')
 }
 
 /// Where a path of a `use` in a module leads, if it stays in the crate.
@@ -144,7 +161,7 @@ fn attributes(tokens: &[TokenTree]) -> (Attributes, usize) {
         if let Some(feature) = text.strip_prefix("[cfg(feature=\"") {
             attributes.feature = feature.split('"').next().map(str::to_owned);
         }
-        attributes.is_for_tools |= text == "[cfg(doctest)]";
+        attributes.is_hidden |= ["[cfg(doctest)]", "[doc(hidden)]"].contains(&&*text);
         len += 1;
     }
     (attributes, len)
@@ -196,7 +213,10 @@ fn listing(items: &[Item]) -> String {
 #[test]
 fn a_crate_offers_what_its_listing_says() {
     for name in CRATES {
-        let file = modules::folder(name).join("public.txt");
+        let file = match name {
+            "api" => modules::sources(name).join("public.txt"),
+            _ => modules::folder(name).join("public.txt"),
+        };
         let offered = listing(&items_of(name));
         if env::var_os(WRITE).is_some() {
             fs::write(&file, &offered).unwrap();
@@ -218,10 +238,13 @@ fn a_crate_offers_no_more_than_can_be_known() {
     for name in CRATES {
         let items = items_of(name);
         let by_default = items.iter().filter(|item| item.feature.is_none()).count();
-        assert!(
-            (1..=ITEMS_MAX).contains(&by_default),
-            "{name} offers {by_default} items, and {ITEMS_MAX} are the most"
-        );
+        match MORE.iter().find(|(more, _)| *more == name) {
+            Some(&(_, known)) => assert_eq!(by_default, known, "{name}: this number only falls"),
+            None => assert!(
+                (1..=ITEMS_MAX).contains(&by_default),
+                "{name} offers {by_default} items, and {ITEMS_MAX} are the most"
+            ),
+        }
     }
 }
 
@@ -232,6 +255,7 @@ fn public_names_are_found_with_their_features_and_private_ones_are_not() {
         mod hidden;
         #[cfg(feature = \"extra\")]
         pub mod extra;
+        pub mod generated { include!(concat!(env!(\"OUT_DIR\"), \"/generated.rs\")); }
         pub mod open { pub const fn f() {} pub const LIMIT: usize = 4; fn g() {} }
         pub(crate) use self::hidden::Inner;
         pub use self::hidden::{Outer, deep::{self, Deep as Other}};
@@ -242,6 +266,8 @@ fn public_names_are_found_with_their_features_and_private_ones_are_not() {
         impl Told { pub fn method(&self) {} }
         #[cfg(doctest)]
         pub struct Readme;
+        #[doc(hidden)]
+        pub mod within { pub struct Part; }
     ";
     let modules = modules::made_of(&[
         (vec![], lib),
@@ -253,7 +279,7 @@ fn public_names_are_found_with_their_features_and_private_ones_are_not() {
     let root = &modules[&ModulePath::new()];
     public(root, &Place::default(), None, &modules, &mut items);
     items.sort();
-    let expected = "Other\nOuter\nTold\ndeep::Deep\nextra::Kind (feature extra)\nextra::More (feature extra)\nopen::LIMIT\n\
+    let expected = "Other\nOuter\nTold\ndeep::Deep\nextra::Kind (feature extra)\nextra::More (feature extra)\ngenerated\nopen::LIMIT\n\
                     open::f\nrun\n";
     assert_eq!(listing(&items), expected);
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
-use longlived_server::store::{File, Files as _, OpenMode, SystemFiles};
+use longlived_server::storage::{File, Files as _, OpenMode, SystemFiles};
 
 use super::clock::monotonic_ns;
 

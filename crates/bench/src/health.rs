@@ -4,7 +4,7 @@
 //! pause of the server shows the pause. A check is timed from its write to the end of its answer.
 //! Does not: run on the server's cores. It shares those of the load, and says how late it was woken itself.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ use super::figures::Figures;
 use super::http2::reader::{Reader, Sink, StreamEnd};
 use super::http2::request::{self, Windows};
 use super::http2::{GRPC_PREFIX_BYTES, WINDOW_DEFAULT, stream_id};
-use super::load::{Output, describe, start_connecting};
+use super::load::{Output, describe, receive, start_connecting};
 use super::pin::Cores;
 
 /// From one check to the next.
@@ -285,17 +285,13 @@ impl Probe {
             Ok(_) => {}
             Err(error) => return Err(error).context("waiting for an answer"),
         }
-        match self.socket.read(scratch) {
-            Ok(0) => anyhow::bail!("the server closed the connection"),
-            Ok(length) => {
-                self.calls.now_ns = monotonic_ns();
-                self.reader
-                    .read(&scratch[..length], &mut self.calls, &mut self.output.bytes)
-                    .context("reading an answer")
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error).context("reading an answer"),
-        }
+        let Some(length) = receive(&mut self.socket, scratch).context("reading an answer")? else {
+            return Ok(());
+        };
+        self.calls.now_ns = monotonic_ns();
+        self.reader
+            .read(&scratch[..length], &mut self.calls, &mut self.output.bytes)
+            .context("reading an answer")
     }
 }
 

@@ -23,7 +23,7 @@ mod wire;
 
 use anyhow::Context as _;
 pub(super) use comeback::REFUSED_PAUSE;
-pub(super) use connection::{Output, inbox, start_connecting};
+pub(super) use connection::{Output, inbox, receive, start_connecting};
 use longlived_console::open_files;
 pub(super) use message::{Kind, publish_request};
 pub(super) use tally::describe;

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::clock::monotonic_ns;
 use super::load::control::Report;
 use super::pin::Cores;
+use super::proc::CpuTime;
 use super::stop::Stop;
 
 /// How often a wait looks whether it should end.
@@ -89,6 +90,22 @@ impl<R: DeserializeOwned + Send + 'static> LoadProcess<R> {
             }
         }
     }
+}
+
+/// The same line to each.
+pub(super) fn tell_all<R: DeserializeOwned + Send + 'static>(
+    loads: &mut [LoadProcess<R>],
+    line: &impl Serialize,
+) -> anyhow::Result<()> {
+    loads.iter_mut().try_for_each(|load| load.tell(line))
+}
+
+/// The processor time of each so far.
+pub(super) fn cpu_of<R: DeserializeOwned + Send + 'static>(
+    loads: &[LoadProcess<R>],
+) -> anyhow::Result<Vec<CpuTime>> {
+    let each = loads.iter();
+    each.map(|load| CpuTime::of(load.pid())).collect()
 }
 
 impl<R> Drop for LoadProcess<R> {

@@ -15,7 +15,7 @@ use super::clock::{monotonic_ns, nanoseconds};
 use super::load::control::{
     Command, Connected, Finished, Plan, Protocol, PublishPlan, Published, Report,
 };
-use super::load_process::LoadProcess;
+use super::load_process::{LoadProcess, cpu_of, tell_all};
 use super::pin::Pinning;
 use super::proc::{self, CpuTime};
 use super::server::Server;
@@ -137,7 +137,7 @@ impl<'a> Rig<'a> {
         }
         let memory_before = rig.resident_bytes()?;
         rig.connect_all(args.connect_timeout)?;
-        rig.wait_until(monotonic_ns() + nanoseconds(SETTLE))?;
+        rig.stop.wait_until(monotonic_ns() + nanoseconds(SETTLE))?;
         rig.memory = memory_before
             .zip(rig.resident_bytes()?)
             .map(|(before, connected)| Memory { before, connected });
@@ -148,7 +148,7 @@ impl<'a> Rig<'a> {
         let cpu_before = self.server_cpu()?;
         let start = monotonic_ns();
         let deadline_ns = start + nanoseconds(timeout);
-        self.tell_all(&Command::Connect { deadline_ns })?;
+        tell_all(&mut self.loads, &Command::Connect { deadline_ns })?;
         let connected = self.hear_connected(deadline_ns + nanoseconds(ANSWER_SLACK))?;
         let subscribers = self.shape.subscribers();
         if connected.welcomed < subscribers {
@@ -175,18 +175,12 @@ impl<'a> Rig<'a> {
 
     /// Deliveries count from here to there.
     pub(super) fn open_window(&mut self, start_ns: u64, end_ns: u64) -> anyhow::Result<()> {
-        self.tell_all(&Command::Window { start_ns, end_ns })
+        tell_all(&mut self.loads, &Command::Window { start_ns, end_ns })
     }
 
     /// One of the load processes publishes; see [`Rig::published`].
     pub(super) fn publish(&mut self, plan: PublishPlan) -> anyhow::Result<()> {
         self.loads[0].tell(&Command::Publish(plan))
-    }
-
-    fn tell_all(&mut self, command: &Command) -> anyhow::Result<()> {
-        self.loads
-            .iter_mut()
-            .try_for_each(|load| load.tell(command))
     }
 
     fn hear_connected(&mut self, deadline_ns: u64) -> anyhow::Result<Connected> {
@@ -217,23 +211,16 @@ impl<'a> Rig<'a> {
         self.server.pid.map(CpuTime::of).transpose()
     }
 
-    fn loads_cpu(&self) -> anyhow::Result<Vec<CpuTime>> {
-        self.loads
-            .iter()
-            .map(|load| CpuTime::of(load.pid()))
-            .collect()
-    }
-
     /// Reads the clocks when the window begins and when it ends.
     pub(super) fn watch(&mut self, start_ns: u64, end_ns: u64) -> anyhow::Result<Window> {
-        self.wait_until(start_ns)?;
-        let loads_before = self.loads_cpu()?;
+        self.stop.wait_until(start_ns)?;
+        let loads_before = cpu_of(&self.loads)?;
         let server_before = self.server_cpu()?;
         let began = monotonic_ns();
-        self.wait_until(end_ns)?;
+        self.stop.wait_until(end_ns)?;
         let server_after = self.server_cpu().context("the server is gone")?;
         let watched_ns = monotonic_ns() - began;
-        let loads_after = self.loads_cpu()?;
+        let loads_after = cpu_of(&self.loads)?;
         self.server.ensure_running()?;
         let length_ns = end_ns - start_ns;
         let late = Duration::from_nanos(watched_ns.saturating_sub(length_ns));
@@ -273,11 +260,14 @@ impl<'a> Rig<'a> {
     pub(super) fn finish(&mut self, published: &Published) -> anyhow::Result<Seen> {
         let deadline_ns = monotonic_ns() + nanoseconds(DRAIN_MAX);
         let quiet_ns = nanoseconds(QUIET);
-        self.tell_all(&Command::Finish {
-            published: published.clone(),
-            quiet_ns,
-            deadline_ns,
-        })?;
+        tell_all(
+            &mut self.loads,
+            &Command::Finish {
+                published: published.clone(),
+                quiet_ns,
+                deadline_ns,
+            },
+        )?;
         let mut seen = Seen::new()?;
         for load in &mut self.loads {
             match load.hear(deadline_ns + nanoseconds(ANSWER_SLACK), self.stop)? {
@@ -286,17 +276,6 @@ impl<'a> Rig<'a> {
             }
         }
         Ok(seen)
-    }
-
-    fn wait_until(&self, then_ns: u64) -> anyhow::Result<()> {
-        loop {
-            self.stop.check()?;
-            let left = then_ns.saturating_sub(monotonic_ns());
-            if left == 0 {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_nanos(left.min(50_000_000)));
-        }
     }
 }
 

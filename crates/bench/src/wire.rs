@@ -20,9 +20,31 @@ pub(super) fn payload(out: &mut Vec<u8>, sent_ns: u64, payload_bytes: usize) {
 /// How reads may split the bytes of a connection.
 #[cfg(test)]
 mod splits {
+    use std::fmt::Debug;
+
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::Index;
+
+    /// What a server says is heard as `expected`, one after the other, however its bytes are split.
+    pub(super) fn assert_heard<E: Debug + PartialEq>(
+        bytes: &[u8],
+        cuts: &[Index],
+        expected: &[String],
+        heard: impl Fn(&[&[u8]]) -> Result<Vec<String>, E>,
+    ) {
+        for pieces in splits(bytes, cuts) {
+            assert_eq!(heard(&pieces).as_deref(), Ok(expected));
+        }
+    }
+
+    /// The time that a payload begins with, in words.
+    pub(super) fn stamp_of(payload: &[u8]) -> String {
+        let stamp = payload
+            .first_chunk()
+            .map(|stamp| u64::from_le_bytes(*stamp));
+        format!("{stamp:?}")
+    }
 
     /// Where they do.
     pub(super) fn cuts() -> impl Strategy<Value = Vec<Index>> {
@@ -30,7 +52,7 @@ mod splits {
     }
 
     /// The bytes in pieces: once cut there, some of them empty, and once byte by byte.
-    pub(super) fn splits<'a>(bytes: &'a [u8], cuts: &[Index]) -> [Vec<&'a [u8]>; 2] {
+    fn splits<'a>(bytes: &'a [u8], cuts: &[Index]) -> [Vec<&'a [u8]>; 2] {
         let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();

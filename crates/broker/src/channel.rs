@@ -38,7 +38,7 @@ const NEAR_CHUNKS: usize = 4;
 pub(crate) type Run = SmallVec<[Slice; 2]>;
 
 /// The live tail of one filter.
-pub struct Channel {
+pub(crate) struct Channel {
     filter: TopicFilter,
     // Last sequence appended; lets a cursor see without a lock that there is nothing to read.
     last: AtomicU64,
@@ -171,7 +171,7 @@ impl Channel {
     }
 
     /// The filter whose events these are.
-    pub fn filter(&self) -> &TopicFilter {
+    pub(crate) fn filter(&self) -> &TopicFilter {
         &self.filter
     }
 

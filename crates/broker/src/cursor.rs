@@ -33,7 +33,7 @@ pub use feeds::{Attached, Attacher, Tails};
 use merge::Live;
 pub use open::{Begin, Opened, Outcome};
 pub use options::{GapPolicy, ReadOptions, SlowPolicy};
-pub use shared::{NotShareable, SharedDelivery, Tail, TailReader};
+pub use shared::{SharedDelivery, Tail, TailReader};
 
 use crate::{
     faults::{Fault, planted},

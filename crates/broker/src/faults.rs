@@ -3,7 +3,24 @@
 //!
 //! Holds: a build without `--cfg longlived_faults` has none of it: [`planted`] is a constant there, and what depends on
 //! it is not compiled in. With it, `LONGLIVED_FAULT` names the one fault of the process.
-//! Does not: break what surrounds it. A fault stands where the mistake would be made, in a line or two.
+//! Does not: break what surrounds it.
+//!
+//! A mistake that files, a store or a size can make is planted in front of them: `FaultyFiles` stands before the files
+//! of a disk store, `faulty_log` puts another store before that of a log and changes its sizes. The others stand inside,
+//! in a line or two where the mistake would be made, because nothing outside can make them. What a store writes into its
+//! files and believes when it reads them again (checksums, numbers that were given out, holes, the end of the log, the
+//! order in which it names and removes files, publish times) is whole or damaged seen from outside, never mistaken. What
+//! the sequencer, its channels and a cursor keep to themselves (ids of a batch that failed, the place where a channel
+//! begins, cached matches, readers that are left out, where a resumed cursor stands and what it passes) crosses no
+//! trait. The same holds for the order of responses in a session and for the registry.
+
+#[cfg(longlived_faults)]
+mod files;
+#[cfg(longlived_faults)]
+mod log;
+
+#[cfg(longlived_faults)]
+pub(crate) use {files::FaultyFiles, log::faulty_log};
 
 macro_rules! faults {
     ($($(#[doc = $what:literal])+ $fault:ident = $name:literal,)+) => {

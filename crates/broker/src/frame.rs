@@ -18,15 +18,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use longlived_topic::TopicName;
 
 pub use compression::Compression;
-pub(crate) use compressor::Compressor;
-pub use compressor::{
-    COMPRESSED_BYTES_MIN, COMPRESSED_MESSAGE_BYTES_MAX, COMPRESSED_MESSAGE_BYTES_MIN,
-    CompressionCounts,
-};
+pub use compressor::CompressionCounts;
+pub(crate) use compressor::{COMPRESSED_BYTES_MIN, Compressor};
 use encoded::{Encoded, Encodings, Write};
 pub(crate) use event::topic_of;
 pub use event::{EventWriter, event_len_max, events};
-pub use slice::{Slice, join};
+pub use slice::Slice;
+pub(crate) use slice::join;
 
 use crate::position::Sequence;
 

@@ -29,7 +29,7 @@ pub use topics::{ListedTopic, TopicsPage};
 use self::{matcher::Node, publish::Submission};
 use crate::{
     channel::{Attachment, Channel},
-    frame::{CompressionCounts, Compressor},
+    frame::{COMPRESSED_BYTES_MIN, CompressionCounts, Compressor},
     position::{Epoch, Position, Sequence},
     signal::Signal,
     store::{AppendError, Durability, Store, StoreStats},
@@ -54,6 +54,11 @@ pub struct LogConfig {
     pub dedupe: DedupeConfig,
     /// Bytes of compressed events that are kept for further readers, beside the tails and history.
     pub compressed_bytes_max: usize,
+}
+
+impl LogConfig {
+    /// The least that [`Self::compressed_bytes_max`] keeps.
+    pub const COMPRESSED_BYTES_MIN: usize = COMPRESSED_BYTES_MIN;
 }
 
 impl Default for LogConfig {
@@ -132,6 +137,8 @@ struct Link {
 impl Log {
     /// A log over a store, and the sequencer that must be run for it.
     pub fn new(store: Arc<dyn Store>, config: LogConfig) -> (Self, Sequencer) {
+        #[cfg(longlived_faults)]
+        let (store, config) = crate::faults::faulty_log(store, config);
         let (publish, publish_requests) = mpsc::channel(SUBMISSIONS_MAX);
         let (background, background_requests) = mpsc::channel(SUBMISSIONS_MAX);
         let (links, link_requests) = mpsc::channel(LINKS_MAX);

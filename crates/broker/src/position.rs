@@ -36,10 +36,6 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// The largest sequence, exact in every language's floating point as epochs are: a million events a second reach it
-/// after 285 years.
-pub const SEQUENCE_MAX: Sequence = (1 << 53) - 1;
-
 /// A place in a history: everything up to and including `sequence` lies behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -47,6 +43,12 @@ pub struct Position {
     pub epoch: Epoch,
     /// The last sequence behind this place.
     pub sequence: Sequence,
+}
+
+impl Position {
+    /// The largest sequence, exact in every language's floating point as epochs are: a million events a second reach it
+    /// after 285 years.
+    pub const SEQUENCE_MAX: Sequence = (1 << 53) - 1;
 }
 
 impl fmt::Display for Position {

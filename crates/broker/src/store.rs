@@ -6,7 +6,7 @@
 mod appended;
 mod clock;
 mod config;
-#[cfg(any(test, feature = "testkit"))]
+#[cfg(any(test, feature = "testkit", longlived_faults))]
 mod delegate;
 mod disk;
 mod memory;
@@ -21,14 +21,15 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use longlived_topic::{TopicFilter, TopicName};
 
-pub use appended::{Appended, Own};
+pub use appended::Appended;
+#[cfg(any(test, feature = "storage"))]
+pub use appended::Own;
 pub use config::StoreConfig;
-#[cfg(any(test, feature = "testkit"))]
+#[cfg(any(test, feature = "testkit", longlived_faults))]
 pub use delegate::Delegate;
-pub use disk::{
-    DiskConfig, DiskStore, EpochChange, File, Files, Kept, Lock, LockError, NewEpochError,
-    OpenError, OpenMode, SystemFiles,
-};
+pub use disk::{DiskConfig, DiskStore, File, Files, Lock, OpenError};
+#[cfg(any(test, feature = "storage"))]
+pub use disk::{EpochChange, Kept, LockError, NewEpochError, OpenMode, SystemFiles};
 #[cfg(any(test, feature = "testkit"))]
 pub use disk::{Faults, MemoryFiles};
 pub use memory::MemoryStore;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use longlived_server::{COMPRESSED_BYTES_MIN, Compression, Config};
+use longlived_server::{Compression, Config, LogConfig};
 
 use crate::values;
 
@@ -25,7 +25,7 @@ pub(crate) struct ServeCompressionArgs {
         long,
         env = "LONGLIVED_COMPRESSED_BYTES_MAX",
         value_name = "BYTES",
-        value_parser = values::bytes::<usize>(COMPRESSED_BYTES_MIN as u64..=1 << 50),
+        value_parser = values::bytes::<usize>(LogConfig::COMPRESSED_BYTES_MIN as u64..=1 << 50),
         default_value_t = Config::default().log.compressed_bytes_max
     )]
     compressed_bytes_max: usize,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, error::ErrorKind};
-use longlived_server::{DiskConfig, StoreConfig, store::OpenError};
+use longlived_server::{DiskConfig, OpenError, StoreConfig};
 
 use crate::values;
 

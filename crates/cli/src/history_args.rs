@@ -1,7 +1,6 @@
 //! How a class of history is given to `longlived serve`: `FILTER=bytes:256MiB,events:1000000,age:1h`.
 
-use longlived_server::HistoryClass;
-use longlived_server::store::Limits;
+use longlived_server::{HistoryClass, Limits};
 use longlived_topic::TopicFilter;
 
 use crate::values;

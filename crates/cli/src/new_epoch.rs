@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use longlived_server::{
     Environment,
-    store::{DiskStore, NewEpochError},
+    storage::{DiskStore, NewEpochError},
 };
 
 use crate::disk_args::{self, may_be_a_directory};

@@ -4,8 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use longlived_broker::{
-    Compression, Environment, LogConfig,
-    store::{DiskConfig, HistoryClass, OpenError, RetentionConfig, Store, StoreConfig},
+    Compression, DiskConfig, Environment, HistoryClass, LogConfig, OpenError, Store, StoreConfig,
 };
 use longlived_topic::{TopicFilter, TopicName};
 
@@ -77,9 +76,8 @@ impl Config {
                 ..disk.clone()
             }),
         };
-        let retention = RetentionConfig::new(self.history.clone());
         store
-            .open(environment.clone(), retention, self.topics_max)
+            .open(environment.clone(), self.history.clone(), self.topics_max)
             .await
     }
 }

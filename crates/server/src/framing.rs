@@ -4,7 +4,7 @@
 //!
 //! Does not: hold bytes, or judge what a prefix says.
 
-pub(crate) use longlived_broker::frame::PREFIX_BYTES;
+pub(crate) use longlived_broker::PREFIX_BYTES;
 
 /// What stands before a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

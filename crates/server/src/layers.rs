@@ -18,21 +18,21 @@ use std::time::Duration;
 
 use tower::Layer;
 
-pub use call_log::{CallLogBody, CallLogFuture, CallLogLayer, CallLogService};
+pub(crate) use call_log::{CallLogLayer, CallLogService};
 pub use call_record::CallRecord;
 #[cfg(test)]
 pub(crate) use call_record::OfNode;
-pub use deadline::{Deadline, DeadlineBody, DeadlineFuture, DeadlineLayer, DeadlineService};
-pub use grpc_only::{GrpcOnlyLayer, GrpcOnlyService};
-pub use refuse::{Pushback, RefuseLayer, RefuseService};
+pub(crate) use deadline::{Deadline, DeadlineLayer, DeadlineService};
+pub(crate) use grpc_only::{GrpcOnlyLayer, GrpcOnlyService};
+pub(crate) use refuse::{Pushback, RefuseLayer, RefuseService};
 pub(crate) use sums::{Kind, Sums};
 
-pub use request_id::{IdSource, RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
+pub(crate) use request_id::{IdSource, RequestIdLayer, RequestIdService};
 
 use crate::lifecycle::Drain;
 
 /// A service within all layers.
-pub type Layered<S> =
+pub(crate) type Layered<S> =
     RequestIdService<CallLogService<GrpcOnlyService<RefuseService<DeadlineService<S>>>>>;
 
 /// All layers in their order.

@@ -3,7 +3,8 @@
 //!
 //! The path of a call: `acceptor` -> `connection` (HTTP/2) -> `layers` -> `rpc` -> `session`, whose body
 //! reads a cursor of the broker. [`Server`] owns it all and its drain. Which module may know which other one is a table in
-//! `tests/tidy/stairs.rs` of the repository. With the feature `testkit` tests can drive these parts by themselves.
+//! `tests/tidy/stairs.rs` of the repository. With the feature `testkit` tests can drive these parts by
+//! themselves; the feature `storage` hands on the module `storage` of the broker.
 //!
 //! ```
 //! use longlived_server::{Config, Environment, Server};
@@ -22,39 +23,18 @@
 //! # }
 //! ```
 
+// What only the module `testkit` hands out is `pub`, and reachable only where its feature is on.
+#![cfg_attr(
+    not(feature = "testkit"),
+    allow(unreachable_pub, reason = "reachable with the feature")
+)]
+
 mod config;
 mod contract;
 mod framing;
 mod generator;
-#[cfg(feature = "testkit")]
-pub mod layers;
-#[cfg(not(feature = "testkit"))]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports,
-    reason = "tests use the rest"
-)]
 mod layers;
-#[cfg(feature = "testkit")]
-pub mod lifecycle;
-#[cfg(not(feature = "testkit"))]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports,
-    reason = "tests use the rest"
-)]
 mod lifecycle;
-#[cfg(feature = "testkit")]
-pub mod limits;
-#[cfg(not(feature = "testkit"))]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports,
-    reason = "tests use the rest"
-)]
 mod limits;
 mod metrics;
 mod node;
@@ -63,36 +43,29 @@ mod registry;
 mod rpc;
 mod server;
 mod session;
-#[cfg(feature = "testkit")]
-pub mod tasks;
-#[cfg(not(feature = "testkit"))]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports,
-    reason = "tests use the rest"
-)]
 mod tasks;
 mod throttle;
-#[cfg_attr(
-    not(feature = "testkit"),
-    allow(
-        dead_code,
-        unreachable_pub,
-        unused_imports,
-        reason = "tests use the rest"
-    )
-)]
 mod transport;
 
 pub use config::{Config, GeneratorConfig};
 pub use contract::{InvalidRequest, SERVICES, legacy_topic, subscriber_id};
+#[cfg(feature = "storage")]
+pub use longlived_broker::storage;
 pub use longlived_broker::{
-    Compression, DedupeConfig, Environment, LogConfig, Message,
-    frame::COMPRESSED_BYTES_MIN,
-    store::{self, DiskConfig, HistoryClass, Store, StoreConfig},
+    Compression, DedupeConfig, DiskConfig, Environment, HistoryClass, Limits, LogConfig, Message,
+    OpenError, Store, StoreConfig,
 };
 pub use server::{ServeError, Server};
-#[cfg(feature = "testkit")]
-pub use transport::{acceptor, connection};
 pub use transport::{listener, open_files::OpenFiles};
+
+/// Parts of a node by themselves, for tests.
+#[cfg(feature = "testkit")]
+pub mod testkit {
+    pub use crate::{
+        layers::{CallRecord, Layers},
+        lifecycle::Drain,
+        limits::METRICS_HEAD_BYTES_MAX,
+        tasks::{AbortOnDrop, Tasks},
+        transport::{acceptor, bind::bind, connection},
+    };
+}

@@ -9,63 +9,63 @@ use std::time::Duration;
 /// Connections the kernel keeps for us before they are accepted. A whole fleet reconnects at once after a
 /// restart; with the usual 128, ten thousand of them needed 35 s of SYN retries. The kernel caps this at
 /// `net.core.somaxconn`. Met as: a slow connect.
-pub const BACKLOG: i32 = 65_535;
+pub(crate) const BACKLOG: i32 = 65_535;
 
 /// Connections open at once. Each costs about 28 KiB with one stream, so this many take some 2.7 GiB. Met as: the
 /// connection is closed right after it was accepted, counted, and named in the log once a second.
-pub const CONNECTIONS_MAX: usize = 100_000;
+pub(crate) const CONNECTIONS_MAX: usize = 100_000;
 
 /// The least of the process's open files that connections leave free: two segments of the log and the files that are sealed
 /// from them, one for each history class; a connection for each watcher of metrics (`METRICS_CONNECTIONS_MAX`); listeners,
 /// signals and the standard streams. The sealed files that the store has are counted on top. Met as: fewer connections than
 /// `connections_max`, which the start warns of.
-pub const OPEN_FILES_RESERVE_MIN: usize = 128;
+pub(crate) const OPEN_FILES_RESERVE_MIN: usize = 128;
 
 /// Connections leave one open file in this many free, because the store gets more sealed files after connections have
 /// come.
-pub const OPEN_FILES_RESERVE_ONE_IN: usize = 4;
+pub(crate) const OPEN_FILES_RESERVE_ONE_IN: usize = 4;
 
 /// The most open files that connections leave free: 256 GiB of history in segments of 64 MiB.
-pub const OPEN_FILES_RESERVE_MAX: usize = 4_096;
+pub(crate) const OPEN_FILES_RESERVE_MAX: usize = 4_096;
 
 /// How long accepting pauses when the process has no open file left. Accepting again at once would fail the same
 /// way and take a whole core. Met as: a slow connect, and a warning in the log once a second.
-pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often one kind of trouble at the acceptor is logged at most.
-pub const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// From the accepted connection to the end of its HTTP/2 preface. A peer that sends nothing holds a socket and
 /// buffers; nothing else would ever end it. Met as: a closed connection.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Silence after which the peer is asked (HTTP/2 PING) whether it is still there. Below the 30 s after which the
 /// most impatient home routers forget a connection.
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// How long the peer may take to answer that PING. Met as: a closed connection.
-pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How much longer, at most, the server waits for an overdue answer before it closes the connection. A server that was
 /// busy for longer than the timeout (a million subscribers that come back at once) has the answers unread at its
 /// sockets. It must read them before it decides. Met as: nothing.
-pub const KEEPALIVE_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const KEEPALIVE_GRACE: Duration = Duration::from_secs(1);
 
 /// The slowest reader whose overdue answer to a PING is waited for, in bytes a second: the answer stands behind all that was
 /// written since the last one that came, in the reader's kernel too, where nothing shows that it is read. Less than half of
 /// what a reader of 40 KB/s takes. Met as: a closed connection.
-pub const KEEPALIVE_SLOWEST_READER: u32 = 16 * 1024;
+pub(crate) const KEEPALIVE_SLOWEST_READER: u32 = 16 * 1024;
 
 /// No overdue answer is waited for longer than this, however much it may stand behind: 4.7 MiB at that rate, about what
 /// a kernel holds for one reader (6 MiB by default). It begins anew when the reader's kernel takes some of what it had no room for.
 /// Met as: a closed connection.
-pub const KEEPALIVE_BEHIND_MAX: Duration = Duration::from_secs(300);
+pub(crate) const KEEPALIVE_BEHIND_MAX: Duration = Duration::from_secs(300);
 
 /// How long sent bytes may stay unacknowledged by the peer's kernel, or its window shut, before the kernel gives the
 /// connection up. A slow reader's window opens in large steps, and it is waited for as above, so it is longer than that. A
 /// peer that is gone is found by keepalive long before; this is for a connection whose HTTP/2 side is stuck. Met as: a
 /// reset connection.
-pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(360);
+pub(crate) const TCP_USER_TIMEOUT: Duration = Duration::from_secs(360);
 const _: () = assert!(
     TCP_USER_TIMEOUT.as_secs()
         > KEEPALIVE_INTERVAL.as_secs()
@@ -76,183 +76,183 @@ const _: () = assert!(
 /// Bytes that a socket takes beyond what the network has of it. A slow reader's answer to a PING stands behind all that was
 /// sent before, and the kernel would take megabytes; what it does not take waits as a position. As much as several
 /// writes. Met as: nothing.
-pub const TCP_UNSENT_BYTES: u32 = 128 * 1024;
+pub(crate) const TCP_UNSENT_BYTES: u32 = 128 * 1024;
 
 /// Bytes that say nothing of a peer that has not answered: a PING, and the heads of what else is small. An overdue answer
 /// that stands behind more is waited for (`KEEPALIVE_SLOWEST_READER`); and when more than this waited for room at the peer and
 /// its kernel then acknowledges some, it reads. Met as: nothing.
-pub const KEEPALIVE_QUEUE_BYTES: u32 = 1024;
+pub(crate) const KEEPALIVE_QUEUE_BYTES: u32 = 1024;
 
 /// How long a peer that speaks something else than HTTP/2 has to take its answer and close. Met as: a closed connection.
-pub const STRANGER_LINGER: Duration = Duration::from_secs(1);
+pub(crate) const STRANGER_LINGER: Duration = Duration::from_secs(1);
 
 /// Silence after which the kernel probes the peer, for connections whose HTTP/2 side is stuck.
-pub const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+pub(crate) const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Streams open at once on one connection (unlimited by default in h2). Clients wait at this limit, so it stands
 /// well above the 100 per connection that the client library uses. Met as: `SETTINGS_MAX_CONCURRENT_STREAMS`,
 /// then `RST_STREAM(REFUSED_STREAM)`.
-pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
+pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
 
 /// Streams we had to reset because the peer broke the protocol on them, over the life of the connection. A peer
 /// that provokes resets makes us work for streams that do not count as open (the attack called "made you reset"). Met as:
 /// `GOAWAY(ENHANCE_YOUR_CALM)`.
-pub const LOCAL_ERROR_RESETS_MAX: usize = 256;
+pub(crate) const LOCAL_ERROR_RESETS_MAX: usize = 256;
 
 /// Streams the peer opened and reset before we looked at them ("rapid reset"). Met as:
 /// `GOAWAY(ENHANCE_YOUR_CALM)`.
-pub const PENDING_ACCEPT_RESETS_MAX: usize = 64;
+pub(crate) const PENDING_ACCEPT_RESETS_MAX: usize = 64;
 
 /// Streams we reset and still remember for a second, so that frames already on their way are no protocol error.
 /// Beyond it such frames can cost the peer its connection, so it covers a connection whose streams all stall.
-pub const RESET_STREAMS_REMEMBERED_MAX: usize = STREAMS_PER_CONNECTION_MAX as usize;
+pub(crate) const RESET_STREAMS_REMEMBERED_MAX: usize = STREAMS_PER_CONNECTION_MAX as usize;
 
 /// Bytes of request headers of one call (16 MiB by default in h2). gRPC implementations accept 8 KiB; a bearer
 /// token may need a little more. Met as: HTTP status 431.
-pub const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
 /// Bytes of requests that one stream may have on their way to us. Enough for one large publish batch within a
 /// round trip. Met as: flow control.
-pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
 /// Bytes of requests that one connection may have on their way to us: what a peer can make us hold unread. What was
 /// read and is no whole message counts against `HALF_SENT_BYTES_MAX`.
 /// Met as: flow control.
-pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// Bytes of the smallest message that can be published, with the five before it. A connection's window may be full of
 /// such messages, each in two DATA frames, while they are not read. HTTP/2 then holds 49 MiB for that connection
 /// (measured; 25 MiB where each is one frame), and its list of frames does not shrink until the connection ends.
 /// Smaller frames, which no gRPC client sends, and more of them than that, are met as: `GOAWAY(ENHANCE_YOUR_CALM)`.
-pub const SMALLEST_MESSAGE_BYTES: u32 = 11;
+pub(crate) const SMALLEST_MESSAGE_BYTES: u32 = 11;
 
 /// How long a call waits for its first message, and for the rest of any message that was begun. Longer than a slow
 /// line needs for the largest message; a call that never says anything would stay for ever. Not for the first message
 /// of a stream of messages to publish, which may have nothing to say for hours. Met as: DEADLINE_EXCEEDED.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a call that takes one request message waits, after it, for the end of what its caller sends. gRPC's libraries
 /// send both together; by it a second message is found, which is an error of the caller's. Met as: an answer that comes
 /// so much later, to callers that never end their side.
-pub const REQUEST_END_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const REQUEST_END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Bytes that one connection may have sent of messages that have not come whole: sixteen of the largest, or a hundred
 /// streams with 160 KiB each. The only one under way may be larger. Met as: RESOURCE_EXHAUSTED with a pushback.
-pub const HALF_SENT_BYTES_MAX: usize = 16 << 20;
+pub(crate) const HALF_SENT_BYTES_MAX: usize = 16 << 20;
 
 /// The same for all connections together: what many of them can make us hold. Messages that come whole within one
 /// HTTP/2 frame (16 KiB) never count. Met as: RESOURCE_EXHAUSTED with a pushback.
-pub const HALF_SENT_BYTES_MAX_TOTAL: usize = 256 << 20;
+pub(crate) const HALF_SENT_BYTES_MAX_TOTAL: usize = 256 << 20;
 
 /// DATA below this many bytes costs Rust's h2, ours and that of a peer, what it is smaller than this for as long as it
 /// waits for its reader: about what its bookkeeping takes. See `connection/unread.rs`.
-pub const SMALL_FRAME_BYTES: usize = 256;
+pub(crate) const SMALL_FRAME_BYTES: usize = 256;
 
 /// What small frames may cost a peer at least that counts them, however small its window for the connection is; it may
 /// be more, half of that window. Met as: pieces of 256 bytes.
-pub const UNREAD_COST_LEAST: u64 = 100 * SMALL_FRAME_BYTES as u64;
+pub(crate) const UNREAD_COST_LEAST: u64 = 100 * SMALL_FRAME_BYTES as u64;
 
 /// Bytes that one connection collects before it writes them, so that many small frames are one write. Held only
 /// while the socket takes no more, given back otherwise.
-pub const STAGED_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const STAGED_BYTES_MAX: usize = 64 * 1024;
 
 /// DATA of at least this size goes to the socket without being copied into the staging buffer first.
-pub const STAGED_WRITE_BYTES_MAX: usize = 8 * 1024;
+pub(crate) const STAGED_WRITE_BYTES_MAX: usize = 8 * 1024;
 
 /// Bytes read from a socket at once, into a buffer that the thread's connections share.
-pub const READ_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes one stream hands over before the others of its connection have their turn.
-pub const STREAM_TURN_BYTES: usize = 64 * 1024;
+pub(crate) const STREAM_TURN_BYTES: usize = 64 * 1024;
 
 /// Bytes that the streams of a connection send before its socket is looked at, and after some such rounds other
 /// connections have their turn.
-pub const CONNECTION_TURN_BYTES: usize = 256 * 1024;
+pub(crate) const CONNECTION_TURN_BYTES: usize = 256 * 1024;
 
 /// Heads of responses that the streams of a connection hand to HTTP/2 before these are written. HTTP/2 keeps a slot for
 /// each that waits, and never gives slots back.
-pub const CONNECTION_TURN_HEADS: u32 = 16;
+pub(crate) const CONNECTION_TURN_HEADS: u32 = 16;
 
 /// Calls that HTTP/2 is shown before they are taken up and their first messages read. It keeps two slots for each, some
 /// 500 bytes, and never gives slots back: a hundred calls that come together would leave 62 KiB behind.
-pub const CONNECTION_TURN_CALLS: u32 = 7;
+pub(crate) const CONNECTION_TURN_CALLS: u32 = 7;
 
 /// How long a connection without streams stays after GOAWAY. A peer that speaks HTTP/2 as it should has closed it by
 /// then, and what the last stream said has gone out; one that does not must not hold up the end of the node. Met as: a
 /// closed connection.
-pub const GOAWAY_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 
 /// How long after its deadline a stream whose reader is stalled is reset. A reader that only has to catch up gets
 /// the status within it. Met as: `RST_STREAM(CANCEL)`.
-pub const STALLED_DEADLINE_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const STALLED_DEADLINE_GRACE: Duration = Duration::from_secs(1);
 
 /// Rounds of a connection (its streams, then its socket) before other connections have their turn.
-pub const CONNECTION_TURN_ROUNDS: u32 = 8;
+pub(crate) const CONNECTION_TURN_ROUNDS: u32 = 8;
 
 /// Connections that ask for metrics at a time. A handful of watchers ask every few seconds and are answered within
 /// milliseconds. Met as: a slow connect, until one before it has ended.
-pub const METRICS_CONNECTIONS_MAX: usize = 16;
+pub(crate) const METRICS_CONNECTIONS_MAX: usize = 16;
 
 /// From the accepted connection to the end of the answer to its one request. As long as the usual scrape timeout; who
 /// is slower would not take the answer any more. Met as: a closed connection.
-pub const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of the head of a request for metrics, the least that the HTTP/1 parser works with. Met as: 431, and a closed
 /// connection.
 pub const METRICS_HEAD_BYTES_MAX: usize = 8 * 1024;
 
 /// Headers of a request for metrics; a scraper sends half a dozen. Met as: 431, and a closed connection.
-pub const METRICS_HEADERS_MAX: usize = 64;
+pub(crate) const METRICS_HEADERS_MAX: usize = 64;
 
 /// Takeovers of one id by programs of version 1 within [`TAKEOVER_WINDOW`] that go through at once. A program that is
 /// started again makes one, a client without an instance on a bad network a few; two that ignore that they shall not
 /// come back make thousands. Met as: UNAVAILABLE with a wait that doubles with each refusal.
-pub const TAKEOVERS_MAX: usize = 30;
+pub(crate) const TAKEOVERS_MAX: usize = 30;
 
 /// The same for programs of the frozen contract, which come back on every end and cannot be told not to.
-pub const LEGACY_TAKEOVERS_MAX: usize = 2;
+pub(crate) const LEGACY_TAKEOVERS_MAX: usize = 2;
 
 /// The time within which takeovers are counted.
-pub const TAKEOVER_WINDOW: Duration = Duration::from_secs(60);
+pub(crate) const TAKEOVER_WINDOW: Duration = Duration::from_secs(60);
 
 /// The wait of the first that is refused ...
-pub const TAKEOVER_WAIT_MIN: Duration = Duration::from_secs(1);
+pub(crate) const TAKEOVER_WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// ... of the frozen contract ...
-pub const LEGACY_TAKEOVER_WAIT_MIN: Duration = Duration::from_secs(5);
+pub(crate) const LEGACY_TAKEOVER_WAIT_MIN: Duration = Duration::from_secs(5);
 
 /// ... and the longest, by which the window is empty again.
-pub const TAKEOVER_WAIT_MAX: Duration = TAKEOVER_WINDOW;
+pub(crate) const TAKEOVER_WAIT_MAX: Duration = TAKEOVER_WINDOW;
 
 /// Takeovers within the window that are logged like anything else. From the next on it is a fight, which has a line of
 /// its own and no others.
-pub const TAKEOVERS_USUAL: usize = 2;
+pub(crate) const TAKEOVERS_USUAL: usize = 2;
 
 /// How often a fight over one id is logged at most.
-pub const FIGHT_LOG_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const FIGHT_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Subscribers that were unsubscribed while they were away and have not come back to be told: about 150 bytes each. Met
 /// as: the one that was unsubscribed longest ago comes back as if it had not been.
-pub const UNSUBSCRIBED_AWAY_MAX: usize = 100_000;
+pub(crate) const UNSUBSCRIBED_AWAY_MAX: usize = 100_000;
 
 /// How long that is remembered: several times the longest wait of a client.
-pub const UNSUBSCRIBED_AWAY_KEPT: Duration = Duration::from_secs(600);
+pub(crate) const UNSUBSCRIBED_AWAY_KEPT: Duration = Duration::from_secs(600);
 
 /// Bytes of an `x-request-id` that are taken over into the log and the answer; a longer or unprintable one is
 /// replaced by one of ours.
-pub const REQUEST_ID_BYTES_MAX: usize = 128;
+pub(crate) const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Largest request message that is not a publish: the longest 64 filters and 16 labels take 68 KiB. Met as: a call that is
 /// refused with `REQUEST_TOO_LARGE`.
-pub const REQUEST_BYTES_MAX: usize = 128 << 10;
+pub(crate) const REQUEST_BYTES_MAX: usize = 128 << 10;
 
 /// The largest message with an event that a page is made of, and the most that a page has: below the 4 MiB that gRPC clients
 /// take in one message unless told otherwise. Met as: a page that ends early.
-pub const PAGE_BYTES_MAX: u32 = 3 << 20;
+pub(crate) const PAGE_BYTES_MAX: u32 = 3 << 20;
 
 /// What a page has beside its events and names: some bytes for each entry. Met as: nothing.
-pub const PAGE_OVERHEAD_BYTES_MAX: u32 = 512 << 10;
+pub(crate) const PAGE_OVERHEAD_BYTES_MAX: u32 = 512 << 10;
 
 /// How long a call waits until there is room for its page: pages that are taken are gone sooner. Met as: a call that is
 /// refused with `PAGES_EXHAUSTED`.
-pub const PAGE_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const PAGE_WAIT: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use longlived_api::FILE_DESCRIPTOR_SET;
-use longlived_broker::store::AppendError;
+use longlived_broker::AppendError;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;

@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use longlived_broker::{
-    Environment, Log,
-    store::{AppendError, OpenError, Store, StoreStats},
-};
+use longlived_broker::{AppendError, Environment, Log, OpenError, Store, StoreStats};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;

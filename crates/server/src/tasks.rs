@@ -91,13 +91,8 @@ impl Tasks {
     }
 
     /// How many tasks run.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.inner.tracker.len()
-    }
-
-    /// Whether no task runs.
-    pub fn is_empty(&self) -> bool {
-        self.inner.tracker.is_empty()
     }
 
     /// Returns when the last task has ended. Asks none of them to; call `stop` or `abort_all` for that.
@@ -184,7 +179,7 @@ mod tests {
         let tasks = Tasks::new();
         tasks.spawn("short", async {});
         tasks.close_and_wait().await;
-        assert!(tasks.is_empty());
+        assert_eq!(tasks.len(), 0);
         assert!(tasks.inner.running.lock().handles.is_empty());
     }
 

@@ -7,7 +7,7 @@ use prost::Message;
 use crate::wait::within;
 
 /// Bytes before each message.
-pub const PREFIX_BYTES: usize = 5;
+pub(crate) const PREFIX_BYTES: usize = 5;
 
 /// The prefix and the message.
 pub fn framed(message: &[u8]) -> Bytes {
@@ -19,7 +19,7 @@ pub fn framed(message: &[u8]) -> Bytes {
 }
 
 /// The length of the message that a prefix announces.
-pub fn announced(prefix: &[u8]) -> usize {
+pub(crate) fn announced(prefix: &[u8]) -> usize {
     let length = prefix[1..PREFIX_BYTES].try_into().expect("four bytes");
     u32::from_be_bytes(length) as usize
 }

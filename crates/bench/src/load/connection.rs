@@ -55,6 +55,24 @@ impl Output {
     }
 }
 
+/// Reads what the socket has; nothing when it has nothing for now. Its end is an error.
+pub(crate) fn receive(socket: &mut TcpStream, scratch: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        match socket.read(scratch) {
+            Ok(0) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the server closed a connection",
+                ));
+            }
+            Ok(length) => return Ok(Some(length)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Begins to connect, without waiting for it.
 pub(crate) fn start_connecting(server: SocketAddr) -> io::Result<TcpStream> {
     let family = if server.is_ipv4() {
@@ -148,23 +166,8 @@ impl Connection {
         let Some(socket) = &mut self.socket else {
             return Ok(true);
         };
-        let length = match socket.read(scratch) {
-            Ok(0) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the server closed a connection",
-                ));
-            }
-            Ok(length) => length,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
-            {
-                return Ok(true);
-            }
-            Err(error) => return Err(error),
+        let Some(length) = receive(socket, scratch)? else {
+            return Ok(true);
         };
         let mut seen = Seen {
             subscribers: &mut self.subscribers,

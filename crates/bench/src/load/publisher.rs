@@ -4,10 +4,10 @@
 //! and nothing piles up here. A message is stamped when it is written, and messages scheduled together leave in one
 //! write.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::net::TcpStream;
 
-use super::connection::{Output, inbox, start_connecting};
+use super::connection::{Output, inbox, receive, start_connecting};
 use super::control::{Plan, PublishPlan, Published, SHARED_TOPIC};
 use super::voice::Voice;
 use super::voices;
@@ -154,23 +154,8 @@ impl Publisher {
 
     /// The socket has bytes, or has ended. True when nothing is left to write.
     pub(super) fn readable(&mut self, scratch: &mut [u8]) -> io::Result<bool> {
-        let length = match self.socket.read(scratch) {
-            Ok(0) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the server closed the connection",
-                ));
-            }
-            Ok(length) => length,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
-            {
-                return Ok(true);
-            }
-            Err(error) => return Err(error),
+        let Some(length) = receive(&mut self.socket, scratch)? else {
+            return Ok(true);
         };
         self.voice
             .read(&scratch[..length], &mut self.output.bytes)?;

@@ -5,7 +5,7 @@
 //! Does not: read what it is answered beyond counting it and how calls end.
 
 use std::collections::VecDeque;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::TcpStream;
 use std::rc::Rc;
 
@@ -15,7 +15,7 @@ use super::control::Plan;
 use crate::http2::reader::{Reader, Sink, StreamEnd};
 use crate::http2::room::Room;
 use crate::http2::{flag, kind, request, stream_id};
-use crate::load::{Output, describe, publish_request, start_connecting};
+use crate::load::{Output, describe, publish_request, receive, start_connecting};
 
 const STREAM: &str = "/longlived.v1.PublishService/PublishStream";
 const UNARY: &str = "/longlived.v1.PublishService/Publish";
@@ -219,27 +219,16 @@ impl Caller {
     /// The socket has bytes, or has ended: all there is is read.
     pub(super) fn readable(&mut self, scratch: &mut [u8], now_ns: u64) -> io::Result<()> {
         self.answers.now_ns = now_ns;
-        loop {
-            let length = match self.socket.read(scratch) {
-                Ok(0) => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "the server closed the connection",
-                    ));
-                }
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            };
+        while let Some(length) = receive(&mut self.socket, scratch)? {
             let reply = &mut self.output.bytes;
             self.reader
                 .read(&scratch[..length], &mut self.answers, reply)
                 .map_err(io::Error::other)?;
             if length < scratch.len() {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 }
 

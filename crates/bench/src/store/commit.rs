@@ -10,10 +10,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use longlived_server::store::{
-    Admitted, DiskConfig, DiskStore, HistoryClass, Limits, RetentionConfig, Store as _,
-};
-use longlived_server::{Environment, Message};
+use longlived_server::storage::{Admitted, DiskStore, RetentionConfig};
+use longlived_server::{DiskConfig, Environment, HistoryClass, Limits, Message, Store as _};
 use longlived_topic::{TopicFilter, TopicName};
 use tokio::runtime::Handle;
 
@@ -252,14 +250,7 @@ fn batch(store: &DiskStore, size: &Size, first: usize) -> anyhow::Result<Vec<Adm
         let id = store.admit(&topic)?;
         anyhow::Ok(Admitted {
             topic: id,
-            message: Message {
-                topic,
-                payload: payload.clone(),
-                key: String::new(),
-                headers: std::collections::BTreeMap::default(),
-                deleted: false,
-                message_id: String::new(),
-            },
+            message: Message::new(topic, payload.clone()),
             message_key: None,
         })
     };

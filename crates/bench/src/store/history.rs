@@ -5,10 +5,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use longlived_server::store::{
-    Admitted, DiskConfig, DiskStore, HistoryClass, Limits, RetentionConfig, Store as _,
-};
-use longlived_server::{Environment, Message};
+use longlived_server::storage::{Admitted, DiskStore, RetentionConfig};
+use longlived_server::{DiskConfig, Environment, HistoryClass, Limits, Message, Store as _};
 use longlived_topic::{TopicFilter, TopicName};
 use tokio::runtime::Handle;
 
@@ -110,14 +108,7 @@ pub(super) fn fill(dir: &Path, plan: &Plan, stop: &Stop) -> anyhow::Result<Fille
         let (topic, id) = &topics.0[(topics.1 % topics.0.len() as u64) as usize];
         batch.push(Admitted {
             topic: *id,
-            message: Message {
-                topic: topic.clone(),
-                payload: payload.clone(),
-                key: String::new(),
-                headers: std::collections::BTreeMap::default(),
-                deleted: false,
-                message_id: String::new(),
-            },
+            message: Message::new(topic.clone(), payload.clone()),
             message_key: None,
         });
         if batch.len() as u64 == BATCH || number + 1 == plan.events {

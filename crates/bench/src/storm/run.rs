@@ -18,7 +18,7 @@ use crate::clock::{monotonic_ns, nanoseconds};
 use crate::load::control::{
     Command, Connected, Finished, Protocol, Published, Report, Return, Returned, SHARED_TOPIC,
 };
-use crate::load_process::LoadProcess;
+use crate::load_process::{LoadProcess, cpu_of, tell_all};
 use crate::pin::Pinning;
 use crate::proc::{self, CpuTime};
 use crate::retries::Retries;
@@ -77,25 +77,28 @@ pub(super) fn run(
 
     let from_ns = monotonic_ns() + nanoseconds(LEAD);
     let deadline_ns = from_ns + nanoseconds(args.timeout);
-    rig.tell_all(&Command::Return(Return {
-        from_ns,
-        deadline_ns,
-        resume_after: before.map(|position| (position.epoch, position.sequence)),
-    }))?;
+    tell_all(
+        &mut rig.loads,
+        &Command::Return(Return {
+            from_ns,
+            deadline_ns,
+            resume_after: before.map(|position| (position.epoch, position.sequence)),
+        }),
+    )?;
     // Else what the kill ends could be taken for lost.
     rig.all_ready()?;
-    rig.wait_until(from_ns)?;
-    let load_cpu_before = rig.load_cpu()?;
+    rig.stop.wait_until(from_ns)?;
+    let load_cpu_before = cpu_of(&rig.loads)?;
     let killed_ns = monotonic_ns();
     // SIGKILL.
     drop(server);
     let gone_ns = monotonic_ns();
-    rig.wait_until(killed_ns + nanoseconds(load.down))?;
+    rig.stop.wait_until(killed_ns + nanoseconds(load.down))?;
     let mut server = start().context("starting the server again")?;
     let cpu_before = CpuTime::of(pid(&server))?;
     let mut returned = rig.returned(deadline_ns)?;
     let cpu_after = CpuTime::of(pid(&server)).context("the server is gone")?;
-    let load_cpu_after = rig.load_cpu()?;
+    let load_cpu_after = cpu_of(&rig.loads)?;
     server.ensure_running()?;
     // The first who is back may tell it earlier than a line of the server's log that waits to be read.
     let first = returned.times.first_ns.map(|since| from_ns + since);
@@ -197,7 +200,7 @@ impl<'a> Storm<'a> {
 
     fn connect(&mut self, timeout: Duration, server: &Server) -> anyhow::Result<()> {
         let deadline_ns = monotonic_ns() + nanoseconds(timeout);
-        self.tell_all(&Command::Connect { deadline_ns })?;
+        tell_all(&mut self.loads, &Command::Connect { deadline_ns })?;
         let mut all = Connected::default();
         for load in &mut self.loads {
             match load.hear(deadline_ns + nanoseconds(ANSWER_SLACK), self.stop)? {
@@ -236,10 +239,13 @@ impl<'a> Storm<'a> {
         }
         let deadline_ns = monotonic_ns() + nanoseconds(DRAIN_MAX);
         let published = self.published.clone();
-        self.tell_all(&Command::Await {
-            published,
-            deadline_ns,
-        })?;
+        tell_all(
+            &mut self.loads,
+            &Command::Await {
+                published,
+                deadline_ns,
+            },
+        )?;
         for load in &mut self.loads {
             match load.hear(deadline_ns + nanoseconds(ANSWER_SLACK), self.stop)? {
                 Report::Arrived { .. } => {}
@@ -275,11 +281,14 @@ impl<'a> Storm<'a> {
     fn finish(&mut self) -> anyhow::Result<Finished> {
         let deadline_ns = monotonic_ns() + nanoseconds(DRAIN_MAX);
         let published = self.published.clone();
-        self.tell_all(&Command::Finish {
-            published,
-            quiet_ns: nanoseconds(QUIET),
-            deadline_ns,
-        })?;
+        tell_all(
+            &mut self.loads,
+            &Command::Finish {
+                published,
+                quiet_ns: nanoseconds(QUIET),
+                deadline_ns,
+            },
+        )?;
         let mut all = Finished::default();
         for load in &mut self.loads {
             match load.hear(deadline_ns + nanoseconds(ANSWER_SLACK), self.stop)? {
@@ -296,34 +305,12 @@ impl<'a> Storm<'a> {
         Ok(all)
     }
 
-    fn tell_all(&mut self, command: &Command) -> anyhow::Result<()> {
-        self.loads
-            .iter_mut()
-            .try_for_each(|load| load.tell(command))
-    }
-
-    fn load_cpu(&self) -> anyhow::Result<Vec<CpuTime>> {
-        let each = self.loads.iter();
-        each.map(|load| CpuTime::of(load.pid())).collect()
-    }
-
     fn load_peak(&self) -> anyhow::Result<u64> {
         let each = self.loads.iter();
         each.map(|load| proc::peak_bytes(load.pid())).sum()
     }
 
     fn wait(&self, time: Duration) -> anyhow::Result<()> {
-        self.wait_until(monotonic_ns() + nanoseconds(time))
-    }
-
-    fn wait_until(&self, then_ns: u64) -> anyhow::Result<()> {
-        loop {
-            self.stop.check()?;
-            let left = then_ns.saturating_sub(monotonic_ns());
-            if left == 0 {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_nanos(left.min(50_000_000)));
-        }
+        self.stop.wait_until(monotonic_ns() + nanoseconds(time))
     }
 }

@@ -139,7 +139,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::splits::{cuts, splits};
+    use crate::wire::splits::{assert_heard, cuts, stamp_of};
 
     #[derive(Debug, Clone, PartialEq, Eq)]
     enum Said {
@@ -202,10 +202,7 @@ mod tests {
     fn expected(said: &Said) -> Option<String> {
         match said {
             Said::Message(_, subscription, _, payload) => {
-                let stamp = payload
-                    .first_chunk()
-                    .map(|stamp| u64::from_le_bytes(*stamp));
-                Some(format!("message {subscription} {stamp:?}"))
+                Some(format!("message {subscription} {}", stamp_of(payload)))
             }
             Said::Ping => Some("ping".to_owned()),
             Said::Pong => Some("pong".to_owned()),
@@ -246,9 +243,7 @@ mod tests {
                 write(&mut bytes, said);
             }
             let expected: Vec<_> = said.iter().filter_map(expected).collect();
-            for pieces in splits(&bytes, &cuts) {
-                prop_assert_eq!(heard(&pieces), Ok(expected.clone()));
-            }
+            assert_heard(&bytes, &cuts, &expected, heard);
         }
 
         #[test]

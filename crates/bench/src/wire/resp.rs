@@ -207,7 +207,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::splits::{cuts, splits};
+    use crate::wire::splits::{assert_heard, cuts, stamp_of};
 
     /// What a server may say, and so may be heard.
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -278,10 +278,7 @@ mod tests {
     fn expected(said: &Said) -> Option<String> {
         match said {
             Said::Message(channel, payload) => {
-                let stamp = payload
-                    .first_chunk()
-                    .map(|stamp| u64::from_le_bytes(*stamp));
-                Some(format!("message {channel} {stamp:?}"))
+                Some(format!("message {channel} {}", stamp_of(payload)))
             }
             Said::Subscribed(channel) => Some(format!("subscribed {channel}")),
             Said::Number(number) => Some(format!("number {number}")),
@@ -322,9 +319,7 @@ mod tests {
                 write(&mut bytes, said);
             }
             let expected: Vec<_> = said.iter().filter_map(expected).collect();
-            for pieces in splits(&bytes, &cuts) {
-                prop_assert_eq!(heard(&pieces), Ok(expected.clone()));
-            }
+            assert_heard(&bytes, &cuts, &expected, heard);
         }
 
         #[test]

@@ -10,7 +10,6 @@ use smallvec::SmallVec;
 
 use super::{Cursor, CursorError, DELIVERY_BYTES, Delivery, Gap, GapPolicy, GapReason, Missing};
 use crate::{
-    faults::{Fault, planted},
     frame::Slice,
     position::Sequence,
     store::{Damaged, Page},
@@ -139,14 +138,11 @@ impl Cursor {
             GapPolicy::Earliest => {
                 // The page knows what is kept up to its own end, and no further.
                 let end = first.map_or(page.through, |first| first - 1);
-                let (events, mut through) = match page.removed.within(self.position, end) {
+                let (events, through) = match page.removed.within(self.position, end) {
                     Some((0, _)) => return Ok(None),
                     Some(known) => known,
                     None => (0, page.trimmed_through.min(end)),
                 };
-                if planted(Fault::GapBoundsOffByOne) {
-                    through += 1;
-                }
                 // What is damaged in between is missing too, and not among those that are counted.
                 let damaged = page.damaged.front().is_some_and(|it| it.after < through);
                 let events = if damaged { 0 } else { events };

@@ -46,16 +46,10 @@ pub struct SharedDelivery {
     pub after: Sequence,
 }
 
-/// The reader cannot go on for all followers: the next event is no longer in the tail, or too large for some.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotShareable;
-
 impl TailReader {
-    /// The next delivery. Pending means that there is none, and that the waker is woken when there is.
-    pub fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<SharedDelivery, NotShareable>> {
+    /// The next delivery. Pending means that there is none, and that the waker is woken when there is. `None` means that
+    /// the reader cannot go on for all followers: the next event is no longer in the tail, or too large for some.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<SharedDelivery>> {
         self.signal.register(cx.waker());
         if self.signal.take_data() {
             self.attachment.rejoin();
@@ -66,13 +60,15 @@ impl TailReader {
         }
         let channel = self.attachment.channel();
         let mut due = Due::default();
-        let anything = due.take(channel, self.position, visible, DELIVERY_BYTES);
-        if !anything.map_err(|_| NotShareable)? {
+        let Ok(anything) = due.take(channel, self.position, visible, DELIVERY_BYTES) else {
+            return Poll::Ready(None);
+        };
+        if !anything {
             self.position = visible;
             return Poll::Pending;
         }
         if !due.is_plain(self.message_bytes_max, self.encoding) {
-            return Poll::Ready(Err(NotShareable));
+            return Poll::Ready(None);
         }
         let compressor = self.log.compressor();
         let shared = SharedDelivery {
@@ -81,7 +77,7 @@ impl TailReader {
             after: self.position,
         };
         self.position = due.through;
-        Poll::Ready(Ok(shared))
+        Poll::Ready(Some(shared))
     }
 
     /// Where a follower stands that has got everything handed out.

@@ -28,15 +28,15 @@ use crate::position::Sequence;
 
 /// Encoded messages below this are sent as they are: headers and a packet cost more than they would save, and readers
 /// would have to decompress them.
-pub const COMPRESSED_MESSAGE_BYTES_MIN: usize = 1 << 10;
+pub(crate) const COMPRESSED_MESSAGE_BYTES_MIN: usize = 1 << 10;
 
 /// Encoded messages above this are sent as they are: compressing 1 MiB holds up a connection for 2 ms (zstd) or 4 ms
 /// (gzip), and this is the largest event unless the operator allows larger ones.
-pub const COMPRESSED_MESSAGE_BYTES_MAX: usize = (1 << 20) + FRAME_OVERHEAD_BYTES;
+pub(crate) const COMPRESSED_MESSAGE_BYTES_MAX: usize = (1 << 20) + FRAME_OVERHEAD_BYTES;
 
 /// The least a cache of compressed events may have: room for a few of the largest in each of its parts. 16 MiB, a
 /// number that an operator can write down.
-pub const COMPRESSED_BYTES_MIN: usize = CACHE_PARTS * (4 << 20);
+pub(crate) const COMPRESSED_BYTES_MIN: usize = CACHE_PARTS * (4 << 20);
 
 /// Parts of the cache, each with a lock of its own and its share of the bytes.
 const CACHE_PARTS: usize = 4;

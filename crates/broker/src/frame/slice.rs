@@ -119,7 +119,7 @@ impl Slice {
 
 /// The bytes of several slices as one: shared when there is one slice that is most of its batch, copied together
 /// otherwise, since HTTP/2 would write one frame for each.
-pub fn join(slices: &[Slice], encoding: Encoding) -> Bytes {
+pub(crate) fn join(slices: &[Slice], encoding: Encoding) -> Bytes {
     let bytes = |slice: &Slice| slice.encoded(encoding);
     match slices {
         // A small view would keep the whole batch in memory for as long as its reader is stalled.

@@ -5,12 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::{
-    faults::{Fault, planted},
-    message::MessageKey,
-    position::Sequence,
-    store::RecentId,
-};
+use crate::{message::MessageKey, position::Sequence, store::RecentId};
 
 /// How long an id is remembered; whichever limit is reached first forgets.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +72,6 @@ impl Dedupe {
         while let Some((at, _)) = self.order.front()
             && (self.order.len() > self.config.ids_max
                 || now.duration_since(*at) > self.config.age_max)
-            && !planted(Fault::DedupeNeverExpires)
         {
             if let Some((at, key)) = self.order.pop_front() {
                 self.seen.remove(&key);

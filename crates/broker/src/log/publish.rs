@@ -13,7 +13,6 @@ use tokio::{
 
 use super::Log;
 use crate::{
-    faults::{Fault, planted},
     message::{Message, Principal},
     position::Sequence,
     store::{AppendError, TopicsExhausted},
@@ -132,10 +131,7 @@ impl Log {
         let shared = &self.shared;
         let bytes: usize = messages.iter().map(Message::queued_bytes).sum();
         // One request larger than the queue passes alone.
-        let mut permits = u32::try_from(bytes.min(shared.queue_bytes_max)).unwrap_or(u32::MAX);
-        if planted(Fault::QueueUnbounded) {
-            permits = 0;
-        }
+        let permits = u32::try_from(bytes.min(shared.queue_bytes_max)).unwrap_or(u32::MAX);
         let permit = shared.queue_bytes.clone().acquire_many_owned(permits).await;
         let permit = permit.map_err(|_| PublishError::Closed)?;
         let queue: &mpsc::Sender<_> = if options.background {

@@ -109,9 +109,7 @@ impl Sequencer {
     /// trusted no more: at once, or when the append in flight has ended and its publishers are answered. What the store
     /// holds beyond `visible` may not be durable, so nothing is acknowledged after that.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AppendError> {
-        if !planted(Fault::DedupeForgottenAtRestart) {
-            self.dedupe.restore(self.shared.store.recent_ids());
-        }
+        self.dedupe.restore(self.shared.store.recent_ids());
         let mut sweep = tokio::time::interval(self.config.sweep_interval);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let store = self.shared.store.clone();
@@ -343,7 +341,7 @@ impl Sequencer {
 
     fn trim_tails(&mut self, now: Instant) {
         while let Some(oldest) = self.tails.front()
-            && ((self.tail_bytes > self.config.tail_bytes_max && !planted(Fault::TailsGrow))
+            && (self.tail_bytes > self.config.tail_bytes_max
                 || now.duration_since(oldest.since) > self.config.tail_age_max)
         {
             oldest.channel.drop_oldest();

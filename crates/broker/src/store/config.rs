@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{DiskConfig, DiskStore, MemoryStore, OpenError, RetentionConfig, Store};
+use super::{DiskConfig, DiskStore, HistoryClass, MemoryStore, OpenError, RetentionConfig, Store};
 use crate::environment::Environment;
 
 /// Where history is kept.
@@ -16,13 +16,15 @@ pub enum StoreConfig {
 }
 
 impl StoreConfig {
-    /// Opens the store; at most `topics_max` topics are known at a time. Must be called inside a tokio runtime.
+    /// Opens the store. Of the classes of history the first that matches a topic holds; at most `topics_max` topics are
+    /// known at a time. Must be called inside a tokio runtime.
     pub async fn open(
         self,
         environment: Environment,
-        retention: RetentionConfig,
+        history: Vec<HistoryClass>,
         topics_max: usize,
     ) -> Result<Arc<dyn Store>, OpenError> {
+        let retention = RetentionConfig::new(history);
         match self {
             Self::Memory => Ok(Arc::new(MemoryStore::new(
                 environment,

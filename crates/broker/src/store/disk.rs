@@ -11,6 +11,7 @@
 
 mod append;
 mod builder;
+#[cfg(any(test, feature = "storage"))]
 mod epoch;
 mod files;
 mod floors;
@@ -45,10 +46,13 @@ use quick_cache::{Weighter, sync::Cache};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::Semaphore;
 
+#[cfg(any(test, feature = "storage"))]
 pub use epoch::{EpochChange, NewEpochError};
 #[cfg(any(test, feature = "testkit"))]
 pub use files::{Faults, MemoryFiles};
-pub use files::{File, Files, Kept, Lock, LockError, OpenMode, SystemFiles};
+pub use files::{File, Files, Lock, OpenMode};
+#[cfg(any(test, feature = "storage"))]
+pub use files::{Kept, LockError, SystemFiles};
 pub use open::OpenError;
 
 use self::{

@@ -6,6 +6,14 @@ use longlived_topic::TopicFilter;
 
 use crate::{frame::Slice, position::Sequence};
 
+/// The most entries one page looks at, so that a reader holds the lock for about a millisecond at most.
+pub(super) const SCAN_MAX: usize = 16_384;
+/// Up to this many matching topics are merged by their own indices at once.
+pub(super) const FEW_TOPICS: usize = 8;
+/// After this many entries a scan must have met one match in [`PROBE_ONE_IN`], or it gives way.
+pub(super) const PROBE: usize = 512;
+pub(super) const PROBE_ONE_IN: usize = 16;
+
 /// A filter, and the sequence after which its events are wanted.
 #[derive(Clone, Debug)]
 pub struct FilterFrom {
@@ -26,6 +34,18 @@ pub struct Query {
     pub through: Sequence,
     /// Soft: a page ends with the event that passes it.
     pub bytes_max: usize,
+}
+
+impl Query {
+    /// The filters, each with the place after which its events are wanted of this query.
+    pub(super) fn filters_after(&self) -> Vec<FilterFrom> {
+        let filters = self.filters.iter();
+        let wanted = filters.map(|wanted| FilterFrom {
+            filter: wanted.filter.clone(),
+            after: wanted.after.max(self.after),
+        });
+        wanted.collect()
+    }
 }
 
 /// A range in which matching events were lost to damage, and in which no matching event is kept.

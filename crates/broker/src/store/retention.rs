@@ -76,7 +76,7 @@ impl RetentionConfig {
     }
 
     /// Limits of each class, by its index.
-    pub fn limits(&self) -> impl Iterator<Item = Limits> + '_ {
+    pub(crate) fn limits(&self) -> impl Iterator<Item = Limits> + '_ {
         self.configured
             .iter()
             .map(|class| class.limits)
@@ -93,7 +93,7 @@ impl RetentionConfig {
     }
 
     /// The classes whose topics a filter may match.
-    pub fn classes_for(&self, filter: &TopicFilter) -> impl Iterator<Item = usize> {
+    pub(crate) fn classes_for(&self, filter: &TopicFilter) -> impl Iterator<Item = usize> {
         let of_inboxes = filter.is_inbox();
         let configured =
             (self.configured.iter()).map(move |class| of_inboxes || !class.filter.is_inbox());
@@ -104,7 +104,7 @@ impl RetentionConfig {
     }
 
     /// Index of the class a topic belongs to.
-    pub fn class_of(&self, topic: &TopicName) -> usize {
+    pub(crate) fn class_of(&self, topic: &TopicName) -> usize {
         let configured = self
             .configured
             .iter()

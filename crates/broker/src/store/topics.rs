@@ -221,16 +221,14 @@ impl Topics {
         let topic = &mut self.by_id[id as usize];
         topic.events = topic.events.saturating_sub(1);
         topic.bytes = topic.bytes.saturating_sub(u64::from(entry.len));
-        if !planted(Fault::TrimWithoutGap) {
-            topic.trimmed_through = topic.trimmed_through.max(entry.sequence);
-            let class = topic.class;
-            let order = &mut self.removal_order;
-            let forgotten = order.push(class, id, &mut topic.removed, entry.sequence);
-            if let Some((oldest, sequence)) = forgotten {
-                self.by_id[oldest as usize]
-                    .removed
-                    .unknown_through(sequence);
-            }
+        topic.trimmed_through = topic.trimmed_through.max(entry.sequence);
+        let class = topic.class;
+        let order = &mut self.removal_order;
+        let forgotten = order.push(class, id, &mut topic.removed, entry.sequence);
+        if let Some((oldest, sequence)) = forgotten {
+            self.by_id[oldest as usize]
+                .removed
+                .unknown_through(sequence);
         }
         let topic = &mut self.by_id[id as usize];
         if topic.events == 0 {

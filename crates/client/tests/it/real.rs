@@ -9,8 +9,7 @@ use longlived_client::{
     BackoffOptions, Client, ClientBuilder, Durability, GapReason, GoAwayReason, Item, Lost,
     Message, Notice, Outcome, Position, SubscribeError,
 };
-use longlived_server::store::Limits;
-use longlived_server::{Config, Environment, GeneratorConfig, HistoryClass, Server};
+use longlived_server::{Config, Environment, GeneratorConfig, HistoryClass, Limits, Server};
 use longlived_testkit::wait::until_so;
 use longlived_topic::TopicFilter;
 use tokio::runtime::Runtime;

@@ -11,7 +11,7 @@ use longlived_api::v1::{
     Position, PublishRequest, PublishResponse, SubscribeRequest, SubscribeResponse, Subscription,
     subscribe_response::Frame,
 };
-use longlived_broker::frame;
+use longlived_broker::encode;
 use parking_lot::Mutex;
 use prost::Message;
 use tokio_util::task::TaskTracker;
@@ -123,7 +123,7 @@ impl Client {
             .expect("a request of our own");
         let sent = self.requests.send_request(request, false);
         let (response, mut body) = sent.expect("the connection is open");
-        body.send_data(frame::encode(message), true)
+        body.send_data(encode(message), true)
             .expect("the stream is open");
         let told = Arc::new(Mutex::new(Told::default()));
         self.tasks.spawn(read(response, told.clone(), note));

@@ -4,14 +4,12 @@
 //! [`Network::deliver_to_server`], so what a side does in its turn is its own work alone.
 //! Does not: lose, delay or bound anything; flow control is left to HTTP/2.
 
-use std::future::{Future, ready};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use longlived_server::listener::Listener;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
@@ -50,7 +48,7 @@ impl Network {
     pub(crate) fn new() -> (Self, Door) {
         let (backlog, incoming) = mpsc::channel(BACKLOG);
         let links = Arc::default();
-        (Self { links, backlog }, Door { incoming })
+        (Self { links, backlog }, incoming)
     }
 
     /// A connection to the server.
@@ -183,22 +181,4 @@ impl Drop for Socket {
 }
 
 /// The server's end of the network.
-pub(crate) struct Door {
-    incoming: mpsc::Receiver<(Socket, SocketAddr)>,
-}
-
-impl Listener for Door {
-    type Raw = Socket;
-    type Socket = Socket;
-
-    async fn accept(&mut self) -> io::Result<(Socket, SocketAddr)> {
-        match self.incoming.recv().await {
-            Some(accepted) => Ok(accepted),
-            None => std::future::pending().await,
-        }
-    }
-
-    fn establish(&self, raw: Socket) -> impl Future<Output = io::Result<Socket>> + Send + use<> {
-        ready(Ok(raw))
-    }
-}
+pub(crate) type Door = mpsc::Receiver<(Socket, SocketAddr)>;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use longlived_broker::store::{MemoryStore, RetentionConfig, Store};
-use longlived_broker::{Environment, Log, LogConfig, Message, PublishOptions};
+use longlived_broker::storage::{MemoryStore, RetentionConfig};
+use longlived_broker::{Environment, Log, LogConfig, Message, PublishOptions, Store};
 use longlived_server::{Config, Server};
 use longlived_topic::TopicName;
 use tokio::runtime::Runtime;

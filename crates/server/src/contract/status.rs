@@ -10,8 +10,7 @@ mod reason;
 use std::time::Duration;
 
 use longlived_broker::{
-    AttachError, CursorError, MessageError, PublishError,
-    store::{AppendError, ReadError},
+    AppendError, AttachError, CursorError, MessageError, PublishError, ReadError,
 };
 use tonic::{Code, Status, metadata::MetadataValue};
 

@@ -4,8 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use longlived_api::v1;
 use longlived_broker::{
-    Begin, Compression, Epoch, GapPolicy, Message, MessageError, Position, ReadOptions,
-    SEQUENCE_MAX, SlowPolicy,
+    Begin, Compression, Epoch, GapPolicy, Message, MessageError, Position, ReadOptions, SlowPolicy,
 };
 use longlived_topic::{INBOX, SYS, TopicError, TopicFilter, TopicName};
 
@@ -212,8 +211,8 @@ pub(crate) fn position(
         max,
     };
     let epoch = Epoch::new(epoch).ok_or_else(|| refused("epoch", epoch, 1, Epoch::MAX))?;
-    if sequence > SEQUENCE_MAX {
-        return Err(refused("sequence", sequence, 0, SEQUENCE_MAX));
+    if sequence > Position::SEQUENCE_MAX {
+        return Err(refused("sequence", sequence, 0, Position::SEQUENCE_MAX));
     }
     Ok(Position { epoch, sequence })
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use longlived_api::v1::{self, subscribe_response};
-use longlived_broker::{Epoch, Gap, GapReason, Outcome, Position, Published, frame};
+use longlived_broker::{Epoch, Gap, GapReason, Outcome, Position, Published, encode};
 use prost::encoding::{encode_varint, encoded_len_varint};
 use prost_types::Timestamp;
 
@@ -22,7 +22,7 @@ pub(crate) enum Change {
 }
 
 fn response(frame: subscribe_response::Frame) -> Bytes {
-    frame::encode(&v1::SubscribeResponse { frame: Some(frame) })
+    encode(&v1::SubscribeResponse { frame: Some(frame) })
 }
 
 /// A position on the wire.
@@ -219,7 +219,7 @@ mod tests {
             let durability = v1::Durability::Memory;
             let mut expected = Vec::new();
             for answer in &answers {
-                expected.extend(frame::encode(&v1::PublishResponse {
+                expected.extend(encode(&v1::PublishResponse {
                     position: Some(v1::Position { epoch, sequence: answer.sequence }),
                     durability: durability.into(),
                     duplicate: answer.duplicate,

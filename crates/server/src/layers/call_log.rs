@@ -29,7 +29,7 @@ const NO_STATUS: &str = "the response ended without a status";
 
 /// Wraps a service in `CallLogService`.
 #[derive(Clone, Debug)]
-pub struct CallLogLayer {
+pub(crate) struct CallLogLayer {
     of_node: Arc<OfNode>,
 }
 

@@ -26,7 +26,7 @@ const HEADER: &str = "grpc-timeout";
 
 /// When the caller stops waiting; in the request's extensions if it said so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadline(pub Instant);
+pub(crate) struct Deadline(pub(crate) Instant);
 
 pin_project! {
     /// When a call ends, and how it is told so. Its one timer is set to the deadline, or to the end of the grace while
@@ -72,7 +72,7 @@ impl Expiry {
 
 /// Wraps a service in `DeadlineService`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct DeadlineLayer;
+pub(crate) struct DeadlineLayer;
 
 impl<S> Layer<S> for DeadlineLayer {
     type Service = DeadlineService<S>;

@@ -11,7 +11,7 @@ use super::answer::PassOrAnswer;
 
 /// Wraps a service in `GrpcOnlyService`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct GrpcOnlyLayer;
+pub(crate) struct GrpcOnlyLayer;
 
 impl<S> Layer<S> for GrpcOnlyLayer {
     type Service = GrpcOnlyService<S>;

@@ -20,18 +20,18 @@ use crate::lifecycle::Drain;
 const HEALTH: &str = "/grpc.health.v1.";
 
 /// How long a refused caller shall wait; asked once per refusal, so that the answers can be spread.
-pub type Pushback = Arc<dyn Fn() -> Duration + Send + Sync>;
+pub(crate) type Pushback = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// Wraps a service in `RefuseService`.
 #[derive(Clone)]
-pub struct RefuseLayer {
+pub(crate) struct RefuseLayer {
     drain: Drain,
     pushback: Pushback,
 }
 
 impl RefuseLayer {
     /// Refuses from `drain.begin()` on.
-    pub fn new(drain: Drain, pushback: Pushback) -> Self {
+    pub(crate) fn new(drain: Drain, pushback: Pushback) -> Self {
         Self { drain, pushback }
     }
 }

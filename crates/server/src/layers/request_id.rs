@@ -18,7 +18,7 @@ use crate::limits;
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Where ids come from for calls that bring none; injected, so that a run can be replayed.
-pub type IdSource = Arc<dyn Fn() -> u64 + Send + Sync>;
+pub(crate) type IdSource = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The id of one call, in the request's extensions. Small: a stream keeps it for hours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,13 +69,13 @@ fn is_acceptable(id: &HeaderValue) -> bool {
 
 /// Wraps a service in `RequestIdService`.
 #[derive(Clone)]
-pub struct RequestIdLayer {
+pub(crate) struct RequestIdLayer {
     source: IdSource,
 }
 
 impl RequestIdLayer {
     /// `source` makes the ids of calls that bring none.
-    pub fn new(source: IdSource) -> Self {
+    pub(crate) fn new(source: IdSource) -> Self {
         Self { source }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
-use longlived_broker::{Compression, frame};
+use longlived_broker::{Compression, encode};
 use tokio::time::{sleep, timeout};
 use tonic::{
     Status, Streaming,
@@ -240,7 +240,7 @@ pub(super) fn unary<M: prost::Message>(message: &M) -> Response<Body> {
 /// The body of such a response.
 pub(super) fn unary_body<M: prost::Message>(message: &M) -> Unary {
     Unary {
-        message: Some(frame::encode(message)),
+        message: Some(encode(message)),
         ended: false,
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
 use longlived_api::v1;
-use longlived_broker::{PublishOptions, Published, store};
+use longlived_broker::{Durability, PublishOptions, Published};
 use tonic::{Status, body::Body};
 
 use super::{
@@ -32,9 +32,9 @@ const PUBLISHED: &str = "longlived-published";
 
 fn durability(node: &Node) -> v1::Durability {
     match node.log.durability() {
-        store::Durability::Memory => v1::Durability::Memory,
-        store::Durability::Disk => v1::Durability::Disk,
-        store::Durability::Replicated => v1::Durability::Replicated,
+        Durability::Memory => v1::Durability::Memory,
+        Durability::Disk => v1::Durability::Disk,
+        Durability::Replicated => v1::Durability::Replicated,
     }
 }
 

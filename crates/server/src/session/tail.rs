@@ -15,7 +15,7 @@ impl SharedReader for TailReader {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<SharedPiece>> {
         TailReader::poll_next(self, cx).map(|delivery| {
-            let delivery = delivery.ok()?;
+            let delivery = delivery?;
             Some(SharedPiece {
                 bytes: delivery.bytes,
                 events: delivery.count as u64,

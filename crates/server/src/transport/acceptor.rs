@@ -14,7 +14,6 @@ use http::{Request, Response};
 use tokio::time::sleep;
 use tower::Service;
 
-pub use super::bind::{BindError, bind};
 use super::connection::{
     Accepted, ConnectionContext, ConnectionEnd, ResponseBody, serve_connection,
 };

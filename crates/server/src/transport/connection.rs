@@ -59,7 +59,9 @@ use request_body::RequestBody;
 pub use response_body::{Follower, Heartbeat, ResponseBody};
 pub use send_queue::SendQueue;
 pub use settings::ConnectionSettings;
-pub use shared_reader::{NotShared, SharedPiece, SharedReader};
+#[cfg(any(test, feature = "testkit"))]
+pub use shared_reader::NotShared;
+pub use shared_reader::{SharedPiece, SharedReader};
 use stranger::Begin;
 pub use stranger::Stranger;
 use stream::{Stream, Wire};

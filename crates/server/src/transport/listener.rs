@@ -5,13 +5,14 @@
 //!
 //! Does not: bind; `bind` does that for TCP.
 
-use std::future::{Future, ready};
+use std::future::{Future, pending, ready};
 use std::io;
 use std::net::SocketAddr;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 use super::connection::SendQueue;
 use super::settings::AcceptorSettings;
@@ -44,6 +45,26 @@ pub trait Listener: Send + 'static {
     fn queue(raw: &Self::Raw, peer: SocketAddr) -> Option<SendQueue> {
         let _ = (raw, peer);
         None
+    }
+}
+
+/// Sockets that come through a channel, as an embedder or a simulation has them; none when nobody sends any more.
+impl<S> Listener for mpsc::Receiver<(S, SocketAddr)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Raw = S;
+    type Socket = S;
+
+    async fn accept(&mut self) -> io::Result<(S, SocketAddr)> {
+        match self.recv().await {
+            Some(accepted) => Ok(accepted),
+            None => pending().await,
+        }
+    }
+
+    fn establish(&self, raw: S) -> impl Future<Output = io::Result<S>> + Send + use<S> {
+        ready(Ok(raw))
     }
 }
 

@@ -9,13 +9,11 @@ mod pipe;
 mod socket;
 
 use std::collections::BTreeSet;
-use std::future::{Future, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longlived_server::listener::Listener;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -102,7 +100,7 @@ impl Network {
         }
         drop(inner);
         self.changed.notify_waiters();
-        Door { incoming }
+        incoming
     }
 
     /// A connection from `from` to the server.
@@ -270,22 +268,4 @@ fn latency(rng: &mut StdRng, weather: Weather) -> Duration {
 }
 
 /// The server's end of the network.
-pub(crate) struct Door {
-    incoming: mpsc::Receiver<(Socket, SocketAddr)>,
-}
-
-impl Listener for Door {
-    type Raw = Socket;
-    type Socket = Socket;
-
-    async fn accept(&mut self) -> io::Result<(Socket, SocketAddr)> {
-        match self.incoming.recv().await {
-            Some(accepted) => Ok(accepted),
-            None => std::future::pending().await,
-        }
-    }
-
-    fn establish(&self, raw: Socket) -> impl Future<Output = io::Result<Socket>> + Send + use<> {
-        ready(Ok(raw))
-    }
-}
+pub(crate) type Door = mpsc::Receiver<(Socket, SocketAddr)>;

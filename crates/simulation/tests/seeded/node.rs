@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use longlived_broker::store::{Faults, MemoryFiles, Store};
+use longlived_broker::Store;
+use longlived_broker::testkit::{Faults, MemoryFiles};
 use longlived_server::{Config, Environment, LogConfig, Server};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use longlived_broker::store::{HistoryClass, Limits};
+use longlived_broker::{HistoryClass, Limits};
 use longlived_client::GapPolicy;
 use longlived_topic::TopicFilter;
 use rand::rngs::StdRng;

@@ -6,11 +6,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use longlived_broker::Environment;
-use longlived_broker::store::{
-    DiskConfig, DiskStore, Faults, Files as _, HistoryClass, MemoryFiles, MemoryStore,
-    RetentionConfig, Store,
-};
+use longlived_broker::storage::{DiskStore, Files as _, MemoryStore, RetentionConfig};
+use longlived_broker::testkit::{Faults, MemoryFiles};
+use longlived_broker::{DiskConfig, Environment, HistoryClass, Store};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, RngExt as _};

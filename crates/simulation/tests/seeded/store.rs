@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use longlived_broker::store::{
-    Admitted, AppendError, Appended, Delegate, Page, Query, ReadError, Store,
-};
-use longlived_broker::{Environment, Sequence};
+use longlived_broker::storage::{Admitted, Appended, Page, Query};
+use longlived_broker::testkit::Delegate;
+use longlived_broker::{AppendError, Environment, ReadError, Sequence, Store};
 use longlived_client::Position;
 use tokio::time::sleep;
 

@@ -2,7 +2,7 @@
 //!
 //! Holds: a stream's windows are filled again as its bytes arrive, so what is measured is the server.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::net::TcpStream;
 
 use anyhow::Context as _;
@@ -14,7 +14,7 @@ use super::control::{Done, Plan};
 use crate::clock::monotonic_ns;
 use crate::http2::reader::{Reader, Sink, StreamEnd};
 use crate::http2::{request, stream_id};
-use crate::load::{Kind, Output, describe, start_connecting};
+use crate::load::{Kind, Output, describe, receive, start_connecting};
 
 const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
 const SCRATCH_BYTES: usize = 256 * 1024;
@@ -124,14 +124,7 @@ impl Connection {
     }
 
     fn receive(&mut self, scratch: &mut [u8], seen: &mut Seen) -> io::Result<()> {
-        loop {
-            let length = match self.socket.read(scratch) {
-                Ok(0) => return Err(io::Error::other("the server closed a connection")),
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            };
+        while let Some(length) = receive(&mut self.socket, scratch)? {
             let mut sink = Counting {
                 counts: &mut self.counts,
                 seen,
@@ -143,6 +136,7 @@ impl Connection {
             // The server may be waiting for the room.
             self.output.flush(&mut self.socket)?;
         }
+        Ok(())
     }
 }
 

@@ -30,7 +30,7 @@ fn delivered(cursor: &mut Cursor) -> (Bytes, usize) {
 
 fn handed_out(reader: &mut TailReader) -> (Bytes, usize) {
     match reader.poll_next(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Ok(SharedDelivery { bytes, count, .. })) => (bytes, count),
+        Poll::Ready(Some(SharedDelivery { bytes, count, .. })) => (bytes, count),
         other => panic!("nothing was handed out: {other:?}"),
     }
 }

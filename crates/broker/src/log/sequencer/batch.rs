@@ -110,9 +110,7 @@ impl Sequencer {
             }
             let key = MessageKey::of(&message, &request.options.principal, self.secret);
             if let Some(key) = key {
-                if let Some(sequence) = self.dedupe.find(key)
-                    && !planted(Fault::DuplicateGetsNewNumber)
-                {
+                if let Some(sequence) = self.dedupe.find(key) {
                     outcomes.push(Outcome::Duplicate(sequence));
                     continue;
                 }

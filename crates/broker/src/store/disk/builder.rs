@@ -16,7 +16,6 @@ use super::{
     sealed::{Footer, Part, Sealed, SealedTopic, Trailer},
 };
 use crate::{
-    faults::{Fault, planted},
     frame::{Entry, Frames, TopicId},
     position::Sequence,
     store::clock::Stamp,
@@ -183,9 +182,7 @@ impl Builder {
             postings,
         };
         self.file.write_all_at(&[&trailer.encode()], self.at)?;
-        if !planted(Fault::SealedNotSynced) {
-            self.file.sync()?;
-        }
+        self.file.sync()?;
         Ok(Sealed::new(
             id,
             self.path,

@@ -13,7 +13,6 @@ use super::{
     history::History,
 };
 use crate::{
-    faults::{Fault, planted},
     position::Sequence,
     store::{HistoryClass, Limits, RetentionConfig, retention::OTHERS},
 };
@@ -68,9 +67,7 @@ impl History {
         for known in state.classes.iter().chain(newest) {
             let class = self.class_of_files(&known.identity);
             let class = &mut self.classes[class];
-            if !planted(Fault::FloorForgottenAtRestart) {
-                class.floor = class.floor.max(known.floor);
-            }
+            class.floor = class.floor.max(known.floor);
             class.floor_time = class.floor_time.max(known.floor_time);
         }
         self.former = Some(Former::of(newest));

@@ -34,10 +34,8 @@ use crate::{
     environment::Environment,
     message::MessageKey,
     position::{Epoch, Sequence},
-    store::{
-        RetentionConfig,
-        clock::{AgeClock, Lasting},
-    },
+    store::RetentionConfig,
+    store::clock::{AgeClock, Lasting},
 };
 
 /// Bytes of the indices by topic that are kept in memory, beside `cache_bytes`.
@@ -135,6 +133,8 @@ impl DiskStore {
         retention: RetentionConfig,
         topics_max: usize,
     ) -> Result<Self, OpenError> {
+        #[cfg(longlived_faults)]
+        let files = Arc::new(crate::faults::FaultyFiles(files));
         let dir = config.dir.clone();
         files.create_dir(&dir).map_err(at(&dir))?;
         refuse_foreign(&*files, &dir)?;

@@ -200,14 +200,7 @@ impl Shared {
     }
 
     fn page(&self, query: &Query, io: Io) -> Result<Page, Miss> {
-        let filters: Vec<_> = query
-            .filters
-            .iter()
-            .map(|wanted| FilterFrom {
-                filter: wanted.filter.clone(),
-                after: wanted.after.max(query.after),
-            })
-            .collect();
+        let filters = query.filters_after();
         // What is gone, what is sealed and what is in the log belong to one moment: taken under one lock.
         let history = self.history.read();
         let view = View::new(&history, &filters);

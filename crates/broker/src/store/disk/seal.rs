@@ -78,9 +78,7 @@ impl Shared {
             self.lost.lock().forget(&record.entries);
         }
         let ids = self.history.read().ids_through(job.through);
-        if !planted(Fault::IdsLostWhenSealed) {
-            format::write_parts(&*self.files, &self.config.dir.join("IDS"), ids)?;
-        }
+        format::write_parts(&*self.files, &self.config.dir.join("IDS"), ids)?;
         {
             let history = &mut *self.history.write();
             let mut doomed = self.doomed.lock();

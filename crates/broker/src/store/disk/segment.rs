@@ -97,9 +97,7 @@ impl SegmentFile {
         file.allocate(bytes)?;
         file.write_all_at(&[&header(bytes)], 0)?;
         file.sync()?;
-        if !planted(Fault::DirectoryNotSynced) {
-            files.sync_dir(dir)?;
-        }
+        files.sync_dir(dir)?;
         Ok(Self {
             number,
             path: path.to_owned(),

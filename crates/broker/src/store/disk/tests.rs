@@ -13,8 +13,9 @@ use longlived_topic::{TopicFilter, TopicName};
 
 use super::*;
 use crate::{
-    Message, MessageKey, Principal,
+    Message, Principal,
     frame::{self, Encoding, Slice},
+    message::MessageKey,
     store::{Damaged, FilterFrom, HistoryClass, Limits, RetentionConfig},
 };
 

@@ -19,11 +19,7 @@ use super::{
     record::{Encoded, Header},
     segment::{SEGMENT_HEADER_BYTES, SegmentFile},
 };
-use crate::{
-    faults::{Fault, planted},
-    frame::Frames,
-    store::AppendError,
-};
+use crate::{frame::Frames, store::AppendError};
 
 /// A segment has this many times the space of the one before. A file is not given more space later: on ext4 a file in
 /// several pieces made each commit cost a tenth to a third more.
@@ -134,9 +130,7 @@ impl Writer {
         if let Err(error) = active.append(encoded, frames) {
             return Err(self.take_back(&active, &error));
         }
-        if !planted(Fault::AcknowledgeBeforeSync)
-            && let Err(error) = active.file.sync()
-        {
+        if let Err(error) = active.file.sync() {
             // The pages may count as clean although they are not on the disk: trying again would prove nothing.
             return Err(self.shared.set_broken("cannot sync the log", &error));
         }
@@ -255,7 +249,7 @@ impl Shared {
         let available =
             available.map_err(|error| self.set_broken("cannot ask for free space", &error))?;
         let reserve = self.config.reserve_bytes;
-        if available < reserve && !planted(Fault::ReserveIgnored) {
+        if available < reserve {
             return Err(AppendError::Full { available, reserve });
         }
         Ok(())

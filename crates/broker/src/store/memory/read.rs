@@ -10,26 +10,14 @@ use super::History;
 use crate::{
     frame::{Frames, Slice, TopicId},
     position::Sequence,
-    store::{FilterFrom, Page, Query},
+    store::{
+        FilterFrom, Page, Query,
+        query::{FEW_TOPICS, PROBE, PROBE_ONE_IN, SCAN_MAX},
+    },
 };
 
-/// The most entries one page looks at, so that a reader holds the lock for about a millisecond at most.
-const SCAN_MAX: usize = 16_384;
-/// Up to this many matching topics are merged by their own indices at once.
-const FEW_TOPICS: usize = 8;
-/// After this many entries a scan must have met one match in [`PROBE_ONE_IN`], or it gives way.
-const PROBE: usize = 512;
-const PROBE_ONE_IN: usize = 16;
-
 pub(super) fn page(history: &History, query: &Query) -> Page {
-    let filters: Vec<_> = query
-        .filters
-        .iter()
-        .map(|wanted| FilterFrom {
-            filter: wanted.filter.clone(),
-            after: wanted.after.max(query.after),
-        })
-        .collect();
+    let filters = query.filters_after();
     let mut page = history
         .topics
         .up_to(FEW_TOPICS, &filters)

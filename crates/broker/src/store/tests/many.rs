@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    MessageKey,
     frame::{Frames, TopicId},
+    message::MessageKey,
     position::Sequence,
     store::{
         Admitted, AppendError, Appended, Delegate, ElsewhereError, MemoryStore, Own, ReadError,

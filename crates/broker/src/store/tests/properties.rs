@@ -8,8 +8,9 @@ use proptest::prelude::*;
 
 use super::many::{OneOfMany, REFUSED, SharedLog};
 use crate::{
-    Environment, Message, MessageKey, Principal,
+    Environment, Message, Principal,
     frame::{self, Encoding, Frames, Slice},
+    message::MessageKey,
     position::Sequence,
     store::{
         Admitted, Appended, DiskConfig, DiskStore, FilterFrom, HistoryClass, Limits, MemoryFiles,

@@ -1,7 +1,7 @@
 //! `ReadHistory`: one page of events and gaps, read as a subscriber would read them.
 
 use longlived_api::v1::{self, history_entry::Entry};
-use longlived_broker::{Begin, Delivery, Position, frame};
+use longlived_broker::{Begin, Delivery, Position, events};
 use prost::{Message as _, length_delimiter_len};
 use tonic::Status;
 
@@ -51,7 +51,7 @@ pub(super) async fn read(
         let delivery = reader.next().await?;
         match delivery {
             Delivery::Events { bytes, .. } => {
-                if !page.take(frame::events(bytes)) {
+                if !page.take(events(bytes)) {
                     break;
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use longlived_server::limits::METRICS_HEAD_BYTES_MAX;
+use longlived_server::testkit::METRICS_HEAD_BYTES_MAX;
 use longlived_testkit::wait::{self, PATIENCE};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

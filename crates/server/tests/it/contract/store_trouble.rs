@@ -5,8 +5,9 @@ use std::{iter, sync::Arc};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use longlived_api::v1;
 use longlived_broker::{
-    Environment,
-    store::{Admitted, AppendError, Appended, Delegate, MemoryStore, Own, RetentionConfig, Store},
+    AppendError, Environment, Store,
+    storage::{Admitted, Appended, MemoryStore, Own, RetentionConfig},
+    testkit::Delegate,
 };
 use longlived_server::{SERVICES, ServeError};
 use tokio::{sync::watch, task::JoinHandle};

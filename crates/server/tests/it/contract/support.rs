@@ -10,9 +10,8 @@ use longlived_api::{
         subscription_service_client::SubscriptionServiceClient,
     },
 };
-use longlived_broker::store::Store;
-use longlived_server::store::Limits;
-use longlived_server::{Config, Environment, HistoryClass, ServeError, Server};
+use longlived_broker::Store;
+use longlived_server::{Config, Environment, HistoryClass, Limits, ServeError, Server};
 use longlived_topic::TopicFilter;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Code, Status, transport::Channel, transport::Endpoint};

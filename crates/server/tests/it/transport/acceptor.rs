@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longlived_server::acceptor::AcceptorSettings;
-use longlived_server::connection::ConnectionSettings;
+use longlived_server::testkit::acceptor::AcceptorSettings;
+use longlived_server::testkit::connection::ConnectionSettings;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 

@@ -5,9 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use longlived_server::acceptor::AcceptorSettings;
-use longlived_server::connection::ConnectionSettings;
 use longlived_server::listener::Listener;
+use longlived_server::testkit::acceptor::AcceptorSettings;
+use longlived_server::testkit::connection::ConnectionSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;

@@ -7,9 +7,9 @@ use http::Request;
 use longlived_api::v1;
 use longlived_broker::{
     Begin, Cursor, Delivery, Log, LogConfig, Message, PublishOptions, PublishReply, Sequence,
-    store::{MemoryStore, RetentionConfig},
+    storage::{MemoryStore, RetentionConfig},
 };
-use longlived_server::connection::{ConnectionEnd, ConnectionSettings};
+use longlived_server::testkit::connection::{ConnectionEnd, ConnectionSettings};
 use longlived_topic::{TopicFilter, TopicName};
 use prost::Message as _;
 use tokio::{sync::oneshot, task::JoinHandle};

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use longlived_server::layers::Layers;
-use longlived_server::lifecycle::Drain;
+use longlived_server::testkit::{Drain, Layers};
 use tonic::Code;
 use tonic::transport::Endpoint;
 use tonic_health::ServingStatus;

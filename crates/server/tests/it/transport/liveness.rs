@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use longlived_server::acceptor::AcceptorSettings;
-use longlived_server::connection::ConnectionSettings;
+use longlived_server::testkit::acceptor::AcceptorSettings;
+use longlived_server::testkit::connection::ConnectionSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -17,14 +17,13 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
-use longlived_server::{
+use longlived_server::testkit::{
+    Drain, Tasks,
     acceptor::{AcceptContext, AcceptorSettings, ConnectionCounts},
     connection::{
         Accepted, ConnectionContext, ConnectionEnd, ConnectionSettings, NotShared, ResponseBody,
         StreamAbort, serve_connection,
     },
-    lifecycle::Drain,
-    tasks::Tasks,
 };
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};

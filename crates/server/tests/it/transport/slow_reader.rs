@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use longlived_server::acceptor::AcceptorSettings;
-use longlived_server::connection::ConnectionSettings;
+use longlived_server::testkit::acceptor::AcceptorSettings;
+use longlived_server::testkit::connection::ConnectionSettings;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc::Sender;
 

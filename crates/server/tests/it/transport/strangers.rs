@@ -1,7 +1,7 @@
 //! Peers that speak something else than HTTP/2: one plain answer to those that can read it, a count of each kind, and
 //! nothing that HTTP/2 would say.
 
-use longlived_server::connection::Stranger;
+use longlived_server::testkit::connection::Stranger;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

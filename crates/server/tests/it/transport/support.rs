@@ -14,12 +14,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use longlived_server::acceptor::{self, AcceptContext, AcceptorSettings, ConnectionCounts};
-use longlived_server::connection::{NotShared, ResponseBody, StreamAbort};
-use longlived_server::layers::{CallRecord, Layers};
-use longlived_server::lifecycle::Drain;
 use longlived_server::listener::Listener;
-use longlived_server::tasks::{AbortOnDrop, Tasks};
+use longlived_server::testkit::acceptor::{
+    self, AcceptContext, AcceptorSettings, ConnectionCounts,
+};
+use longlived_server::testkit::connection::{NotShared, ResponseBody, StreamAbort};
+use longlived_server::testkit::{AbortOnDrop, CallRecord, Drain, Layers, Tasks, bind};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -132,7 +132,7 @@ where
 }
 
 fn listener() -> (SocketAddr, TcpListener) {
-    let listener = acceptor::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
     let address = listener
         .local_addr()
         .expect("a bound socket has an address");

@@ -16,16 +16,11 @@ use super::{
 use crate::{
     frame::{Entry, Frames, Slice, TopicId},
     position::Sequence,
-    store::{Damaged, FilterFrom, Query},
+    store::{
+        Damaged, FilterFrom, Query,
+        query::{FEW_TOPICS, PROBE, PROBE_ONE_IN, SCAN_MAX},
+    },
 };
-
-/// The most entries one page looks at, so that a reader holds the lock for about a millisecond at most.
-const SCAN_MAX: usize = 16_384;
-/// Up to this many matching topics are merged by their own indices at once.
-const FEW_TOPICS: usize = 8;
-/// After this many entries a scan must have met one match in [`PROBE_ONE_IN`], or it gives way.
-const PROBE: usize = 512;
-const PROBE_ONE_IN: usize = 16;
 
 /// By what caches know a segment.
 pub(in super::super) fn log_key(number: u64) -> u64 {

@@ -19,7 +19,9 @@ use longlived_broker::{
     Begin, Compression, Cursor, Delivery, Encoding, Environment, GapPolicy, Interest, Log,
     ReadOptions, Sequence, Signal, SlowPolicy, Tail, TailReader,
 };
-use longlived_server::connection::{Followed, Follower, Heartbeat, ResponseBody, StreamAbort};
+use longlived_server::testkit::connection::{
+    Followed, Follower, Heartbeat, ResponseBody, StreamAbort,
+};
 use longlived_topic::TopicFilter;
 use parking_lot::Mutex;
 use tokio::time::Instant;
