@@ -2,6 +2,7 @@
 //!
 //! Does not: know what a call means, a status, a topic or a session; the service that answers is a parameter.
 
+pub(crate) mod abort;
 pub mod acceptor;
 pub(crate) mod bind;
 pub mod connection;

@@ -1,26 +1,23 @@
-//! `AbortFlag`: a response that is aborted from outside is reset, also when nobody knew its stream yet.
+//! `StreamWaker::abort`: a stream that is aborted from outside is reset, however often and by whom.
 
 use std::sync::Arc;
 
 use loom::thread;
 
-use crate::abort::{AbortFlag, StreamAbort};
 use crate::explore;
 use crate::wake_set::WakeSet;
 use crate::wakes::{SOCKET, STREAMS, Wakes};
 use crate::wakes_models::{Ends, run};
 
-/// Two threads abort a response while its connection registers the stream.
-fn a_response() {
+/// Two threads abort a stream, which its connection polls when it is woken and not otherwise.
+fn a_stream() {
     let wakes = Wakes::new();
     let mut set = WakeSet::new(wakes.streams.clone());
     let stream = set.waker(0);
-    let flag = Arc::new(AbortFlag::new());
     for _ in 0..2 {
-        let flag = Arc::clone(&flag);
-        thread::spawn(move || flag.abort());
+        let stream = Arc::clone(&stream);
+        thread::spawn(move || stream.abort());
     }
-    StreamAbort::within(flag).register(&stream);
     run(&wakes, Ends::Asking, |wakes| {
         wakes.take(SOCKET);
         wakes.take(STREAMS) && set.take(0, 1) != 0 && stream.is_aborted()
@@ -28,6 +25,6 @@ fn a_response() {
 }
 
 #[test]
-fn a_response_that_is_aborted_is_reset() {
-    explore(a_response);
+fn a_stream_that_is_aborted_is_reset() {
+    explore(a_stream);
 }

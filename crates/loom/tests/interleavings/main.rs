@@ -24,8 +24,6 @@ mod position;
 #[path = "../../../broker/src/signal.rs"]
 mod signal;
 
-#[path = "../../../server/src/transport/connection/abort.rs"]
-mod abort;
 #[path = "../../../server/src/transport/connection/wake_set.rs"]
 mod wake_set;
 #[path = "../../../server/src/transport/connection/wakes.rs"]
@@ -54,7 +52,7 @@ const OF_A_SLOW_SUBSCRIBER: &str = "signal_models::a_subscriber_that_was_left_ou
 const OF_A_TASK: &str = "wakes_models::a_task_looks_at_every_source_that_was_woken";
 const OF_GROUPS: &str = "wakes_models::every_group_that_was_woken_is_polled";
 const OF_STREAMS: &str = "wake_set_models::streams_that_share_a_word_are_all_polled";
-const OF_AN_ABORT: &str = "abort_models::a_response_that_is_aborted_is_reset";
+const OF_AN_ABORT: &str = "abort_models::a_stream_that_is_aborted_is_reset";
 
 #[test]
 fn every_mistake_is_found() {

@@ -23,7 +23,10 @@ use super::call_record::{CallRecord, OfNode};
 use super::request_id::RequestId;
 use super::sums::{Kind, Sums};
 use crate::lifecycle::Drain;
-use crate::transport::connection::{ConnectionContext, Follower, ResponseBody};
+use crate::transport::{
+    abort::StreamAbort,
+    connection::{ConnectionContext, Follower, ResponseBody},
+};
 
 const NO_STATUS: &str = "the response ended without a status";
 
@@ -81,6 +84,7 @@ where
                 .extensions()
                 .get::<Arc<ConnectionContext>>()
                 .cloned(),
+            request.extensions().get::<StreamAbort>().cloned(),
             self.of_node.clone(),
         ));
         request.extensions_mut().insert(Arc::clone(&record));
@@ -199,10 +203,6 @@ where
 
     fn follower(&mut self) -> Option<&mut dyn Follower<B::Reader>> {
         self.body.follower()
-    }
-
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.body.poll_late(cx)
     }
 }
 

@@ -15,7 +15,7 @@ use super::request_id::RequestId;
 use super::sums::Sums;
 use crate::contract::Method;
 use crate::lifecycle::Drain;
-use crate::transport::connection::{AbortFlag, ConnectionContext};
+use crate::transport::{abort::StreamAbort, connection::ConnectionContext};
 
 /// One call's facts. Its `Arc` is in the request's extensions before the method is called; the method keeps a
 /// clone and writes what it learns.
@@ -29,8 +29,8 @@ pub struct CallRecord {
     started: Instant,
     /// One for all calls, behind one pointer.
     of_node: Arc<OfNode>,
-    /// Lets the connection see that the response is to be reset; here, so that it needs no place of its own.
-    abort: AbortFlag,
+    /// Ends the stream from outside; `None` where no transport is in front of the layers.
+    abort: Option<StreamAbort>,
     /// Written by the method and by the log layer, which sees more than one chunk pass.
     streaming: AtomicBool,
     /// Set by code that has already logged what the line would say.
@@ -77,6 +77,7 @@ impl CallRecord {
         method: &str,
         request_id: Option<RequestId>,
         connection: Option<Arc<ConnectionContext>>,
+        abort: Option<StreamAbort>,
         of_node: Arc<OfNode>,
     ) -> Self {
         Self {
@@ -85,7 +86,7 @@ impl CallRecord {
             connection,
             started: Instant::now(),
             of_node,
-            abort: AbortFlag::new(),
+            abort,
             streaming: AtomicBool::new(false),
             quiet: AtomicBool::new(false),
             events: AtomicU64::new(0),
@@ -180,9 +181,11 @@ impl CallRecord {
         self.texts.lock().end.as_deref().cloned()
     }
 
-    /// Resets the response's stream.
+    /// Ends the stream, for a reader that takes nothing.
     pub(crate) fn abort(&self) {
-        self.abort.abort();
+        if let Some(abort) = &self.abort {
+            abort.abort();
+        }
     }
 
     pub(super) fn sums(&self) -> &Sums {
@@ -191,12 +194,6 @@ impl CallRecord {
 
     pub(super) fn server_was_killed(&self) -> bool {
         self.of_node.drain.is_killed()
-    }
-}
-
-impl AsRef<AbortFlag> for CallRecord {
-    fn as_ref(&self) -> &AbortFlag {
-        &self.abort
     }
 }
 

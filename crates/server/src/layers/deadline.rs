@@ -1,25 +1,27 @@
 //! Honours `grpc-timeout`, for streams to their last byte.
 //!
 //! Holds: a call without the header pays nothing; before the response headers the answer is `DEADLINE_EXCEEDED` in
-//! trailers-only form, after them the stream ends with it; a malformed header is `INVALID_ARGUMENT`.
-//! Does not: end a stream whose reader is stalled, because its body is not polled then; the connection does, when
-//! `poll_late` says so.
+//! trailers-only form, after them the stream ends with it; a malformed header is `INVALID_ARGUMENT`. A stream whose
+//! reader is stalled, so that its body is not polled, is ended by its [`StreamAbort`] when a grace is over too.
 
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service};
 
 use super::answer::PassOrAnswer;
 use crate::contract::{Contract, status};
 use crate::limits;
+use crate::transport::abort::StreamAbort;
 use crate::transport::connection::{Follower, ResponseBody};
 
 const HEADER: &str = "grpc-timeout";
@@ -29,44 +31,62 @@ const HEADER: &str = "grpc-timeout";
 pub(crate) struct Deadline(pub(crate) Instant);
 
 pin_project! {
-    /// When a call ends, and how it is told so. Its one timer is set to the deadline, or to the end of the grace while
-    /// the reader is stalled.
+    /// When a call ends, and how it is told so.
     #[derive(Debug)]
     struct Expiry {
+        // Wakes the call or its body, which has the status.
         #[pin]
         timer: Sleep,
-        deadline: Instant,
+        // Wakes nobody: it aborts the stream of a body that was not polled in the grace after the deadline. Set when the
+        // body begins.
+        #[pin]
+        late: Option<Sleep>,
+        abort: Option<StreamAbort>,
         contract: Contract,
     }
 }
 
+/// Aborts a stream when the timer is over that it was given to.
+struct Late(StreamAbort);
+
+impl Wake for Late {
+    fn wake(self: Arc<Self>) {
+        self.0.abort();
+    }
+}
+
 impl Expiry {
-    fn new(deadline: Instant, contract: Contract) -> Pin<Box<Self>> {
+    fn new(deadline: Instant, abort: Option<StreamAbort>, contract: Contract) -> Pin<Box<Self>> {
         Box::pin(Self {
             timer: sleep_until(deadline),
-            deadline,
+            late: None,
+            abort,
             contract,
         })
     }
 
     /// Ready when the deadline has passed.
     fn poll_passed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.deadline;
-        self.poll_until(deadline, cx)
+        self.project().timer.poll(cx)
     }
 
-    /// Ready when the grace after the deadline has passed too.
-    fn poll_late(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let late = self.deadline + limits::STALLED_DEADLINE_GRACE;
-        self.poll_until(late, cx)
-    }
-
-    fn poll_until(self: Pin<&mut Self>, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let mut timer = self.project().timer;
-        if timer.deadline() != until {
-            timer.as_mut().reset(until);
+    /// From now on the stream is aborted when the grace after the deadline is over, unless this is dropped before.
+    fn abort_late(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let Some(abort) = this.abort.take() else {
+            return;
+        };
+        let at = this.timer.deadline() + limits::STALLED_DEADLINE_GRACE;
+        this.late.set(Some(sleep_until(at)));
+        let waker = Waker::from(Arc::new(Late(abort)));
+        // A task that has used up its budget would be woken at once for another try, and that is an abort here.
+        let is_late = this.late.as_pin_mut().is_some_and(|late| {
+            let mut cx = Context::from_waker(&waker);
+            pin!(unconstrained(late)).poll(&mut cx).is_ready()
+        });
+        if is_late {
+            waker.wake();
         }
-        timer.poll(cx)
     }
 }
 
@@ -91,7 +111,7 @@ pub struct DeadlineService<S> {
 impl<S, Q, B> Service<Request<Q>> for DeadlineService<S>
 where
     S: Service<Request<Q>, Response = Response<B>>,
-    B: Default,
+    B: Body + Default,
 {
     type Response = Response<DeadlineBody<B>>;
     type Error = S::Error;
@@ -116,8 +136,9 @@ where
         // A deadline that no clock can show is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let expiry = deadline.map(|deadline| {
-            request.extensions_mut().insert(Deadline(deadline));
-            Expiry::new(deadline, contract)
+            let extensions = request.extensions_mut();
+            extensions.insert(Deadline(deadline));
+            Expiry::new(deadline, extensions.get().cloned(), contract)
         });
         PassOrAnswer::Pass {
             call: DeadlineFuture {
@@ -141,7 +162,7 @@ pin_project! {
 impl<F, B, E> Future for DeadlineFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    B: Default,
+    B: Body + Default,
 {
     type Output = Result<Response<DeadlineBody<B>>, E>;
 
@@ -154,7 +175,12 @@ where
             return Poll::Ready(Ok(status::trailers_only(&status, expiry.contract)));
         }
         let response = ready!(this.call.poll(cx))?;
-        let expiry = this.expiry.take();
+        let mut expiry = this.expiry.take();
+        if let Some(expiry) = &mut expiry
+            && !response.body().is_end_stream()
+        {
+            expiry.as_mut().abort_late();
+        }
         Poll::Ready(Ok(response.map(|body| DeadlineBody {
             body: Some(body),
             expiry,
@@ -222,13 +248,6 @@ impl<B: ResponseBody> ResponseBody for DeadlineBody<B> {
     fn follower(&mut self) -> Option<&mut dyn Follower<B::Reader>> {
         self.body.as_mut()?.follower()
     }
-
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.expiry {
-            Some(expiry) => expiry.as_mut().poll_late(cx),
-            None => Poll::Pending,
-        }
-    }
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -256,46 +275,62 @@ fn parse(value: &HeaderValue) -> Result<Duration, MalformedTimeout> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use longlived_testkit::wait::within;
+    use tokio::task::coop;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
 
-    /// A body that has nothing to say, and a deadline in a second.
-    fn quiet() -> DeadlineBody<tonic::body::Body> {
+    /// A body that has nothing to say, and a deadline in a second; whether its stream was aborted.
+    fn quiet() -> (DeadlineBody<tonic::body::Body>, CancellationToken) {
         let never = http_body_util::StreamBody::new(futures_util::stream::pending::<
             Result<Frame<Bytes>, tonic::Status>,
         >());
+        let aborted = CancellationToken::new();
+        let abort = StreamAbort::of(Arc::new(aborted.clone()));
         let deadline = Instant::now() + Duration::from_secs(1);
-        DeadlineBody {
+        let mut expiry = Expiry::new(deadline, Some(abort), Contract::V1);
+        expiry.as_mut().abort_late();
+        let body = DeadlineBody {
             body: Some(tonic::body::Body::new(never)),
-            expiry: Some(Expiry::new(deadline, Contract::V1)),
-        }
+            expiry: Some(expiry),
+        };
+        (body, aborted)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stalled_reader_is_waited_for_until_the_grace_is_over() {
-        let mut body = quiet();
-        let late = tokio::time::timeout(
-            Duration::from_secs(60),
-            std::future::poll_fn(|cx| body.poll_late(cx)),
-        );
+        let (_body, aborted) = quiet();
         let begun = Instant::now();
-        late.await.expect("it is late one day");
+        within("the abort", aborted.cancelled()).await;
         let grace = limits::STALLED_DEADLINE_GRACE;
         assert!(begun.elapsed() >= Duration::from_secs(1) + grace);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_was_stalled_gets_the_status_within_the_grace() {
-        let mut body = quiet();
-        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let (mut body, aborted) = quiet();
+        let mut cx = Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut body).poll_frame(&mut cx).is_pending());
-        assert!(body.poll_late(&mut cx).is_pending());
-        tokio::time::advance(Duration::from_millis(1_100)).await;
-        assert!(body.poll_late(&mut cx).is_pending(), "within the grace");
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        assert!(!aborted.is_cancelled(), "within the grace");
         let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else {
             panic!("its time is over");
         };
         let trailers = frame.into_trailers().expect("trailers");
         assert_eq!(trailers["grpc-status"], "4");
+        tokio::time::sleep(limits::STALLED_DEADLINE_GRACE * 2).await;
+        assert!(!aborted.is_cancelled(), "it was told");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_has_used_up_its_budget_aborts_nothing_by_that() {
+        while coop::has_budget_remaining() {
+            coop::consume_budget().now_or_never();
+        }
+        let (_body, aborted) = quiet();
+        assert!(!aborted.is_cancelled());
     }
 
     fn parsed(text: &'static str) -> Result<Duration, MalformedTimeout> {

@@ -236,7 +236,7 @@ impl Session {
             attempt,
             contract: Contract::V1,
             signal: Arc::default(),
-            record: Arc::new(CallRecord::new("/test", None, None, of_node)),
+            record: Arc::new(CallRecord::new("/test", None, None, None, of_node)),
             state: Mutex::default(),
             follows_inbox: AtomicBool::new(false),
             closing: Arc::default(),

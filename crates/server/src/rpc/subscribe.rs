@@ -29,7 +29,6 @@ use crate::{
     limits::REQUEST_BYTES_MAX,
     node::Node,
     session::{self, OpenError, SessionBody, SessionRequests},
-    transport::connection::StreamAbort,
 };
 
 type Answer = Result<Response<NodeBody>, Status>;
@@ -94,11 +93,9 @@ fn begin(
 
 fn begun(node: Arc<Node>, plan: Plan, record: Arc<CallRecord>) -> BoxFuture<'static, Answer> {
     let begun = async move {
-        let abort = StreamAbort::within(record.clone());
         let body = open(node, &plan, record, None).await?;
         let mut response = call::with_headers(NodeBody::Session(Box::new(body)));
         call::set_encoding(&mut response, plan.options.compression);
-        response.extensions_mut().insert(abort);
         Ok(response)
     };
     begun.boxed()
@@ -129,7 +126,6 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
         REQUEST_BYTES_MAX,
     )?;
     call.record.set_streaming();
-    let abort = StreamAbort::within(call.record.clone());
     let compression = call.compression;
     let opening = async move {
         let first = call.first().await?;
@@ -145,7 +141,6 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
     let body = NodeBody::Call(Box::new(SessionCall::Opening(opening.boxed())));
     let mut response = call::with_headers(body);
     call::set_encoding(&mut response, compression);
-    response.extensions_mut().insert(abort);
     Ok(response)
 }
 

@@ -1,5 +1,7 @@
 //! Calls of several principals, by the doors of one node: each caller has its own, behind the layers of every call.
 
+mod http1;
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;

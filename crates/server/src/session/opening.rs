@@ -35,7 +35,7 @@ pub(crate) struct Opening {
     pub position: Position,
 }
 
-/// Opens a session. The abort that its response carries must be the one in `record`.
+/// Opens a session. `record` has the abort of its stream.
 pub(crate) async fn open(
     node: &Node,
     plan: &Plan,

@@ -7,7 +7,6 @@
 //! dropped at once; a peer that sends nothing, garbage, or takes nothing occupies this task and nothing else.
 //! Does not: know gRPC beyond what `Stream` needs for its shortest answer.
 
-mod abort;
 mod context;
 mod followers;
 mod half_sent;
@@ -46,7 +45,6 @@ use tokio::task::coop;
 use tokio::time::{Instant, sleep, timeout_at};
 use tower::Service;
 
-pub use abort::{AbortFlag, StreamAbort};
 pub use context::{Accepted, ConnectionContext};
 pub use followers::Followed;
 use followers::{Detached, Followers};
@@ -71,6 +69,7 @@ use windows::Waiter;
 
 use crate::lifecycle::Drain;
 use crate::limits;
+use crate::transport::abort::StreamAbort;
 use crate::transport::connection_counts::{ConnectionCounts, Full};
 use crate::transport::context::AcceptContext;
 
@@ -457,11 +456,12 @@ where
             tonic::body::Body::new(RequestBody::new(stream, Arc::clone(&self.half_sent)))
         });
         request.extensions_mut().insert(Arc::clone(&self.context));
-        let call = self.service.call(request);
-        let windows = &mut *self.wire.io.windows();
-        self.streams.insert(|slot| {
-            let stream = Stream::new(call, respond, slot);
-            windows.open(stream.number(), slot);
+        let (service, io) = (&mut self.service, &self.wire.io);
+        self.streams.insert(|slot, own| {
+            let abort = StreamAbort::of(Arc::clone(own));
+            request.extensions_mut().insert(abort);
+            let stream = Stream::new(service.call(request), respond, slot);
+            io.windows().open(stream.number(), slot);
             stream
         });
     }

@@ -3,8 +3,6 @@
 //! Most bodies are only polled for their frames. A body that sends the same as others for a long time is a follower: it
 //! leaves the reading to a reader that they share.
 
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
 use http_body::Body;
 use tokio::time::Instant;
@@ -29,12 +27,6 @@ pub trait ResponseBody: Body<Data = Bytes> + Unpin {
     /// The body as a follower; `None` for a body that is only polled for its frames.
     fn follower(&mut self) -> Option<&mut dyn Follower<Self::Reader>> {
         None
-    }
-
-    /// Ready when the stream is to be reset because its deadline and the grace after it are over. Polled while nothing
-    /// can be sent, when the body is not polled for its frames.
-    fn poll_late(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
     }
 }
 

@@ -3,14 +3,14 @@
 //! HTTP/2 says the head and the end of a response; what is between them goes through `Sender`, once the head is out.
 //!
 //! Holds: the body is asked for a chunk only when the windows let some of it go out, and keeps nothing but the rest of
-//! one; a reset by the peer, the end of the connection or a `StreamAbort` drops the call and its body at once.
+//! one; a reset by the peer, the end of the connection or a `StreamAbort` drops the call and its body at once, also while
+//! nothing can be sent.
 //! Does not: share its turn; after `STREAM_TURN_BYTES` the other streams go first.
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -20,7 +20,6 @@ use http::Response;
 use http::response::Parts;
 use tokio::io::AsyncWrite;
 
-use super::StreamAbort;
 use super::followers::{Detached, Followers, Place};
 use super::io::{IoHandle, Sent};
 use super::quiet::Quiet;
@@ -123,7 +122,7 @@ where
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        own: &Arc<StreamWaker>,
+        own: &StreamWaker,
         turn: &mut Turn,
         wire: &mut Wire<T, B::Reader>,
     ) -> Poll<()> {
@@ -151,9 +150,7 @@ where
 
     fn waits_for_socket(&mut self, cx: &mut Context<'_>, own: &StreamWaker) -> bool {
         match &mut self.stage {
-            Stage::Sending { body, out } => {
-                !own.is_aborted() && out.poll_over(body, cx).is_pending()
-            }
+            Stage::Sending { out, .. } => !own.is_aborted() && out.poll_reset(cx).is_pending(),
             Stage::Calling { .. } | Stage::Ended => false,
         }
     }
@@ -168,7 +165,7 @@ where
     fn poll_stage<T: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        own: &Arc<StreamWaker>,
+        own: &StreamWaker,
         turn: &mut Turn,
         wire: &mut Wire<T, B::Reader>,
     ) -> Poll<()> {
@@ -185,7 +182,7 @@ where
                 return Poll::Ready(());
             };
             let (head, mut body) = response.into_parts();
-            let Some(out) = Outgoing::open(head, respond, &mut body, cx, own, wire.flushes) else {
+            let Some(out) = Outgoing::open(head, respond, &mut body, cx, wire.flushes) else {
                 return Poll::Ready(());
             };
             self.stage = Stage::Sending { body, out };
@@ -214,18 +211,16 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// Sends the headers. None if the stream is over with them.
     fn open<B>(
-        mut head: Parts,
+        head: Parts,
         mut respond: SendResponse<Bytes>,
         body: &mut B,
         cx: &mut Context<'_>,
-        own: &Arc<StreamWaker>,
         flushes: u32,
     ) -> Option<Self>
     where
         B: ResponseBody,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let abort = head.extensions.remove::<StreamAbort>();
         let mut response = Response::from_parts(head, ());
         // A response that has only a status is one frame, and only in that form may it ask to be retried; so the
         // body is looked at before the headers go.
@@ -258,9 +253,6 @@ impl Outgoing {
             },
         };
         let stream = respond.send_response(response, false).ok()?;
-        if let Some(abort) = abort {
-            abort.register(own);
-        }
         Some(Self {
             stream,
             spent: Spent::default(),
@@ -290,13 +282,13 @@ impl Outgoing {
             self.stream.send_reset(Reason::CANCEL);
             return Poll::Ready(());
         }
-        if turn.is_blocked() {
-            return self.poll_over(body, cx);
-        }
         // Nothing is sent once HTTP/2 has read a reset (RFC 9113, 6.4), which it does between the turns only: who is
         // asked here need not be asked again. It also drops the head then, and DATA without one must not follow.
-        if self.stream.poll_reset(cx).is_ready() {
+        if self.poll_reset(cx).is_ready() {
             return Poll::Ready(());
+        }
+        if turn.is_blocked() {
+            return Poll::Pending;
         }
         if self.opened_at == Some(wire.flushes) {
             // Its head goes first, in this very turn unless the socket is full.
@@ -319,10 +311,10 @@ impl Outgoing {
                 turn.spend(count);
                 match sent {
                     Sent::All => {}
-                    Sent::Part(_) => return self.stalled(number, body, cx, wire),
+                    Sent::Part(_) => return self.stalled(number, wire),
                     Sent::Blocked(_) => {
                         turn.end();
-                        return self.again(own, body, cx);
+                        return again(own);
                     }
                     Sent::Overflown(_) => {
                         self.stream.send_reset(Reason::FLOW_CONTROL_ERROR);
@@ -335,10 +327,10 @@ impl Outgoing {
                 return Poll::Ready(());
             }
             if !wire.io.has_window(number, &mut self.spent) {
-                return self.stalled(number, body, cx, wire);
+                return self.stalled(number, wire);
             }
             if moved >= limits::STREAM_TURN_BYTES || turn.is_over() {
-                return self.again(own, body, cx);
+                return again(own);
             }
             let frame = match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Pending => {
@@ -390,45 +382,22 @@ impl Outgoing {
         piece
     }
 
-    /// Goes on in the next turn.
-    fn again<B: ResponseBody>(
-        &mut self,
-        own: &StreamWaker,
-        body: &mut B,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        own.raise();
-        self.poll_late(body, cx)
-    }
-
     /// Waits for room in a window.
-    fn stalled<B: ResponseBody, T: AsyncWrite + Unpin>(
-        &mut self,
-        number: u32,
-        body: &mut B,
-        cx: &mut Context<'_>,
-        wire: &Wire<T, B::Reader>,
-    ) -> Poll<()> {
+    fn stalled<T, R>(&mut self, number: u32, wire: &Wire<T, R>) -> Poll<()> {
         wire.io.windows().wait(number, self.spent);
-        self.poll_late(body, cx)
+        Poll::Pending
     }
 
-    /// Ready when its peer has reset the stream, or its time is over while nobody took what it says.
-    fn poll_over<B: ResponseBody>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<()> {
-        if self.poll_late(body, cx).is_ready() {
-            return Poll::Ready(());
-        }
+    /// Ready when its peer has reset the stream.
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.stream.poll_reset(cx).map(|_| ())
     }
+}
 
-    /// Ready when its time is over while nobody took what it says.
-    fn poll_late<B: ResponseBody>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<()> {
-        if body.poll_late(cx).is_pending() {
-            return Poll::Pending;
-        }
-        self.stream.send_reset(Reason::CANCEL);
-        Poll::Ready(())
-    }
+/// Goes on in the next turn.
+fn again(own: &StreamWaker) -> Poll<()> {
+    own.raise();
+    Poll::Pending
 }
 
 fn log_body_error(error: impl Into<Box<dyn Error + Send + Sync>>) {

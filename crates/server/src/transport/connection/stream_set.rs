@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::response_body::Heartbeat;
 use super::wake_set::{BLOCK, StreamWaker, WakeSet};
 use crate::limits;
+use crate::transport::abort::Abort;
 
 /// A set that is empty again keeps room for so many.
 const KEPT: usize = 16;
@@ -77,7 +78,7 @@ pub(super) trait Member<W> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        own: &Arc<StreamWaker>,
+        own: &StreamWaker,
         turn: &mut Turn,
         wire: &mut W,
     ) -> Poll<()>;
@@ -104,6 +105,13 @@ struct Slot<S> {
     waker: Waker,
 }
 
+/// Resets the stream (`RST_STREAM(CANCEL)`) within one poll of its connection.
+impl Abort for StreamWaker {
+    fn abort(&self) {
+        self.abort();
+    }
+}
+
 impl<S> StreamSet<S> {
     /// `task` is woken when a stream is.
     pub(super) fn new(task: Waker) -> Self {
@@ -123,12 +131,12 @@ impl<S> StreamSet<S> {
         self.slots.is_empty()
     }
 
-    /// A stream that is to be polled, made for the slot that it gets.
-    pub(super) fn insert(&mut self, stream: impl FnOnce(u32) -> S) {
+    /// A stream that is to be polled, made for the slot and the waker that it gets.
+    pub(super) fn insert(&mut self, stream: impl FnOnce(u32, &Arc<StreamWaker>) -> S) {
         let entry = self.slots.vacant_entry();
         let own = self.woken.waker(entry.key());
         own.raise();
-        let stream = stream(entry.key() as u32);
+        let stream = stream(entry.key() as u32, &own);
         entry.insert(Slot {
             stream,
             waker: Waker::from(Arc::clone(&own)),

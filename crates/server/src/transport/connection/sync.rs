@@ -4,4 +4,3 @@
 pub(super) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 pub(super) use atomic_waker::AtomicWaker;
-pub(super) use parking_lot::Mutex;

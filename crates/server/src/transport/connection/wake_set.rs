@@ -30,7 +30,7 @@ struct Block {
 pub(super) struct StreamWaker {
     block: Arc<Block>,
     bit: u8,
-    /// Written by whoever aborts, read by the stream. Here because each wake-up touches this line anyway.
+    /// Written by code that aborts, read by the stream. Here because each wake-up touches this line anyway.
     aborted: AtomicBool,
 }
 

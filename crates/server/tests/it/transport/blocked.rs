@@ -22,7 +22,6 @@ async fn streams_are_not_asked_while_the_socket_takes_nothing_and_end_when_they_
     let says = Says {
         chunks: CHUNKS,
         bytes: CHUNK_BYTES,
-        late: false,
     };
     let (near, counts) = connection(SOCKET_BYTES, says, says);
     let mut builder = h2::client::Builder::new();

@@ -47,11 +47,7 @@ async fn read(body: &mut RecvStream, bytes: usize) {
 #[tokio::test]
 async fn what_was_written_before_a_quiet_spell_arrives_before_it_ends() {
     for bytes in [10, CHUNK_BYTES, 16_384, 64 << 10] {
-        let says = Says {
-            chunks: 3,
-            bytes,
-            late: false,
-        };
+        let says = Says { chunks: 3, bytes };
         let (near, _) = connection_by(buffering, 1 << 20, says, says);
         let handshake = builder().handshake::<_, Bytes>(near);
         let (mut requests, http2) = handshake.await.expect("it speaks HTTP/2");
@@ -71,7 +67,6 @@ async fn a_socket_that_cannot_be_flushed_is_full() {
     let says = Says {
         chunks: 5_000,
         bytes: CHUNK_BYTES,
-        late: false,
     };
     let (near, counts) = connection_by(buffering, 4 << 10, says, says);
     let handshake = builder().handshake::<_, Bytes>(near);

@@ -18,33 +18,29 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use longlived_server::testkit::{
-    Drain, Tasks,
+    Drain, StreamAbort, Tasks,
     acceptor::{AcceptContext, AcceptorSettings, ConnectionCounts},
     connection::{
         Accepted, ConnectionContext, ConnectionEnd, ConnectionSettings, NotShared, ResponseBody,
-        StreamAbort, serve_connection,
+        serve_connection,
     },
 };
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::{Service, service_fn};
 
-use super::support::{spawn, until};
+use super::support::{abort_of, spawn, until};
 
 /// What a body says: so many chunks, each of so many bytes, which are the number of the chunk.
 #[derive(Clone, Copy)]
 pub(super) struct Says {
     pub(super) chunks: usize,
     pub(super) bytes: usize,
-    /// Whether it is late, and reset while its reader takes nothing, once the test says so.
-    pub(super) late: bool,
 }
 
 pub(super) const WITHOUT_END: Says = Says {
     chunks: usize::MAX,
     bytes: 1_000,
-    late: false,
 };
 
 #[derive(Clone, Default)]
@@ -57,9 +53,7 @@ pub(super) struct Counts {
     pub(super) said: Arc<AtomicUsize>,
     /// Bodies that are there.
     pub(super) live: Arc<AtomicUsize>,
-    /// Bodies that can be late are.
-    pub(super) late: CancellationToken,
-    /// One for each answer, in order.
+    /// One for each call, in order.
     pub(super) aborts: Arc<Mutex<Vec<StreamAbort>>>,
 }
 
@@ -70,7 +64,6 @@ pub(super) fn count(counter: &AtomicUsize) -> usize {
 struct TestBody {
     says: Says,
     next: usize,
-    late: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     counts: Counts,
 }
 
@@ -82,13 +75,6 @@ impl Drop for TestBody {
 
 impl ResponseBody for TestBody {
     type Reader = NotShared;
-
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.late {
-            Some(late) => late.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
-    }
 }
 
 impl Body for TestBody {
@@ -128,25 +114,19 @@ where
     let service = {
         let counts = counts.clone();
         let calls = AtomicUsize::new(0);
-        service_fn(move |_: Request<tonic::body::Body>| {
+        service_fn(move |request: Request<tonic::body::Body>| {
             let is_first = calls.fetch_add(1, Ordering::SeqCst) == 0;
             let counts = counts.clone();
             counts.live.fetch_add(1, Ordering::SeqCst);
+            counts.aborts.lock().push(abort_of(&request));
             Box::pin(async move {
                 counts.asked.fetch_add(1, Ordering::SeqCst);
                 let says = if is_first { first } else { others };
-                let abort = StreamAbort::new();
-                counts.aborts.lock().push(abort.clone());
-                let mut response = Response::new(TestBody {
+                Ok::<_, Infallible>(Response::new(TestBody {
                     says,
                     next: 0,
-                    late: says
-                        .late
-                        .then(|| Box::pin(counts.late.clone().cancelled_owned())),
                     counts,
-                });
-                response.extensions_mut().insert(abort);
-                Ok::<_, Infallible>(response)
+                }))
             })
         })
     };

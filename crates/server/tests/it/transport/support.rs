@@ -18,8 +18,8 @@ use longlived_server::listener::Listener;
 use longlived_server::testkit::acceptor::{
     self, AcceptContext, AcceptorSettings, ConnectionCounts,
 };
-use longlived_server::testkit::connection::{NotShared, ResponseBody, StreamAbort};
-use longlived_server::testkit::{AbortOnDrop, CallRecord, Drain, Layers, Tasks, bind};
+use longlived_server::testkit::connection::{NotShared, ResponseBody};
+use longlived_server::testkit::{AbortOnDrop, CallRecord, Drain, Layers, StreamAbort, Tasks, bind};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -29,6 +29,12 @@ pub(super) use longlived_testkit::{
     raw::{Client, Reply, Room, request},
     wait::{spawn, until_so as until, within},
 };
+
+/// What its transport ends the stream of a call by.
+pub(super) fn abort_of<B>(request: &Request<B>) -> StreamAbort {
+    let abort = request.extensions().get::<StreamAbort>().cloned();
+    abort.expect("the transport puts it there")
+}
 
 /// A node on a free port.
 pub(super) struct Node {
@@ -45,7 +51,7 @@ pub(super) struct Node {
 pub(super) struct Calls {
     /// Calls and bodies that are not dropped.
     pub(super) live: AtomicUsize,
-    /// One per response, in order.
+    /// One for each call, in order.
     pub(super) aborts: Mutex<Vec<StreamAbort>>,
     /// What the bodies of `/test/feed` send.
     pub(super) feeds: Mutex<Vec<mpsc::Sender<Bytes>>>,
@@ -156,8 +162,7 @@ impl Service<Request<tonic::body::Body>> for TestService {
 
     fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
         let live = Live::new(&self.calls);
-        let abort = StreamAbort::new();
-        self.calls.aborts.lock().push(abort.clone());
+        self.calls.aborts.lock().push(abort_of(&request));
         let calls = Arc::clone(&self.calls);
         Box::pin(async move {
             let record = request
@@ -205,7 +210,6 @@ impl Service<Request<tonic::body::Body>> for TestService {
                 http::header::CONTENT_TYPE,
                 HeaderValue::from_static("application/grpc"),
             );
-            response.extensions_mut().insert(abort);
             Ok(response)
         })
     }

@@ -16,15 +16,9 @@ use longlived_testkit::frames::{DATA, HEADERS, PING, WINDOW_MAX, call, frame, he
 
 /// One whose first call says chunks without end into a socket that nobody reads.
 async fn blocked() -> (DuplexStream, Counts) {
-    blocked_before(false).await
-}
-
-/// The same; all further calls are late once the test says so.
-async fn blocked_before(late: bool) -> (DuplexStream, Counts) {
     let answer = Says {
         chunks: 1,
         bytes: 1,
-        late,
     };
     let (mut near, counts) = connection(4 << 10, WITHOUT_END, answer);
     for bytes in [hello(WINDOW_MAX), room(0, WINDOW_MAX - 65_535), call(1)] {
@@ -114,12 +108,12 @@ async fn streams_that_are_reset_end_also_while_the_socket_is_full() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_late_ends_also_while_the_socket_is_full() {
-    let (mut near, counts) = blocked_before(true).await;
+async fn a_stream_that_begins_while_the_socket_is_full_ends_when_it_is_aborted() {
+    let (mut near, counts) = blocked().await;
     near.write_all(&call(3)).await.expect("it is read");
     let begun = || count(&counts.asked) == 2;
     until("it is begun", begun).await;
-    counts.late.cancel();
+    counts.aborts.lock()[1].abort();
     let dropped = || count(&counts.live) == 1;
     until("it is dropped", dropped).await;
 }
@@ -131,12 +125,10 @@ async fn room_that_comes_with_a_call_is_not_lost_however_full_the_socket_is() {
     let many = Says {
         chunks: 2_000,
         bytes: 1_000,
-        late: false,
     };
     let answer = Says {
         chunks: 1,
         bytes: ANSWER_BYTES,
-        late: false,
     };
     let (mut near, counts) = connection(16 << 10, many, answer);
     // An answer does not fit into what a stream begins with.
@@ -181,7 +173,6 @@ async fn no_data_comes_without_a_head_when_the_peer_resets_at_once() {
     let answer = Says {
         chunks: 1,
         bytes: 10,
-        late: false,
     };
     let (mut near, counts) = connection(256 << 10, answer, answer);
     near.write_all(&hello(65_535)).await.expect("it is read");

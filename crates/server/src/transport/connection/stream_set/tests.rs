@@ -39,7 +39,7 @@ impl Member<()> for Told {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        _: &Arc<StreamWaker>,
+        _: &StreamWaker,
         turn: &mut Turn,
         (): &mut (),
     ) -> Poll<()> {
@@ -91,7 +91,7 @@ impl Rig {
     }
 
     fn insert(&mut self, name: usize, does: Does) {
-        self.set.insert(|_| Told {
+        self.set.insert(|_, _| Told {
             name,
             polled: Rc::clone(&self.polled),
             does,

@@ -19,12 +19,13 @@ use longlived_broker::{
     Begin, Compression, Cursor, Delivery, Encoding, Environment, GapPolicy, Interest, Log,
     ReadOptions, Sequence, Signal, SlowPolicy, Tail, TailReader,
 };
-use longlived_server::testkit::connection::{
-    Followed, Follower, Heartbeat, ResponseBody, StreamAbort,
-};
+use longlived_server::testkit::StreamAbort;
+use longlived_server::testkit::connection::{Followed, Follower, Heartbeat, ResponseBody};
 use longlived_topic::TopicFilter;
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use super::super::support::abort_of;
 
 /// How all of them read.
 pub(super) const OPTIONS: ReadOptions = ReadOptions {
@@ -96,7 +97,7 @@ pub(super) async fn answer(
     let call = Call {
         topic: topic.to_owned(),
         after: opened.position.sequence,
-        abort: StreamAbort::new(),
+        abort: abort_of(&request),
         signal,
         polls: Arc::default(),
         follows: Arc::default(),
@@ -105,14 +106,11 @@ pub(super) async fn answer(
     let stream = stream.parse().expect("its number");
     let before = calls.lock().insert(stream, call.clone());
     assert!(before.is_none(), "stream {stream} was asked for twice");
-    let abort = call.abort.clone();
-    let mut response = Response::new(TailBody {
+    Ok(Response::new(TailBody {
         cursor: opened.cursor,
         call,
         followed: false,
-    });
-    response.extensions_mut().insert(abort);
-    Ok(response)
+    }))
 }
 
 pub(super) struct TailBody {
