@@ -246,6 +246,11 @@ pub(crate) const REQUEST_ID_BYTES_MAX: usize = 128;
 /// refused with `REQUEST_TOO_LARGE`.
 pub(crate) const REQUEST_BYTES_MAX: usize = 128 << 10;
 
+/// Bytes of answers of one `Session` that wait for a reader that takes nothing: with these, no further request is read.
+/// It is some three hundred requests, so such a reader can still add and remove all its topic filters and renew its credential. One
+/// answer may go beyond it, as large as its request. Met as: flow control.
+pub(crate) const SESSION_ANSWERS_BYTES_MAX: usize = 16 << 10;
+
 /// The largest message with an event that a page is made of, and the most that a page has: below the 4 MiB that gRPC clients
 /// take in one message unless told otherwise. Met as: a page that ends early.
 pub(crate) const PAGE_BYTES_MAX: u32 = 3 << 20;

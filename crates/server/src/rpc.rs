@@ -102,6 +102,14 @@ impl ResponseBody for NodeBody {
             Self::Other(_) => None,
         }
     }
+
+    fn poll_while_blocked(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Self::Call(call) => call.poll_requests(cx),
+            // Neither reads further requests, or only as far as its answers are taken.
+            Self::Session(_) | Self::Other(_) => {}
+        }
+    }
 }
 
 impl Service<Request<Body>> for Router {

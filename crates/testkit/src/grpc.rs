@@ -40,16 +40,21 @@ impl Messages {
         }
     }
 
+    /// Takes the first message out of a buffer, if it is there in full.
+    pub fn take_first(buffer: &mut BytesMut) -> Option<Bytes> {
+        let length = (buffer.len() >= PREFIX_BYTES).then(|| announced(buffer))?;
+        let whole = buffer.len() >= PREFIX_BYTES + length;
+        whole.then(|| {
+            buffer.advance(PREFIX_BYTES);
+            buffer.split_to(length).freeze()
+        })
+    }
+
     /// The next message; `None` when the peer has ended its side or reset the stream.
     pub async fn next<M: Message + Default>(&mut self) -> Option<M> {
         loop {
-            if self.buffer.len() >= PREFIX_BYTES {
-                let length = announced(&self.buffer);
-                if self.buffer.len() >= PREFIX_BYTES + length {
-                    self.buffer.advance(PREFIX_BYTES);
-                    let message = M::decode(self.buffer.split_to(length));
-                    return Some(message.expect("a message of this kind"));
-                }
+            if let Some(message) = Self::take_first(&mut self.buffer) {
+                return Some(M::decode(message).expect("a message of this kind"));
             }
             let data = within("DATA or the end", self.body.data()).await?.ok()?;
             let credited = self.body.flow_control().release_capacity(data.len());

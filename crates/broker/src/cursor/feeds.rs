@@ -88,6 +88,7 @@ impl Cursor {
 }
 
 /// The live tails of a cursor's filters.
+#[derive(Default)]
 pub struct Tails(SmallVec<[Arc<Channel>; 1]>);
 
 impl Tails {

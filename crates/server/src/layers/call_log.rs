@@ -204,6 +204,10 @@ where
     fn follower(&mut self) -> Option<&mut dyn Follower<B::Reader>> {
         self.body.follower()
     }
+
+    fn poll_while_blocked(&mut self, cx: &mut Context<'_>) {
+        self.body.poll_while_blocked(cx);
+    }
 }
 
 /// How a call ended, as the protocol shows it.

@@ -248,6 +248,12 @@ impl<B: ResponseBody> ResponseBody for DeadlineBody<B> {
     fn follower(&mut self) -> Option<&mut dyn Follower<B::Reader>> {
         self.body.as_mut()?.follower()
     }
+
+    fn poll_while_blocked(&mut self, cx: &mut Context<'_>) {
+        if let Some(body) = &mut self.body {
+            body.poll_while_blocked(cx);
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! What the watch knows of a reader that asked to be disconnected when it is slow.
 //!
-//! Holds: written by the body when it is polled, read by [`super::Maintenance`] when it is not.
+//! Holds: written by the body when it is polled for what it says, read by [`super::Maintenance`] when it is not. A request
+//! that the body reads while nothing can be said changes no more than the filters.
 //! Does not: decide; it says what is the case.
 
 use std::{
@@ -20,7 +21,8 @@ pub(super) struct Pace {
     at_rest: AtomicBool,
     // A reader that has never been current is behind, not slow.
     has_been_current: AtomicBool,
-    // Replaced when the filters change.
+    // Replaced when the filters change. None while the reader catches up with a filter that it has added: its position is
+    // where that filter's history is read, whatever the tails hold.
     tails: Mutex<Tails>,
 }
 
@@ -31,7 +33,7 @@ impl Pace {
             polled_ms: AtomicU64::new(0),
             at_rest: AtomicBool::new(true),
             has_been_current: AtomicBool::new(false),
-            tails: Mutex::new(cursor.tails()),
+            tails: Mutex::new(tails(cursor)),
         }
     }
 
@@ -41,12 +43,13 @@ impl Pace {
         self.at_rest.store(at_rest, Ordering::Relaxed);
     }
 
-    pub(super) fn set_current(&self) {
+    pub(super) fn set_current(&self, cursor: &Cursor) {
+        self.set_tails(cursor);
         self.has_been_current.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn set_tails(&self, cursor: &Cursor) {
-        *self.tails.lock() = cursor.tails();
+        *self.tails.lock() = tails(cursor);
     }
 
     /// How the reader falls behind, if it was current once and has not taken what there is to send.
@@ -59,6 +62,15 @@ impl Pace {
             return Some(Behind::Tails);
         }
         Some(Behind::Since(self.polled_ms.load(Ordering::Relaxed)))
+    }
+}
+
+/// The tails that hold what a reader has not taken, as long as it keeps up.
+fn tails(cursor: &Cursor) -> Tails {
+    if cursor.is_current() {
+        cursor.tails()
+    } else {
+        Tails::default()
     }
 }
 

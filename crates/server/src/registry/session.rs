@@ -195,9 +195,9 @@ impl Session {
     }
 
     /// It has caught up.
-    pub(crate) fn set_current(&self) {
+    pub(crate) fn set_current(&self, cursor: &Cursor) {
         if let Some(pace) = &self.pace {
-            pace.set_current();
+            pace.set_current(cursor);
         }
     }
 

@@ -148,6 +148,8 @@ pub(super) fn session(node: Arc<Node>, request: Request<Body>) -> Answer {
 pub(crate) enum SessionCall {
     Opening(BoxFuture<'static, Result<SessionBody, Status>>),
     Live(Box<SessionBody>),
+    // It cannot begin, and its client has not heard why.
+    Refused(Status),
     Ended,
 }
 
@@ -156,8 +158,28 @@ impl SessionCall {
     pub(super) fn session(&mut self) -> Option<&mut SessionBody> {
         match self {
             Self::Live(body) => Some(body),
-            Self::Opening(_) | Self::Ended => None,
+            Self::Opening(_) | Self::Refused(_) | Self::Ended => None,
         }
+    }
+
+    /// Reads requests while nothing can be said.
+    pub(super) fn poll_requests(&mut self, cx: &mut Context<'_>) {
+        if self.poll_opened(cx).is_ready()
+            && let Self::Live(body) = self
+        {
+            body.poll_while_blocked(cx);
+        }
+    }
+
+    /// Ready when it is known whether a session begins.
+    fn poll_opened(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Opening(opening) = self {
+            *self = match ready!(opening.poll_unpin(cx)) {
+                Ok(body) => Self::Live(Box::new(body)),
+                Err(status) => Self::Refused(status),
+            };
+        }
+        Poll::Ready(())
     }
 }
 
@@ -169,25 +191,21 @@ impl http_body::Body for SessionCall {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        loop {
-            match &mut *self {
-                Self::Opening(opening) => match ready!(opening.poll_unpin(cx)) {
-                    Ok(body) => self.set(Self::Live(Box::new(body))),
-                    Err(status) => {
-                        self.set(Self::Ended);
-                        let trailers = Frame::trailers(status::trailers(&status, Contract::V1));
-                        return Poll::Ready(Some(Ok(trailers)));
-                    }
-                },
-                Self::Live(body) => return http_body::Body::poll_frame(Pin::new(&mut **body), cx),
-                Self::Ended => return Poll::Ready(None),
+        ready!(self.poll_opened(cx));
+        match &mut *self {
+            Self::Live(body) => http_body::Body::poll_frame(Pin::new(&mut **body), cx),
+            Self::Refused(status) => {
+                let trailers = Frame::trailers(status::trailers(status, Contract::V1));
+                self.set(Self::Ended);
+                Poll::Ready(Some(Ok(trailers)))
             }
+            Self::Opening(_) | Self::Ended => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Opening(_) => false,
+            Self::Opening(_) | Self::Refused(_) => false,
             Self::Live(body) => http_body::Body::is_end_stream(&**body),
             Self::Ended => true,
         }

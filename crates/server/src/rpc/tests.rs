@@ -1,6 +1,7 @@
 //! Calls of several principals, by the doors of one node: each caller has its own, behind the layers of every call.
 
 mod http1;
+mod requests;
 
 use std::time::{Duration, UNIX_EPOCH};
 

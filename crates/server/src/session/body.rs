@@ -2,7 +2,8 @@
 //!
 //! Holds: Welcome first, and after a reset its gap; a gap before what follows it; a GoAway before any planned end; some response at
 //! least every `max_silence` while the reader reads. Nothing is queued: each poll asks the cursor.
-//! Does not: watch a reader that takes nothing, since it is not polled then; [`Maintenance`](crate::registry::Maintenance) does.
+//! While its reader takes nothing it reads requests and says nothing; the answers wait, up to a limit.
+//! Does not: watch a reader that takes nothing; [`Maintenance`](crate::registry::Maintenance) does.
 
 use std::{
     convert::Infallible,
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use longlived_broker::{
@@ -26,6 +27,7 @@ use super::{Opening, requests::Requests};
 use crate::{
     contract::{CloseReason, Contract, Dialect, Plan, status, wire::Welcome},
     layers::{CallRecord, Kind},
+    limits::SESSION_ANSWERS_BYTES_MAX,
     node::Node,
     registry::Registration,
     transport::connection::{Followed, Follower, Heartbeat},
@@ -37,7 +39,7 @@ pub(crate) struct SessionBody {
     cursor: Cursor,
     registration: Registration,
     contract: Contract,
-    // A control message that comes before anything else. They are few: most often the box is not there.
+    // Control messages that come before anything else. They are few: most often the box is not there.
     due: Option<Box<Bytes>>,
     end: Option<Status>,
     ended: bool,
@@ -87,7 +89,7 @@ impl SessionBody {
         // A stream that begins with the next event has nothing to catch up with.
         let current = opening.outcome == Outcome::New && opening.cursor.is_current();
         if current {
-            opening.registration.session().set_current();
+            opening.registration.session().set_current(&opening.cursor);
         }
         Self {
             node,
@@ -161,7 +163,7 @@ impl SessionBody {
             Delivery::Scanned => self.progress(false),
             Delivery::Current => {
                 self.became_current = true;
-                self.registration.session().set_current();
+                self.registration.session().set_current(&self.cursor);
                 self.progress(true);
             }
         }
@@ -215,7 +217,7 @@ impl SessionBody {
             Poll::Pending => false,
             Poll::Ready(Some(Ok(answer))) => {
                 session.set_filters(&self.cursor);
-                self.due = Some(Box::new(answer));
+                self.keep(answer);
                 true
             }
             Poll::Ready(Some(Err(status))) => {
@@ -228,6 +230,37 @@ impl SessionBody {
                 false
             }
         }
+    }
+
+    /// Reads requests while nothing can be said, as many as may wait for their answers.
+    pub(crate) fn poll_while_blocked(&mut self, cx: &mut Context<'_>) {
+        if self.requests.is_none() {
+            return;
+        }
+        // The gap that a reset has announced stands before the first answer.
+        if self.cursor.owes_gap()
+            && let Poll::Ready(Ok(gap)) = self.cursor.poll_next(cx)
+            && let Some(said) = self.say(gap)
+        {
+            self.keep(said);
+        }
+        let mut goes_on = true;
+        while goes_on && self.end.is_none() {
+            let waits = self.due.as_ref().map_or(0, |due| due.len());
+            goes_on = waits < SESSION_ANSWERS_BYTES_MAX && self.poll_requests(cx);
+        }
+    }
+
+    /// Says this after what is due already.
+    fn keep(&mut self, message: Bytes) {
+        let Some(due) = &mut self.due else {
+            self.due = Some(Box::new(message));
+            return;
+        };
+        // Its buffer grows; it is not copied for each message.
+        let mut both = BytesMut::from(std::mem::take(&mut **due));
+        both.extend_from_slice(&message);
+        **due = both.freeze();
     }
 
     /// Whether nothing was said for so long that something may be said now.

@@ -24,6 +24,7 @@ mod sizes;
 mod slow;
 mod small_frames;
 mod stalled;
+mod stalled_sessions;
 mod statuses;
 mod store_trouble;
 mod support;

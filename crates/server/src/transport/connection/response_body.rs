@@ -3,6 +3,8 @@
 //! Most bodies are only polled for their frames. A body that sends the same as others for a long time is a follower: it
 //! leaves the reading to a reader that they share.
 
+use std::task::Context;
+
 use bytes::Bytes;
 use http_body::Body;
 use tokio::time::Instant;
@@ -28,6 +30,10 @@ pub trait ResponseBody: Body<Data = Bytes> + Unpin {
     fn follower(&mut self) -> Option<&mut dyn Follower<Self::Reader>> {
         None
     }
+
+    /// Goes on with what needs no response, such as reading further requests, while nothing of the response can be sent and the
+    /// body is not polled for its frames. Called when that begins, and whenever the waker of `cx` was woken meanwhile.
+    fn poll_while_blocked(&mut self, _cx: &mut Context<'_>) {}
 }
 
 /// A body, or what is inside of one, that can leave its reading to a shared reader.

@@ -150,7 +150,15 @@ where
 
     fn waits_for_socket(&mut self, cx: &mut Context<'_>, own: &StreamWaker) -> bool {
         match &mut self.stage {
-            Stage::Sending { out, .. } => !own.is_aborted() && out.poll_reset(cx).is_pending(),
+            // One in a group has to leave it first.
+            Stage::Sending { out, .. } if out.place.is_some() => false,
+            Stage::Sending { body, out } => {
+                let waits = !own.is_aborted() && out.poll_reset(cx).is_pending();
+                if waits {
+                    body.poll_while_blocked(cx);
+                }
+                waits
+            }
             Stage::Calling { .. } | Stage::Ended => false,
         }
     }
@@ -311,7 +319,7 @@ impl Outgoing {
                 turn.spend(count);
                 match sent {
                     Sent::All => {}
-                    Sent::Part(_) => return self.stalled(number, wire),
+                    Sent::Part(_) => return self.stalled(number, body, cx, wire),
                     Sent::Blocked(_) => {
                         turn.end();
                         return again(own);
@@ -327,7 +335,7 @@ impl Outgoing {
                 return Poll::Ready(());
             }
             if !wire.io.has_window(number, &mut self.spent) {
-                return self.stalled(number, wire);
+                return self.stalled(number, body, cx, wire);
             }
             if moved >= limits::STREAM_TURN_BYTES || turn.is_over() {
                 return again(own);
@@ -383,8 +391,15 @@ impl Outgoing {
     }
 
     /// Waits for room in a window.
-    fn stalled<T, R>(&mut self, number: u32, wire: &Wire<T, R>) -> Poll<()> {
+    fn stalled<B: ResponseBody, T>(
+        &mut self,
+        number: u32,
+        body: &mut B,
+        cx: &mut Context<'_>,
+        wire: &Wire<T, B::Reader>,
+    ) -> Poll<()> {
         wire.io.windows().wait(number, self.spent);
+        body.poll_while_blocked(cx);
         Poll::Pending
     }
 
