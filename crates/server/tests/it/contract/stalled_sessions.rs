@@ -3,19 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use h2::SendStream;
 use longlived_api::v1::{
     self, SlowPolicy, session_request::Request, topic_service_client::TopicServiceClient,
 };
 use longlived_testkit::{
-    frames::{DATA, HEAD_BYTES, frame, grpc_call, hello, room},
-    grpc,
+    frames::{DATA, HEAD_BYTES, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello, room},
+    grpc::Messages,
 };
 use prost::Message as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use super::support::{
@@ -219,44 +219,48 @@ async fn requests_are_no_sign_that_a_reader_takes_something() {
     until("it is reset", asked_until_reset).await;
 }
 
-/// A client that gives the stream no window before the test does.
-struct NoWindow {
+/// A client whose windows and socket are the test's own.
+struct ByHand {
     socket: TcpStream,
     read: BytesMut,
     data: BytesMut,
 }
 
-impl NoWindow {
-    async fn open(node: &Node, requests: &[Bytes]) -> Self {
-        let mut socket = TcpStream::connect(node.address).await.expect("it listens");
-        let says = [hello(0), grpc_call(1, PATH)].concat();
-        socket.write_all(&says).await.expect("it is read");
-        for request in requests {
-            let data = frame(DATA, 0, 1, request);
-            socket.write_all(&data).await.expect("it is read");
-        }
-        Self {
-            socket,
+impl ByHand {
+    /// Each of its streams has this window.
+    async fn connect(node: &Node, window: u32) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let small = socket.set_recv_buffer_size(16 << 10);
+        small.expect("a size that the kernel accepts");
+        let connected = socket.connect(node.address).await;
+        let mut client = Self {
+            socket: connected.expect("it listens"),
             read: BytesMut::new(),
             data: BytesMut::new(),
-        }
+        };
+        client.send(&hello(window)).await;
+        client
     }
 
-    async fn give(&mut self, bytes: u32) {
-        let update = room(1, bytes);
-        self.socket.write_all(&update).await.expect("it is read");
+    async fn send(&mut self, bytes: &[u8]) {
+        let sent = within("bytes are read", self.socket.write_all(bytes)).await;
+        sent.expect("the connection stands");
     }
 
+    async fn call(&mut self, stream: u32) {
+        self.send(&grpc_call(stream, PATH)).await;
+    }
+
+    async fn say(&mut self, stream: u32, request: &Bytes) {
+        self.send(&frame(DATA, 0, stream, request)).await;
+    }
+
+    /// The next response of stream 1.
     async fn frame(&mut self) -> Frame {
         loop {
-            if self.data.len() >= grpc::PREFIX_BYTES {
-                let length = grpc::announced(&self.data);
-                if self.data.len() >= grpc::PREFIX_BYTES + length {
-                    self.data.advance(grpc::PREFIX_BYTES);
-                    let message = self.data.split_to(length);
-                    let response = v1::SubscribeResponse::decode(message).expect("a response");
-                    return response.frame.expect("it says something");
-                }
+            if let Some(message) = Messages::take_first(&mut self.data) {
+                let response = v1::SubscribeResponse::decode(message).expect("a response");
+                return response.frame.expect("it says something");
             }
             self.receive().await;
         }
@@ -279,7 +283,7 @@ impl NoWindow {
             assert!(more.expect("no error") > 0, "the connection stands");
         };
         let frame = self.read.split_to(end);
-        if frame[3] == DATA {
+        if frame[3] == DATA && frame[5..HEAD_BYTES] == [0, 0, 0, 1] {
             self.data.extend_from_slice(&frame[HEAD_BYTES..]);
         }
     }
@@ -299,12 +303,15 @@ async fn a_session_begins_and_is_changed_before_its_client_gives_a_window() {
         resume_after: Some(position(epoch ^ 1, 7)),
         ..request("s", &["a"])
     };
-    let said = [bytes_of(Request::Open(open)), add("b"), remove("a")];
-    let mut client = NoWindow::open(&node, &said).await;
+    let mut client = ByHand::connect(&node, 0).await;
+    client.call(1).await;
+    for request in [bytes_of(Request::Open(open)), add("b"), remove("a")] {
+        client.say(1, &request).await;
+    }
     until_followed_by(&node, "b", 1).await;
     until_followed_by(&node, "a", 0).await;
 
-    client.give(1 << 20).await;
+    client.send(&room(1, 1 << 20)).await;
     match client.frame().await {
         Frame::Welcome(welcome) => assert_eq!(welcome.outcome(), Outcome::Reset),
         other => panic!("{other:?}"),
@@ -326,4 +333,45 @@ async fn a_session_begins_and_is_changed_before_its_client_gives_a_window() {
         Frame::Event(event) => assert_eq!((event.topic.as_str(), event.sequence), ("b", 4)),
         other => panic!("{other:?}"),
     }
+}
+
+/// Its windows are open, and its streams read together.
+#[tokio::test]
+async fn a_reader_whose_socket_is_full_adds_and_removes_topic_filters() {
+    const STREAMS: [u32; 2] = [1, 3];
+    let node = Node::start();
+    node.publish("a", "x").await;
+    node.publish("b", "x").await;
+    let mut client = ByHand::connect(&node, WINDOW_MAX).await;
+    client.send(&room(0, WINDOW_MAX - WINDOW_INITIAL)).await;
+    for stream in STREAMS {
+        client.call(stream).await;
+        let open = request(&format!("s-{stream}"), &["a"]);
+        client.say(stream, &bytes_of(Request::Open(open))).await;
+    }
+    until_followed_by(&node, "a", 2).await;
+    // More than the kernel keeps for it.
+    let payload = "x".repeat(128 << 10);
+    let flood = (0..100).map(|_| message("a", &payload)).collect();
+    node.publish_all(flood).await;
+    for stream in STREAMS {
+        client.say(stream, &add("b")).await;
+        client.say(stream, &remove("a")).await;
+    }
+    until_followed_by(&node, "b", 2).await;
+    until_followed_by(&node, "a", 0).await;
+    let after = node.publish("b", "after").await;
+
+    assert!(matches!(client.frame().await, Frame::Welcome(_)));
+    let mut changes = Vec::new();
+    loop {
+        match client.frame().await {
+            Frame::Event(event) if event.topic == "a" => assert!(changes.len() < 2),
+            Frame::Event(event) => break assert_eq!(event.sequence, after),
+            Frame::SubscriptionChange(change) => changes.push(change.state()),
+            Frame::Progress(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(changes, [ChangeState::Added, ChangeState::Removed]);
 }
