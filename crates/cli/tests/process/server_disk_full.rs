@@ -46,7 +46,7 @@ struct Load {
     client: Client,
     messages: AtomicU64,
     // Answers that did not come in time, after which the message was sent again.
-    lost: AtomicU64,
+    unanswered: AtomicU64,
 }
 
 fn load(server: &Server, tape: &Tape) -> Load {
@@ -59,7 +59,7 @@ fn load(server: &Server, tape: &Tape) -> Load {
     Load {
         client: client.recording(tape.recording()).build().unwrap(),
         messages: AtomicU64::new(0),
-        lost: AtomicU64::new(0),
+        unanswered: AtomicU64::new(0),
     }
 }
 
@@ -73,8 +73,10 @@ async fn publish(load: &Load) -> Result<Published, PublishError> {
     let publisher = load.client.publisher().timeout(ATTEMPT);
     within("an answer to a message", async {
         loop {
-            match publisher.publish(message.clone()).await {
-                Err(PublishError::Unknown { .. }) => load.lost.fetch_add(1, Ordering::Relaxed),
+            match Box::pin(publisher.publish(message.clone())).await {
+                Err(PublishError::Unknown { .. }) => {
+                    load.unanswered.fetch_add(1, Ordering::Relaxed)
+                }
                 answer => return answer,
             };
         }
@@ -267,8 +269,8 @@ async fn a_full_disk_refuses_to_publish_and_goes_on_when_there_is_room() {
     let everything = read_to(client, "at-the-end", None, again.position).await;
     assert_eq!(everything.len(), stored.len() + more.len() + 1);
     let summary = tape.lawful("server_disk_full").summary;
-    let lost = load.lost.into_inner();
-    assert_eq!((summary.epochs, summary.unknown), (1, lost));
+    let unanswered = load.unanswered.into_inner();
+    assert_eq!((summary.epochs, summary.unknown), (1, unanswered));
     assert!(summary.gaps.is_empty(), "{:?}", summary.gaps);
     assert_eq!(summary.acknowledged, everything.len() as u64);
 }
@@ -352,8 +354,8 @@ async fn retention_makes_room(disk: &Mounted, age: Duration) -> bool {
     tape.faults_over();
     read_to(client, "later", Some(first), again.position).await;
     let summary = tape.lawful("server_disk_retention").summary;
-    let lost = load.lost.into_inner();
-    assert_eq!((summary.epochs, summary.unknown), (1, lost));
+    let unanswered = load.unanswered.into_inner();
+    assert_eq!((summary.epochs, summary.unknown), (1, unanswered));
     assert!(!summary.gaps.is_empty());
     true
 }
