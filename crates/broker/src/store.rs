@@ -188,7 +188,7 @@ pub trait Store: Send + Sync + 'static {
     /// The id of a topic, a new one when the topic is new and there is room.
     fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted>;
 
-    /// Numbers and keeps the messages (at least one) in their order: all of them, or those that [`Appended`] says. An
+    /// Numbers and keeps the messages (at least one) in their order: all of them, or those that `Appended` says. An
     /// error holds for all of them. What is returned has what is stored in that order, and whatever else the log has got
     /// before and between that was not handed out yet. Must be polled to its end: what is being written is not taken
     /// back by dropping it. The sequencer does so even when it learns meanwhile that the store is broken.
@@ -258,7 +258,7 @@ pub trait Store: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Some of the topics that have kept nothing for [`TOPIC_UNUSED_MAX`], each once: the sequencer knows whether anybody
+    /// Some of the topics that have kept nothing for `TOPIC_UNUSED_MAX`, each once: the sequencer knows whether anybody
     /// follows them, and says it with [`Store::forget_topics`] before the next batch.
     fn unused_topics(&self) -> Vec<(TopicId, TopicName)> {
         Vec::new()
