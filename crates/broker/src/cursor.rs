@@ -221,11 +221,24 @@ impl Cursor {
     /// There is nothing to read: says so once after a catch-up, and waits otherwise.
     fn at_head(&mut self) -> Poll<Result<Delivery, CursorError>> {
         if self.catching_up {
-            self.catching_up = false;
+            self.set_catching_up(false);
             self.caught_up_at = 0;
             Poll::Ready(Ok(Delivery::Current))
         } else {
             Poll::Pending
+        }
+    }
+
+    fn set_catching_up(&mut self, catching_up: bool) {
+        self.catching_up = catching_up;
+        self.signal.set_catching_up(catching_up);
+    }
+
+    /// Flow control holds what was read last, if `sending`, or else what there is to read. The signal says so until the
+    /// cursor is asked again.
+    pub fn hold(&self, sending: bool) {
+        if sending || !self.nothing_due() {
+            self.signal.hold(self.log.age());
         }
     }
 
@@ -247,7 +260,7 @@ impl Cursor {
         let current = self.nothing_due();
         if current || planted(Fault::SettlePassesWhatIsDue) {
             self.position = self.position.max(visible);
-            self.signal.set_sequence(self.position);
+            self.signal.pass(self.position);
         }
         (self.position(), current)
     }
@@ -259,7 +272,7 @@ impl Cursor {
                     position: self.position(),
                 });
             }
-            self.catching_up = true;
+            self.set_catching_up(true);
         }
         let query = Query {
             filters: self.wanted(),

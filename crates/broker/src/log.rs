@@ -20,6 +20,7 @@ use dashmap::DashMap;
 use longlived_topic::TopicFilter;
 use parking_lot::RwLock;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 pub use dedupe::DedupeConfig;
 pub use publish::{PublishError, PublishOptions, PublishReply, Published};
@@ -105,6 +106,7 @@ pub enum AttachError {
 
 /// What the sequencer and its users share.
 struct Shared {
+    began: Instant,
     store: Arc<dyn Store>,
     // Written by the sequencer alone, after a batch is in all its channels.
     visible: AtomicU64,
@@ -144,6 +146,7 @@ impl Log {
         let (links, link_requests) = mpsc::channel(LINKS_MAX);
         let queue_bytes_max = config.publish_queue_bytes_max.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
+            began: Instant::now(),
             visible: AtomicU64::new(store.head()),
             store,
             channels: DashMap::new(),
@@ -197,6 +200,11 @@ impl Log {
     /// The last sequence that may be shown to anybody.
     pub fn visible(&self) -> Sequence {
         self.shared.visible.load(Ordering::Acquire)
+    }
+
+    /// The time since this log was made.
+    pub fn age(&self) -> Duration {
+        self.shared.began.elapsed()
     }
 
     /// How far the publish time of the last event is ahead of the clock.

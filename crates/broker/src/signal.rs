@@ -3,11 +3,11 @@
 //! Holds: `raise` never waits; a raise that finds its flag already up does not wake again, so ten thousand
 //! events before the next poll cost one wake-up.
 
-use std::task::Waker;
+use std::{task::Waker, time::Duration};
 
 use crate::{
     position::Sequence,
-    sync::{AtomicU8, AtomicU64, AtomicWaker, Ordering},
+    sync::{AtomicBool, AtomicU8, AtomicU64, AtomicWaker, Ordering},
 };
 
 /// Why a subscriber is woken.
@@ -24,14 +24,22 @@ pub enum Interest {
 /// Set only while [`Interest::Data`] is.
 const LEFT_OUT: u8 = 4;
 
+/// Set in the word of the sequence: flow control holds what the subscriber is sent. The next look for events writes the
+/// sequence anyway, and so takes this mark down for nothing.
+const HELD: u64 = 1 << 63;
+
 /// The wake-up of one subscriber, and where it stands.
 #[derive(Debug, Default)]
 pub struct Signal {
     raised: AtomicU8,
+    // Whether the subscriber reads history. Written by the cursor, read by metrics.
+    catching_up: AtomicBool,
     waker: AtomicWaker,
     // The subscriber's position. Written by the cursor, read by calls that ask where the subscriber is. It stands here
     // because each delivery touches this cache line anyway.
     sequence: AtomicU64,
+    // Milliseconds since the log began, when `HELD` was set.
+    held_since: AtomicU64,
 }
 
 impl Signal {
@@ -80,11 +88,44 @@ impl Signal {
 
     /// The last sequence handed out or passed.
     pub fn sequence(&self) -> Sequence {
-        self.sequence.load(Ordering::Relaxed)
+        self.sequence.load(Ordering::Relaxed) & !HELD
     }
 
+    /// The subscriber has come so far, and flow control does not hold what it is sent.
     pub(crate) fn set_sequence(&self, sequence: Sequence) {
         self.sequence.store(sequence, Ordering::Relaxed);
+    }
+
+    /// The subscriber has come so far without being sent anything: what flow control holds it still holds.
+    pub(crate) fn pass(&self, sequence: Sequence) {
+        let held = self.sequence.load(Ordering::Relaxed) & HELD;
+        self.sequence.store(sequence | held, Ordering::Release);
+    }
+
+    /// Flow control holds what the subscriber is sent, until [`set_sequence`](Self::set_sequence); `now` is the age of the
+    /// log. Called by the task that polls the subscriber.
+    pub(crate) fn hold(&self, now: Duration) {
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        if sequence & HELD == 0 {
+            let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+            self.held_since.store(now, Ordering::Relaxed);
+            self.sequence.store(sequence | HELD, Ordering::Release);
+        }
+    }
+
+    /// Since when flow control holds what the subscriber is sent, as the age of the log then; `None` while it does not.
+    pub fn held_since(&self) -> Option<Duration> {
+        let held = self.sequence.load(Ordering::Acquire) & HELD != 0;
+        held.then(|| Duration::from_millis(self.held_since.load(Ordering::Relaxed)))
+    }
+
+    /// Whether the subscriber reads history.
+    pub fn is_catching_up(&self) -> bool {
+        self.catching_up.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_catching_up(&self, catching_up: bool) {
+        self.catching_up.store(catching_up, Ordering::Relaxed);
     }
 
     /// Registers the waker to wake. Register before looking for events, or a raise in between is lost.

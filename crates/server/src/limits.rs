@@ -189,6 +189,11 @@ pub(crate) const STALLED_DEADLINE_GRACE: Duration = Duration::from_secs(1);
 /// Rounds of a connection (its streams, then its socket) before other connections have their turn.
 pub(crate) const CONNECTION_TURN_ROUNDS: u32 = 8;
 
+/// How long flow control holds what there is to send before metrics say that the reader takes nothing. A reader that
+/// catches up as fast as it can is held for a round trip again and again, which is shorter. Met as: nothing; it is only
+/// counted.
+pub(crate) const HELD_TIME_MIN: Duration = Duration::from_millis(500);
+
 /// Connections that ask for metrics at a time. A handful of watchers ask every few seconds and are answered within
 /// milliseconds. Met as: a slow connect, until one before it has ended.
 pub(crate) const METRICS_CONNECTIONS_MAX: usize = 16;

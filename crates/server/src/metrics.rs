@@ -29,6 +29,8 @@ use crate::{limits, tasks::Tasks, throttle::Seldom, transport::acceptor::is_of_t
 
 pub(crate) use values::{LogDrops, NodeValues};
 
+use values::Sample;
+
 /// Before the name of every metric.
 const PREFIX: &str = "longlived";
 const PATH: &str = "/metrics";
@@ -37,16 +39,9 @@ const OPEN_METRICS_1: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 const TEXT_0: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// What is told about a node.
-pub(crate) fn registry(values: NodeValues) -> Registry {
-    let mut registry = Registry::with_prefix(PREFIX);
-    registry.register_collector(Box::new(values));
-    registry
-}
-
 /// Answers until `tasks` are told to stop; each connection is one of them.
-pub(crate) async fn serve(listener: TcpListener, registry: Registry, tasks: Tasks) {
-    let registry = Arc::new(registry);
+pub(crate) async fn serve(listener: TcpListener, values: NodeValues, tasks: Tasks) {
+    let values = Arc::new(values);
     let places = Arc::new(Semaphore::new(limits::METRICS_CONNECTIONS_MAX));
     let stop = tasks.cancel_token();
     let mut failures = Seldom::new(limits::ACCEPT_LOG_INTERVAL);
@@ -64,7 +59,7 @@ pub(crate) async fn serve(listener: TcpListener, registry: Registry, tasks: Task
         };
         match accepted {
             Ok((socket, place)) => {
-                let answers = answer_one(socket, registry.clone(), stop.clone());
+                let answers = answer_one(socket, values.clone(), stop.clone());
                 tasks.spawn("metrics connection", async move {
                     answers.await;
                     drop(place);
@@ -86,10 +81,10 @@ pub(crate) async fn serve(listener: TcpListener, registry: Registry, tasks: Task
 }
 
 /// One request and its answer.
-async fn answer_one(socket: TcpStream, registry: Arc<Registry>, stop: CancellationToken) {
+async fn answer_one(socket: TcpStream, values: Arc<NodeValues>, stop: CancellationToken) {
     let service = service_fn(move |request: Request<_>| {
-        let answer = answer(&registry, &request);
-        async { Ok::<_, Infallible>(answer) }
+        let values = values.clone();
+        async move { Ok::<_, Infallible>(answer(values, &request).await) }
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
@@ -103,12 +98,12 @@ async fn answer_one(socket: TcpStream, registry: Arc<Registry>, stop: Cancellati
             Ok(Err(error)) => tracing::debug!(%error, "metrics connection ended"),
             Err(_) => tracing::debug!(timeout = ?limits::METRICS_TIMEOUT, "metrics connection timed out"),
         },
-        // A request that has come is answered in one turn; a request that has not is not waited for.
+        // A request that has come is answered in a few turns; a request that has not is not waited for.
         () = stop.cancelled() => {}
     }
 }
 
-fn answer<B>(registry: &Registry, request: &Request<B>) -> Response<Full<Bytes>> {
+async fn answer<B>(values: Arc<NodeValues>, request: &Request<B>) -> Response<Full<Bytes>> {
     if request.uri().path() != PATH {
         return refusal(StatusCode::NOT_FOUND, "there is only /metrics here\n");
     }
@@ -118,8 +113,11 @@ fn answer<B>(registry: &Registry, request: &Request<B>) -> Response<Full<Bytes>>
         refusal.headers_mut().insert(ALLOW, allowed);
         return refusal;
     }
+    let sample = Sample::take(values).await;
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register_collector(Box::new(sample));
     let mut body = String::new();
-    text::encode(&mut body, registry).expect("a string takes everything");
+    text::encode(&mut body, &registry).expect("a string takes everything");
     let content_type = if asks_for_open_metrics(request.headers()) {
         OPEN_METRICS_1
     } else {
@@ -151,16 +149,25 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::{
+        config::Config, lifecycle::Drain, node::Node, transport::acceptor::ConnectionCounts,
+    };
+    use longlived_broker::{Environment, Log};
+
+    async fn values() -> NodeValues {
+        let (config, environment) = (Config::default(), Environment::system());
+        let store = config.open_store(&environment).await.expect("in memory");
+        let (log, _) = Log::new(store, config.log.clone());
+        let node = Node::new(config, environment, log, Drain::new());
+        NodeValues::new(node, ConnectionCounts::default(), None)
+    }
 
     #[tokio::test(start_paused = true)]
     async fn silent_watchers_are_sent_away_in_time_and_hold_up_only_whoever_finds_no_place() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let tasks = Tasks::new();
-        tasks.spawn(
-            "metrics",
-            serve(listener, Registry::default(), tasks.clone()),
-        );
+        tasks.spawn("metrics", serve(listener, values().await, tasks.clone()));
         let mut silent = Vec::new();
         for _ in 0..limits::METRICS_CONNECTIONS_MAX {
             silent.push(TcpStream::connect(address).await.expect("it listens"));

@@ -12,6 +12,7 @@ mod marks;
 mod pace;
 mod session;
 mod slot;
+mod states;
 mod takeovers;
 
 use std::{
@@ -31,7 +32,7 @@ use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
 use self::{closing::Closing, expiring::Expiring, marks::Marks, slot::Slot, takeovers::Fight};
-pub(crate) use self::{maintenance::Maintenance, session::Session};
+pub(crate) use self::{maintenance::Maintenance, session::Session, states::SubscriberStates};
 use crate::{
     contract::{AdmitError, Attempt, CloseReason, Contract, SubscriberKey},
     limits,
@@ -199,13 +200,17 @@ impl Registry {
         self.live.load(Ordering::Acquire)
     }
 
+    /// All live sessions, in no order. Holds one shard of the map at a time.
+    fn sessions(&self) -> Vec<Arc<Session>> {
+        let all = self.slots.iter();
+        all.flat_map(|slot| slot.sessions().cloned().collect::<SmallVec<[_; 1]>>())
+            .collect()
+    }
+
     /// Tells every session to end; `reason` is asked once for each. In the order in which they came, which a
     /// replay repeats; the order of the map differs from process to process.
     pub(crate) fn close_all(&self, mut reason: impl FnMut() -> CloseReason) {
-        let all = self.slots.iter();
-        let mut sessions: Vec<_> = all
-            .flat_map(|slot| slot.sessions().cloned().collect::<SmallVec<[_; 1]>>())
-            .collect();
+        let mut sessions = self.sessions();
         sessions.sort_unstable_by_key(|session| session.generation);
         for session in sessions {
             session.close(reason());

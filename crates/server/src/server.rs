@@ -341,7 +341,7 @@ fn tell_metrics(
     tasks: &Tasks,
 ) -> std::io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let serve = metrics::serve(listener, metrics::registry(values), tasks.clone());
+    let serve = metrics::serve(listener, values, tasks.clone());
     tasks.spawn("metrics", serve);
     Ok(())
 }

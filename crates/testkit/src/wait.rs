@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// The longest any step of a test may take, on a machine that is ten times slower and busy with other things. What is waited
 /// for is a condition, so nothing takes as long where it holds at once.
@@ -50,6 +50,40 @@ pub async fn until_after<T>(
 /// Waits until a condition holds.
 pub async fn until_so(what: &str, condition: impl Fn() -> bool) {
     until(what, async || condition().then_some(())).await;
+}
+
+/// Waits on this thread until a condition gives a value, for tests without a runtime.
+pub fn until_blocking<T>(
+    what: impl FnOnce() -> String,
+    mut condition: impl FnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+        std::thread::sleep(ASKED_EVERY);
+    }
+    panic!("not within {PATIENCE:?}: {}", what());
+}
+
+/// Turns of all tasks after time has passed: those that a timer wakes wake others.
+#[cfg(feature = "clock")]
+const TURNS: usize = 16;
+
+/// Lets time pass at once: what waits for it has its turn, as if the machine had been idle for so long. For tests on one
+/// thread whose clock is not paused.
+#[cfg(feature = "clock")]
+pub async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::resume();
 }
 
 /// A task that ends with the runtime of its test.

@@ -58,7 +58,7 @@ impl Cursor {
         }
         if !attached.0.channel().reaches(self.position) {
             // Its history is read, as after a return: that is no sign of a slow reader.
-            self.catching_up = true;
+            self.set_catching_up(true);
             self.caught_up_at = 0;
         }
         self.feeds.push(Feed {
@@ -88,7 +88,7 @@ impl Cursor {
 }
 
 /// The live tails of a cursor's filters.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Tails(SmallVec<[Arc<Channel>; 1]>);
 
 impl Tails {

@@ -116,7 +116,9 @@ impl Cursor {
             begin => Box::pin(opening.place(begin)).await?,
         };
         let position = place.position;
+        let catching_up = begin != Begin::Next;
         signal.set_sequence(position);
+        signal.set_catching_up(catching_up);
         let mut cursor = Self {
             log: log.clone(),
             signal,
@@ -124,7 +126,7 @@ impl Cursor {
             options,
             position,
             gone_before: place.gone_before,
-            catching_up: begin != Begin::Next,
+            catching_up,
             caught_up_at: 0,
             page: None,
             reading: None,

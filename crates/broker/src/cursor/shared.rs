@@ -47,8 +47,9 @@ pub struct SharedDelivery {
 }
 
 impl TailReader {
-    /// The next delivery. Pending means that there is none, and that the waker is woken when there is. `None` means that
-    /// the reader cannot go on for all followers: the next event is no longer in the tail, or too large for some.
+    /// The next delivery, asked for when all that was handed out is sent. Pending means that there is none, and that the
+    /// waker is woken when there is. `None` means that the reader cannot go on for all followers: the next event is no longer
+    /// in the tail, or too large for some.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<SharedDelivery>> {
         self.signal.register(cx.waker());
         if self.signal.take_data() {
@@ -56,6 +57,7 @@ impl TailReader {
         }
         let visible = self.log.visible();
         if visible <= self.position {
+            self.settle();
             return Poll::Pending;
         }
         let channel = self.attachment.channel();
@@ -65,6 +67,7 @@ impl TailReader {
         };
         if !anything {
             self.position = visible;
+            self.settle();
             return Poll::Pending;
         }
         if !due.is_plain(self.message_bytes_max, self.encoding) {
@@ -88,6 +91,14 @@ impl TailReader {
     /// Everything handed out is on its way to all followers: who asks about one of them may be told so.
     pub fn settle(&self) {
         self.signal.set_sequence(self.position);
+    }
+
+    /// Flow control holds what was handed out last, if `sending`, or else what there is to read. The signal says so until the
+    /// reader is settled or asked again.
+    pub fn hold(&self, sending: bool) {
+        if sending || self.attachment.channel().is_due(self.position) {
+            self.signal.hold(self.log.age());
+        }
     }
 
     /// Says where the followers stand at least.

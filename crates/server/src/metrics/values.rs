@@ -17,7 +17,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use crate::{node::Node, transport::acceptor::ConnectionCounts};
+use crate::{node::Node, registry::SubscriberStates, transport::acceptor::ConnectionCounts};
 
 /// Where the values of one node are read.
 pub(crate) struct NodeValues {
@@ -148,12 +148,18 @@ impl NodeValues {
         )
     }
 
-    fn peers(&self, to: &mut To<'_>) -> fmt::Result {
-        to.gauge(
+    fn subscribers(states: SubscriberStates, to: &mut To<'_>) -> fmt::Result {
+        to.gauge_by(
             "subscribers",
-            "Live sessions of subscribers.",
-            whole(self.node.registry.live()),
-        )?;
+            "Live sessions of subscribers: whether they follow the live tails (live, stalled) or have left them \
+             (catching_up, parked), and whether their readers take what they are sent (live, catching_up) or nothing \
+             (stalled, parked).",
+            "state",
+            &states.named(),
+        )
+    }
+
+    fn peers(&self, to: &mut To<'_>) -> fmt::Result {
         to.gauge(
             "connections",
             "Connections open to the main listener.",
@@ -208,21 +214,41 @@ impl NodeValues {
     }
 }
 
-impl Collector for NodeValues {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut to = To(encoder);
-        self.store(&mut to)?;
-        self.log(&mut to)?;
-        self.compression(&mut to)?;
-        self.peers(&mut to)?;
-        self.life(&mut to)
+/// The values of one moment.
+pub(crate) struct Sample {
+    values: Arc<NodeValues>,
+    // Which take several steps, so that other tasks have their turn between them.
+    subscribers: SubscriberStates,
+}
+
+impl Sample {
+    /// The values of now.
+    pub(crate) async fn take(values: Arc<NodeValues>) -> Self {
+        let subscribers = values.node.registry.states(&values.node.log).await;
+        Self {
+            values,
+            subscribers,
+        }
     }
 }
 
-impl fmt::Debug for NodeValues {
+impl Collector for Sample {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut to = To(encoder);
+        let values = &*self.values;
+        values.store(&mut to)?;
+        values.log(&mut to)?;
+        values.compression(&mut to)?;
+        NodeValues::subscribers(self.subscribers, &mut to)?;
+        values.peers(&mut to)?;
+        values.life(&mut to)
+    }
+}
+
+impl fmt::Debug for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NodeValues")
-            .field("started", &self.started)
+        f.debug_struct("Sample")
+            .field("subscribers", &self.subscribers)
             .finish_non_exhaustive()
     }
 }
@@ -256,6 +282,23 @@ impl To<'_> {
 
     fn gauge(&mut self, name: &str, help: &str, value: i64) -> fmt::Result {
         self.gauge_of(name, help, None, value)
+    }
+
+    /// One value for each value of a label.
+    fn gauge_by(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[(&str, u64)],
+    ) -> fmt::Result {
+        let gauge = MetricType::Gauge;
+        let mut encoder = self.0.encode_descriptor(name, help, None, gauge)?;
+        for &(of, value) in values {
+            let labels = [(label, of)];
+            ConstGauge::new(whole(value)).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 
     fn gauge_of(

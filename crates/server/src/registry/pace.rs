@@ -1,7 +1,6 @@
 //! What the watch knows of a reader that asked to be disconnected when it is slow.
 //!
-//! Holds: written by the body when it is polled for what it says, read by [`super::Maintenance`] when it is not. A request
-//! that the body reads while nothing can be said changes no more than the filters.
+//! Holds: written by the body when it is polled for what it says, read by [`super::Maintenance`] when it is not.
 //! Does not: decide; it says what is the case.
 
 use std::{
@@ -9,8 +8,7 @@ use std::{
     time::Duration,
 };
 
-use longlived_broker::{Cursor, Interest, Signal, Tails};
-use parking_lot::Mutex;
+use longlived_broker::{Interest, Signal, Tails};
 use tokio::time::Instant;
 
 /// How a reader keeps up.
@@ -21,19 +19,15 @@ pub(super) struct Pace {
     at_rest: AtomicBool,
     // A reader that has never been current is behind, not slow.
     has_been_current: AtomicBool,
-    // Replaced when the filters change. None while the reader catches up with a filter that it has added: its position is
-    // where that filter's history is read, whatever the tails hold.
-    tails: Mutex<Tails>,
 }
 
 impl Pace {
-    pub(super) fn new(cursor: &Cursor) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             started: Instant::now(),
             polled_ms: AtomicU64::new(0),
             at_rest: AtomicBool::new(true),
             has_been_current: AtomicBool::new(false),
-            tails: Mutex::new(tails(cursor)),
         }
     }
 
@@ -43,34 +37,22 @@ impl Pace {
         self.at_rest.store(at_rest, Ordering::Relaxed);
     }
 
-    pub(super) fn set_current(&self, cursor: &Cursor) {
-        self.set_tails(cursor);
+    pub(super) fn set_current(&self) {
         self.has_been_current.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn set_tails(&self, cursor: &Cursor) {
-        *self.tails.lock() = tails(cursor);
-    }
-
     /// How the reader falls behind, if it was current once and has not taken what there is to send.
-    pub(super) fn behind(&self, signal: &Signal) -> Option<Behind> {
+    pub(super) fn behind(&self, signal: &Signal, tails: impl FnOnce() -> Tails) -> Option<Behind> {
         let due = !self.at_rest.load(Ordering::Relaxed) || signal.is_raised(Interest::Data);
         if !due || !self.has_been_current.load(Ordering::Relaxed) {
             return None;
         }
-        if !self.tails.lock().reach(signal.sequence()) {
+        // While it catches up with a filter that it has added, its position is where that filter's history is read, whatever
+        // the tails hold.
+        if !signal.is_catching_up() && !tails().reach(signal.sequence()) {
             return Some(Behind::Tails);
         }
         Some(Behind::Since(self.polled_ms.load(Ordering::Relaxed)))
-    }
-}
-
-/// The tails that hold what a reader has not taken, as long as it keeps up.
-fn tails(cursor: &Cursor) -> Tails {
-    if cursor.is_current() {
-        cursor.tails()
-    } else {
-        Tails::default()
     }
 }
 

@@ -3,12 +3,15 @@
 //! The session's body owns the cursor and does the talking; a [`Session`] is what the registry, the generator and the
 //! drain hold. They never wait for it: they leave an order and raise its signal.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
-use longlived_broker::{Cursor, Interest, Sequence, Signal, SlowPolicy};
+use longlived_broker::{Cursor, Interest, Sequence, Signal, SlowPolicy, Tails};
 use longlived_topic::TopicName;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -17,10 +20,12 @@ use super::{
     Registry,
     closing::Closing,
     pace::{Behind, Pace},
+    states::SubscriberState,
 };
 use crate::{
     contract::{Attempt, Caller, CloseReason, Contract, Plan, SubscriberKey},
     layers::CallRecord,
+    limits,
 };
 
 /// The handle of one live call.
@@ -56,6 +61,8 @@ struct State {
     // The signal of the shared reader, while the session has nothing of its own to send. Written by the body, read by
     // calls that ask for the position.
     reader: Option<Arc<Signal>>,
+    // Those of its filters. Written by the body, read by code that watches the session from outside.
+    tails: Tails,
 }
 
 impl Session {
@@ -81,7 +88,7 @@ impl Session {
             closing: registry.closing().clone(),
             contested: AtomicBool::new(false),
             told: AtomicBool::new(false),
-            pace: watched.then(|| Box::new(Pace::new(cursor))),
+            pace: watched.then(|| Box::new(Pace::new())),
         };
         session.set_filters(cursor);
         Arc::new(session)
@@ -182,9 +189,7 @@ impl Session {
             filters.any(|filter| filter.as_str() == inbox.as_str())
         });
         self.follows_inbox.store(follows, Ordering::Relaxed);
-        if let Some(pace) = &self.pace {
-            pace.set_tails(cursor);
-        }
+        self.state.lock().tails = cursor.tails();
     }
 
     /// Its body was polled, and had nothing to say if `at_rest`.
@@ -195,15 +200,37 @@ impl Session {
     }
 
     /// It has caught up.
-    pub(crate) fn set_current(&self, cursor: &Cursor) {
+    pub(crate) fn set_current(&self) {
         if let Some(pace) = &self.pace {
-            pace.set_current(cursor);
+            pace.set_current();
         }
+    }
+
+    /// Whether it follows the live tails or reads history, and whether its reader takes what it is sent; `now` is the age of
+    /// the log.
+    pub(super) fn state(&self, now: Duration) -> SubscriberState {
+        let reader = self.state.lock().reader.clone();
+        let signal = reader.as_ref().unwrap_or(&self.signal);
+        let held = (signal.held_since())
+            .is_some_and(|since| now.saturating_sub(since) >= limits::HELD_TIME_MIN);
+        // While its reader takes what it is sent, a cursor that has left the tails says so itself.
+        let left_the_tails = || held && !self.tails().reach(signal.sequence());
+        match (held, signal.is_catching_up() || left_the_tails()) {
+            (false, false) => SubscriberState::Live,
+            (false, true) => SubscriberState::CatchingUp,
+            (true, false) => SubscriberState::Stalled,
+            (true, true) => SubscriberState::Parked,
+        }
+    }
+
+    /// A copy, so that no lock is held while they are looked at.
+    fn tails(&self) -> Tails {
+        self.state.lock().tails.clone()
     }
 
     /// How its reader falls behind, if that matters to anybody.
     pub(super) fn behind(&self) -> Option<Behind> {
-        self.pace.as_ref()?.behind(&self.signal)
+        self.pace.as_ref()?.behind(&self.signal, || self.tails())
     }
 }
 

@@ -89,7 +89,7 @@ impl SessionBody {
         // A stream that begins with the next event has nothing to catch up with.
         let current = opening.outcome == Outcome::New && opening.cursor.is_current();
         if current {
-            opening.registration.session().set_current(&opening.cursor);
+            opening.registration.session().set_current();
         }
         Self {
             node,
@@ -163,7 +163,7 @@ impl SessionBody {
             Delivery::Scanned => self.progress(false),
             Delivery::Current => {
                 self.became_current = true;
-                self.registration.session().set_current(&self.cursor);
+                self.registration.session().set_current();
                 self.progress(true);
             }
         }
@@ -364,6 +364,11 @@ impl Follower<TailReader> for SessionBody {
         self.registration.session().set_reader(None);
         self.count(u32::try_from(followed.events).unwrap_or(u32::MAX));
         self.quiet_since = self.quiet_since.max(followed.last_sent_at);
+    }
+
+    fn hold(&self, sending: bool) {
+        let said = self.due.is_some() || self.end.is_some();
+        self.cursor.hold(sending || said);
     }
 
     fn heartbeat(&self, last_sent_at: Option<Instant>) -> Option<Heartbeat> {

@@ -31,4 +31,8 @@ impl SharedReader for TailReader {
     fn settle(&self) {
         TailReader::settle(self);
     }
+
+    fn hold(&self, sending: bool) {
+        TailReader::hold(self, sending);
+    }
 }

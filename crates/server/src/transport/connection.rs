@@ -272,7 +272,7 @@ where
                 if groups || streams {
                     held_back = self.wire.io.is_blocked();
                     if held_back {
-                        self.streams.poll_blocked(&mut self.wire);
+                        self.poll_blocked();
                     } else {
                         self.poll_streams(groups, streams);
                     }
@@ -339,6 +339,12 @@ where
         if full != self.full.is_some() {
             self.full = full.then(|| self.counts.count_full(self.context.peer, self.streams_max));
         }
+    }
+
+    /// The socket takes nothing: streams that are over end, and what the others send is held.
+    fn poll_blocked(&mut self) {
+        self.streams.poll_blocked(&mut self.wire);
+        self.wire.followers.hold();
     }
 
     /// Streams that were woken go on, and what was read for several is sent; those that ended are dropped.

@@ -25,6 +25,7 @@ mod slow;
 mod small_frames;
 mod stalled;
 mod stalled_sessions;
+mod states;
 mod statuses;
 mod store_trouble;
 mod support;

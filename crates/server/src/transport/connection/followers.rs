@@ -170,6 +170,13 @@ impl<R: SharedReader> Followers<R> {
         }
     }
 
+    /// The socket takes nothing, so no group is asked for anything.
+    pub(super) fn hold(&self) {
+        for (_, group) in &self.groups {
+            group.reader.hold(group.under_way.is_some());
+        }
+    }
+
     /// Sends pieces until the turn is over; whether something is left, and which streams were detached.
     pub(super) fn poll<T: AsyncWrite + Unpin>(
         &mut self,
@@ -190,6 +197,7 @@ impl<R: SharedReader> Followers<R> {
             match group.poll(io, turn, &mut self.detached) {
                 Halt::Waits => {}
                 Halt::NoWindow => {
+                    group.reader.hold(true);
                     if !std::mem::replace(&mut group.queued, true) {
                         io.windows().wait_as_group(index as u32);
                     }

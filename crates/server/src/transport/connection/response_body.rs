@@ -51,6 +51,10 @@ pub trait Follower<R: SharedReader> {
     /// It reads for itself again; `followed` is what was sent for it.
     fn unfollow(&mut self, followed: Followed);
 
+    /// Flow control holds a part of its last piece, if `sending`, or else keeps it from being polled. It is polled when that
+    /// is over.
+    fn hold(&self, sending: bool);
+
     /// When a body that was pending sends a heartbeat; `None` for a body that sends none. `last_sent_at` is when an event was
     /// last sent for it, if it follows.
     fn heartbeat(&self, last_sent_at: Option<Instant>) -> Option<Heartbeat>;

@@ -23,6 +23,9 @@ pub trait SharedReader: Send + 'static {
 
     /// Every piece so far was sent to all its streams.
     fn settle(&self);
+
+    /// Flow control holds its last piece, if `sending`, or else keeps it from being polled.
+    fn hold(&self, sending: bool);
 }
 
 /// The same bytes for each stream of a reader.
@@ -56,6 +59,10 @@ impl SharedReader for NotShared {
     }
 
     fn settle(&self) {
+        match *self {}
+    }
+
+    fn hold(&self, _sending: bool) {
         match *self {}
     }
 }

@@ -156,6 +156,7 @@ where
                 let waits = !own.is_aborted() && out.poll_reset(cx).is_pending();
                 if waits {
                     body.poll_while_blocked(cx);
+                    out.hold(body);
                 }
                 waits
             }
@@ -400,7 +401,15 @@ impl Outgoing {
     ) -> Poll<()> {
         wire.io.windows().wait(number, self.spent);
         body.poll_while_blocked(cx);
+        self.hold(body);
         Poll::Pending
+    }
+
+    /// Tells the body that flow control, HTTP/2's or that of the socket, holds what it says. A group is told as one.
+    fn hold<B: ResponseBody>(&self, body: &mut B) {
+        if let Some(follower) = body.follower() {
+            follower.hold(!self.rest.is_empty());
+        }
     }
 
     /// Ready when its peer has reset the stream.

@@ -7,7 +7,7 @@ use h2::SendStream;
 use longlived_server::Config;
 use prost::Message as _;
 
-use super::support::{Node, Raw, RawReply, framed, message, text};
+use super::support::{Node, Raw, RawReply, framed, message, pass, request, text};
 
 const PUBLISH: &str = "/longlived.v1.PublishService/Publish";
 const PUBLISH_STREAM: &str = "/longlived.v1.PublishService/PublishStream";
@@ -61,19 +61,19 @@ async fn a_call_that_does_not_say_what_it_wants_ends_and_names_the_limit() {
 #[tokio::test]
 async fn a_message_of_a_stream_that_is_begun_and_not_ended_ends_it() {
     let node = Node::start_with(impatient);
+    let (mut stored, _) = node.open(request("s", &["t"])).await;
     let mut raw = Raw::connect(node.address).await;
     let whole = framed(&message("t", "x").encode_to_vec());
     for path in [PUBLISH_STREAM, BULK_PUBLISH] {
         let (response, mut stream) = raw.begin(path, &[]).await;
         send(&mut stream, whole.clone());
+        stored.event().await;
         // A stream may have nothing to say for as long as it likes.
-        tokio::time::sleep(LIMIT * 2).await;
+        pass(LIMIT * 2).await;
         send(&mut stream, whole.slice(..7));
         let (_, trailers) = RawReply::of(response).await.rest().await;
         assert_eq!(text(&trailers, "grpc-status"), Some("4"), "{path}");
     }
-    let (_, stored) = node.open(super::support::request("s", &["t"])).await;
-    assert_eq!(stored.position.expect("a position").sequence, 2);
 }
 
 #[tokio::test]
@@ -81,7 +81,9 @@ async fn a_stream_that_has_nothing_to_publish_yet_goes_on() {
     let node = Node::start_with(impatient);
     let mut raw = Raw::connect(node.address).await;
     let (response, mut stream) = raw.begin(PUBLISH_STREAM, &[]).await;
-    tokio::time::sleep(LIMIT * 3).await;
+    // Answered after the node has seen what stands before it.
+    raw.call("/nothing/Nothing", &[], framed(b"")).await;
+    pass(LIMIT * 3).await;
     send(&mut stream, framed(&message("t", "x").encode_to_vec()));
     let mut reply = RawReply::of(response).await;
     reply.message().await;

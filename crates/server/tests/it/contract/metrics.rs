@@ -20,7 +20,6 @@ fn watched() -> (Node, SocketAddr) {
 /// The same, with this drain timeout.
 fn watched_until(drain_timeout: Duration) -> (Node, SocketAddr) {
     let node = Node::start_with(|config| {
-        config.metrics_listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         config.drain_timeout = drain_timeout;
     });
     let address = node.metrics.expect("it tells metrics");
@@ -90,7 +89,10 @@ async fn values_are_those_of_the_moment_and_move_with_what_happens() {
     for (name, value) in [
         ("longlived_log_visible_sequence", 0.0),
         ("longlived_publishing_possible", 1.0),
-        ("longlived_subscribers", 0.0),
+        ("longlived_subscribers{state=\"live\"}", 0.0),
+        ("longlived_subscribers{state=\"catching_up\"}", 0.0),
+        ("longlived_subscribers{state=\"stalled\"}", 0.0),
+        ("longlived_subscribers{state=\"parked\"}", 0.0),
         ("longlived_connections", 0.0),
         ("longlived_connections_refused_total", 0.0),
         ("longlived_channels", 0.0),
@@ -109,7 +111,7 @@ async fn values_are_those_of_the_moment_and_move_with_what_happens() {
     let (stream, welcome) = node.open(request("s", &["t"])).await;
     let epoch = welcome.position.expect("a position").epoch;
     let label = format!("longlived_log_epoch_info{{epoch=\"{epoch}\"}}");
-    let samples = until(address, "longlived_subscribers", 1.0).await;
+    let samples = until(address, "longlived_subscribers{state=\"live\"}", 1.0).await;
     assert!(samples.contains_key(&label), "{label}: {samples:?}");
     assert!(samples["longlived_connections"] > 0.5, "{samples:?}");
     assert!(samples["longlived_channels"] > 0.5, "{samples:?}");
@@ -117,7 +119,7 @@ async fn values_are_those_of_the_moment_and_move_with_what_happens() {
     assert_eq!(node.publish("t", "x").await, 2);
     until(address, "longlived_log_visible_sequence", 2.0).await;
     drop(stream);
-    until(address, "longlived_subscribers", 0.0).await;
+    until(address, "longlived_subscribers{state=\"live\"}", 0.0).await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use std::{
 use longlived_api::v1::{self, session_request::Request};
 use longlived_server::HistoryClass;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::support::{
@@ -23,7 +23,8 @@ use super::support::{
 
 const TOPICS: [&str; 6] = ["a.1", "a.2", "b.1", "b.2", "c", "d.e.f"];
 const FILTERS: [&str; 8] = ["a.*", "a.1", "b.1", ">", "*.2", "c", "d.>", "b.*"];
-const PUBLISHING: Duration = Duration::from_secs(2);
+/// Published in all.
+const MESSAGES: usize = 12_000;
 /// What some readers take, and some messages exceed.
 const SMALL_BYTES: u32 = 1_000;
 
@@ -81,6 +82,8 @@ struct Reader {
     dice: Dice,
     id: String,
     talks: bool,
+    /// How many messages are stored; closed when no more come.
+    stored: watch::Receiver<usize>,
     event_bytes_max: u32,
     attempt: u64,
     epoch: u64,
@@ -95,7 +98,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(number: u64, node: Arc<Node>, ledger: Ledger) -> Self {
+    fn new(number: u64, node: Arc<Node>, ledger: Ledger, stored: watch::Receiver<usize>) -> Self {
         let mut dice = Dice(number * 7_919);
         let mut filters: Vec<_> = (0..=dice.below(4)).map(|_| dice.pick(&FILTERS)).collect();
         filters.sort_unstable();
@@ -110,6 +113,7 @@ impl Reader {
             ledger,
             id: format!("reader-{number}"),
             talks: number % 2 == 1,
+            stored,
             event_bytes_max: if number.is_multiple_of(3) {
                 SMALL_BYTES
             } else {
@@ -293,6 +297,13 @@ impl Reader {
         self.followed.len() + removed.count()
     }
 
+    /// Does nothing while some more messages are stored, fewer than `messages`.
+    async fn pause(&mut self, messages: u64) {
+        let until = *self.stored.borrow() + self.dice.below(messages) as usize;
+        // Nobody waits for messages that never come.
+        let _ = self.stored.wait_for(|stored| *stored >= until).await;
+    }
+
     async fn run(mut self, published: Arc<AtomicBool>) -> Self {
         while !published.load(Ordering::SeqCst) {
             if self.live.is_none() {
@@ -305,7 +316,7 @@ impl Reader {
                     break;
                 }
                 if self.dice.one_in(30) {
-                    tokio::time::sleep(Duration::from_millis(self.dice.below(10))).await;
+                    self.pause(50).await;
                 }
             }
             if self.talks && self.dice.one_in(2) {
@@ -313,7 +324,7 @@ impl Reader {
             }
             if self.dice.one_in(3) {
                 self.live = None;
-                tokio::time::sleep(Duration::from_millis(self.dice.below(60))).await;
+                self.pause(300).await;
             }
         }
         let head = self
@@ -352,13 +363,13 @@ impl Reader {
     }
 }
 
-async fn publish(number: u64, node: Arc<Node>, ledger: Ledger, stop: Arc<AtomicBool>) {
+async fn publish(number: u64, node: Arc<Node>, ledger: Ledger, stored: Arc<watch::Sender<usize>>) {
     let mut dice = Dice(number * 104_729);
     let (say, said) = mpsc::channel(64);
     let mut client = node.publishing();
     let answers = client.publish_stream(ReceiverStream::new(said)).await;
     let mut answers = answers.expect("it answers").into_inner();
-    while !stop.load(Ordering::SeqCst) {
+    while *stored.borrow() < MESSAGES {
         let topics: Vec<_> = (0..=dice.below(30)).map(|_| dice.pick(&TOPICS)).collect();
         for topic in &topics {
             let size = if dice.one_in(40) {
@@ -375,8 +386,12 @@ async fn publish(number: u64, node: Arc<Node>, ledger: Ledger, stop: Arc<AtomicB
             let sequence = answer.position.expect("a position").sequence;
             let taken = ledger.lock().insert(sequence, topic);
             assert_eq!(taken, None, "one sequence for two messages");
+            stored.send_modify(|stored| *stored += 1);
         }
-        tokio::time::sleep(Duration::from_millis(dice.below(12))).await;
+        // The others have their turn.
+        for _ in 0..dice.below(12) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -388,21 +403,25 @@ async fn any_mix(history_classes: &[HistoryClass], tail_bytes_max: usize) {
         config.log.channel_linger = Duration::from_millis(100);
     }));
     let ledger = Ledger::default();
-    let (stop, published) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicBool::new(false)),
-    );
+    let published = Arc::new(AtomicBool::new(false));
+    let stored = Arc::new(watch::Sender::new(0));
     let readers: Vec<_> = (1..=9)
         .map(|number| {
-            let reader = Reader::new(number, node.clone(), ledger.clone());
+            let reader = Reader::new(number, node.clone(), ledger.clone(), stored.subscribe());
             spawn(reader.run(published.clone()))
         })
         .collect();
     let publishers: Vec<_> = (1..=3)
-        .map(|number| spawn(publish(number, node.clone(), ledger.clone(), stop.clone())))
+        .map(|number| {
+            spawn(publish(
+                number,
+                node.clone(),
+                ledger.clone(),
+                stored.clone(),
+            ))
+        })
         .collect();
-    tokio::time::sleep(PUBLISHING).await;
-    stop.store(true, Ordering::SeqCst);
+    drop(stored);
     for publisher in publishers {
         publisher.await.expect("all of it was stored");
     }

@@ -1,6 +1,10 @@
 //! A whole node on a free port, and generated clients to it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::FutureExt as _;
 use longlived_api::{
@@ -14,7 +18,7 @@ use longlived_broker::Store;
 use longlived_server::{Config, Environment, HistoryClass, Limits, ServeError, Server};
 use longlived_topic::TopicFilter;
 use tokio::{sync::oneshot, task::JoinHandle};
-use tonic::{Code, Status, transport::Channel, transport::Endpoint};
+use tonic::{Status, transport::Channel, transport::Endpoint};
 
 pub(super) use longlived_api::v1::{
     GapPolicy, gap::Reason as GapReason, go_away::Reason as GoAwayReason,
@@ -26,8 +30,10 @@ pub(super) use longlived_testkit::{
     requests::{earliest, message, position, request, subscription},
     responses::Stream,
     statuses::{assert_says, cause, told},
-    wait::{PATIENCE, spawn, until, within},
+    wait::{PATIENCE, pass, spawn, until, within},
 };
+
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A node that runs until it is told to drain, or the test ends.
 pub(super) struct Node {
@@ -51,7 +57,8 @@ impl Node {
 
     pub(super) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen: ANY_PORT,
+            metrics_listen: Some(ANY_PORT),
             ..Config::default()
         };
         change(&mut config);
@@ -70,7 +77,8 @@ impl Node {
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let mut config = Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen: ANY_PORT,
+            metrics_listen: Some(ANY_PORT),
             stall_timeout: Duration::from_secs(1),
             ..Config::default()
         };
@@ -225,23 +233,6 @@ pub(super) fn history(filter: &str, events: u64) -> HistoryClass {
             ..Limits::DEFAULT
         },
     }
-}
-
-/// Returns when streams that end together have ended, as the first of their ids shows that is not found. One id
-/// after the other is asked for, since asking ends whoever is still there.
-pub(super) async fn until_gone(node: &Node, ids: impl Iterator<Item = String>) {
-    // Each question removes the subscriber that it asks for. Longer and longer pauses make forty ids last as long as the
-    // patience of all tests.
-    let mut pause = Duration::from_millis(20);
-    for id in ids {
-        pause = (pause * 5 / 4).min(PATIENCE / 20);
-        match node.unsubscribe(&id).await {
-            Ok(_) => tokio::time::sleep(pause).await,
-            Err(status) if status.code() == Code::NotFound => return,
-            Err(status) => panic!("{status:?}"),
-        }
-    }
-    panic!("some are still there");
 }
 
 /// The next response says that everything up to this sequence has been seen.

@@ -6,7 +6,7 @@ use tonic::Code;
 
 use super::support::{
     Frame, GoAwayReason, Node, Outcome, Raw, RawReply, Stream, assert_says, cause, framed, message,
-    position, request, until_gone,
+    position, request,
 };
 
 const PATH: &str = "/longlived.v1.SubscriptionService/Subscribe";
@@ -217,31 +217,14 @@ async fn another_instance_aborts_whatever_is_left_of_the_older_one() {
     assert_receives(&node, &mut other).await;
 }
 
-fn witness_ids() -> impl Iterator<Item = String> {
-    (0..50).map(|number| format!("witness-{number}"))
-}
-
-/// Streams that share a connection and end with it, which [`until_gone`] sees.
-async fn witnesses(raw: &mut Raw) -> Vec<RawReply> {
-    let mut streams = Vec::new();
-    for id in witness_ids() {
-        let body = framed(&request(&id, &["elsewhere"]).encode_to_vec());
-        let mut witness = raw.call(PATH, &[], body).await;
-        assert!(matches!(witness.frame().await, Frame::Welcome(_)));
-        streams.push(witness);
-    }
-    streams
-}
-
 #[tokio::test]
 async fn another_instance_aborts_an_older_stream_whose_replacement_has_left() {
     let node = Node::start();
     let (mut first, welcome) = node.open(attempt(7, 1)).await;
     let epoch = welcome.position.expect("a position").epoch;
     let mut second = catching_up(&node, epoch, attempt(7, 2), &mut first).await;
-    let _witnesses = witnesses(second.connection()).await;
     second.vanish();
-    until_gone(&node, witness_ids()).await;
+    node.until_live(1).await;
     let (mut other, _) = node.open(attempt(8, 1)).await;
     assert_taken_over(&mut first).await;
     assert_receives(&node, &mut other).await;
@@ -255,7 +238,6 @@ async fn a_stream_that_ends_late_never_removes_its_successor() {
         .call(PATH, &[], framed(&attempt(7, 1).encode_to_vec()))
         .await;
     assert!(matches!(first.frame().await, Frame::Welcome(_)));
-    let _witnesses = witnesses(&mut raw).await;
     let payload = "x".repeat(16 << 10);
     for _ in 0..10 {
         // Its reader stands still, so that it cannot end before its connection does.
@@ -265,7 +247,7 @@ async fn a_stream_that_ends_late_never_removes_its_successor() {
     let (mut second, _) = node.open(attempt(7, 2)).await;
     assert_receives(&node, &mut second).await;
     raw.vanish();
-    until_gone(&node, witness_ids()).await;
+    node.until_live(1).await;
     assert_receives(&node, &mut second).await;
     node.unsubscribe("s").await.expect("the successor is there");
     assert_eq!(second.go_away().await.reason(), GoAwayReason::Unsubscribed);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::Reason;
 use tokio::time::Instant;
 
-use super::support::{Client, Reply, node, request, spawn};
+use super::support::{Client, Reply, node, pass, request, spawn, until};
 
 #[tokio::test]
 async fn a_unary_call_is_answered_with_data_and_trailers() {
@@ -172,7 +172,11 @@ async fn a_deadline_before_the_response_is_a_status_alone() {
 async fn a_call_that_is_faster_than_its_deadline_is_not_touched_by_it() {
     let node = node();
     let mut client = Client::connect(node.address).await;
-    let mut reply = with_timeout(&mut client, "/test/slow", "5S").await;
+    let (mut reply, ()) = tokio::join!(with_timeout(&mut client, "/test/slow", "60S"), async {
+        until("it is called", || node.calls.live() > 0).await;
+        pass(Duration::from_secs(50)).await;
+        node.calls.go_on.notify_one();
+    });
     assert_eq!(reply.all().await, (b"late".to_vec(), Some("0".to_owned())));
 }
 

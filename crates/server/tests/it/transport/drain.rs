@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::support::{Client, node, request, until, within};
+use super::support::{Client, node, pass, request, until, within};
 
 #[tokio::test]
 async fn while_draining_new_calls_are_told_when_to_come_back() {
@@ -65,7 +65,7 @@ async fn stuck_and_silent_connections_end_at_the_kill() {
 
     node.drain.go_away();
     until("the silent one has ended", || node.counts.open() == 2).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    pass(Duration::from_secs(3)).await;
     assert_eq!(node.counts.open(), 2, "the others have until the kill");
     node.drain.kill();
     tokio::time::timeout(Duration::from_secs(1), node.tasks.close_and_wait())

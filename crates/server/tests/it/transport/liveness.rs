@@ -1,16 +1,21 @@
 //! Peers that never speak, speak something else, or fall silent.
 
-use std::io::{Read as _, Write as _};
+use std::convert::Infallible;
+use std::future::{Pending, pending};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::{Request, Response};
 use longlived_server::testkit::acceptor::AcceptorSettings;
-use longlived_server::testkit::connection::ConnectionSettings;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use longlived_server::testkit::connection::{ConnectionEnd, ConnectionSettings};
+use longlived_testkit::frames::{ACK, HEAD_BYTES, PING, frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tower::service_fn;
 
-use super::support::{Client, Node, Room, node, node_with, until, within};
+use super::piped::over_pipe;
+use super::support::{Client, Node, Room, node, node_with, spawn, until, within};
 
 /// The preface and an empty SETTINGS frame.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -22,14 +27,18 @@ fn with_connections(settings: ConnectionSettings) -> Node {
     })
 }
 
-fn with_keepalive() -> Node {
-    with_connections(ConnectionSettings {
+fn quick_keepalive() -> ConnectionSettings {
+    ConnectionSettings {
         keepalive_interval: Duration::from_millis(200),
         keepalive_timeout: Duration::from_millis(200),
         // A stream's window within a tenth of a second.
         keepalive_slowest_reader: 1 << 20,
         ..ConnectionSettings::default()
-    })
+    }
+}
+
+fn with_keepalive() -> Node {
+    with_connections(quick_keepalive())
 }
 
 async fn read_to_end(socket: &mut TcpStream) {
@@ -109,62 +118,52 @@ async fn a_peer_that_neither_reads_nor_answers_is_closed_with_its_streams() {
     assert_eq!(node.calls.live(), 0);
 }
 
-#[tokio::test]
+/// A connection over a pipe, whose calls nobody answers.
+fn piped() -> (DuplexStream, JoinHandle<ConnectionEnd>) {
+    type Never = Pending<Result<Response<tonic::body::Body>, Infallible>>;
+    let service = service_fn(|_: Request<tonic::body::Body>| -> Never { pending() });
+    let (near, served) = over_pipe(64 << 10, quick_keepalive(), service);
+    (near, spawn(served))
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_quiet_peer_that_answers_stays() {
-    let node = with_keepalive();
-    let mut client = Client::connect(node.address).await;
-    let _quiet = client.ask("/test/quiet").await;
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert_eq!((node.counts.open(), node.calls.live()), (1, 1));
-    assert_eq!(
-        client.ask("/test/refused").await.header("grpc-status"),
-        Some("8")
-    );
+    let (near, served) = piped();
+    let mut client = Client::over(near, Room::default()).await;
+    let _quiet = client.begin("/test/quiet", &[]).await;
+    // It is asked every 200 ms.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!served.is_finished());
 }
 
-/// Speaks HTTP/2 as far as to answer each PING after `delay`, on a thread of its own. Counts what it was asked.
-fn answers_pings(address: std::net::SocketAddr, delay: Duration) -> Arc<AtomicUsize> {
-    const PING: u8 = 6;
-    const ACK: u8 = 1;
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&asked);
-    std::thread::spawn(move || {
-        let mut socket = std::net::TcpStream::connect(address).expect("it listens");
-        socket.write_all(HELLO).expect("the kernel takes it");
-        let mut header = [0; 9];
-        while socket.read_exact(&mut header).is_ok() {
-            let [a, b, c, kind, flags, ..] = header;
-            let mut body = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-            if socket.read_exact(&mut body).is_err() {
-                return;
-            }
-            if kind == PING && flags & ACK == 0 {
-                counted.fetch_add(1, Ordering::Relaxed);
-                std::thread::sleep(delay);
-                header[4] = ACK;
-                let answer = [&header[..], &body].concat();
-                if socket.write_all(&answer).is_err() {
-                    return;
-                }
-            }
+/// Waits for a PING; its payload.
+async fn ping(socket: &mut DuplexStream) -> Vec<u8> {
+    loop {
+        let mut head = [0; HEAD_BYTES];
+        let read = within("a frame", socket.read_exact(&mut head)).await;
+        read.expect("the connection stands");
+        let [a, b, c, kind, flags, ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        let read = within("its payload", socket.read_exact(&mut payload)).await;
+        read.expect("the connection stands");
+        if kind == PING && flags & ACK == 0 {
+            return payload;
         }
-    });
-    asked
+    }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_a_busy_server_has_not_read_yet_is_no_silence() {
-    let node = with_keepalive();
-    let asked = answers_pings(node.address, Duration::from_millis(50));
-    for number in 1..=3 {
-        until("the peer is asked", || {
-            asked.load(Ordering::Relaxed) == number
-        })
-        .await;
+    let (mut near, _served) = piped();
+    near.write_all(HELLO).await.expect("the pipe has room");
+    for _ in 0..3 {
+        let asked = ping(&mut near).await;
+        let answer = frame(PING, ACK, 0, &asked);
+        near.write_all(&answer).await.expect("the pipe has room");
         // The server has this thread too: it reads nothing until long after the answer was due.
-        std::thread::sleep(Duration::from_millis(600));
+        tokio::time::advance(Duration::from_millis(600)).await;
     }
-    assert_eq!(node.counts.open(), 1);
+    ping(&mut near).await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::support::{Client, Node, Reply, node, request, until};
+use super::support::{Client, Node, Reply, node, pass, request, until};
 
 /// The log of this thread, which is where a test's tasks run.
 #[derive(Clone, Default)]
@@ -37,7 +37,7 @@ impl Log {
     /// Its only line so far; the next starts afresh.
     async fn line(&self) -> String {
         until("a line", || !self.lines().is_empty()).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        pass(Duration::from_millis(20)).await;
         let lines = self.lines();
         assert_eq!(lines.len(), 1, "{lines:?}");
         self.0.lock().clear();

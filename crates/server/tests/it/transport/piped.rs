@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    error::Error,
     future::{Future, poll_fn, ready},
     net::SocketAddr,
     pin::Pin,
@@ -11,7 +12,6 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -153,7 +153,8 @@ pub(super) fn over_pipe<S, B>(
 where
     S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
     S::Future: Unpin,
-    B: ResponseBody<Error = Infallible>,
+    B: ResponseBody,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (near, far) = tokio::io::duplex(socket_bytes);
     (near, serve(far, settings, service))
@@ -168,7 +169,8 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
     S::Future: Unpin,
-    B: ResponseBody<Error = Infallible>,
+    B: ResponseBody,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let accepted = Accepted {
@@ -187,12 +189,19 @@ where
     serve_connection(ready(Ok(socket)), accepted, shared)
 }
 
+/// Turns of all tasks that are woken. The pipes are in memory and the tests on one thread, so that who can go on does.
+pub(super) async fn turns(count: usize) {
+    for _ in 0..count {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Returns when a count that has begun to rise rises no more.
 pub(super) async fn settled(counter: &AtomicUsize) {
     until("it begins", || count(counter) > 0).await;
     let mut seen = 0;
     while seen != count(counter) {
         seen = count(counter);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        turns(100).await;
     }
 }

@@ -77,13 +77,15 @@ fn reads_slowly(address: SocketAddr, path: &'static str) -> Arc<Progress> {
                 }
                 bytes.drain(..end);
             }
-            std::thread::sleep(PAUSE);
-            while told.hangs.load(Ordering::Relaxed) {
+            loop {
+                std::thread::sleep(PAUSE);
+                if !told.hangs.load(Ordering::Relaxed) {
+                    break;
+                }
                 if Arc::strong_count(&told) == 1 {
                     // The test is over.
                     return;
                 }
-                std::thread::sleep(PAUSE);
             }
         }
     });

@@ -22,12 +22,12 @@ use longlived_server::testkit::connection::{NotShared, ResponseBody};
 use longlived_server::testkit::{AbortOnDrop, CallRecord, Drain, Layers, StreamAbort, Tasks, bind};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tower::{Layer, Service};
 
 pub(super) use longlived_testkit::{
     raw::{Client, Reply, Room, request},
-    wait::{spawn, until_so as until, within},
+    wait::{pass, spawn, until_so as until, within},
 };
 
 /// What its transport ends the stream of a call by.
@@ -55,6 +55,8 @@ pub(super) struct Calls {
     pub(super) aborts: Mutex<Vec<StreamAbort>>,
     /// What the bodies of `/test/feed` send.
     pub(super) feeds: Mutex<Vec<mpsc::Sender<Bytes>>>,
+    /// Lets a call of `/test/slow` go on.
+    pub(super) go_on: Notify,
 }
 
 impl Calls {
@@ -198,7 +200,7 @@ impl Service<Request<tonic::body::Body>> for TestService {
                 }
                 "/test/never" => std::future::pending().await,
                 "/test/slow" => {
-                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    calls.go_on.notified().await;
                     Does::Chunk(Bytes::from_static(b"late"))
                 }
                 "/test/refused" => Does::Status("8"),

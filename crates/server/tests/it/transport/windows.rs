@@ -1,5 +1,6 @@
 //! Peers that give room in their own ways: a little at a time, too much, too early, or none while the socket is full.
-//! Frames are written by hand, since a well-behaved client does none of this.
+//! Frames are written by hand, since a well-behaved client does none of this. The pipes are in memory, so the clock is paused:
+//! it goes on when nobody else does.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    piped::{Counts, Says, WITHOUT_END, connection, count, settled},
+    piped::{Counts, Says, WITHOUT_END, connection, count, settled, turns},
     support::{spawn, until, within},
 };
 use longlived_testkit::frames::{DATA, HEADERS, PING, WINDOW_MAX, call, frame, hello, reset, room};
@@ -48,19 +49,19 @@ async fn frames(near: &mut (impl AsyncReadExt + Unpin)) -> Vec<(u8, u8, u32, usi
     frames
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_window_that_overflows_while_the_socket_is_full_keeps_no_thread_busy() {
     let (mut near, counts) = blocked().await;
     let before = count(&counts.polls);
     near.write_all(&room(0, WINDOW_MAX))
         .await
         .expect("it is read");
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    turns(1_000).await;
     let polls = count(&counts.polls) - before;
     assert!(polls < 50, "{polls} polls");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_call_is_begun_although_the_socket_is_full() {
     let (mut near, counts) = blocked().await;
     near.write_all(&call(3)).await.expect("it is read");
@@ -68,7 +69,7 @@ async fn a_call_is_begun_although_the_socket_is_full() {
     until("the second call is polled", begun).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reset_ends_a_stream_that_always_has_something_to_say() {
     let (mut near, counts) = connection(64 << 10, WITHOUT_END, WITHOUT_END);
     for bytes in [hello(WINDOW_MAX), room(0, WINDOW_MAX - 65_535), call(1)] {
@@ -86,7 +87,7 @@ async fn a_reset_ends_a_stream_that_always_has_something_to_say() {
     until("the body is dropped", gone).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn streams_that_are_reset_end_also_while_the_socket_is_full() {
     const ROUNDS: u32 = 5;
     const CALLS: u32 = 500;
@@ -107,7 +108,7 @@ async fn streams_that_are_reset_end_also_while_the_socket_is_full() {
     until("the first too", dropped).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_begins_while_the_socket_is_full_ends_when_it_is_aborted() {
     let (mut near, counts) = blocked().await;
     near.write_all(&call(3)).await.expect("it is read");
@@ -118,7 +119,7 @@ async fn a_stream_that_begins_while_the_socket_is_full_ends_when_it_is_aborted()
     until("it is dropped", dropped).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn room_that_comes_with_a_call_is_not_lost_however_full_the_socket_is() {
     const CALLS: u32 = 700;
     const ANSWER_BYTES: usize = 500;
@@ -168,7 +169,7 @@ async fn room_that_comes_with_a_call_is_not_lost_however_full_the_socket_is() {
     assert_eq!(stuck.count(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn no_data_comes_without_a_head_when_the_peer_resets_at_once() {
     let answer = Says {
         chunks: 1,
@@ -196,7 +197,7 @@ async fn no_data_comes_without_a_head_when_the_peer_resets_at_once() {
     assert!(!with_head.is_empty(), "none was answered");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_little_room_goes_round_among_streams_that_all_have_more_to_say() {
     const STREAMS: u32 = 20;
     let (mut near, counts) = connection(1 << 20, WITHOUT_END, WITHOUT_END);

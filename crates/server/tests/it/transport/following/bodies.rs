@@ -176,6 +176,10 @@ impl Follower<TailReader> for TailBody {
         follows
     }
 
+    fn hold(&self, sending: bool) {
+        self.cursor.hold(sending);
+    }
+
     fn heartbeat(&self, _: Option<Instant>) -> Option<Heartbeat> {
         None
     }
