@@ -29,7 +29,7 @@ use smallvec::SmallVec;
 
 pub use delivery::{CursorError, Delivery, Gap, GapReason, Missing};
 use feeds::Feed;
-pub use feeds::{Attached, Attacher, Tails};
+pub use feeds::{Attached, Tails};
 use merge::Live;
 pub use open::{Begin, Opened, Outcome};
 pub use options::{GapPolicy, ReadOptions, SlowPolicy};

@@ -31,8 +31,8 @@ mod store;
 mod sync;
 
 pub use cursor::{
-    Attached, Attacher, Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Missing,
-    Opened, Outcome, ReadOptions, SharedDelivery, SlowPolicy, Tail, TailReader, Tails,
+    Attached, Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Missing, Opened,
+    Outcome, ReadOptions, SharedDelivery, SlowPolicy, Tail, TailReader, Tails,
 };
 pub use environment::Environment;
 pub use frame::{Compression, CompressionCounts, Encoding, PREFIX_BYTES, encode, events};

@@ -11,9 +11,8 @@ use super::Cursor;
 use crate::{
     channel::{Attachment, Channel},
     faults::{Fault, planted},
-    log::{AttachError, Log},
+    log::AttachError,
     position::{Position, Sequence},
-    signal::Signal,
 };
 
 /// One filter of a cursor.
@@ -39,12 +38,13 @@ impl Cursor {
         Tails(self.feeds.iter().map(tail).collect())
     }
 
-    /// What is needed to wait for a channel without borrowing the cursor.
-    pub fn attacher(&self) -> Attacher {
-        Attacher {
-            log: self.log.clone(),
-            signal: self.signal.clone(),
-        }
+    /// Waits for the channel of a filter, without borrowing the cursor.
+    pub fn attach(
+        &self,
+        filter: TopicFilter,
+    ) -> impl Future<Output = Result<Attached, AttachError>> + Send + use<> {
+        let (log, signal) = (self.log.clone(), self.signal.clone());
+        async move { log.attach(&filter, &signal).await.map(Attached) }
     }
 
     /// Adds a filter whose channel was attached. It holds from the position of the cursor, as all its filters do. A
@@ -98,18 +98,5 @@ impl Tails {
     }
 }
 
-/// Attaches channels for a cursor that is being polled elsewhere.
-pub struct Attacher {
-    log: Log,
-    signal: Arc<Signal>,
-}
-
 /// A channel that a cursor may add.
 pub struct Attached(Attachment);
-
-impl Attacher {
-    /// Waits for the channel of a filter.
-    pub async fn attach(self, filter: TopicFilter) -> Result<Attached, AttachError> {
-        self.log.attach(&filter, &self.signal).await.map(Attached)
-    }
-}

@@ -116,7 +116,7 @@ impl Requests {
                         refused("`topic_filter` is followed already".to_owned())
                     }
                     Ok(filter) => {
-                        let attaching = cursor.attacher().attach(filter.clone()).boxed();
+                        let attaching = cursor.attach(filter.clone()).boxed();
                         self.attaching = Some((filter, attaching));
                         Ok(None)
                     }

@@ -306,7 +306,7 @@ impl World {
         if self.cursor.follows(&added) {
             return Ok(());
         }
-        let attached = self.cursor.attacher().attach(added.clone()).await.unwrap();
+        let attached = self.cursor.attach(added.clone()).await.unwrap();
         self.stored = self.cursor.add(attached);
         prop_assert_eq!(self.stored, self.cursor.position());
         prop_assert!(self.stored.sequence >= self.seen.last);
