@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use longlived_client::{GapPolicy, Item, Position};
+use longlived_client::{GapPolicy, Item, Notice, Position};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -150,7 +150,21 @@ impl Trace {
     }
 }
 
-/// FNV-1a over the text of all records.
+/// The subscriber that a record tells of a lost stream.
+fn lost_stream(record: &Record) -> Option<Incarnation> {
+    match record {
+        Record::Got {
+            incarnation,
+            item: Item::Notice(Notice::Disconnected { .. }),
+            ..
+        } => Some(*incarnation),
+        _ => None,
+    }
+}
+
+/// FNV-1a over the text of all records. Streams that are lost at one instant, with their connection, count in the order of
+/// their subscribers: the client's HTTP/2 library ends them in an order that depends on the machine's clock, by which it
+/// forgets streams that it has reset one second ago.
 pub(crate) fn digest(records: &[(Duration, Record)]) -> u64 {
     struct Hash(u64);
     impl fmt::Write for Hash {
@@ -162,7 +176,14 @@ pub(crate) fn digest(records: &[(Duration, Record)]) -> u64 {
         }
     }
     let mut hash = Hash(0xcbf2_9ce4_8422_2325);
-    for record in records {
+    let mut ordered: Vec<&(Duration, Record)> = records.iter().collect();
+    let together = |one: &&(Duration, Record), next: &&(Duration, Record)| {
+        one.0 == next.0 && lost_stream(&one.1).is_some() && lost_stream(&next.1).is_some()
+    };
+    for lost in ordered.chunk_by_mut(together) {
+        lost.sort_by_key(|(_, record)| lost_stream(record));
+    }
+    for record in ordered {
         fmt::write(&mut hash, format_args!("{record:?}\n")).expect("hashing does not fail");
     }
     hash.0
