@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 /// The longest any step of a test may take, on a machine that is ten times slower and busy with other things. What is waited
 /// for is a condition, so nothing takes as long where it holds at once.
@@ -50,24 +50,6 @@ pub async fn until_after<T>(
 /// Waits until a condition holds.
 pub async fn until_so(what: &str, condition: impl Fn() -> bool) {
     until(what, async || condition().then_some(())).await;
-}
-
-/// Waits on this thread until a condition gives a value, for tests without a runtime.
-pub fn until_blocking<T>(
-    what: impl FnOnce() -> String,
-    mut condition: impl FnMut() -> Option<T>,
-) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = condition() {
-            return found;
-        }
-        if Instant::now() >= deadline {
-            break;
-        }
-        std::thread::sleep(ASKED_EVERY);
-    }
-    panic!("not within {PATIENCE:?}: {}", what());
 }
 
 /// Turns of all tasks after time has passed: those that a timer wakes wake others.

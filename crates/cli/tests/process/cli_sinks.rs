@@ -6,9 +6,8 @@ use std::process::Command;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
-use tokio::time::Instant;
 
-use super::cli_support::{PATIENCE, Process, Server, command, free_address, json, run_with_input};
+use super::cli_support::{self, Process, Server, command, free_address, json, run_with_input};
 use super::sinks::{Sink, Trouble};
 
 /// Events enough to fill a pipe and whatever stands before it, several times.
@@ -54,15 +53,8 @@ fn saved(file: &str) -> u64 {
 }
 
 /// Asked again and again.
-fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited for {what}");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+fn until<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+    cli_support::until(|| what.to_owned(), found)
 }
 
 /// Whether a pipe takes nothing at present.

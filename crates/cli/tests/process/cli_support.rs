@@ -157,26 +157,30 @@ impl Process {
 
     /// Waits until it ends by itself.
     pub(crate) fn ended(mut self) -> Ended {
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "still running; printed:\n{}\n{}",
-                self.stdout.all().join("\n"),
-                self.stderr.all().join("\n")
-            );
-            // There is no condition to wait on for a child of std without blocking for ever.
-            std::thread::sleep(Duration::from_millis(5));
+        let (stdout, stderr) = (&self.stdout, &self.stderr);
+        let printed = || {
+            let (stdout, stderr) = (stdout.all().join("\n"), stderr.all().join("\n"));
+            format!("its end; it printed:\n{stdout}\n{stderr}")
         };
+        let status = until(printed, || self.child.try_wait().unwrap());
         Ended {
             code: status.code(),
             stdout: self.stdout.whole(),
             stderr: self.stderr.whole(),
         }
     }
+}
+
+/// Asks again and again until there is a value. Tests of commands have no runtime.
+pub(crate) fn until<T>(what: impl FnOnce() -> String, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(found) = found() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("waited for {}", what());
 }
 
 impl Drop for Process {

@@ -90,24 +90,25 @@ async fn fill(load: &Load) -> (Vec<Position>, Duration) {
     let mut stored = Vec::new();
     let mut slowest = Duration::ZERO;
     let mut refused_since: Option<Instant> = None;
-    loop {
-        let asked = Instant::now();
-        match publish(load).await {
-            Ok(published) => {
-                stored.push(published.position);
-                refused_since = None;
-            }
-            Err(error) => {
-                assert_full(&error);
-                slowest = slowest.max(asked.elapsed());
-                if refused_since.get_or_insert(asked).elapsed() > FULL_FOR {
-                    return (stored, slowest);
+    until("a disk that stays full", async || {
+        loop {
+            let asked = Instant::now();
+            match publish(load).await {
+                Ok(published) => {
+                    stored.push(published.position);
+                    refused_since = None;
                 }
-                // Between two of the looks at what could be freed.
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                Err(error) => {
+                    assert_full(&error);
+                    slowest = slowest.max(asked.elapsed());
+                    let refused_for = refused_since.get_or_insert(asked).elapsed();
+                    return (refused_for > FULL_FOR).then_some(());
+                }
             }
         }
-    }
+    })
+    .await;
+    (stored, slowest)
 }
 
 fn assert_full(error: &PublishError) {

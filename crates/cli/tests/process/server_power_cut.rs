@@ -120,20 +120,17 @@ async fn cut(
         let before = stored.lock().clone();
         server.signal(Signal::STOP);
         // What its threads had begun in the kernel is done to its end.
-        let mut counted = written(counters);
-        for _ in 0..20 {
-            sleep(Duration::from_millis(1)).await;
+        let mut last = None;
+        let counted = until("a disk at rest", async || {
             let now = written(counters);
-            let quiet = now == counted && now.1 == 0;
-            counted = now;
-            if quiet {
-                break;
-            }
-        }
+            let before = last.replace(now);
+            (before == Some(now) && now.1 == 0).then_some(now)
+        })
+        .await;
         let disk = fs::read(image).unwrap();
         let after = written(counters);
         server.signal(Signal::CONT);
-        (counted.1 == 0 && after == counted).then_some((before, disk))
+        (after == counted).then_some((before, disk))
     })
     .await;
     fs::write(copy, disk).unwrap();

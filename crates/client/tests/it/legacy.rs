@@ -5,6 +5,7 @@ use std::time::Duration;
 use longlived_api::protos;
 use longlived_client::SubscribeError;
 use longlived_client::legacy::{LegacyItem, LegacySubscriber};
+use longlived_testkit::wait;
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tonic::Code;
@@ -135,7 +136,7 @@ async fn a_server_that_sends_no_headers_before_its_first_response_is_waited_for(
     let (_call, item) = tokio::join!(
         async {
             let (_, mut call) = subscribe(&mut server).await;
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            wait::pass(Duration::from_millis(300)).await;
             call.send(&data("late"));
             call
         },

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod bulk;
 mod compression;
 mod fleet;
 mod legacy;

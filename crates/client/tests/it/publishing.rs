@@ -1,19 +1,24 @@
 //! What is sent once, what is sent again, and what is said about it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::Uri;
 use longlived_api::v1;
 use longlived_client::{
-    BackoffOptions, BulkError, CallError, Durability, Message, Position, PublishError, Published,
+    BackoffOptions, Durability, Message, Position, PublishError, Published, Publisher,
 };
+use longlived_testkit::wait::{until_so, within};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt as _};
 use tonic::Code;
 
-use crate::scripted::{Call, PATIENCE, Server};
+use crate::scripted::{Call, PATIENCE, Server, dialled};
 
 const EPOCH: u64 = 7;
 
@@ -139,7 +144,15 @@ async fn with_an_id_a_lost_answer_is_asked_for_again_under_the_same_id() {
 #[tokio::test]
 async fn a_message_that_never_left_is_tried_until_its_time_is_over() {
     let server = Server::start().await;
-    let client = server.client().build().unwrap();
+    let dialled = Arc::new(AtomicUsize::new(0));
+    let dial = {
+        let dialled = dialled.clone();
+        move |server: Uri| {
+            dialled.fetch_add(1, Ordering::SeqCst);
+            TcpStream::connect(server.authority().unwrap().to_string())
+        }
+    };
+    let client = server.client().connector(dial).build().unwrap();
     let address = server.kill().await;
     let publisher = client.publisher().timeout(Duration::from_millis(200));
     let error = publisher.publish(plain()).await.unwrap_err();
@@ -147,12 +160,14 @@ async fn a_message_that_never_left_is_tried_until_its_time_is_over() {
 
     // And it gets through when the server comes back in time.
     let publisher = client.publisher();
-    let (answered, ()) = tokio::join!(publisher.publish(plain()), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    let before = dialled.load(Ordering::SeqCst);
+    let (answered, _server) = tokio::join!(publisher.publish(plain()), async {
+        let in_vain = || dialled.load(Ordering::SeqCst) > before + 1;
+        until_so("it was tried in vain", in_vain).await;
         let mut server = Server::start_at(address).await;
         let (_, call) = publish(&mut server).await;
         answer(call, 1);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        server
     });
     assert_eq!(answered.unwrap().position.sequence, 1);
 }
@@ -288,9 +303,12 @@ struct Pipe {
 
 impl Pipe {
     fn new(server: &Server, in_flight: usize) -> Self {
+        Self::of(server.client().build().unwrap().publisher(), in_flight)
+    }
+
+    fn of(publisher: Publisher, in_flight: usize) -> Self {
         let (messages, source) = mpsc::channel(64);
         let (queue, answers) = mpsc::channel(64);
-        let publisher = server.client().build().unwrap().publisher();
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut stream = publisher.publish_stream(ReceiverStream::new(source), in_flight);
@@ -479,68 +497,21 @@ async fn a_refused_message_ends_its_stream() {
 #[tokio::test]
 async fn a_stream_that_dies_while_nothing_is_unanswered_goes_on_with_the_next_message() {
     let mut server = Server::start().await;
-    let mut pipe = Pipe::new(&server, 8);
+    let (forgotten, mut connections_forgotten) = mpsc::channel(8);
+    let dial = move |server: Uri| dialled(server, forgotten.clone());
+    let client = server.client().connector(dial).build().unwrap();
+    let mut pipe = Pipe::of(client.publisher(), 8);
     pipe.send(plain()).await;
     let mut call = line(&mut server).await;
     ids(&mut call, 1).await;
     call.send(&stored(1));
     assert_eq!(pipe.stored().await, 1);
     call.kill_connection();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let forgotten = within("the client forgets it", connections_forgotten.recv());
+    forgotten.await.unwrap();
     pipe.send(plain()).await;
     let mut call = line(&mut server).await;
     ids(&mut call, 1).await;
     call.send(&stored(2));
     assert_eq!(pipe.stored().await, 2);
-}
-
-fn file() -> impl Stream<Item = Message> + Send + 'static {
-    tokio_stream::iter((1..=3).map(|line| Message::new("t", format!("line {line}"))))
-}
-
-#[tokio::test]
-async fn a_bulk_is_sent_to_its_end_and_answered_once() {
-    let mut server = Server::start().await;
-    let publisher = server.client().build().unwrap().publisher();
-    let (answer, ()) = tokio::join!(publisher.bulk(file()), async {
-        let mut call = server.call().await;
-        assert_eq!(call.path, "/longlived.v1.PublishService/BulkPublish");
-        let mut count = 0;
-        while call.message::<v1::PublishRequest>().await.is_some() {
-            count += 1;
-        }
-        call.send(&v1::BulkPublishResponse {
-            published: count,
-            duplicates: 0,
-            last_position: Some(v1::Position {
-                epoch: EPOCH,
-                sequence: 3,
-            }),
-            durability: v1::Durability::Memory.into(),
-        });
-        call.end(Code::Ok);
-    });
-    let answer = answer.unwrap();
-    assert_eq!(
-        (answer.published, answer.last_position),
-        (3, Some(Position::new(EPOCH, 3)))
-    );
-}
-
-#[tokio::test]
-async fn a_bulk_that_is_refused_says_how_far_it_came() {
-    let mut server = Server::start().await;
-    let publisher = server.client().build().unwrap().publisher();
-    let (answer, ()) = tokio::join!(publisher.bulk(file()), async {
-        let mut call = server.call().await;
-        call.end_with(Code::ResourceExhausted, &[("longlived-published", "2")]);
-    });
-    let error: BulkError = answer.unwrap_err();
-    assert_eq!(error.published, Some(2));
-    assert!(matches!(error.cause, CallError::Refused(_)));
-
-    let (answer, ()) = tokio::join!(publisher.bulk(file()), async {
-        server.call().await.kill_connection();
-    });
-    assert_eq!(answer.unwrap_err().published, None);
 }

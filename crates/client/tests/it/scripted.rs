@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::SendStream;
 use h2::server::SendResponse;
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response, Uri};
 use longlived_api::v1;
 use longlived_api::v1::subscribe_response::Frame;
 use longlived_client::{
@@ -15,6 +15,7 @@ use longlived_client::{
 };
 use longlived_testkit::grpc::{Messages, framed};
 use prost::Message;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,6 +23,8 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
+
+use longlived_testkit::wait::spawn;
 
 pub(crate) use longlived_testkit::wait::PATIENCE;
 
@@ -105,6 +108,23 @@ impl Server {
         while self.tasks.join_next().await.is_some() {}
         self.address
     }
+}
+
+/// A connection over a pipe in between, which tells when the client has let go of it.
+pub(crate) async fn dialled(
+    server: Uri,
+    forgotten: mpsc::Sender<()>,
+) -> std::io::Result<DuplexStream> {
+    let mut socket = TcpStream::connect(server.authority().unwrap().to_string()).await?;
+    let (near, mut far) = tokio::io::duplex(64 << 10);
+    spawn(async move {
+        // However the server has ended it.
+        let _ = tokio::io::copy_bidirectional(&mut far, &mut socket).await;
+        let _ = far.shutdown().await;
+        let _ = far.read_to_end(&mut Vec::new()).await;
+        let _ = forgotten.send(()).await;
+    });
+    Ok(near)
 }
 
 async fn serve(socket: TcpStream, calls: mpsc::Sender<Call>, alive: CancellationToken) {

@@ -151,13 +151,12 @@ async fn a_killed_server_is_waited_for_and_resumed_from() {
 
 #[tokio::test]
 async fn a_client_may_start_before_its_server() {
-    let address = Server::start().await.kill().await;
-    let mut server = {
-        let late = tokio::time::sleep(Duration::from_millis(200));
-        late.await;
-        Server::start_at(address).await
-    };
-    let mut watched = Watched::new(subscriber(&server));
+    let server = Server::start().await;
+    let subscriber = subscriber(&server);
+    let address = server.kill().await;
+    let mut watched = Watched::new(subscriber);
+    while !matches!(lost(&mut watched).await.0, Lost::Connect(_)) {}
+    let mut server = Server::start_at(address).await;
     let (_, mut call) = server.subscribe().await;
     call.welcome(New, EPOCH, 0);
     call.event(1);
