@@ -1,5 +1,5 @@
-//! An HTTP/2 client without what a generated client does by itself: windows, requests and what is read of an answer are the
-//! test's.
+//! An HTTP/2 client that does nothing by itself: the test decides on windows, requests and how much of an answer is
+//! read.
 
 use std::net::SocketAddr;
 
@@ -24,7 +24,7 @@ pub struct Room {
     pub stream_window: u32,
     /// Of all streams together.
     pub connection_window: u32,
-    /// What the kernel keeps for a socket that is not read; as much as it likes without it.
+    /// The receive buffer of the socket. Without it the kernel decides.
     pub socket_bytes: Option<u32>,
 }
 
@@ -79,7 +79,7 @@ impl Client {
             let mut connection = std::pin::pin!(connection);
             loop {
                 let thawed = asleep.wait_for(|asleep| !asleep).await;
-                // Who froze it and let go of it wants it to stay so.
+                // A test that froze the client and dropped it wants it to stay frozen.
                 if thawed.map(drop).is_err() {
                     std::future::pending::<()>().await;
                 }
@@ -258,7 +258,7 @@ impl Reply {
         text(&self.headers, name)
     }
 
-    /// Exactly so many bytes of DATA.
+    /// Exactly this number of bytes of DATA.
     pub async fn bytes(&mut self, count: usize) -> Bytes {
         let held = std::mem::take(&mut self.held);
         self.body
