@@ -57,7 +57,7 @@ pub(crate) const KEEPALIVE_GRACE: Duration = Duration::from_secs(1);
 pub(crate) const KEEPALIVE_SLOWEST_READER: u32 = 16 * 1024;
 
 /// No overdue answer is waited for longer than this, however much it may stand behind: 4.7 MiB at that rate, about what
-/// a kernel holds for one reader (6 MiB by default). It begins anew when the reader's kernel takes some of what it had no room for.
+/// a kernel holds for one reader (6 MiB by default). It begins anew when the reader's kernel was full and takes more.
 /// Met as: a closed connection.
 pub(crate) const KEEPALIVE_BEHIND_MAX: Duration = Duration::from_secs(300);
 

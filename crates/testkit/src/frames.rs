@@ -97,7 +97,7 @@ pub fn grpc_call(stream: u32, path: &str) -> Vec<u8> {
 }
 
 /// WINDOW_UPDATE of a stream, or of the connection (0).
-pub fn room(stream: u32, bytes: u32) -> Vec<u8> {
+pub fn window_update(stream: u32, bytes: u32) -> Vec<u8> {
     frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
 }
 

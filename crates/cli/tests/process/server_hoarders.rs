@@ -41,12 +41,12 @@ struct Hoarder {
 
 impl Hoarder {
     async fn open(server: &Server, number: usize, topic: impl Fn(usize) -> String) -> Self {
-        let room = raw::Room {
+        let windows = raw::Windows {
             stream_window: WINDOW,
             connection_window: WINDOW,
             socket_bytes: Some(SOCKET_BYTES),
         };
-        let mut connection = raw::Client::connect_with(server.address, room).await;
+        let mut connection = raw::Client::connect_with(server.address, windows).await;
         let mut replies = Vec::new();
         for stream in 0..STREAMS {
             let id = format!("hoarder-{number}-{stream}");

@@ -247,7 +247,7 @@ impl Server {
 /// How a subscriber stops reading.
 #[derive(Clone, Copy)]
 pub(crate) enum Stuck {
-    /// It gives no room back: HTTP/2 flow control holds its stream.
+    /// It releases no capacity: HTTP/2 flow control holds its stream.
     Stream,
     /// It reads nothing from its socket: TCP holds the whole connection.
     Socket,
@@ -264,14 +264,14 @@ impl Drop for StuckReader {
 
 impl StuckReader {
     pub(crate) async fn open(server: &Server, id: &str, filter: &str, stuck: Stuck) -> Self {
-        let room = match stuck {
-            Stuck::Stream => raw::Room::default(),
-            Stuck::Socket => raw::Room {
+        let windows = match stuck {
+            Stuck::Stream => raw::Windows::default(),
+            Stuck::Socket => raw::Windows {
                 stream_window: 16 << 20,
-                ..raw::Room::default()
+                ..raw::Windows::default()
             },
         };
-        let mut connection = raw::Client::connect_with(server.address, room).await;
+        let mut connection = raw::Client::connect_with(server.address, windows).await;
         let message = framed(&request(id, &[filter]).encode_to_vec());
         let mut reply = connection.call(SUBSCRIBE, &[], message).await;
         assert!(matches!(reply.frame().await, Frame::Welcome(_)));

@@ -264,7 +264,7 @@ impl Call {
         self.connection.cancel();
     }
 
-    /// Sends the message only if the client's window has room for it within a moment.
+    /// Sends the message only if the client's window has capacity for it within a moment.
     pub(crate) async fn send_if_there_is_room(&mut self, message: &impl Message) -> bool {
         let framed = framed(&message.encode_to_vec());
         let stream = self.stream();

@@ -10,7 +10,7 @@ use longlived_server::{Config, Environment, ServeError, Server, listener::Listen
 use prost::Message as _;
 use tokio::{io::DuplexStream, sync::mpsc};
 
-use super::support::{Frame, Node, Raw, Room, framed, request, within};
+use super::support::{Frame, Node, Raw, Windows, framed, request, within};
 
 const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
 
@@ -66,7 +66,7 @@ async fn what_is_published_at_one_door_is_delivered_at_all_and_a_drain_closes_al
     let clients = [
         Raw::connect(addresses[0]).await,
         Raw::connect(addresses[1]).await,
-        Raw::over(near, Room::default()).await,
+        Raw::over(near, Windows::default()).await,
     ];
     let mut replies = Vec::new();
     for (door, mut client) in clients.into_iter().enumerate() {

@@ -7,7 +7,7 @@ use longlived_api::v1;
 use prost::Message as _;
 use tokio::{task::JoinHandle, time::timeout};
 
-use super::support::{Frame, Node, Raw, RawReply, Room, framed, message, request, spawn};
+use super::support::{Frame, Node, Raw, RawReply, Windows, framed, message, request, spawn};
 
 const PATH: &str = "/longlived.v1.SubscriptionService/Subscribe";
 /// However busy the machine is, readers that go on are done by then. What is compared are counts.
@@ -70,7 +70,7 @@ async fn a_stalled_stream_slows_none_of_the_99_others_of_its_connection() {
     const LAST: u64 = 3_000;
     // What the stalled one missed has left the live tail when it reads again.
     let node = Node::start_with(|config| config.log.tail_bytes_max = 64 << 10);
-    let window = Room::default().stream_window as usize;
+    let window = Windows::default().stream_window as usize;
     let mut raw = Raw::connect(node.address).await;
     let mut stalled = open(&mut raw, "stalled").await;
     let others = reading(open_all(&mut raw, "other", 99).await, LAST);
@@ -99,12 +99,12 @@ async fn streams_of_one_topic_get_everything_whatever_windows_they_and_their_con
     let node = Node::start_with(|config| config.log.tail_bytes_max = 256 << 10);
     let mut readers = Vec::new();
     for (number, (stream_window, connection_window)) in rooms.into_iter().enumerate() {
-        let room = Room {
+        let windows = Windows {
             stream_window,
             connection_window,
             socket_bytes: None,
         };
-        let mut raw = Raw::connect_with(node.address, room).await;
+        let mut raw = Raw::connect_with(node.address, windows).await;
         let replies = open_all(&mut raw, &format!("room-{number}"), 30).await;
         readers.extend(reading(replies, LAST));
     }
@@ -131,7 +131,7 @@ async fn a_connection_that_is_not_read_slows_no_other_and_then_gets_all_it_misse
     const STREAMS: usize = 20;
     let node = Node::start_with(|config| config.log.tail_bytes_max = 1 << 20);
     // Only the socket stalls it: no window of it is ever used up.
-    let wide = Room {
+    let wide = Windows {
         stream_window: 64 << 20,
         connection_window: 1 << 30,
         socket_bytes: Some(16 << 10),

@@ -189,7 +189,8 @@ where
     serve_connection(ready(Ok(socket)), accepted, shared)
 }
 
-/// Turns of all tasks that are woken. The pipes are in memory and the tests on one thread, so that who can go on does.
+/// Turns of all tasks that are woken. The pipes are in memory and the tests on one thread, so that each task that can
+/// go on does.
 pub(super) async fn turns(count: usize) {
     for _ in 0..count {
         tokio::task::yield_now().await;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::support::{Node, node_with, until, within};
 use longlived_testkit::frames::{
-    HEAD_BYTES, PING, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello, room,
+    HEAD_BYTES, PING, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello, window_update,
 };
 
 const ACK: u8 = 1;
@@ -55,7 +55,7 @@ fn reads_slowly(address: SocketAddr, path: &'static str) -> Arc<Progress> {
         socket.connect(&address.into()).expect("it listens");
         let mut socket = std::net::TcpStream::from(socket);
         let mut says = hello(WINDOW_MAX);
-        says.extend(room(0, WINDOW_MAX - WINDOW_INITIAL));
+        says.extend(window_update(0, WINDOW_MAX - WINDOW_INITIAL));
         says.extend(grpc_call(1, path));
         socket.write_all(&says).expect("the kernel takes it");
         let mut bytes = Vec::new();

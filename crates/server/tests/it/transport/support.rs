@@ -26,11 +26,11 @@ use tokio::sync::{Notify, mpsc};
 use tower::{Layer, Service};
 
 pub(super) use longlived_testkit::{
-    raw::{Client, Reply, Room, request},
+    raw::{Client, Reply, Windows, request},
     wait::{pass, spawn, until_so as until, within},
 };
 
-/// What its transport ends the stream of a call by.
+/// The handle by which its transport ends the stream of a call.
 pub(super) fn abort_of<B>(request: &Request<B>) -> StreamAbort {
     let abort = request.extensions().get::<StreamAbort>().cloned();
     abort.expect("the transport puts it there")
