@@ -43,14 +43,14 @@ impl Listener for Pipes {
     }
 }
 
-/// A node, and what connects to it.
+/// A node, and the source of its connections.
 fn node() -> (Node, mpsc::Sender<Raw>) {
     let (connect, incoming) = mpsc::channel(1);
     let settings = AcceptorSettings::default();
     (node_over(ADDRESS, Pipes(incoming), settings), connect)
 }
 
-/// A connection that is not usable yet: the peer's end, and what makes it usable.
+/// A connection that is not usable yet: the peer's end, and the handle that makes it usable.
 async fn connect(to: &mpsc::Sender<Raw>) -> (DuplexStream, oneshot::Sender<()>) {
     let (near, pipe) = tokio::io::duplex(64 << 10);
     let (make_usable, usable) = oneshot::channel();
@@ -93,7 +93,7 @@ async fn a_connection_that_never_is_usable_is_closed_at_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_bytes_have_what_is_left_of_the_deadline() {
+async fn the_first_bytes_have_the_rest_of_the_deadline() {
     let (node, to) = node();
     let began = Instant::now();
     let (mut near, make_usable) = connect(&to).await;
