@@ -1,4 +1,4 @@
-//! How a subscriber is woken: one flag word and one waker, shared by all that may want to wake it.
+//! The wake-up of a subscriber: one flag word and one waker, shared by all its wakers.
 //!
 //! Holds: `raise` never waits; a raise that finds its flag already up does not wake again, so ten thousand
 //! events before the next poll cost one wake-up.
