@@ -235,7 +235,7 @@ impl Cursor {
         self.signal.set_catching_up(catching_up);
     }
 
-    /// Flow control holds what was read last, if `sending`, or else what there is to read. The signal says so until the
+    /// Flow control holds the last read events, if `sending`, or else the pending ones. The signal says so until the
     /// cursor is asked again.
     pub fn hold(&self, sending: bool) {
         if sending || !self.nothing_due() {

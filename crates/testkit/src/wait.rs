@@ -74,7 +74,7 @@ pub fn until_blocking<T>(
 #[cfg(feature = "clock")]
 const TURNS: usize = 16;
 
-/// Lets time pass at once: what waits for it has its turn, as if the machine had been idle for so long. For tests on one
+/// Lets time pass at once: its waiters have their turn, as if the machine had been idle for that time. For tests on one
 /// thread whose clock is not paused.
 #[cfg(feature = "clock")]
 pub async fn pass(time: Duration) {

@@ -93,8 +93,8 @@ impl TailReader {
         self.signal.set_sequence(self.position);
     }
 
-    /// Flow control holds what was handed out last, if `sending`, or else what there is to read. The signal says so until the
-    /// reader is settled or asked again.
+    /// Flow control holds the last piece, if `sending`, or else the pending events. The signal says so until the reader
+    /// is settled or asked again.
     pub fn hold(&self, sending: bool) {
         if sending || self.attachment.channel().is_due(self.position) {
             self.signal.hold(self.log.age());

@@ -31,8 +31,9 @@ pub trait ResponseBody: Body<Data = Bytes> + Unpin {
         None
     }
 
-    /// Goes on with what needs no response, such as reading further requests, while nothing of the response can be sent and the
-    /// body is not polled for its frames. Called when that begins, and whenever the waker of `cx` was woken meanwhile.
+    /// Goes on with work that needs no response, such as reading further requests, while nothing of the response can be
+    /// sent and the body is not polled for its frames. Called when that begins, and whenever the waker of `cx` was
+    /// woken meanwhile.
     fn poll_while_blocked(&mut self, _cx: &mut Context<'_>) {}
 }
 

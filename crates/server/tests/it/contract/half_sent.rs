@@ -81,7 +81,7 @@ async fn a_stream_that_has_nothing_to_publish_yet_goes_on() {
     let node = Node::start_with(impatient);
     let mut raw = Raw::connect(node.address).await;
     let (response, mut stream) = raw.begin(PUBLISH_STREAM, &[]).await;
-    // Answered after the node has seen what stands before it.
+    // Answered after the node has seen the bytes before it.
     raw.call("/nothing/Nothing", &[], framed(b"")).await;
     pass(LIMIT * 3).await;
     send(&mut stream, framed(&message("t", "x").encode_to_vec()));

@@ -1,4 +1,4 @@
-//! The begin of a stream of version 1: Welcome, what was missed, and catching up.
+//! The begin of a stream of version 1: Welcome, missed events, and catching up.
 
 use longlived_api::v1;
 use tonic::Code;
