@@ -5,8 +5,8 @@
 //! - [`comparison`]: medians, ratios, JSON; [`table`]: the same as text.
 //!
 //! Holds: all of them run on the same cores, one after the other, in turns (longlived, floor, redis, nats, longlived,
-//! ...), so that what the machine does meanwhile falls on each of them; the same load generator paces, publishes and
-//! counts for each, and only the protocol differs.
+//! ...), so that other work of the machine falls on each of them. The same load generator paces, publishes and counts
+//! for each; only the protocol differs.
 
 mod comparison;
 mod floor;

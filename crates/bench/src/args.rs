@@ -1,6 +1,6 @@
 //! The flags of `longlived bench`.
 //!
-//! - [`common`]: those that every measurement has, and what several are given.
+//! - [`common`]: the flags that every measurement or several of them have.
 //! - [`fanout`], [`publish`], [`against`], [`slow`], [`storm`], [`store`]: those of one kind of measurement.
 
 mod against;

@@ -1,4 +1,4 @@
-//! A bare write and fdatasync: what a commit cannot cost less than.
+//! A bare write and fdatasync: the least cost of a commit.
 //!
 //! Holds: the file is made and written by the store's own calls, its space is taken beforehand as the store takes
 //! that of a segment, and no byte of it is written twice.
@@ -41,7 +41,7 @@ impl Bare {
         Ok(())
     }
 
-    /// Writes what was prepared and waits for the disk; how long it took, in nanoseconds.
+    /// Writes the prepared bytes and waits for the disk. Returns the time, in nanoseconds.
     pub(super) fn write(&mut self) -> io::Result<u64> {
         let began = monotonic_ns();
         self.file.write_all_at(&[&self.content], self.at)?;

@@ -1,6 +1,6 @@
-//! `longlived bench cores`: what a delivery costs with the server on one core, and with all of them free to it.
+//! `longlived bench cores`: the cost of a delivery with the server on one core, and on all cores.
 //!
-//! A run measures the same load twice, each time with a fresh server: pinned to its core, and on whatever core the
+//! A run measures the same load twice, each time with a fresh server: pinned to its core, and on the cores that the
 //! kernel gives it. Which of the two comes first changes from run to run. The server takes as many worker threads as it
 //! has cores, so the second has more of them, which hand work to each other.
 //!
@@ -18,7 +18,7 @@ use super::refuse::refuse;
 use super::repeat::repeat;
 use super::stop::Stop;
 
-/// What of each half is shown.
+/// The figures that are shown of each half.
 const SHOWN: [&str; 11] = [
     "cpu_us_per_delivery",
     "server_cpu_percent",

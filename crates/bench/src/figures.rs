@@ -18,11 +18,11 @@ pub(super) struct Figure {
     value: f64,
 }
 
-/// What one run gave, in the order it is shown.
+/// The figures of one run, in the order of the table.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Figures {
     figures: Vec<Figure>,
-    /// What should not have happened, in words.
+    /// The troubles of the run, in words.
     pub(super) troubles: Vec<String>,
 }
 
@@ -40,7 +40,8 @@ impl Figures {
         });
     }
 
-    /// Takes over what `other` has of `names`, and its troubles, as those of one of several measurements of a run.
+    /// Takes over the figures of `other` that are in `names`, and its troubles, as those of one of several measurements
+    /// of a run.
     pub(super) fn adopt(&mut self, measurement: &str, other: &Self, names: &[&str]) {
         for name in names {
             let found = other.figures.iter().find(|figure| figure.name == *name);

@@ -52,13 +52,13 @@ struct Plan {
     patience: Duration,
 }
 
-/// What the checks of a window showed.
+/// The results of the checks of a window.
 #[derive(Debug)]
 struct Answers {
     asked: u64,
     /// From a check's write to the end of its answer, in nanoseconds.
     answered: Histogram<u64>,
-    /// From when a check was due to its write, which is what the probe itself waited for its core.
+    /// From the planned time of a check to its write: the time that the probe itself waited for its core.
     late: Histogram<u64>,
     unanswered: usize,
     /// The first thing that should not have happened, in words.
@@ -112,7 +112,7 @@ impl Drop for HealthProbe {
     fn drop(&mut self) {
         self.left.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // Whatever it says belongs to a run that failed.
+            // Its answer belongs to a run that failed.
             let _ = thread.join();
         }
     }
@@ -170,7 +170,7 @@ struct Probe {
     authority: String,
 }
 
-/// What is known of the calls, by number.
+/// The state of the calls, by number.
 struct Calls {
     /// When each was written; 0 once it has ended.
     sent_ns: Vec<u64>,
@@ -253,7 +253,7 @@ impl Probe {
         self.call();
     }
 
-    /// What is written here leaves with the next [`Self::serve`], which follows at once.
+    /// The written bytes leave with the next [`Self::serve`], which follows at once.
     fn call(&mut self) {
         let index = u32::try_from(self.calls.sent_ns.len()).expect("as many as were planned");
         let (out, stream) = (&mut self.output.bytes, stream_id(index));
@@ -264,7 +264,7 @@ impl Probe {
         self.calls.open += 1;
     }
 
-    /// Writes what there is to write, waits for something to read, and reads it.
+    /// Writes the pending bytes, waits for the socket to become readable, and reads.
     fn serve(&mut self, wait_ns: u64, scratch: &mut [u8]) -> anyhow::Result<()> {
         let written = match self.output.flush(&mut self.socket) {
             Ok(written) => written,

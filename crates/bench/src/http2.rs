@@ -1,8 +1,8 @@
 //! As much HTTP/2 as a gRPC load generator needs, by hand.
 //!
-//! - [`request`]: what is sent; headers are written without a table, so no state is kept.
+//! - [`request`]: the sent frames; headers are written without a table, so no state is kept.
 //! - [`room`]: how much of it the server's windows let out.
-//! - [`reader`]: what is received; frames are walked in place, nothing is buffered.
+//! - [`reader`]: the received frames, which are walked in place; nothing is buffered.
 
 pub(super) mod reader;
 pub(super) mod request;

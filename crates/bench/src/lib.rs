@@ -1,10 +1,10 @@
-//! `longlived bench`: what a server costs, measured from outside. The binary calls [`run`].
+//! `longlived bench`: the costs of a server, measured from outside. The binary calls [`run`].
 //!
 //! The server is a process of its own, the subscribers are another (or several), and both are pinned to
 //! different cores, so that each figure belongs to one of them. The command itself only conducts:
 //!
 //! ```text
-//! run      which measurement is asked for (args); it ends early when stop says so
+//! run      the requested measurement (args); it ends early when stop says so
 //! -> measure -> rig        a server with all its subscribers
 //!            -> server        the process whose CPU time and memory are read (proc)
 //!            -> load_process  `longlived bench load`, told what to do line by line (load::control)
@@ -21,7 +21,7 @@
 //!
 //! Holds: no module imports one that imports it, over however many others; a test in `tests/tidy` reads the imports.
 //! Does not: use the client crate. A reader that decodes every event costs more than the server that sent it,
-//! and then the load is what is measured. `catchup --library` and `storm --library` measure just that.
+//! and then the load is measured. `catchup --library` and `storm --library` measure just that.
 
 // Reading another process's CPU time and memory, and holding ten thousand sockets in one loop, is written for Linux
 // alone.

@@ -1,12 +1,13 @@
 //! The load generator: a process that holds subscribers and, if told, publishes.
 //!
-//! - [`control`]: what the conducting process says and hears, one JSON object a line.
-//! - [`owed`]: what was asked for and is not said yet.
+//! - [`control`]: the commands and answers of the conducting process, one JSON object a line.
+//! - [`owed`]: the answers that are not given yet.
 //! - [`event_loop`]: one thread, one epoll, every socket.
-//! - [`connection`]: a socket and its subscribers; [`wire`]: how they speak to the server.
+//! - [`connection`]: a socket and its subscribers; [`wire`]: their protocols.
 //! - [`comeback`]: how connections are opened again when their server was killed.
-//! - [`publisher`]: messages at a rate, on a connection of its own; [`voice`]: how it says them, and [`voices`] in each protocol.
-//! - [`tally`]: what was seen; [`message`]: where the timestamp is.
+//! - [`publisher`]: messages at a rate, on a connection of its own; [`voice`]: how it sends them, and [`voices`] in
+//!   each protocol.
+//! - [`tally`]: the counts; [`message`]: where the timestamp is.
 
 mod comeback;
 mod connection;

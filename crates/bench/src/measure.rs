@@ -1,4 +1,4 @@
-//! The measurements: what is asked of server and load, and the figures that come of it.
+//! The measurements: the commands to server and load, and the figures that follow.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -122,7 +122,7 @@ pub(super) fn fanout_shape(args: &FanoutArgs, protocol: Protocol) -> Shape {
     }
 }
 
-/// What one run gave.
+/// The figures of one run.
 pub(super) struct Fanout {
     pub(super) figures: Figures,
     /// See [`Window::load_waited`].
@@ -259,7 +259,7 @@ impl Rig<'_> {
             "published per second",
             published.acknowledged as f64 / publishing.as_secs_f64(),
         );
-        // What is compressed does not show when it was sent.
+        // A compressed message does not show its time of sending.
         if !seen.latencies.is_empty() {
             let latency_us = |quantile| seen.latencies.value_at_quantile(quantile) as f64 / 1e3;
             figures.add("latency_p50_us", "latency p50 (us)", latency_us(0.5));

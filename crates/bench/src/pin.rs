@@ -1,7 +1,7 @@
 //! Cores for the server and cores for the load.
 //!
-//! Holds: a process starts on its cores, so that whatever it derives from their number (worker threads) is
-//! right. That is done as `taskset` does it: the starting thread moves there, starts the child, moves back.
+//! Holds: a process starts on its cores, so that the numbers that it derives from theirs (worker threads) are right.
+//! That is done as `taskset` does it: the starting thread moves there, starts the child, moves back.
 
 use std::process::{Child, Command};
 

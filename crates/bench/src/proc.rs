@@ -87,7 +87,7 @@ fn process(pid: u32) -> anyhow::Result<Process> {
     Ok(Process::new(i32::try_from(pid)?)?)
 }
 
-/// What a row of figures was measured on: processor, cores, kernel.
+/// The machine of a row of figures: processor, cores, kernel.
 pub(super) fn machine() -> String {
     let processors = CpuInfo::current().ok();
     let cores = processors.as_ref().map_or(0, CpuInfo::num_cores);

@@ -33,7 +33,7 @@ use super::stop::Stop;
 const TIMEOUT: Duration = Duration::from_secs(600);
 /// Bare writes before and after, to compare the answers of a server on disk with.
 const BARE_WRITES: usize = 400;
-/// What a record on disk has beside the payload, about.
+/// Bytes of a record on disk beside the payload, about.
 const RECORD_OVERHEAD_BYTES: usize = 112;
 /// Times to the answer that are taken, about.
 const SAMPLES: u64 = 500_000;
@@ -191,7 +191,7 @@ fn run(
     Ok(figures)
 }
 
-/// How fast it went, and what that took of both.
+/// The rate, and its cost for server and load.
 fn add_costs(figures: &mut Figures, done: &Done, server_cpu_ns: Option<u64>, load_cpu_ns: u64) {
     let messages = done.answered as f64;
     let percent = |cpu_ns: u64| cpu_ns as f64 / done.took_ns as f64 * 100.0;

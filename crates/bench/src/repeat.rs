@@ -1,4 +1,4 @@
-//! Runs of one measurement, and what is printed of them.
+//! Runs of one measurement, and their output.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
-//! The waits of the client library, held against what full jitter asks: each uniform between nothing and a ceiling
-//! that grows with the time since the loss: until 1.75 times as long after it as the try that failed had begun, from
-//! one second to 120.
+//! The waits of the client library, compared with full jitter: each wait is uniform between nothing and a ceiling that
+//! grows with the time since the loss. The ceiling is reached 1.75 times as long after the loss as the try that failed
+//! had begun, from one second to 120.
 //!
 //! Holds: the ceiling is reckoned here, from when a subscriber has lost its stream and tried to come back, and not
 //! asked of the client.
@@ -16,10 +16,10 @@ const STEPS: u32 = 10_000;
 /// times (Kolmogorov).
 const DISTANCE_CRITICAL: f64 = 2.7;
 
-/// A stream that lived so long ends an outage, whatever was waited before it.
+/// A stream of this age ends an outage, after waits of any length.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 
-/// What was drawn, by all subscribers of a process or of several.
+/// The drawn waits of all subscribers of a process or of several.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Retries {
     /// How many waits were this many steps of their ceiling.
@@ -30,7 +30,7 @@ pub(crate) struct Retries {
     pub(super) named: u64,
     /// Times from the end of a wait to the outcome of the attempt, as (nanoseconds, how many).
     pub(super) attempts: Vec<(u64, u64)>,
-    /// Who was back last.
+    /// The subscriber that was back last.
     pub(super) last: Option<LastBack>,
     /// The most tries of one subscriber.
     pub(super) tries_max: u32,
@@ -43,7 +43,7 @@ pub(crate) struct LastBack {
     pub(super) back_ns: u64,
     /// How often it had tried.
     pub(super) tries: u32,
-    /// What it waited before the try that succeeded.
+    /// Its wait before the try that succeeded.
     pub(super) waited_ms: u32,
 }
 

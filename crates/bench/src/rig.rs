@@ -21,20 +21,20 @@ use super::proc::{self, CpuTime};
 use super::server::Server;
 use super::stop::Stop;
 
-/// After the last Welcome, until memory is read: what serves the burst should be over.
+/// After the last Welcome, until memory is read: the buffers of the burst should be free.
 pub(super) const SETTLE: Duration = Duration::from_secs(1);
-/// Time for commands to arrive before what they announce begins.
+/// Time for commands to arrive before their window begins.
 pub(super) const LEAD: Duration = Duration::from_millis(200);
-/// Nothing received for so long, and what is missing is lost.
+/// After this time without an event the missing ones are lost.
 pub(super) const QUIET: Duration = Duration::from_secs(2);
-/// The longest wait for what was published to arrive.
+/// The longest wait for published messages to arrive.
 pub(super) const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// How much later than its deadline a load process may answer.
 pub(super) const ANSWER_SLACK: Duration = Duration::from_secs(10);
 /// Descriptors of a load process that are not connections.
 const OTHER_FILES: u64 = 64;
 
-/// Who subscribes to what.
+/// The subscribers and their filters.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     pub(super) connections: u32,
@@ -78,7 +78,7 @@ pub(super) struct Memory {
     pub(super) connected: u64,
 }
 
-/// What was read at both ends of the window.
+/// The readings at both ends of the window.
 pub(super) struct Window {
     pub(super) length: Duration,
     pub(super) server_cpu_ns: Option<u64>,
@@ -248,7 +248,7 @@ impl<'a> Rig<'a> {
         })
     }
 
-    /// What the publisher says when its time is over.
+    /// The publisher's counts when its time is over.
     pub(super) fn published(&mut self, end_ns: u64) -> anyhow::Result<Published> {
         match self.loads[0].hear(end_ns + nanoseconds(ANSWER_SLACK), self.stop)? {
             Report::Published(published) => Ok(published),
@@ -256,7 +256,7 @@ impl<'a> Rig<'a> {
         }
     }
 
-    /// Waits for what is still on its way and adds up what all load processes saw.
+    /// Waits for messages on their way and adds up the counts of all load processes.
     pub(super) fn finish(&mut self, published: &Published) -> anyhow::Result<Seen> {
         let deadline_ns = monotonic_ns() + nanoseconds(DRAIN_MAX);
         let quiet_ns = nanoseconds(QUIET);
@@ -279,7 +279,7 @@ impl<'a> Rig<'a> {
     }
 }
 
-/// What all load processes saw together.
+/// The counts of all load processes together.
 pub(super) struct Seen {
     pub(super) total: Finished,
     pub(super) latencies: Histogram<u64>,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use longlived_console::{columns, wrapped};
 
-/// Columns of a value and what separates it from the one before.
+/// Columns of a value and of the separator before it.
 const VALUE_COLUMNS: usize = 11;
 const BETWEEN: usize = 2;
 

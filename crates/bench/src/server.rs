@@ -1,6 +1,6 @@
 //! The server that is measured: one that is started here, or one that runs already.
 //!
-//! Holds: a server that was started here ends with this value, whatever happens.
+//! Holds: a server that was started here ends with this value, also after an error.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, PipeReader, pipe};
@@ -39,14 +39,14 @@ pub(super) struct Server {
     log: Option<JoinHandle<()>>,
 }
 
-/// What the sequencer had done when it ended, from the server's start.
+/// The sequencer's counters at its end, from the server's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Committed {
     pub(super) commits: u64,
     pub(super) messages: u64,
 }
 
-/// What a store on disk had done when it was closed, from the server's start.
+/// The disk store's counters when it was closed, from the server's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StoreCounts {
     /// Blocks and batches read from the disk for readers.
@@ -176,7 +176,7 @@ impl Server {
         Ok(tail.iter().rev().find_map(|line| committed(line)))
     }
 
-    /// What its store on disk said when it was closed; to be asked after [`Self::drain`].
+    /// The disk store's counters when it was closed; to be asked after [`Self::drain`].
     pub(super) fn store_counts(&self) -> Option<StoreCounts> {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         tail.iter().rev().find_map(|line| store_closed(line))
@@ -266,7 +266,7 @@ fn store_closed(line: &str) -> Option<StoreCounts> {
     })
 }
 
-/// The number of one field behind what a line of the log says.
+/// The number of one field in a line of the log.
 fn said(line: &str, what: &str, name: &str) -> Option<u64> {
     let (_, fields) = line.split_once(what)?;
     let mut words = fields.split_whitespace();

@@ -1,4 +1,4 @@
-//! Under what runs were made: which load, where, and by which version.
+//! The setting of runs: the load, the machine, and the version.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::proc;
 
-/// What a table and a JSON object begin with.
+/// The beginning of a table and of a JSON object.
 #[derive(Debug, Serialize)]
 pub(super) struct Setting {
     version: &'static str,

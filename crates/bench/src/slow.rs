@@ -1,10 +1,10 @@
-//! `longlived bench slow`: what subscribers that stop reading cost those that go on, and the server.
+//! `longlived bench slow`: the cost of subscribers that stop reading, for those that go on and for the server.
 //!
 //! A run measures twice, each time with a fresh server: the readers alone, then the readers beside many that stop
 //! reading as soon as all are connected. The stalled ones are processes and connections of their own, so that nothing
 //! but the server is shared.
 //!
-//! Holds: both halves publish the same for as long, so that what memory differs by belongs to the stalled ones.
+//! Holds: both halves publish the same for as long, so that the difference of memory belongs to the stalled ones.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,14 +28,14 @@ use super::rig::{ANSWER_SLACK, DRAIN_MAX, LEAD, QUIET, SETTLE};
 use super::server::Server;
 use super::stop::Stop;
 
-/// What one stalled stream may hold when it stands at a place of its own: one delivery.
+/// The bytes that one stalled stream may hold at a position of its own: one delivery.
 const DELIVERY_BYTES: u64 = 64 << 10;
 
 pub(super) fn slow(args: &SlowArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     ensure!(
         args.stalled.is_multiple_of(args.stalled_streams)
             && args.readers.is_multiple_of(args.reader_streams),
-        "subscribers must fill their connections: --stalled and --readers are multiples of what a connection has"
+        "subscribers must fill their connections: --stalled and --readers are multiples of the streams of a connection"
     );
     let how = match args.stall {
         StallHow::Window => "give no room back",
@@ -132,7 +132,7 @@ impl Half {
         let peak = server.pid.map(proc::peak_bytes).transpose()?;
         server.ensure_running()?;
         let seen = readers.finish(&published, stop)?;
-        // Nothing is due to them that anybody waits for.
+        // Nobody waits for their deliveries.
         let stalled = stalled
             .as_mut()
             .map(|group| group.finish(&Published::default(), stop))

@@ -1,9 +1,9 @@
-//! What history on disk costs: commits, a restart after a kill, reading from far behind.
+//! The costs of history on disk: commits, a restart after a kill, reading from far behind.
 //!
 //! - [`mod@commit`]: the store in this process, beside a bare write and sync of as many bytes.
 //! - [`mod@reopen`]: a real server is killed and started again.
 //! - [`mod@catchup`]: a real server's history is read by [`reader`]s in a process of their own.
-//! - [`history`]: makes what is read, with the store itself.
+//! - [`history`]: writes the history that is read, with the store itself.
 //!
 //! Holds: every directory is one that was empty before and is empty afterwards.
 

@@ -3,7 +3,7 @@
 //! - [`resp`]: Redis; [`nats`]: NATS; [`records`]: the bare sender of `against::floor`.
 //! - [`mod@line`]: lines that come in pieces, and the time of sending at a payload's beginning.
 //!
-//! Readers walk the bytes in place and report through a closure; what is split over two reads is kept, nothing else.
+//! Readers walk the bytes in place and report through a closure; only bytes split over two reads are kept.
 
 pub(super) mod line;
 pub(super) mod nats;

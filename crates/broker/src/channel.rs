@@ -1,8 +1,8 @@
 //! A channel: the live tail of one topic filter, as chunks that all its subscribers share.
 //!
-//! Holds: every matching event that became visible after the channel was linked was in the tail; what was not, and
-//! what the tail has let go, is at or below its `start`. A reader whose position is at least its `start` misses nothing by reading here.
-//! Does not: wait for anybody. The sequencer appends and wakes; cursors come and look.
+//! Holds: every matching event that became visible after the channel was linked was in the tail. Earlier events, and
+//! those that the tail has let go, are at or below its `start`. So a reader whose position is at least `start` misses
+//! nothing by reading here. Does not: wait for readers. The sequencer appends and wakes; cursors come and look.
 
 use std::{
     collections::VecDeque,
@@ -34,7 +34,7 @@ const UNHEARD_MAX: u8 = 64;
 /// The place of a reader is searched among this many chunks at the end first.
 const NEAR_CHUNKS: usize = 4;
 
-/// What a reader takes from one tail: most often one chunk.
+/// The chunks that a reader takes from one tail: most often one.
 pub(crate) type Run = SmallVec<[Slice; 2]>;
 
 /// The live tail of one filter.
@@ -48,7 +48,7 @@ pub(crate) struct Channel {
 
 struct Tail {
     chunks: VecDeque<Chunk>,
-    // What was let go lies at or below this.
+    // Dropped events lie at or below this.
     start: Sequence,
     // The last merge of several small chunks: readers that were woken together ask for the same one.
     merged: Option<Arc<Frames>>,
@@ -65,7 +65,7 @@ struct Readers {
     // Keys of the readers that are woken. A reader that has not read for long is not among them: with thousands of
     // stalled readers each append would pay for every one. Most channels are inboxes, with one reader.
     awake: SmallVec<[u32; 4]>,
-    // Those that read for others, who are readers here too.
+    // Tail readers that read for others, which are readers here too.
     shared: u32,
     closed: bool,
     idle_since: Instant,
@@ -157,7 +157,7 @@ impl Channel {
         Arc::new(Self::new(filter, Sequence::MAX))
     }
 
-    /// Who reads here: the signal of each reader stands for one stream, in all its channels.
+    /// The readers: the signal of each stands for one stream, in all its channels.
     pub(crate) fn readers(&self) -> Vec<*const Signal> {
         let readers = self.readers.lock();
         let own = readers.all.iter().filter(|(_, reader)| !reader.shared);

@@ -1,13 +1,13 @@
 //! A subscriber's place in the log: one position, and the channels of its filters.
 //!
 //! Everything follows from the position. Where every channel's tail reaches back to it, the cursor reads the
-//! tails and merges them; otherwise it reads the store, all filters at once, up to what is visible, and looks
-//! again. A position never moves past a matching event that was neither handed out nor announced as a gap,
-//! so the seam between history and live has no hole and no repeat.
+//! tails and merges them; otherwise it reads the store, all filters at once, up to `visible`, and looks again. A
+//! position never moves past a matching event that was neither handed out nor announced as a gap, so the seam between
+//! history and live has no hole and no repeat.
 //!
-//! Holds: nothing beyond `visible` is read; sequences handed out rise; a cursor that is not polled costs its
-//! position and whatever page it had begun.
-//! Does not: know who it serves, or how bytes leave the machine.
+//! Holds: nothing beyond `visible` is read; sequences handed out rise; a cursor that is not polled costs its position
+//! and the page that it had begun.
+//! Does not: know its subscriber, or how bytes leave the machine.
 
 mod delivery;
 mod due;
@@ -44,10 +44,10 @@ use crate::{
     store::{FilterFrom, Page, Query, ReadError, Store},
 };
 
-/// About how many bytes one delivery holds: a few HTTP/2 frames, and what a stalled reader can pin.
+/// About how many bytes one delivery holds: a few HTTP/2 frames. A stalled reader can pin this much.
 const DELIVERY_BYTES: usize = 64 << 10;
 
-/// What a page that is not all handed out may keep in memory: the batches that its events are a part of.
+/// The bytes that a page which is not all handed out may keep in memory: the batches of its events.
 const PAGE_HELD_BYTES_MAX: usize = 4 * DELIVERY_BYTES;
 
 /// A subscriber's reading place.
@@ -57,10 +57,11 @@ pub struct Cursor {
     feeds: SmallVec<[Feed; 1]>,
     options: ReadOptions,
     position: Sequence,
-    // What was gone up to here is no loss to a reader that asked for whatever is kept.
+    // Events removed up to here are no loss to a reader that asked for the kept ones.
     gone_before: Sequence,
     catching_up: bool,
-    // What was visible when a catch-up came to the tails: there it is over, however busy the log is. 0 before.
+    // The visible sequence when a catch-up came to the tails. The catch-up is over there, even if the log is busy. 0
+    // before.
     caught_up_at: Sequence,
     // Read but not yet handed out. Reading live leaves nothing here.
     page: Option<Box<Page>>,
@@ -117,7 +118,7 @@ impl Cursor {
         &self.signal
     }
 
-    /// Whether it has reached what was visible and has not fallen behind its channels since.
+    /// Whether it has reached the visible end and has not fallen behind its channels since.
     pub fn is_current(&self) -> bool {
         !self.catching_up
     }
@@ -138,8 +139,8 @@ impl Cursor {
         loop {
             if let Some(mut page) = self.page.take() {
                 if let Some(delivery) = self.hand_out(&mut page)? {
-                    // What is left is kept for the next call, unless a reader that makes none would hold much by it:
-                    // then it is found again.
+                    // The rest of the page is kept for the next call, unless a reader that never calls would hold much
+                    // memory by it. Then it is found again.
                     if page.through > self.position && page.held_bytes() <= PAGE_HELD_BYTES_MAX {
                         self.page = Some(page);
                     }
@@ -195,7 +196,7 @@ impl Cursor {
     }
 
     /// Whether something visible was published at or after the time this cursor waits for. Moves the position past
-    /// what was published before.
+    /// earlier events.
     fn poll_begins(
         &mut self,
         cx: &mut Context<'_>,
@@ -234,7 +235,7 @@ impl Cursor {
         self.signal.set_catching_up(catching_up);
     }
 
-    /// Flow control holds what was read last, if `sending`, or else what there is to read. The signal says so until the
+    /// Flow control holds the last read events, if `sending`, or else the pending ones. The signal says so until the
     /// cursor is asked again.
     pub fn hold(&self, sending: bool) {
         if sending || !self.nothing_due() {
@@ -255,7 +256,7 @@ impl Cursor {
     /// A cursor at rest with nothing due has passed everything visible: moves the position there, so that a
     /// quiet subscriber's position does not age. The position and whether it is at the head.
     pub fn settle(&mut self) -> (Position, bool) {
-        // Read before asking the channels: what is visible has been appended to them.
+        // Read before asking the channels: visible events have been appended to them.
         let visible = self.log.visible();
         let current = self.nothing_due();
         if current || planted(Fault::SettlePassesWhatIsDue) {

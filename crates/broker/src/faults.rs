@@ -1,9 +1,9 @@
 //! Planted faults: wrong behaviour that a test must find. `.ci/faults` plants one after the other and names the tests
-//! that fell over it; one that nothing finds is a test that is missing.
+//! that fell over it; a fault that no test finds shows a missing test.
 //!
-//! Holds: a build without `--cfg longlived_faults` has none of it: [`planted`] is a constant there, and what depends on
+//! Holds: a build without `--cfg longlived_faults` has none of it: [`planted`] is a constant there, and the code behind
 //! it is not compiled in. With it, `LONGLIVED_FAULT` names the one fault of the process.
-//! Does not: break what surrounds it.
+//! Does not: break the code around it.
 //!
 //! A mistake that files, a store or a size can make is planted in front of them: `FaultyFiles` stands before the files
 //! of a disk store, `faulty_log` puts another store before that of a log and changes its sizes. The others stand inside,
@@ -24,7 +24,7 @@ pub(crate) use {files::FaultyFiles, log::faulty_log};
 
 macro_rules! faults {
     ($($(#[doc = $what:literal])+ $fault:ident = $name:literal,)+) => {
-        /// A mistake that somebody could make.
+        /// A mistake that a programmer could make.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Fault {
             $($(#[doc = $what])+ $fault,)+
@@ -38,9 +38,9 @@ macro_rules! faults {
 faults! {
     /// A batch is answered before it is synced.
     AcknowledgeBeforeSync = "acknowledge_before_sync",
-    /// What of a torn batch has reached the disk is taken for a batch.
+    /// The part of a torn batch that has reached the disk is taken for a batch.
     TornTailKept = "torn_tail_kept",
-    /// The checksum of what is read for a subscriber is not looked at.
+    /// The checksum of the bytes read for a subscriber is not checked.
     DamageServed = "damage_served",
     /// The numbers of a damaged last batch are given out again.
     NumberReusedAfterDamage = "number_reused_after_damage",
@@ -56,7 +56,7 @@ faults! {
     SealedNotSynced = "sealed_not_synced",
     /// The name of a new segment is not synced before batches in it are acknowledged.
     DirectoryNotSynced = "directory_not_synced",
-    /// What was let go of comes back after a restart.
+    /// Removed events come back after a restart.
     FloorForgottenAtRestart = "floor_forgotten_at_restart",
     /// Damage that was found is no more known after a restart.
     DamageForgottenAtRestart = "damage_forgotten_at_restart",
@@ -92,7 +92,7 @@ faults! {
     MatchCacheKept = "match_cache_kept",
     /// A tail does not say that it has let something go.
     StalledReaderSkips = "stalled_reader_skips",
-    /// Who was left out of wake-ups stays out.
+    /// A reader that was left out of wake-ups stays out.
     LeftOutForGood = "left_out_for_good",
     /// A resumed subscription begins one event late.
     ResumeOffByOne = "resume_off_by_one",
@@ -108,9 +108,9 @@ faults! {
     ResetGapLater = "reset_gap_later",
     /// A gap covers the first event that is kept.
     GapBoundsOffByOne = "gap_bounds_off_by_one",
-    /// One full filter of several: the position passes what it has left.
+    /// One full filter of several: the position passes its remaining events.
     MergePassesWhatIsLeft = "merge_passes_what_is_left",
-    /// A position is brought to the head although something is due before it.
+    /// A position is brought to the last sequence although an event before it is pending.
     SettlePassesWhatIsDue = "settle_passes_what_is_due",
     /// A Progress names the sequence that comes next.
     ProgressBeyondVisible = "progress_beyond_visible",

@@ -104,14 +104,14 @@ pub enum AttachError {
     },
 }
 
-/// What the sequencer and its users share.
+/// The state that the sequencer and its users share.
 struct Shared {
     began: Instant,
     store: Arc<dyn Store>,
     // Written by the sequencer alone, after a batch is in all its channels.
     visible: AtomicU64,
     channels: DashMap<TopicFilter, Arc<Channel>>,
-    // The channels whose filter has a wildcard, by what it matches. Written by the sequencer, read by calls that count
+    // The channels whose filter has a wildcard, by their filters. Written by the sequencer, read by calls that count
     // the subscribers of a topic.
     wildcards: RwLock<Node<Arc<Channel>>>,
     publish: mpsc::Sender<Submission>,
@@ -187,7 +187,7 @@ impl Log {
         }
     }
 
-    /// What an answered publish is worth.
+    /// The durability of an answered publish.
     pub fn durability(&self) -> Durability {
         self.shared.store.durability()
     }
@@ -232,7 +232,7 @@ impl Log {
         self.shared.elsewhere_failures.load(Ordering::Relaxed)
     }
 
-    /// What the store says of itself, when it counts anything.
+    /// The statistics of the store, when it counts anything.
     pub fn store_stats(&self) -> Option<StoreStats> {
         self.shared.store.stats()
     }
@@ -248,7 +248,7 @@ impl Log {
         self.shared.queue_bytes_max
     }
 
-    /// What was compressed for readers that asked for it.
+    /// The statistics of compression.
     pub fn compression_counts(&self) -> CompressionCounts {
         self.shared.compressor.counts()
     }

@@ -1,4 +1,4 @@
-//! What a publisher hands in, before it has a number.
+//! A message of a publisher, before it has a number.
 
 use std::{collections::BTreeMap, hash::Hasher as _, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
     frame,
 };
 
-/// Who publishes or subscribes; message ids are unique per principal. Without authentication everybody is
+/// The identity of a publisher or subscriber; message ids are unique per principal. Without authentication everybody is
 /// [`Principal::anonymous`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal(Arc<str>);
@@ -70,7 +70,7 @@ pub struct Message {
     pub topic: TopicName,
     /// The content, opaque.
     pub payload: Bytes,
-    /// What the message is about; may be empty.
+    /// The key of the message; may be empty.
     pub key: String,
     /// Names and values handed on as they are.
     pub headers: BTreeMap<String, String>,
@@ -80,15 +80,15 @@ pub struct Message {
     pub message_id: String,
 }
 
-/// Why a message cannot be taken, whatever the state of the log.
+/// Why a message cannot be taken in any state of the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// The event would be larger than every subscriber is promised.
     #[error("the encoded event has up to {bytes} bytes; the limit event_bytes_max is {limit}")]
     TooLarge {
-        /// What it would take.
+        /// Its size.
         bytes: usize,
-        /// What is allowed.
+        /// The limit.
         limit: usize,
     },
     /// `deleted` says that the thing named by `key` is gone, and no key is given.
@@ -107,12 +107,12 @@ pub enum MessageError {
     MessageIdTooLong {
         /// Its length.
         bytes: usize,
-        /// What is allowed.
+        /// The limit.
         limit: usize,
     },
 }
 
-/// About what a header takes in memory beside its text: two strings and its place in the map.
+/// About the memory of a header beside its text: two strings and its place in the map.
 const HEADER_OVERHEAD_BYTES: usize = 100;
 
 /// The longest message id, in bytes: the window keeps each in memory.
@@ -131,7 +131,7 @@ impl Message {
         }
     }
 
-    /// Checks what does not depend on the log. `event_bytes_max` bounds the whole encoded event.
+    /// Checks everything that does not depend on the log. `event_bytes_max` bounds the whole encoded event.
     pub fn check(&self, event_bytes_max: usize) -> Result<(), MessageError> {
         if self.topic.is_sys() {
             return Err(MessageError::Reserved);
@@ -158,7 +158,7 @@ impl Message {
         Ok(())
     }
 
-    /// About what it takes in the publish queue, in bytes, its own bookkeeping included.
+    /// About its bytes in the publish queue, its own bookkeeping included.
     pub fn queued_bytes(&self) -> usize {
         let header =
             |(name, value): (&String, &String)| name.len() + value.len() + HEADER_OVERHEAD_BYTES;
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_id_by_somebody_else_or_elsewhere_is_another_one() {
+    fn the_same_id_of_another_principal_or_topic_is_another_one() {
         let key = |principal: &str, topic: &str, id: &str| {
             let message = Message {
                 message_id: id.to_owned(),

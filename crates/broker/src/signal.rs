@@ -1,4 +1,4 @@
-//! How a subscriber is woken: one flag word and one waker, shared by all that may want to wake it.
+//! The wake-up of a subscriber: one flag word and one waker, shared by all its wakers.
 //!
 //! Holds: `raise` never waits; a raise that finds its flag already up does not wake again, so ten thousand
 //! events before the next poll cost one wake-up.
@@ -24,7 +24,7 @@ pub enum Interest {
 /// Set only while [`Interest::Data`] is.
 const LEFT_OUT: u8 = 4;
 
-/// Set in the word of the sequence: flow control holds what the subscriber is sent. The next look for events writes the
+/// Set in the word of the sequence: flow control holds the subscriber's bytes. The next look for events writes the
 /// sequence anyway, and so takes this mark down for nothing.
 const HELD: u64 = 1 << 63;
 
@@ -91,18 +91,18 @@ impl Signal {
         self.sequence.load(Ordering::Relaxed) & !HELD
     }
 
-    /// The subscriber has come so far, and flow control does not hold what it is sent.
+    /// The subscriber has come to this sequence, and flow control does not hold its bytes.
     pub(crate) fn set_sequence(&self, sequence: Sequence) {
         self.sequence.store(sequence, Ordering::Relaxed);
     }
 
-    /// The subscriber has come so far without being sent anything: what flow control holds it still holds.
+    /// The subscriber has come to this sequence without being sent anything: held bytes stay held.
     pub(crate) fn pass(&self, sequence: Sequence) {
         let held = self.sequence.load(Ordering::Relaxed) & HELD;
         self.sequence.store(sequence | held, Ordering::Release);
     }
 
-    /// Flow control holds what the subscriber is sent, until [`set_sequence`](Self::set_sequence); `now` is the age of the
+    /// Flow control holds the subscriber's bytes, until [`set_sequence`](Self::set_sequence); `now` is the age of the
     /// log. Called by the task that polls the subscriber.
     pub(crate) fn hold(&self, now: Duration) {
         let sequence = self.sequence.load(Ordering::Relaxed);
@@ -113,7 +113,7 @@ impl Signal {
         }
     }
 
-    /// Since when flow control holds what the subscriber is sent, as the age of the log then; `None` while it does not.
+    /// Since when flow control holds the subscriber's bytes, as the age of the log then; `None` while it does not.
     pub fn held_since(&self) -> Option<Duration> {
         let held = self.sequence.load(Ordering::Acquire) & HELD != 0;
         held.then(|| Duration::from_millis(self.held_since.load(Ordering::Relaxed)))

@@ -1,7 +1,7 @@
-//! What keeps the log. A store numbers what it is given, makes it as durable as it promises, and can be read.
+//! The store of the log. It numbers messages, makes them as durable as it promises, and can be read.
 //!
-//! Holds: numbers rise by at least 1 in the order of `append`; what `append` returned can be read at once.
-//! Does not: know who reads; `visible` and the channels are the log's matter.
+//! Holds: numbers rise by at least 1 in the order of `append`; events that `append` returned can be read at once.
+//! Does not: know readers; `visible` and the channels are the log's matter.
 
 mod appended;
 mod clock;
@@ -61,7 +61,7 @@ pub struct Admitted {
     pub topic: TopicId,
     /// The message.
     pub message: Message,
-    /// What its message id is remembered by, when it has one.
+    /// The key of its message id, when it has one.
     pub message_key: Option<MessageKey>,
 }
 
@@ -76,7 +76,7 @@ pub struct RecentId {
     pub age: Duration,
 }
 
-/// What a store knows of a topic.
+/// The state of a topic in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicInfo {
     /// Its name.
@@ -110,9 +110,9 @@ pub enum AppendError {
     /// Writing it would touch the reserve. It may be tried again when there is room.
     #[error("the disk has {available} bytes left, and disk_reserve keeps {reserve} of them free")]
     Full {
-        /// What is free.
+        /// Free bytes.
         available: u64,
-        /// What stays free.
+        /// Bytes that stay free.
         reserve: u64,
     },
     /// Something that passes keeps it from being stored. Nothing of it is kept.
@@ -122,7 +122,7 @@ pub enum AppendError {
     /// message id it is stored once.
     #[error("it is not known whether it is stored: {0}")]
     Unknown(String),
-    /// The store cannot say any more what is durable and takes nothing again; the process must end.
+    /// The store no longer knows which events are durable. It takes nothing again; the process must end.
     #[error("the store is broken: {0}")]
     Broken(String),
 }
@@ -143,7 +143,7 @@ pub enum ElsewhereError {
 #[error("the store could not be read: {0}")]
 pub struct ReadError(pub String);
 
-/// What one [`Store::trim`] has done.
+/// The result of one [`Store::trim`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trimmed {
     /// Topics that are not known any more; their ids may be given out again.
@@ -152,7 +152,7 @@ pub struct Trimmed {
     pub more: bool,
 }
 
-/// What a store says of itself to the people who run it. What it has done counts since it was opened.
+/// The statistics of a store for its operators. Counters begin when it is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
     /// Events that are kept.
@@ -173,13 +173,13 @@ pub struct StoreStats {
 
 /// Keeps the log. Written by the sequencer alone, read by anybody.
 ///
-/// Only what returns a future may wait. Everything else answers from memory at once: a store on other machines keeps
-/// here what that needs, such as the last sequence it handed out, the ids of topics and whether it is connected.
+/// Only methods that return a future may wait. All others answer from memory at once. A store on other machines keeps
+/// the state for that here, such as the last sequence that it handed out, the ids of topics and its connection.
 pub trait Store: Send + Sync + 'static {
     /// Identity of the history.
     fn epoch(&self) -> Epoch;
 
-    /// What `append` promises.
+    /// The durability that `append` promises.
     fn durability(&self) -> Durability;
 
     /// The last sequence appended; 0 before the first.
@@ -188,10 +188,10 @@ pub trait Store: Send + Sync + 'static {
     /// The id of a topic, a new one when the topic is new and there is room.
     fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted>;
 
-    /// Numbers and keeps the messages (at least one) in their order: all of them, or those that `Appended` says. An
-    /// error holds for all of them. What is returned has what is stored in that order, and whatever else the log has got
-    /// before and between that was not handed out yet. Must be polled to its end: what is being written is not taken
-    /// back by dropping it. The sequencer does so even when it learns meanwhile that the store is broken.
+    /// Numbers and keeps the messages (at least one) in their order: all of them, or those that `Appended` names. An
+    /// error holds for all of them. The result has the stored events in that order. It also has other events of the log
+    /// before and between them that were not handed out yet. Must be polled to its end: dropping the future does not
+    /// take back a write. The sequencer does so even when it learns meanwhile that the store is broken.
     ///
     /// The sequencer has one append in flight at a time, and none when it calls [`Store::admit`], [`Store::make_room`],
     /// [`Store::unused_topics`], [`Store::forget_topics`], [`Store::trim`] or [`Store::room`]. ADR 11 says what several at a time would
@@ -201,15 +201,15 @@ pub trait Store: Send + Sync + 'static {
         messages: &'a [Admitted],
     ) -> BoxFuture<'a, Result<Appended, AppendError>>;
 
-    /// Waits for what others have appended to the same log and [`Store::append`] has not handed out, also while an append
-    /// is in flight. The two together hand out each event once and in log order, by the future that returns: what
-    /// others appended behind a message of an append in flight waits until that append has returned it. Dropping
-    /// it loses nothing. Only a log of several nodes ever has any.
+    /// Waits for events that others have appended to the same log and that [`Store::append`] has not handed out, also
+    /// while an append is in flight. The two together hand out each event once and in log order. So others' events
+    /// behind a message of an append in flight wait until that append has returned it. Dropping it loses nothing. Only
+    /// a log of several nodes ever has any.
     fn appended_elsewhere(&self) -> BoxFuture<'static, Result<Arc<Frames>, ElsewhereError>> {
         futures_util::future::pending().boxed()
     }
 
-    /// Whether the log has got to a sequence on whatever node, although this one may not have seen it yet. Asked for
+    /// Whether the log has reached a sequence on any node, although this one may not have seen it yet. Asked for
     /// positions above what is visible here; a log of one node has nothing there.
     fn has_reached(&self, sequence: Sequence) -> BoxFuture<'static, Result<bool, ReadError>> {
         let reached = sequence <= self.head();
@@ -222,7 +222,7 @@ pub trait Store: Send + Sync + 'static {
     /// Secret of this history under which message ids are hashed; lasts as long as the epoch.
     fn message_key_secret(&self) -> [u64; 2];
 
-    /// What it says of itself; `None` where there is nothing to count.
+    /// Its statistics; `None` where there is nothing to count.
     fn stats(&self) -> Option<StoreStats> {
         None
     }
@@ -258,8 +258,8 @@ pub trait Store: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Some of the topics that have kept nothing for `TOPIC_UNUSED_MAX`, each once: the sequencer knows whether anybody
-    /// follows them, and says it with [`Store::forget_topics`] before the next batch.
+    /// Some of the topics that have kept nothing for `TOPIC_UNUSED_MAX`, each once: the sequencer knows whether they
+    /// have subscribers, and calls [`Store::forget_topics`] before the next batch.
     fn unused_topics(&self) -> Vec<(TopicId, TopicName)> {
         Vec::new()
     }
@@ -269,8 +269,8 @@ pub trait Store: Send + Sync + 'static {
         let _ = (forget, keep);
     }
 
-    /// Lets go of some of what is older than its class keeps, and forgets some topics that keep nothing when room for
-    /// new ones gets scarce: about a millisecond's work. Called by the sequencer, between batches.
+    /// Removes some of the events over the limits of their class, and forgets some topics without events when places
+    /// for new ones get scarce: about a millisecond's work. Called by the sequencer, between batches.
     fn trim(&self) -> Trimmed;
 }
 

@@ -1,7 +1,7 @@
-//! What a history proves about the log itself: which positions exist, what stands there, and when that was known.
+//! The facts that a history proves about the log itself: the positions, the event at each, and when that was known.
 //!
-//! Holds: every position in [`Facts`] was acknowledged to a publisher or delivered to somebody, so it was
-//! stored and visible at the latest when that was recorded.
+//! Holds: every position in [`Facts`] was acknowledged to a publisher or delivered to a subscriber. So it was stored
+//! and visible at the latest when that was recorded.
 //! Does not: judge; where records contradict each other the first one stands, and the rules compare.
 
 mod clock;
@@ -83,7 +83,7 @@ pub(crate) struct Content {
     pub(crate) line: u64,
 }
 
-/// What a history proves.
+/// The facts that a history proves.
 pub(crate) struct Facts<'h> {
     pub(crate) history: &'h History,
     /// By filter number.
@@ -193,7 +193,7 @@ impl<'h> Facts<'h> {
         format!("publish {} of {publisher}", publish.number)
     }
 
-    /// Whether a stream may receive what the history does not know the publisher of.
+    /// Whether a stream may receive events whose publisher the history does not know.
     pub(crate) fn receives_foreign(&self, leg: &Leg) -> bool {
         let foreign = self
             .history
@@ -209,7 +209,7 @@ impl<'h> Facts<'h> {
         })
     }
 
-    /// What a stream was to be told of a topic, as stretches of the log that do not touch.
+    /// The stretches of the log from which a stream was to get the events of a topic. They do not touch.
     pub(crate) fn stretches(&self, leg: &Leg, topic: Topic) -> Vec<Stretch> {
         leg.stretches(|filter| self.meant[filter as usize].contains(topic))
     }

@@ -1,6 +1,6 @@
 //! The format of a recorded run: JSON Lines, a [`Header`] first, then one [`Record`] a line.
 //!
-//! What a recorder has to keep to, so that the rules judge the server and not the recording:
+//! The duties of a recorder, so that the rules judge the server and not the recording:
 //!
 //! - `at` is nanoseconds since the recording began, by one monotonic clock: all recorders in one process, or
 //!   merged from processes of one machine that use its clock. A `publish_begun` and a `stream_opened` take it
@@ -27,11 +27,11 @@ pub use digest::{Digest, digest};
 pub use reader::{HistoryError, from_records, read, read_from};
 pub use writer::Writer;
 
-/// What [`Header::format`] says.
+/// The value of [`Header::format`].
 pub(crate) const FORMAT: &str = "longlived-history";
 /// The version of this format.
 pub(crate) const VERSION: u32 = 1;
-/// What a response with an event can be longer than [`PublishBegun::bytes`]: the event's sequence, the previous one
+/// A response with an event can be longer than [`PublishBegun::bytes`] by this: the event's sequence, the previous one
 /// and the publish time, and its own tag and length, each at its longest.
 pub(crate) const ENCODING_BYTES_MAX: u64 = 48;
 
@@ -43,8 +43,8 @@ pub struct Header {
     pub format: String,
     /// Of the format: 1.
     pub version: u32,
-    /// Topic filters of what others than the recorded publishers publish: `$sys.>`, and `inbox.>` where the
-    /// server's generator runs.
+    /// Topic filters of the events that other publishers than the recorded ones publish: `$sys.>`, and `inbox.>` where
+    /// the server's generator runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreign: Vec<String>,
 }
@@ -90,9 +90,9 @@ pub enum Record {
     Fault(FaultRecord),
     /// The last fault has ended; the last such record counts.
     FaultsOver(FaultsOver),
-    /// What the server said at the end is its head.
+    /// The last sequence of the log, as the server said at the end.
     Head(Head),
-    /// What the server said at the end of one topic's retention.
+    /// The retention of one topic, as the server said at the end.
     Trimmed(Trimmed),
 }
 
@@ -129,7 +129,7 @@ pub struct PublishBegun {
     pub message_id: Option<String>,
 }
 
-/// What became of a publish. One that has no such record counts as [`PublishOutcome::Unknown`].
+/// The outcome of a publish. One that has no such record counts as [`PublishOutcome::Unknown`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishEnded {
@@ -139,11 +139,11 @@ pub struct PublishEnded {
     pub publisher: String,
     /// As in [`PublishBegun`].
     pub publish: u64,
-    /// What the publisher knows.
+    /// The outcome that the publisher knows.
     pub outcome: PublishOutcome,
 }
 
-/// What a publisher knows of its message.
+/// The outcome of a message, as its publisher knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PublishOutcome {
@@ -186,8 +186,8 @@ pub enum Durability {
 pub struct StreamOpened {
     /// Before the request is sent.
     pub at: u64,
-    /// Whose: the one application whose events it carries, over all its streams. An application that begins
-    /// anew, without what it had, is another subscriber.
+    /// The application that receives its events, over all its streams. An application that begins anew, without its
+    /// state, is another subscriber.
     pub subscriber: String,
     /// Unique in the history.
     pub stream: u64,
@@ -199,7 +199,7 @@ pub struct StreamOpened {
     /// Absent = with the next event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
-    /// What it asked for.
+    /// The request.
     #[serde(default)]
     pub gap_policy: GapPolicy,
     /// Absent = the contract's 4 MiB.
@@ -217,11 +217,11 @@ pub enum Start {
     TimeNanos(i64),
 }
 
-/// What to do when events cannot be had.
+/// The policy for events that cannot be had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapPolicy {
-    /// A gap, then what is kept.
+    /// A gap, then the events that are kept.
     #[default]
     Earliest,
     /// A gap, then live.
@@ -238,7 +238,7 @@ pub struct Welcome {
     pub at: u64,
     /// On which stream.
     pub stream: u64,
-    /// What the server said of the beginning.
+    /// The server's word on the beginning.
     pub outcome: WelcomeOutcome,
     /// Of the history the stream reads.
     pub epoch: u64,
@@ -345,7 +345,7 @@ pub struct Progress {
     pub epoch: u64,
     /// Of the position.
     pub sequence: u64,
-    /// Whether nothing more was due.
+    /// Whether the subscriber was current.
     pub current: bool,
 }
 
@@ -388,7 +388,7 @@ pub struct StreamEnded {
     pub at: u64,
     /// Which.
     pub stream: u64,
-    /// In a word: the status, or what the client did.
+    /// In a word: the status, or the client's reason.
     pub how: String,
     /// Whether the subscriber means to come back.
     pub returns: bool,
@@ -412,7 +412,7 @@ pub struct FaultsOver {
     pub at: u64,
 }
 
-/// What the server said at the end is its head.
+/// The last sequence of the log, as the server said at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
@@ -424,8 +424,7 @@ pub struct Head {
     pub sequence: u64,
 }
 
-/// What the server said at the end of one topic's retention: nothing up to `through` is kept, everything
-/// after it is.
+/// The retention of one topic, as the server said at the end: nothing up to `through` is kept, everything after it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trimmed {

@@ -1,5 +1,5 @@
-//! Judges a recorded run of longlived: who published what, what every stream was told, and which faults there
-//! were. A run is lawful when it keeps every rule that the contract of version 1 promises.
+//! Judges a recorded run of longlived: its publishes, the responses of every stream, and its faults. A run is lawful
+//! when it keeps every rule that the contract of version 1 promises.
 //!
 //! Holds: a lawful history is never called broken, and each rule finds what its records can prove.
 //! Does not: record anything, know a connection, or share code with the server and the client it judges.

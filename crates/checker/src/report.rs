@@ -1,4 +1,4 @@
-//! What was found: the broken rules, with the lines that show it.
+//! The report: the broken rules, with the lines that show it.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub enum Rule {
     PreviousSequence,
     /// Every gap is true and exact.
     GapTrue,
-    /// What was acknowledged before another was sent has the lower sequence.
+    /// A message that was acknowledged before another was sent has the lower sequence.
     RealTime,
     /// One message id is stored once.
     MessageIdOnce,
@@ -31,7 +31,7 @@ pub enum Rule {
     ProgressTrue,
     /// Every subscriber is at the head soon after the last fault.
     AtHead,
-    /// Only what matches arrives.
+    /// Only matching events arrive.
     OnlyMatching,
 }
 
@@ -86,7 +86,7 @@ pub struct Violation {
     pub rule: Rule,
     /// The lines of the history that show it, rising.
     pub lines: Vec<u64>,
-    /// What they show.
+    /// The violation that they show.
     pub text: String,
 }
 
@@ -111,7 +111,7 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// How often each rule is broken; without those that are kept.
     pub totals: Vec<(Rule, u64)>,
-    /// What was looked at.
+    /// The numbers of judged records.
     pub summary: Summary,
 }
 

@@ -1,9 +1,10 @@
-//! The rules, one module each: what it promises, what it can see, and what it cannot.
+//! The rules, one module each: its promise, the breaches that it can see, and those that it cannot.
 //!
-//! A mistake is told by one rule where that can be helped: an event that a stream passed over is told by
-//! `resume_first` before the first event after a resume, by `progress_true` when only a Progress claims it,
-//! and by `acknowledged_lost` otherwise; an event that comes too late is told by `rising` when it is not
-//! above the events before it, by `gap_true` when a gap had announced it, else by `progress_true`.
+//! A mistake is told by one rule where that can be helped. There are two kinds:
+//! - An event that a stream passed over is told by `resume_first` before the first event after a resume, by
+//!   `progress_true` when only a Progress claims it, and by `acknowledged_lost` otherwise.
+//! - An event that comes too late is told by `rising` when it is not above the events before it, by `gap_true` when a
+//!   gap had announced it, else by `progress_true`.
 
 mod acknowledged_lost;
 mod at_head;
@@ -28,7 +29,7 @@ use crate::{
     summary::Summary,
 };
 
-/// What the rules have to know of the server, and how much is shown.
+/// The limits of the server that the rules have to know, and how much is shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// How soon after the last fault every subscriber must be at the head.

@@ -1,4 +1,4 @@
-//! What a history holds, in numbers.
+//! The numbers of a history.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -7,7 +7,7 @@ use crate::{
     history::{Answer, GapReason, History, Said},
 };
 
-/// What a history holds, in numbers.
+/// The numbers of a history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Whole lines.
@@ -36,7 +36,7 @@ pub struct Summary {
     pub gaps: BTreeMap<GapReason, u64>,
     /// Epochs that streams read or answers named.
     pub epochs: u64,
-    /// Faults by what they were.
+    /// Faults by their names.
     pub faults: BTreeMap<String, u64>,
     /// Subscribers that cannot be judged: it is not known whether they were at the head in time.
     pub at_head_not_judged: u64,

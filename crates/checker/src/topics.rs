@@ -54,7 +54,7 @@ pub(crate) fn overlap(one: &str, other: &str) -> bool {
     }
 }
 
-/// What one filter means.
+/// The meaning of one filter.
 #[derive(Debug)]
 pub(crate) enum Meant {
     /// A filter without wildcards: one topic, or none that the history names.

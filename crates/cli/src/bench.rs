@@ -7,7 +7,7 @@ pub(crate) use longlived_bench::{Args, run};
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[expect(dead_code, reason = "whatever is asked for, the answer is the same")]
+    #[expect(dead_code, reason = "every request gets the same answer")]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     words: Vec<std::ffi::OsString>,
 }

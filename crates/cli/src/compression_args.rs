@@ -1,4 +1,4 @@
-//! Which encodings a node offers to its subscribers and what it keeps for that.
+//! The encodings that a node offers to its subscribers, and the memory that it keeps for them.
 
 use std::str::FromStr;
 
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_offered_keeps_its_order_and_what_is_unknown_is_named() {
+    fn offered_encodings_keep_their_order_and_an_unknown_one_is_named() {
         let offered = |text: &str| text.parse().map(|Offered(list)| list);
         assert_eq!(offered("off"), Ok(Vec::new()));
         assert_eq!(offered("gzip"), Ok(vec![Compression::Gzip]));

@@ -73,7 +73,7 @@ fn disk_bytes(dir: &Path) -> Option<u64> {
     (bytes > 0).then_some(bytes)
 }
 
-/// What is something else is refused before anything begins.
+/// A path that is no directory is refused before anything begins.
 pub(crate) fn may_be_a_directory(dir: &Path) -> Result<(), clap::Error> {
     if !dir.exists() || dir.is_dir() {
         return Ok(());
@@ -85,7 +85,7 @@ pub(crate) fn may_be_a_directory(dir: &Path) -> Result<(), clap::Error> {
     Err(clap::Error::raw(ErrorKind::ValueValidation, wrong))
 }
 
-/// What a directory is refused for is wrong with the flag that names it.
+/// A refusal of a directory is an error of the flag that names it.
 pub(crate) fn refused(error: &OpenError) -> anyhow::Error {
     // As text: the error says its own cause, and the chain would say it again.
     let OpenError::Io { source, .. } = error else {
@@ -101,7 +101,7 @@ pub(crate) fn refused(error: &OpenError) -> anyhow::Error {
 }
 
 impl DiskArgs {
-    /// What no flag can know of by itself.
+    /// Checks that concern several flags.
     pub(crate) fn check(&self) -> Result<(), clap::Error> {
         let Some(dir) = &self.data_dir else {
             return Ok(());

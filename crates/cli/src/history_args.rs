@@ -95,7 +95,7 @@ mod tests {
                 format!("a={limit},events:7"),
                 format!("a=bytes:7,{limit}"),
             ] {
-                // A second one of its kind is that, whatever else is wrong with it.
+                // A second one of its kind is reported as that, even with another mistake.
                 if given.matches("events").count() > 1 || given.matches("bytes").count() > 1 {
                     continue;
                 }

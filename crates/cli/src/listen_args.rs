@@ -9,13 +9,13 @@ use anyhow::Context as _;
 const FORM: &str =
     "must be ADDRESS:PORT or NAME:PORT, such as 127.0.0.1:7070, [::]:7070 or localhost:7070";
 
-/// An address of this machine, for what takes no name.
+/// An address of this machine, for flags that take no name.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let form = "must be ADDRESS:PORT, such as 127.0.0.1:9464 or [::1]:9464";
     text.parse().map_err(|_| with_port(text, form))
 }
 
-/// The form, after what is wrong where that is the port alone.
+/// The form; for a bare port its mistake is named first.
 fn with_port(text: &str, form: &str) -> String {
     let port = text.rsplit_once(':').map_or("", |(_, port)| port);
     let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
@@ -44,7 +44,7 @@ impl FromStr for ListenAt {
         let (name, port) = text.rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().map_err(|_| wrong())?;
         let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        // What has digits and dots alone is an address with a mistake in it, and no name of a machine.
+        // A text of digits and dots alone is an address with a mistake in it, and no name of a machine.
         let is_name = name.chars().any(|c| c.is_ascii_alphabetic()) && name.chars().all(of_a_name);
         if !is_name {
             return Err(wrong());

@@ -23,7 +23,7 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// What is logged where `RUST_LOG` says nothing.
+/// The filter of the log without `RUST_LOG`.
 const DEFAULT: &str = "info,h2=warn";
 /// Beginnings of the targets that a bare word in `RUST_LOG` may mean.
 const TARGETS: [&str; 8] = [
@@ -55,7 +55,7 @@ pub(crate) fn start(format: LogFormat) -> Result<(), clap::Error> {
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     for warning in directives.warnings {
-        // Not as an event: what is wrong with the filter might keep it out.
+        // Not as an event: the mistake in the filter might keep it out.
         stderr.offer(warn(format, &warning, None).as_bytes());
     }
     Ok(())
@@ -75,7 +75,7 @@ impl io::Write for Lines {
     }
 }
 
-/// What `RUST_LOG` asks for.
+/// The filter that `RUST_LOG` asks for.
 #[derive(Debug)]
 struct Directives {
     directives: Vec<Directive>,
@@ -122,7 +122,7 @@ impl Directives {
     }
 }
 
-/// What a directive most likely does not mean as it stands.
+/// The doubt about a directive that most likely means something else.
 fn doubt(directive: &str) -> Option<String> {
     let (target, level) = match directive.split_once('=') {
         Some((target, level)) => (Some(target), level.parse().ok()),
@@ -149,7 +149,7 @@ fn doubt(directive: &str) -> Option<String> {
     })
 }
 
-/// What stands where lines of the log were dropped.
+/// The line in the place of dropped lines of the log.
 fn dropped(format: LogFormat, lines: u64) -> String {
     let why = "lines of the log were dropped here: they were not taken as fast as they came, or could not be written";
     warn(format, why, Some(lines))

@@ -63,7 +63,7 @@ fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
     };
-    // What a bench quotes is the end of its server's log.
+    // A bench quotes the end of its server's log.
     let quotes_lines = matches!(cli.command, Command::Bench(_));
     let ended = match cli.command {
         Command::Serve(args) => serve::run(*args),
@@ -80,7 +80,7 @@ fn run() -> ExitCode {
     ended.unwrap_or_else(|error| failed(&error, quotes_lines))
 }
 
-/// Clients need one thread; what they drive is limited by the server.
+/// Clients need one thread; the server limits their load.
 fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -104,13 +104,13 @@ fn failed(error: &anyhow::Error, quotes_lines: bool) -> ExitCode {
         let lines: Vec<_> = text.lines().map(show::one_line).collect();
         show::note(lines.join("\n"));
     } else {
-        // One line, whatever names and texts an error quotes.
+        // One line, even if an error quotes names and texts with line breaks.
         show::note(show::one_line(&text));
     }
     ExitCode::FAILURE
 }
 
-/// Help goes to standard output; what is wrong with the arguments is one line on standard error.
+/// Help goes to standard output; a mistake in the arguments is one line on standard error.
 fn misused(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
@@ -119,7 +119,7 @@ fn misused(error: &clap::Error) -> ExitCode {
         };
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // Nothing was asked for: what could be is the answer.
+        // No command was given: the answer lists the commands.
         sink::stderr().offer(error.to_string().as_bytes());
         return ExitCode::from(2);
     }

@@ -1,4 +1,4 @@
-//! `longlived new-epoch`: what has to be done once with a copy of a data directory.
+//! `longlived new-epoch`: to be run once on a copy of a data directory.
 //!
 //! A command and not a flag of `serve`: a flag would stay in the unit file and begin a new epoch at every start.
 
@@ -15,10 +15,10 @@ use crate::show;
 
 /// Give a data directory a new epoch. Run it once on a restored backup, before the backup is served.
 ///
-/// A backup does not know what was published after it was made. The same sequences would be given out again,
-/// and a subscriber would take the new events for events that it has. With a new epoch each subscriber is told
-/// of a gap (EPOCH_CHANGED), and then receives everything that is kept, once more. The events that are kept do
-/// not change. No server may run on the directory.
+/// A backup lacks the messages that were published after it was made. The same sequences would be given out again, and
+/// a subscriber would take the new events for events that it has. With a new epoch each subscriber is told of a gap
+/// (EPOCH_CHANGED), and then receives all kept events once more. The kept events do not change. No server may run on
+/// the directory.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The directory, as for `serve`.

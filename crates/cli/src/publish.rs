@@ -11,14 +11,14 @@ use longlived_console::server_url::ServerArgs;
 pub(crate) use self::run::run;
 use crate::values;
 
-/// Publish one message, or each line of standard input. The answer has the position, and says what a crash can
-/// take away.
+/// Publish one message, or each line of standard input. The answer has the position, and the crash that the message
+/// survives.
 ///
 /// Exit status 0: everything was acknowledged, and the server still has the history in which it was
-/// acknowledged. 1: something was not acknowledged; standard error says what is known of it. 2: the arguments
-/// are wrong. 3: with --lines everything was acknowledged, but the server began a new history in between,
-/// because it was restarted and keeps its messages in memory. The lines before that are gone; standard error
-/// says which.
+/// acknowledged. 1: something was not acknowledged; standard error has its outcome as far as it is known. 2: the
+/// arguments are wrong. 3: with --lines everything was acknowledged, but the server began a new history in between,
+/// because it was restarted and keeps its messages in memory. The lines before that are gone; standard error says
+/// which.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The topic: a name such as orders.eu, without wildcards.
@@ -60,7 +60,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// What no flag can know of by itself.
+    /// Checks that concern several flags.
     fn check(&self) -> Result<(), clap::Error> {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
         match values::repeated(&names) {

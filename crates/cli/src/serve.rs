@@ -178,7 +178,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     compression: ServeCompressionArgs,
 
-    /// Format of the log on standard error. RUST_LOG sets what is logged (info,h2=warn unless set).
+    /// Format of the log on standard error. RUST_LOG sets the filter (info,h2=warn unless set).
     #[arg(long, env = "LONGLIVED_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
 }
@@ -193,7 +193,7 @@ fn page_bytes() -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync 
     values::bytes(4 << 20..=1 << 40)
 }
 
-/// From a message of a few words to what still travels as one gRPC message without hurting its neighbours.
+/// From a message of a few words to the largest gRPC message that does not hurt its neighbours.
 fn event_bytes() -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
     values::bytes(256..=64 << 20)
 }
@@ -230,7 +230,7 @@ fn topic(text: &str) -> Result<TopicName, String> {
 }
 
 impl Args {
-    /// What no flag can know of by itself.
+    /// Checks that concern several flags.
     fn check(&self) -> Result<(), clap::Error> {
         if self.publish_queue_bytes_max < self.event_bytes_max {
             let wrong = format!(
@@ -334,7 +334,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     served
 }
 
-/// What an address or a directory is refused for is wrong with the flag that names it.
+/// A refusal of an address or a directory is an error of the flag that names it.
 fn named(error: ServeError) -> anyhow::Error {
     match error {
         ServeError::Open(error) => disk_args::refused(&error),

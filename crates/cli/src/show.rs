@@ -1,4 +1,4 @@
-//! What the client commands put on the terminal, and what they print for programs.
+//! The output of the client commands, for the terminal and for programs.
 
 mod event;
 mod happening;

@@ -65,7 +65,7 @@ pub(crate) fn ended_by_sigpipe() -> ExitCode {
     ended_by(13)
 }
 
-/// What a shell reports of a command that a signal ended.
+/// The exit code that a shell reports of a command that a signal ended.
 pub(crate) fn ended_by(number: u8) -> ExitCode {
     ExitCode::from(128 + number)
 }

@@ -1,4 +1,4 @@
-//! `longlived simulate`: many subscribers in one program, and a verdict about what reached them.
+//! `longlived simulate`: many subscribers in one program, and a verdict about their events.
 
 mod frames;
 mod publishing;
@@ -27,7 +27,7 @@ const RAMP_PART: u32 = 4;
 /// Clients on one connection where --connections says nothing.
 const CLIENTS_PER_CONNECTION: u32 = 100;
 
-/// Run many subscribers that reconnect after every failure, and judge what they received.
+/// Run many subscribers that reconnect after every failure, and judge the events that they received.
 ///
 /// Client N subscribes as `N` and follows its inbox, or the topics of --topic. With up to 10 clients each
 /// event, lost stream, backoff and resubscription is printed; with more, a summary. The run ends after
@@ -38,9 +38,8 @@ const CLIENTS_PER_CONNECTION: u32 = 100;
 /// With --json each line is one object with a `type`. With more than 10 clients there is a "summary" each
 /// second. The last object is the "verdict".
 ///
-/// The clients do not wait for a slow reader of this output. Lines that such a reader has no room for are left
-/// out, and one line says how many ("left_out": lines). The verdict waits for its reader; after a signal, for a
-/// few seconds.
+/// The clients do not wait for a slow reader of this output. Lines that such a reader does not take are left out, and
+/// one line says how many ("left_out": lines). The verdict waits for its reader, after a signal only for a few seconds.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Number of clients.
@@ -60,7 +59,8 @@ pub(crate) struct Args {
     #[arg(long = "topic", value_name = "FILTER", num_args = 1.., value_parser = values::topic_filter)]
     topics: Vec<String>,
 
-    /// The contract of the clients: longlived.v1, or the frozen protos.Longlived, which cannot tell what was lost.
+    /// The contract of the clients: longlived.v1, or the frozen protos.Longlived, which cannot tell whether events were
+    /// lost.
     #[arg(long, value_enum, default_value = "v1")]
     contract: ContractFlag,
 
@@ -69,9 +69,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     publish_every: Option<Duration>,
 
-    /// Record what every client did and received, for `longlived check`. An existing file is replaced. If the disk
-    /// is too slow the clients wait; if nothing more can be written the run ends with an error. A second signal, or
-    /// SIGKILL, leaves what was written until then.
+    /// Record the requests and responses of every client, for `longlived check`. An existing file is replaced. If the
+    /// disk is too slow the clients wait; if nothing more can be written the run ends with an error. A second signal,
+    /// or SIGKILL, leaves the part that was written until then.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 
@@ -118,7 +118,7 @@ impl Args {
         publishing::topics(&self.topics, self.clients)
     }
 
-    /// What the history says that others publish.
+    /// The topics on which others publish, for the history.
     fn foreign(&self) -> Vec<String> {
         let mut foreign = vec!["$sys.>".to_owned(), "inbox.>".to_owned()];
         if self.publish_every.is_none() {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_records_is_foreign() {
+    fn topics_of_unrecorded_publishers_are_foreign() {
         let alone = args(&["--record", "f", "--topic", "a.>"]);
         assert_eq!(alone.foreign(), ["$sys.>", "a.>", "inbox.>"]);
         let publishing = args(&[

@@ -14,8 +14,8 @@ use crate::values;
 
 /// Print the events of some topics, one per line, and reconnect whenever the server is back.
 ///
-/// Events go to standard output. What happens to the stream goes to standard error, and so do gaps (events that
-/// matched and can no longer be had).
+/// Events go to standard output. News of the stream goes to standard error, and so do gaps (events that matched and can
+/// no longer be had).
 ///
 /// A slow reader of standard output delays the events, and none is left out. The command ends if that reader
 /// has gone or nothing can be written. Lines that standard error does not take are dropped, and one line says

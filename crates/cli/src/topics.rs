@@ -1,4 +1,4 @@
-//! `longlived topics`: what a server has, without subscribing to it.
+//! `longlived topics`: a look at a server's topics, without subscribing.
 
 mod check;
 mod history;
@@ -12,11 +12,11 @@ use longlived_console::server_url::ServerArgs;
 
 use crate::values;
 
-/// List topics, what is kept of each and its number of subscribers. --history prints the events that are kept.
-/// --check says whether a position can be resumed.
+/// List topics, the kept events of each and its number of subscribers. --history prints the kept events. --check says
+/// whether a position can be resumed.
 ///
-/// Nothing is subscribed. Exit status 0; with --check 3 if a subscriber that resumed there would miss
-/// something; 1 if there is no answer.
+/// Nothing is subscribed. Exit status 0; with --check 3 if a subscriber that resumed there would miss events; 1 if
+/// there is no answer.
 ///
 /// With --json each line is one object with a `type`. A list: "topic": topic, first, last, events, bytes,
 /// subscribers; then "topics": epoch, head, topics, events, bytes, and more if there are more. History: "event"
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(num_args = 0.., value_name = "FILTER", value_parser = values::topic_filter)]
     filters: Vec<String>,
 
-    /// Print the events that are kept, oldest first, and the gaps between them.
+    /// Print the kept events, oldest first, and the gaps between them.
     #[arg(long, conflicts_with = "check")]
     history: bool,
 
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     )]
     after: Option<Position>,
 
-    /// Say whether a subscriber could resume after this position (EPOCH/SEQUENCE), and what it would miss.
+    /// Say whether a subscriber could resume after this position (EPOCH/SEQUENCE), and which events it would miss.
     #[arg(long, value_name = "POSITION")]
     check: Option<Position>,
 
@@ -68,7 +68,7 @@ pub(crate) struct Args {
     server: ServerArgs,
 }
 
-/// What is shown of all topics.
+/// The totals of all topics.
 const EVERYTHING: &str = ">";
 
 pub(crate) async fn run(mut args: Args) -> anyhow::Result<ExitCode> {

@@ -1,5 +1,5 @@
-//! What is said of wrong arguments: one line that names the flag, what is nearest to it, the environment variable that
-//! the value came from, and where help is.
+//! The error of wrong arguments: one line that names the flag, the most similar one, the environment variable of the
+//! value, and the place of the help.
 
 mod needed;
 
@@ -15,7 +15,7 @@ use crate::show::Output;
 /// In fewer columns than this help has no room beside the flag.
 const BESIDE_COLUMNS_MIN: usize = 60;
 
-/// What the words of the command line mean.
+/// The meaning of the command line's words.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
     let mut command = command();
     let matches = command.try_get_matches_from_mut(words(std::env::args_os()))?;
@@ -91,7 +91,7 @@ fn is_flag_without_value(word: &OsStr) -> bool {
     bytes.starts_with(b"--") && bytes.len() > 2 && !bytes.contains(&b'=')
 }
 
-/// What is wrong, in one line.
+/// The mistake, in one line.
 pub(crate) fn explained(error: &clap::Error, words: &[OsString]) -> String {
     let text = error.to_string();
     let said = text.lines().take_while(|line| !line.trim().is_empty());
@@ -195,7 +195,7 @@ fn is_quoted(text: &str, arg: &Arg) -> bool {
 
 /// Whether the same words are understood, or otherwise misunderstood, without the variable.
 fn is_cause(text: &str, path: &[&str], arg: &Arg, words: &[OsString]) -> bool {
-    // Of the text only what is wrong: what follows shows how the command is used, with the flags that have a value.
+    // Of the text only the mistake: the rest shows how the command is used, with the flags that have a value.
     let wrong = |text: &str| {
         text.lines()
             .take_while(|line| !line.trim().is_empty())
@@ -226,7 +226,7 @@ mod tests {
         words.iter().map(OsString::from).collect()
     }
 
-    /// What is said of a command line that is wrong.
+    /// The error of a wrong command line.
     fn said(words: &[&str]) -> String {
         let words = super::words(os(words));
         let error = command().try_get_matches_from(&words);
@@ -280,7 +280,7 @@ mod tests {
     fn every_flag_with_its_value_fits_a_narrow_terminal() {
         for (path, command) in commands() {
             for arg in command.get_arguments() {
-                // As it stands in the help, after what stands in for a short flag.
+                // As it stands in the help, after the blanks for a short flag.
                 let value = arg.get_value_names().unwrap_or_default().first();
                 let value = value.filter(|_| arg.get_action().takes_values());
                 let value = value.map_or_else(String::new, |name| format!(" <{name}>"));
@@ -439,7 +439,7 @@ mod tests {
             );
             assert!(!said.contains("--topics-max"), "{said}");
         }
-        // What the command itself needs is no flag's doing.
+        // A need of the command itself comes from no flag.
         let said = said(&["longlived", "subscribe", "--json"]);
         assert!(said.contains("FILTER") && !said.contains("needs"), "{said}");
     }

@@ -1,5 +1,5 @@
-//! What flags of the client commands may hold. Each parser says in a few words what is wrong; clap puts the
-//! flag and the value before it.
+//! The values of the client commands' flags. Each parser names the mistake in a few words; clap puts the flag and the
+//! value before them.
 
 use std::ops::RangeInclusive;
 
@@ -61,7 +61,7 @@ pub(crate) fn repeated<T: PartialEq>(given: &[T]) -> Option<&T> {
 /// Filters that one request may have.
 const FILTERS_MAX: usize = 64;
 
-/// What clap's own count would call an unexpected argument.
+/// A count that clap's own parser would call an unexpected argument.
 pub(crate) fn few_filters(filters: &[String]) -> Result<(), clap::Error> {
     let count = filters.len();
     if count <= FILTERS_MAX {

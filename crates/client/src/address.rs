@@ -1,9 +1,9 @@
-//! What a server's address may hold: `http://`, a host, and perhaps a port. What it holds beside that is refused by name,
-//! since leaving it out silently would dial another server than the one that was meant.
+//! A server's address: `http://`, a host, and perhaps a port. Any other part is refused by name. Without that part the
+//! client would silently dial another server than the one that was meant.
 
 use http::Uri;
 
-/// The address, or what is wrong with it.
+/// The address, or the mistake in it.
 pub(crate) fn parse(url: &str) -> Result<Uri, String> {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     if scheme.eq_ignore_ascii_case("https") {
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_address_holds_beside_host_and_port_is_named() {
+    fn an_address_with_more_than_host_and_port_is_refused_by_the_name_of_the_rest() {
         for (url, problem) in [
             ("", "it does not begin with http://"),
             ("7070", "it does not begin with http://"),

@@ -1,19 +1,19 @@
-//! How long to wait before coming back, by how long the client has been away.
+//! The wait before a reconnect, from the time that the client has been away.
 //!
 //! Holds, of an outage that lasts T from the loss, with the numbers of [`BackoffOptions::default`]:
 //!
-//! - The next try begins at a random moment between now and whichever is later: 1 s from now, or 1.75 times as long
+//! - The next try begins at a random moment between now and the later of two: 1 s from now, or 1.75 times as long
 //!   after the loss as the try that failed had begun; never later than 120 s from now. A try that fails begins
-//!   within T, so the last one begins within 1.75 T, or 1 s after it has failed: what is left until 2 T, or until
-//!   T + 2 s, is for the tries themselves to take. Short draws only make more tries, they put nothing off.
+//!   within T, so the last one begins within 1.75 T, or 1 s after it has failed. The rest of the time until 2 T, or
+//!   until T + 2 s, is for the tries themselves. Short draws only make more tries, they put nothing off.
 //! - The moments are spread over the whole range, the first included (full jitter), so that ten thousand clients of one
 //!   killed server do not return in step.
 //! - The tries of one client rise with the logarithm of T, and linearly only above the ceiling.
 //! - A stream that is cut soon after it was opened changes nothing: the client counts as away since the loss
-//!   before. Only one that has lived as long as the longest wait that could have been drawn before it, or 10 s, ends
-//!   that. An end that the server has announced is none of these losses.
+//!   before. That ends only with a stream that has lived as long as the longest wait that could have been drawn before
+//!   it, or 10 s. An end that the server has announced is not such a loss.
 //!
-//! Does not: obey anybody. A wait that the server names is waited as it is, and [`Backoff::named`] is told of it.
+//! Does not: draw a wait that the server names. That wait is used as it is, and [`Backoff::named`] is told of it.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ pub struct Backoff {
     tried: Option<Instant>,
     /// When the stream that is open was.
     opened: Option<Instant>,
-    /// What the last wait was drawn from.
+    /// The range that the last wait was drawn from.
     ceiling: Duration,
     /// The server has ended a stream that had hardly begun, by announcement.
     dismissed_early: bool,
@@ -90,8 +90,8 @@ impl Backoff {
         wait
     }
 
-    /// A stream was lost in a way that the next try may well mend: that begins at once if the stream was a healthy one
-    /// or the first try, else as after any loss.
+    /// A stream was lost in a way that the next try may well mend. The next try begins at once if the stream was a
+    /// healthy one or the first try, else as after any loss.
     pub fn at_once(&mut self, now: Instant, rng: &mut impl Rng) -> Duration {
         self.stream_ended(now);
         if self.lost.is_some() {
@@ -109,11 +109,11 @@ impl Backoff {
         self.tried = now.checked_add(wait);
     }
 
-    /// The server has announced the end of a stream, and when its successor is to be opened: returns that wait. The
+    /// The server has announced the end of a stream, and when its successor is to be opened. Returns that wait. The
     /// client counts as away from then on, not from now.
     ///
-    /// A server that does so again as soon as a stream is open, and names no wait, gets one that is drawn, from no more
-    /// than after a first loss.
+    /// If a server does so again as soon as a stream is open, and names no wait, the wait is drawn, from no more than
+    /// after a first loss.
     pub fn announced(&mut self, now: Instant, named: Duration, rng: &mut impl Rng) -> Duration {
         let early = self
             .opened

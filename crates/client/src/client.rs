@@ -1,5 +1,5 @@
-//! What a program opens once per server: the connections, the credential and the identity that its
-//! subscribers and publishers share.
+//! The client of one server: the connections, the credential and the identity that the subscribers and publishers of a
+//! program share.
 //!
 //! Holds: nothing is dialled before something is subscribed or published, so a client may be made before its
 //! server runs; dropping the client and all that came from it closes the connections.
@@ -67,9 +67,9 @@ impl Compression {
 #[derive(Debug, thiserror::Error)]
 #[error("`{url}` is not a server address: {reason}; a server is given as http://HOST:PORT")]
 pub struct UrlError {
-    /// What was given.
+    /// The given address.
     pub url: String,
-    /// What is wrong with it, such as a path that it has.
+    /// The mistake in it, such as a path.
     pub reason: String,
 }
 
@@ -121,8 +121,8 @@ pub(crate) struct Shared {
     pub(crate) compression: Option<Compression>,
     pub(crate) identity: Identity,
     pub(crate) recording: Option<Recording>,
-    /// Gives each subscriber and publisher a generator of its own, so that a seeded run repeats whatever the
-    /// order in which they wait.
+    /// Gives each subscriber and publisher a generator of its own, so that a seeded run repeats in any order of their
+    /// waits.
     seeds: Mutex<SmallRng>,
 }
 
@@ -226,10 +226,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Asks the server to compress large events toward this client's subscribers, of both contracts; nothing is
-    /// compressed unless told. The request says so in the metadata key `longlived-compression`; a server that does not know
-    /// it or the encoding sends them as they are. Worth it where the
-    /// network is narrow: decompressing costs this program more than reading would. What a subscriber takes at most
+    /// Asks the server to compress large events toward this client's subscribers, of both contracts. Nothing is
+    /// compressed without this call. The request carries the metadata key `longlived-compression`; a server that does
+    /// not know the key or the encoding sends events as they are. Worth it where the network is narrow: decompressing
+    /// costs this program more than reading would. The largest event that a subscriber takes
     /// ([`SubscriberBuilder::max_event_bytes`]) is counted decompressed.
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = Some(compression);
@@ -252,8 +252,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sends the token of `provider` as a bearer credential. It is asked when the first call is made, and
-    /// again when the server refuses what it gave.
+    /// Sends the token of `provider` as a bearer credential. It is asked when the first call is made, and again when
+    /// the server refuses the token.
     pub fn credentials<F, Fut, E>(mut self, provider: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -309,10 +309,10 @@ impl ClientBuilder {
     }
 }
 
-/// Which run of which program this is, and how many streams it has asked for.
+/// The identity of this run of the program, and the number of streams that it has asked for.
 ///
-/// The attempts are counted per instance and not per subscriber: a program that drops a subscriber and makes
-/// another with the same id must go on rising, or the server would refuse it as the older one.
+/// Attempts are counted per instance and not per subscriber. A program may drop a subscriber and make another with the
+/// same id; its attempts must go on rising, or the server would refuse it as the older one.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) instance: u64,

@@ -1,7 +1,7 @@
-//! How a subscription's request and responses are coded: as the generated client does it, with smaller buffers.
+//! The codec of a subscription's request and responses: as the generated client has it, with smaller buffers.
 //!
-//! Holds: a stream that waits keeps half a KiB for what comes next instead of tonic's 8 KiB, which were most of what a
-//! subscriber takes. The buffer grows with the messages that come.
+//! Holds: an idle stream keeps a buffer of half a KiB instead of tonic's 8 KiB, which were most of the memory of a
+//! subscriber. The buffer grows with the messages that come.
 
 use longlived_api::v1;
 use tonic::codec::{BufferSettings, Codec};

@@ -19,7 +19,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
 type Dialled = io::Result<Box<dyn Socket>>;
 
-/// Dials what the application says. Cheap to clone.
+/// Dials with the application's own function. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Connector {
     dial: Arc<dyn Fn(Uri) -> BoxFuture<'static, Dialled> + Send + Sync>,

@@ -1,4 +1,4 @@
-//! The proof that nothing is missing: rising order, and each event's previous sequence against what was seen.
+//! The proof that nothing is missing: rising order, and each event's previous sequence against the events seen.
 //!
 //! Holds: for a server that keeps the contract no violation is ever found; an event left out of a topic is
 //! found with the next event of that topic.
@@ -71,10 +71,10 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What to do with an event.
+/// The treatment of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Checked {
-    /// It follows what was seen.
+    /// It follows the events seen.
     Good,
     /// Hand it out, after saying this.
     GoodAfter(Violation),
@@ -82,8 +82,8 @@ pub(crate) enum Checked {
     Drop(Violation),
 }
 
-/// What one stream has shown so far. Every stream begins with a new one: all bases of the stream before lie
-/// at or below the position the new one begins after.
+/// The state of one stream. Every stream begins with a new one: all bases of the stream before lie at or below the
+/// position the new one begins after.
 #[derive(Debug)]
 pub(crate) struct Continuity {
     epoch: u64,
@@ -108,8 +108,8 @@ impl Continuity {
     ) -> Self {
         let (from, reset) = match asked {
             None => (welcome.sequence, None),
-            // What was asked for, not what the Welcome says: should it lie above, whatever matched between
-            // shows as missing.
+            // The position asked for, and not the one of the Welcome. If the latter lies above, the matching events
+            // between show as missing.
             Some(asked) if asked.epoch == epoch => (
                 asked.sequence,
                 (outcome == Outcome::Reset).then_some(asked.epoch),
@@ -181,7 +181,7 @@ impl Continuity {
         no_gap
     }
 
-    /// The server says what is missing.
+    /// The server announces missing events.
     pub(crate) fn gap(&mut self, wire: &v1::Gap) -> Gap {
         let reason = GapReason::from_wire(wire.reason);
         let asked_epoch = self.reset.take().unwrap_or(self.epoch);

@@ -28,7 +28,7 @@ pub enum CredentialError {
     /// The provider took longer than 30 s.
     #[error("the credential provider did not answer within 30 s")]
     Timeout,
-    /// What the provider gave cannot stand in an `authorization` header.
+    /// The provider's token cannot stand in an `authorization` header.
     #[error("the credential has characters that a header cannot carry")]
     NotAHeader,
 }

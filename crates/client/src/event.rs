@@ -1,4 +1,4 @@
-//! What a subscription hands to the application: events, and what is missing between them.
+//! The items of a subscription: events, and gaps between them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ pub struct Event {
     pub position: Position,
     /// The topic it was published to.
     pub topic: String,
-    /// What was published.
+    /// The published payload.
     pub payload: Bytes,
     /// The thing it is about; empty when the publisher named none.
     pub key: String,
@@ -85,7 +85,7 @@ pub enum GapReason {
     Future,
     /// One event is larger than this subscriber takes.
     TooLarge,
-    /// The server's disk did not give back what was written to it.
+    /// The server's disk did not give back events that were written to it.
     Damaged,
     /// A reason this version does not know.
     Other(i32),

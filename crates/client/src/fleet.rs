@@ -36,7 +36,7 @@ const HAPPENINGS_MAX: usize = 1_024;
 /// Unsubscribe calls in flight: fewer than the streams a server allows on one connection.
 const CALLS_MAX: usize = 64;
 
-/// What a ledger keeps, a message to a client and a gap each: some 100 MB at most.
+/// The entries that a ledger keeps, one for each message to a client and each gap: some 100 MB at most.
 const LEDGER_ENTRIES_MAX: usize = 2_000_000;
 
 /// A running fleet.
@@ -102,8 +102,8 @@ impl Fleet {
         }
     }
 
-    /// What happened next, as far as [`FleetConfig::show`] asks for it; `None` when every client has ended.
-    /// The queue is bounded: a fleet that is to tell something and is not read waits.
+    /// The next happening that [`FleetConfig::show`] asks for; `None` when every client has ended. The queue is
+    /// bounded: a fleet waits if its happenings are not read.
     pub async fn next_happening(&mut self) -> Option<Happening> {
         self.happenings.recv().await
     }
@@ -113,17 +113,17 @@ impl Fleet {
         self.common.totals.snapshot()
     }
 
-    /// Registers a message the server acknowledged on one of the topics of [`FleetConfig::audit`]: each client
-    /// that follows the topic owes it to the verdict from now on, unless it was published before the client
-    /// had its first stream or lies in a gap that was announced to it.
+    /// Registers a message that the server acknowledged on one of the topics of [`FleetConfig::audit`]. Each client
+    /// that follows the topic owes it to the verdict from now on. Exempt are messages published before the client had
+    /// its first stream, and those in a gap that was announced to it.
     pub fn acknowledged(&self, position: Position, topic: &str) {
         let concerned =
             (1..=self.common.config.clients).filter(|number| self.common.follows(*number, topic));
         self.common.ledger.lock().acknowledge(position, concerned);
     }
 
-    /// How many acknowledged messages are still owed, over all clients. To be waited for before the end. What
-    /// found the ledger full is not among them; [`Verdict::not_followed`] counts it.
+    /// How many acknowledged messages are still owed, over all clients. To be waited for before the end. Messages that
+    /// found the ledger full are not among them; [`Verdict::not_followed`] counts those.
     pub fn outstanding(&self) -> u64 {
         self.common.ledger.lock().outstanding()
     }

@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::pool::Lane;
 use crate::unary::{self, CallError};
 
-/// What a server says of itself or of one of its services.
+/// The health of a server or of one of its services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// It takes calls.

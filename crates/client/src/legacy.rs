@@ -26,7 +26,7 @@ use crate::subscriber::{End, Known, Lost, Next, SubscribeError, UnsubscribeError
 use crate::unary;
 use crate::wire::Seen;
 
-/// What a [`LegacySubscriber`] yields.
+/// An item of a [`LegacySubscriber`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LegacyItem {
     /// One response.
@@ -37,7 +37,7 @@ pub enum LegacyItem {
         /// Counts the streams this subscriber has opened.
         streams: u64,
     },
-    /// The stream is lost; the subscriber comes back by itself. What is published meanwhile may be missed.
+    /// The stream is lost; the subscriber comes back by itself. Events published meanwhile may be missed.
     Disconnected {
         /// Why.
         reason: Lost,
@@ -160,7 +160,7 @@ pub struct LegacyHandle {
 }
 
 impl LegacyHandle {
-    /// Calls Unsubscribe. The subscriber must be read on: it yields what was on the way, then
+    /// Calls Unsubscribe. The subscriber must be read on: it yields the events on the way, then
     /// [`LegacyItem::Unsubscribed`], then ends. One that is between two streams ends at once.
     pub async fn unsubscribe(&self) -> Result<(), UnsubscribeError> {
         self.leaving.cancel();

@@ -2,7 +2,7 @@
 //!
 //! - [`Client`]: one server, its connections, credential and identity.
 //! - [`Subscriber`]: a `Stream` of events with positions. It comes back by itself, resumes after the last
-//!   event, proves that nothing is missing, and says what is.
+//!   event, and proves that nothing is missing, or announces it.
 //! - [`Publisher`]: one message, many in flight, or a whole file.
 //!
 //! Features, none of them on by default:

@@ -23,11 +23,11 @@ use crate::preface::Preface;
 use crate::subscriber::Lost;
 use crate::wire::Wire;
 
-/// What a stream that the application does not read may hold here.
+/// The bytes that may wait here on a stream that the application does not read.
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
-/// All that HTTP/2 allows: what the streams may hold bounds the connection too, so that those that are not read leave
-/// room to all others. And the library allows small frames that wait for the application by half of this window, beyond
-/// which it would end the connection: as many streams as a server allows, each full of events of 20 bytes, stay
+/// The largest window of HTTP/2. The windows of the streams bound the connection too, so streams that are not read do
+/// not block the others. The library also counts small frames that wait for the application, and ends a connection
+/// where they exceed half of this window. As many streams as a server allows, each full of events of 20 bytes, stay
 /// below it.
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
@@ -265,7 +265,7 @@ impl Pool {
         connector.set_keepalive(Some(self.options.keepalive_interval));
         connector.set_keepalive_interval(Some(self.options.keepalive_timeout));
         connector.set_keepalive_retries(Some(2));
-        // Without it a peer that vanished holds the socket, and what was sent on it, for a quarter of an hour.
+        // Without it a peer that vanished holds the socket and its unsent bytes for a quarter of an hour.
         #[cfg(target_os = "linux")]
         connector.set_tcp_user_timeout(Some(
             self.options.keepalive_interval + self.options.keepalive_timeout,
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_wait_share_one_dial() {
+    async fn callers_that_wait_share_one_dial() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let pool = pool(format!("http://{}", listener.local_addr().unwrap()), 1);
         let leases =
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_hundred_who_come_back_at_their_own_times_do_not_dial_a_hundred_times() {
+    async fn a_hundred_subscribers_that_come_back_at_their_own_times_do_not_dial_a_hundred_times() {
         let (pool, dials) = refused();
         let lost = Instant::now();
         let each = (1..=100).map(|number| {
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_alone_on_a_connection_dials_whenever_its_own_wait_is_over() {
+    async fn a_subscriber_alone_on_a_connection_dials_whenever_its_own_wait_is_over() {
         let (pool, dials) = refused();
         let began = Instant::now();
         for _ in 0..10 {
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_gives_up_waiting_for_a_dial_leaves_it_to_the_next() {
+    async fn a_caller_that_gives_up_waiting_for_a_dial_leaves_it_to_the_next() {
         let (pool, dials) = refused();
         let lost = Instant::now();
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_dial_is_told_to_all_who_waited_and_tried_again_by_the_next() {
+    async fn a_failed_dial_is_told_to_all_waiting_callers_and_tried_again_by_the_next() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_of_another_text_fits_into_a_line() {
+    fn the_quoted_part_of_another_text_fits_into_a_line() {
         let text = format!("Dear\nreader\u{1b}[31m {}", "x".repeat(1_000));
         let shown = text.parse::<Position>().unwrap_err().to_string();
         assert!(

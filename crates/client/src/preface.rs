@@ -1,5 +1,5 @@
-//! Watches how a server begins. HTTP/2 servers send a SETTINGS frame first (RFC 9113, 3.4), which is never longer than a
-//! client allows, so its first byte is 0. A first byte that is anything else ends the connection here, with words for a
+//! Checks the first bytes of a server. HTTP/2 servers send a SETTINGS frame first (RFC 9113, 3.4), which is never
+//! longer than a client allows, so its first byte is 0. Any other first byte ends the connection here, with words for a
 //! person: the HTTP/2 library would report a broken frame, or wait for the rest of one.
 
 use std::io;
@@ -50,7 +50,7 @@ impl Preface {
         connector.map_response(move |socket| TokioIo::new(preface.watch(socket.into_inner())))
     }
 
-    /// A new connection, watched; what was known of the one before is forgotten.
+    /// A new connection, watched; the verdict on the one before is forgotten.
     pub(crate) fn watch<S>(&self, inner: S) -> Watched<S> {
         self.set(State::Awaited);
         Watched {
@@ -64,7 +64,7 @@ impl Preface {
         match &*self.0.lock() {
             State::Awaited | State::Http2 => None,
             State::Closed => Some(Lost::Transport(
-                "it was closed before the server sent anything: what listens there is no gRPC server, or takes \
+                "it was closed before the server sent anything: no gRPC server listens there, or one that takes \
                  no more connections"
                     .to_owned(),
             )),
@@ -78,7 +78,7 @@ impl Preface {
 }
 
 impl State {
-    /// What the first bytes say.
+    /// The verdict on the first bytes.
     fn of(bytes: &[u8]) -> Self {
         match bytes {
             [] => Self::Closed,
@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    /// What is known after a server has sent these bytes and closed.
+    /// The verdict after a server has sent these bytes and closed.
     async fn after(bytes: &[u8]) -> (io::Result<Vec<u8>>, Option<String>) {
         let preface = Preface::default();
         let (near, mut far) = duplex(1 << 10);
@@ -216,8 +216,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_http2_is_refused_and_quoted() {
-        let not_http2 = "what listens there does not speak gRPC over HTTP/2: ";
+    async fn another_protocol_than_http2_is_refused_and_quoted() {
+        let not_http2 = "the server does not speak gRPC over HTTP/2: ";
         for (bytes, said) in [
             (
                 &b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"[..],

@@ -1,8 +1,8 @@
-//! What a recorder is told: each publish and each stream of a client, response by response, as it happens.
+//! The records of a client: each publish and each stream, response by response, as it happens.
 //!
 //! Holds: a publish and a stream are told before anything of them is sent; the responses of one stream are told in
-//! their order, also those the application does not get; a stream that was told is told to have ended, also when it is
-//! dropped. The recorder holds up the client until it returns.
+//! their order, also those the application does not get; the end of a told stream is told, also when it is dropped. The
+//! recorder holds up the client until it returns.
 //! Does not: record the frozen contract, whose responses have no positions, or keep anything.
 
 use std::fmt;
@@ -15,13 +15,13 @@ use tonic::Code;
 use crate::publisher::{PublishError, Published};
 use crate::subscriber::Lost;
 
-/// Takes down what a client does and is told; see [`ClientBuilder::recording`](crate::ClientBuilder::recording).
+/// Records the calls and responses of a client; see [`ClientBuilder::recording`](crate::ClientBuilder::recording).
 pub trait Recorder: Send + Sync + 'static {
     /// Something happened. The client goes on when this returns: one that cannot keep up slows it.
     fn record(&self, happened: Recorded<'_>);
 }
 
-/// What happened, in the words of the contract.
+/// One record, in the words of the contract.
 #[derive(Debug)]
 pub enum Recorded<'a> {
     /// A message is about to be sent.
@@ -31,18 +31,18 @@ pub enum Recorded<'a> {
         /// The message.
         request: &'a v1::PublishRequest,
     },
-    /// What became of it. A publish that was dropped, and those of a bulk, have no such word.
+    /// The outcome of it. A publish that was dropped, and those of a bulk, have none.
     PublishEnded {
         /// The publish.
         publish: u64,
-        /// What the publisher was told.
+        /// The outcome that the publisher was told.
         answer: Result<&'a Published, &'a PublishError>,
     },
     /// A stream is about to be opened.
     StreamOpened {
         /// Names it, uniquely in one [`Recording`].
         stream: u64,
-        /// What is asked for.
+        /// The request.
         request: &'a v1::SubscribeRequest,
     },
     /// A response came.

@@ -1,8 +1,8 @@
-//! A subscription that outlives its connections: a stream of items that reconnects, resumes and says what is
-//! missing.
+//! A subscription that outlives its connections: a stream of items that reconnects, resumes and announces missing
+//! events.
 //!
-//! Holds: events come in log order, each once; what cannot be had is a [`Gap`], what should not happen a
-//! [`Violation`], and an error is always the last item.
+//! Holds: events come in log order, each once; missing events are a [`Gap`], a broken promise is a [`Violation`], and
+//! an error is always the last item.
 //! Does not: run while it is not polled. An application that stops reading stops its server from sending;
 //! nothing piles up here. No task is spawned, and dropping the subscriber cancels its stream.
 
@@ -29,17 +29,16 @@ use crate::continuity::Violation;
 use crate::event::{Event, Gap};
 use crate::position::Position;
 
-/// What a [`Subscriber`] yields.
+/// An item of a [`Subscriber`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     /// A message.
     Event(Event),
     /// Messages that matched and will not come.
     Gap(Gap),
-    /// The proof of continuity failed. The subscription goes on; what it promised before no longer holds for
-    /// the topic named.
+    /// The proof of continuity failed. The subscription goes on; continuity no longer holds for the topic named.
     Violation(Violation),
-    /// What happens to the stream underneath.
+    /// News of the stream underneath.
     Notice(Notice),
 }
 
@@ -85,9 +84,8 @@ pub enum Item {
 /// # }
 /// ```
 ///
-/// To continue in another run of the program, save [`position`](Self::position) after the item was processed
-/// and hand it to [`SubscriberBuilder::resume_after`]. After its end a subscriber may be read on, and yields
-/// `None`.
+/// To continue in another run of the program, save [`position`](Self::position) after processing the item and hand it
+/// to [`SubscriberBuilder::resume_after`]. After its end a subscriber may be read on, and yields `None`.
 #[must_use = "a subscriber does nothing until it is read"]
 pub struct Subscriber {
     items: Pin<Box<dyn Stream<Item = Result<Item, SubscribeError>> + Send>>,
@@ -111,7 +109,7 @@ impl Subscriber {
         self.handle.clone()
     }
 
-    /// Ends the subscription on the server and waits until its stream ended with OK. What still arrives is
+    /// Ends the subscription on the server and waits until its stream ended with OK. Events that still arrive are
     /// dropped; to receive it too, call [`SubscriberHandle::unsubscribe`] and read on.
     pub async fn unsubscribe(mut self) -> Result<Option<Position>, UnsubscribeError> {
         handle::unsubscribe_and_drain(&mut self).await

@@ -1,6 +1,6 @@
-//! Looking at a server's topics: which there are, what is kept of them, and whether a position still holds.
+//! Looking at a server's topics: their list, their kept events, and whether a position is still resumable.
 //!
-//! Does not: subscribe. Each question is one call with one answer; what fails may simply be asked again.
+//! Does not: subscribe. Each question is one call with one answer; a failed call may simply be repeated.
 
 use longlived_api::v1;
 use longlived_api::v1::topic_service_client::TopicServiceClient;
@@ -71,7 +71,7 @@ pub struct TopicsPage {
     pub head: Position,
 }
 
-/// What is kept of one topic, and its subscribers.
+/// The kept events of one topic, and its subscribers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicInfo {
     /// Its name.
@@ -114,7 +114,7 @@ impl HistoryQuery {
         self
     }
 
-    /// What comes after this position: [`HistoryPage::next`] of the page before.
+    /// Entries after this position: [`HistoryPage::next`] of the page before.
     pub fn after(mut self, position: Position) -> Self {
         self.after = Some(position);
         self
@@ -136,7 +136,7 @@ impl HistoryQuery {
 /// A part of the history, in log order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistoryPage {
-    /// Events, and what is missing between them. A page may be empty although more follows.
+    /// Events, and the gaps between them. A page may be empty although more follows.
     pub entries: Vec<HistoryEntry>,
     /// Where the next page begins.
     pub next: Position,
@@ -155,7 +155,7 @@ pub enum HistoryEntry {
     Gap(Gap),
 }
 
-/// What a subscriber that resumes after a position would find.
+/// The answer for a subscriber that would resume after a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PositionCheck {
     /// The first gap it would be told of, for any reason; `None` when it would miss nothing, as far as was
@@ -163,7 +163,7 @@ pub struct PositionCheck {
     pub gap: Option<Gap>,
     /// A subscriber that resumes after this receives everything that is kept.
     pub earliest: Position,
-    /// How far the history was looked at for damage; what retention removed is known for all of it.
+    /// How far the history was looked at for damage; the events that retention removed are known for all of it.
     pub checked: Position,
     /// The last event of the log.
     pub head: Position,
@@ -224,7 +224,7 @@ impl Client {
         })
     }
 
-    /// One page of history: what is kept, and what is missing in its place.
+    /// One page of history: the kept events, and gaps in the place of missing ones.
     pub async fn read_history(&self, query: &HistoryQuery) -> Result<HistoryPage, TopicsError> {
         let request = v1::ReadHistoryRequest {
             subscriptions: subscriptions(&query.filters),
@@ -264,8 +264,8 @@ impl Client {
         })
     }
 
-    /// Whether a subscriber with these filters could resume after a position, and what it would miss. Nothing is
-    /// resumed. The id of the caller may be that of a subscriber, which may name its own inbox, or empty.
+    /// Whether a subscriber with these filters could resume after a position, and the events that it would miss.
+    /// Nothing is resumed. The id of the caller may be that of a subscriber, which may name its own inbox, or empty.
     pub async fn check_position<F: Into<String>>(
         &self,
         subscriber_id: &str,

@@ -28,7 +28,7 @@ pub enum CallError {
     Credential(#[from] CredentialError),
 }
 
-/// A call without an answer, with what its caller needs to decide about another attempt.
+/// A call without an answer, with the facts that its caller needs to decide about another attempt.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) error: CallError,

@@ -1,4 +1,4 @@
-//! Tells what a server sent from what was made up on the way: tonic gives both the same `Status`.
+//! Tells a status that the server sent from one that was made up on the way: tonic gives both the same `Status`.
 //!
 //! Holds: [`Seen::sent`] is true only when a `grpc-status` arrived in headers or trailers of the response.
 //! A proxy's HTML page, a reset, a decoding error and a timeout are all false.
@@ -79,7 +79,7 @@ fn are_readable(details: &http::HeaderValue) -> bool {
     details.is_some_and(|details| details.to_bytes().is_ok())
 }
 
-/// What was seen of one response. Put into the extensions of a request, filled in by [`Wire`].
+/// The observations of one response. Put into the extensions of a request, filled in by [`Wire`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen(Arc<SeenInner>);
 
@@ -99,7 +99,7 @@ impl Seen {
         self.0.sent.load(Ordering::Acquire)
     }
 
-    /// What to say about a status the server did not send.
+    /// The text about a status that the server did not send.
     pub(crate) fn lost(&self, status: &Status) -> Lost {
         let of_preface = || self.0.preface.get().and_then(Preface::lost);
         match self.0.http.load(Ordering::Acquire) {
@@ -193,7 +193,7 @@ fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
 #[error("HTTP status {0} instead of a gRPC response")]
 struct NotGrpc(http::StatusCode);
 
-/// A connection that notes in a request's [`Seen`] what came back.
+/// A connection that notes each response in the [`Seen`] of its request.
 #[derive(Clone, Debug)]
 pub(crate) struct Wire {
     channel: Channel,
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_gone_is_called_so_whoever_noticed_first() {
+    fn a_lost_connection_is_called_so_by_each_layer_that_may_notice_it_first() {
         use std::io::ErrorKind;
 
         let lost = |error: BoxError| Seen::default().lost(&Status::from_error(error));

@@ -12,7 +12,7 @@ pub struct ClientCompressionArgs {
     compression: CompressionFlag,
 }
 
-/// What is asked for.
+/// The encoding that the client asks for.
 #[expect(
     missing_docs,
     reason = "the names say it, and a comment would stand in the help of the flag"

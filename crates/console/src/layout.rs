@@ -18,12 +18,12 @@ impl Output {
         self.after(&[], tone, text)
     }
 
-    /// A text after what stands before it on its first line.
+    /// A text that follows others on its first line.
     pub fn after(self, lead: &[(Tone, &str)], tone: Tone, text: &str) -> String {
         self.after_within(self.width(), lead, tone, text)
     }
 
-    /// A text after what stands before it, in `columns` columns if that is known.
+    /// The same in `columns` columns, if their number is known.
     pub fn after_within(
         self,
         columns: Option<usize>,

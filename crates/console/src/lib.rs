@@ -1,4 +1,4 @@
-//! What the commands of the binary share: values of flags, and text on standard output and standard error.
+//! The parts that the commands of the binary share: values of flags, and text on standard output and standard error.
 //!
 //! - [`values`], [`server_url`], [`ClientCompressionArgs`]: flags.
 //! - [`sink`]: a queue before a file descriptor, for output that must not wait for its reader.

@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Raises the soft limit, which is often 1,024, to the hard one. Returns what holds from now on.
+/// Raises the soft limit, which is often 1,024, to the hard one. Returns the limit that holds from now on.
 pub fn raise() -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

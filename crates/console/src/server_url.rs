@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_before_the_form() {
+    fn a_mistake_is_named_before_the_form() {
         for (wrong, problem) in [
             ("localhost", "it has no port"),
             ("localhost:", "it has a colon and no port"),

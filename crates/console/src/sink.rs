@@ -1,13 +1,13 @@
-//! Standard output or standard error of a process that goes on whatever becomes of either: a bounded queue, and one
-//! thread that writes.
+//! Standard output or standard error of a process that goes on when either fails: a bounded queue, and one thread that
+//! writes.
 //!
 //! Holds: a caller that offers text never waits; a caller that puts text waits only for space in the queue. Text that
-//! was taken is written in its order, or counted as dropped. No lock is held over a write. What was dropped is told in
-//! its place, as one line, as soon as something is written again.
-//! Does not: end. The thread may be in a write that never returns, so the end of the process waits only for so long.
+//! was taken is written in its order, or counted as dropped. No lock is held over a write. One line tells of dropped
+//! text in its place, as soon as something is written again.
+//! Does not: end. The thread may be in a write that never returns, so the end of the process waits for a limited time.
 //!
-//! The queue of `tracing-appender` is bounded in lines and not in bytes, does not count what a failed write loses, and
-//! its guard prints to standard output, where it panics if nobody is there.
+//! The queue of `tracing-appender` is bounded in lines and not in bytes, and does not count the lines that a failed
+//! write loses. Its guard prints to standard output, and panics if that is closed.
 
 mod writer;
 
@@ -20,8 +20,8 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Bytes of the log that wait to be written: some ten thousand lines, what a server says in the worst second. The thread
-/// that writes may hold as many again.
+/// Bytes of the log that wait to be written: some ten thousand lines, the output of a server in its worst second. The
+/// thread that writes may hold as many again.
 const LOG_BYTES_MAX: usize = 2 << 20;
 /// How long the end of the process waits for lines that are not written yet. A reader that reads has taken them by
 /// then; no other may hold up the end.
@@ -32,10 +32,10 @@ pub struct Sink {
     shared: Arc<Shared>,
 }
 
-/// What becomes of the rest when a write has failed.
+/// The fate of the queued text when a write has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failing {
-    /// What failed is dropped and counted, and the next is tried.
+    /// The failed text is dropped and counted, and the next is tried.
     GoesOn,
     /// Nothing more is written: a hole would look like a whole.
     Ends,
@@ -63,20 +63,20 @@ struct Queue {
     accepted: u64,
     /// Lines that found no room since the writer last took the text.
     turned_away: u64,
-    /// When the writer began what it is at.
+    /// When the writer began its current write.
     busy_since: Option<Instant>,
     stopped: bool,
     notice: Notice,
 }
 
-/// What has become of the lines that were taken in.
+/// The fate of the lines that were taken in.
 #[derive(Clone, Debug, Default)]
 struct Progress {
     /// Lines written in full.
     written: u64,
     /// Lines given up.
     lost: u64,
-    /// How often the writer took what waited, which makes room.
+    /// How often the writer took the queue, which frees it.
     takes: u64,
     /// Of the last write, if it failed.
     failure: Option<Arc<io::Error>>,
@@ -121,7 +121,7 @@ pub fn stdout(bytes_max: usize, failing: Failing, notice: Notice) -> &'static Si
 static STDERR: OnceLock<Sink> = OnceLock::new();
 static STDOUT: OnceLock<Sink> = OnceLock::new();
 
-/// Waits, not for long, until what was said is written.
+/// Waits, for a limited time, until the queue is written.
 pub fn flush() {
     for sink in [&STDOUT, &STDERR].into_iter().filter_map(OnceLock::get) {
         sink.flush();

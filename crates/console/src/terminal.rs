@@ -6,14 +6,14 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use crate::sink::{self, OutputError};
 
-/// What a piece of text is, which decides its colour.
+/// The kind of a piece of text, which decides its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     /// Ordinary text.
     Plain,
     /// Beside the point: times, borders, reasons.
     Dim,
-    /// What the line is about.
+    /// The subject of the line.
     Strong,
     /// A heading.
     Heading,

@@ -1,17 +1,17 @@
-//! What flags of the client commands may hold. Each parser says in a few words what is wrong; clap puts the
-//! flag and the value before it.
+//! The values of the client commands' flags. Each parser names the mistake in a few words; clap puts the flag and the
+//! value before them.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Longer than anybody waits, and far from what a clock can no longer add.
+/// Longer than anybody waits, and far below the overflow of a clock.
 const DURATION_MAX: Duration = Duration::from_secs(365 * DAY);
 const DAY: u64 = 24 * HOUR;
 const HOUR: u64 = 3600;
 
-/// The grain of the timers: what is to happen more often takes a core for nothing.
+/// The grain of the timers: a shorter interval would take a core for nothing.
 pub const DURATION_MIN: Duration = Duration::from_millis(1);
 
 /// A length of time, which may be none.

@@ -1,5 +1,4 @@
-//! What a node is told, as meant: plain values, validated where they are made. Reads no environment; the
-//! binary does.
+//! The configuration of a node: plain values, validated where they are made. Reads no environment; the binary does.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -22,15 +21,15 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// The periodic generator; off without it.
     pub generator: Option<GeneratorConfig>,
-    /// What subscribers of the frozen contract receive beside their inbox.
+    /// The topics that subscribers of the frozen contract receive beside their inbox.
     pub legacy_topics: Vec<TopicFilter>,
     /// Retention classes; the first that matches a topic holds.
     pub history: Vec<HistoryClass>,
-    /// Where history is kept. A store remembers as many message ids as `log` says, whatever this says.
+    /// Where history is kept. A store remembers as many message ids as `log` says, and not as this says.
     pub store: StoreConfig,
     /// Topics known at a time.
     pub topics_max: usize,
-    /// From the stop signal to the end of the process, whatever the peers do.
+    /// From the stop signal to the end of the process, with any behaviour of the peers.
     pub drain_timeout: Duration,
     /// Largest encoded event, in bytes.
     pub event_bytes_max: usize,
@@ -55,7 +54,7 @@ pub struct Config {
 /// The periodic generator.
 #[derive(Clone, Debug)]
 pub struct GeneratorConfig {
-    /// One message to each inbox that somebody follows, in each interval.
+    /// One message to each inbox with a subscriber, in each interval.
     pub every: Duration,
     /// One message in each interval to this topic as well.
     pub topic: Option<TopicName>,
@@ -70,7 +69,7 @@ impl Config {
         let store = match &self.store {
             StoreConfig::Memory => StoreConfig::Memory,
             StoreConfig::Disk(disk) => StoreConfig::Disk(DiskConfig {
-                // It remembers what the log asks of it, and no more.
+                // It remembers as many ids as the log asks for, and no more.
                 ids_max: self.log.dedupe.ids_max,
                 ids_age_max: self.log.dedupe.age_max,
                 ..disk.clone()

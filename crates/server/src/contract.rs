@@ -1,7 +1,7 @@
-//! What is said between the node and its clients, beside the events: methods, statuses, control messages, and the words
-//! for how and why a stream begins and ends.
+//! The words between the node and its clients, beside the events: methods, statuses, control messages, and the ways in
+//! which a stream begins and ends.
 //!
-//! Does not: know how it gets there, or who says it.
+//! Does not: know the transport of its messages, or their sender.
 
 mod caller;
 mod close;

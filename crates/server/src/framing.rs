@@ -2,11 +2,11 @@
 //!
 //! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
 //!
-//! Does not: hold bytes, or judge what a prefix says.
+//! Does not: hold bytes, or judge the fields of a prefix.
 
 pub(crate) use longlived_broker::PREFIX_BYTES;
 
-/// What stands before a message.
+/// The prefix of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prefix {
     /// 0 for a plain message, 1 for a compressed one.
@@ -16,7 +16,7 @@ pub(crate) struct Prefix {
 }
 
 impl Prefix {
-    /// The prefix at the begin of `bytes`, and what follows it; `None` when it has not come whole.
+    /// The prefix at the begin of `bytes`, and the rest; `None` when it has not come whole.
     pub(crate) fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (&[flag, length @ ..], rest) = bytes.split_first_chunk::<PREFIX_BYTES>()?;
         let length = u32::from_be_bytes(length);
@@ -59,7 +59,7 @@ impl Framing {
         (ended, self.under_way)
     }
 
-    /// Takes what `data` has of the prefix; what follows it.
+    /// Takes the part of the prefix that `data` has; returns the rest.
     fn begin<'a>(&mut self, data: &'a [u8]) -> &'a [u8] {
         // Nearly always the prefix is there in one piece.
         if self.prefix_len == 0
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_is_counted_with_its_prefix() {
+    fn a_message_under_way_is_counted_with_its_prefix() {
         let mut framing = Framing::default();
         assert_eq!(framing.advance(&[0, 0, 0]), (false, 3));
         assert_eq!(framing.advance(&[0, 2, 7]), (false, 6));

@@ -1,5 +1,5 @@
-//! The periodic generator: in each interval one message to every inbox that somebody follows, `data mock for:
-//! <id>`, and one to a topic if one is named.
+//! The periodic generator: in each interval one message to every inbox with a subscriber, `data mock for: <id>`, and
+//! one to a topic if one is named.
 //!
 //! Holds: the walk is spread over the interval and gives way to publishers; no guard of the registry is held
 //! while anything is published.
@@ -60,7 +60,7 @@ impl Generator {
         if let Some(topic) = &config.topic {
             refused = self.publish(message(topic, topic.as_str())).await.err();
         }
-        // Keys and inboxes only: the messages are made when their turn comes, for those who still follow then.
+        // Keys and inboxes only: the messages are made when their turn comes, for the inboxes with a subscriber then.
         let inboxes = node.registry.followed_inboxes();
         let slices_max = (config.every.as_nanos() / SLICE_EVERY.as_nanos()).max(1) as usize;
         let per_slice = inboxes.len().div_ceil(slices_max).max(1);

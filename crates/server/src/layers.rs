@@ -1,7 +1,7 @@
-//! What every call passes before it reaches its method, whichever contract it belongs to.
+//! The layers that every call of both contracts passes before it reaches its method.
 //!
 //! From the outside in: the request id, the log line, the check that it is gRPC at all, the refusal while
-//! draining, the deadline. The log stands outside what can refuse, so that a refused call has its line too.
+//! draining, the deadline. The log stands outside the layers that can refuse, so that a refused call has its line too.
 
 mod answer;
 mod call_log;

@@ -41,7 +41,7 @@ impl Drain {
         self.inner.going_away.cancel();
     }
 
-    /// Step 3: connections end now, whatever their streams do.
+    /// Step 3: connections end now, also with open streams.
     pub fn kill(&self) {
         self.go_away();
         self.inner.killed.cancel();

@@ -1,8 +1,7 @@
 //! Every fixed limit of the serving side: its default, why it is that number, and where a peer meets it.
 //!
-//! Holds: nothing that a peer can make grow is without an entry here.
-//! Does not: read configuration; what may be changed is a field of `ConnectionSettings` or `AcceptorSettings`
-//! whose default is one of these.
+//! Holds: everything that a peer can make grow has an entry here. Does not: read configuration; a limit that may be
+//! changed is a field of `ConnectionSettings` or `AcceptorSettings` whose default is one of these.
 
 use std::time::Duration;
 
@@ -51,14 +50,14 @@ pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// sockets. It must read them before it decides. Met as: nothing.
 pub(crate) const KEEPALIVE_GRACE: Duration = Duration::from_secs(1);
 
-/// The slowest reader whose overdue answer to a PING is waited for, in bytes a second: the answer stands behind all that was
-/// written since the last one that came, in the reader's kernel too, where nothing shows that it is read. Less than half of
-/// what a reader of 40 KB/s takes. Met as: a closed connection.
+/// The slowest reader whose overdue answer to a PING is waited for, in bytes a second: the answer stands behind all
+/// bytes written since the last one. Some of them are in the reader's kernel, where nothing shows that they are read.
+/// Less than half of the rate of a reader of 40 KB/s. Met as: a closed connection.
 pub(crate) const KEEPALIVE_SLOWEST_READER: u32 = 16 * 1024;
 
-/// No overdue answer is waited for longer than this, however much it may stand behind: 4.7 MiB at that rate, about what
-/// a kernel holds for one reader (6 MiB by default). It begins anew when the reader's kernel takes some of what it had no room for.
-/// Met as: a closed connection.
+/// No overdue answer is waited for longer than this, behind any number of bytes: 4.7 MiB at that rate, about the buffer
+/// of a kernel for one reader (6 MiB by default). It begins anew when the reader's kernel was full and takes more. Met
+/// as: a closed connection.
 pub(crate) const KEEPALIVE_BEHIND_MAX: Duration = Duration::from_secs(300);
 
 /// How long sent bytes may stay unacknowledged by the peer's kernel, or its window shut, before the kernel gives the
@@ -73,14 +72,14 @@ const _: () = assert!(
             + KEEPALIVE_BEHIND_MAX.as_secs()
 );
 
-/// Bytes that a socket takes beyond what the network has of it. A slow reader's answer to a PING stands behind all that was
-/// sent before, and the kernel would take megabytes; what it does not take waits as a position. As much as several
+/// Bytes that a socket takes beyond those in the network. A slow reader's answer to a PING stands behind all bytes sent
+/// before, and the kernel would take megabytes. Events that it does not take wait as a position. As much as several
 /// writes. Met as: nothing.
 pub(crate) const TCP_UNSENT_BYTES: u32 = 128 * 1024;
 
-/// Bytes that say nothing of a peer that has not answered: a PING, and the heads of what else is small. An overdue answer
-/// that stands behind more is waited for (`KEEPALIVE_SLOWEST_READER`); and when more than this waited for room at the peer and
-/// its kernel then acknowledges some, it reads. Met as: nothing.
+/// Bytes that say nothing of a peer that has not answered: a PING, and the heads of other small frames. An overdue
+/// answer that stands behind more is waited for (`KEEPALIVE_SLOWEST_READER`). When more than this waited because the
+/// peer was full, and its kernel then acknowledges some, the peer reads. Met as: nothing.
 pub(crate) const KEEPALIVE_QUEUE_BYTES: u32 = 1024;
 
 /// How long a peer that speaks something else than HTTP/2 has to take its answer and close. Met as: a closed connection.
@@ -115,9 +114,8 @@ pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// round trip. Met as: flow control.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// Bytes of requests that one connection may have on their way to us: what a peer can make us hold unread. What was
-/// read and is no whole message counts against `HALF_SENT_BYTES_MAX`.
-/// Met as: flow control.
+/// Bytes of requests that one connection may have on their way to us, which we hold unread. Bytes that were read and
+/// are no whole message count against `HALF_SENT_BYTES_MAX`. Met as: flow control.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// Bytes of the smallest message that can be published, with the five before it. A connection's window may be full of
@@ -131,25 +129,25 @@ pub(crate) const SMALLEST_MESSAGE_BYTES: u32 = 11;
 /// of a stream of messages to publish, which may have nothing to say for hours. Met as: DEADLINE_EXCEEDED.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a call that takes one request message waits, after it, for the end of what its caller sends. gRPC's libraries
-/// send both together; by it a second message is found, which is an error of the caller's. Met as: an answer that comes
-/// so much later, to callers that never end their side.
+/// How long a call that takes one request message waits, after it, for the end of the request. gRPC's libraries send
+/// both together. The wait finds a second message, which is an error of the caller's. Met as: an answer that comes
+/// later by this, to callers that never half-close.
 pub(crate) const REQUEST_END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Bytes that one connection may have sent of messages that have not come whole: sixteen of the largest, or a hundred
 /// streams with 160 KiB each. The only one under way may be larger. Met as: RESOURCE_EXHAUSTED with a pushback.
 pub(crate) const HALF_SENT_BYTES_MAX: usize = 16 << 20;
 
-/// The same for all connections together: what many of them can make us hold. Messages that come whole within one
-/// HTTP/2 frame (16 KiB) never count. Met as: RESOURCE_EXHAUSTED with a pushback.
+/// The same for all connections together. Messages that come whole within one HTTP/2 frame (16 KiB) never count. Met
+/// as: RESOURCE_EXHAUSTED with a pushback.
 pub(crate) const HALF_SENT_BYTES_MAX_TOTAL: usize = 256 << 20;
 
-/// DATA below this many bytes costs Rust's h2, ours and that of a peer, what it is smaller than this for as long as it
-/// waits for its reader: about what its bookkeeping takes. See `connection/unread.rs`.
+/// A DATA frame below this many bytes costs Rust's h2, ours and that of a peer, the difference to it for as long as the
+/// frame waits for its reader. That is about the memory of its bookkeeping. See `connection/unread.rs`.
 pub(crate) const SMALL_FRAME_BYTES: usize = 256;
 
-/// What small frames may cost a peer at least that counts them, however small its window for the connection is; it may
-/// be more, half of that window. Met as: pieces of 256 bytes.
+/// The least cost of small frames that a counting peer allows, with the smallest window for the connection; the limit
+/// is half of that window where this is more. Met as: pieces of 256 bytes.
 pub(crate) const UNREAD_COST_LEAST: u64 = 100 * SMALL_FRAME_BYTES as u64;
 
 /// Bytes that one connection collects before it writes them, so that many small frames are one write. Held only
@@ -177,9 +175,9 @@ pub(crate) const CONNECTION_TURN_HEADS: u32 = 16;
 /// 500 bytes, and never gives slots back: a hundred calls that come together would leave 62 KiB behind.
 pub(crate) const CONNECTION_TURN_CALLS: u32 = 7;
 
-/// How long a connection without streams stays after GOAWAY. A peer that speaks HTTP/2 as it should has closed it by
-/// then, and what the last stream said has gone out; one that does not must not hold up the end of the node. Met as: a
-/// closed connection.
+/// How long a connection without streams stays after GOAWAY. A peer that follows HTTP/2 has closed it by then, and the
+/// bytes of the last stream have gone out. Another peer must not hold up the end of the node. Met as: a closed
+/// connection.
 pub(crate) const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 
 /// How long after its deadline a stream whose reader is stalled is reset. A reader that only has to catch up gets
@@ -189,17 +187,16 @@ pub(crate) const STALLED_DEADLINE_GRACE: Duration = Duration::from_secs(1);
 /// Rounds of a connection (its streams, then its socket) before other connections have their turn.
 pub(crate) const CONNECTION_TURN_ROUNDS: u32 = 8;
 
-/// How long flow control holds what there is to send before metrics say that the reader takes nothing. A reader that
-/// catches up as fast as it can is held for a round trip again and again, which is shorter. Met as: nothing; it is only
-/// counted.
+/// How long flow control holds pending bytes before metrics say that the reader takes nothing. A reader that catches up
+/// as fast as it can is held for a round trip again and again, which is shorter. Met as: nothing; it is only counted.
 pub(crate) const HELD_TIME_MIN: Duration = Duration::from_millis(500);
 
 /// Connections that ask for metrics at a time. A handful of watchers ask every few seconds and are answered within
 /// milliseconds. Met as: a slow connect, until one before it has ended.
 pub(crate) const METRICS_CONNECTIONS_MAX: usize = 16;
 
-/// From the accepted connection to the end of the answer to its one request. As long as the usual scrape timeout; who
-/// is slower would not take the answer any more. Met as: a closed connection.
+/// From the accepted connection to the end of the answer to its one request. As long as the usual scrape timeout; a
+/// slower scraper would not take the answer any more. Met as: a closed connection.
 pub(crate) const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of the head of a request for metrics, the least that the HTTP/1 parser works with. Met as: 431, and a closed
@@ -210,8 +207,8 @@ pub const METRICS_HEAD_BYTES_MAX: usize = 8 * 1024;
 pub(crate) const METRICS_HEADERS_MAX: usize = 64;
 
 /// Takeovers of one id by programs of version 1 within [`TAKEOVER_WINDOW`] that go through at once. A program that is
-/// started again makes one, a client without an instance on a bad network a few; two that ignore that they shall not
-/// come back make thousands. Met as: UNAVAILABLE with a wait that doubles with each refusal.
+/// started again makes one, a client without an instance on a bad network a few. Two programs that ignore the order not
+/// to come back make thousands. Met as: UNAVAILABLE with a wait that doubles with each refusal.
 pub(crate) const TAKEOVERS_MAX: usize = 30;
 
 /// The same for programs of the frozen contract, which come back on every end and cannot be told not to.
@@ -256,13 +253,13 @@ pub(crate) const REQUEST_BYTES_MAX: usize = 128 << 10;
 /// answer may go beyond it, as large as its request. Met as: flow control.
 pub(crate) const SESSION_ANSWERS_BYTES_MAX: usize = 16 << 10;
 
-/// The largest message with an event that a page is made of, and the most that a page has: below the 4 MiB that gRPC clients
-/// take in one message unless told otherwise. Met as: a page that ends early.
+/// The largest message with an event in a page, and the most bytes of a page: below the 4 MiB that gRPC clients take in
+/// one message unless told otherwise. Met as: a page that ends early.
 pub(crate) const PAGE_BYTES_MAX: u32 = 3 << 20;
 
-/// What a page has beside its events and names: some bytes for each entry. Met as: nothing.
+/// The bytes of a page beside its events and names: some for each entry. Met as: nothing.
 pub(crate) const PAGE_OVERHEAD_BYTES_MAX: u32 = 512 << 10;
 
-/// How long a call waits until there is room for its page: pages that are taken are gone sooner. Met as: a call that is
+/// How long a call waits for the budget of its page: pages that are taken are gone sooner. Met as: a call that is
 /// refused with `PAGES_EXHAUSTED`.
 pub(crate) const PAGE_WAIT: Duration = Duration::from_secs(1);

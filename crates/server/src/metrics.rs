@@ -1,8 +1,8 @@
 //! The listener for scrapers: `GET /metrics`, plain HTTP/1.1, in the Prometheus text format or in OpenMetrics.
 //!
 //! Holds: one request a connection, and each connection ends within a fixed time, so that neither many scrapers nor
-//! silent ones take anything from the node. It answers until the very end of the drain.
-//! Does not: know what there is to be told; `values` does. Nor how the two formats differ; `plain` does.
+//! silent ones harm the node. It answers until the very end of the drain.
+//! Does not: know the metrics; `values` does. Nor the differences of the two formats; `plain` does.
 
 mod plain;
 mod values;
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silent_watchers_are_sent_away_in_time_and_hold_up_only_whoever_finds_no_place() {
+    async fn silent_watchers_are_sent_away_in_time_and_hold_up_only_those_that_find_no_place() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let tasks = Tasks::new();

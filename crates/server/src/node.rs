@@ -1,4 +1,4 @@
-//! What the calls of one node share.
+//! The state that the calls of one node share.
 //!
 //! Does not: assemble or end it; the server does.
 
@@ -25,19 +25,19 @@ const RECONNECT_SPREAD_EACH: Duration = Duration::from_micros(500);
 /// ... but not over more than this.
 const RECONNECT_SPREAD_MAX: Duration = Duration::from_secs(60);
 
-/// What the calls of one node share.
+/// The state that the calls of one node share.
 pub(crate) struct Node {
     pub(crate) id: String,
     pub(crate) config: Config,
     pub(crate) environment: Environment,
     pub(crate) log: Log,
-    /// Who calls when nobody was found to call.
+    /// The caller of a call without an identity.
     pub(crate) anonymous: Arc<Caller>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) maintenance: Arc<Maintenance>,
     pub(crate) drain: Drain,
     pub(crate) pages: PageBudget,
-    /// What of its subscriptions and calls the log says in sums.
+    /// The sums of its subscriptions and calls for the log.
     pub(crate) sums: Sums,
 }
 

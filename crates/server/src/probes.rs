@@ -1,4 +1,4 @@
-//! What others ask about the node: health and reflection, as their published services say it.
+//! The services for probes and tools: health and reflection, as gRPC defines them.
 
 mod health;
 

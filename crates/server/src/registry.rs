@@ -126,8 +126,8 @@ impl Registry {
         checked
     }
 
-    /// Makes a session the live one of its subscriber, if it is the newest. What it displaces is told to end:
-    /// at once if it belongs to another instance, otherwise when [`Registration::became_current`] is called.
+    /// Makes a session the live one of its subscriber, if it is the newest. The session that it displaces is told to
+    /// end: at once if it belongs to another instance, otherwise when [`Registration::became_current`] is called.
     pub(crate) fn admit(
         self: &Arc<Self>,
         session: Arc<Session>,
@@ -339,7 +339,7 @@ impl Registry {
     }
 }
 
-/// One line for many: what a fight does to its streams is not logged for each.
+/// One line for many: the streams that end in a fight are not logged one by one.
 fn log_fight(key: &SubscriberKey, fight: Option<Fight>) {
     if let Some(Fight { takeovers, refused }) = fight {
         let window = limits::TAKEOVER_WINDOW;
@@ -447,7 +447,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_left_long_ago_is_forgotten_a_few_at_a_time_and_who_is_there_is_not_looked_at() {
+    async fn subscribers_that_left_long_ago_are_forgotten_a_few_at_a_time_and_live_ones_are_not_looked_at()
+     {
         let registry = Registry::new(100);
         let admit = |id: usize| {
             let attempt = Attempt {

@@ -1,4 +1,4 @@
-//! The life of a node: how it is assembled, its tasks and who watches over them, from listening to the end of the drain.
+//! The life of a node, from listening to the end of the drain: its assembly, its tasks, and their supervision.
 
 mod doors;
 
@@ -34,8 +34,7 @@ use crate::{
     },
 };
 
-/// How long health says NOT_SERVING before connections are told to go, so that whoever watches it has the
-/// news.
+/// How long health says NOT_SERVING before connections are told to go, so that its watchers have the news.
 const NEWS_TIME: Duration = Duration::from_millis(50);
 
 /// A node that listens and has not begun to serve.
@@ -68,7 +67,7 @@ pub enum ServeError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The store cannot be trusted any more.
-    #[error("{0}; nothing more is acknowledged, and a restart reads back what is durable")]
+    #[error("{0}; nothing more is acknowledged, and a restart reads back the durable events")]
     Store(AppendError),
     /// A task without which the node cannot serve has ended, most likely in a panic.
     #[error("the task `{0}` ended before it was told to; see the log")]
@@ -82,7 +81,8 @@ impl Server {
     /// Opens the store and listens on the configured addresses; clients may connect from here on and are served by
     /// [`Self::run`].
     pub async fn bind(mut config: Config, environment: Environment) -> Result<Self, ServeError> {
-        // Whoever cannot have the address leaves no directory behind; whoever cannot have the data lets nobody connect.
+        // A start that cannot have the address leaves no directory behind; one that cannot have the data lets nobody
+        // connect.
         let reserved = Reserved::all(config.listen, &config.listen_also)?;
         let began = Instant::now();
         let store = config.open_store(&environment).await?;
@@ -107,8 +107,8 @@ impl Server {
         })
     }
 
-    /// A node whose connections come from `listener`, as in a simulation; `address` is what
-    /// [`Self::local_addr`] says, and where the configuration says to listen is not looked at.
+    /// A node whose connections come from `listener`, as in a simulation; `address` is the one that
+    /// [`Self::local_addr`] returns; the address of the configuration is not used.
     pub fn with_listener(
         listener: impl Listener,
         address: SocketAddr,
@@ -126,7 +126,7 @@ impl Server {
         }
     }
 
-    /// Takes connections from `listener` as well; `address` is what it is called in the log and in [`Self::local_addrs`].
+    /// Takes connections from `listener` as well; `address` is its name in the log and in [`Self::local_addrs`].
     pub fn and_listener(mut self, listener: impl Listener, address: SocketAddr) -> Self {
         self.doors.push(Door::of(listener, address));
         self.addresses.push(address);
@@ -140,7 +140,7 @@ impl Server {
         self
     }
 
-    /// Tells in the metrics how many lines of the log were dropped since the start. Only who writes the log knows.
+    /// Tells in the metrics how many lines of the log were dropped since the start. Only the writer of the log knows.
     pub fn with_log_drops(mut self, dropped: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.log_drops = Some(Box::new(dropped));
         self
@@ -156,8 +156,8 @@ impl Server {
         &self.addresses
     }
 
-    /// How many connections may be open at a time, as far as can be said now: fewer than configured where not all
-    /// fit into the open files of the process.
+    /// How many connections may be open at a time, by the present facts: fewer than configured where not all fit into
+    /// the open files of the process.
     pub fn connections_max(&self) -> usize {
         self.config.acceptor.connections_max()
     }
@@ -168,7 +168,7 @@ impl Server {
     }
 
     /// Serves until `stop`, then drains: refuses new calls, sends every live stream away with its turn to come
-    /// back, flushes the log, and ends within the drain timeout whatever the peers do.
+    /// back, flushes the log, and ends within the drain timeout with any behaviour of the peers.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self {
             doors,
@@ -185,7 +185,7 @@ impl Server {
         let drain = Drain::new();
         let node = Node::new(config, environment, log, drain.clone());
 
-        // The log outlives the connections: what they handed over is stored and answered.
+        // The log outlives the connections: their messages are stored and answered.
         let background = Tasks::new();
         let log_tasks = Tasks::new();
         let _abort = (background.abort_on_drop(), log_tasks.abort_on_drop());
@@ -346,7 +346,7 @@ fn tell_metrics(
     Ok(())
 }
 
-/// Ends what goes on beside the connections, the log after what writes to it; whoever watches is answered until then.
+/// Ends the tasks beside the connections, the log after its writers; watchers are answered until then.
 async fn end(background: &Tasks, log_tasks: &Tasks, watchers: &Tasks, deadline: Instant) {
     background.stop();
     log_tasks.stop();
@@ -377,7 +377,7 @@ fn say_contents(store: &dyn Store, stats: StoreStats, took: Duration) {
 }
 
 fn say_counts(stats: StoreStats) {
-    // Reads beside events say how well readers share what they read.
+    // Reads beside events tell how well readers share their reads.
     tracing::info!(
         commits = stats.commits,
         events = stats.committed_events,
@@ -411,7 +411,7 @@ async fn drain_node(node: &Arc<Node>, probes: &Probes, connections: &Tasks, dead
     );
     node.drain.kill();
     connections.abort_all();
-    // Dropping what is left needs no peer, only a turn of each task.
+    // Dropping the remaining tasks needs no peer, only a turn of each task.
     let dropped = connections.close_and_wait();
     timeout_at(deadline + Duration::from_millis(300), dropped)
         .await

@@ -1,6 +1,6 @@
-//! One live call of a subscriber: how it begins, what it says, and what its client may ask of it.
+//! One live call of a subscriber: its beginning, its responses, and the requests of its client.
 //!
-//! The body ([`body`]) owns the cursor and does the talking; others hold its handle, the
+//! The body ([`body`]) owns the cursor and writes the responses; others hold its handle, the
 //! [`Session`](crate::registry::Session).
 
 mod body;

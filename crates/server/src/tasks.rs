@@ -2,7 +2,7 @@
 //!
 //! Holds: each task has a name and a span; a task lives until its future ends, or until `abort_all` drops it;
 //! when `close_and_wait` returned, none is left.
-//! Does not: restart anything, or know what a task does.
+//! Does not: restart anything, or know the work of a task.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,7 +37,7 @@ struct Running {
     next: u64,
     // In the order of their start, so that a replay drops them in the same one.
     handles: BTreeMap<u64, AbortHandle>,
-    /// Set by `abort_all`: whatever is spawned later is dropped at once.
+    /// Set by `abort_all`: a task that is spawned later is dropped at once.
     aborted: bool,
 }
 
@@ -101,7 +101,7 @@ impl Tasks {
         self.inner.tracker.wait().await;
     }
 
-    /// Drops every task at its next await, and whatever is spawned from now on before it starts.
+    /// Drops every task at its next await, and each task that is spawned from now on before it starts.
     pub fn abort_all(&self) {
         self.inner.stop.cancel();
         let handles: Vec<_> = {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_spawned_after_abort_all_never_starts() {
+    async fn a_task_spawned_after_abort_all_never_starts() {
         let tasks = Tasks::new();
         tasks.abort_all();
         tasks.spawn("late", pending());

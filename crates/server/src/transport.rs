@@ -1,6 +1,6 @@
 //! From a socket to calls: listeners, and on each connection HTTP/2.
 //!
-//! Does not: know what a call means, a status, a topic or a session; the service that answers is a parameter.
+//! Does not: know the meaning of a call, a status, a topic or a session; the service that answers is a parameter.
 
 pub(crate) mod abort;
 pub mod acceptor;

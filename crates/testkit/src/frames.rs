@@ -1,10 +1,10 @@
-//! HTTP/2 frames written by hand, for peers that do what no well-behaved client does.
+//! HTTP/2 frames written by hand, for peers that misbehave.
 //!
 //! Does not: read, or keep account of windows.
 
 /// The largest window there is.
 pub const WINDOW_MAX: u32 = (1 << 31) - 1;
-/// What every window begins with (RFC 9113, 6.9.2).
+/// The initial size of every window (RFC 9113, 6.9.2).
 pub const WINDOW_INITIAL: u32 = 65_535;
 
 /// The head of every frame.
@@ -50,8 +50,8 @@ pub fn call(stream: u32) -> Vec<u8> {
     call_to(stream, "/", None, &[])
 }
 
-/// The same to another path: with so many bytes of padding, and parted where the fields have come to one of `cuts`,
-/// which rise.
+/// The same to another path, with this much padding. The field block is split into CONTINUATION frames at `cuts`, which
+/// rise.
 pub fn call_to(stream: u32, path: &str, padding: Option<u8>, cuts: &[usize]) -> Vec<u8> {
     // Their names stand in HPACK's static table.
     let mut fields = vec![0x83, 0x86, 0x04, path.len() as u8];
@@ -97,7 +97,7 @@ pub fn grpc_call(stream: u32, path: &str) -> Vec<u8> {
 }
 
 /// WINDOW_UPDATE of a stream, or of the connection (0).
-pub fn room(stream: u32, bytes: u32) -> Vec<u8> {
+pub fn window_update(stream: u32, bytes: u32) -> Vec<u8> {
     frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
 }
 
@@ -114,7 +114,7 @@ pub fn initial_window(bytes: u32) -> Vec<u8> {
     frame(SETTINGS, 0, 0, &parameter)
 }
 
-/// What a peer says first, the answer to the server's settings included.
+/// The first bytes of a peer, its acknowledgement of the server's settings included.
 pub fn hello(initial: u32) -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     bytes.extend(initial_window(initial));

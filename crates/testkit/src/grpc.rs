@@ -24,7 +24,7 @@ pub(crate) fn announced(prefix: &[u8]) -> usize {
     u32::from_be_bytes(length) as usize
 }
 
-/// The messages of a body, as they come; the room of what was read is given back.
+/// The messages of a body, as they come; the capacity of read bytes is released.
 #[derive(Debug)]
 pub struct Messages {
     body: RecvStream,

@@ -1,14 +1,14 @@
-//! What the tests of several crates share.
+//! Support that the tests of several crates share.
 //!
 //! - [`wait`]: one patience for all, and waiting for a condition.
 //! - [`grpc`]: the five bytes before each message.
 //! - [`frames`]: HTTP/2 frames written by hand.
-//! - [`raw`]: an HTTP/2 client without what a generated one does by itself.
+//! - [`raw`]: an HTTP/2 client that leaves windows and resets to the test.
 //! - [`requests`]: requests of the contract with nothing special in them.
 //! - [`responses`]: the responses of one subscription, one by one.
-//! - [`statuses`]: what every status of the contract carries.
+//! - [`statuses`]: the details that every status of the contract carries.
 //!
-//! Does not: know the server or the client. What starts one of them stands in the tests of its crate.
+//! Does not: know the server or the client. The code that starts one of them stands in the tests of its crate.
 
 pub mod frames;
 pub mod grpc;

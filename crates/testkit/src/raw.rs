@@ -1,5 +1,5 @@
-//! An HTTP/2 client without what a generated client does by itself: windows, requests and what is read of an answer are the
-//! test's.
+//! An HTTP/2 client that does nothing by itself: the test decides on windows, requests and how much of an answer is
+//! read.
 
 use std::net::SocketAddr;
 
@@ -17,18 +17,18 @@ use tokio::task::JoinHandle;
 use crate::grpc;
 use crate::wait::{spawn, within};
 
-/// How much a peer is ready to take.
+/// The windows of a client, and its socket's receive buffer.
 #[derive(Clone, Copy)]
-pub struct Room {
+pub struct Windows {
     /// Of each stream.
     pub stream_window: u32,
     /// Of all streams together.
     pub connection_window: u32,
-    /// What the kernel keeps for a socket that is not read; as much as it likes without it.
+    /// The receive buffer of the socket. Without it the kernel decides.
     pub socket_bytes: Option<u32>,
 }
 
-impl Default for Room {
+impl Default for Windows {
     /// Wide open for the connection, so that one stream alone can be stalled.
     fn default() -> Self {
         Self {
@@ -49,29 +49,29 @@ pub struct Client {
 impl Client {
     /// With a wide connection, so that one stream alone can be stalled.
     pub async fn connect(address: SocketAddr) -> Self {
-        Self::connect_with(address, Room::default()).await
+        Self::connect_with(address, Windows::default()).await
     }
 
     /// With windows and a socket of these sizes.
-    pub async fn connect_with(address: SocketAddr, room: Room) -> Self {
+    pub async fn connect_with(address: SocketAddr, windows: Windows) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
-        if let Some(bytes) = room.socket_bytes {
+        if let Some(bytes) = windows.socket_bytes {
             let set = socket.set_recv_buffer_size(bytes);
             set.expect("a size that the kernel accepts");
         }
         let socket = socket.connect(address).await.expect("it listens");
-        Self::over(socket, room).await
+        Self::over(socket, windows).await
     }
 
     /// Over a socket of the test's own.
-    pub async fn over<T>(socket: T, room: Room) -> Self
+    pub async fn over<T>(socket: T, windows: Windows) -> Self
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = h2::client::Builder::new();
         builder
-            .initial_connection_window_size(room.connection_window)
-            .initial_window_size(room.stream_window);
+            .initial_connection_window_size(windows.connection_window)
+            .initial_window_size(windows.stream_window);
         let handshake = builder.handshake(socket);
         let (requests, connection) = handshake.await.expect("it speaks HTTP/2");
         let (frozen, mut asleep) = watch::channel(false);
@@ -79,7 +79,7 @@ impl Client {
             let mut connection = std::pin::pin!(connection);
             loop {
                 let thawed = asleep.wait_for(|asleep| !asleep).await;
-                // Who froze it and let go of it wants it to stay so.
+                // A test that froze the client and dropped it wants it to stay frozen.
                 if thawed.map(drop).is_err() {
                     std::future::pending::<()>().await;
                 }
@@ -204,7 +204,7 @@ pub struct Reply {
     pub headers_only: bool,
     body: RecvStream,
     read: BytesMut,
-    // Bytes in `read` whose room was not given back.
+    // Bytes in `read` whose capacity was not released.
     held: usize,
     stream: Option<SendStream<Bytes>>,
     connection: Option<Client>,
@@ -258,7 +258,7 @@ impl Reply {
         text(&self.headers, name)
     }
 
-    /// Exactly so many bytes of DATA.
+    /// Exactly this number of bytes of DATA.
     pub async fn bytes(&mut self, count: usize) -> Bytes {
         let held = std::mem::take(&mut self.held);
         self.body
@@ -279,7 +279,7 @@ impl Reply {
         self.read.split_to(count).freeze()
     }
 
-    /// Takes DATA without giving its room back, until so many bytes of this stream are held.
+    /// Takes DATA without releasing its capacity, until this number of bytes of the stream is held.
     pub async fn hold(&mut self, bytes: usize) {
         while self.held < bytes {
             let chunk = within("DATA", self.body.data()).await;
@@ -289,7 +289,7 @@ impl Reply {
         }
     }
 
-    /// The next DATA, giving its room back; `None` at the end.
+    /// The next DATA, whose capacity is released; `None` at the end.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, h2::Error>> {
         let chunk = within("DATA or the end", self.body.data()).await?;
         if let Ok(bytes) = &chunk {
@@ -319,12 +319,12 @@ impl Reply {
         }
     }
 
-    /// Bytes of the stream whose room was not given back.
+    /// Bytes of the stream whose capacity was not released.
     pub fn held(&self) -> usize {
         self.held
     }
 
-    /// Returns when the stream is reset. What came before is kept, and its room is not given back.
+    /// Returns when the stream is reset. Earlier DATA is kept, and its capacity is not released.
     pub async fn reset(&mut self) {
         while let Some(Ok(chunk)) = self.body.data().await {
             self.read.extend_from_slice(&chunk);

@@ -1,4 +1,4 @@
-//! The responses of a subscription, one by one; anything but what is expected fails the test.
+//! The responses of a subscription, one by one; an unexpected one fails the test.
 
 use longlived_api::v1::{self, subscribe_response::Frame};
 use tonic::{Code, Status, Streaming};

@@ -1,9 +1,9 @@
-//! What every status of `longlived.v1` carries.
+//! The details that every status of `longlived.v1` carries.
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// The reason that a status gives, and what it quotes. Every one does, and names one time to come back, if any.
+/// The reason of a status and its metadata. Every status has both, and at most one time to come back.
 pub fn cause(status: &Status) -> tonic_types::ErrorInfo {
     let info = status.get_details_error_info().expect("an ErrorInfo");
     assert_eq!(info.domain, "longlived");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// The longest any step of a test may take, on a machine that is ten times slower and busy with other things. What is waited
-/// for is a condition, so nothing takes as long where it holds at once.
+/// The longest any step of a test may take, on a machine that is ten times slower and busy with other things. Tests
+/// wait for conditions, so a condition that holds at once costs no time.
 pub const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Between two questions.
@@ -26,7 +26,7 @@ pub async fn until<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> 
     until_after(Duration::ZERO, what, condition).await
 }
 
-/// The same for what cannot be before some time has passed.
+/// The same for a condition that cannot hold before some time has passed.
 pub async fn until_after<T>(
     time: Duration,
     what: &str,
@@ -56,7 +56,7 @@ pub async fn until_so(what: &str, condition: impl Fn() -> bool) {
 #[cfg(feature = "clock")]
 const TURNS: usize = 16;
 
-/// Lets time pass at once: what waits for it has its turn, as if the machine had been idle for so long. For tests on one
+/// Lets time pass at once: its waiters have their turn, as if the machine had been idle for that time. For tests on one
 /// thread whose clock is not paused.
 #[cfg(feature = "clock")]
 pub async fn pass(time: Duration) {

@@ -39,7 +39,7 @@ impl TopicFilter {
         self.0.ends_with('>') || self.tokens().any(|token| token == "*")
     }
 
-    /// What every matching name begins with: the text before the first wildcard.
+    /// The text before the first wildcard. Every matching name begins with it.
     pub fn literal_prefix(&self) -> &str {
         let wildcard = self
             .0
@@ -88,7 +88,7 @@ impl TopicFilter {
         // '/' is what comes after '.': the end of everything below a token.
         let end = |begin: &str| format!("{}/", begin.trim_end_matches('.'));
         match self.literal_prefix() {
-            // A leading wildcard passes over what may be most of all topics.
+            // A leading wildcard would go over most of all topics.
             "" => vec![
                 (String::new(), Some(format!("{SYS}."))),
                 (end(SYS), Some(format!("{INBOX}."))),

@@ -1,4 +1,4 @@
-//! Which texts are names and filters, and what is wrong with the others.
+//! The grammar of names and filters, and the error of a text that is neither.
 
 /// The most tokens in a name or filter.
 pub const TOKENS_MAX: usize = 16;

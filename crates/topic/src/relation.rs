@@ -1,7 +1,7 @@
-//! What two filters have in common: all names of one, some names, or none.
+//! How two filters overlap: all names of one, some names, or none.
 //!
-//! Holds: the answer is about the names that exist, 1 to [`TOKENS_MAX`] tokens, and about what
-//! [`TopicFilter::matches`] says of them. One walk over the tokens of both finds it:
+//! Holds: the answer is about names of 1 to [`TOKENS_MAX`] tokens, and agrees with [`TopicFilter::matches`]. One walk
+//! over the tokens of both filters finds it:
 //! - Every filter matches some name, since it has at most [`TOKENS_MAX`] tokens itself. So a filter that is within
 //!   another has a name in common with it.
 //! - `*` is within no literal token: more tokens fit into 64 bytes than a filter names.
@@ -12,7 +12,7 @@ use crate::{
     grammar::{TOKENS_MAX, is_reserved, is_wildcard},
 };
 
-/// What the names of one filter are to another filter.
+/// The relation of one filter's names to another filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Relation {
     /// It matches all of them.
@@ -23,7 +23,7 @@ pub(crate) enum Relation {
     Disjoint,
 }
 
-/// What the names of `inner` are to `outer`.
+/// The relation of the names of `inner` to `outer`.
 pub(crate) fn relation(inner: &TopicFilter, outer: &TopicFilter) -> Relation {
     let mut relation = Relation::Within;
     let (mut inner, mut outer) = (inner.tokens(), outer.tokens());
@@ -38,9 +38,9 @@ pub(crate) fn relation(inner: &TopicFilter, outer: &TopicFilter) -> Relation {
             return Relation::Disjoint;
         }
         match (token, other) {
-            // Whatever is left of the inner filter is one token or more.
+            // The rest of the inner filter is one token or more.
             (_, ">") => break,
-            // Whatever is left of the outer filter can be matched, but other names can be longer or differ.
+            // The rest of the outer filter can be matched, but other names can be longer or differ.
             (">", "*") if place == TOKENS_MAX => break,
             (">", _) => return Relation::Overlapping,
             (_, "*") => {}

@@ -83,7 +83,7 @@ proptest! {
 
 proptest! {
     #[test]
-    fn a_name_is_what_the_grammar_says(
+    fn a_name_follows_the_grammar(
         tokens in prop::collection::vec(prop_oneof![
             "[a-zA-Z0-9_-]{1,3}", "[a-z]{63,65}", Just(String::new()), "[*>$. ]", Just("$sys".to_owned()),
         ], 0..19),
@@ -105,7 +105,7 @@ proptest! {
 }
 
 #[test]
-fn malformed_names_say_what_is_wrong() {
+fn malformed_names_get_an_error_that_names_the_mistake() {
     let long = "x".repeat(65);
     let many = ["t"; 17].join(".");
     let cases = [

@@ -1,7 +1,7 @@
-//! The figures of several servers, how many times each other's ours are, and what must be known beside them.
+//! The figures of several servers, the ratios of ours to theirs, and the notes that belong to them.
 //!
-//! Holds: a ratio is of one run's figures, which were taken a few seconds apart; what is shown is the median of the
-//! runs' ratios, not the ratio of medians.
+//! Holds: a ratio is of one run's figures, which were taken a few seconds apart. The median of the runs' ratios is
+//! shown, not the ratio of medians.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::args::{FanoutLoad, Peer};
 use crate::figures::{Figures, median, medians, rounded, shown};
 use crate::setting::Setting;
 
-/// Above this much of its cores the load itself is what is measured.
+/// Above this share of its cores the load itself is measured.
 const LOAD_SATURATED_PERCENT: f64 = 95.0;
 /// A load that could not run for a larger share of the time was not alone on its core. Its figures are not those of a
 /// quiet machine: it reads late, and the sender need not wake a reader that is awake and only waits for its core.
@@ -22,7 +22,7 @@ pub(super) const CPU: &str = "cpu_us_per_delivery";
 pub(super) const LOAD_CPU: &str = "load_cpu_percent";
 pub(super) const LOAD_WAITED: &str = "load_waited_percent";
 
-/// What ours is divided by theirs: name of the ratio, figure, label.
+/// The ratios of ours to theirs: name of the ratio, figure, label.
 pub(super) const RATIOS: [(&str, &str, &str); 4] = [
     ("cpu", CPU, "server CPU"),
     ("latency_p50", "latency_p50_us", "latency p50"),
@@ -149,7 +149,7 @@ impl Comparison {
             .collect()
     }
 
-    /// What a reader of the figures must know.
+    /// Notes for the reader of the figures.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         for column in &self.columns {
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_or_was_not_measured_is_said_and_takes_nothing_with_it() {
+    fn a_server_that_failed_or_was_not_measured_is_named_and_takes_no_figures_with_it() {
         let mut nats = column(Peer::Nats, Vec::new());
         nats.absent = Some("not installed".to_owned());
         let failed = Run::failed(Peer::Redis, &anyhow::anyhow!("it ended"));

@@ -1,8 +1,8 @@
-//! The least a fan-out can cost: what the publisher sent is read and put to each socket with a bare send().
+//! The least cost of a fan-out: the publisher's bytes are read and put to each socket with a bare send().
 //!
-//! Holds: between a read from the publisher and the last send of what it brought nothing is allocated, asked or
-//! waited for, but for a socket that is full; what came in one read leaves in one send per socket, as the merging of
-//! any good server would have it. The subscribers of a connection get their records together.
+//! Holds: between a read from the publisher and the last send of its bytes nothing is allocated, asked or waited for,
+//! but for a socket that is full. The bytes of one read leave in one send per socket, as a good server would merge
+//! them. The subscribers of a connection get their records together.
 //! Does not: look at a record, nor read from subscribers.
 
 use std::io::{Read, Write};
@@ -21,9 +21,9 @@ use crate::wire::records::{GREETING, HELLO_BYTES, PUBLISHER};
 const BACKLOG: i32 = 4096;
 /// Without a connection for this long, the process that started this one is gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(600);
-/// How long one that has connected may take to say who it is.
+/// How long a connected peer may take to send its number.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is taken in one read, and what is put to one socket at once.
+/// The bytes taken in one read, and put to one socket at once.
 const BATCH_BYTES: usize = 256 * 1024;
 
 /// `longlived bench floor`: until the publisher is gone.

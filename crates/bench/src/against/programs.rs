@@ -1,4 +1,4 @@
-//! The servers that longlived is compared with: where they are, how they are started, what they can be asked.
+//! The servers that longlived is compared with: their programs, their flags, and their abilities.
 //!
 //! Holds: each is started in its best form for this load (nothing kept, nothing verbose), on 127.0.0.1 and a free
 //! port, in an empty directory that is gone with it.
@@ -27,7 +27,7 @@ const REDIS_OUTPUT: &str = "pubsub 256mb 128mb 60";
 /// A free port may be taken by another process before Redis has it.
 const PORT_ATTEMPTS: u32 = 3;
 
-/// What this machine has, for one load.
+/// The servers of this machine, for one load.
 pub(super) struct Programs {
     load: FanoutLoad,
     redis: Option<PathBuf>,
@@ -187,7 +187,7 @@ fn free_address() -> anyhow::Result<SocketAddr> {
 
 fn find_in(folders: &[PathBuf], program: &str) -> Option<PathBuf> {
     let files = folders.iter().map(|folder| folder.join(program));
-    // What may not be executed shows itself with its own error when it is started.
+    // A file that may not be executed shows its own error at the start.
     files.into_iter().find(|file| file.is_file())
 }
 
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_installed_or_has_no_such_load_is_said() {
+    fn a_server_that_is_not_installed_or_has_no_such_load_is_named() {
         let why = |streams, topics, peer| programs(streams, topics).why_not(peer);
         let redis = why(1, Topics::One, Peer::Redis).unwrap();
         assert!(

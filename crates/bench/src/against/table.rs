@@ -10,7 +10,7 @@ use crate::args::{Peer, Topics};
 use crate::figures::shown;
 use crate::rows::Rows;
 
-/// What the table shows, by the names of `bench fanout`.
+/// The figures in the table, by the names of `bench fanout`.
 const SHOWN: [&str; 14] = [
     CPU,
     "server_cpu_percent",

@@ -1,4 +1,4 @@
-//! The flags of `longlived bench fanout --against`: what else is measured, and the bare sender's own.
+//! The flags of `longlived bench fanout --against`: the other servers, and the bare sender's own.
 
 use clap::ValueEnum;
 use longlived_console::values;
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::common::Topics;
 
-/// What is measured in turns with longlived.
+/// The servers that are measured in turns with longlived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Peer {
@@ -32,7 +32,7 @@ impl Peer {
     }
 }
 
-/// What the bare sender must know before anybody connects.
+/// The parameters of the bare sender.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct FloorArgs {
     #[arg(long, value_parser = values::number(1_u32..=u32::MAX))]
@@ -41,7 +41,7 @@ pub(crate) struct FloorArgs {
     pub(crate) streams: u32,
     #[arg(long, value_enum)]
     pub(crate) topics: Topics,
-    /// Length of what one subscriber is sent of one message
+    /// Bytes that one subscriber is sent of one message
     #[arg(long, value_parser = values::number(8_u32..=u32::MAX))]
     pub(crate) record_bytes: u32,
 }

@@ -114,7 +114,7 @@ fn authority(url: &str) -> Result<String, String> {
     }
 }
 
-/// What the payload of a message is made of.
+/// The content of a message's payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum PayloadKind {
@@ -122,7 +122,7 @@ pub(crate) enum PayloadKind {
     Json,
 }
 
-/// What subscribers follow and where messages go.
+/// The filters of subscribers and the topics of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Topics {

@@ -21,7 +21,7 @@ pub(crate) struct IdleArgs {
     /// Subscribers on each connection
     #[arg(long, default_value_t = 1, value_parser = values::number(1_u32..=u32::MAX))]
     pub(crate) streams: u32,
-    /// What the subscribers follow: one topic together, or each its own inbox
+    /// Filter of the subscribers: one topic together, or each its own inbox
     #[arg(long, value_enum, default_value_t = Topics::One)]
     pub(crate) topics: Topics,
     /// How long to watch the idle server
@@ -53,11 +53,10 @@ pub(crate) struct FanoutArgs {
     /// Bytes of payload in a message
     #[arg(long, value_parser = values::number(8_u32..=900_000))]
     pub(crate) payload: Option<u32>,
-    /// What stands in it: dots, or JSON that is worth compressing
+    /// Content of the payload: dots, or JSON that is worth compressing
     #[arg(long, value_enum, default_value_t = PayloadKind::Dots, conflicts_with = "against")]
     pub(crate) payload_kind: PayloadKind,
-    /// What the subscribers ask the server to compress with. Compressed deliveries are counted, and their latency is
-    /// not taken
+    /// Encoding that the subscribers ask for. Compressed deliveries are counted, and their latency is not taken
     #[arg(long, value_enum, default_value_t = CompressionFlag::None, conflicts_with = "against")]
     pub(crate) compression: CompressionFlag,
     /// `1`: all follow one topic; `inbox`: each its own inbox, published to in turn [default: 1]

@@ -8,7 +8,7 @@ use super::common::CommonArgs;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CommitArgs {
-    /// An empty or new directory on the disk that is measured; what is written there is removed again
+    /// An empty or new directory on the disk that is measured; the written files are removed again
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// Commits of each size, and as many bare writes between them
@@ -23,7 +23,7 @@ pub(crate) struct CommitArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReopenArgs {
-    /// An empty or new directory; what is written there is removed again
+    /// An empty or new directory; the written files are removed again
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// Bytes of history that stand there when the server is killed, about
@@ -44,7 +44,7 @@ pub(crate) struct ReopenArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CatchupArgs {
-    /// An empty or new directory; what is written there is removed again
+    /// An empty or new directory; the written files are removed again
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// Events of history

@@ -1,6 +1,6 @@
-//! The flags of `longlived bench storm`, and the limits it is held against.
+//! The flags of `longlived bench storm`, and its limits.
 //!
-//! Holds: what is not given depends on who comes back, the load generator or the client library.
+//! Holds: the defaults depend on the subscribers that come back, those of the load generator or of the client library.
 
 use std::time::Duration;
 
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_depends_on_who_comes_back() {
+    fn defaults_depend_on_the_subscribers_that_come_back() {
         let sockets = load(&[]).unwrap();
         assert_eq!((sockets.connections, sockets.streams), (10_000, 1));
         assert_eq!(

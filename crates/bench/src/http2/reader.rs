@@ -1,20 +1,20 @@
 //! Walks the frames that a server sends, as they come, without keeping them.
 //!
-//! Holds: the split of the bytes over reads changes nothing that is reported, except that a message's head may
-//! be shorter; what is kept for a stream is sixteen bytes. Whatever arrives is credited back to the server's
-//! windows, since a load that does not read would measure itself; unless it is told to be such a one.
+//! Holds: the split of the bytes over reads changes nothing that is reported, except that a message's head may be
+//! shorter. A stream takes sixteen bytes of state. All received bytes are credited back to the server's windows, since
+//! a load that does not read would measure itself; unless it is told to be such a one.
 //! Does not: decode response headers. How a stream ended is read from frame flags, reset codes and, when it
 //! can be recognised, `grpc-status`.
 
 use super::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, GRPC_PREFIX_BYTES, flag, kind, request};
 use request::Windows;
 
-/// What the reader reports, in the order of the wire. `stream` counts calls of the connection from 0.
+/// Receives the reader's reports, in the order of the wire. `stream` counts calls of the connection from 0.
 pub(crate) trait Sink {
     /// A gRPC message begins; `head` is as much of it as this read and this frame hold, at least one byte
     /// unless the message is empty.
     fn message(&mut self, stream: u32, length: u32, head: &[u8]);
-    /// A gRPC message that is compressed, of so many bytes as it comes.
+    /// A compressed gRPC message; `length` is that of its compressed bytes.
     fn compressed_message(&mut self, stream: u32, length: u32) {
         self.message(stream, length, &[]);
     }
@@ -112,7 +112,7 @@ impl Reader {
         self.credits = false;
     }
 
-    /// Takes the next bytes of the connection; what has to be answered is appended to `reply`.
+    /// Takes the next bytes of the connection; answers are appended to `reply`.
     pub(crate) fn read(
         &mut self,
         mut bytes: &[u8],
@@ -250,7 +250,7 @@ impl Reader {
             self.frame.pad_length_due = false;
             body = rest;
         }
-        // What lies beyond this slice may hold the padding's beginning, or this slice may reach into it.
+        // The padding may begin beyond this slice or within it.
         let padding_here = self
             .frame
             .padding

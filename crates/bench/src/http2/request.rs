@@ -1,7 +1,7 @@
 //! Bytes a client sends: preface, windows, the headers of a call, its messages.
 //!
-//! Holds: header fields are literals or entries of HPACK's static table, so the peer's dynamic table stays
-//! empty and every request can be written without knowing what went before.
+//! Holds: header fields are literals or entries of HPACK's static table, so the peer's dynamic table stays empty and
+//! every request can be written without a state.
 
 use prost::Message;
 

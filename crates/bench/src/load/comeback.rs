@@ -51,7 +51,7 @@ impl Comeback {
         self.waiting.push_back(index);
     }
 
-    /// The answer was given: from here on nothing should be lost, and what is stays lost.
+    /// The answer was given: from here on nothing should be lost, and lost streams stay lost.
     pub(super) fn is_over(&self) -> bool {
         self.reported
     }

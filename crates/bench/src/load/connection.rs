@@ -1,7 +1,7 @@
 //! One connection of the load: socket, reader, subscribers.
 //!
-//! Holds: nothing here waits. What the socket does not take is kept and tried again when epoll says so; a
-//! connection that has nothing to say keeps no buffer.
+//! Holds: nothing here waits. Bytes that the socket does not take are kept and tried again when epoll says so; an idle
+//! connection keeps no buffer.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -225,7 +225,7 @@ impl Plan {
         }
     }
 
-    /// What subscriber `number` follows.
+    /// The filter of subscriber `number`.
     pub(super) fn topic(&self, number: u64) -> String {
         match self.topics {
             Topics::One => SHARED_TOPIC.to_owned(),

@@ -24,7 +24,7 @@ pub(crate) struct Plan {
     pub(crate) streams: u32,
     /// Number of this process's first subscriber; its id is `bench-<number>`.
     pub(crate) subscriber_first: u64,
-    /// Subscribers of all load processes, for who gets what of the inboxes.
+    /// Subscribers of all load processes, for the inbox of each.
     pub(crate) subscribers_total: u64,
     pub(crate) topics: Topics,
     pub(crate) stream_window_bytes: u32,
@@ -32,9 +32,9 @@ pub(crate) struct Plan {
     /// One latency in this many events; at least 1.
     pub(crate) sample_every: u32,
     pub(crate) protocol: Protocol,
-    /// What the subscribers accept, where the protocol knows such a thing.
+    /// The encodings that the subscribers accept, where the protocol has them.
     pub(crate) compression: CompressionFlag,
-    /// What is published, over our own contract.
+    /// The messages to publish, over our own contract.
     pub(crate) payload_kind: PayloadKind,
 }
 
@@ -64,14 +64,14 @@ pub(crate) enum Command {
     Window { start_ns: u64, end_ns: u64 },
     /// Publish from here to there; answered by `Published`.
     Publish(PublishPlan),
-    /// Say when what was published is here; answered by `Arrived`, then or when that time is up.
+    /// Say when all published messages are here; answered by `Arrived`, then or when that time is up.
     Await {
         published: Published,
         deadline_ns: u64,
     },
     /// From now on a connection that ends is opened again; answered by `Ready` at once and by `Returned` later.
     Return(Return),
-    /// Wait until what was published is here, or nothing comes any more; answered by `Finished`, the last word.
+    /// Wait until all published messages are here, or nothing comes any more; answered by `Finished`, the last line.
     Finish {
         published: Published,
         quiet_ns: u64,
@@ -190,7 +190,7 @@ pub(crate) struct Returned {
     /// Refused dials, or subscribers that were told of such a dial.
     pub(crate) refused_dials: u64,
     /// Connections that were lost when their subscribers were back; of the client library, streams that ended and
-    /// attempts that failed although somebody listened.
+    /// attempts that failed although the server listened.
     pub(crate) lost_again: u64,
     /// The first thing that went wrong, in words.
     pub(crate) trouble: Option<String>,

@@ -23,7 +23,7 @@ use crate::clock::monotonic_ns;
 
 const CONTROL: u64 = u64::MAX;
 const PUBLISHER: u64 = u64::MAX - 1;
-/// One read takes what a busy connection can hold; it still fits the second-level cache.
+/// One read takes all bytes that a busy connection can hold; it still fits the second-level cache.
 const SCRATCH_BYTES: usize = 256 * 1024;
 /// Connections begun between two looks at those that are already open.
 const CONNECT_BATCH: usize = 256;
@@ -97,7 +97,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
                 }
             }
             self.tick_publisher()?;
-            if self.say_what_is_due()? {
+            if self.answer()? {
                 break;
             }
         }
@@ -242,7 +242,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
     }
 
     /// True when that was the last word.
-    fn say_what_is_due(&mut self) -> anyhow::Result<bool> {
+    fn answer(&mut self) -> anyhow::Result<bool> {
         let now = monotonic_ns();
         let all_decided = || self.tally.all_decided();
         if self.owed.connected_is_due(now, all_decided) {
@@ -291,7 +291,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         self.obey_lines()
     }
 
-    /// What came with the plan in one read.
+    /// The bytes that came with the plan in one read.
     fn obey_buffered(&mut self) -> anyhow::Result<()> {
         self.line.extend_from_slice(self.commands.buffer());
         self.obey_lines()

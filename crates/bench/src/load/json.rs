@@ -1,5 +1,4 @@
-//! What a payload looks like that is worth compressing: JSON of orders, whose names and times repeat and whose ids and
-//! prices do not.
+//! A payload that is worth compressing: JSON of orders, whose names and times repeat and whose ids and prices do not.
 
 use std::fmt::Write as _;
 

@@ -10,7 +10,7 @@ use crate::http2::request;
 
 pub(super) use welcome::Outcome;
 
-/// What a `SubscribeResponse` is, by its first byte: the field that is set in its oneof.
+/// The kind of a `SubscribeResponse`, by its first byte: the field that is set in its oneof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Event,
@@ -30,7 +30,7 @@ impl Kind {
     }
 }
 
-/// What a Welcome says about the position it was asked to resume from; `None` when `head` is not all of it.
+/// The outcome in a Welcome for the position that it was asked to resume from; `None` when `head` is not all of it.
 pub(super) fn outcome(head: &[u8]) -> Option<Outcome> {
     match SubscribeResponse::decode(head).ok()?.frame? {
         Frame::Welcome(welcome) => Some(welcome.outcome()),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publish_request_is_what_prost_would_write() {
+    fn a_publish_request_is_the_bytes_that_prost_would_write() {
         for payload_bytes in [8, 127, 128, 20_000] {
             let mut out = Vec::new();
             publish_request(&mut out, "a.b", 42, payload_bytes);

@@ -1,7 +1,7 @@
-//! What a load process was asked to say and has not said yet.
+//! The answers that a load process owes.
 //!
-//! Holds: each answer is given when there is enough of what it waits for, or when its time is up.
-//! Does not: count; the caller says whether it is enough.
+//! Holds: each answer is given when its condition holds, or when its time is up.
+//! Does not: count; the caller decides on the condition.
 
 use super::control::Published;
 use crate::clock::monotonic_ns;
@@ -9,7 +9,7 @@ use crate::clock::monotonic_ns;
 #[derive(Debug, Default)]
 pub(crate) struct Owed {
     connected_by_ns: Option<u64>,
-    /// What was published, and by when it must be here.
+    /// The published messages, and the time by which they must be here.
     arrived: Option<(Published, u64)>,
     finished: Option<Finish>,
 }
@@ -65,7 +65,7 @@ impl Owed {
         self.arrived.take_if(is_due).is_some()
     }
 
-    /// What had been published, if `Finished` is to be said now: all of it is here, or nothing comes any more.
+    /// The published messages, if `Finished` is to be sent now: all of them are here, or nothing comes any more.
     pub(crate) fn finished_is_due(
         &self,
         now_ns: u64,

@@ -1,4 +1,4 @@
-//! Publishes at a rate, on a connection of its own, in whatever protocol.
+//! Publishes at a rate, on a connection of its own, in one of the protocols.
 //!
 //! Holds: at most `in_flight_max` messages are unacknowledged, so a server that does not keep up slows the publisher
 //! and nothing piles up here. A message is stamped when it is written, and messages scheduled together leave in one
@@ -120,7 +120,7 @@ impl Publisher {
         }
     }
 
-    /// No more messages; the server answers what it has.
+    /// No more messages; the server answers those that it has.
     fn finish(&mut self) {
         if self.established && !self.voice.is_held() && !self.finished {
             self.voice.finish(&mut self.output.bytes);
@@ -168,7 +168,7 @@ impl Publisher {
         }
     }
 
-    /// The first: what follows is mostly its consequence.
+    /// The first: later troubles are mostly its consequence.
     fn trouble(&self) -> Option<&str> {
         self.failure.as_deref().or_else(|| self.voice.trouble())
     }

@@ -1,4 +1,4 @@
-//! What the subscribers of this process have seen.
+//! The counts of this process's subscribers.
 //!
 //! Holds: a latency is only taken from an event received inside the window, and the window's count and its
 //! latencies end at the same instant.
@@ -13,7 +13,7 @@ use crate::http2::reader::StreamEnd;
 /// Beyond it latencies are counted as this; nobody reads a chart in minutes.
 const LATENCY_MAX_NS: u64 = 60_000_000_000;
 
-/// What is kept for one subscriber.
+/// The counts of one subscriber.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Subscriber {
     received: u32,
@@ -23,7 +23,7 @@ pub(super) struct Subscriber {
     pub(super) back_ns: u64,
 }
 
-/// What was seen of subscribers that come back.
+/// The counts of subscribers that come back.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Returning {
     pub(super) back: u64,
@@ -174,7 +174,7 @@ impl Tally {
         self.trouble.as_ref()
     }
 
-    /// Keeps the first of all troubles: what follows is mostly its consequence.
+    /// Keeps the first of all troubles: later ones are mostly its consequence.
     pub(super) fn note(&mut self, trouble: impl FnOnce() -> String) {
         if self.trouble.is_none() {
             self.trouble = Some(trouble());
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_all_are_due_is_the_sum_of_what_each_is() {
+    fn the_expected_events_of_all_are_the_sum_of_those_of_each() {
         for topics in [Topics::One, Topics::Inbox] {
             for first in [0, 6, 9] {
                 let plan = plan(topics, first);

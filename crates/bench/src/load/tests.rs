@@ -1,4 +1,4 @@
-//! The load against a server made of `h2`, which decodes what is written by hand and frames what is read.
+//! The load against a server made of `h2`, which decodes the requests written by hand and frames the responses.
 
 mod server;
 mod status;
@@ -214,7 +214,7 @@ fn without_a_rate_no_more_than_allowed_is_in_flight_and_all_arrives() {
 }
 
 #[test]
-fn with_an_interval_messages_leave_in_groups_of_what_is_due() {
+fn with_an_interval_messages_leave_in_groups() {
     let server = TestServer::start(Behaviour::Correct);
     let mut load = TestLoad::start(&plan(&server, 1, 1, Topics::One));
     assert_eq!(load.connect().welcomed, 1);
@@ -238,7 +238,7 @@ fn inboxes_are_published_to_in_turn() {
 }
 
 #[test]
-fn what_the_server_swallows_is_reported_as_lost() {
+fn messages_that_the_server_swallows_are_reported_as_lost() {
     let server = TestServer::start(Behaviour::LosesSome);
     let mut load = TestLoad::start(&plan(&server, 1, 3, Topics::One));
     assert_eq!(load.connect().welcomed, 3);

@@ -1,6 +1,6 @@
 //! How the subscribers of one connection speak to the server, in each protocol.
 //!
-//! Holds: whatever is spoken, each subscriber's Welcome and deliveries are counted in the same place.
+//! Holds: in every protocol each subscriber's Welcome and deliveries are counted in the same place.
 
 use std::io;
 use std::ops::Range;
@@ -32,7 +32,7 @@ enum Readers {
     },
 }
 
-/// Where what a connection reads is counted.
+/// The counters for the reads of a connection.
 pub(super) struct Seen<'a> {
     pub(super) subscribers: &'a mut [Subscriber],
     pub(super) tally: &'a mut Tally,
@@ -56,7 +56,7 @@ impl Wire {
         }
     }
 
-    /// What every subscriber of the connection says first.
+    /// The first request of every subscriber of the connection.
     pub(super) fn open(&self, plan: &Plan, resume_after: Option<Position>, out: &mut Vec<u8>) {
         let numbers = self.subscribers.clone();
         match &self.reader {
@@ -87,7 +87,7 @@ impl Wire {
         }
     }
 
-    /// Takes the next bytes of the connection; what has to be answered is appended to `reply`.
+    /// Takes the next bytes of the connection; answers are appended to `reply`.
     pub(super) fn read(
         &mut self,
         bytes: &[u8],
@@ -201,7 +201,7 @@ impl Seen<'_> {
         }
     }
 
-    /// The subscriber whose topic this is. One that is alone follows whatever comes.
+    /// The subscriber whose topic this is. A single one follows every topic.
     fn index_of(&self, topic: &[u8], first: u64) -> Option<usize> {
         if self.subscribers.len() == 1 {
             return Some(0);

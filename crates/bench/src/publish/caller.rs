@@ -2,7 +2,7 @@
 //!
 //! Holds: at most `in_flight` messages are unanswered, and both windows of the server are respected. Messages
 //! that may go together leave in one write.
-//! Does not: read what it is answered beyond counting it and how calls end.
+//! Does not: decode answers. It counts them, and reads the status at the end of a call.
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,7 +24,7 @@ const LATENCY_MAX_NS: u64 = 60_000_000_000;
 /// Messages written before answers are looked at.
 const BATCH_MAX: u64 = 2_048;
 
-/// The requests of the load, encoded once: what the load itself costs should not be what is measured.
+/// The requests of the load, encoded once: the cost of the load itself should not be measured.
 #[derive(Debug)]
 pub(super) struct Requests(Vec<Vec<u8>>);
 
@@ -65,7 +65,7 @@ pub(super) struct Caller {
     wanted: u64,
 }
 
-/// What the server said.
+/// The server's error.
 #[derive(Debug)]
 struct Answers {
     unary: bool,

@@ -32,7 +32,7 @@ impl Plan {
         }
     }
 
-    /// What connection `index` has of `messages` that all share.
+    /// The share of connection `index` in `messages`.
     pub(super) fn share(&self, messages: u64, index: u32) -> u64 {
         let connections = u64::from(self.connections);
         messages / connections + u64::from(u64::from(index) < messages % connections)

@@ -93,7 +93,7 @@ impl Load {
             if self.callers.iter().all(Caller::is_done) {
                 break;
             }
-            // Nothing is waited for while somebody could send.
+            // No wait while a connection could send.
             let busy = self.callers.iter().any(Caller::has_turn);
             let wait = if busy { Timespec::default() } else { WAIT_MAX };
             events.clear();

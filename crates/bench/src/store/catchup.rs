@@ -1,8 +1,8 @@
 //! `longlived bench catchup`: history is read from disk by one subscriber, by many at once, or by many that each want
 //! a little of it.
 //!
-//! Holds: every reading has a server of its own, whose cache is empty; what the store reads is what the server says at
-//! its end. The operating system has the files in memory, since they were just written.
+//! Holds: every reading has a server of its own, whose cache is empty; the server tells at its end how much the store
+//! has read. The operating system has the files in memory, since they were just written.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -91,7 +91,7 @@ struct Reading<'a> {
     stop: &'a Stop,
 }
 
-/// What one server and its readers did.
+/// The figures of one server and its readers.
 struct Outcome {
     done: Done,
     server_cpu_ns: u64,
@@ -215,7 +215,7 @@ impl Reading<'_> {
         );
         let counts = server
             .store_counts()
-            .context("the server did not say what its store has read")?;
+            .context("the server did not say how much its store has read")?;
         Ok(Outcome {
             done,
             server_cpu_ns,

@@ -1,4 +1,4 @@
-//! `longlived bench commit`: what the store on disk adds to a bare write and sync.
+//! `longlived bench commit`: the cost that the store on disk adds to a bare write and sync.
 //!
 //! Holds: commits and bare writes of the same size take turns, so that both meet the same disk; which of the two goes
 //! first alternates. The store is used through its public door, as the log uses it, without a server.
@@ -24,7 +24,7 @@ use crate::refuse::refuse;
 use crate::repeat::repeat;
 use crate::stop::Stop;
 
-/// Header of a record, and what its index has of each event, about.
+/// Header of a record, and its entry in the index, about.
 const RECORD_HEADER_BYTES: usize = 64;
 const INDEX_BYTES_EACH: usize = 6;
 /// Records begin at multiples of this.

@@ -19,7 +19,7 @@ pub(super) const TOPICS_MAX: usize = 2_000_000;
 /// More than any measurement keeps.
 const BYTES_MAX: u64 = 1 << 42;
 
-/// What to write.
+/// The history to write.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
     pub(super) events: u64,
@@ -32,7 +32,7 @@ pub(super) struct Plan {
     pub(super) own_events: u64,
 }
 
-/// What was written.
+/// The written history.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Filled {
     pub(super) epoch: u64,
@@ -47,7 +47,7 @@ pub(super) fn own_topic(number: u32) -> String {
     format!("bench.own.{number}")
 }
 
-/// What `serve` needs to be told to keep and find it all.
+/// The flags with which `serve` keeps and finds it all.
 pub(super) fn serve_flags(dir: &Path) -> anyhow::Result<Vec<String>> {
     let dir = dir.to_str().context("the directory's name is no text")?;
     Ok(vec![
@@ -94,7 +94,7 @@ pub(super) fn fill(dir: &Path, plan: &Plan, stop: &Stop) -> anyhow::Result<Fille
     let payload = bytes::Bytes::from(vec![b'.'; plan.payload_bytes as usize]);
     let mut batch: Vec<Admitted> = Vec::new();
     for number in 0..plan.events {
-        // Rises by one whenever the next own event is due.
+        // Rises by one with each own event.
         let owned = |number: u64| {
             let share = u128::from(number) * u128::from(own_in_all) / u128::from(plan.events);
             u64::try_from(share).expect("a share of a number is not above it")

@@ -1,4 +1,4 @@
-//! The readers of history: they subscribe, read what they are told to expect, and say when it came.
+//! The readers of history: they subscribe, read the events that they are told to expect, and report the times.
 //!
 //! - [`sockets`]: one thread, one epoll, frames walked in place.
 //! - [`library`]: one subscriber of the client library, which decodes and verifies.

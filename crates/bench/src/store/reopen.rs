@@ -1,6 +1,6 @@
 //! `longlived bench reopen`: a server with much history is killed while it takes messages, and started again.
 //!
-//! Holds: the last part of the history is published through the server, so that what is killed has segments in every
+//! Holds: the last part of the history is published through the server, so that the killed server has segments in every
 //! state; the clock runs from before the process is started.
 
 use std::process::ExitCode;
@@ -25,7 +25,7 @@ use crate::stop::Stop;
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Topic, numbers, time and prefix of an event, about.
 const BESIDE_PAYLOAD_BYTES: u64 = 55;
-/// The server is killed so long after it began to take what it is killed with.
+/// The server is killed this long after it began to take the last messages.
 const UNDER_WAY: Duration = Duration::from_millis(150);
 /// More than it can take in that time.
 const UNDER_WAY_MESSAGES: u64 = 5_000_000;
@@ -97,10 +97,10 @@ fn run(
         done.trouble.as_deref().unwrap_or("no reason known"),
         server.last_words()
     );
-    // The last of what was acknowledged before the kill.
+    // The last message that was acknowledged before the kill.
     let acknowledged = (made.epoch, made.last + published - 1);
     let last = resumed(&server, &common, acknowledged, monotonic_ns());
-    let last = last.context("reading what was acknowledged last")?;
+    let last = last.context("reading the message that was acknowledged last")?;
     let mut figures = Figures::default();
     if last.complete != 1 {
         let why = last.trouble.unwrap_or_default();
@@ -121,7 +121,7 @@ fn run(
     Ok(figures)
 }
 
-/// What one subscriber reads that resumes after a position, given by epoch and sequence.
+/// The events of one subscriber that resumes after a position, given by epoch and sequence.
 fn resumed(
     server: &Server,
     common: &CommonArgs,

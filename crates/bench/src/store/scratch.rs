@@ -19,7 +19,7 @@ impl Scratch {
             .with_context(|| format!("reading {shown}"))?
             .next()
             .is_none();
-        ensure!(empty, "{shown} is not empty, and what is in it is not ours");
+        ensure!(empty, "{shown} is not empty, and its files are not ours");
         let own = dir.join("bench");
         fs::create_dir(&own).with_context(|| format!("making {}", own.display()))?;
         Ok(Self(own))
@@ -32,7 +32,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed is seen by the next run, which refuses to begin.
+        // Files that cannot be removed are seen by the next run, which refuses to begin.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

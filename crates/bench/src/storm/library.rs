@@ -1,8 +1,8 @@
 //! The load generator of `storm --library`: subscribers of the client library, as a program would have them.
 //!
 //! Holds: all run on one thread with one client, whose connections they share; nothing of the client is changed but the
-//! number of its connections. A subscriber is back when it is current again: when its new stream has brought all that
-//! was due, or has said that it cannot.
+//! number of its connections. A subscriber is back when it is current again: when its new stream has brought all missed
+//! events, or has announced that it cannot.
 
 mod seen;
 
@@ -24,7 +24,7 @@ use crate::load::control::{Command, Plan, Published, Report, SHARED_TOPIC};
 use crate::load::owed::Owed;
 use crate::retries::Ceiling;
 
-/// Subscribers that open their first stream at a time: the program's start is not what is measured.
+/// Subscribers that open their first stream at a time: the program's start is not measured.
 const STARTING_MAX: usize = 2_000;
 /// Commands on their way.
 const COMMANDS_MAX: usize = 8;
@@ -100,7 +100,7 @@ impl Load {
                 },
                 _ = tick.tick() => {}
             }
-            if self.say_what_is_due()? {
+            if self.answer()? {
                 return Ok(());
             }
         }
@@ -150,7 +150,7 @@ impl Load {
     }
 
     /// True when that was the last word.
-    fn say_what_is_due(&mut self) -> anyhow::Result<bool> {
+    fn answer(&mut self) -> anyhow::Result<bool> {
         let now = monotonic_ns();
         let seen = self.seen.lock();
         let all = self.plan.subscribers() as u64;

@@ -27,7 +27,7 @@ pub(super) fn choose() -> anyhow::Result<u16> {
     bail!("no free port among {outside:?}");
 }
 
-/// The larger part of what lies outside a range such as `32768 60999`.
+/// The larger part outside a range such as `32768 60999`.
 fn outside(range: &str) -> Option<Range<u16>> {
     let mut ends = range.split_whitespace().map(str::parse);
     let (first, last): (u16, u16) = (ends.next()?.ok()?, ends.next()?.ok()?);

@@ -39,7 +39,7 @@ pub(super) fn figures(load: StormLoad, seen: &Seen) -> anyhow::Result<(Figures, 
     Ok((figures, verdict))
 }
 
-/// Returns what missed its limit, in words.
+/// Returns the missed limits, in words.
 fn add_times(figures: &mut Figures, load: StormLoad, seen: &Seen) -> Vec<String> {
     let mut misses = Vec::new();
     let back = seen.returned.back;

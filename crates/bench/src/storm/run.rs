@@ -1,7 +1,7 @@
-//! One run of a storm, and what was seen in it.
+//! One run of a storm, and its results.
 //!
-//! Holds: the processes of the load live through both lives of the server; what is published is published when no server
-//! is being killed, so whatever does not arrive is lost.
+//! Holds: the processes of the load live through both lives of the server; messages are published when no server is
+//! being killed, so a message that does not arrive is lost.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,7 +29,7 @@ use crate::stop::Stop;
 /// Bytes of payload, of which the load wants eight.
 const PAYLOAD: [u8; 64] = [b'.'; 64];
 
-/// What was seen in one run.
+/// The results of one run.
 pub(super) struct Seen {
     pub(super) subscribers: u64,
     /// From the kill until the restarted server listened.
@@ -85,7 +85,7 @@ pub(super) fn run(
             resume_after: before.map(|position| (position.epoch, position.sequence)),
         }),
     )?;
-    // Else what the kill ends could be taken for lost.
+    // Else the streams that the kill ends could be taken for lost.
     rig.all_ready()?;
     rig.stop.wait_until(from_ns)?;
     let load_cpu_before = cpu_of(&rig.loads)?;
@@ -100,7 +100,7 @@ pub(super) fn run(
     let cpu_after = CpuTime::of(pid(&server)).context("the server is gone")?;
     let load_cpu_after = cpu_of(&rig.loads)?;
     server.ensure_running()?;
-    // The first who is back may tell it earlier than a line of the server's log that waits to be read.
+    // The first subscriber that is back may tell it earlier than a line of the server's log that waits to be read.
     let first = returned.times.first_ns.map(|since| from_ns + since);
     let listening_ns = server.listening_ns.min(first.unwrap_or(u64::MAX));
 
@@ -113,7 +113,7 @@ pub(super) fn run(
         load_peak: rig.load_peak()?,
     };
     let finished = rig.finish()?;
-    // What is said from the command on happened after the kill, but for what is between the two.
+    // Lines after the command happened after the kill, but for those between the two.
     let late_ns = killed_ns - from_ns;
     let mut times = Histogram::new(3).context("a histogram of times")?;
     for (time_ns, count) in std::mem::take(&mut returned.times.counts) {

@@ -1,8 +1,8 @@
-//! What text protocols with binary payloads are read with: lines, and the first bytes of a payload.
+//! The reader of text protocols with binary payloads: lines, and the first bytes of a payload.
 //!
 //! Holds: nothing depends on where reads split the bytes; a peer that never ends a line costs [`LINE_BYTES_MAX`].
 
-/// Of a longer line only so much is kept. Messages' lines are far shorter; what a server says of itself is not.
+/// Only this much of a longer line is kept. Messages' lines are far shorter; those about the server itself are not.
 const LINE_BYTES_MAX: usize = 512;
 
 /// A line that may come in pieces.
@@ -14,7 +14,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// The next line in `bytes` without its end, and what follows it; `None` when it goes on in the next read.
+    /// The next line in `bytes` without its end, and the rest; `None` when it goes on in the next read.
     pub(super) fn next<'a, 'b: 'a>(&'a mut self, bytes: &'b [u8]) -> (Option<&'a [u8]>, &'b [u8]) {
         if self.ended {
             self.kept.clear();
@@ -56,7 +56,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// Takes what it lacks from the next bytes of the payload.
+    /// Takes the missing part from the next bytes of the payload.
     pub(super) fn take(&mut self, payload: &[u8]) {
         let taken = (self.bytes.len() - self.length).min(payload.len());
         self.bytes[self.length..self.length + taken].copy_from_slice(&payload[..taken]);

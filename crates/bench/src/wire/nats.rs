@@ -1,4 +1,4 @@
-//! The client protocol of NATS: CONNECT, SUB, PUB and PING out, MSG and what else comes in.
+//! The client protocol of NATS: CONNECT, SUB, PUB and PING out, MSG and others in.
 //!
 //! Holds: the split of the bytes over reads changes nothing that is reported.
 //! Does not: know headers (HMSG), which are not asked for.
@@ -15,7 +15,7 @@ const CONNECT: &[u8] =
 pub(crate) const PING: &[u8] = b"PING\r\n";
 pub(crate) const PONG: &[u8] = b"PONG\r\n";
 
-/// What was read.
+/// A message of the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard<'a> {
     /// A message to one of this connection's subscriptions and when it was sent, where its payload is long
@@ -28,7 +28,7 @@ pub(crate) enum Heard<'a> {
     Ping,
     /// All that was sent before our PING was handled.
     Pong,
-    /// What the server refused, in its words.
+    /// A refusal, in the server's words.
     Error(&'a [u8]),
 }
 
@@ -49,7 +49,7 @@ struct Message {
     subscription: u32,
     stamp: Stamp,
     payload_left: usize,
-    /// Still to come of what ends it; 0 when there is no message.
+    /// Bytes of its end that are still to come; 0 when there is no message.
     end_left: usize,
 }
 
@@ -234,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_a_server_says_is_heard_however_it_is_split(
+        fn messages_of_a_server_are_read_with_any_split(
             said in vec(said(), 0..12),
             cuts in cuts(),
         ) {

@@ -1,6 +1,6 @@
-//! What the bare sender and its load say: records of one length, each beginning with the time of sending.
+//! The protocol of the bare sender and its load: records of one length, each beginning with the time of sending.
 //!
-//! A connection begins with [`HELLO_BYTES`] that say who it is, and is answered with one byte, [`GREETING`]. Then the
+//! A connection begins with [`HELLO_BYTES`] with its number, and is answered with one byte, [`GREETING`]. Then the
 //! publisher sends records, and subscribers receive them.
 //!
 //! Holds: a record is as long as one framed delivery of ours, so that both servers write as many bytes.
@@ -14,7 +14,7 @@ use crate::http2::{FRAME_HEADER_BYTES, GRPC_PREFIX_BYTES};
 
 pub(crate) const HELLO_BYTES: usize = 8;
 pub(crate) const GREETING: u8 = b'+';
-/// Who publishes, in place of a subscriber's number.
+/// The publisher's number, in place of a subscriber's.
 pub(crate) const PUBLISHER: u64 = u64::MAX;
 /// A sequence as long as that of most events of a run.
 const SEQUENCE: u64 = 100_000;
@@ -47,7 +47,7 @@ pub(crate) fn record(out: &mut Vec<u8>, sent_ns: u64, record_bytes: usize) {
     payload(out, sent_ns, record_bytes);
 }
 
-/// What was read.
+/// A read record.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     Greeting,
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_is_the_payload_and_what_stands_before_it() {
+    fn a_delivery_is_the_payload_and_the_bytes_before_it() {
         let bytes = delivery_bytes("bench.fanout", 128);
         assert!((128 + 40..128 + 60).contains(&bytes), "{bytes}");
         // The lengths before the longer one take as many bytes.

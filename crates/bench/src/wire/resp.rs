@@ -1,7 +1,7 @@
-//! RESP2, the protocol of Redis: SUBSCRIBE and PUBLISH out, what they are answered in.
+//! RESP2, the protocol of Redis: SUBSCRIBE and PUBLISH out, their answers in.
 //!
 //! Holds: the split of the bytes over reads changes nothing that is reported.
-//! Does not: read arrays within arrays, which neither command is answered with.
+//! Does not: read arrays within arrays, which neither answer has.
 
 use std::io::Write as _;
 
@@ -11,7 +11,7 @@ use super::payload;
 /// Of a channel's name so much is kept; the load's own are far shorter.
 const CHANNEL_BYTES_MAX: usize = 128;
 
-/// What was read.
+/// A message of the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard<'a> {
     /// A message and when it was sent, where its payload is long enough to say that.
@@ -23,7 +23,7 @@ pub(crate) enum Heard<'a> {
     Subscribed { channel: &'a [u8] },
     /// A number by itself: the receivers of a PUBLISH.
     Number(i64),
-    /// What the server refused, in its words.
+    /// A refusal, in the server's words.
     Error(&'a [u8]),
 }
 
@@ -55,7 +55,7 @@ struct Reply {
 struct Bulk {
     /// Still to come.
     content_left: usize,
-    /// Still to come of what ends it; 0 when there is no string.
+    /// Bytes of its end that are still to come; 0 when there is no string.
     end_left: usize,
 }
 
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
     use crate::wire::splits::{assert_heard, cuts, stamp_of};
 
-    /// What a server may say, and so may be heard.
+    /// The messages of a server.
     #[derive(Debug, Clone, PartialEq, Eq)]
     enum Said {
         Message(String, Vec<u8>),
@@ -274,7 +274,7 @@ mod tests {
         }
     }
 
-    /// What must be heard of it, in a form that outlives the reader's buffers.
+    /// The same as they must be read, in a form that outlives the reader's buffers.
     fn expected(said: &Said) -> Option<String> {
         match said {
             Said::Message(channel, payload) => {

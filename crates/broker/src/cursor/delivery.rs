@@ -1,4 +1,4 @@
-//! What a cursor hands out: events, gaps, where it has come to, or why it ends.
+//! The items of a cursor: events, gaps, its new position, or the reason of its end.
 
 use bytes::Bytes;
 
@@ -39,7 +39,7 @@ pub struct Gap {
     pub through_epoch: Option<Epoch>,
 }
 
-/// What a cursor hands out.
+/// An item of a cursor.
 #[derive(Debug)]
 pub enum Delivery {
     /// Complete frames, ready to be written.
@@ -53,7 +53,7 @@ pub enum Delivery {
     Gap(Gap),
     /// A long catch-up has come so far without a matching event.
     Scanned,
-    /// A cursor that had to catch up has reached what is visible.
+    /// A cursor that had to catch up has reached the visible end of the log.
     Current,
 }
 
@@ -70,7 +70,7 @@ pub enum CursorError {
         requested: Position,
         /// Why not.
         missing: Missing,
-        /// Epoch of what is kept.
+        /// Epoch of the kept events.
         epoch: Epoch,
         /// The first matching event that is kept, if one was found.
         first: Option<Sequence>,
@@ -112,7 +112,7 @@ impl CursorError {
     }
 }
 
-/// What is true of the events that a reader asked for and cannot have.
+/// The facts about events that a reader asked for and cannot have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
     /// Retention has removed some of them.
@@ -135,10 +135,10 @@ pub enum Missing {
     Future,
 }
 
-/// In words. What lies above `looked_through` is not known.
+/// In words. Nothing is known above `looked_through`.
 fn kept(first: Option<Sequence>, looked_through: Sequence, last: Sequence) -> String {
     first.map_or_else(
         || format!("nothing that matches is kept up to {looked_through}"),
-        |first| format!("what is kept lies within {first} to {last}"),
+        |first| format!("the kept events lie within {first} to {last}"),
     )
 }

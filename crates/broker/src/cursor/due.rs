@@ -1,6 +1,6 @@
-//! What one channel's tail holds after a position.
+//! The part of one channel's tail after a position.
 //!
-//! Does not: know who reads it: a cursor of one filter or of several, or one reader for many cursors.
+//! Does not: know its reader: a cursor of one filter or of several, or one reader for many cursors.
 
 use super::DELIVERY_BYTES;
 use crate::{

@@ -75,7 +75,7 @@ impl Cursor {
         Some(self.position())
     }
 
-    /// What was read for the filters that there were, and not handed out yet, is read for those that there are.
+    /// A page that was read for the former filters, and not handed out yet, is read again for the present ones.
     fn read_again(&mut self) {
         self.page = None;
         self.reading = None;

@@ -11,7 +11,7 @@ use crate::{
     store::{Page, merge},
 };
 
-/// What the tails hold.
+/// The result of a look at the tails.
 pub(super) enum Live {
     Nothing,
     /// All of it at once, through this sequence.
@@ -21,8 +21,8 @@ pub(super) enum Live {
 }
 
 impl Cursor {
-    /// What the channels' tails hold after the position, up to `visible`; an error when some tail no longer
-    /// reaches back.
+    /// The events of the channels' tails after the position, up to `visible`; an error when some tail no longer reaches
+    /// back.
     pub(super) fn collect_live(&self, visible: Sequence) -> Result<Live, BehindTail> {
         if let [feed] = self.feeds.as_slice() {
             self.collect_one(feed, visible)
@@ -31,7 +31,7 @@ impl Cursor {
         }
     }
 
-    /// One filter is the usual case: what its channel has goes out as it is, without a page in between.
+    /// One filter is the usual case: its channel's events go out as they are, without a page in between.
     fn collect_one(&self, feed: &Feed, visible: Sequence) -> Result<Live, BehindTail> {
         let after = self.position;
         let mut due = Due::default();

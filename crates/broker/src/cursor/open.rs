@@ -1,4 +1,4 @@
-//! Where a subscription begins, and what can be said about it before its first event.
+//! The beginning of a subscription: its position, and the losses that are known before its first event.
 
 use std::sync::Arc;
 
@@ -36,13 +36,13 @@ pub enum Begin {
 pub enum Outcome {
     /// Nothing was to be resumed.
     New,
-    /// Nothing is missing before the next event. What is lost further on is a gap in its place.
+    /// Nothing is missing before the next event. A later loss is a gap in its place.
     Resumed,
     /// Something was missed; a gap comes before anything else.
     Reset,
 }
 
-/// A cursor and what its subscriber is told first.
+/// A cursor and the first news for its subscriber.
 pub struct Opened {
     /// Ready to be polled.
     pub cursor: Cursor,
@@ -57,8 +57,8 @@ pub struct Opened {
 }
 
 impl Cursor {
-    /// Attaches to the channels of all filters (at least one), then finds the place to begin: whatever is
-    /// published from here on is seen, so history read afterwards leaves no hole.
+    /// Attaches to the channels of all filters (at least one), then finds the place to begin. All events published from
+    /// here on are seen, so history read afterwards leaves no hole.
     pub async fn open(
         log: &Log,
         filters: &[TopicFilter],
@@ -136,7 +136,7 @@ impl Cursor {
         let mut gone_through = 0;
         if let Some(mut page) = place.ahead.take() {
             gone_through = page.trimmed_through;
-            // What is missing before the next event is found now and kept, whatever becomes of the filters.
+            // Missing events before the next one are found now, and kept when the filters change.
             if let Some(gap) = cursor.loss_ahead(&mut page)? {
                 place.outcome = Outcome::Reset;
                 let before = cursor.position();
@@ -168,7 +168,7 @@ struct Place {
     outcome: Outcome,
     position: Sequence,
     owed: Option<Owed>,
-    // What comes next in history, where something may be missing before it.
+    // The next event in history, where events may be missing before it.
     ahead: Option<Page>,
     gone_before: Sequence,
     not_before: Option<i64>,
@@ -216,9 +216,9 @@ impl Opening<'_> {
             Begin::Time(nanos) => {
                 let before = self.log.store().before_time(nanos).await?;
                 Ok(Place {
-                    // What is gone of the time asked for is announced, whatever the policy for resuming.
+                    // Lost events of the requested time are announced under every policy for resuming.
                     gone_before: self.first_after(before).await?.trimmed_through,
-                    // The time may lie ahead: what is published until then is not wanted either.
+                    // The time may lie ahead: events published until then are not wanted either.
                     not_before: (before >= self.visible).then_some(nanos),
                     ..Place::new(before.min(self.visible))
                 })
@@ -235,11 +235,12 @@ impl Opening<'_> {
                 if asked.sequence > self.visible
                     && self.log.store().has_reached(asked.sequence).await? =>
             {
-                // Another node was ahead of this one: what the subscriber has seen there comes here soon, and passes.
+                // Another node was ahead of this one: the events that the subscriber has seen there come here soon, and
+                // are passed over.
                 Ok(Place::resumed(asked.sequence))
             }
             Begin::After(asked) if asked.sequence > self.visible => {
-                // Nothing of what is kept follows, but a refusal names it.
+                // No kept event follows, but a refusal names the kept range.
                 let page = match self.options.gap_policy {
                     GapPolicy::Fail => self.first_after(0).await?,
                     GapPolicy::Earliest | GapPolicy::Latest => Page::default(),
@@ -256,7 +257,7 @@ impl Opening<'_> {
                 let resumed = Place::resumed(asked.sequence);
                 let reaches = |feed: &Feed| feed.attachment.channel().reaches(asked.sequence);
                 if self.feeds.iter().all(reaches) {
-                    // The tails have what history may have let go already.
+                    // The tails have events that history may have let go already.
                     return Ok(resumed);
                 }
                 Ok(Place {
@@ -307,7 +308,7 @@ impl Opening<'_> {
         })
     }
 
-    /// What is gone of the matching events after a position, and the first that is kept, if it is not too far.
+    /// The lost matching events after a position, and the first kept one, if it is not too far.
     async fn first_after(&self, after: Sequence) -> Result<Page, CursorError> {
         let filters = self.filters.iter().map(|filter| FilterFrom {
             filter: filter.clone(),
@@ -320,7 +321,7 @@ impl Opening<'_> {
             bytes_max: 1,
         };
         let mut page = self.log.store().read(query.clone()).await?;
-        // A page may end before it finds anything: what is gone reaches further then, and may be all there was.
+        // A page may end before it finds an event. Then the loss reaches further, and may be all there was.
         for _ in 0..PAGES_MAX {
             let found = !page.slices.is_empty() || !page.damaged.is_empty();
             if found || page.through >= self.visible {
@@ -333,11 +334,10 @@ impl Opening<'_> {
     }
 }
 
-/// The place before everything that is kept of what a page asked for, past as much as possible of what is
-/// gone.
+/// The position before all kept events of a page, past as many lost ones as possible.
 fn lost_before(page: &Page) -> Sequence {
     let first = page.slices.front().map(crate::frame::Slice::first);
-    // The page knows what is kept up to its own end, and no further.
+    // The page knows the kept events up to its own end, and no further.
     let known = first.map_or(page.through, |first| first - 1);
     page.trimmed_through.min(known)
 }

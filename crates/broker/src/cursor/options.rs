@@ -2,18 +2,18 @@
 
 use crate::frame::{Compression, Encoding};
 
-/// What to do when events after the position cannot be had.
+/// The policy for events after the position that cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GapPolicy {
     /// A gap, then everything that is still kept.
     Earliest,
     /// A gap, then live.
     Latest,
-    /// An error that names what is kept.
+    /// An error that names the kept range.
     Fail,
 }
 
-/// What to do with a reader that was current and fell behind its channels' tails.
+/// The policy for a reader that was current and fell behind its channels' tails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlowPolicy {
     /// It catches up from history.
@@ -29,7 +29,7 @@ pub struct ReadOptions {
     pub gap_policy: GapPolicy,
     /// Holds for the life of the cursor.
     pub slow_policy: SlowPolicy,
-    /// The largest message with an event to hand out, which is what a receiver's limit is about; an event whose message
+    /// The largest message with an event to hand out, as a receiver's limit is about messages. An event whose message
     /// is larger becomes a gap.
     pub message_bytes_max: usize,
     /// Which contract's messages to hand out.

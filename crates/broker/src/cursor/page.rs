@@ -1,4 +1,4 @@
-//! A page handed out part by part, with what must be announced between its events.
+//! A page handed out part by part, with the gaps between its events.
 //!
 //! Holds: no part passes an event that the page has lost, by retention or to damage, or that is too large for the
 //! reader, without a gap that says so.
@@ -69,7 +69,7 @@ impl Cursor {
         }))
     }
 
-    /// What to announce before the first kept event of a page, if something is lost there.
+    /// The gap before the first kept event of a page, if an event is lost there.
     pub(super) fn loss_ahead(&self, page: &mut Page) -> Result<Option<Gap>, CursorError> {
         if page.trimmed_through > self.position
             && let Some(gap) = self.trimmed_gap(page)?
@@ -91,7 +91,7 @@ impl Cursor {
             fitting = slice.first_above(limit, encoding).unwrap_or(fitting);
         }
         if said < page.trimmed_through {
-            // Between kept events others are gone: only what has lost nothing in between can follow without a word.
+            // Between kept events others are gone: only events with no loss in between can follow without a gap.
             let mut before = said;
             let unbroken = slice.entries().iter().take_while(|entry| {
                 let removed = || page.removed.within(before, entry.sequence - 1);
@@ -106,8 +106,7 @@ impl Cursor {
         fitting
     }
 
-    /// What to announce before the first kept event of a page that has lost some; `None` when nothing is lost before that
-    /// event.
+    /// The gap before the first kept event of a page that has lost some; `None` when no event is lost before it.
     fn trimmed_gap(&self, page: &mut Page) -> Result<Option<Gap>, CursorError> {
         let gap = |through, events| Gap {
             reason: GapReason::Trimmed,
@@ -136,14 +135,14 @@ impl Cursor {
                 Ok(Some(gap(visible, 0)))
             }
             GapPolicy::Earliest => {
-                // The page knows what is kept up to its own end, and no further.
+                // The page knows the kept events up to its own end, and no further.
                 let end = first.map_or(page.through, |first| first - 1);
                 let (events, through) = match page.removed.within(self.position, end) {
                     Some((0, _)) => return Ok(None),
                     Some(known) => known,
                     None => (0, page.trimmed_through.min(end)),
                 };
-                // What is damaged in between is missing too, and not among those that are counted.
+                // Damaged events in between are missing too, and not among the counted ones.
                 let damaged = page.damaged.front().is_some_and(|it| it.after < through);
                 let events = if damaged { 0 } else { events };
                 Ok((through > self.position).then(|| gap(through, events)))
@@ -151,7 +150,7 @@ impl Cursor {
         }
     }
 
-    /// What to announce where the store has lost events.
+    /// The gap where the store has lost events.
     fn damaged_gap(&self, page: &mut Page, damaged: Damaged) -> Result<Gap, CursorError> {
         let gap = |through, events| Gap {
             reason: GapReason::Damaged,
@@ -200,7 +199,7 @@ impl Cursor {
     }
 }
 
-/// Puts what was cut off back in its place.
+/// Puts the part that was cut off back in its place.
 fn put_back(slices: &mut VecDeque<Slice>, piece: Option<Slice>) {
     if let Some(piece) = piece {
         slices.push_front(piece);

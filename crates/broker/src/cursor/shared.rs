@@ -4,8 +4,8 @@
 //! each costs a wake-up, a look at the tail and the memory of its cursor. So the cursors at rest leave the reading to
 //! one [`TailReader`]. A cursor reads for itself again when it has something of its own to do or to send.
 //!
-//! Holds: a cursor is followed only while it has nothing to read. From then on the reader hands out exactly what the
-//! cursor would have.
+//! Holds: a reader takes over a cursor only while the cursor has nothing to read. From then on the reader hands out
+//! exactly the events that the cursor would have.
 //! Does not: read history. A reader that fell behind the tail ends, and each of its cursors goes on by itself.
 
 use std::{
@@ -24,7 +24,7 @@ use crate::{
     signal::Signal,
 };
 
-/// Reads one channel's tail for all who follow it.
+/// Reads one channel's tail for all its followers.
 pub struct TailReader {
     log: Log,
     attachment: Attachment,
@@ -88,13 +88,13 @@ impl TailReader {
         self.position
     }
 
-    /// Everything handed out is on its way to all followers: who asks about one of them may be told so.
+    /// Everything handed out is on its way to all followers; a question about one of them may be answered so.
     pub fn settle(&self) {
         self.signal.set_sequence(self.position);
     }
 
-    /// Flow control holds what was handed out last, if `sending`, or else what there is to read. The signal says so until the
-    /// reader is settled or asked again.
+    /// Flow control holds the last piece, if `sending`, or else the pending events. The signal says so until the reader
+    /// is settled or asked again.
     pub fn hold(&self, sending: bool) {
         if sending || self.attachment.channel().is_due(self.position) {
             self.signal.hold(self.log.age());
@@ -106,7 +106,7 @@ impl TailReader {
         &self.signal
     }
 
-    /// What it reads.
+    /// The tail that it reads.
     pub fn tail(&self) -> Tail<'_> {
         Tail {
             channel: self.attachment.channel(),
@@ -117,7 +117,7 @@ impl TailReader {
     }
 }
 
-/// What is read from one channel's tail: whose are equal may be read for by one reader.
+/// The part of one channel's tail that a cursor reads. One reader may read for all cursors with an equal value.
 #[derive(Clone, Copy)]
 pub struct Tail<'a> {
     channel: &'a Arc<Channel>,
@@ -151,7 +151,7 @@ impl Cursor {
         (at_rest && channel.reader_count() > 1).then_some(channel)
     }
 
-    /// What this cursor would have read for it; `None` when it had better read by itself.
+    /// The source that a reader could read for this cursor; `None` when the cursor had better read by itself.
     pub fn tail(&self) -> Option<Tail<'_>> {
         self.shareable().map(|channel| Tail {
             channel,
@@ -180,7 +180,7 @@ impl Cursor {
     /// Leaves the reading to `reader`; whether it can, which is so only when both have all that the tail holds. From
     /// then on, and until [`unfollow`](Self::unfollow), this cursor must not be asked for anything.
     pub fn follow(&mut self, reader: &mut TailReader) -> bool {
-        // Asked after the reader was attached: what comes later is the reader's.
+        // Asked after the reader was attached: later events are the reader's.
         let both_have_all = self
             .tail()
             .is_some_and(|tail| tail == reader.tail() && !tail.channel.is_due(reader.position));

@@ -1,4 +1,4 @@
-//! Cursors over a real log; here how they come to rest, and what all of these tests use.
+//! Cursors over a real log: how they come to rest, and the support of all of these tests.
 
 use std::{future::Future, task::Waker, time::SystemTime};
 
@@ -163,7 +163,7 @@ async fn publish_large(log: &Log, count: usize) {
 }
 
 #[test]
-fn settling_while_something_is_due_passes_nothing() {
+fn settling_while_an_event_is_ready_passes_nothing() {
     with_log(vec![], 1 << 20, async |log| {
         let mut cursor = open(&log, &[filter("a")], Begin::Next, OPTIONS)
             .await
@@ -172,7 +172,7 @@ fn settling_while_something_is_due_passes_nothing() {
         let (position, current) = cursor.settle();
         assert_eq!((position.sequence, current), (0, false));
         let Poll::Ready(Ok(Delivery::Events { bytes, .. })) = poll(&mut cursor) else {
-            panic!("what is due is delivered");
+            panic!("the ready event is delivered");
         };
         assert_eq!(events(&bytes)[0].sequence, 1);
         let (position, current) = cursor.settle();

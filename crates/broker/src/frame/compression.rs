@@ -1,7 +1,7 @@
-//! One message in, the same message compressed out: gzip and zstd with what they need to work kept between two
-//! messages, since making that anew costs more than a small message does.
+//! One message in, the same message compressed out: gzip and zstd. Their workspaces are kept between two messages,
+//! since making one anew costs more than a small message does.
 //!
-//! Does not: know which messages are worth it, or keep what comes out.
+//! Does not: know which messages are worth it, or keep the output.
 
 use flate2::{Crc, FlushCompress, Status};
 use parking_lot::Mutex;
@@ -40,7 +40,7 @@ const ZSTD_LEVEL: i32 = 1;
 /// Workspaces that are kept for the next message, a megabyte each at most; a thread that finds none makes one.
 const SPARE_MAX: usize = 16;
 
-/// Room for output that is kept with a workspace; what a larger message needed is given back.
+/// Room for output that is kept with a workspace; the memory of a larger message is given back.
 const SPARE_OUTPUT_BYTES_MAX: usize = 128 << 10;
 
 /// Both compressors, for all threads.
@@ -175,7 +175,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_compressed_is_smaller_and_reads_back_whatever_came_before(
+        fn a_compressed_message_is_smaller_and_reads_back_after_any_other(
             messages in prop::collection::vec(
                 prop_oneof![
                     prop::collection::vec(any::<u8>(), 0..5_000),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_itself_is_compressed_and_noise_is_not() {
+    fn repetitive_bytes_are_compressed_and_noise_is_not() {
         let codecs = Codecs::default();
         let text = b"the same again and again; ".repeat(100);
         let mut state = 1_u64;

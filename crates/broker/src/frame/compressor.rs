@@ -3,8 +3,7 @@
 //!
 //! Events stand in many batches (the tails of several channels, chunks that were merged, history, blocks read from
 //! disk), so compressed events are kept by sequence and not with any of them. They live in a cache with one limit in
-//! bytes, whatever is published and however many encodings are requested. An event that was evicted is compressed again
-//! when it is read.
+//! bytes, for all messages and all encodings. An event that was evicted is compressed again when it is read.
 //!
 //! Holds: a thread that compresses holds only the lock of that one event, for which only its other readers wait.
 
@@ -41,13 +40,13 @@ pub(crate) const COMPRESSED_BYTES_MIN: usize = CACHE_PARTS * (4 << 20);
 /// Parts of the cache, each with a lock of its own and its share of the bytes.
 const CACHE_PARTS: usize = 4;
 
-/// What one kept event costs beside its bytes.
+/// The cost of one kept event beside its bytes.
 const KEPT_OVERHEAD_BYTES: usize = 128;
 
 /// For how many events the cache remembers that they were there.
 const REMEMBERED_EVENTS: usize = 16_384;
 
-/// What was compressed since the start, and what is kept of it.
+/// The compressed events since the start, and the kept ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CompressionCounts {
     /// Events compressed with gzip, those among them that did not get smaller included.
@@ -58,7 +57,7 @@ pub struct CompressionCounts {
     pub kept_bytes: u64,
 }
 
-/// Compresses events when they are first read so, and keeps what came of it.
+/// Compresses events when they are first read so, and keeps the results.
 pub(crate) struct Compressor {
     codecs: Codecs,
     kept: Cache<Key, Form, ByBytes>,
@@ -73,7 +72,7 @@ struct Key {
     compression: Compression,
 }
 
-/// What became of an event.
+/// The result for an event.
 #[derive(Clone)]
 enum Form {
     /// The whole frame, its prefix with the flag.
@@ -118,8 +117,8 @@ impl Compressor {
             .shards(CACHE_PARTS)
             .estimated_items_capacity(REMEMBERED_EVENTS)
             .weight_capacity(bytes_max as u64)
-            // Readers of live events come within moments of each other and never again; what was read twice is worth
-            // less here than what is new.
+            // Readers of live events come within moments of each other and never again. An entry that was read twice is
+            // worth less here than a new one.
             .hot_allocation(0.5)
             .build()
             .expect("the options that must be set are");

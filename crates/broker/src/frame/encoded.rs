@@ -1,7 +1,7 @@
 //! The frames of a batch in the messages of another contract, made of those of version 1 when they are first read.
 //!
 //! Holds: one batch is encoded at most once in each encoding, and all its readers share the outcome.
-//! Does not: know the messages of any contract; what writes them is given.
+//! Does not: know the messages of any contract; the caller passes the function that writes them.
 
 use std::{ops::Range, sync::OnceLock};
 

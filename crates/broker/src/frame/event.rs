@@ -1,4 +1,4 @@
-//! The message inside a frame, `SubscribeResponse{event}`: how it is written and what is read of it.
+//! The message inside a frame, `SubscribeResponse{event}`: its writer and its reader.
 //!
 //! It is written field by field, as prost would write it, because the generated type would need a copy of
 //! topic, key and headers for every event.
@@ -64,7 +64,7 @@ fn event_len(message: &Message, sequence: u64, previous: u64, time: usize) -> us
         + number(u64::from(message.deleted))
 }
 
-/// The most bytes the encoded event can take, whatever its number and time.
+/// The most bytes that the encoded event can take, with any number and time.
 pub fn event_len_max(message: &Message) -> usize {
     // Seconds and nanoseconds: a tag and at most 10 and 5 bytes.
     event_len(message, u64::MAX, u64::MAX, 17)
@@ -105,13 +105,13 @@ impl EventWriter {
             self.time_nanos = time_nanos;
         }
         let time = self.time.bytes().len();
-        // What `event_len` says a time takes has its tag and length already.
+        // The length of a time in `event_len` has its tag and length already.
         let event = event_len(message, sequence, previous, time - 2);
         let body = len_field(event);
         let offset = self.joined.len();
         let buf = &mut self.joined;
         buf.reserve(PREFIX_BYTES + body);
-        // What stands before and behind the texts is put together first: each part is one copy.
+        // The bytes before and behind the texts are put together first: each part is one copy.
         let name = message.topic.as_str().as_bytes();
         let mut part = Short::<24>::default();
         part.push(&[0]);

@@ -9,7 +9,7 @@ use super::{PREFIX_BYTES, encode_message};
 /// Each byte of a payload that is no UTF-8 is a character of three.
 pub(super) const GROWTH_MAX: usize = 3;
 
-/// Writes what subscribers of the frozen contract see of an event: its payload as text, lossy.
+/// Writes the event as subscribers of the frozen contract see it: its payload as text, lossy.
 pub(super) fn write(frame: &[u8], into: &mut BytesMut) {
     let decoded = v1::SubscribeResponse::decode(&frame[PREFIX_BYTES..]);
     // Frames are only ever made by `EventWriter`, so they decode; an empty text is the harmless answer.

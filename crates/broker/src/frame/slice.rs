@@ -1,6 +1,6 @@
 //! A run of the events of one batch, cut and joined without touching the batch.
 //!
-//! Does not: read what is in a frame.
+//! Does not: read the content of a frame.
 
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ impl Slice {
         Some((above - self.begin) as usize)
     }
 
-    /// Cuts after `count` entries: what comes before stays here, the rest is returned.
+    /// Cuts after `count` entries: the first part stays here, the rest is returned.
     pub fn split_off(&mut self, count: usize) -> Option<Self> {
         let at = self.begin + count as u32;
         if at >= self.end {

@@ -32,7 +32,7 @@ fn decode(frame: &[u8]) -> v1::Event {
 
 proptest! {
     #[test]
-    fn what_is_written_is_what_the_generated_type_reads_and_writes(
+    fn the_written_bytes_are_those_of_the_generated_type(
         message in message(), sequence in 1u64.., previous in any::<u64>(), time in 0i64..,
     ) {
         let mut writer = EventWriter::new(1, 0);
@@ -55,7 +55,7 @@ proptest! {
     }
 
     #[test]
-    fn a_message_is_above_a_limit_exactly_when_what_is_received_is(
+    fn a_message_is_above_a_limit_exactly_when_the_received_one_is(
         payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..6),
         limit in 20_usize..900,
     ) {

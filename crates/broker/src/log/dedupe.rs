@@ -43,7 +43,7 @@ impl Dedupe {
         }
     }
 
-    /// Takes over what a store remembers from before this process.
+    /// Takes over the ids that a store remembers from before this process.
     pub(super) fn restore(&mut self, recent: Vec<RecentId>) {
         let now = Instant::now();
         for id in recent {

@@ -1,8 +1,8 @@
 //! Which channels an event belongs to: a trie over the filters with wildcards, the others by name, and a cached answer
 //! for each topic.
 //!
-//! Holds: linking or unlinking a channel makes the answers of the topics it matches be asked again, and of no
-//! others; it costs the same however many topics are known.
+//! Holds: linking or unlinking a channel clears the cached answers of the topics that it matches, and of no others. The
+//! cost does not depend on the number of known topics.
 //! Does not: lock; the sequencer alone has it.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -42,7 +42,7 @@ struct Cached {
     seen: u64,
 }
 
-/// A trie over filters: what is put there under a filter is found by the topics it matches.
+/// A trie over filters: a value that is put there under a filter is found by the topics that the filter matches.
 pub(super) struct Node<T> {
     children: FxHashMap<Box<str>, Node<T>>,
     any: Option<Box<Node<T>>>,
@@ -137,7 +137,7 @@ impl Matcher {
 }
 
 impl<T: Clone> Node<T> {
-    /// Puts something under a filter, in the place of what was there.
+    /// Puts a value under a filter, in the place of the former one.
     pub(super) fn insert(&mut self, filter: &TopicFilter, value: T) {
         let mut node = self;
         for token in filter.tokens() {
@@ -153,13 +153,13 @@ impl<T: Clone> Node<T> {
         node.here = Some(value);
     }
 
-    /// Takes away what is under a filter.
+    /// Takes away the value under a filter.
     pub(super) fn remove(&mut self, filter: &TopicFilter) {
         let tokens: Vec<&str> = filter.tokens().collect();
         self.remove_tokens(&tokens);
     }
 
-    /// What is under the filters that match a topic.
+    /// The values under the filters that match a topic.
     pub(super) fn matching(&self, topic: &TopicName) -> Vec<T> {
         let tokens: Vec<&str> = topic.as_str().split('.').collect();
         let mut found = Vec::new();

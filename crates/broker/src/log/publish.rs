@@ -1,4 +1,4 @@
-//! Handing messages to the sequencer, and what comes back.
+//! Handing messages to the sequencer, and the replies.
 
 use std::sync::{
     Arc,
@@ -27,7 +27,7 @@ pub struct Published {
     pub duplicate: bool,
 }
 
-/// What became of the messages of one request, in their order.
+/// The outcomes of the messages of one request, in their order.
 #[derive(Debug, Default)]
 pub struct PublishReply {
     /// The messages before the first refusal.
@@ -87,7 +87,7 @@ impl Default for PublishOptions {
 /// dropped.
 pub(super) struct Submission {
     pub(super) messages: SmallVec<[Message; 1]>,
-    /// What they take in the queue.
+    /// Their bytes in the queue.
     pub(super) bytes: usize,
     pub(super) options: PublishOptions,
     pub(super) reply: oneshot::Sender<PublishReply>,

@@ -1,13 +1,13 @@
-//! The only writer of the log: takes what is queued as one batch, has the store number and keeps it, appends
-//! it to the channels that match, raises `visible`, answers the publishers and wakes the readers.
+//! The only writer of the log: takes the queue as one batch, has the store number and keep it, appends it to the
+//! channels that match, raises `visible`, answers the publishers and wakes the readers.
 //!
-//! While the store works on a batch, new filters are linked, what other nodes append is shown, idle channels are unlinked
-//! and the order to stop is heard. Publishers wait: the next batch is what has gathered by then.
+//! While the store works on a batch, new filters are linked, events of other nodes are shown, idle channels are
+//! unlinked and the order to stop is heard. Publishers wait: their messages become the next batch.
 //!
 //! Holds: a frame reaches a channel only after `Store::append` returned; `visible` rises only after a batch is
-//! in all its channels; no channel is linked or unlinked while a batch is being shown. So a channel begins after what is
-//! visible, and gets everything that is shown later, the batch included that is being stored when it is linked.
-//! Does not: know who subscribes.
+//! in all its channels; no channel is linked or unlinked while a batch is being shown. So a channel begins after
+//! `visible`, and gets all events that are shown later. Among them is the batch that is being stored when the channel
+//! is linked. Does not: know subscribers.
 
 mod batch;
 mod elsewhere;
@@ -73,7 +73,7 @@ pub struct Sequencer {
 
 struct Linked {
     channel: Arc<Channel>,
-    // Entries that match of what is being shown; empty otherwise.
+    // Matching entries of the batch that is being shown; empty otherwise.
     due: Vec<u32>,
 }
 
@@ -105,9 +105,9 @@ impl Sequencer {
         }
     }
 
-    /// Runs until `stop`; what was queued before is still stored and answered. Ends with an error when the store can be
-    /// trusted no more: at once, or when the append in flight has ended and its publishers are answered. What the store
-    /// holds beyond `visible` may not be durable, so nothing is acknowledged after that.
+    /// Runs until `stop`; messages that were queued before are still stored and answered. Ends with an error when the
+    /// store can be trusted no more: at once, or when the append in flight has ended and its publishers are answered.
+    /// Events of the store beyond `visible` may not be durable, so nothing is acknowledged after that.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AppendError> {
         self.dedupe.restore(self.shared.store.recent_ids());
         let mut sweep = tokio::time::interval(self.config.sweep_interval);
@@ -152,7 +152,7 @@ impl Sequencer {
         Ok(())
     }
 
-    /// The log ends with this error. An append in flight comes to its end before: what it writes is stored, and its
+    /// The log ends with this error. An append in flight comes to its end before: its messages are stored, and their
     /// publishers are told so.
     fn end(&mut self, broken: AppendError, storing: bool) -> Result<(), AppendError> {
         self.note_room(Err(broken.clone()));
@@ -164,14 +164,14 @@ impl Sequencer {
         Ok(())
     }
 
-    /// The store has done what it could with a batch.
+    /// The append of a batch has ended.
     fn end_append(
         &mut self,
         batch: Batch,
         stored: Result<Appended, AppendError>,
     ) -> Result<(), AppendError> {
         let now = Instant::now();
-        // What became of single messages says nothing of the next batch, unless the store is broken.
+        // The outcomes of single messages say nothing of the next batch, unless the store is broken.
         let room = match stored.and_then(|appended| self.show_own(&batch, appended, now)) {
             Ok((appended, touched)) => {
                 let failure = appended.failure().cloned();
@@ -215,7 +215,7 @@ impl Sequencer {
         });
     }
 
-    /// What of the batch is stored is shown; the channels, whose readers are to be woken.
+    /// Shows the stored part of the batch. Returns the channels whose readers are to be woken.
     fn show_own(
         &mut self,
         batch: &Batch,
@@ -224,7 +224,7 @@ impl Sequencer {
     ) -> Result<(Appended, Vec<ChannelKey>), AppendError> {
         let messages = &batch.messages;
         let Some(stored) = appended.stored_of(messages.len()) else {
-            let text = "the store does not tell what became of each message of a batch";
+            let text = "the store does not tell the outcome of each message of a batch";
             return Err(contradiction(text));
         };
         let known: &[Admitted] = if appended.is_own() { messages } else { &[] };
@@ -236,7 +236,7 @@ impl Sequencer {
         Ok((appended, touched))
     }
 
-    /// The publishers of what is stored are told, and its readers are woken.
+    /// The publishers of the stored messages are answered, and their readers are woken.
     fn commit(&mut self, batch: Batch, appended: &Appended, touched: &[ChannelKey], now: Instant) {
         self.commits += 1;
         for (key, index) in batch.keys {
@@ -249,12 +249,13 @@ impl Sequencer {
             .ids_pushed_out
             .store(pushed_out, Ordering::Relaxed);
         answer(batch.requests, Ok(appended));
-        // Last: a runtime runs first what was woken last, and a subscriber should not wait for a publisher's answer.
+        // Last: a runtime runs the task first that was woken last, and a subscriber should not wait for a publisher's
+        // answer.
         self.wake(touched);
         self.trim_tails(now);
     }
 
-    /// What other nodes have appended is shown.
+    /// Shows the events that other nodes have appended.
     fn show_others(&mut self, frames: &Arc<Frames>) -> Result<(), AppendError> {
         let now = Instant::now();
         let touched = self.show(&[], frames, now)?;
@@ -269,9 +270,9 @@ impl Sequencer {
         }
     }
 
-    /// What is stored goes to its channels and becomes visible; the channels, whose readers are to be woken. `messages`
-    /// are those of the frames, one to one, or none when they come from elsewhere. Nothing is shown that lies at or below
-    /// `visible`: a store that hands it out can be trusted no more.
+    /// Appends stored events to their channels and makes them visible. Returns the channels whose readers are to be
+    /// woken. `messages` are those of the frames, one to one, or none when they come from elsewhere. No event at or
+    /// below `visible` is shown: a store that hands one out can be trusted no more.
     fn show(
         &mut self,
         messages: &[Admitted],
@@ -369,7 +370,7 @@ impl Sequencer {
     }
 
     fn link_new(&mut self, filter: TopicFilter) -> Arc<Channel> {
-        // Everything that is shown from here on comes to the channel, also what is being stored now.
+        // All events shown from here on come to the channel, also the batch that is being stored now.
         let mut complete_after = self.shared.visible.load(Ordering::Acquire);
         if planted(Fault::SeamLoses) {
             complete_after = complete_after.saturating_sub(1);
@@ -389,7 +390,7 @@ impl Sequencer {
     }
 }
 
-/// The store does what no store may: a line for the people who run it, and the end of the log.
+/// The store breaks its contract: a line for the operators, and the end of the log.
 #[cold]
 fn contradiction(text: &str) -> AppendError {
     tracing::error!("{text}: the log ends");

@@ -28,10 +28,10 @@ async fn with_log<T>(topics_max: usize, test: impl AsyncFnOnce(Log) -> T) -> T {
     }
 }
 
-/// Ends a test that waits for what never comes. The clock is paused: nothing is waited for here.
+/// Ends a test whose condition never comes. The clock is paused, so the timeout costs no time.
 async fn in_time<T>(test: impl Future<Output = T>) -> T {
     let ended = tokio::time::timeout(Duration::from_secs(600), test).await;
-    ended.expect("what the test waits for comes")
+    ended.expect("the condition of the test comes")
 }
 
 fn message(topic: &str, id: &str) -> Message {
@@ -140,7 +140,7 @@ async fn a_channel_that_nobody_reads_is_unlinked_and_comes_back_when_wanted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stopped_log_has_stored_what_was_queued_and_takes_nothing_more() {
+async fn a_stopped_log_has_stored_its_queue_and_takes_nothing_more() {
     let environment = Environment::seeded(7, SystemTime::UNIX_EPOCH);
     let store = MemoryStore::new(environment, RetentionConfig::new(Vec::new()), 10);
     let (log, sequencer) = Log::new(Arc::new(store), LogConfig::default());
@@ -210,7 +210,7 @@ async fn a_publisher_waits_where_the_queue_is_full() {
         let submitted = log.submit(smallvec![message("a", "")], PublishOptions::default());
         tokio::time::timeout(Duration::from_secs(1), submitted)
     };
-    // Nobody takes what is queued.
+    // Nobody takes the queue.
     assert!(submit().await.is_ok());
     assert!(submit().await.is_ok());
     assert!(submit().await.is_err(), "there is room for two");

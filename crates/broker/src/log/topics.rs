@@ -1,4 +1,4 @@
-//! The topics of the log as they may be shown: what is kept of each, and how many streams read it now.
+//! The topics of the log as they may be shown: the kept events of each, and the number of streams that read it now.
 //!
 //! Holds: no number of a page lies beyond the `visible` it names; a stream counts once for a topic, however
 //! many of its filters match.
@@ -25,10 +25,10 @@ const VISIBLE_WAIT: Duration = Duration::from_millis(100);
 /// How often it looks.
 const VISIBLE_LOOK: Duration = Duration::from_millis(1);
 
-/// A topic, and who follows it.
+/// A topic, and the number of its subscribers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedTopic {
-    /// What the store knows of it.
+    /// The store's view of it.
     pub info: TopicInfo,
     /// Streams that have a filter that matches.
     pub readers: usize,
@@ -41,7 +41,7 @@ pub struct TopicsPage {
     pub topics: Vec<ListedTopic>,
     /// The name to go on after; `None` when there are no more.
     pub next: Option<TopicName>,
-    /// What was visible.
+    /// The visible sequence.
     pub head: Sequence,
 }
 
@@ -93,7 +93,8 @@ impl Log {
         self.visible()
     }
 
-    /// Whether the live tails of all these filters have what comes after a position, whatever history has let go of it.
+    /// Whether the live tails of all these filters have the events after a position, even if history has let some of
+    /// them go.
     pub fn tails_reach(&self, filters: &[TopicFilter], position: Position) -> bool {
         let reaches = |filter: &TopicFilter| {
             let channel = self.shared.channels.get(filter);
@@ -117,7 +118,7 @@ impl Shared {
     }
 }
 
-/// What may be shown of a topic while a batch is being stored that cannot be seen yet, or never will.
+/// The part of a topic that may be shown while an invisible batch is being stored.
 fn shown(info: TopicInfo, head: Sequence) -> TopicInfo {
     if info.first > head {
         return TopicInfo {

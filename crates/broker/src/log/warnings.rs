@@ -1,4 +1,4 @@
-//! What the sequencer warns of, each at most once a minute however often it is met.
+//! The warnings of the sequencer, each at most once a minute.
 
 use std::time::Duration;
 

@@ -1,20 +1,21 @@
-//! What an append has added to the log.
+//! The result of an append.
 
 use std::sync::Arc;
 
 use super::AppendError;
 use crate::{frame::Frames, position::Sequence};
 
-/// Everything that was added to the log up to the last stored message of an append. A log that other nodes append to as
-/// well may hold their events before and between those that were asked for, and may have stored only some of these.
+/// Everything that was added to the log up to the last stored message of an append. If other nodes append to the log as
+/// well, their events may stand before and between the messages of this append. Some of these messages may not be
+/// stored.
 #[derive(Clone, Debug)]
 pub struct Appended {
     frames: Option<Arc<Frames>>,
-    // What became of each message; `None` when the frames are the messages, one to one.
+    // The outcome of each message; `None` when the frames are the messages, one to one.
     own: Option<Box<[Own]>>,
 }
 
-/// What became of one message of an append.
+/// The outcome of one message of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Own {
     /// It is the entry with this index.
@@ -26,7 +27,7 @@ pub enum Own {
 }
 
 impl Appended {
-    /// What there is to say of no message at all.
+    /// The result of an append without messages.
     pub(crate) fn nothing() -> Self {
         Self {
             frames: None,
@@ -47,8 +48,7 @@ impl Appended {
         self.frames.as_ref()
     }
 
-    /// Sequence of a message, by its index in what was asked for, and whether the log had it before; or why it is not
-    /// there.
+    /// Sequence of a message, by its index in the append, and whether the log had it before; or why it is not there.
     pub fn outcome(&self, message: usize) -> Result<(Sequence, bool), &AppendError> {
         let entry = match self.own.as_ref().map(|own| &own[message]) {
             None => message,
@@ -74,7 +74,7 @@ impl Appended {
         failures().find(is_final).or_else(|| failures().next())
     }
 
-    /// How many of the messages that were asked for, `asked` in number, are new in the log; `None` when it does not tell what became of
+    /// How many of the `asked` messages of the append are new in the log; `None` when it does not tell the outcome of
     /// each of them.
     pub(crate) fn stored_of(&self, asked: usize) -> Option<usize> {
         let entries = self

@@ -1,18 +1,18 @@
-//! The clock that ages go by: it runs with the time that passes, and asks the wall clock only for the time that passed
-//! while no process was there to count it.
+//! The clock of ages: it runs with the time that passes, and asks the wall clock only for the time in which no process
+//! counted.
 //!
 //! An event has two times. It is published at a time that subscribers see, which is never lower than that of an earlier
-//! event: a wall clock that was ten years ahead once leaves that ten years ahead. It is taken at a time of this clock,
-//! and its age is what has passed since, whatever the wall clock was set to.
+//! event: a wall clock that was ten years ahead once leaves that ten years ahead. It is taken at a time of this clock.
+//! Its age is the time that has passed since then, under any wall clock.
 //!
-//! Holds: the clock never goes back, and of two events the earlier is never the younger. What is taken and kept by one
-//! process has its exact age. After a restart nothing has passed in between until it is believed: what the wall clock
-//! says of that, once it has said so all the time for as long as it is long, at most [`SETTLES`]. So a wall clock that is
-//! wrong for a moment, as when a machine has just started, makes nothing old; and with a wall clock that is right no
-//! event outlives its age by more than [`SETTLES`]. A wall clock that is behind this one says how much time passed all
-//! the same, by what it was behind before the restart.
-//! Does not: know that a wall clock that stays ahead for longer than [`SETTLES`] after a restart is wrong; or count what
-//! a process that ended before [`SETTLES`] did not believe yet.
+//! Holds: the clock never goes back, and of two events the earlier is never the younger. An event that one process
+//! takes and keeps has its exact age. After a restart no time counts as passed in between until it is believed. A claim
+//! of the wall clock is believed when it has stood for as long as it claims, at most [`SETTLES`]. So a wall clock that
+//! is wrong for a moment, as when a machine has just started, makes nothing old. With a right wall clock no event
+//! outlives its age by more than [`SETTLES`]. A wall clock that is behind this one still tells how much time passed, by
+//! its distance before the restart.
+//! Does not: know that a wall clock that stays ahead for longer than [`SETTLES`] after a restart is wrong; or count
+//! time that a process which ended before [`SETTLES`] did not believe yet.
 
 use std::time::Duration;
 
@@ -20,41 +20,41 @@ use parking_lot::Mutex;
 
 use crate::environment::Environment;
 
-/// What the wall clock says for so long is believed, whatever it is. A machine that started with a wrong clock has asked
-/// the network for the time by then.
+/// A time that the wall clock shows for this long is believed. A machine that started with a wrong clock has asked the
+/// network for the time by then.
 pub(crate) const SETTLES: Duration = Duration::from_secs(600);
 /// Clocks are corrected by less than this all the time.
 const NOTICED_NANOS: u64 = 1_000_000_000;
-/// Each restart can leave one, until no event is left that it concerns; past this the two oldest become one, by which
-/// nothing gets older.
+/// Each restart can leave one, until no event is left that it concerns. Past this limit the two oldest become one, in a
+/// way that makes no event older.
 const CORRECTIONS_MAX: usize = 64;
 
 /// The two times of an event, in nanoseconds since 1970. Neither is lower than that of an earlier event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// What subscribers are told, and what `start.time` goes by.
+    /// The time that subscribers are told, and that `start.time` is compared with.
     pub(crate) published: i64,
-    /// What [`AgeClock`] showed.
+    /// The time of [`AgeClock`].
     pub(crate) taken: i64,
 }
 
 /// A restart where the clock has moved by something else than the time that passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Correction {
-    /// Whatever was taken up to here ...
+    /// An event that was taken up to here ...
     pub(crate) through: i64,
-    /// ... is older than the clock says by so much, or younger.
+    /// ... is older than the clock says by this, or younger.
     pub(crate) by: i64,
 }
 
-/// What the clock showed while the wall clock showed something else.
+/// A time of the clock and the time of the wall clock at that moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Anchor {
     pub(crate) clock: i64,
     pub(crate) wall: i64,
 }
 
-/// What a clock has to know after a restart.
+/// The state that a clock needs after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lasting {
     /// The highest that it has shown.
@@ -75,7 +75,7 @@ pub(crate) struct Ages {
 }
 
 impl Ages {
-    /// What is taken now is taken then.
+    /// The time of an event that is taken now.
     pub(crate) fn now(&self) -> i64 {
         self.now
     }
@@ -101,13 +101,13 @@ pub(crate) struct AgeClock {
 
 #[derive(Debug)]
 struct State {
-    /// What it showed when the process began ...
+    /// Its time when the process began ...
     first: i64,
     /// ... and when that was by the time that passes.
     began: Duration,
-    /// What an earlier process left.
+    /// The state of an earlier process.
     before: Lasting,
-    /// So much of what passed in between is believed.
+    /// The part of the time in between that is believed.
     believed: i64,
     claim: Option<Claim>,
     distance: Option<Claim>,
@@ -158,7 +158,7 @@ impl AgeClock {
         *state = State::new(&self.environment, before);
     }
 
-    /// The ages of now. To be asked for every few seconds: what the wall clock said in between is not known.
+    /// The ages of now. To be asked for every few seconds: the wall clock is not read in between.
     pub(crate) fn ages(&self) -> Ages {
         let (wall, at) = (self.environment.unix_nanos(), self.environment.elapsed());
         let state = &mut *self.state.lock();
@@ -176,7 +176,7 @@ impl AgeClock {
         corrections.retain(|correction| correction.through >= taken);
     }
 
-    /// What has to be known after a restart.
+    /// The state that is needed after a restart.
     pub(crate) fn lasting(&self) -> Lasting {
         let at = self.environment.elapsed();
         self.state.lock().lasting(at)
@@ -192,13 +192,13 @@ impl AgeClock {
         let at = self.environment.elapsed();
         let state = self.state.lock();
         let lasting = state.lasting(at);
-        // What it shows is in every batch.
+        // Its time is in every batch.
         let last = state.saved.last;
         Lasting { last, ..lasting } != state.saved
     }
 }
 
-/// Of what is joined nothing gets older.
+/// The joined correction makes no event older.
 fn at_most(count: usize, mut corrections: Vec<Correction>) -> Vec<Correction> {
     while corrections.len() > count.max(1) {
         let oldest = corrections.remove(0);
@@ -211,7 +211,7 @@ fn at_most(count: usize, mut corrections: Vec<Correction>) -> Vec<Correction> {
 impl State {
     fn new(environment: &Environment, before: Lasting) -> Self {
         Self {
-            // Above: what is taken now is told apart from what an earlier process took.
+            // Above: an event that is taken now is told apart from those of an earlier process.
             first: (environment.unix_nanos()).max(before.last.saturating_add(1)),
             began: environment.elapsed(),
             believed: 0,
@@ -247,7 +247,8 @@ impl State {
         let jumped = self.first.saturating_sub(last);
         let own = match self.before.uncertain_since {
             None => [(last, self.believed.saturating_sub(jumped)), (last, 0)],
-            // What the process before took may be younger by what passed before it, which is in what is believed now.
+            // Events of the process before may be younger by the time that passed before it, which is part of the time
+            // believed now.
             Some(certain) => [(certain, self.believed), (last, -jumped)],
         };
         let own = own.map(|(through, by)| Correction { through, by });
@@ -256,7 +257,7 @@ impl State {
         self.corrections.iter().copied().chain(own)
     }
 
-    /// How much time passed before this process by what the wall clock shows now: the least that it can mean. It may be
+    /// The time that passed before this process, by the wall clock: the least that it can mean. The wall clock may be
     /// right now and have been right before, or be as wrong as it was.
     fn downtime(&self, wall: i64, at: Duration) -> i64 {
         let uptime = self.now(at).saturating_sub(self.first);
@@ -271,7 +272,7 @@ impl State {
         passed.filter(|&passed| passed >= 0).min().unwrap_or(0)
     }
 
-    /// Believes what the wall clock has said all the time for long enough, but never that less has passed.
+    /// Believes a claim of the wall clock that has stood for long enough, but never that less time has passed.
     fn believe(&mut self, wall: i64, at: Duration) {
         let more = self.downtime(wall, at).saturating_sub(self.believed);
         if more <= 0 {
@@ -334,7 +335,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_joined_makes_nothing_older(
+        fn joined_corrections_make_no_event_older(
             by in prop::collection::vec(-1_000_000_i64..1_000_000, 1..20),
             count in 1..20_usize,
             taken in 0..25_i64,

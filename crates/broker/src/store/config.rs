@@ -34,7 +34,7 @@ impl StoreConfig {
             Self::Disk(config) => {
                 let dir = config.dir.clone();
                 let open = move || DiskStore::open(config, environment, retention, topics_max);
-                // It reads what the last process left, which can take seconds.
+                // It reads the log of the last process, which can take seconds.
                 let opened = tokio::task::spawn_blocking(open).await;
                 let opened = opened.map_err(|ended| OpenError::Io {
                     path: dir,

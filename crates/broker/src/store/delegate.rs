@@ -1,4 +1,4 @@
-//! A store over another one, for tests: it does what the other does, but for what it says itself.
+//! A store over another one, for tests: it passes each call on that a test does not replace.
 
 use std::{sync::Arc, time::Duration};
 

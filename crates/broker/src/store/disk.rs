@@ -1,13 +1,13 @@
 //! History on disk: synced before it is acknowledged, in files of our own.
 //!
 //! A batch is appended to the log's [`segment`] and synced. Full segments are moved, in the background, into
-//! [`sealed`] files of one retention class each, with an index by topic; [`retention`] removes those. `STATE` says
-//! which sealed files there are and what is gone; it is replaced as a whole, before anything that it does not name any
-//! more is removed.
+//! [`sealed`] files of one retention class each, with an index by topic; [`retention`] removes those. `STATE` lists the
+//! sealed files and the removed ranges. It is replaced as a whole, before a file is removed that it does not name any
+//! more.
 //!
-//! Holds: what `append` returned is on the disk; a sequence is never given out twice; what cannot be read back is
+//! Holds: messages that `append` returned are on the disk; a sequence is never given out twice; an unreadable range is
 //! named as damaged and never taken for something else; everything behind it is kept.
-//! Does not: spare anybody a disk that acknowledges a sync without doing it.
+//! Does not: protect from a disk that acknowledges a sync without doing it.
 
 mod append;
 mod builder;
@@ -112,7 +112,7 @@ impl DiskConfig {
     }
 }
 
-/// What it has done since it was opened.
+/// Its counters since it was opened.
 #[derive(Debug, Default)]
 struct Counters {
     commits: AtomicU64,
@@ -164,13 +164,13 @@ impl Weighter<(u64, TopicFilter), Arc<TopicSet>> for ByBytes {
     }
 }
 
-/// What the writer, the readers and the maintenance share.
+/// The state that the writer, the readers and the maintenance share.
 #[derive(Debug)]
 struct Shared {
     config: DiskConfig,
     files: Arc<dyn Files>,
     environment: Environment,
-    /// What ages go by.
+    /// The clock of ages.
     clock: AgeClock,
     epoch: Epoch,
     record_secret: u64,
@@ -194,7 +194,7 @@ struct Shared {
     damaged: Mutex<FxHashSet<Sequence>>,
     // The floor of each class as the disk has it.
     floors_written: Mutex<FxHashMap<String, Sequence>>,
-    // What was found to be damaged of what is counted as kept.
+    // The damaged events among those that are counted as kept.
     lost: Mutex<Lost>,
     // Files that nothing names any more once STATE is written.
     doomed: Mutex<Vec<PathBuf>>,

@@ -1,7 +1,7 @@
 //! History in memory: a new epoch at each start, retention by class.
 //!
-//! Holds: reader and trimmer work under one lock, and the record of what is gone is written before anything
-//! is let go, so a reader gets its events or learns exactly up to where they are missing.
+//! Holds: reader and trimmer work under one lock, and the record of a removal is written before the removal, so a
+//! reader gets its events or learns exactly up to where they are missing.
 
 mod class;
 mod kept;
@@ -129,7 +129,7 @@ impl Store for MemoryStore {
         let frames = writer.finish();
         let dropped = self.history.write().keep(&frames, time, &self.clock.ages());
         self.head.store(frames.last(), Ordering::Release);
-        // What was trimmed is freed outside the lock.
+        // Trimmed events are freed outside the lock.
         drop(dropped);
         futures_util::future::ready(Ok(frames.into())).boxed()
     }
@@ -243,7 +243,7 @@ impl History {
         next
     }
 
-    /// Puts a batch into its classes, then trims. Returns what was let go.
+    /// Puts a batch into its classes, then trims. Returns the removed events.
     fn keep(&mut self, frames: &Arc<Frames>, published: i64, ages: &Ages) -> Vec<Arc<Frames>> {
         let stamp = Stamp {
             published,

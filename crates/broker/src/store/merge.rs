@@ -9,7 +9,7 @@ pub(crate) fn merge(mut sources: Vec<VecDeque<Slice>>, through: Sequence) -> Vec
     let mut merged: VecDeque<Slice> = VecDeque::new();
     let mut last = 0;
     loop {
-        // What another source has handed over already is dropped here.
+        // An event that another source has handed over already is dropped here.
         for source in &mut sources {
             while let Some(front) = source.front_mut() {
                 let passed = front.entries().partition_point(|e| e.sequence <= last);

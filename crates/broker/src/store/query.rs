@@ -1,4 +1,4 @@
-//! What a reader asks of a store, and what it gets.
+//! The queries of a store, and their answers.
 
 use std::collections::VecDeque;
 
@@ -59,12 +59,12 @@ pub struct Damaged {
     pub events: u64,
 }
 
-/// What retention has removed of the matching events after a page's beginning, as far as each is known.
+/// The matching events after a page's beginning that retention has removed, as far as each is known.
 #[derive(Clone, Debug, Default)]
 pub struct Removed {
     /// Where the page begins.
     pub after: Sequence,
-    /// Up to here each removed event is known; what lies above is not. 0 = none is.
+    /// Each removed event up to here is known, and none above it. 0 = none is.
     pub known_through: Sequence,
     /// How many lie before the first kept event of the page, or before its end where it has none.
     pub ahead: u64,
@@ -111,9 +111,9 @@ pub struct Page {
     pub trimmed_through: Sequence,
     /// Which those are, where that is known.
     pub removed: Removed,
-    /// What the store cannot give back although retention has not removed it, rising.
+    /// The events that the store cannot give back although retention has not removed them, rising.
     pub damaged: VecDeque<Damaged>,
-    /// What there is.
+    /// The kept events.
     pub slices: VecDeque<Slice>,
     /// Every matching event that is kept, after the query's `after` and up to here, is in the page.
     pub through: Sequence,
@@ -129,8 +129,8 @@ impl Page {
         self.slices.is_empty() && self.damaged.is_empty() && silent()
     }
 
-    /// Whether retention removed something in it and beyond it, and nothing in it is kept or damaged: what is announced
-    /// would end with the page, and not with what is missing.
+    /// Whether retention removed events in it and beyond it, and nothing in it is kept or damaged. Then a gap would end
+    /// with the page, and not with the missing events.
     pub(crate) fn ends_in_a_loss(&self, position: Sequence) -> bool {
         self.slices.is_empty()
             && self.damaged.is_empty()

@@ -1,9 +1,9 @@
-//! Which events retention has removed lately, by topic, so that a gap is announced only where something is missing and says
-//! how many they were.
+//! The events that retention has removed lately, by topic, so that a gap is announced only where events are missing,
+//! with their number.
 //!
 //! Holds: of each topic, every removed event above its `known_after` is here.
-//! Does not: outlive the process, or go back for ever: the oldest of a class make room for its newest, and where they are
-//! not known a gap says so.
+//! Does not: outlive the process, or go back for ever. The oldest entries of a class give way to its newest; a gap over
+//! unknown ones says so.
 
 use std::collections::VecDeque;
 
@@ -26,7 +26,7 @@ pub(super) struct RemovedOfTopic {
 }
 
 impl RemovedOfTopic {
-    /// Nothing is known of what was removed up to here.
+    /// Nothing is known of the removals up to here.
     pub(super) fn unknown_through(&mut self, through: Sequence) {
         self.known_after = self.known_after.max(through);
         let Some(sequences) = &mut self.sequences else {

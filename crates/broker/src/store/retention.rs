@@ -7,12 +7,12 @@ use longlived_topic::{INBOX, TopicFilter, TopicName};
 
 use super::clock::Ages;
 
-/// What the class of all inboxes is known by across restarts.
+/// The name of the class of all inboxes across restarts.
 const INBOXES: &str = "$inboxes";
-/// What the class of everything that no other class matches is known by.
+/// The name of the class of all other topics across restarts.
 pub(crate) const OTHERS: &str = "$others";
 
-/// What one class keeps; whichever limit is reached first trims.
+/// The limits of one class; the one that is reached first trims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// How many of the newest events are kept.
@@ -24,7 +24,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What a topic that no configured class matches keeps.
+    /// The limits of a topic that no configured class matches.
     pub const DEFAULT: Self = Self {
         events: 1_000_000,
         bytes: 256 << 20,
@@ -45,8 +45,8 @@ impl Limits {
         self.age.is_some_and(|limit| ages.of(taken) > limit)
     }
 
-    /// What all inboxes together keep: enough to resume after a restart of a subscriber, small enough that
-    /// a generator's ticks stay cheap.
+    /// The limits of all inboxes together: enough to resume after a restart of a subscriber, small enough that a
+    /// generator's ticks stay cheap.
     pub const INBOX: Self = Self {
         events: 200_000,
         bytes: 32 << 20,
@@ -59,7 +59,7 @@ impl Limits {
 pub struct HistoryClass {
     /// Which topics.
     pub filter: TopicFilter,
-    /// What is kept of them together.
+    /// The limits of all of them together.
     pub limits: Limits,
 }
 
@@ -83,7 +83,7 @@ impl RetentionConfig {
             .chain([Limits::INBOX, Limits::DEFAULT])
     }
 
-    /// What each class is known by across restarts, by its index.
+    /// The name of each class across restarts, by its index.
     pub(crate) fn identities(&self) -> impl Iterator<Item = String> + '_ {
         self.configured
             .iter()

@@ -1,4 +1,4 @@
-//! What holds for every store, and stores to try the log with.
+//! Properties of every store, and stores to test the log with.
 
 pub(crate) mod gate;
 pub(crate) mod many;

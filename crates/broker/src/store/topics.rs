@@ -36,13 +36,13 @@ pub(super) struct Topics {
     by_id: Vec<Topic>,
     // Ids of forgotten topics with their last sequences, oldest first.
     free: VecDeque<(Sequence, TopicId)>,
-    // Ids of topics whose events lie above this may still be named by what the store keeps.
+    // Kept events may still name ids of topics whose events lie above this.
     reusable_through: Sequence,
     // Topics that kept nothing when they were put here, and since when, oldest first; looked at again before use.
     empty: VecDeque<(i64, TopicId)>,
     forgotten_through: Sequence,
     removal_order: RemovalOrder,
-    // What the clock that ages go by showed at the last sweep.
+    // The time of the clock of ages at the last sweep.
     now: i64,
 }
 
@@ -79,7 +79,7 @@ impl Topics {
         }
     }
 
-    /// Says what the clock that ages go by shows.
+    /// Sets the time of the clock of ages.
     pub(super) fn tick(&mut self, now: i64) {
         if self.now == 0 {
             // Since when those that are known from before keep nothing is not known: from now on.
@@ -113,13 +113,13 @@ impl Topics {
         Ok(self.insert(name, class, trimmed_through))
     }
 
-    /// The id of a topic that a store had before this process; it is kept whatever the limit is now.
+    /// The id of a topic that a store had before this process; it is kept also above the present limit.
     pub(super) fn known(&mut self, name: &TopicName, class: usize) -> TopicId {
         self.id_of(name)
             .unwrap_or_else(|| self.insert(name.clone(), class, 0))
     }
 
-    /// The same of a topic that was published to since the store last wrote down what it knows: it may be one that had
+    /// The same of a topic that was published to since the store last wrote down its topics: it may be one that had
     /// been forgotten.
     pub(super) fn known_again(&mut self, name: &TopicName, class: usize) -> TopicId {
         let trimmed_through = self.forgotten_through;
@@ -132,7 +132,7 @@ impl Topics {
         self.reusable_through = through;
     }
 
-    /// What a store remembers of a topic that may keep nothing.
+    /// The memory of a topic that may keep nothing.
     pub(super) fn recall(&mut self, id: TopicId, last: Sequence, trimmed_through: Sequence) {
         let topic = &mut self.by_id[id as usize];
         topic.last = topic.last.max(last);
@@ -140,7 +140,7 @@ impl Topics {
         topic.removed.unknown_through(trimmed_through);
     }
 
-    /// What a store remembers of topics that it does not know any more.
+    /// The memory of topics that are forgotten.
     pub(super) fn recall_forgotten(&mut self, through: Sequence) {
         self.forgotten_through = self.forgotten_through.max(through);
     }
@@ -307,7 +307,7 @@ impl Topics {
         gone
     }
 
-    /// What is known of the events that are gone in a page and were wanted.
+    /// The known facts about the wanted events of a page that are gone.
     pub(super) fn removed(&self, filters: &[FilterFrom], after: Sequence, page: &Page) -> Removed {
         let nothing = Removed {
             after,
@@ -323,7 +323,7 @@ impl Topics {
             wanted.extend(self.matching(&filter.filter).map(|id| (id, from)));
             let literal = filter.filter.literal().is_some() && wanted.len() > before;
             if !literal && self.forgotten_through > from {
-                // Who knows what those topics had.
+                // Nobody knows the events of those topics.
                 return nothing;
             }
         }
@@ -370,7 +370,7 @@ impl Topics {
         }
         removed.known_through = page.through;
         removed.between.sort_unstable();
-        // Retention may have gone on since the page was read: what is in it is not missing.
+        // Retention may have gone on since the page was read: events in it are not missing.
         let mut kept = page.slices.iter().flat_map(Slice::entries).peekable();
         removed.between.retain(|&sequence| {
             while kept.next_if(|entry| entry.sequence < sequence).is_some() {}
@@ -513,20 +513,20 @@ impl Topics {
         self.empty.push_back((self.now, id));
     }
 
-    /// What [`super::Store::make_room`] does.
+    /// The work of [`super::Store::make_room`].
     pub(super) fn make_room(&mut self, batch: &[Admitted]) -> Vec<TopicId> {
         let in_use: FxHashSet<_> = batch.iter().map(|admitted| admitted.topic).collect();
         let in_use = |id| in_use.contains(&id);
         self.forget_empty(in_use).forgotten
     }
 
-    /// What [`super::Store::unused_topics`] does.
+    /// The work of [`super::Store::unused_topics`].
     pub(super) fn unused(&mut self) -> Vec<(TopicId, TopicName)> {
         let nanos = i64::try_from(TOPIC_UNUSED_MAX.as_nanos()).unwrap_or(i64::MAX);
         self.unused_since(self.now.saturating_sub(nanos))
     }
 
-    /// What [`super::Store::forget_topics`] does.
+    /// The work of [`super::Store::forget_topics`].
     pub(super) fn forget_unused(&mut self, forget: &[TopicId], keep: &[TopicId]) {
         for &id in forget {
             self.forget(id);
@@ -556,7 +556,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pages_of_any_size_together_list_what_the_filter_matches_in_the_order_of_names(
+        fn pages_of_any_size_together_list_the_matching_topics_in_the_order_of_names(
             names in prop::collection::btree_set(names(), 0..60),
             filter in prop::sample::select(vec![
                 ">", "*", "*.a", "*.>", "a.>", "a.*", "a", "a.a", "inbox.>", "inbox.a", "$sys.>", "b.*.a",

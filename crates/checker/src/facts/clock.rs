@@ -1,4 +1,4 @@
-//! What the recorder's clock proves about an epoch: what was stored by a time, and what only after it.
+//! The facts that the recorder's clock proves about an epoch: the events stored by a time, and those stored after it.
 
 use crate::history::Publish;
 
@@ -37,8 +37,8 @@ impl Clock {
         }
     }
 
-    /// The lowest sequence that was given to a publish begun after `at`, and its line: whatever was visible
-    /// then lies below it.
+    /// The lowest sequence that was given to a publish begun after `at`, and its line: all events that were visible
+    /// then lie below it.
     pub(crate) fn lowest_after(&self, at: u64) -> Option<(u64, u64)> {
         let index = self
             .begun
@@ -47,8 +47,8 @@ impl Clock {
         Some((sequence, line))
     }
 
-    /// The highest sequence that was acknowledged before `at`, and its line: whatever is stored later lies
-    /// above it.
+    /// The highest sequence that was acknowledged before `at`, and its line: all events that are stored later lie above
+    /// it.
     pub(crate) fn highest_before(&self, at: u64) -> Option<(u64, u64)> {
         let count = self
             .ended

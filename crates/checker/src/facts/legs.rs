@@ -1,4 +1,4 @@
-//! A leg is the part of a stream that reads one epoch: where it began, what it follows, how far it came.
+//! A leg is the part of a stream that reads one epoch: its beginning, its filters, and its last position.
 
 use crate::history::{GapReason, History, Position, Said, Start, Step, Stream, WelcomeOutcome};
 
@@ -47,11 +47,11 @@ pub(crate) struct Leg {
     from: usize,
     to: usize,
     pub(crate) follows: Vec<Follow>,
-    /// Sequences of the events, rising whatever the order they came in.
+    /// Sequences of the events, sorted.
     pub(crate) delivered: Vec<u64>,
     /// The first event that came.
     pub(crate) first: Option<u64>,
-    /// What gaps announced, rising, without overlap.
+    /// The ranges of the gaps, rising, without overlap.
     pub(crate) announced: Vec<Stretch>,
     /// The last event or end of a gap.
     pub(crate) carried: u64,
@@ -175,8 +175,8 @@ impl Leg {
         self.delivered.dedup();
         self.announced = joined(std::mem::take(&mut self.announced));
         if waits_for_time {
-            // What is published before the time is passed over in silence, and the history does not say when
-            // the log received what.
+            // Events published before the time are passed over in silence, and the history does not tell the publish
+            // times.
             self.due_after = self.first.map_or(u64::MAX, |first| first - 1);
         }
         self

@@ -6,7 +6,7 @@
 
 use super::{Facts, Known, Leg, legs::Begin};
 
-/// What shows that an event was skipped, and so which rule tells it.
+/// The record that shows that an event was skipped. It decides which rule reports the skip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     /// It lies between the position resumed after and the first event.

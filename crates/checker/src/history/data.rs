@@ -1,5 +1,5 @@
-//! A history in memory: publishes, streams with what each was told, and the rest. Names are numbers here, so
-//! that millions of events fit.
+//! A history in memory: publishes, streams with their responses, and the rest. Names are numbers here, so that millions
+//! of events fit.
 
 use rustc_hash::FxHashMap;
 
@@ -26,11 +26,11 @@ pub struct History {
     pub(crate) publishes: Vec<Publish>,
     /// In the order in which they were opened, as the file has it.
     pub(crate) streams: Vec<Stream>,
-    /// What was broken on purpose.
+    /// The planned faults.
     pub(crate) faults: Vec<String>,
     /// When the last fault had ended, and the line that says so.
     pub(crate) faults_over: Option<(u64, u64)>,
-    /// What the server said is its head, and the line.
+    /// The last sequence of the log, as the server said, and the line.
     pub(crate) heads: Vec<(Position, u64)>,
     /// Epoch and topic -> the last event of it that is gone.
     pub(crate) trimmed: FxHashMap<(u64, Topic), u64>,
@@ -107,7 +107,7 @@ impl TopicSet {
     }
 }
 
-/// A message and what its publisher knows of it.
+/// A message and its outcome, as its publisher knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Publish {
     /// Who.
@@ -128,7 +128,7 @@ pub(crate) struct Publish {
     pub(crate) begun_at: u64,
     /// The line that says so.
     pub(crate) begun_line: u64,
-    /// What became of it.
+    /// Its outcome.
     pub(crate) answer: Answer,
     /// When that was known; `u64::MAX` if never.
     pub(crate) ended_at: u64,
@@ -136,7 +136,7 @@ pub(crate) struct Publish {
     pub(crate) ended_line: u64,
 }
 
-/// What a publisher knows of its message.
+/// The outcome of a message, as its publisher knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// It is stored.
@@ -171,11 +171,11 @@ pub(crate) struct Stream {
     pub(crate) resume_after: Option<Position>,
     /// Absent = with the next event.
     pub(crate) start: Option<Start>,
-    /// What it asked for.
+    /// The request.
     pub(crate) gap_policy: GapPolicy,
-    /// What it can take.
+    /// The largest response that it takes.
     pub(crate) max_event_bytes: u64,
-    /// What it was told, in order.
+    /// Its responses, in order.
     pub(crate) steps: Vec<Step>,
     /// Its end: when, the line, and whether the subscriber means to come back.
     pub(crate) ended: Option<(u64, u64, bool)>,
@@ -192,7 +192,7 @@ pub(crate) struct Step {
     pub(crate) said: Said,
 }
 
-/// What a stream was told.
+/// A response of a stream.
 #[derive(Clone, Debug)]
 pub(crate) enum Said {
     /// An event.
@@ -212,7 +212,7 @@ pub(crate) enum Said {
     Progress {
         /// Up to here.
         position: Position,
-        /// Nothing more was due.
+        /// The subscriber was current.
         current: bool,
     },
     /// A filter holds for events after a sequence.

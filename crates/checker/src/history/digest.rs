@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest(pub u64);
 
-/// The digest of a message's payload, key, headers (in whatever order) and whether it deletes. The same in
-/// every process and on every machine.
+/// The digest of a message's payload, key, headers (in any order) and whether it deletes. The same in every process and
+/// on every machine.
 pub fn digest<'a>(
     payload: &[u8],
     key: &str,

@@ -48,7 +48,7 @@ pub enum HistoryError {
         line: u64,
         /// Which field, where one is to blame.
         field: Option<String>,
-        /// What is wrong with it.
+        /// The mistake.
         problem: String,
     },
 }
@@ -89,7 +89,7 @@ pub fn read_from(mut source: impl BufRead) -> Result<History, HistoryError> {
         let whole = text.last() == Some(&b'\n');
         match reading.line(line, &text) {
             Ok(()) => reading.history.lines = line,
-            // What a recorder that was killed leaves behind: the beginning of a line and nothing after it.
+            // The last line of a recorder that was killed: a beginning and nothing after it.
             Err(Failed::Parse(error)) if !whole && error.classify() == Category::Eof => {
                 reading.history.truncated = Some(line);
             }
@@ -175,7 +175,7 @@ fn explain(line: u64, text: &[u8], error: &serde_json::Error) -> HistoryError {
     )
 }
 
-/// What is read so far.
+/// The history so far.
 #[derive(Default)]
 struct Reading {
     history: History,

@@ -8,7 +8,7 @@ use std::{
 
 use super::{Header, Record};
 
-/// Writes a history into a file or whatever else takes bytes. Buffered: a line is there for certain after
+/// Writes a history into a file or another writer. Buffered: a line is there for certain after
 /// [`Writer::flush`] or [`Writer::finish`].
 pub struct Writer<W: Write = File> {
     out: BufWriter<W>,
@@ -41,7 +41,7 @@ impl<W: Write> Writer<W> {
         self.out.flush()
     }
 
-    /// Hands all lines to the system and gives back what they were written to.
+    /// Hands all lines to the system and gives back the writer.
     pub fn finish(self) -> io::Result<W> {
         self.out
             .into_inner()

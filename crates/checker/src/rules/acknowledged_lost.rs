@@ -1,11 +1,11 @@
-//! Nothing acknowledged is lost outside an announced gap; nor is what any other subscriber has seen.
+//! No event that was acknowledged, or seen by any subscriber, is lost outside an announced gap.
 //!
-//! Sees: a matching event that a stream passed over while it carried something above it; one between the place
-//! a subscriber had reached and the place its next stream began; one that came but was not handed to the
-//! application while a later one was; a Welcome or an added filter that begins above what was published yet.
-//! Cannot see: what nobody acknowledged and nobody saw, and what lies above the last thing a stream was told.
-//! Events of an epoch that is gone count up to where the streams that read it came: what is above is covered
-//! by the gap between epochs.
+//! Sees: a matching event that a stream passed over while it carried something above it; an event between the last
+//! position of a subscriber's stream and the start of its next stream; an event that came but was not handed to the
+//! application while a later one was; a Welcome or an added filter that begins above the last published event.
+//! Cannot see: events that nobody acknowledged and nobody saw, and events above the last position that a stream was
+//! told. Events of a former epoch count up to the last position of the streams that read it. The gap between epochs
+//! covers the events above.
 
 use rustc_hash::FxHashSet;
 
@@ -41,7 +41,7 @@ pub(super) fn check(facts: &Facts<'_>, skips: &[Skip<'_>], findings: &mut Findin
     not_handed_out(facts, findings);
 }
 
-/// A place to begin that was not visible yet hides what came in between.
+/// A start that was not visible yet hides the events in between.
 fn begins_too_high(facts: &Facts<'_>, leg: &Leg, findings: &mut Findings) {
     let Some(epoch) = facts.epochs.get(&leg.epoch) else {
         return;
@@ -68,7 +68,7 @@ fn begins_too_high(facts: &Facts<'_>, leg: &Leg, findings: &mut Findings) {
     }
 }
 
-/// What lies between the place that the streams of a subscriber had reached and the place the next began.
+/// The events between the last position of a subscriber's streams and the start of the next one.
 fn between_streams(facts: &Facts<'_>, findings: &mut Findings) {
     let mut by_subscriber: Vec<&Leg> = facts.legs.iter().collect();
     let subscriber = |leg: &Leg| facts.history.streams[leg.stream].subscriber;

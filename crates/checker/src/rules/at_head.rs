@@ -1,10 +1,10 @@
-//! Every subscriber is at the head soon after the last fault. Each that is still there has been told, within the limit,
-//! of a position at or above the last matching event that was acknowledged before the fault ended.
+//! Every subscriber is current soon after the last fault. Each live one has been told, within the limit, of a position
+//! at or above the last matching event that was acknowledged before the fault ended.
 //!
-//! Sees: subscribers whose last stream has not ended, or has ended and they mean to come back; in the last
-//! epoch of the run; only where the history says when the last fault had ended and goes on until the limit.
-//! Cannot see: a subscriber behind which nothing that matches was acknowledged. Where the recording ends
-//! before the limit, a subscriber that is not there yet is counted as not judged.
+//! Sees: subscribers whose last stream has not ended, or has ended and they mean to come back. It judges the last epoch
+//! of the run, if the history has the end of the last fault and goes on until the limit.
+//! Cannot see: a subscriber that lags behind no acknowledged matching event. Where the recording ends before the limit,
+//! a subscriber that is not current yet is counted as not judged.
 
 use rustc_hash::FxHashMap;
 
@@ -109,7 +109,7 @@ impl Acknowledged {
         Self(last)
     }
 
-    /// The last one that a subscriber follows, and its line. What its streams were not to carry does not count.
+    /// The last matching event of a subscriber, and its line. Events that its streams were not to carry do not count.
     fn due(&self, facts: &Facts<'_>, stream: &Stream, legs: &[&Leg]) -> Option<(u64, u64)> {
         let asked = |topic| {
             let mut filters = stream.filters.iter();

@@ -1,8 +1,8 @@
 //! Nothing is delivered that was not published.
 //!
-//! Sees: an event whose topic and content no publish had that was begun before the event came and was not
-//! refused; a content that stands at more positions of one epoch than it has publishes. A position that the disk has lost,
-//! as far as a DAMAGED gap says so, does not count: its message may have been on its way still, and been stored again.
+//! Sees: an event whose topic and content belong to no publish that was begun before the event came and was not
+//! refused; a content that stands at more positions of one epoch than it has publishes. A position that a DAMAGED gap
+//! reports as lost does not count: its message may have been in flight still, and been stored again.
 //! Cannot see: anything on foreign topics; which of several publishes with one content was delivered.
 
 use rustc_hash::FxHashMap;
@@ -81,8 +81,8 @@ fn more_than_published(facts: &Facts<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether the disk may have lost an event after it was delivered: a DAMAGED gap covers it, or a stream that came back
-/// behind it was told of damage at once, which may have begun before; and nobody was given the event later.
+/// Whether the disk may have lost an event after it was delivered, and nobody received it later. Then a DAMAGED gap
+/// covers it, or a stream that came back behind it was told of damage at once, which may have begun before.
 fn may_be_lost(facts: &Facts<'_>, epoch: u64, known: &Known) -> bool {
     let legs = || facts.legs.iter().filter(|leg| leg.epoch == epoch);
     let told = |leg: &Leg| {

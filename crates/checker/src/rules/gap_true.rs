@@ -1,17 +1,20 @@
 //! Every gap is true and exact.
 //!
-//! Sees, of each gap: that it begins at or above the stream's position and ends above its beginning; that nothing up to
-//! its end comes afterwards; that its end was visible. Of TRIMMED: that something matching was there to lose, that
-//! `events` is their number, and, where the history has the server's word on retention at the end, that a stream that
-//! wanted the earliest was told of nothing that is still kept. Of TOO_LARGE: that it is one event, and above the limit.
-//! Of EPOCH_CHANGED: that the epoch did change, after the position asked for, and that until then no position was told
-//! but the requested one, because a subscriber that resumes after another is not told of the gap. Of FUTURE: that the
-//! position was not known. Also a reset whose gap is not the next response. Where only some of the matching events are
-//! gone, the server announces each stretch between two that are kept, up to the last that is gone; of such a run it is
-//! seen that it leads to something that is gone.
-//! Cannot see: whether retention had reason to remove what it removed. A gap over what publishes of unknown outcome may
-//! have filled is taken as true, as is one of a stream that receives foreign topics. Of DAMAGED see `damaged`. A server
-//! that forgot topics (`--topics-max`) may announce a gap over nothing; here that is a violation.
+//! Sees, of each gap: it begins at or above the stream's position and ends above its beginning; nothing up to its end
+//! comes afterwards; its end was visible. A reset without a gap as its next response is seen as well. By reason:
+//! - TRIMMED: a matching event was there to lose, and `events` is the number of lost ones. Where the history has the
+//!   server's word on retention at the end, a stream that wanted the earliest was told of no gap over events that are
+//!   still kept. Where only some of the matching events are gone, the server announces each stretch between two kept
+//!   ones, up to the last lost one; of such a run it is seen that it leads to a lost event.
+//! - TOO_LARGE: it is one event, and above the limit.
+//! - EPOCH_CHANGED: the epoch did change, after the position asked for. Until then no position was told but the
+//!   requested one, because a subscriber that resumes after another is not told of the gap.
+//! - FUTURE: the position was not known.
+//! - DAMAGED: see `damaged`.
+//!
+//! Cannot see: whether retention had a reason to remove events. A gap over events of publishes of unknown outcome is
+//! taken as true, as is one of a stream that receives foreign topics. A server that forgot topics (`--topics-max`) may
+//! announce a gap over nothing; here that is a violation.
 
 mod damaged;
 
@@ -198,7 +201,7 @@ impl Judge<'_, '_> {
         if let Some(asked) = asked
             && asked.sequence != gap.after
         {
-            let text = format!("but it had asked for what is after {}", asked.sequence);
+            let text = format!("but it had asked for the events after {}", asked.sequence);
             return Some(Wrong::here(text));
         }
         self.still_kept(gap)
@@ -297,8 +300,8 @@ impl Judge<'_, '_> {
         None
     }
 
-    /// Whether the gap neither holds something nor is one of the stretches that lead to something: where only some of
-    /// the matching events are gone, each stretch between two that are kept is a gap, up to the last one lost.
+    /// Whether the gap neither holds a lost event nor leads to one. Where only some of the matching events are gone,
+    /// each stretch between two kept ones is a gap, up to the last lost one.
     fn loses_nothing(&self, gap: &StepGap, step: &Step) -> bool {
         let stream = &self.facts.history.streams[self.leg.stream];
         let alone = stream.gap_policy == GapPolicy::Latest && self.leg.begin != Begin::New;
@@ -341,7 +344,7 @@ impl Judge<'_, '_> {
         })
     }
 
-    /// A stream that wants the earliest is told of what is gone, and gets everything that is kept.
+    /// A stream that wants the earliest is told of the removed events, and gets all that are kept.
     fn still_kept(&self, gap: &StepGap) -> Option<Wrong> {
         let stream = &self.facts.history.streams[self.leg.stream];
         if stream.gap_policy != GapPolicy::Earliest || self.facts.history.trimmed.is_empty() {

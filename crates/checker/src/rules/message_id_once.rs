@@ -1,9 +1,9 @@
 //! One message id of a principal on a topic has one sequence in an epoch.
 //!
-//! Sees: two answers for one id that name different positions; a duplicate's answer that names a position
-//! whose content is none of the id's; the content of one id, and of no other publish, at two positions.
-//! Cannot see: what the server may have forgotten, by age or number ([`super::Limits`]): there a second
-//! position is lawful.
+//! Sees: two answers for one id that name different positions; a duplicate's answer that names a position whose content
+//! is none of the id's; the content of one id, and of no other publish, at two positions.
+//! Cannot see: ids that the server may have forgotten, by age or number ([`super::Limits`]). A second position is
+//! lawful for them.
 
 use rustc_hash::FxHashMap;
 
@@ -37,7 +37,7 @@ pub(super) fn check(facts: &Facts<'_>, limits: &Limits, findings: &mut Findings)
     contents(facts, &window, findings);
 }
 
-/// What the server remembers.
+/// The ids that the server remembers.
 struct Window {
     nanos: u64,
     ids: u64,

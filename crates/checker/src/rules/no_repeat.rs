@@ -1,9 +1,9 @@
 //! No event reaches the application of a subscriber twice, over all its streams.
 //!
 //! Sees: every repetition among the events marked as handed to the application.
-//! Cannot see: a repetition on the wire that was dropped. On one stream `rising` tells it; on the next one it
-//! is lawful directly after the resume, and there alone, because whatever interrupts it was skipped before,
-//! which `acknowledged_lost` tells.
+//! Cannot see: a repetition on the wire that was dropped. On one stream `rising` tells it. On the next stream it is
+//! lawful directly after the resume, and there alone: an event before it would have been skipped first, which
+//! `acknowledged_lost` tells.
 
 use crate::{
     facts::{Facts, Leg},

@@ -1,4 +1,4 @@
-//! Only what matches arrives: an event's topic is one that the stream follows at that sequence.
+//! Only matching events arrive: an event's topic is one that the stream follows at that sequence.
 //!
 //! Sees: all of it, on each stream by itself.
 //! Cannot see: nothing of it is hidden.
@@ -21,7 +21,7 @@ pub(super) fn check(facts: &Facts<'_>, findings: &mut Findings) {
             let stretches = stretches
                 .entry(told.topic)
                 .or_insert_with(|| facts.stretches(leg, told.topic));
-            // What is not above the place it began is told by `rising`.
+            // An event that is not above the start of the stream is told by `rising`.
             let asked = stretches
                 .iter()
                 .any(|stretch| stretch.contains(told.sequence));

@@ -1,12 +1,13 @@
-//! Progress tells the truth: everything up to its position that matches was sent before it, and `current` says
-//! that nothing more was due.
+//! Progress tells the truth: all matching events up to its position were sent before it, and `current` says that no
+//! later one was ready.
 //!
-//! Sees: an event at or below the position that comes afterwards; a known one that never comes; a position
-//! that was not visible yet, because a publish begun later got a lower sequence; another epoch than the
-//! stream's; `current` below a matching event that was known before the stream was opened.
-//! Cannot see: a `current` that is wrong about what came while the stream stood: when the server spoke, as
-//! against when that was received, is not known. The position of a GoAway, and
-//! that of a change of filters, count as that of a Progress.
+//! Sees: an event at or below the position that comes afterwards; a known one that never comes; a position that was not
+//! visible yet, because a publish begun later got a lower sequence; another epoch than the stream's; `current` below a
+//! matching event that was known before the stream was opened.
+//! Cannot see: a `current` that is wrong about events that came while the stream stood. The history has the time at
+//! which a Progress was received, and not when it was sent.
+//!
+//! The position of a GoAway, and that of a change of filters, count as that of a Progress.
 
 use crate::{
     facts::{Facts, Leg, Skip, Why},

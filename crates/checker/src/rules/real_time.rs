@@ -1,9 +1,8 @@
-//! What was acknowledged or seen by anybody before another publish was begun has the lower sequence, in the same
-//! epoch.
+//! An event that was acknowledged or seen before another publish was begun has the lower sequence, in the same epoch.
 //!
-//! Sees: every pair that the recorder's clock tells apart. Duplicates are exempt as the later one: their
-//! position is that of the first.
-//! Cannot see: the order of publishes that were under way at the same time.
+//! Sees: every pair that the recorder's clock tells apart. Duplicates are exempt as the later one: their position is
+//! that of the first.
+//! Cannot see: the order of publishes that were in flight at the same time.
 
 use crate::{
     facts::Facts,

@@ -1,8 +1,8 @@
-//! The first event after a resume is the first one missed: nothing that matches lies between the position resumed
-//! after and the first event, except in an announced gap.
+//! The first event after a resume is the first one missed: no matching event lies between the position resumed after
+//! and the first event, except in an announced gap.
 //!
 //! Sees: every event there that was acknowledged or seen by anybody, at any time.
-//! Cannot see: an event that no record names. What a stream skips before it carried anything at all is told by
+//! Cannot see: an event that no record names. An event that a stream skips before it carried anything at all is told by
 //! `progress_true`.
 
 use crate::{

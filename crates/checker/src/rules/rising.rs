@@ -1,8 +1,8 @@
-//! Order rises on each stream: each event lies above the events before it and above the place the stream
-//! began; the positions of Progress never fall, and never below what was carried.
+//! Order rises on each stream: each event lies above the events before it and above the start of the stream. The
+//! positions of Progress never fall, and never below the last event.
 //!
 //! Sees: all of it, on each stream by itself. Also an event before the Welcome.
-//! Cannot see: nothing of it is hidden. What crosses a gap or a Progress is told by `gap_true` and
+//! Cannot see: nothing of it is hidden. An event that crosses a gap or a Progress is told by `gap_true` and
 //! `progress_true`.
 
 use crate::{

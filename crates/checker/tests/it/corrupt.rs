@@ -13,7 +13,7 @@ use super::{damage, model::Dice};
 /// A class of corruptions.
 pub(crate) struct Corruption {
     pub(crate) name: &'static str,
-    /// In at least so many of a hundred histories it is found.
+    /// It is found in at least this number of a hundred histories.
     pub(crate) found: u64,
     /// The rules that tell it, one of them each time.
     pub(crate) rules: &'static [Rule],
@@ -131,7 +131,7 @@ pub(crate) const ALL: &[Corruption] = &[
         rules: &[GapTrue],
         apply: |records, dice| {
             with_gap(records, dice, |gap| {
-                // What a lost epoch had, or a damage took that the store tells of, nobody else can count.
+                // The server alone can count the events of a lost epoch, or of a damage.
                 let counted = !matches!(gap.reason, GapReason::EpochChanged | GapReason::Damaged);
                 if counted {
                     gap.events = 1_000;
@@ -211,7 +211,7 @@ pub(crate) fn pick(
     (!places.is_empty()).then(|| *dice.pick(&places))
 }
 
-/// Not of foreign topics, of which nobody knows what was published.
+/// Not of foreign topics: nobody knows their publishes.
 fn is_own_event(record: &Record) -> bool {
     matches!(record, Record::Event(event) if !event.topic.starts_with("inbox"))
 }

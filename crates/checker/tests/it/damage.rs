@@ -1,5 +1,5 @@
-//! DAMAGED gaps over what nobody published: those of a lawful history, which go on from damage that was partly read,
-//! and false ones.
+//! DAMAGED gaps over events that nobody published. Lawful ones go on from damage that was partly read; the others are
+//! false.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -35,7 +35,7 @@ pub(crate) fn after_an_event(records: &mut Vec<Record>, dice: &mut Dice) -> bool
     tell_of_one(records, dice, &places)
 }
 
-/// Tells of one to who resumes after an event that comes again to somebody later.
+/// Tells a subscriber of one that resumes after an event, which another subscriber receives later.
 pub(crate) fn at_a_resumption(records: &mut Vec<Record>, dice: &mut Dice) -> bool {
     let mut opened = HashMap::new();
     let mut epochs = HashMap::new();
@@ -106,8 +106,8 @@ fn tell_of_one(records: &mut Vec<Record>, dice: &mut Dice, places: &[Place]) -> 
     true
 }
 
-/// Whether a message may have been lost after a sequence and stored again further up: it was begun when nothing beyond
-/// the next number was known, and streams were lost before its answer came.
+/// Whether a message may have been lost after a sequence and stored again above. It was begun when nothing beyond the
+/// next number was known, and streams were lost before its answer came.
 fn was_on_its_way(records: &[Record], sequence: u64) -> bool {
     let mut highest = 0;
     // Streams lost so far, and how many there were when a publish was begun.
@@ -135,7 +135,7 @@ fn was_on_its_way(records: &[Record], sequence: u64) -> bool {
     false
 }
 
-/// Whether of each publish it is known what became of it.
+/// Whether the outcome of each publish is known.
 fn is_answered(records: &[Record]) -> bool {
     let count = |wanted: fn(&Record) -> bool| records.iter().filter(|it| wanted(it)).count();
     let begun = count(|it| matches!(it, Record::PublishBegun(_)));

@@ -62,7 +62,7 @@ fn a_violation_names_the_rule_the_stream_the_sequence_and_the_lines() {
 }
 
 #[test]
-fn so_many_are_shown_and_all_are_counted() {
+fn a_limited_number_is_shown_and_all_are_counted() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
     let history = read(folder.join("no_repeat.jsonl")).unwrap();
     let limits = Limits {
@@ -90,8 +90,8 @@ fn nobody_is_judged_by_a_recording_that_ends_too_early() {
     assert_eq!(check(&history, &limits).broken(), [Rule::AtHead]);
 }
 
-/// Event 2 of 7 was lost with the end of a log, and numbers that may have been given out were left out: `s` had read
-/// it and is told of the rest, `t` had not.
+/// Event 2 of 7 was lost with the end of a log, and the store left out numbers that may have been given out. `s` had
+/// read event 2 and is told of the rest; `t` had not.
 fn damage_goes_on(change: impl Fn(String) -> String) -> Report {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
     let text = std::fs::read_to_string(folder.join("damage_goes_on.jsonl")).unwrap();
@@ -132,7 +132,7 @@ fn a_damage_whose_events_its_subscriber_had_read_may_go_on_over_nothing() {
 }
 
 #[test]
-fn what_was_on_its_way_before_a_damage_may_come_after_others_were_told_of_it() {
+fn a_message_in_flight_before_a_damage_may_come_after_others_were_told_of_it() {
     let report = damage_goes_on(|text| {
         let end = text.lines().find(|line| line.contains(END_OF_T)).unwrap();
         instead(&text, END_OF_T, &[event_2(790, 2, true), end.to_owned()])

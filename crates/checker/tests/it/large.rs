@@ -8,7 +8,7 @@ use longlived_checker::history::{
 };
 use longlived_checker::{Limits, check, read};
 
-/// Writes so many publishes and hands each of them to every subscriber.
+/// Writes this number of publishes and hands each of them to every subscriber.
 fn write(path: &std::path::Path, publishes: u64, subscribers: u64) {
     let mut writer = Writer::create(path, &Header::new(["inbox.>"])).unwrap();
     for stream in 1..=subscribers {

@@ -5,7 +5,7 @@ use longlived_checker::{Limits, Summary, check};
 
 use super::{damage, model};
 
-/// Many short ones: what is wrong shows in few records.
+/// Many short ones: a mistake shows in few records.
 const HISTORIES: u64 = 10_000;
 
 #[test]

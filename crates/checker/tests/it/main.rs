@@ -1,4 +1,4 @@
-//! What the checker finds, and that it finds nothing in lawful histories.
+//! The checker finds each mistake, and none in lawful histories.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -1,10 +1,9 @@
-//! A small model of a lawful server with its publishers and subscribers, driven by dice: what it records is a
-//! lawful history.
+//! A small model of a lawful server with its publishers and subscribers, driven by dice. It records a lawful history.
 //!
-//! Holds: messages are stored one by one, visible at once, and told to each stream in order; whatever a stream
-//! does not get is announced. Answers and responses are on their way for as long as the dice say, and are lost
-//! with a connection. In some runs each publish is answered and nobody else publishes, so that a history of them
-//! leaves nothing open.
+//! Holds: messages are stored one by one, visible at once, and told to each stream in order; events that a stream does
+//! not get are announced. Answers and responses are on their way for as long as the dice say, and are lost with a
+//! connection. In some runs each publish is answered and nobody else publishes, so that a history of them leaves
+//! nothing open.
 
 mod client;
 mod server;
@@ -64,7 +63,7 @@ struct Sent {
     ended: bool,
 }
 
-/// A run, and what it recorded.
+/// A run, and its recording.
 pub(crate) struct Run {
     pub(crate) dice: Dice,
     pub(crate) tape: Tape,
@@ -78,7 +77,7 @@ pub(crate) struct Run {
     certain: bool,
 }
 
-/// A lawful history of about so many steps.
+/// A lawful history of about `steps` steps.
 pub(crate) fn lawful(seed: u64, steps: u64) -> (Header, Vec<Record>) {
     let mut run = Run::new(seed);
     for _ in 0..steps {

@@ -1,4 +1,4 @@
-//! What each client and each line has come to: the facts on which the demo goes on.
+//! The state of each client and each line: the facts on which the demo goes on.
 //!
 //! Does not: judge. The fleet's verdict comes from the sequences of all events; this only knows the lines.
 
@@ -63,7 +63,7 @@ impl Board {
         }
     }
 
-    /// Enters what happened to a client. Returns a line that every client has now.
+    /// Enters a happening of a client. Returns a line that every client has now.
     pub(super) fn happened(&mut self, client: u32, what: &What) -> Option<Line> {
         let seat = self.seats.get_mut(&client)?;
         match what {
@@ -182,7 +182,7 @@ impl Board {
         lines
     }
 
-    /// Of what the acknowledgements promised: how much was made.
+    /// The deliveries of acknowledged lines that were made.
     pub(super) fn deliveries_made(&self) -> u64 {
         let lines = self.lines.values().filter(|line| line.acknowledged);
         lines.map(|line| u64::from(line.delivered)).sum()

@@ -1,4 +1,4 @@
-//! Where the demo's server keeps its history, and what is promised with that.
+//! Where the demo's server keeps its history, and the promise that follows.
 //!
 //! Holds: a directory that the demo made is gone when this value is removed or dropped.
 
@@ -48,7 +48,7 @@ impl History {
     pub(super) fn at_start(&self) -> &'static str {
         match self {
             Self::Memory => {
-                "Its history is in memory: what dies with it is gone, and must be said to be gone."
+                "Its history is in memory: a kill loses it, and subscribers must be told of the loss."
             }
             Self::Kept(_) | Self::Temporary(_) => {
                 "Its history is on disk, synced before it is acknowledged: a kill must cost nobody anything."
@@ -74,7 +74,7 @@ impl History {
         }
     }
 
-    /// What was promised with it and not kept: a sentence each. Loss and repetition are not its matter.
+    /// The promises that were not kept, a sentence each. Loss and repetition are judged elsewhere.
     pub(super) fn broken_promises(&self, board: &Board, verdict: &Verdict) -> Vec<String> {
         let mut broken = Vec::new();
         if matches!(self, Self::Memory) {

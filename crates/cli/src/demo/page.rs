@@ -1,4 +1,4 @@
-//! What the demo prints: numbered steps, and under each what happened, with its time.
+//! The output of the demo: numbered steps, and under each its happenings, with their times.
 
 use longlived_client::fleet::Verdict;
 use longlived_console::sink::{self, Failing, OutputError, Sink};
@@ -14,7 +14,7 @@ const BEFORE_TEXT: usize = 31;
 const TEXT_MIN: usize = 20;
 /// How many lines of a long text are printed.
 const LINES_PRINTED: usize = 60;
-/// Bytes that wait for a reader who does not read, while the demo goes on: more than all of it has.
+/// Bytes that wait for a reader that does not read, while the demo goes on: more than its whole output.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
 pub(super) struct Page {
@@ -69,7 +69,7 @@ impl Page {
         self.print(self.output.after(&[(Tone::Dim, "   ")], Tone::Dim, text))
     }
 
-    /// Something that happened, and to whom.
+    /// A happening, with the name of its client or process.
     pub(super) fn event(&self, who: &str, tone: Tone, text: &str) -> Result<(), OutputError> {
         let (time, who) = (self.time(), format!("{who:<10} "));
         let lead = [(Tone::Dim, time.as_str()), (Tone::Plain, &who)];

@@ -24,7 +24,7 @@ const CLIENTS: u32 = 10;
 const TOPIC: &str = "demo.lines";
 /// How long the server stays dead: long enough that every client tries in vain at least once.
 const OUTAGE: Duration = Duration::from_secs(2);
-/// What follows the story takes at most this part of what the story may take.
+/// The steps after the story take at most this part of the story's time.
 const LEAVE_PART: u32 = 8;
 /// Lines sent and not yet acknowledged.
 const IN_FLIGHT: usize = 64;
@@ -182,7 +182,7 @@ async fn tell(stage: &mut Stage, text: &Text, history: &History) -> Result<(), T
         .await?;
     stage.until("the end of the text", Board::is_told).await?;
     stage.until_nothing_is_owed().await?;
-    // What the fleet has counted is still on its way to the page.
+    // Deliveries that the fleet has counted are still on their way to the page.
     stage.pass(Duration::from_millis(100)).await
 }
 
@@ -259,7 +259,7 @@ async fn end(stage: Stage, told: bool, history: &History) -> anyhow::Result<Exit
     }
 }
 
-/// What the acknowledgements promised, and what became of it.
+/// The promises of the acknowledgements, and whether they were kept.
 fn balance(board: &Board, verdict: &Verdict) -> String {
     let lines = board.acknowledged_lines() as u64;
     let owed = lines * u64::from(CLIENTS);

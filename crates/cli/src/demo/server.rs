@@ -1,6 +1,6 @@
 //! The server of the demo: a real `longlived serve` in a process of its own.
 //!
-//! Holds: the process ends with this value, whatever ends the demo.
+//! Holds: the process ends with this value, after every end of the demo.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ const STARTS_MAX: u32 = 5;
 const TAIL_LINES: usize = 5;
 /// How long a killed process may take to be gone.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
-/// What the generator of the demo does.
+/// The flags of the demo's generator.
 const GENERATOR: [&str; 2] = ["--generate-every", "1s"];
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Server {
     async fn start_once(listen: SocketAddr, dir: Option<&Path>) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(program);
-        // What is set for servers of the user's own is not meant for this one.
+        // Variables that are set for the user's own servers are not meant for this one.
         for (name, _) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"LONGLIVED_") {
                 command.env_remove(name);
@@ -96,7 +96,7 @@ impl Server {
         bail!("the server ended at once{}", self.last_words())
     }
 
-    /// How somebody else would start it.
+    /// The command that a person would start it with.
     pub(super) fn command_line(&self) -> String {
         let dir = self.dir.as_ref();
         let dir = dir.map(|dir| format!(" --data-dir {}", dir.display()));

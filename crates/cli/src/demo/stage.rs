@@ -29,7 +29,7 @@ pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<Published, PublishErr
 pub(super) enum Trouble {
     /// A signal, by its number.
     Interrupted(u8),
-    /// It took too long: what was waited for, and how far it had come.
+    /// It took too long: the condition, and its progress.
     Waited(String),
     Failed(anyhow::Error),
 }
@@ -51,12 +51,12 @@ pub(super) struct Stage {
     pub(super) answers: Option<Answers>,
     pub(super) topic: &'static str,
     pub(super) deadline: Instant,
-    /// Clients that came back and were not told yet what they missed, with the time they were away.
+    /// Clients that came back and have not received the missed events yet, with the time they were away.
     pub(super) returned: BTreeMap<u32, Duration>,
 }
 
 impl Stage {
-    /// Watches everything until the board shows what is waited for.
+    /// Watches everything until the board shows the condition.
     pub(super) async fn until(
         &mut self,
         what: &str,

@@ -34,7 +34,7 @@ impl Text {
         Self::of("a story of forty lines".to_owned(), KEEPER.as_bytes())
     }
 
-    /// A flag's value: what is wrong with the file is wrong with the flag.
+    /// A flag's value: a mistake in the file is a mistake of the flag.
     pub(super) fn read(path: &str) -> Result<Self, String> {
         let content = std::fs::read(path).map_err(|error| error.to_string())?;
         let text = Self::of(path.to_owned(), &content);

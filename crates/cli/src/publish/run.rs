@@ -1,4 +1,4 @@
-//! Sends, and reports what was acknowledged.
+//! Sends, and reports the acknowledgements.
 
 use std::collections::VecDeque;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ use crate::show::{self, Record, note};
 const IN_FLIGHT: usize = 256;
 /// The exit status when acknowledged lines are gone with the history they were in.
 const LINES_ARE_GONE: u8 = 3;
-/// A person who waits longer than this wants to know what for.
+/// A person who waits longer than this wants to know the reason.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -94,7 +94,7 @@ fn durability(answer: &Published) -> String {
     }
 }
 
-/// What the source of messages leaves for the side that reads the answers.
+/// The state that the source of messages leaves for the side that reads the answers.
 #[derive(Default)]
 struct Sent {
     /// In the order in which answers come; without payloads.
@@ -136,7 +136,7 @@ async fn lines(
     })
 }
 
-/// What was acknowledged. Answers come in the order of the lines.
+/// The acknowledgements. Answers come in the order of the lines.
 #[derive(Debug, Default)]
 struct Count {
     published: u64,
@@ -174,7 +174,7 @@ impl Count {
         format!("published {published} {lines}{before},{gone} the last at {position}, {durability}")
     }
 
-    /// What became of lines although they were acknowledged.
+    /// The loss of lines although they were acknowledged.
     fn loss(&self) -> Option<String> {
         let lines = match self.gone {
             0 => return None,
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_when_what_went_before_may_be_gone_too() {
+    fn a_failure_says_when_earlier_lines_may_be_gone_too() {
         let mut count = Count::default();
         assert_eq!(count.before_failure(), "line 1 (0 published before it)");
         count.answered(&answer(false));

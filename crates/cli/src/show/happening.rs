@@ -1,4 +1,4 @@
-//! What happens to a client of a fleet, as a line for a person.
+//! A happening of a fleet's client, as a line for a person.
 
 use longlived_client::fleet::What;
 use longlived_client::{Gap, Outcome};
@@ -6,8 +6,7 @@ use longlived_console::Tone;
 
 use super::text;
 
-/// What to print, and in which colour; `None` when a person need not see it. `newcomer`: the client has not had
-/// a stream yet.
+/// The text, and its colour; `None` when a person need not see it. `newcomer`: the client has not had a stream yet.
 pub(crate) fn describe(what: &What, newcomer: bool) -> Option<(Tone, String)> {
     let line = match what {
         What::Subscribed => (Tone::Good, "subscribed".to_owned()),
@@ -78,7 +77,7 @@ fn gap_text(gap: &Gap) -> String {
     }
 }
 
-/// The reason without what only a debugger wants.
+/// The reason without details for a debugger.
 pub(crate) fn short_reason(reason: &str) -> String {
     let reason = reason
         .strip_prefix("connection to the server lost: ")
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_says_what_is_missing_and_why() {
+    fn a_gap_says_which_events_are_missing_and_why() {
         let trimmed = gap(
             GapReason::Trimmed,
             Position::new(7, 10),

@@ -80,7 +80,7 @@ pub(crate) enum Record<'a> {
 /// An event.
 #[derive(Debug, Serialize)]
 pub(crate) struct EventRecord<'a> {
-    /// Who received it; only where there are several.
+    /// The client that received it; only where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<u32>,
     epoch: u64,
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_known_is_null_in_the_verdict() {
+    fn an_unknown_number_is_null_in_the_verdict() {
         let line = Record::verdict(&Verdict::default()).to_line();
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["type"], "verdict");

@@ -1,4 +1,4 @@
-//! The verdict as a table, and what it means in a sentence.
+//! The verdict as a table, and its meaning in a sentence.
 
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ fn wide(verdict: &Verdict) -> String {
     table.to_string()
 }
 
-/// Borders step back, headings and sums stand out, and what must be 0 says whether it is.
+/// Borders step back, headings and sums stand out, and the colour of a number that must be 0 tells whether it is.
 fn paint(table: &str, output: Output) -> String {
     let mut base = Tone::Strong;
     let mut painted = Vec::new();
@@ -180,7 +180,7 @@ fn paint_row(line: &str, base: Tone, output: Output) -> String {
     format!("{bar}{}{bar}", cells.join(&bar))
 }
 
-/// What the numbers say, and of which clients.
+/// The meaning of the numbers, with the clients concerned.
 pub(crate) fn cleanliness(verdict: &Verdict) -> (Tone, String) {
     if verdict.delivered == 0 {
         let nothing = "Nothing was delivered, so nothing is proven.";
@@ -220,7 +220,7 @@ pub(crate) fn cleanliness(verdict: &Verdict) -> (Tone, String) {
     (tone, sentence)
 }
 
-/// Who took no part, or not to the end: one sentence for each kind.
+/// The clients that took no part, or not to the end: one sentence for each kind.
 pub(crate) fn absences(verdict: &Verdict) -> Vec<String> {
     let mut sentences = Vec::new();
     if verdict.never_current > 0 {
@@ -229,7 +229,7 @@ pub(crate) fn absences(verdict: &Verdict) -> Vec<String> {
             verdict.never_current, verdict.clients
         ));
     }
-    // Who ended for the same reason is told together.
+    // Clients that ended for the same reason are told together.
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for client in &verdict.per_client {
         let Some(reason) = &client.failed else {
@@ -349,7 +349,7 @@ all 2
     }
 
     #[test]
-    fn what_cannot_be_known_is_said() {
+    fn an_unknown_number_is_called_unknown() {
         let legacy = Verdict {
             lost: None,
             repeated: None,
@@ -366,7 +366,7 @@ all 2
     }
 
     #[test]
-    fn the_sentence_says_what_the_numbers_say() {
+    fn the_sentence_agrees_with_the_numbers() {
         assert_eq!(
             cleanliness(&verdict()).1,
             "Nothing lost, nothing repeated. 2 gaps were announced: history that nobody has any more."
@@ -429,7 +429,7 @@ all 2
     }
 
     #[test]
-    fn what_was_not_followed_is_said_with_every_number() {
+    fn messages_not_followed_are_told_with_every_number() {
         let clean = Verdict {
             gaps: 0,
             not_followed: 12,

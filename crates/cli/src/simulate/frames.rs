@@ -1,7 +1,7 @@
-//! What the bar draws, on its way to the terminal.
+//! The frames of the progress bar, on their way to the terminal.
 //!
-//! Holds: a frame reaches the terminal whole or not at all, so that the next finds the cursor where it expects it; a
-//! terminal that takes nothing holds up no client.
+//! Holds: a frame reaches the terminal whole or not at all, so that the next finds the cursor in its place; a terminal
+//! that takes nothing holds up no client.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -18,7 +18,7 @@ const WIDTH: u16 = 80;
 pub(super) struct Frames {
     out: &'static Sink,
     output: Output,
-    /// What is drawn since the last flush.
+    /// The output since the last flush.
     frame: Mutex<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `--publish-every`: one publisher for what the clients follow.
+//! `--publish-every`: one publisher for the topics of the clients.
 //!
 //! Holds: a limited number of messages is unanswered at any time. At the limit no further one is sent.
 
@@ -96,7 +96,7 @@ impl Publishing {
         }));
     }
 
-    /// Sends nothing more; what is unanswered is still answered.
+    /// Sends nothing more; messages in flight are still answered.
     pub(super) fn finish(&mut self) {
         self.over = true;
     }
@@ -111,7 +111,7 @@ mod tests {
     use super::topics;
 
     #[test]
-    fn every_client_gets_something_of_what_it_follows() {
+    fn every_client_gets_messages_on_its_topics() {
         assert_eq!(topics(&[], 2), ["inbox.1", "inbox.2"]);
         let filters = ["a.b".to_owned(), "a.*.c".to_owned(), "d.>".to_owned()];
         assert_eq!(topics(&filters, 9), ["a.b", "a.simulate.c", "d.simulate"]);

@@ -1,8 +1,8 @@
-//! `--record`: what the clients did and were told, as a file that `longlived check` judges.
+//! `--record`: the requests and responses of the clients, as a file that `longlived check` judges.
 //!
 //! Holds: nothing is left out. The queue to the thread that writes is bounded, and while it is full the clients
-//! wait; what cannot be written ends the run with an error.
-//! Does not: judge, or know how a fault came about. That a server is away is seen by what happens to its streams.
+//! wait; a failed write ends the run with an error.
+//! Does not: judge, or know how a fault came about. The absence of a server shows in its streams.
 
 mod entry;
 
@@ -33,7 +33,7 @@ pub(super) struct History {
 /// Told by the clients.
 struct Shared {
     began: Instant,
-    /// `None` when the history is closed: what a client does later is not part of it.
+    /// `None` when the history is closed: later records of a client are not part of it.
     queue: Mutex<Option<SyncSender<Record>>>,
     weather: Mutex<Weather>,
     /// Cancelled when nothing more can be written.
@@ -57,7 +57,7 @@ struct Weather {
 }
 
 impl History {
-    /// Replaces the file and begins it. `foreign`: what others publish.
+    /// Replaces the file and begins it. `foreign`: the topics on which others publish.
     pub(super) fn create(path: &Path, foreign: &[String]) -> anyhow::Result<Self> {
         let writer = Writer::create(path, &Header::new(foreign))
             .with_context(|| format!("the history {} cannot be written", path.display()))?;
@@ -106,7 +106,7 @@ impl History {
         }
     }
 
-    /// What the server says is the end of its log.
+    /// The end of the log, as the server tells it.
     pub(super) fn head(&self, head: Position) {
         self.shared.append(Record::Head(Head {
             at: self.shared.at(),
@@ -131,7 +131,7 @@ impl History {
     }
 }
 
-/// Writes until there are no more records. Whatever waits nowhere is handed to the system.
+/// Writes until there are no more records. When the queue is empty the lines are handed to the system.
 fn write(mut writer: Writer<File>, records: &Receiver<Record>) -> std::io::Result<()> {
     loop {
         let record = match records.try_recv() {
@@ -193,7 +193,7 @@ impl Shared {
                 ..
             } => {
                 weather.over_at = None;
-                // One that is older shows late what is known: it was read to its end first.
+                // An older stream repeats a known loss: it was read to its end first.
                 if !weather.away && stream >= weather.first_stream {
                     weather.away = true;
                     weather.last_before = weather.last_stream;

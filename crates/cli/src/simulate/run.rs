@@ -1,4 +1,4 @@
-//! Starts the fleet, shows what it tells, and ends it in the agreed way.
+//! Starts the fleet, shows its happenings, and ends it in the agreed way.
 
 use std::io;
 use std::process::ExitCode;
@@ -18,9 +18,9 @@ use crate::show::Tone;
 use crate::signals::{self, StopSignals};
 use crate::values;
 
-/// Without data for so long, a person wonders what is wrong.
+/// After this time without data a person wonders about the reason.
 const NO_DATA: Duration = Duration::from_secs(5);
-/// How long the end waits for answers and for what was acknowledged.
+/// How long the end waits for answers and for acknowledged messages.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
 /// How often it looks whether that has come.
 const SETTLE_LOOK: Duration = Duration::from_millis(50);
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         gone = out.gone() => Err(gone.into()),
         ended = simulate(&args, config, signals, history.as_ref(), view) => ended,
     };
-    // However it ended, what was told is in the file.
+    // After every end, all told records are in the file.
     let closed = history.map_or(Ok(()), History::close);
     let code = ended?;
     closed?;
@@ -154,7 +154,7 @@ async fn patience(told_to_end: bool) {
     }
 }
 
-/// What became of the messages this command published.
+/// The outcomes of the messages that this command published.
 #[derive(Debug, Default)]
 pub(super) struct Published {
     pub(super) acknowledged: u64,
@@ -184,7 +184,7 @@ impl Run<'_> {
         snapshot
     }
 
-    /// Takes what happens next; false when nothing more does. Safe to drop while it waits.
+    /// Takes the next happening; false after the last one. Safe to drop while it waits.
     async fn step(&mut self) -> anyhow::Result<bool> {
         tokio::select! {
             biased;
@@ -204,8 +204,8 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Waits, not for long, until what was published is answered and what was acknowledged has come; then asks
-    /// for the end of the log.
+    /// Waits, for a limited time, until each publish is answered and each acknowledged message has come. Then asks for
+    /// the end of the log.
     async fn settle(&mut self, server: &str) -> anyhow::Result<()> {
         if let Some(publishing) = &mut self.publishing {
             publishing.finish();
@@ -238,7 +238,7 @@ impl Run<'_> {
         answered && self.fleet.outstanding() == 0
     }
 
-    /// Takes what happens for a while.
+    /// Takes happenings for a while.
     async fn pass(&mut self, time: Duration) -> anyhow::Result<()> {
         let end = Instant::now() + time;
         loop {
@@ -266,7 +266,7 @@ async fn head(server: &str) -> Option<Position> {
             break position;
         }
     };
-    // What it answers changes nothing any more.
+    // Its answer changes nothing any more.
     let _ = subscriber.unsubscribe().await;
     Some(position)
 }
@@ -294,12 +294,12 @@ async fn until(end: Option<Instant>) {
     }
 }
 
-/// What to say of a run that ends before its last client has begun.
+/// The warning about a run that ends before its last client has begun.
 fn too_slow(args: &Args) -> Option<String> {
     let (duration, last) = (args.duration?, args.last_start());
     (last >= duration).then(|| {
         format!(
-            "the last client starts after {}, and that is after the end: the verdict will say who never took part",
+            "the last client starts after {}, and that is after the end: the verdict will name the clients that never took part",
             humantime::format_duration(last)
         )
     })
@@ -311,7 +311,7 @@ fn opening(args: &Args) -> String {
         many => format!("{many} {one}s"),
     };
     let follows = match (args.contract, args.topics.as_slice()) {
-        (ContractFlag::Protos, _) => "what the server sends to protos.Longlived".to_owned(),
+        (ContractFlag::Protos, _) => "the server's messages to protos.Longlived".to_owned(),
         (ContractFlag::V1, []) => "each its inbox".to_owned(),
         (ContractFlag::V1, topics) => topics.join(", "),
     };
@@ -331,7 +331,7 @@ fn opening(args: &Args) -> String {
     )
 }
 
-/// Watches for a time without data, and knows what would help.
+/// Watches for a time without data, and knows the remedy.
 struct Drought {
     no_server: String,
     no_publisher: String,
@@ -377,7 +377,7 @@ impl Drought {
         }
     }
 
-    /// What to say now, if something is: once in each drought.
+    /// The hint that is to be printed now, if any: once in each drought.
     fn look(&mut self, snapshot: &Snapshot, now: Instant) -> Option<&str> {
         if snapshot.delivered != self.delivered {
             self.delivered = snapshot.delivered;
@@ -408,7 +408,7 @@ mod tests {
         simulate: Args,
     }
 
-    /// With a server of its own, whatever the environment says.
+    /// With a server of its own, and not that of the environment.
     fn args_at(server: &str, flags: &[&str]) -> Args {
         let words = ["simulate", "--server", server];
         Alone::try_parse_from(words.iter().chain(flags))

@@ -1,4 +1,4 @@
-//! What a simulation shows: each happening, or a summary, for a person or for a program.
+//! The output of a simulation: each happening, or a summary, for a person or for a program.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::frames::Frames;
 use super::run::Published;
 use crate::show::{self, Output, Record, Tone};
 
-/// What a bar and the numbers in words take.
+/// The columns of a bar and of the numbers in words.
 const SUMMARY_COLUMNS: usize = 90;
 
 /// How it is shown.
@@ -28,10 +28,10 @@ enum Form {
     Bar(ProgressBar),
 }
 
-/// Bytes that wait for a slow reader, who is left out of the rest.
+/// Bytes that wait for a slow reader. Further lines are left out.
 const BYTES_MAX: usize = 256 << 10;
 
-/// Tells what happens, and never waits for it to be read; only the verdict waits.
+/// Prints happenings and never waits for their reader; only the verdict waits.
 pub(super) struct View {
     out: &'static Sink,
     output: Output,
@@ -40,7 +40,7 @@ pub(super) struct View {
     began: Instant,
     delivered: u64,
     looked: Instant,
-    /// Who has had a stream, where that is told.
+    /// The clients that have had a stream, where that is told.
     subscribed: BTreeSet<u32>,
 }
 
@@ -99,7 +99,7 @@ impl View {
         self.say_of("", tone, text);
     }
 
-    /// The same of somebody.
+    /// The same of one client.
     fn say_of(&self, who: &str, tone: Tone, text: &str) {
         let time = format!("{:7.1}s  ", self.began.elapsed().as_secs_f64());
         let lead = [(Tone::Dim, time.as_str()), (Tone::Plain, who)];

@@ -13,7 +13,7 @@ pub(super) enum Begin {
     Earliest,
     /// With the first event published at or after this time.
     Time(SystemTime),
-    /// With what was published this long before the command was started.
+    /// With the events that were published this long before the command was started.
     Age(Duration),
     /// After this place.
     After(Position),

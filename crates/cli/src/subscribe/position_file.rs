@@ -1,7 +1,7 @@
-//! Where a subscription stands, kept in a file so that another run continues there.
+//! The position of a subscription, kept in a file so that another run continues there.
 //!
-//! Holds: the file always holds one whole position, the old or the new, whatever is killed when; a position
-//! is written only after the caller is done with the event it names.
+//! Holds: the file always holds one whole position, the old or the new, after a kill at any moment; a position is
+//! written only after the caller is done with the event it names.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use longlived_client::{ParsePositionError, Position};
 
-/// What is wrong with the file.
+/// The mistake in the file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PositionFileError {
     #[error("the position file {path} cannot be {verb}")]
@@ -38,10 +38,10 @@ pub(super) struct PositionFile {
 }
 
 impl PositionFile {
-    /// Reads what an earlier run saved, if there was one, and makes sure that this one can save. A file without a word in
-    /// it, as `touch` and `mktemp` make it, is one in which nothing was saved yet: this never leaves one behind.
+    /// Reads the position that an earlier run saved, if there was one, and makes sure that this run can save. An empty
+    /// file, as `touch` and `mktemp` make it, counts as one without a position: this never leaves one behind.
     pub(super) fn open(path: &Path) -> Result<Self, PositionFileError> {
-        // A link stays a link: what it points to is replaced.
+        // A link stays a link: its target is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let text = match fs::read_to_string(&path) {
             Ok(text) => Some(text),
@@ -71,19 +71,19 @@ impl PositionFile {
         })
     }
 
-    /// What there is to be said of the file before it is used.
+    /// The warning about the file before it is used.
     pub(super) fn warning(&self) -> Option<String> {
         let path = self.path.display();
         self.was_empty
             .then(|| format!("the position file {path} is empty: this is a new subscription"))
     }
 
-    /// What is in the file.
+    /// The content of the file.
     pub(super) fn saved(&self) -> Option<Position> {
         self.saved
     }
 
-    /// Replaces what is in the file.
+    /// Replaces the content of the file.
     pub(super) fn save(&mut self, position: Position) -> Result<(), PositionFileError> {
         if self.saved == Some(position) {
             return Ok(());
@@ -99,7 +99,7 @@ impl PositionFile {
     fn write(&self, position: Position) -> io::Result<()> {
         let mut file = File::create(&self.beside)?;
         writeln!(file, "{position}")?;
-        // A name must not reach the disk before what it names.
+        // A name must not reach the disk before its file.
         file.sync_data()?;
         fs::rename(&self.beside, &self.path)
     }
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_run_saves_the_next_one_reads() {
+    fn the_next_run_reads_the_saved_position() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("orders.position");
         let mut file = PositionFile::open(&path).unwrap();

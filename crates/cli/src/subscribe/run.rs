@@ -127,7 +127,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Saves what was written when nothing more will be.
+    /// Saves the position of the last written event, at the end.
     fn end(&mut self) -> anyhow::Result<()> {
         self.out.flush();
         self.out.stop();
@@ -150,7 +150,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Handles what the subscription yielded; the exit code when it is over.
+    /// Handles an item of the subscription; the exit code when it is over.
     async fn take(
         &mut self,
         item: Option<Result<Item, SubscribeError>>,

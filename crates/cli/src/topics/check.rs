@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sentence_says_what_is_missing_and_where_to_begin_instead() {
+    fn the_sentence_names_the_missing_events_and_where_to_begin_instead() {
         let at = |sequence| Position::new(7, sequence);
         let resumable = PositionCheck {
             gap: None,

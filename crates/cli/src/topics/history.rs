@@ -1,4 +1,4 @@
-//! The history: what is kept, oldest first, and what is missing in its place.
+//! The history: the kept events, oldest first, and gaps in the place of missing ones.
 
 use std::process::ExitCode;
 

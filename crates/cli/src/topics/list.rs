@@ -35,7 +35,7 @@ enum Line<'a> {
     Topics(Totals),
 }
 
-/// What all rows have together.
+/// The sums of all rows.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Totals {
     epoch: u64,
@@ -108,7 +108,7 @@ fn totals(shown: &[TopicInfo], head: Position, more: bool) -> Totals {
     }
 }
 
-/// Long names are broken where the terminal is narrow; where they would have no room at all, a topic is a name with a
+/// Long names are broken where the terminal is narrow; where they would not fit at all, a topic is a name with a
 /// sentence below it.
 fn table(shown: &[TopicInfo], totals: Totals, width: Option<usize>) -> String {
     let mut table = grid(shown, totals);
@@ -177,7 +177,7 @@ fn grid(shown: &[TopicInfo], totals: Totals) -> Table {
             topic.subscribers.to_string(),
         ]);
     }
-    // A stream may follow many topics: who follows any of them is not the sum.
+    // A stream may follow many topics: the number of streams that follow any of them is not the sum.
     table.add_row([
         "all".to_owned(),
         String::new(),

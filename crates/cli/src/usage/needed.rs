@@ -1,5 +1,6 @@
-//! Names the given flag that needs a flag that is missing. clap says only what is missing, and a command cannot be asked
-//! what its flags require; so each given flag is parsed alone, and what is missing then is what it needs.
+//! Names the given flag that needs a missing flag. clap names only the missing flag, and a command cannot be asked for
+//! the requirements of its flags. So each given flag is parsed alone, and the flag that is missing then is the one it
+//! needs.
 
 use std::ffi::OsString;
 
@@ -8,7 +9,7 @@ use clap::{Arg, Command};
 
 use super::{flag, value};
 
-/// `; --disk-reserve needs --data-dir <DIR>` for each given flag that needs what `error` says is missing.
+/// `; --disk-reserve needs --data-dir <DIR>` for each given flag that needs the missing flag of `error`.
 pub(super) fn needs(
     error: &clap::Error,
     whole: &Command,
@@ -51,7 +52,7 @@ pub(super) fn missing_in(error: &clap::Error) -> Vec<String> {
     }
 }
 
-/// The words that give a flag and its values, or one word with what its environment variable holds.
+/// The words that give a flag and its values, or one word with the value of its environment variable.
 fn given_as(arg: &Arg, words: &[OsString]) -> Option<Vec<OsString>> {
     let name = flag(arg);
     if name.is_empty() {

@@ -148,7 +148,7 @@ fn a_flag_of_serve_that_is_wrong_says_which_part_of_it_is() {
 }
 
 #[test]
-fn what_is_nearest_is_named() {
+fn the_most_similar_name_is_suggested() {
     for (arguments, nearest) in [
         (&["simulat"][..], "'simulate'"),
         (&["simulate", "--clinets", "3"], "'--clients'"),
@@ -222,7 +222,7 @@ fn an_environment_variable_that_was_the_cause_is_named() {
             2,
             "--log-format",
         ),
-        // What it needs is missing.
+        // A flag that it needs is missing.
         (
             &["serve"],
             ("LONGLIVED_GENERATE_TOPIC", "a"),

@@ -1,9 +1,9 @@
-//! `longlived bench` against the real server, small: every message is answered, the server says how often it committed
-//! and what it read, and what was written is removed.
+//! `longlived bench` against the real server, small: every message is answered, the server tells the number of its
+//! commits and of its reads, and the written files are removed.
 
 use super::cli_support::{json, run};
 
-/// The figures of one small run. The machine of a test is shared, so only what must hold is looked at.
+/// The figures of one small run. The machine of a test is shared, so only figures with a certain value are checked.
 fn figures(flags: &[&str]) -> serde_json::Value {
     figures_of("publish", &[&["--payload-bytes", "64"], flags].concat())
 }
@@ -100,7 +100,7 @@ fn a_server_that_is_pinned_and_one_that_is_not_are_measured_in_turns() {
     for run in result["runs"].as_array().unwrap() {
         let figure = |name: &str| run[name].as_f64().unwrap();
         let cpu = |half: &str| figure(&format!("{half}_cpu_us_per_delivery"));
-        // What is shown has three digits after the point.
+        // The table has three digits after the point.
         let ratio = cpu("unpinned") / cpu("pinned");
         assert!((ratio / figure("cpu_ratio") - 1.0).abs() < 0.01, "{run}");
         for half in ["pinned", "unpinned"] {
@@ -303,7 +303,7 @@ fn a_table_of_compressed_deliveries_says_why_it_has_no_latency() {
 }
 
 #[test]
-fn deliveries_are_counted_whatever_they_are_compressed_with() {
+fn deliveries_are_counted_with_every_compression() {
     for encoding in ["none", "gzip", "zstd"] {
         let figures = figures_of(
             "fanout",

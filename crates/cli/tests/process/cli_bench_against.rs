@@ -1,5 +1,5 @@
 //! `longlived bench fanout --against`: the same small load on the real server, the bare sender, Redis and NATS. The
-//! machine of a test is shared, so only what must hold is looked at: everything arrives, once, and is compared.
+//! machine of a test is shared, so only certain facts are checked: everything arrives, once, and is compared.
 
 use std::path::Path;
 
@@ -83,7 +83,7 @@ fn nats_is_measured_where_it_is_installed() {
 }
 
 #[test]
-fn runs_go_in_turns_and_what_has_no_streams_is_left_out() {
+fn runs_go_in_turns_and_figures_of_streams_are_left_out_for_servers_without_them() {
     let flags = ["--connections", "2", "--streams", "3", "--runs", "2"];
     let result = compared("redis,floor,nats", &flags);
     assert_measured(&result, "floor");

@@ -1,4 +1,4 @@
-//! `longlived check` over files: what it says, and its exit status.
+//! `longlived check` over files: its output, and its exit status.
 
 use std::path::PathBuf;
 
@@ -41,7 +41,7 @@ fn a_broken_rule_exits_1_and_is_named_with_its_lines() {
 }
 
 #[test]
-fn what_is_no_history_exits_2_and_the_line_and_field_are_named() {
+fn a_file_that_is_no_history_exits_2_and_the_line_and_field_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.jsonl");
     let path = path.to_str().unwrap();

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use super::cli_support::{Process, Server, command, run};
 use super::sinks::{Sink, Trouble};
 
-/// What a shell says of a program that SIGPIPE ended.
+/// The exit code that a shell reports of a program that SIGPIPE ended.
 const SIGPIPE: i32 = 141;
 
 #[test]
@@ -112,7 +112,7 @@ fn a_reader_that_has_enough_ends_a_subscription_quietly() {
         "earliest",
     ];
     server.publish("orders.eu", "1");
-    // What stands behind the pipe in `longlived subscribe ... | head -1`.
+    // The reader in `longlived subscribe ... | head -1`.
     let mut head = std::process::Command::new("head")
         .arg("-1")
         .stdin(Stdio::piped())

@@ -30,7 +30,7 @@ fn data_dir(lines: &[String]) -> Option<PathBuf> {
     Some(PathBuf::from(rest.split(' ').next()?))
 }
 
-/// Runs a demo that comes through. Returns what it printed.
+/// Runs a demo that comes through. Returns its output.
 fn survived(arguments: &[&str], gaps: &str) -> Vec<String> {
     let ended = run(&[arguments, &SLOWLY].concat());
     let text = ended.stdout.join("\n");
@@ -78,7 +78,7 @@ fn everybody_goes_on_where_it_was_when_history_is_on_disk() {
 }
 
 #[test]
-fn everybody_is_told_what_is_gone_when_history_is_in_memory() {
+fn every_client_is_told_of_lost_events_when_history_is_in_memory() {
     let lines = survived(&["demo", "--memory"], "10");
     let text = lines.join("\n");
     assert!(
@@ -135,7 +135,7 @@ fn a_directory_that_is_given_is_kept() {
 }
 
 #[test]
-fn a_demo_whose_server_cannot_start_says_why_and_leaves_what_it_found() {
+fn a_demo_whose_server_cannot_start_says_why_and_leaves_the_directory_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("letters"), "mine").unwrap();
     let ended = run(&["demo", "--data-dir", dir.path().to_str().unwrap()]);

@@ -1,4 +1,4 @@
-//! `longlived publish`, and what subscribers receive of it.
+//! `longlived publish`, and the events of its subscribers.
 
 use std::io::Write as _;
 use std::process::Stdio;

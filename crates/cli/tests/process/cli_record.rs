@@ -11,7 +11,7 @@ use super::cli_support::{PATIENCE, Process, Server, free_address, run};
 /// The rules that the history breaks.
 fn broken(path: &Path) -> Vec<Rule> {
     let history = read(path).unwrap();
-    // How soon somebody is at the head again is for the machine to say.
+    // The time until a subscriber is current again depends on the machine.
     let limits = Limits {
         head_within: PATIENCE,
         ..Limits::default()

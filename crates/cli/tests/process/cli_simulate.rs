@@ -142,7 +142,7 @@ fn clients_that_were_taken_over_spoil_the_verdict() {
     assert_eq!(ended.code, Some(1), "{text}");
     let told = "2 ended before they were told to; clients 1, 2: ";
     assert!(text.contains(told), "{text}");
-    // The server has done nothing wrong: what came afterwards went to the others.
+    // The server has done nothing wrong: later events went to the others.
     assert!(!text.contains("lost without a word"), "{text}");
     assert!(!text.contains("Nothing lost"), "{text}");
     second.signal(Signal::INT);
@@ -165,7 +165,7 @@ fn a_terminal_that_cannot_move_its_cursor_gets_plain_lines() {
 }
 
 #[test]
-fn with_the_frozen_contract_nobody_can_know_what_was_lost() {
+fn with_the_frozen_contract_the_number_of_lost_events_is_unknown() {
     let server = Server::start(&["--generate-every", "200ms"]);
     let simulate = ["simulate", "--server", &server.url, "--clients", "2"];
     let simulate = [&simulate[..], &["--contract", "protos"]].concat();

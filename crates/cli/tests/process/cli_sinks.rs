@@ -1,5 +1,5 @@
-//! Clients whose output goes nowhere: what is only told may be dropped, events wait for their reader, a reader that is
-//! gone ends the command, and a signal ends it whatever its output does.
+//! Clients whose output goes nowhere. Lines for a person may be dropped, and events wait for their reader. A reader
+//! that is gone ends the command, and a signal ends it in any state of its output.
 
 use std::io::{BufRead as _, BufReader, PipeWriter};
 use std::process::Command;
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use super::cli_support::{self, Process, Server, command, free_address, json, run_with_input};
 use super::sinks::{Sink, Trouble};
 
-/// Events enough to fill a pipe and whatever stands before it, several times.
+/// Events enough to fill a pipe and the buffers before it, several times.
 const EVENTS: u64 = 4_000;
 const PAYLOAD_BYTES: usize = 400;
 
@@ -75,7 +75,7 @@ fn events_wait_for_a_slow_reader_and_none_is_lost() {
     let subscriber = Process::spawn(subscribe(&server, file).stdout(write));
     let mut lines = BufReader::new(read).lines();
     let mut next = || sequences(&[lines.next().expect("a line").unwrap()])[0];
-    // A reader that takes one and then nothing for a while: what nobody could have is not saved as done.
+    // A reader that takes one and then nothing for a while: an event that was not read is not saved as done.
     assert_eq!(next(), 1);
     let last = until("a pipe that is full", || {
         let last = saved(file);
@@ -94,7 +94,8 @@ fn events_wait_for_a_slow_reader_and_none_is_lost() {
 }
 
 #[test]
-fn a_signal_ends_a_subscriber_whose_reader_is_stuck_and_its_position_is_what_was_written() {
+fn a_signal_ends_a_subscriber_whose_reader_is_stuck_and_its_position_is_that_of_the_last_written_event()
+ {
     let server = Server::start(&[]);
     publish_many(&server, EVENTS);
     let folder = tempfile::tempdir().unwrap();
@@ -123,7 +124,7 @@ fn a_signal_ends_a_subscriber_whose_reader_is_stuck_and_its_position_is_what_was
         assert_eq!(
             saved(file),
             written.len() as u64,
-            "what was written, and no more"
+            "the written events, and no more"
         );
     }
     // The next run goes on there.
@@ -170,7 +171,7 @@ fn events_that_cannot_be_written_end_the_run_and_are_not_taken_for_done() {
 }
 
 #[test]
-fn a_subscriber_goes_on_whatever_becomes_of_what_it_tells_beside_its_events() {
+fn a_subscriber_goes_on_when_standard_error_fails() {
     for trouble in Trouble::ALL {
         let Some(sink) = Sink::open(trouble) else {
             continue;
@@ -246,7 +247,7 @@ fn a_fleet_whose_output_nobody_reads_goes_on_and_obeys_signals() {
         }
         let ended = simulation.ended();
         if signals == 1 {
-            // It left as agreed; what nobody took is its verdict.
+            // It left as agreed; only its verdict was not read.
             assert_eq!(ended.code, Some(1), "{ended:?}");
             server.said(&["subscriber=\"5\"", "status=\"OK\"", "unsubscribed"]);
             assert!(
@@ -312,9 +313,9 @@ fn a_fleet_does_not_depend_on_its_standard_error() {
     }
 }
 
-/// What a reader of a fleet that it could not follow is told, once it reads on.
+/// The line that a slow reader of a fleet gets once it reads on.
 #[test]
-fn what_a_fleet_left_out_is_told_and_the_verdict_waits_for_its_reader() {
+fn lines_that_a_fleet_left_out_are_counted_and_the_verdict_waits_for_its_reader() {
     let server = Server::start(&[]);
     let folder = tempfile::tempdir().unwrap();
     let history = folder.path().join("history");

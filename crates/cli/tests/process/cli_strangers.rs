@@ -1,4 +1,4 @@
-//! A server that does not speak HTTP/2: every command says so, and quotes what it said instead.
+//! A server that does not speak HTTP/2: every command says so, and quotes the server's first bytes.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener};
@@ -32,7 +32,7 @@ fn listens(serve: impl Fn(std::net::TcpStream) + Send + Sync + 'static) -> Strin
     address
 }
 
-/// What the commands that end say of this server.
+/// The errors of the commands that end, for this server.
 fn said_by_each(server: &str) -> Vec<String> {
     let commands: [&[&str]; 4] = [
         &["healthcheck"],
@@ -59,7 +59,7 @@ fn a_server_of_http1_and_other_strangers_are_called_that_and_quoted() {
         (b"-ERR what?\r\n", "\"-ERR what?\""),
     ] {
         let server = answers(answer);
-        let named = "what listens there does not speak gRPC over HTTP/2: it answered ";
+        let named = "the server does not speak gRPC over HTTP/2: it answered ";
         for said in said_by_each(&server) {
             assert!(said.contains(&format!("{named}{quoted}")), "{said}");
         }
@@ -71,7 +71,7 @@ fn a_server_of_http1_and_other_strangers_are_called_that_and_quoted() {
 #[test]
 fn a_port_that_closes_at_once_is_told_from_a_server_that_was_lost() {
     let server = listens(drop);
-    let named = "closed before the server sent anything: what listens there is no gRPC server, or takes \
+    let named = "closed before the server sent anything: no gRPC server listens there, or one that takes \
                  no more connections";
     for said in said_by_each(&server) {
         assert!(said.contains(named), "{said}");

@@ -1,4 +1,4 @@
-//! `longlived subscribe`: what it prints, and where the next run goes on.
+//! `longlived subscribe`: its output, and the position at which the next run goes on.
 
 use rustix::process::Signal;
 
@@ -38,7 +38,7 @@ fn a_position_file_continues_across_runs_without_loss_or_repeat() {
         }
     };
 
-    // The first run begins with what is kept, and ends on SIGTERM.
+    // The first run begins with the kept events, and ends on SIGTERM.
     publish(3);
     let first = Process::start(&flags);
     first.stdout.until("3 events", |lines| lines.len() == 3);
@@ -79,7 +79,7 @@ fn a_position_file_continues_across_runs_without_loss_or_repeat() {
 }
 
 #[test]
-fn what_came_before_the_first_event_of_a_run_is_not_lost_to_the_next() {
+fn events_before_the_first_event_of_a_run_are_not_lost_to_the_next() {
     let server = Server::start(&[]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("orders.position");
@@ -152,7 +152,7 @@ fn it_begins_where_it_is_told_to() {
             .until(from, |lines| lines.len() == expected.len());
         assert_eq!(payloads(&lines), expected, "--from {from}");
     }
-    // Without it: with what comes next.
+    // Without it: with the next event.
     let next = Process::start(&subscribe(&server, &[]));
     next.stderr.line_with(&["subscribed"]);
     server.publish("orders.eu", "4");

@@ -1,4 +1,4 @@
-//! Starts the binary, reads along what it prints, and ends it whatever the test does.
+//! Starts the binary, reads its output along, and ends it also if the test fails.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// Longer than anything here takes on a machine that is ten times slower, with other tests beside it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
-/// What a process has printed so far, complete lines only.
+/// The output of a process so far, complete lines only.
 #[derive(Clone, Default)]
 pub(crate) struct Lines(Arc<(Mutex<Printed>, Condvar)>);
 
@@ -139,7 +139,7 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// SIGINT, where it has not ended by itself: what it ends with is seen either way.
+    /// SIGINT, where it has not ended by itself: its end is seen either way.
     pub(crate) fn interrupt_if_it_runs(&self) {
         // It stays a zombie until it is waited for, so the number is its own.
         let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
@@ -211,8 +211,8 @@ pub(crate) fn terminal() -> (std::os::fd::OwnedFd, std::fs::File) {
     (ours, theirs)
 }
 
-/// On a terminal of this name and so many columns, as one that a person sits at; 0 columns: it does not say.
-/// It is interrupted once it has shown `enough`.
+/// On a terminal of this name and this number of columns, as one that a person sits at; 0 columns: the terminal does
+/// not say. It is interrupted once it has shown `enough`.
 pub(crate) fn on_a_terminal(
     kind: &str,
     columns: u16,

@@ -1,10 +1,10 @@
-//! What a person sees: tables, views and help in terminals of 40, 80 and 200 columns.
+//! The output for a person: tables, views and help in terminals of 40, 80 and 200 columns.
 
 use super::cli_support::{Server, on_a_terminal};
 
 const WIDTHS: [u16; 3] = [40, 80, 200];
 
-/// The lines of a terminal, without what moves the cursor or colours the text.
+/// The lines of a terminal, without the codes that move the cursor or colour the text.
 fn lines(shown: &str) -> Vec<String> {
     let mut plain = String::new();
     let mut chars = shown.chars();
@@ -31,7 +31,7 @@ fn assert_fits(arguments: &[&str], wanted: &[&str]) {
     assert_fits_until(arguments, wanted, |_| false);
 }
 
-/// The same of what is interrupted once it has shown enough.
+/// The same of a command that is interrupted once it has shown enough.
 #[track_caller]
 fn assert_fits_until(arguments: &[&str], wanted: &[&str], enough: impl Fn(&str) -> bool) {
     for width in WIDTHS {
@@ -50,7 +50,7 @@ fn assert_fits_until(arguments: &[&str], wanted: &[&str], enough: impl Fn(&str) 
 
 fn fits(line: &str, width: usize) -> bool {
     let columns: Vec<char> = line.chars().collect();
-    // What stands above a progress bar is filled up with blanks instead of ended.
+    // A line above a progress bar is filled up with blanks instead of ended.
     let blanks_at_ends = (width..columns.len())
         .step_by(width)
         .all(|end| columns[end - 1] == ' ' || columns[end] == ' ');
@@ -72,7 +72,7 @@ fn topics_fit_the_terminal() {
 }
 
 #[test]
-fn what_a_simulation_shows_fits_the_terminal() {
+fn the_output_of_a_simulation_fits_the_terminal() {
     let server = Server::start(&[]);
     for clients in ["3", "30"] {
         let simulate = ["simulate", "--server", &server.url, "--clients", clients];

@@ -17,7 +17,7 @@ fn publish_lines(server: &Server, topic: &str, count: usize) {
 }
 
 #[test]
-fn the_list_has_what_is_kept_of_each_topic_and_who_follows_it() {
+fn the_list_has_the_kept_events_of_each_topic_and_its_subscribers() {
     let server = Server::start(&["--history", "orders.>=events:3"]);
     publish_lines(&server, "orders.eu", 5);
     server.publish("orders.us", "x");
@@ -166,7 +166,7 @@ fn the_check_ends_with_3_where_something_would_be_missed() {
 }
 
 #[test]
-fn what_the_server_refuses_is_one_line_and_exit_1() {
+fn a_refusal_of_the_server_is_one_line_and_exit_1() {
     let server = Server::start(&[]);
     server.publish("inbox.me", "x");
     let ended = topics(&server, &["inbox.>"]);

@@ -1,4 +1,4 @@
-//! `--data-dir`: what is refused, in one line that names the flag, and a copy that is brought back.
+//! `--data-dir`: refusals in one line that names the flag, and a copy that is brought back.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -159,7 +159,7 @@ async fn a_directory_of_a_newer_format_is_refused_in_one_line_and_not_touched() 
     for name in ["META", "META.copy"] {
         make_newer(&path.join(name));
     }
-    // With what the older process left in it, and without: neither is written.
+    // With the files of the older process in it, and without: neither is written.
     for has_lock in [true, false] {
         if !has_lock {
             fs::remove_file(path.join("LOCK")).unwrap();
@@ -181,7 +181,7 @@ async fn a_directory_of_a_newer_format_is_refused_in_one_line_and_not_touched() 
     }
 }
 
-/// What the files below a directory take of the disk.
+/// The disk space of the files below a directory.
 fn allocated(dir: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
 
@@ -207,7 +207,7 @@ async fn a_directory_with_few_events_takes_little_of_the_disk() {
     for start in 0..3 {
         let server = Server::start(&flags).await;
         let log = path.join("log");
-        // Made beside the start, for whoever publishes first.
+        // Made beside the start, for the first publisher.
         until("a segment", async || {
             (fs::read_dir(&log).unwrap().count() > 0).then_some(())
         })
@@ -222,7 +222,7 @@ async fn a_directory_with_few_events_takes_little_of_the_disk() {
     }
 }
 
-/// A directory with what is in it.
+/// A directory with its content.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -245,7 +245,7 @@ async fn stop(mut server: Server) {
 }
 
 #[tokio::test]
-async fn a_backup_with_a_new_epoch_is_never_taken_for_what_came_after_it() {
+async fn events_of_a_backup_with_a_new_epoch_are_never_taken_for_later_ones() {
     let parent = tempfile::tempdir().unwrap();
     let (original, backup) = (parent.path().join("data"), parent.path().join("backup"));
     let flags = |dir: &Path| ["--data-dir".to_owned(), dir.to_str().unwrap().to_owned()];

@@ -1,5 +1,5 @@
-//! What becomes of a data directory behind its server's back: files that vanish while no server runs, and the lock or
-//! the whole directory that vanishes while one does.
+//! Mishaps of a data directory behind its server's back: files that vanish while no server runs, and the lock or the
+//! whole directory that vanishes while one does.
 
 use std::{
     fs,
@@ -99,7 +99,7 @@ async fn the_end_of_a_log_that_vanished_is_announced_and_its_numbers_do_not_come
             let event = loop {
                 match stream.frame().await {
                     Frame::Event(event) => break event,
-                    // What was given out behind the last acknowledged number is not known.
+                    // The numbers given out behind the last acknowledged one are not known.
                     Frame::Gap(gap) if gap.reason() == Reason::Damaged => {}
                     Frame::Progress(_) => {}
                     other => panic!("{what}: {other:?}"),
@@ -126,7 +126,7 @@ async fn a_file_that_is_lost_or_older_than_it_was_is_told_of_at_the_start() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("data");
     let flags = ["--data-dir", path.to_str().unwrap()];
-    // Each start seals what the one before has published.
+    // Each start seals the events of the one before.
     let mut last = 0;
     let mut publish = async |said: Option<&str>| {
         let mut server = Server::start(&flags).await;

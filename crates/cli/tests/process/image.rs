@@ -1,6 +1,5 @@
-//! What the container image runs, run without a container: the entry point, the default command, the health
-//! check and both services' commands are read from the files, and only the addresses and the directory are this
-//! test's.
+//! The commands of the container image, run without a container. The entry point, the default command, the health check
+//! and both services' commands are read from the files. Only the addresses and the directory are this test's.
 
 use std::path::PathBuf;
 
@@ -27,7 +26,7 @@ fn words(text: &str, key: &str, nth: usize) -> Vec<String> {
     serde_json::from_str(list).expect("the list is JSON")
 }
 
-/// What follows `name: ` in the compose file.
+/// The value of `name: ` in the compose file.
 fn setting<'a>(text: &'a str, name: &str) -> &'a str {
     let found = text.lines().find_map(|line| line.trim().strip_prefix(name));
     found.and_then(|rest| rest.strip_prefix(": ")).expect(name)

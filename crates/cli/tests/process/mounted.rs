@@ -1,6 +1,6 @@
 //! File systems of their own for tests that need a small disk, or one that can be copied.
 //!
-//! Holds: what was mounted is unmounted when it is dropped. Does not: work without the right to mount; a test then
+//! Holds: a file system is unmounted when its value is dropped. Does not: work without the right to mount; a test then
 //! says so and is skipped.
 
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub(crate) struct Mounted {
 }
 
 impl Mounted {
-    /// An empty file system in memory, of so many MiB; or why there is none.
+    /// An empty file system in memory, of this number of MiB; or why there is none.
     pub(crate) fn in_memory(mebibytes: u32) -> Result<Self, String> {
         let size = format!("size={mebibytes}m");
         Self::mount(&["-t", "tmpfs", "-o", &size, "tmpfs"])
@@ -53,7 +53,7 @@ fn path(path: &Path) -> &str {
     path.to_str().expect("a path of this test")
 }
 
-/// Runs a command of the system to its end; what it said where it failed.
+/// Runs a command of the system to its end; its output where it failed.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     let output = Command::new(program).args(arguments).output();
     let output = output.map_err(|error| format!("{program}: {error}"))?;

@@ -12,8 +12,8 @@ use super::{
 /// The first moment of an event in the directory, as its publish time says.
 const AHEAD: u64 = 2_095_934_400;
 
-/// Copies what the program of format 1 left: `crates/broker/fixtures/format-1` (what is in it stands beside the test of
-/// the store that reads it).
+/// Copies the directory of the program of format 1: `crates/broker/fixtures/format-1`. The store's test that reads it
+/// lists its content.
 fn copy_of_format_1(to: &Path) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../broker/fixtures/format-1");
     for part in ["", "log", "sealed"] {
@@ -35,7 +35,7 @@ async fn events(client: &Client, filter: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn ages_end_although_events_are_stamped_ten_years_ahead_and_whoever_looks_is_told() {
+async fn ages_end_although_events_are_stamped_ten_years_ahead_and_the_log_says_so() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
     copy_of_format_1(&dir);

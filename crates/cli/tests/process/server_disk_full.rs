@@ -21,7 +21,7 @@ use super::tape::Tape;
 const DISK_MEBIBYTES: u32 = 24;
 const PAYLOAD_BYTES: usize = 128 << 10;
 const TOPIC: &str = "fill.disk";
-/// What the contract says of a refusal, beyond what a call takes in which nothing is stored.
+/// The longest time of a refusal by the contract, beyond that of a call that stores nothing.
 const REFUSED_WITHIN: Duration = Duration::from_millis(100);
 /// Calls of that kind that one refusal may take: as many as a busy machine makes of one by chance.
 const CALLS: u32 = 8;
@@ -84,8 +84,8 @@ async fn publish(load: &Load) -> Result<Published, PublishError> {
     .await
 }
 
-/// Publishes until the disk is full and stays so: sealing what the log holds gives some of it back. Returns what was
-/// acknowledged, and how long the slowest refusal took.
+/// Publishes until the disk is full and stays so: sealing the log frees some of it. Returns the acknowledged messages,
+/// and the time of the slowest refusal.
 async fn fill(load: &Load) -> (Vec<Position>, Duration) {
     let mut stored = Vec::new();
     let mut slowest = Duration::ZERO;
@@ -161,7 +161,7 @@ async fn read_to(client: &Client, id: &str, after: Option<Position>, to: Positio
             }
         }
     };
-    within("what is stored", read).await;
+    within("the stored messages", read).await;
     events
 }
 
@@ -192,7 +192,7 @@ async fn a_full_disk_refuses_to_publish_and_goes_on_when_there_is_room() {
         calls.push(asked.elapsed());
         let asked = Instant::now();
         match publish(&load).await {
-            // What the log held was sealed only now.
+            // The log was sealed only now.
             Ok(published) => stored.push(published.position),
             Err(error) => {
                 assert_full(&error);
@@ -214,7 +214,7 @@ async fn a_full_disk_refuses_to_publish_and_goes_on_when_there_is_room() {
     assert!(stored.len() > 20, "{}", stored.len());
     publishing_is(&server, ServingStatus::NotServing).await;
 
-    // Who is there, who comes back and who is new gets everything.
+    // A live, a returning and a new subscriber get everything.
     let last = *stored.last().unwrap();
     let mut seen = 0;
     let read = async {
@@ -242,7 +242,7 @@ async fn a_full_disk_refuses_to_publish_and_goes_on_when_there_is_room() {
         read_to(client, "restarted", None, last).await.len(),
         stored.len()
     );
-    // What the log had taken ahead is free after a start; then it is full again.
+    // Space that the log had taken ahead is free after a start; then the disk is full again.
     let (more, _) = within("a full disk", fill(&load)).await;
     let last = *more.last().unwrap_or(&last);
     println!("{} more after the restart", more.len());
@@ -288,7 +288,7 @@ async fn fill_before_retention(load: &Load) -> Option<Vec<Position>> {
             }
         }
         let page = load.client.topics(&TopicsQuery::new(TOPIC)).await;
-        let topics = page.expect("it says what it has").topics;
+        let topics = page.expect("it lists its topics").topics;
         let kept: u64 = topics.iter().map(|topic| topic.events).sum();
         if kept < stored.len() as u64 {
             println!("retention has begun after {} messages", stored.len());
@@ -309,7 +309,7 @@ async fn a_full_disk_takes_messages_again_when_retention_has_made_room() {
     panic!("retention is always faster than filling {DISK_MEBIBYTES} MiB");
 }
 
-/// Whether the disk was full before what was published first was that old.
+/// Whether the disk was full before the first message was that old.
 async fn retention_makes_room(disk: &Mounted, age: Duration) -> bool {
     let data = disk.join("data");
     let mut flags = [&["--data-dir", data.to_str().unwrap()], &SIZES[..]].concat();
@@ -329,7 +329,7 @@ async fn retention_makes_room(disk: &Mounted, age: Duration) -> bool {
     // It has to grow that old first.
     until_after(age, "retention has let everything go", async || {
         let page = client.topics(&TopicsQuery::new(TOPIC)).await;
-        let topics = page.expect("it says what it has").topics;
+        let topics = page.expect("it lists its topics").topics;
         let is_gone = topics.iter().all(|topic| topic.events == 0);
         is_gone.then_some(())
     })
@@ -340,7 +340,7 @@ async fn retention_makes_room(disk: &Mounted, age: Duration) -> bool {
         again = publish(&load).await.expect("there is room");
     }
     publishing_is(&server, ServingStatus::Serving).await;
-    // Whoever comes back from before is told what is gone.
+    // A subscriber that comes back from before is told of the removed events.
     let first = stored[0];
     until("an event after the gap", async || {
         again = publish(&load).await.ok()?;

@@ -28,10 +28,10 @@ const PAYLOAD_BYTES: usize = 256;
 const USUAL_RATE: u64 = if cfg!(debug_assertions) { 500 } else { 2_000 };
 /// How soon everybody has to be at the head after the last fault ...
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// ... and where the machine is slow, in terms of what the same subscribers took to come for the first time.
+/// ... and where the machine is slow, as a multiple of the first start of the same subscribers.
 const FIRST_TIMES: u32 = 8;
-/// Published at most ahead of the reader that is furthest behind. A machine that carries the rate never sees it; on
-/// one that does not, a load that ran away from its readers would never be caught up with.
+/// Messages published ahead of the reader that is furthest behind. A machine that carries the rate never reaches this
+/// limit. On a slower one the readers would never catch up without it.
 const AHEAD_MAX: u64 = 2_000;
 
 /// A number for a longer run than the gate's.
@@ -83,7 +83,7 @@ impl Readers {
         handles.map(|(number, handle)| (topic(number / STREAMS_EACH % TOPICS), handle))
     }
 
-    /// What the reader that is furthest behind on its topic has, of all sequences; followed until the readers are gone.
+    /// The sequence of the reader that is furthest behind on its topic; followed until the readers are gone.
     fn slowest(
         &mut self,
         heads: &Arc<parking_lot::Mutex<BTreeMap<String, u64>>>,
@@ -102,7 +102,7 @@ impl Readers {
                     let at = handle.position().map_or(0, |position| position.sequence);
                     due.get(topic).is_some_and(|due| at < *due).then_some(at)
                 });
-                // Who has everything of its topic is not behind, wherever the last of it stands.
+                // A reader with all events of its topic is not behind, even if the last of them has a low sequence.
                 told.send_replace(behind.min().unwrap_or(head));
                 sleep(Duration::from_millis(100)).await;
             }
@@ -110,7 +110,7 @@ impl Readers {
         slowest
     }
 
-    /// Waits until everybody has got what was acknowledged, and returns how long that took since `began`.
+    /// Waits until every reader has all acknowledged messages, and returns the time since `began`.
     async fn all_at(&self, heads: &BTreeMap<String, u64>, began: Instant) -> Duration {
         until("everybody is at the head", async || {
             self.tasks
@@ -157,7 +157,7 @@ async fn publish(
             let (mut slowest, ahead) = (slowest.clone(), ahead.clone());
             async move {
                 let near = slowest.wait_for(|slowest| ahead(*slowest) < AHEAD_MAX);
-                // Whoever is not told any more goes on to the end.
+                // Without further news it goes on to the end.
                 drop(near.await);
             }
         })
@@ -268,7 +268,7 @@ async fn a_durable_server_that_is_killed_under_load_loses_and_repeats_nothing() 
     readers.all_at(&heads, over).await;
     let lasted = began.elapsed();
 
-    // Closed while everybody is still there: that is who is to be at the head.
+    // Closed while all subscribers are still there: these are to be current.
     let judging = Instant::now();
     let summary = tape.lawful("server_durable_kill").summary;
     println!(

@@ -1,5 +1,5 @@
-//! A disk that fails to sync: the server ends with an error, acknowledges nothing more, and what it had acknowledged
-//! is there when it runs again.
+//! A disk that fails to sync: the server ends with an error and acknowledges nothing more. Its acknowledged messages
+//! are there when it runs again.
 //!
 //! The binary is the real one. Its calls of `fdatasync` and `fsync` go through a few lines of C, which fail them as a
 //! broken disk would once a file exists.
@@ -38,7 +38,7 @@ int fsync(int fd) { return sync_by("fsync", fd); }
 "#;
 const PUBLISHERS: usize = 8;
 
-/// What fails the syncs, and the file that says when.
+/// The library that fails the syncs, and the file that says when.
 struct Failing {
     library: PathBuf,
     trigger: PathBuf,
@@ -53,7 +53,10 @@ impl Failing {
         let (from, to) = (source.to_str().unwrap(), library.to_str().unwrap());
         let compiled = mounted::run("cc", &["-shared", "-fPIC", "-o", to, from, "-ldl"]);
         if let Err(reason) = compiled {
-            skipped("failed syncs, what fails them cannot be compiled", &reason);
+            skipped(
+                "failed syncs, the library that fails them cannot be compiled",
+                &reason,
+            );
             return None;
         }
         Some(Self {
@@ -73,8 +76,8 @@ impl Failing {
     }
 }
 
-/// Publishes one after the other until it is told that the server is gone; what was acknowledged. An answer may take
-/// as long as it likes, so that what fails has failed by the sync.
+/// Publishes one after the other until the server is gone; returns the acknowledged messages. An answer has no timeout,
+/// so that only the sync can make a publish fail.
 async fn publish(client: Client, number: usize, gone: CancellationToken) -> Vec<Position> {
     let publisher = client.publisher().timeout(PATIENCE);
     let mut stored = Vec::new();
@@ -97,7 +100,7 @@ async fn publish(client: Client, number: usize, gone: CancellationToken) -> Vec<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_whose_disk_fails_to_sync_ends_and_has_what_it_acknowledged_when_it_runs_again() {
+async fn a_server_whose_disk_fails_to_sync_ends_and_keeps_its_acknowledged_messages() {
     let folder = tempfile::tempdir().unwrap();
     let Some(failing) = Failing::compile(folder.path()) else {
         return;

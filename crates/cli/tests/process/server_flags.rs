@@ -1,4 +1,4 @@
-//! Flags, their environment variables, and what is said about wrong ones.
+//! Flags, their environment variables, and the errors about wrong ones.
 
 use longlived_api::{protos, v1};
 use tonic::Code;
@@ -8,7 +8,7 @@ use super::support::{Frame, Server, longlived, request, run_to_end, within};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 #[tokio::test]
-async fn it_says_what_it_listens_on_and_serves_one_line_each() {
+async fn it_names_its_addresses_and_its_history_in_one_line_each() {
     let server = Server::start(&["--generate-every", "250ms", "--generate-topic", "ticks"]).await;
     let address = server.address.to_string();
     for parts in [
@@ -181,7 +181,7 @@ async fn a_wrong_rust_log_is_one_clear_line_with_the_directive_that_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_rust_log_that_most_likely_means_something_else_is_told_whatever_it_filters() {
+async fn a_rust_log_that_most_likely_means_something_else_is_told_with_any_filter() {
     for format in ["text", "json"] {
         // Most likely a level, but it is the name of a target, and with it nothing would ever be logged.
         let address = super::cli_support::free_address().to_string();

@@ -1,5 +1,5 @@
-//! Clients that announce the largest windows HTTP/2 has and never read their socket: what the server holds for them stays
-//! below the formula of docs/OPERATIONS.md, however much is published.
+//! Clients that announce the largest windows of HTTP/2 and never read their socket. The server's memory for them stays
+//! below the formula of docs/OPERATIONS.md, with any number of messages.
 
 use std::{fs, time::Duration};
 
@@ -18,18 +18,18 @@ const PAYLOAD_BYTES: usize = 16 << 10;
 const MESSAGES: usize = 8 << 10;
 /// The largest window there is, of a stream and of a connection.
 const WINDOW: u32 = (1 << 31) - 1;
-/// What the kernel is to take for a socket that nobody reads; it does not count as the server's.
+/// The kernel's buffer of a socket that is not read; it does not count as the server's.
 const SOCKET_BYTES: u32 = 16 << 10;
-/// After so long the kernel gives a socket up that takes nothing, whatever the server would.
+/// After this time the kernel closes a socket that takes nothing, regardless of the server.
 const KERNEL_PATIENCE: Duration = Duration::from_secs(360);
 
 const DELIVERY_BYTES: usize = 64 << 10;
-/// What is collected for one write, and a delivery that some of the streams that share it have got.
+/// The bytes collected for one write, and a shared delivery that only some of its streams have got.
 const CONNECTION_BYTES: usize = (64 << 10) + DELIVERY_BYTES;
-/// What an allocator and requests under way differ by from one moment to the next.
+/// The noise of the allocator and of requests in flight.
 const SLACK_BYTES: usize = 8 << 20;
 
-/// The formula, for what was not there when the connections stood.
+/// The formula, for the memory beyond that of the open connections.
 const ALLOWED_BYTES: usize =
     CONNECTIONS * (STREAMS * DELIVERY_BYTES + CONNECTION_BYTES) + SLACK_BYTES;
 
@@ -41,12 +41,12 @@ struct Hoarder {
 
 impl Hoarder {
     async fn open(server: &Server, number: usize, topic: impl Fn(usize) -> String) -> Self {
-        let room = raw::Room {
+        let windows = raw::Windows {
             stream_window: WINDOW,
             connection_window: WINDOW,
             socket_bytes: Some(SOCKET_BYTES),
         };
-        let mut connection = raw::Client::connect_with(server.address, room).await;
+        let mut connection = raw::Client::connect_with(server.address, windows).await;
         let mut replies = Vec::new();
         for stream in 0..STREAMS {
             let id = format!("hoarder-{number}-{stream}");
@@ -107,7 +107,7 @@ fn memory(server: &Server, name: &str) -> usize {
 /// `topics`: 1 that all follow, or as many as there are streams.
 async fn hoarders_are_held_within_the_formula(topics: usize) {
     let mut command = longlived();
-    // What is let go shows at once.
+    // Freed memory shows at once.
     command.env("MIMALLOC_PURGE_DELAY", "0");
     command.args([
         "serve",
@@ -129,7 +129,7 @@ async fn hoarders_are_held_within_the_formula(topics: usize) {
     ]);
     let server = Server::of(&mut command).await;
     let metrics = told_at(&server).await;
-    // History, tail and whatever publishing takes are there before anybody hoards.
+    // History, tail and the memory of publishing are there before a client hoards.
     let (mut reader, _) = server.open(request("reader", &["t.>"])).await;
     let last = MESSAGES as u64;
     tokio::join!(publish(&server, topics), read(&mut reader, last));
@@ -156,7 +156,7 @@ async fn hoarders_are_held_within_the_formula(topics: usize) {
     );
     assert!(
         held <= ALLOWED_BYTES,
-        "{:.1} MiB more than before anything was due",
+        "{:.1} MiB more than before the first message",
         mib(held)
     );
     // They were not let go: none was closed, and each stands.

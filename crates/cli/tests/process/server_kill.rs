@@ -1,4 +1,4 @@
-//! SIGKILL and a new start on the same port: subscribers come back and are told what is gone.
+//! SIGKILL and a new start on the same port: subscribers come back and are told of the lost events.
 
 use longlived_api::{
     protos,
@@ -7,7 +7,7 @@ use longlived_api::{
 
 use super::support::{Frame, Server, Stream, request, until, within};
 
-/// What a subscriber keeps between its streams.
+/// The state of a subscriber between its streams.
 struct Subscriber {
     id: String,
     after: v1::Position,

@@ -43,7 +43,7 @@ async fn read_events(stream: &mut Stream, count: usize) {
 }
 
 #[tokio::test]
-async fn a_stream_has_one_json_line_with_who_how_long_how_many_and_why() {
+async fn a_stream_has_one_json_line_with_its_subscriber_duration_deliveries_and_reason() {
     let server = Server::start(&["--log-format", "json"]).await;
     let (mut unsubscribed, _) = server.open(request("unsubscribed", &["t"])).await;
     let (mut gone, _) = server.open(request("gone", &["t"])).await;
@@ -102,7 +102,8 @@ async fn a_stream_has_one_json_line_with_who_how_long_how_many_and_why() {
 }
 
 #[tokio::test]
-async fn the_begin_of_a_subscription_is_one_line_with_who_how_many_filters_how_and_where() {
+async fn the_begin_of_a_subscription_is_one_line_with_its_subscriber_filters_options_and_position()
+{
     let server = Server::start(&["--log-format", "json"]).await;
     server.publish("t", "x").await.expect("stored");
     let (_stream, welcome) = server.open(request("s", &["t", "u.>"])).await;
@@ -201,7 +202,7 @@ async fn every_live_stream_has_its_line_when_the_server_drains() {
     }
 }
 
-/// Opens so many subscriptions on one connection; with `after` as ones that return.
+/// Opens many subscriptions on one connection; with `after` as ones that return.
 async fn open_many(
     server: &Server,
     round: &str,
@@ -306,7 +307,8 @@ async fn at_debug_each_of_a_thousand_has_its_line() {
 }
 
 #[tokio::test]
-async fn what_a_program_of_the_frozen_contract_missed_is_logged_also_when_it_just_leaves() {
+async fn the_events_that_a_program_of_the_frozen_contract_missed_are_logged_also_when_it_just_leaves()
+ {
     let server = Server::start(&[
         "--legacy-topics",
         "t",

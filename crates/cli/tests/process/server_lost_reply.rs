@@ -29,10 +29,10 @@ struct Proxy {
     task: JoinHandle<()>,
 }
 
-/// What happens to some connections.
+/// The fault of some connections.
 #[derive(Clone, Default)]
 struct Way {
-    /// What the publisher sends arrives, what the server answers does not.
+    /// The publisher's requests arrive, the server's answers do not.
     answers_lost: CancellationToken,
     cut: CancellationToken,
 }
@@ -106,7 +106,7 @@ fn client(address: SocketAddr, tape: &Tape) -> Client {
     client.recording(tape.recording()).build().unwrap()
 }
 
-/// Reads until so many events more have come; their payloads.
+/// Reads `count` further events; their payloads.
 async fn events(subscriber: &mut Subscriber, count: usize) -> Vec<String> {
     let mut payloads = Vec::new();
     while payloads.len() < count {
@@ -133,7 +133,7 @@ async fn a_message_whose_answer_was_lost_is_stored_once_across_a_kill_too() {
     let direct = client(server.address, &tape);
     let mut subscriber = direct.subscriber("direct").filter(TOPIC).build().unwrap();
     let warm_up = Message::new(TOPIC, "first").message_id("first");
-    // The subscriber begins after whatever is stored before its Welcome.
+    // The subscriber begins after all events that are stored before its Welcome.
     let first = within("the Welcome", subscriber.next()).await;
     assert!(matches!(first, Some(Ok(Item::Notice(_)))), "{first:?}");
     publisher.publish(warm_up).await.expect("it is stored");
@@ -152,7 +152,7 @@ async fn a_message_whose_answer_was_lost_is_stored_once_across_a_kill_too() {
                 .publish(Message::new(TOPIC, name).message_id(name))
                 .await
         });
-        // It was applied when somebody has it.
+        // It was applied if a subscriber has it.
         assert_eq!(events(&mut subscriber, 1).await, [name]);
         let at = subscriber.position().expect("an event came");
         assert!(!sent.is_finished(), "its answer was not to come");

@@ -1,4 +1,4 @@
-//! `--metrics-listen`: where it is told, what is refused, and damage of the disk seen from outside.
+//! `--metrics-listen`: its line in the log, its refusals, and damage of the disk seen from outside.
 
 use std::{fs, net::SocketAddr, path::Path, path::PathBuf};
 

@@ -10,12 +10,12 @@ use tokio::{
 
 use super::support::{Frame, Server, Stuck, StuckReader, request, within};
 
-/// What is promised without a flag.
+/// The promise without a flag.
 const UNCONFIGURED_SILENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn readers_that_stop_leave_the_others_unaffected() {
-    // Nobody who stops is sent away: whoever waited for one would wait for longer than any step may take.
+    // A reader that stops is not disconnected: a wait for that would be longer than any step may take.
     let server = Server::start(&[
         "--keepalive-interval",
         "1h",

@@ -1,11 +1,12 @@
-//! Power cuts: the disk of a server under load is copied at random moments, and a server on the copy has everything
-//! that was acknowledged before.
+//! Power cuts: the disk of a server under load is copied at random moments, and a server on the copy has all messages
+//! that were acknowledged before.
 //!
-//! The disk is an ext4 image on a loop device. What the server has not synced is in the cache of that file system and
-//! not in the image, so a copy of the image is what a power cut leaves. A copy takes some milliseconds: the server is
-//! stopped by SIGSTOP meanwhile, in whatever it is doing, and a copy during which the device was written to is taken
-//! again, since no disk ever was what it shows. Does not: lose what was written and not flushed, as a disk with a
-//! cache of its own may; the broker's own tests do, in memory.
+//! The disk is an ext4 image on a loop device. Data that the server has not synced is in the cache of that file system
+//! and not in the image, so a copy of the image is the disk after a power cut. A copy takes some milliseconds, and the
+//! server is stopped by SIGSTOP meanwhile. A copy is taken again if the device was written to during it, since no disk
+//! ever had that state.
+//! Does not: lose data that was written and not flushed, as a disk with a cache of its own may; the broker's own tests
+//! do, in memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ use super::tape::Tape;
 const DISK_BYTES: u64 = 32 << 20;
 /// Of one disk: it is small, and keeps everything.
 const CUTS: usize = 6;
-/// Published at most between two of them: six times 2 MiB, with what they take on the disk.
+/// Messages at most between two of them: six times 2 MiB, with their space on the disk.
 const MESSAGES_EACH: usize = 1_500;
 const PUBLISHERS: usize = 8;
 /// Small, so that cuts fall into making, sealing and removing segments too.
@@ -42,7 +43,7 @@ const FLAGS: [&str; 6] = [
     "50ms",
 ];
 
-/// What was acknowledged, with its content.
+/// The acknowledged messages, with their content.
 type Stored = Arc<Mutex<Vec<(Position, String)>>>;
 
 fn disk(folder: &Path) -> Result<(PathBuf, Mounted), String> {
@@ -69,7 +70,7 @@ async fn publish(
     let publisher = client.publisher().timeout(PATIENCE);
     let mut n = 0;
     loop {
-        // However long a cut takes, the disk holds what is published meanwhile.
+        // The disk holds the messages that are published during a cut, even a long one.
         let has_room = room.wait_for(|room| stored.lock().len() < *room);
         tokio::select! {
             biased;
@@ -96,7 +97,7 @@ fn written(device: &Path) -> (u64, u64) {
     (field(6) + field(4) + field(15), field(8))
 }
 
-/// Where the kernel counts what the loop device of an image does.
+/// The kernel's counters of an image's loop device.
 fn counters(disk: &Mounted) -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let at = disk.path().to_str().unwrap();
@@ -108,7 +109,7 @@ fn counters(disk: &Mounted) -> PathBuf {
     PathBuf::from(format!("/sys/block/{name}/stat"))
 }
 
-/// Copies the disk as it is at one moment; what was acknowledged before that.
+/// Copies the disk as it is at one moment; returns the messages acknowledged before that.
 async fn cut(
     server: &Server,
     image: &Path,
@@ -119,7 +120,7 @@ async fn cut(
     let (before, disk) = until("a copy of one moment", async || {
         let before = stored.lock().clone();
         server.signal(Signal::STOP);
-        // What its threads had begun in the kernel is done to its end.
+        // System calls that its threads had begun are done to their end.
         let mut last = None;
         let counted = until("a disk at rest", async || {
             let now = written(counters);
@@ -169,7 +170,7 @@ fn client(server: &Server, tape: &Tape) -> Client {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_is_on_the_disk_when_the_power_is_cut() {
+async fn acknowledged_messages_are_on_the_disk_when_the_power_is_cut() {
     for _ in 0..number("LONGLIVED_POWER_CUT_ROUNDS", 1) {
         if let Err(reason) = cut_and_compare().await {
             // The broker's own tests cut the power in memory.
@@ -248,7 +249,7 @@ async fn cut_and_compare() -> Result<(), String> {
         let sequences = found.iter().map(|(position, _)| position.sequence);
         assert!(sequences.eq(1..=found.len() as u64), "cut {number}");
     }
-    // The copies were read and not published to: they are one history with what was published.
+    // The copies were read and not published to: they are one history with the published messages.
     let summary = tape.lawful("server_power_cut").summary;
     assert_eq!(
         (summary.epochs, summary.unknown, summary.refused),

@@ -1,5 +1,5 @@
-//! Retention that runs all the time against subscribers that pause: who comes back gets its events, or a Gap that
-//! says exactly what is gone.
+//! Retention that runs all the time against subscribers that pause: a subscriber that comes back gets its events, or a
+//! Gap that names exactly the removed ones.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use super::tape::Tape;
 
 const SUBSCRIBERS: usize = 500;
 const TOPICS: usize = 5;
-/// What retention leaves.
+/// The events that retention keeps.
 const KEPT: u64 = 100;
-/// What is published while everybody pauses: more than is kept.
+/// The messages published while all subscribers pause: more than are kept.
 const PUBLISHED: u64 = 160;
 const CYCLES: usize = 4;
 const EVERYTHING: &str = "news.>";
@@ -28,8 +28,8 @@ fn topic(number: u64) -> String {
     format!("news.t{}", number % TOPICS as u64)
 }
 
-/// Where a subscriber resumes. `Own`: where it was when it paused; the others are new there, since who knows of a
-/// position that it has not come to has it from another.
+/// Where a subscriber resumes. `Own`: where it was when it paused. At the other places the subscriber is new: a
+/// position that a subscriber has not reached is known from another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Own,
@@ -77,7 +77,7 @@ fn filter(subscriber: usize) -> String {
     }
 }
 
-/// What a subscriber was told from its Welcome until it was at a position.
+/// The responses to a subscriber from its Welcome until it was at a position.
 #[derive(Debug)]
 struct Told {
     outcome: Outcome,
@@ -118,9 +118,9 @@ async fn publish(client: &Client, count: u64) {
 /// The floor and the head, as the server says.
 async fn look(client: &Client) -> PositionCheck {
     let newest = client.topics(&TopicsQuery::new(EVERYTHING)).await;
-    let head = newest.expect("it says what it has").head;
+    let head = newest.expect("it lists its topics").head;
     let check = client.check_position("", [EVERYTHING], head).await;
-    check.expect("it says what it has")
+    check.expect("it lists its topics")
 }
 
 /// The same when retention has nothing more to do.
@@ -133,11 +133,11 @@ async fn look_when_trimmed(client: &Client) -> PositionCheck {
     .await
 }
 
-/// The server's word on what it keeps: with it the checker knows a gap over something that is there.
+/// The server's word on its kept events: with it the checker knows a gap over events that are there.
 async fn what_is_kept(client: &Client, tape: &Tape) {
     let known = look_when_trimmed(client).await;
     let kept = client.topics(&TopicsQuery::new(EVERYTHING)).await;
-    let kept = kept.expect("it says what it has").topics;
+    let kept = kept.expect("it lists its topics").topics;
     assert_eq!(kept.len(), TOPICS);
     for topic in kept {
         let first = topic.first.expect("some of each are kept");
@@ -145,7 +145,7 @@ async fn what_is_kept(client: &Client, tape: &Tape) {
     }
 }
 
-/// What must be told at a place while nothing is published and retention has nothing to do.
+/// The responses that must come at a place while nothing is published and retention has nothing to do.
 fn expect_exactly(place: Place, told: &Told, known: &PositionCheck, own: Position) {
     let (epoch, floor, head) = (
         known.head.epoch,
@@ -287,8 +287,8 @@ async fn pausing_subscribers(name: &str, disk: bool) {
     let summary = tape.lawful(name).summary;
     assert_eq!(summary.epochs, 1);
     let told = |reason| summary.gaps.get(&reason).copied().unwrap_or(0);
-    // Of each place half follow everything; one below the floor and where they were they miss something, and above
-    // the head there is nothing while nobody publishes.
+    // At each place half of the subscribers follow everything. They miss events one below the floor and at their own
+    // place. Above the last sequence there is nothing while nobody publishes.
     let half = (SUBSCRIBERS / Place::ALL.len() / 2 * CYCLES) as u64;
     assert!(told(Recorded::Trimmed) >= half * 2);
     assert!(told(Recorded::Future) >= half / 2);
@@ -297,11 +297,13 @@ async fn pausing_subscribers(name: &str, disk: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_resumes_around_the_floor_or_the_head_gets_its_events_or_an_exact_gap_from_memory() {
+async fn a_subscriber_that_resumes_around_the_floor_or_the_end_gets_its_events_or_an_exact_gap_from_memory()
+ {
     pausing_subscribers("server_retention_memory", false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_resumes_around_the_floor_or_the_head_gets_its_events_or_an_exact_gap_from_disk() {
+async fn a_subscriber_that_resumes_around_the_floor_or_the_end_gets_its_events_or_an_exact_gap_from_disk()
+ {
     pausing_subscribers("server_retention_disk", true).await;
 }

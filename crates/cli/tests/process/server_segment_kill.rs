@@ -13,7 +13,7 @@ use super::tape::Tape;
 
 const ROUNDS: usize = 12;
 const PUBLISHERS: usize = 4;
-/// Two of them fill a segment, so that the next one is made by whoever comes first.
+/// Two of them fill a segment, so that the first of several publishers makes the next one.
 const PAYLOAD_BYTES: usize = 30 << 10;
 
 async fn publish(client: Client, number: usize, stop: CancellationToken) -> u64 {

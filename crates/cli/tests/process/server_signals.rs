@@ -1,4 +1,4 @@
-//! SIGTERM, SIGINT and SIGHUP: everybody is told, and the process ends in time whatever its peers do.
+//! SIGTERM, SIGINT and SIGHUP: all subscribers are told, and the process ends in time with any behaviour of its peers.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::cli_support::{free_address, terminal};
 use super::support::skipped;
 use super::support::{Server, Stuck, StuckReader, request, stop_signals};
 
-/// Nobody waits for so long: what ends with it has not waited for it.
+/// No test waits for an hour: a process that ends with this flag has not waited for the timeout.
 pub(crate) const NO_DRAIN_TIMEOUT: [&str; 2] = ["--drain-timeout", "1h"];
 
 /// Publishes more than a stuck reader can be sent.
@@ -120,7 +120,7 @@ async fn a_second_signal_exits_at_once() {
 }
 
 #[tokio::test]
-async fn a_hang_up_is_ignored_where_whoever_started_it_had_it_ignored() {
+async fn a_hang_up_is_ignored_where_the_parent_process_had_it_ignored() {
     let mut command = longlived_from("trap '' HUP; exec \"$0\" serve --listen 127.0.0.1:0");
     let mut server = Server::of(&mut command).await;
     server.signal(Signal::HUP);
@@ -194,7 +194,7 @@ async fn a_drain_timeout_of_zero_ends_at_once() {
     assert_eq!(server.ended().await.code(), Some(0));
     // It did not wait for the stuck reader to be reset, which would have been a drain without a rest.
     server
-        .line("what the drain dropped", |line| {
+        .line("the requests that the drain dropped", |line| {
             line.contains("the rest is dropped")
         })
         .await;

@@ -54,7 +54,7 @@ async fn works(server: &Server, metrics: SocketAddr, live: &mut Stream) {
     assert!(sequence >= MESSAGES as u64, "{sequence}");
 }
 
-/// It does all that while its log grows beyond what a sink in trouble takes. Returns how many lines were dropped.
+/// It does all that while its log grows beyond the buffer of a stuck sink. Returns how many lines were dropped.
 async fn drops(server: &Server, metrics: SocketAddr, live: &mut Stream) -> u64 {
     loop {
         works(server, metrics, live).await;
@@ -73,7 +73,7 @@ async fn serves_and_ends(trouble: Trouble) {
     let (mut live, _) = server.open(request("live", &["t"])).await;
     drops(&server, metrics, &mut live).await;
 
-    // It drains: who listens is told, and who does not listen is dropped in time.
+    // It drains: subscribers that read are told, and those that do not read are dropped in time.
     let _stuck = StuckReader::open(&server, "stuck", "stuck", Stuck::Socket).await;
     flood(&server, "stuck", 20, 500 << 10).await;
     server.signal(Signal::TERM);
@@ -111,8 +111,8 @@ async fn a_log_on_a_full_disk_ends_nothing() {
     serves_and_ends(Trouble::FullDisk).await;
 }
 
-/// What was dropped is told once the sink takes lines again, as one line in the format of the log; the rest is whole.
-async fn says_what_was_dropped(trouble: Trouble, format: &str) {
+/// Dropped lines are counted in one line in the format of the log, once the sink takes lines again; the rest is whole.
+async fn counts_dropped_lines(trouble: Trouble, format: &str) {
     let Some(sink) = Sink::open(trouble) else {
         return;
     };
@@ -165,17 +165,17 @@ async fn says_what_was_dropped(trouble: Trouble, format: &str) {
 }
 
 #[tokio::test]
-async fn what_was_dropped_is_told_when_somebody_reads_again() {
-    says_what_was_dropped(Trouble::UnreadPipe, "text").await;
+async fn dropped_lines_are_counted_when_the_log_is_read_again() {
+    counts_dropped_lines(Trouble::UnreadPipe, "text").await;
 }
 
 #[tokio::test]
-async fn what_was_dropped_is_told_as_json_when_there_is_room_again() {
-    says_what_was_dropped(Trouble::FullDisk, "json").await;
+async fn dropped_lines_are_counted_as_json_when_the_disk_has_space_again() {
+    counts_dropped_lines(Trouble::FullDisk, "json").await;
 }
 
 #[tokio::test]
-async fn a_log_that_somebody_reads_is_whole() {
+async fn a_log_that_is_read_is_whole() {
     let mut server = Server::start(&["--log-format", "json"]).await;
     for _ in 0..10 {
         server.publish("t", "x").await.expect("stored");

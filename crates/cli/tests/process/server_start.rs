@@ -1,4 +1,4 @@
-//! The start: what it says of the data it found, and what it leaves alone when it is refused.
+//! The start: its line about the data it found, and the files that it leaves alone when it is refused.
 
 use std::fs;
 
@@ -28,7 +28,7 @@ async fn an_address_in_use_leaves_no_directory_behind() {
 }
 
 #[tokio::test]
-async fn a_start_says_what_it_found_and_which_copy_was_missing() {
+async fn a_start_names_the_data_it_found_and_the_missing_copy() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
     let args = [&["--data-dir", dir.to_str().unwrap()], &SMALL[..]].concat();
@@ -64,7 +64,7 @@ async fn a_start_says_what_it_found_and_which_copy_was_missing() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_named_with_what_was_tried() {
+async fn a_refused_address_or_file_is_named_with_the_attempt() {
     let parent = tempfile::tempdir().unwrap();
     let path = |name: &str| parent.path().join(name).to_str().unwrap().to_owned();
     let (file, none) = (path("file"), path("none"));

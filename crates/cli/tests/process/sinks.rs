@@ -1,4 +1,4 @@
-//! Places that take nothing: what a process writes to while a collector is stuck, gone, or out of room.
+//! Places that take nothing: the output of a process while a collector is stuck, gone, or out of space.
 
 use std::fs::{File, OpenOptions};
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
@@ -10,7 +10,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use super::mounted::Mounted;
 use super::support::skipped;
 
-/// What keeps a process from writing.
+/// The obstacle to writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
     /// A pipe that is full to the brim, and a reader that does not read.
@@ -74,7 +74,7 @@ impl Sink {
         self.end.try_clone().unwrap().into()
     }
 
-    /// Gives it what it was short of. Returns all that was written to it from then on, once its last writer has ended.
+    /// Removes the obstacle. Returns all bytes that were written from then on, once the last writer has ended.
     pub(crate) fn relieved(self) -> impl FnOnce() -> Vec<String> {
         let Self { end, reader, disk } = self;
         drop(end);
@@ -101,7 +101,7 @@ impl Sink {
     }
 }
 
-/// What a pipe is full of.
+/// The filling of a full pipe.
 const FILLING: char = '\u{1}';
 
 /// Until it takes nothing more.

@@ -31,7 +31,7 @@ pub(crate) use longlived_testkit::{
 
 pub(crate) const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
 
-/// The binary, without whatever this environment says to it.
+/// The binary, without the variables of this environment.
 pub(crate) fn longlived() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_longlived"));
     for (name, _) in std::env::vars_os() {
@@ -74,8 +74,8 @@ pub(crate) fn stop_signals() -> Vec<(Signal, i32)> {
     signals
 }
 
-/// Says that a test cannot run here and why: at once, and in the file that `LONGLIVED_SKIPPED` names, since what a test
-/// that passes prints is not shown.
+/// Says that a test cannot run here and why: at once, and in the file that `LONGLIVED_SKIPPED` names, since the output
+/// of a passing test is not shown.
 #[cfg(target_os = "linux")]
 pub(crate) fn skipped(what: &str, reason: &str) {
     use std::io::Write as _;
@@ -113,7 +113,7 @@ impl Server {
         Self::of(&mut command).await
     }
 
-    /// Whatever the command says; returns when it listens.
+    /// The server of a given command; returns when it listens.
     pub(crate) async fn of(command: &mut Command) -> Self {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it can be started");
@@ -164,7 +164,7 @@ impl Server {
         }
     }
 
-    /// What it has said so far.
+    /// Its log so far.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.lines.borrow().clone()
     }
@@ -244,10 +244,10 @@ impl Server {
     }
 }
 
-/// How a subscriber stops taking what it is sent.
+/// How a subscriber stops reading.
 #[derive(Clone, Copy)]
 pub(crate) enum Stuck {
-    /// It gives no room back: HTTP/2 flow control holds its stream.
+    /// It releases no capacity: HTTP/2 flow control holds its stream.
     Stream,
     /// It reads nothing from its socket: TCP holds the whole connection.
     Socket,
@@ -264,14 +264,14 @@ impl Drop for StuckReader {
 
 impl StuckReader {
     pub(crate) async fn open(server: &Server, id: &str, filter: &str, stuck: Stuck) -> Self {
-        let room = match stuck {
-            Stuck::Stream => raw::Room::default(),
-            Stuck::Socket => raw::Room {
+        let windows = match stuck {
+            Stuck::Stream => raw::Windows::default(),
+            Stuck::Socket => raw::Windows {
                 stream_window: 16 << 20,
-                ..raw::Room::default()
+                ..raw::Windows::default()
             },
         };
-        let mut connection = raw::Client::connect_with(server.address, room).await;
+        let mut connection = raw::Client::connect_with(server.address, windows).await;
         let message = framed(&request(id, &[filter]).encode_to_vec());
         let mut reply = connection.call(SUBSCRIBE, &[], message).await;
         assert!(matches!(reply.frame().await, Frame::Welcome(_)));

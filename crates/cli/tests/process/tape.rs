@@ -1,9 +1,9 @@
-//! Takes down what the clients of a test do and are told, and has the checker judge it.
+//! Records the requests and responses of a test's clients, and has the checker judge them.
 //!
 //! Holds: everything is kept in memory, so that recording slows the clients as little as it can. A history that
 //! breaks a rule is written to a file beside the build, where `longlived check` reads it.
 
-// What a client is told in the words of the history: the same code as `simulate --record` has.
+// The responses to a client in the words of the history: the same code as `simulate --record` has.
 #[path = "../../src/simulate/record/entry.rs"]
 mod entry;
 
@@ -28,7 +28,7 @@ pub(crate) struct Tape {
 
 struct Shared {
     began: Instant,
-    /// `None` when it is closed: what a client does later is not part of it.
+    /// `None` when it is closed: later records of a client are not part of it.
     records: Mutex<Option<Vec<Record>>>,
 }
 
@@ -84,7 +84,7 @@ impl Tape {
         let history = from_records(header.clone(), records.iter().cloned());
         let history = history
             .unwrap_or_else(|error| panic!("{}: {error}", keep(name, &header, &records).display()));
-        // How soon everybody has to be at the head is for each test to say, by what its machine takes for it.
+        // Each test sets the time until every subscriber must be current, by the time of its machine.
         let limits = Limits {
             head_within: PATIENCE,
             ..Limits::default()

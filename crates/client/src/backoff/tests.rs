@@ -17,7 +17,7 @@ struct Outage {
     success: Duration,
 }
 
-/// What one client made of it.
+/// The tries of one client.
 #[derive(Clone, Copy, Debug)]
 struct Return {
     /// From the loss.
@@ -48,7 +48,7 @@ impl Outage {
     }
 }
 
-/// Far above what the logarithm gives at the mean, so that chance does not meet it.
+/// Far above the mean that the logarithm gives, so that chance does not meet it.
 fn tries_max(away: Duration) -> u32 {
     let seconds = away.as_secs() as u32;
     // More than the natural logarithm of one more.
@@ -72,7 +72,7 @@ proptest! {
         }
     }
 
-    /// A try that hangs adds what it takes after the end of the outage, once, and no more.
+    /// A try that hangs adds its time after the end of the outage, once, and no more.
     #[test]
     fn tries_that_hang_put_the_return_off_by_one_of_them_at_most(
         seed: u64, seconds in 0u32..3_000, failure in 0u32..=15,
@@ -118,7 +118,7 @@ fn the_tries_of_a_client_rise_with_the_logarithm_of_the_outage() {
 }
 
 #[test]
-fn those_who_were_lost_together_return_spread_after_a_short_outage_and_after_a_long_one() {
+fn clients_that_were_lost_together_return_spread_after_a_short_outage_and_after_a_long_one() {
     for seconds in [0, 3, 30, 600] {
         let lasts = seconds * SECOND;
         let outage = Outage {

@@ -43,7 +43,7 @@ fn an_event_left_out_shows_with_the_next_of_its_topic() {
 }
 
 #[test]
-fn what_lies_before_the_position_of_the_stream_is_not_missing() {
+fn events_before_the_position_of_the_stream_are_not_missing() {
     let mut checker = fresh(100);
     assert_eq!(checker.event("a", 101, 100), Checked::Good);
     assert_eq!(checker.event("b", 102, 7), Checked::Good);
@@ -62,7 +62,7 @@ fn a_repeated_event_is_dropped_and_said() {
 }
 
 #[test]
-fn a_gap_excuses_what_it_covers_and_nothing_more() {
+fn a_gap_excuses_the_events_in_its_range_and_no_others() {
     let mut checker = fresh(0);
     checker.gap(&gap(v1::gap::Reason::Trimmed, 0, 10, 0));
     assert_eq!(checker.event("a", 12, 10), Checked::Good);
@@ -104,7 +104,7 @@ fn a_reset_without_its_gap_is_said_once() {
 }
 
 #[test]
-fn a_position_never_written_moves_back_to_what_was() {
+fn a_position_never_written_moves_back_to_the_last_one_written() {
     let asked = Position::new(EPOCH, 500);
     let mut checker = Continuity::begin(
         Some(asked),
@@ -149,12 +149,12 @@ enum Step {
         topic: u8,
         kept: bool,
     },
-    /// The stream is lost; so many events are published before the next, and of these the oldest are trimmed.
+    /// The stream is lost. These events are published before the next, and the oldest of them are trimmed.
     Reconnect {
         missed: Vec<u8>,
         trimmed: usize,
     },
-    /// The server starts with an empty history; so many events are published before the next stream.
+    /// The server starts with an empty history. These events are published before the next stream.
     Restart {
         missed: Vec<u8>,
     },

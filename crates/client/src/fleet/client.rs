@@ -18,13 +18,13 @@ use crate::client::Client;
 use crate::continuity::Violation;
 use crate::subscriber::Outcome;
 
-/// What all clients of a fleet share.
+/// The state that all clients of a fleet share.
 #[derive(Debug)]
 pub(super) struct Common {
     pub(super) client: Client,
     pub(super) config: FleetConfig,
     pub(super) totals: Totals,
-    /// Only what concerns `config.audit` is entered.
+    /// Only messages of `config.audit` are entered.
     pub(super) ledger: Mutex<Ledger>,
     /// Cancelled when the fleet is to unsubscribe.
     pub(super) leave: CancellationToken,
@@ -35,7 +35,7 @@ pub(super) struct Common {
 }
 
 impl Common {
-    /// What client `number` follows.
+    /// The filters of client `number`.
     pub(super) fn filters(&self, number: u32) -> Vec<String> {
         let mut filters = self.config.topics.clone();
         if filters.is_empty() || self.config.inbox {
@@ -54,7 +54,7 @@ impl Common {
     }
 }
 
-/// Tells what happens as far as it is asked for. The queue is bounded: who asks for everything must read it.
+/// Tells the happenings that are asked for. The queue is bounded: a caller that asks for everything must read it.
 struct Teller {
     number: u32,
     show: Show,
@@ -161,7 +161,7 @@ async fn drive(common: &Common, teller: &Teller, tally: &mut Tally<'_>, driven: 
                         stream_ok = ok;
                         if !common.leave.is_cancelled() {
                             common.ledger.lock().end(teller.number);
-                            tally.failed("somebody else unsubscribed it".to_owned());
+                            tally.failed("another call unsubscribed it".to_owned());
                         }
                     }
                     take(common, teller, tally, said).await;

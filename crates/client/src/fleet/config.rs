@@ -1,4 +1,4 @@
-//! What a fleet is to do.
+//! The configuration of a fleet.
 
 use std::time::Duration;
 
@@ -24,14 +24,14 @@ pub enum Show {
     Everything,
 }
 
-/// What a fleet is to do.
+/// The configuration of a fleet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FleetConfig {
     /// How many clients; client n, from 1, has the id "n".
     pub clients: u32,
     /// The wait between the starts of two clients.
     pub stagger: Duration,
-    /// What every client follows; empty: each its own inbox, `inbox.<id>`. Not used with [`Contract::Protos`].
+    /// The filters of every client; empty: each its own inbox, `inbox.<id>`. Not used with [`Contract::Protos`].
     pub topics: Vec<String>,
     /// Every client follows its inbox too, beside `topics`.
     pub inbox: bool,

@@ -1,5 +1,5 @@
-//! Which clients a topic concerns. The server decides what is delivered; this only says which clients must receive a
-//! message.
+//! The clients that a topic concerns. The server decides which events are delivered; this module tells only which
+//! clients must receive a message.
 
 /// True when `filter` selects `topic`: `*` is one token, `>` is one or more and last, and a leading wildcard
 /// selects neither inboxes nor the server's own topics.

@@ -1,4 +1,4 @@
-//! What a fleet tells while it runs; the texts are for a person at a terminal.
+//! The happenings of a fleet while it runs; the texts are for a person at a terminal.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::subscriber::Outcome;
 pub struct Happening {
     /// The number of the client, from 1.
     pub client: u32,
-    /// What happened to it.
+    /// The happening itself.
     pub what: What,
 }
 
-/// What happened to a client.
+/// A happening of a client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
     /// Its first stream is open.
@@ -42,12 +42,12 @@ pub enum What {
     },
     /// It has a stream again.
     Resubscribed {
-        /// What the server knew of its position; `None` with the frozen contract.
+        /// The server's view of its position; `None` with the frozen contract.
         outcome: Option<Outcome>,
         /// How long it had none.
         after: Duration,
     },
-    /// The server announced what is missing.
+    /// The server announced missing events.
     Gap(Gap),
     /// The proof of continuity failed.
     Violation(Violation),

@@ -22,7 +22,7 @@ pub struct Owed {
     pub position: Position,
 }
 
-/// What was promised to each client and what it got.
+/// The messages owed to each client, and those it got.
 ///
 /// ```
 /// use longlived_client::Position;
@@ -51,7 +51,7 @@ pub struct Ledger {
 struct Account {
     /// Everything after this concerns it. `None` until its first stream is open.
     began: Option<Position>,
-    /// Acknowledged and not delivered. What is delivered moves from here to `delivered` and costs no room.
+    /// Acknowledged and not delivered. A delivered one moves from here to `delivered` and takes no further entry.
     promised: FxHashSet<Position>,
     delivered: FxHashSet<Position>,
     gaps: Vec<(Position, Position)>,
@@ -138,7 +138,7 @@ impl Ledger {
         self.accounts.entry(client).or_default().reached = Some(position);
     }
 
-    /// The client ended before it was told to: what came after the last thing it had is not owed to it.
+    /// The client ended before it was told to: messages after its last one are not owed to it.
     pub fn end(&mut self, client: u32) {
         self.accounts.entry(client).or_default().ended = true;
     }
@@ -153,7 +153,7 @@ impl Ledger {
         self.not_followed
     }
 
-    /// What is owed now, by client and place.
+    /// The messages owed now, by client and position.
     pub fn owed(&self) -> Vec<Owed> {
         let mut owed: Vec<Owed> = self
             .accounts
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_acknowledged_and_did_not_come_is_owed() {
+    fn an_acknowledged_message_that_did_not_come_is_owed() {
         let mut ledger = ledger();
         for sequence in 11..=13 {
             ledger.acknowledge(at(9, sequence), [1]);
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_after_a_client_that_ended_early_is_not_owed_to_it() {
+    fn messages_after_a_client_that_ended_early_are_not_owed_to_it() {
         let mut ledger = ledger();
         for sequence in 11..=14 {
             ledger.acknowledge(at(9, sequence), [1]);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_the_client_is_not_owed_to_it() {
+    fn messages_before_the_client_are_not_owed_to_it() {
         let mut ledger = Ledger::new(100);
         ledger.acknowledge(at(9, 10), [1]);
         assert!(owed(&ledger).is_empty(), "it has not begun");
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_ledger_goes_on_settling_what_was_promised_before() {
+    fn a_full_ledger_goes_on_settling_the_messages_owed_before() {
         let mut ledger = Ledger::new(3);
         ledger.begin(1, at(9, 0));
         for sequence in 1..=6 {
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_delivered_takes_the_room_of_its_promise() {
+    fn a_delivered_message_takes_the_entry_of_the_owed_one() {
         let mut ledger = Ledger::new(2);
         ledger.begin(1, at(9, 0));
         for sequence in 1..=2 {

@@ -1,4 +1,4 @@
-//! What a subscriber of either contract says, in one form, so that a fleet drives both alike.
+//! The items of a subscriber of either contract, in one form, so that a fleet drives both alike.
 
 use std::future::Future;
 use std::pin::Pin;

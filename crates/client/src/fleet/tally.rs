@@ -112,7 +112,7 @@ enum Stream {
     Ended,
 }
 
-/// One client's numbers. Kept by its task; what concerns all is counted in [`Totals`] too.
+/// One client's numbers. Kept by its task; the sums over all clients are counted in [`Totals`] too.
 #[derive(Debug)]
 pub(super) struct Tally<'a> {
     totals: &'a Totals,
@@ -186,7 +186,7 @@ impl<'a> Tally<'a> {
         self.recovered();
     }
 
-    /// It has what it missed, or something new.
+    /// It has the events that it missed, or a new one.
     pub(super) fn recovered(&mut self) {
         if let Some(lost) = self.lost_at.take() {
             let took = lost.elapsed();

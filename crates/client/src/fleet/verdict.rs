@@ -1,10 +1,10 @@
-//! What a fleet has to show at the end, and when that is good enough.
+//! The verdict on a fleet: its numbers at the end, and when they are good enough.
 
 use std::time::Duration;
 
 use super::ledger::Ledger;
 
-/// What one client has to show.
+/// The numbers of one client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientVerdict {
     /// The number of the client, from 1.
@@ -35,7 +35,7 @@ pub struct ClientVerdict {
     pub failed: Option<String>,
 }
 
-/// What a fleet has to show.
+/// The numbers of a fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// How many clients ran.
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_known_of_one_client_is_not_known_of_all() {
+    fn a_number_unknown_of_one_client_is_unknown_of_all() {
         let verdict = verdict(ClientVerdict {
             lost: None,
             repeated: None,
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_ledger_says_is_owed_is_lost_and_what_it_does_not_follow_is_said() {
+    fn messages_owed_at_the_end_are_lost_and_those_not_followed_are_counted() {
         let mut ledger = Ledger::new(2);
         ledger.begin(1, Position::new(9, 0));
         for sequence in 1..=5 {

@@ -21,7 +21,7 @@ pub struct BulkPublished {
     pub duplicates: u64,
     /// The place of the last one.
     pub last_position: Option<Position>,
-    /// What a crash can still take away.
+    /// The crash that an acknowledged message survives.
     pub durability: Durability,
 }
 
@@ -31,7 +31,7 @@ pub struct BulkPublished {
 pub struct BulkError {
     /// How many were stored, when it can be known.
     pub published: Option<u64>,
-    /// What went wrong.
+    /// The error.
     pub cause: CallError,
 }
 

@@ -1,4 +1,4 @@
-//! What is published, and what the server answers.
+//! A message to publish, and the server's answer.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,7 +23,7 @@ use crate::position::Position;
 pub struct Message {
     /// The topic: a name without wildcards.
     pub topic: String,
-    /// What is published.
+    /// The payload.
     pub payload: Bytes,
     /// The thing it is about; empty for none.
     pub key: String,
@@ -90,7 +90,7 @@ impl From<Message> for v1::PublishRequest {
     }
 }
 
-/// What a crash can still take away.
+/// The crash that the message survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Durability {
     /// Not said by the server.
@@ -130,7 +130,7 @@ impl fmt::Display for Durability {
 pub struct Published {
     /// Its place in the log.
     pub position: Position,
-    /// What a crash can still take away.
+    /// The crash that the message survives.
     pub durability: Durability,
     /// Its message id was seen before; the position is that of the first.
     pub duplicate: bool,

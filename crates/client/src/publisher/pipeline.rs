@@ -59,7 +59,7 @@ where
         let answer = pipeline.next().await?;
         Some((answer, pipeline))
     });
-    // Pinned here, so that callers may poll what they get as it is; fused, so that they may do so after its end.
+    // Pinned here, so that callers may poll the stream as it is; fused, so that they may do so after its end.
     Box::pin(futures_util::StreamExt::fuse(answers))
 }
 
@@ -101,7 +101,7 @@ struct Line {
     credential: Option<Credential>,
 }
 
-/// What ended a line, or kept it from being opened.
+/// The end of a line, or the reason why it was not opened.
 struct Broken {
     meaning: Meaning,
     /// The credential was refused, and another may be tried.
@@ -206,8 +206,8 @@ where
         }
     }
 
-    /// Everything is answered: says that nothing more comes and sees the server's OK, so that it does not take
-    /// a stream that did all it was to do for one that was called off.
+    /// Everything is answered. Half-closes the stream and waits for the server's OK, so that the server does not count
+    /// a completed stream as a cancelled one.
     async fn close(&mut self) {
         if let Some(mut line) = self.line.take() {
             line.send = None;

@@ -16,15 +16,15 @@ use crate::subscriber::Refusal;
 use crate::unary::{self, CallError, Failed};
 use crate::wire::Pushback;
 
-/// How long one attempt waits for its answer when another is safe: long enough for a slow disk, short enough
-/// that a server that died without a word costs one attempt and not all the time there is.
+/// How long one attempt waits for its answer when another is safe. It is long enough for a slow disk. It is short
+/// enough that a server that died without a word costs one attempt and not the whole timeout.
 const ATTEMPT_MAX: Duration = Duration::from_secs(10);
 
 /// The last attempt begins this long before the time is over, or there would be none left for its answer.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 
-/// The wait before another attempt: what is drawn, but never so long that the time that is left goes by without
-/// one. `None` when there is no time for another.
+/// The wait before another attempt: the drawn one, but never so long that the remaining time passes without an attempt.
+/// `None` when there is no time for another.
 pub(super) fn clipped(wait: Duration, deadline: Instant) -> Option<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     left.checked_sub(LAST_MOMENT)
@@ -43,7 +43,7 @@ pub enum PublishError {
     NotSent {
         /// The time it had.
         timeout: Duration,
-        /// What the last attempt met.
+        /// The failure of the last attempt.
         cause: String,
     },
     /// It was sent and the answer was lost: it may be stored, and sending it again may store it twice. A
@@ -52,7 +52,7 @@ pub enum PublishError {
     Unknown {
         /// How many messages this is about: more than one only in a stream.
         unanswered: usize,
-        /// What was seen instead of the answer.
+        /// The response that came instead of the answer.
         cause: String,
     },
     /// No credential could be had; it was not sent.
@@ -60,7 +60,7 @@ pub enum PublishError {
     Credential(#[from] CredentialError),
 }
 
-/// What a failed attempt means for the message.
+/// The outcome of the message after a failed attempt.
 #[derive(Debug)]
 pub(super) enum Meaning {
     /// Not stored, and the server names the wait before another attempt.
@@ -73,7 +73,7 @@ pub(super) enum Meaning {
     Perhaps(String),
 }
 
-/// What a status the server sent means.
+/// The same for a status that the server sent.
 pub(super) fn refused(refusal: Refusal, pushback: Option<Pushback>) -> Meaning {
     match refusal.code {
         // It may stand in the log, and may be sent again all the same: with a message id it is stored once.
@@ -127,7 +127,7 @@ pub(super) async fn publish(
     let Some(recording) = &client.shared.recording else {
         return attempts(client, request, timeout).await;
     };
-    // One publish whatever the attempts: without an id there is another only where the first is not stored.
+    // One publish over all its attempts: without an id there is another only where the first is not stored.
     let publish = recording.publish_begun(&request);
     let answer = attempts(client, request, timeout).await;
     recording.publish_ended(publish, answer.as_ref());
@@ -163,7 +163,7 @@ async fn attempts(
             }
             Err(failed) => meaning(failed),
         };
-        // A wait that the server names is waited out or not begun; one of our own is cut to what is left.
+        // A wait that the server names is waited out or not begun; one of our own is cut to the remaining time.
         let now = Instant::now();
         let named = |wait| (now + wait < deadline).then_some(wait);
         let (wait, error) = match failed {
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_perhaps_stored_is_so_whatever_wait_is_named() {
+    fn a_message_that_is_perhaps_stored_stays_so_with_any_wait_that_is_named() {
         let wait = Duration::from_secs(1);
         let pushback = Some(Pushback::After(wait));
         let uncertain = refusal(Code::Unavailable, Some("STORE_UNCERTAIN"));

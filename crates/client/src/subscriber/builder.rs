@@ -1,4 +1,4 @@
-//! What a subscription asks for, before it is opened.
+//! The request of a subscription, before it is opened.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -9,19 +9,19 @@ use super::Subscriber;
 use crate::client::Client;
 use crate::position::Position;
 
-/// What to do when events after the position cannot be had.
+/// The policy for events after the position that cannot be had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum GapPolicy {
     /// Announce a gap, then everything that is still kept.
     #[default]
     Earliest,
-    /// Announce a gap, then only what is new.
+    /// Announce a gap, then deliver only new events.
     Latest,
     /// End with [`SubscribeError::OutOfRange`](super::SubscribeError::OutOfRange).
     Fail,
 }
 
-/// What the server does when this subscriber does not keep up.
+/// The server's policy when this subscriber does not keep up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SlowPolicy {
     /// Keep its position; it catches up from history.
@@ -122,13 +122,13 @@ impl SubscriberBuilder {
         self
     }
 
-    /// What to do when events after the position cannot be had.
+    /// The policy for events after the position that cannot be had.
     pub fn gap_policy(mut self, policy: GapPolicy) -> Self {
         self.gap_policy = policy;
         self
     }
 
-    /// What the server does when this subscriber does not keep up.
+    /// The server's policy when this subscriber does not keep up.
     pub fn slow_policy(mut self, policy: SlowPolicy) -> Self {
         self.slow_policy = policy;
         self

@@ -1,6 +1,6 @@
-//! How a stream ended, and what follows from it: the one place that decides between coming back and stopping.
+//! The end of a stream and its consequence: the one place that decides between coming back and stopping.
 //!
-//! Holds: only a status the server itself sent can stop a subscription; whatever a proxy, a connection or this
+//! Holds: only a status the server itself sent can stop a subscription; a status that a proxy, a connection or this
 //! library made up is a reason to come back.
 //! Does not: wait, dial or speak to anybody. It is a table.
 
@@ -58,7 +58,7 @@ pub enum Lost {
     Connect(String),
     /// The connection or the stream broke without a status; the cause is empty where there is nothing to say but that.
     Transport(String),
-    /// What listens there is no HTTP/2 server: what it did instead.
+    /// The peer is no HTTP/2 server; its first bytes or its end.
     NotHttp2(String),
     /// It ended with OK and without a reason, as when a proxy cuts it.
     Ended,
@@ -72,7 +72,7 @@ pub enum Lost {
     Silent(Duration),
     /// The first response did not come in time.
     NoWelcome(Duration),
-    /// What arrived does not follow the contract.
+    /// A response does not follow the contract.
     Protocol(&'static str),
 }
 
@@ -84,10 +84,7 @@ impl fmt::Display for Lost {
                 f.write_str("connection to the server lost")
             }
             Self::Transport(cause) => write!(f, "connection to the server lost: {cause}"),
-            Self::NotHttp2(what) => write!(
-                f,
-                "what listens there does not speak gRPC over HTTP/2: {what}"
-            ),
+            Self::NotHttp2(what) => write!(f, "the server does not speak gRPC over HTTP/2: {what}"),
             Self::Ended => f.write_str("stream ended without a reason"),
             Self::GoAway(reason) => write!(f, "stream ended: {reason}"),
             Self::Status(refusal) => write!(f, "stream ended: {refusal}"),
@@ -108,8 +105,8 @@ pub enum SubscribeError {
     /// Another instance subscribed under the same id, or a newer stream of this one.
     #[error("the subscriber id was taken over: {0}")]
     TakenOver(Refusal),
-    /// What follows the position cannot be had and the gap policy is to fail. The same position never works
-    /// again; choose another, or another policy.
+    /// Events after the position cannot be had and the gap policy is to fail. The same position never works again;
+    /// choose another, or another policy.
     #[error("cannot continue after {}: {refusal}", position.map_or_else(|| "the start".to_owned(), |position| position.to_string()))]
     OutOfRange {
         /// Where the application stands.
@@ -128,7 +125,7 @@ pub enum SubscribeError {
     Dismissed(GoAwayReason),
 }
 
-/// What was seen when a stream was over.
+/// The circumstances of a stream's end.
 #[derive(Debug)]
 pub(crate) enum End {
     /// Trailers with OK.
@@ -153,7 +150,7 @@ impl End {
     }
 }
 
-/// What was known when it ended.
+/// The state of the subscription when it ended.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// The server's announcement: its reason, and whether to come back.
@@ -167,7 +164,7 @@ pub(crate) struct Known {
     pub(crate) leaving: bool,
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// Come back after the wait that `GoAway` gave, or the growing one when it gave none.

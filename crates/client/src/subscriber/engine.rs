@@ -1,8 +1,8 @@
 //! The life of a subscription: open, read, hand over, wait, come back.
 //!
-//! Holds: the position rises only with what goes to the application; of two streams open at once each event
-//! is taken from whichever brings it first, and dropped from the other; the queue to the application holds
-//! what one response led to and no more.
+//! Holds: the position rises only with what goes to the application; of two streams open at once each event is taken
+//! from the one that brings it first, and dropped from the other; the queue to the application holds the items of one
+//! response and no more.
 //! Does not: decide which endings are final (`ending.rs`) or judge continuity (`continuity.rs`).
 
 mod responses;
@@ -84,7 +84,7 @@ struct Engine {
     rng: SmallRng,
     /// Everything up to here is handed out or queued.
     position: Option<Position>,
-    /// What the last response led to, with the position the application has reached when it takes it.
+    /// The items of the last response, each with the position that the application has reached when it takes it.
     queue: VecDeque<(Item, Option<Position>)>,
     phase: Phase,
     /// When a stream, or the attempt to open one, last came to an end.
@@ -411,7 +411,7 @@ impl Engine {
     }
 }
 
-/// What follows from the end of a stream, recorded with it.
+/// The consequence of a stream's end, recorded with it.
 fn judged(end: End, known: &Known, record: Option<StreamRecord>) -> Next {
     let how = end.recorded();
     let next = ending::judge(end, known);

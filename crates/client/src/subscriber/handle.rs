@@ -25,7 +25,7 @@ pub enum UnsubscribeError {
     Call {
         /// The subscriber.
         id: String,
-        /// What went wrong.
+        /// The error.
         cause: CallError,
     },
     /// The call was answered, but the stream did not end with OK.
@@ -71,12 +71,12 @@ impl SubscriberHandle {
         *self.standing.position.lock()
     }
 
-    /// Calls Unsubscribe. The subscriber must be read on: it yields what was on the way, then
+    /// Calls Unsubscribe. The subscriber must be read on: it yields the events on the way, then
     /// [`Notice::Unsubscribed`], then ends. One that is between two streams ends at once.
     ///
     /// Returns the last position sent, for operators; not to resume from.
     pub async fn unsubscribe(&self) -> Result<Option<Position>, UnsubscribeError> {
-        // Before the call: whatever ends the stream from now on, the subscriber does not come back.
+        // Before the call: from now on the subscriber does not come back after any end of the stream.
         self.standing.leaving.cancel();
         let id = self.standing.id.clone();
         let request = v1::UnsubscribeRequest {
@@ -95,7 +95,7 @@ impl SubscriberHandle {
     }
 }
 
-/// Ends the subscription, dropping what still arrives, and sees the OK of its stream.
+/// Ends the subscription, drops events that still arrive, and waits for the OK of its stream.
 pub(super) async fn unsubscribe_and_drain(
     subscriber: &mut Subscriber,
 ) -> Result<Option<Position>, UnsubscribeError> {

@@ -1,4 +1,4 @@
-//! What a subscriber says about the stream underneath; nothing here needs an answer.
+//! The notices of a subscriber about the stream underneath; none needs an answer.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use longlived_api::v1;
 use super::Lost;
 use crate::Position;
 
-/// What happened to the stream underneath a subscription.
+/// A notice about the stream underneath a subscription.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// A stream is open: the server's Welcome.
@@ -29,7 +29,7 @@ pub enum Notice {
         /// The version of that node.
         server_version: String,
     },
-    /// Nothing more was due at this position.
+    /// The subscription is current: it has every event up to this position.
     Current {
         /// Everything up to here was handed out.
         position: Position,
@@ -65,7 +65,7 @@ pub enum Notice {
     },
 }
 
-/// What the server knew about the position a stream was to resume from.
+/// The server's view of the position that a stream was to resume from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Nothing was to be resumed.

@@ -2,7 +2,7 @@
 //!
 //! Holds: a stream that is handed out has shown its Welcome; its end is told once, with whether the server
 //! sent the status.
-//! Does not: know what a subscription does next.
+//! Does not: know the next step of a subscription.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,13 +29,13 @@ use crate::wire::Seen;
 
 const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
 
-/// What a response may be larger than its event.
+/// The bytes by which a response may be larger than its event.
 const ENVELOPE_BYTES: usize = 64 << 10;
 
 /// A promise longer than this is as good as none.
 const SILENCE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a stream is opened with.
+/// The parameters of a stream.
 pub(super) struct Ask {
     pub(super) shared: Arc<Shared>,
     pub(super) lane: Lane,
@@ -86,7 +86,7 @@ pub(super) struct Departure {
     pub(super) ends: Option<Instant>,
 }
 
-/// What a stream brought.
+/// The result of a stream: a response or its end.
 pub(super) enum Got {
     Frame(Frame),
     End(End),
@@ -164,7 +164,7 @@ async fn welcome(
     grpc.ready()
         .await
         .map_err(|error| ended(Status::unknown(error.to_string()), &seen))?;
-    // What the generated client does, but for the size of the buffers.
+    // As the generated client does it, but for the size of the buffers.
     let path = PathAndQuery::from_static(SUBSCRIBE);
     let mut frames = grpc
         .server_streaming(request, path, SubscribeCodec)
@@ -217,7 +217,7 @@ fn ended(status: Status, seen: &Seen) -> End {
     }
 }
 
-/// How long to wait for the next response: what was promised, and a margin for the way.
+/// How long to wait for the next response: the promised interval, and a margin for the way.
 fn watched_silence(promised: prost_types::Duration) -> Option<Duration> {
     let promised = Duration::try_from(promised)
         .ok()
@@ -229,8 +229,8 @@ fn watched_silence(promised: prost_types::Duration) -> Option<Duration> {
 impl Live {
     /// The next response or the end. Safe to drop while it waits.
     ///
-    /// What has already arrived comes before the verdict that nothing did: an application that was busy for
-    /// long finds its responses, not a dead stream.
+    /// A response that has arrived comes before the verdict that none did: an application that was busy for long finds
+    /// its responses, not a dead stream.
     pub(super) async fn next(&mut self) -> Got {
         loop {
             let message = match self.deadline {

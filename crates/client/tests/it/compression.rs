@@ -1,4 +1,4 @@
-//! What a client asks to be compressed, against the real server.
+//! A client asks for compression, against the real server.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use crate::real::Node;
 use crate::scripted::PATIENCE;
 
-/// Counts what comes from the server.
+/// Counts the bytes from the server.
 struct Counted {
     socket: TcpStream,
     received: Arc<AtomicUsize>,

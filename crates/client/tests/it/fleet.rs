@@ -126,7 +126,7 @@ async fn a_fleet_that_lost_nothing_survives() {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_and_neither_delivered_nor_announced_is_lost() {
+async fn an_acknowledged_message_that_is_neither_delivered_nor_announced_is_lost() {
     let mut server = Server::start().await;
     let fleet = Fleet::start(server.client().build().unwrap(), config(2));
     let mut first = streams(&mut server, 2).await;

@@ -1,4 +1,4 @@
-//! What the client does on the wire, against a server that plays by script.
+//! The client on the wire, against a server that plays by script.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

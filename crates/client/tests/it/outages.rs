@@ -17,7 +17,7 @@ use tokio_stream::StreamExt as _;
 
 const CONNECTIONS: usize = 10;
 
-/// What the proxy does with streams.
+/// The proxy's treatment of streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weather {
     /// They live.
@@ -103,7 +103,7 @@ fn welcome() -> Bytes {
     framed(&v1::SubscribeResponse { frame }.encode_to_vec())
 }
 
-/// What one subscriber was told: how often it lost a stream or failed to open one, and when it was connected last.
+/// The notices of one subscriber: how often it lost a stream or failed to open one, and when it was connected last.
 #[derive(Debug)]
 struct Seen {
     losses: usize,
@@ -133,7 +133,7 @@ async fn follow(client: Client, number: usize, until: Instant) -> Seen {
     seen
 }
 
-/// Far above what the logarithm gives at the mean, and then one in each half of a minute.
+/// Far above the mean that the logarithm gives, and then one in each half of a minute.
 fn tries_max(away: Duration) -> usize {
     let seconds = away.as_secs() as u32;
     let doublings = u32::BITS - seconds.min(120).leading_zeros();
@@ -141,7 +141,8 @@ fn tries_max(away: Duration) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_answered_502_at_once_is_back_within_twice_the_outage_or_two_seconds_after_it() {
+async fn a_subscriber_that_is_answered_502_at_once_is_back_within_twice_the_outage_or_two_seconds_after_it()
+ {
     const SUBSCRIBERS: usize = 500;
     for (seed, millis) in [(1, 200), (2, 3_000), (3, 3_000), (4, 20_000)] {
         let lasts = Duration::from_millis(millis);

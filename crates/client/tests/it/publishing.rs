@@ -1,4 +1,4 @@
-//! What is sent once, what is sent again, and what is said about it.
+//! Messages that are sent once, messages that are sent again, and their outcomes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -456,7 +456,7 @@ async fn a_stream_that_is_pushed_back_waits_and_goes_on_even_without_ids() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_ended_with_a_pushback_sends_again_what_was_not_answered() {
+async fn a_stream_that_is_ended_with_a_pushback_sends_unanswered_messages_again() {
     let mut server = Server::start().await;
     let mut pipe = Pipe::new(&server, 8);
     for topic in ["one", "two", "three"] {

@@ -413,7 +413,7 @@ async fn publish_to(client: &Client, topics: &[&str]) -> Vec<Position> {
 }
 
 #[tokio::test]
-async fn what_a_live_reader_keeps_in_the_tail_is_resumed_though_history_let_it_go() {
+async fn events_that_a_live_reader_keeps_in_the_tail_are_resumed_though_history_let_them_go() {
     let node = Node::start(Node::keeping(&[("orders.>", 2)]));
     let client = node.client().build().unwrap();
     let live = client.subscriber("live").filter("orders.>");
@@ -432,8 +432,8 @@ async fn what_a_live_reader_keeps_in_the_tail_is_resumed_though_history_let_it_g
     }
 }
 
-/// What a subscriber of `a` and `b` is told, in order, when it resumes after one of five messages of which
-/// the third is no longer kept.
+/// The items of a subscriber of `a` and `b`, in order, that resumes after one of five messages. The third message is no
+/// longer kept.
 async fn resumed_among_classes(after: usize) -> (Outcome, Vec<Item>) {
     let node = Node::start(Node::keeping(&[("a", 1), ("b", 100)]));
     let client = node.client().build().unwrap();
@@ -483,9 +483,9 @@ async fn a_gap_that_comes_first_is_announced_as_a_reset() {
     assert_eq!(told(&items), ["gap 3..=3", "4", "5"]);
 }
 
-/// What a drain did not answer it did not store, so it may be sent again even without ids.
+/// A drain did not store the messages that it did not answer, so they may be sent again even without ids.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_publisher_without_ids_goes_on_over_a_drain_with_what_was_not_answered() {
+async fn a_publisher_without_ids_goes_on_over_a_drain_with_the_unanswered_messages() {
     let node = Node::start(Node::any_port());
     let client = node.client().build().unwrap();
     let lines = tokio_stream::iter((0..).map(|line| Message::new("t", format!("{line}"))));

@@ -1,4 +1,4 @@
-//! What a recorder is told, in which order, and of which responses.
+//! The records of a client: their order, and the responses among them.
 
 use std::sync::{Arc, Mutex};
 
@@ -80,7 +80,7 @@ fn go_away() -> Frame {
 }
 
 #[tokio::test]
-async fn each_response_is_told_also_what_the_application_does_not_get_and_every_end() {
+async fn each_response_and_end_is_told_also_those_that_the_application_does_not_get() {
     let mut server = Server::start().await;
     let notes = Notes::default();
     let client = server.client().recording(Recording::new(notes.clone()));
@@ -107,7 +107,7 @@ async fn each_response_is_told_also_what_the_application_does_not_get_and_every_
     second.current(EPOCH, 4);
     second.event(5);
     second.frame(go_away());
-    // Two at a time: what both bring is applied once.
+    // Two at a time: an event that both bring is applied once.
     let (_, mut third) = server.subscribe().await;
     third.welcome(Resumed, EPOCH, 5);
     notes.until("3 welcome").await;

@@ -140,7 +140,7 @@ async fn serve(socket: TcpStream, calls: mpsc::Sender<Call>, alive: Cancellation
                 stream: None,
                 connection: alive.clone(),
             };
-            // A full queue would stop the connection; no test makes so many calls.
+            // A full queue would stop the connection; no test makes as many calls.
             calls.try_send(call).ok()?;
         }
         Some(())
@@ -232,7 +232,7 @@ impl Call {
         }));
     }
 
-    /// Ends the stream with a status in trailers, after what was sent.
+    /// Ends the stream with a status in trailers, after the sent messages.
     pub(crate) fn end(&mut self, code: Code) {
         self.end_with(code, &[]);
     }
@@ -284,7 +284,7 @@ impl Call {
         self.connection.cancel();
     }
 
-    /// Sends the message only if the client's window has room for it within a moment.
+    /// Sends the message only if the client's window has capacity for it within a moment.
     pub(crate) async fn send_if_there_is_room(&mut self, message: &impl Message) -> bool {
         let framed = framed(&message.encode_to_vec());
         let stream = self.stream();
@@ -320,7 +320,7 @@ fn status(code: Code, more: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
-/// A subscriber that is read all the time, and what it said.
+/// A subscriber that is read all the time, and its items.
 pub(crate) struct Watched {
     items: mpsc::Receiver<Result<Item, SubscribeError>>,
     _task: JoinSet<()>,

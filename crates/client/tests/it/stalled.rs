@@ -1,4 +1,4 @@
-//! Subscribers that are not read: what comes to them waits in this program, and costs the others nothing.
+//! Subscribers that are not read: their events wait in this program, and cost the others nothing.
 
 use longlived_client::{Item, Notice, Subscriber};
 use longlived_testkit::wait::within;

@@ -1,4 +1,4 @@
-//! Every way a stream can end, and what the subscriber does then.
+//! Every way a stream can end, and the subscriber's next step.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,8 +49,7 @@ async fn running() -> (Server, Watched, Call) {
     (server, watched, call)
 }
 
-/// The server sees the subscriber again, asking for what follows event 1, and the application sees no
-/// difference.
+/// The subscriber comes back and asks for the events after event 1; the application sees no difference.
 async fn resumes(server: &mut Server, watched: &mut Watched) {
     let (request, mut call) = server.subscribe().await;
     assert_eq!(request.resume_after, Some(at(1)));
@@ -85,7 +84,7 @@ fn millis(millis: i32) -> prost_types::Duration {
 }
 
 #[tokio::test]
-async fn the_first_request_says_who_and_what_and_nothing_of_a_position() {
+async fn the_first_request_has_the_id_and_the_filters_and_no_position() {
     let mut server = Server::start().await;
     let client = server.client().instance(99).build().unwrap();
     let _watched = Watched::new(
@@ -180,7 +179,7 @@ async fn a_body_without_trailers_is_resumed() {
 }
 
 #[tokio::test]
-async fn a_reset_stream_is_resumed_whatever_its_reason() {
+async fn a_reset_stream_is_resumed_after_every_reason() {
     for reason in [
         h2::Reason::CANCEL,
         h2::Reason::INTERNAL_ERROR,
@@ -318,7 +317,7 @@ fn details(code: Code, reason: &str, wait: Option<Duration>) -> String {
 const DETAILS: &str = "grpc-status-details-bin";
 
 #[tokio::test]
-async fn a_refusal_says_its_reason_and_what_it_quotes() {
+async fn a_refusal_has_its_reason_and_its_details() {
     let mut server = Server::start().await;
     let mut watched = Watched::new(subscriber(&server));
     let (_, mut call) = server.subscribe().await;
@@ -706,7 +705,7 @@ async fn a_hand_over_loses_and_repeats_nothing_while_both_streams_bring_events()
 }
 
 #[tokio::test]
-async fn what_the_old_stream_brought_first_is_not_repeated_after_it_ended() {
+async fn an_event_that_the_old_stream_brought_first_is_not_repeated_after_its_end() {
     let (mut server, mut watched, mut old) = running().await;
     old.frame(Frame::GoAway(v1::GoAway {
         ends_in: Some(prost_types::Duration {
@@ -845,7 +844,7 @@ async fn progress_moves_the_position() {
 }
 
 #[tokio::test]
-async fn what_is_missing_without_a_gap_is_told_before_the_event_that_shows_it() {
+async fn events_missing_without_a_gap_are_told_before_the_event_that_shows_it() {
     let (_server, mut watched, mut call) = running().await;
     call.event_after(4, 3);
     match watched.beyond_notices().await {

@@ -17,14 +17,14 @@ fn pipe(failing: Failing) -> (Sink, PipeReader) {
     (sink, reader)
 }
 
-/// Reads so many lines.
+/// Reads `count` lines.
 fn read(reader: &mut BufReader<PipeReader>, count: usize) -> Vec<String> {
     let lines = reader.lines().take(count).map(Result::unwrap);
     lines.collect()
 }
 
 #[test]
-fn what_found_no_room_is_counted_and_told_where_it_would_stand() {
+fn lines_that_do_not_fit_are_counted_and_told_in_their_place() {
     let (sink, reader) = pipe(Failing::GoesOn);
     let mut number = 0;
     // More than the pipe, the writer and the queue hold.
@@ -69,7 +69,7 @@ fn a_flush_waits_for_a_reader_and_not_for_one_that_does_not_read() {
 }
 
 #[tokio::test]
-async fn who_puts_waits_for_room_and_knows_to_the_line_what_was_written() {
+async fn a_caller_that_puts_waits_for_space_and_knows_to_the_line_how_much_was_written() {
     let (sink, reader) = pipe(Failing::Ends);
     let line = format!("{}\n", "x".repeat(999));
     let mut put = 0;
@@ -106,7 +106,7 @@ async fn a_reader_that_has_gone_is_told_apart_from_a_full_disk() {
 }
 
 #[tokio::test]
-async fn a_descriptor_that_somebody_made_non_blocking_is_waited_for() {
+async fn a_descriptor_that_another_process_made_non_blocking_is_waited_for() {
     let (mut reader, writer) = io::pipe().unwrap();
     let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
     rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
@@ -126,10 +126,10 @@ async fn a_descriptor_that_somebody_made_non_blocking_is_waited_for() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Whatever the lines are, and wherever a disk has no more room: each line is whole or counted, in its order, and
-    /// a torn one stands alone.
+    /// For any lines, and a disk that is full at any place: each line is whole or counted, in its order, and a torn one
+    /// stands alone.
     #[test]
-    fn a_disk_that_fills_up_and_empties_loses_only_what_is_counted(
+    fn a_disk_that_fills_up_and_empties_loses_only_counted_lines(
         lengths in prop::collection::vec(0_usize..9000, 1..60),
         room in 0_usize..100_000,
     ) {
@@ -173,7 +173,7 @@ proptest! {
     }
 }
 
-/// A disk with so many bytes of room.
+/// A disk with this number of free bytes.
 #[derive(Clone)]
 struct Disk {
     inner: Arc<Mutex<(Vec<u8>, usize)>>,

@@ -1,7 +1,7 @@
 //! The thread that writes.
 //!
-//! Holds: a piece is at most what a pipe takes at once, and ends with a line where it can: so a line is written or not,
-//! what is written is known to the line, and lines of several processes on one pipe do not mix.
+//! Holds: a piece is at most as long as a pipe takes at once, and ends with a line where it can. So a line is written
+//! or not, the written lines are known, and lines of several processes on one pipe do not mix.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{Failing, Notice, Shared, lines};
 
-/// What a pipe that is ready takes without waiting (`PIPE_BUF`).
+/// The bytes that a ready pipe takes without waiting (`PIPE_BUF`).
 const PIECE_BYTES: usize = 4096;
 /// Room that is kept for the next text.
 const ROOM_KEPT_BYTES: usize = 64 << 10;
@@ -29,7 +29,7 @@ pub(super) trait Target {
 
 impl<F: AsFd> Target for F {
     fn ready(&self) {
-        // What is wrong with it the write will say.
+        // An error of the descriptor will show in the write.
         let _ = poll(&mut [PollFd::new(self, PollFlags::OUT)], None);
     }
 
@@ -43,7 +43,7 @@ pub(super) struct Writer<T> {
     to: T,
     /// Lines that failed writes have lost and that were not reported yet.
     untold: u64,
-    /// What was written last is no whole line.
+    /// The last write ended within a line.
     mid_line: bool,
     /// The rest of that line is lost.
     torn: bool,
@@ -90,7 +90,7 @@ impl<T: Target> Writer<T> {
         (turned_away, notice)
     }
 
-    /// What failed before is told before the text, what found no room after it.
+    /// Lines that failed before are told before the text, lines that did not fit after it.
     fn write(&mut self, text: &[u8], turned_away: u64, notice: Notice) {
         let told = self.tell(self.untold, notice);
         if told.is_ok() {
@@ -137,7 +137,7 @@ impl<T: Target> Writer<T> {
         Ok(())
     }
 
-    /// Enters what is lost with a write that failed.
+    /// Counts the lines that are lost with a failed write.
     fn failed(&mut self, error: io::Error, lost: u64) -> Result<(), ()> {
         self.untold += lost;
         self.torn = self.mid_line;
@@ -147,7 +147,7 @@ impl<T: Target> Writer<T> {
         }
         self.shared.progress.send_modify(|progress| {
             progress.lost += lost;
-            // What was stopped for a failure fails by that: the rest of it is no failure of its own.
+            // Text that was stopped for a failure belongs to that failure: its rest is no failure of its own.
             let is_the_cause = progress.failure.is_none() || self.shared.failing != Failing::Ends;
             if is_the_cause {
                 progress.failure = Some(Arc::new(error));
@@ -165,7 +165,7 @@ impl<T: Target> Writer<T> {
         };
         self.shared.queue.lock().busy_since = Some(Instant::now());
         loop {
-            // Waited for here and not in the write: what is stopped meanwhile writes nothing more.
+            // Waited for here and not in the write: text that is stopped meanwhile writes nothing more.
             self.to.ready();
             if self.shared.queue.lock().stopped {
                 return Err(io::Error::other("it was stopped"));

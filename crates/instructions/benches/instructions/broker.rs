@@ -68,9 +68,9 @@ impl Broker {
     }
 }
 
-/// Everything that is due to a cursor; how many events.
+/// Delivers all pending events of a cursor, and counts them.
 fn read(cursor: &mut Cursor) -> usize {
-    // Whoever is woken is none of the broker's work.
+    // The wake-ups themselves are not the broker's work.
     let mut cx = Context::from_waker(Waker::noop());
     let mut events = 0;
     while let Poll::Ready(delivery) = cursor.poll_next(&mut cx) {
@@ -113,7 +113,7 @@ pub(crate) fn catch_up() -> usize {
     events
 }
 
-/// One cursor after the other that comes back to a channel that others read, and gets what it missed.
+/// One cursor after the other comes back to a channel that others read, and gets the events that it missed.
 pub(crate) fn resume() -> usize {
     let broker = Broker::new(0);
     let current = broker.open(Begin::Next);

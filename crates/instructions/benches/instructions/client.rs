@@ -1,6 +1,6 @@
-//! A client of the server: HTTP/2 with the windows of the client library, gRPC by hand, and a count of what comes.
+//! A client of the server: HTTP/2 with the windows of the client library, gRPC by hand, and a count of the responses.
 //!
-//! Does not: resume by itself, back off, or keep what it read; its work is never counted.
+//! Does not: resume by itself, back off, or keep responses; its work is never counted.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(crate) struct Client {
     tasks: TaskTracker,
 }
 
-/// What a stream was told so far.
+/// The state of a stream, from its responses so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Told {
     pub(crate) welcomes: usize,

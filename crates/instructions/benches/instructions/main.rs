@@ -1,13 +1,12 @@
-//! The hot paths, each as a scenario whose instructions are counted under callgrind: one message to 1,000
-//! subscribers, one reader catching up, one resumption; in the broker alone, and through the server that users run,
-//! over HTTP/2.
+//! The hot paths, each as a scenario whose instructions are counted under callgrind: one message to 1,000 subscribers,
+//! one reader catching up, one resumption. Each runs in the broker alone, and through the server over HTTP/2.
 //!
 //! `instructions list` prints the scenarios, `instructions NAME` runs one and says how many operations it counted;
-//! without a name all run, uncounted, to see that they do what they say. `.ci/instructions` has them counted and
-//! compares: docs/TESTING.md.
+//! without a name all run, uncounted, as a test of themselves. `.ci/instructions` has them counted and compares:
+//! docs/TESTING.md.
 //!
-//! Holds: two runs of a scenario do the same work in the same order. Clocks stand still, randomness has a seed,
-//! everything is one thread, and what is warm in a server that has run for a while is warm before counting begins.
+//! Holds: two runs of a scenario do the same work in the same order. Clocks stand still, randomness has a seed, and
+//! everything is one thread. Caches and pools are warm before counting begins, as in a server that has run for a while.
 
 mod broker;
 mod client;
@@ -26,7 +25,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SUBSCRIBERS: usize = 1_000;
 /// Messages published to them one after the other.
 const MESSAGES: usize = 20;
-/// Events that are kept for whoever catches up.
+/// Events that are kept for readers that catch up.
 const EVENTS: usize = 100_000;
 /// Subscribers that resume one after the other.
 const RESUMPTIONS: usize = 100;
@@ -36,7 +35,7 @@ const PAYLOAD_BYTES: usize = 128;
 /// Runs a scenario and returns how many operations were counted.
 type Run = fn() -> usize;
 
-/// The name, what is counted, and the scenario.
+/// The name, the counted operation, and the scenario.
 const SCENARIOS: &[(&str, &str, Run)] = &[
     ("broker_publish_1000", "delivery", broker::publish),
     ("broker_catch_up", "event", broker::catch_up),

@@ -1,7 +1,8 @@
-//! Connections in memory between the server and its clients, and who is told of what arrives, and when.
+//! Connections in memory between the server and its clients. The test decides when each side is woken for the bytes
+//! that arrived.
 //!
 //! Holds: nothing that one side writes wakes the other before [`Network::deliver_to_clients`] or
-//! [`Network::deliver_to_server`], so what a side does in its turn is its own work alone.
+//! [`Network::deliver_to_server`], so the work of a side in its turn is its own alone.
 //! Does not: lose, delay or bound anything; flow control is left to HTTP/2.
 
 use std::io::{self, IoSlice};
@@ -16,7 +17,7 @@ use tokio::sync::mpsc;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: usize = 1_024;
-/// What a socket takes without asking for memory, so that none of it is counted.
+/// The bytes that a socket takes without an allocation, so that none is counted.
 const ROOM_BYTES: usize = 16 << 10;
 
 /// The network; clones are the same one.
@@ -116,7 +117,7 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let pipe = &mut *self.reads.lock();
         let unread = &pipe.bytes[pipe.read..];
-        // What was written and not yet delivered is still on its way.
+        // Bytes that were written and not yet delivered.
         if pipe.written || (unread.is_empty() && !pipe.ended) {
             pipe.reader = Some(cx.waker().clone());
             return Poll::Pending;

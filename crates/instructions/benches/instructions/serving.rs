@@ -1,7 +1,7 @@
 //! The scenarios through the server: calls, sessions, HTTP/2 and its flow control.
 //!
-//! Does not: count the kernel, which in a server costs more than all of this where each delivery is a write, nor the log
-//! line of a subscription that begins.
+//! Does not: count the kernel, or the log line of a subscription that begins. Where each delivery is a write, the
+//! kernel costs more than all of this.
 
 use longlived_api::v1::Position;
 
@@ -16,7 +16,7 @@ const WARM_UP_RESUMPTIONS: usize = 20;
 /// Events that each resumption has missed.
 const MISSED: usize = 1;
 
-/// One message after the other to all subscribers, who share so many connections.
+/// One message after the other to all subscribers, which share this number of connections.
 pub(crate) fn publish(connections: usize) -> usize {
     let mut world = World::new(|environment| store_with(0, environment));
     let mut publisher = world.connect();
@@ -57,7 +57,7 @@ fn delivered(readers: &[Reader]) -> usize {
 pub(crate) fn catch_up() -> usize {
     let mut world = World::new(|environment| store_with(EVENTS, environment));
     let mut client = world.connect();
-    // One that is current, from whom the history's identity is known.
+    // A current subscriber. The epoch of the history is taken from its Welcome.
     let epoch = epoch(&mut world, &mut client);
     let from_the_beginning = Position { epoch, sequence: 0 };
     let reader = world.client(async { client.subscribe(1, Some(from_the_beginning)) });
@@ -74,7 +74,7 @@ fn epoch(world: &mut World, client: &mut Client) -> u64 {
     current.told().epoch
 }
 
-/// One subscriber after the other comes back on a connection that is there, and gets what it missed.
+/// One subscriber after the other comes back on an open connection, and gets the events that it missed.
 pub(crate) fn resume() -> usize {
     let mut world = World::new(|environment| store_with(0, environment));
     let mut client = world.connect();

@@ -1,5 +1,5 @@
-//! A server and its clients on one thread, which take turns: what the server does in its turn can be counted, and
-//! what clients do never is.
+//! A server and its clients on one thread, which take turns. The server's turn can be counted; the clients' turn never
+//! is.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::client::Client;
 use crate::counted::counted;
 use crate::network::Network;
 
-/// What every run's chances follow from.
+/// The seed of every run.
 const SEED: u64 = 4;
 /// Messages that are stored at a time before a scenario begins.
 const BATCH: usize = 1_000;
@@ -33,7 +33,7 @@ pub(crate) struct World {
     server: Runtime,
     clients: Runtime,
     network: Network,
-    // Drives what both sides have running.
+    // Runs the tasks of both sides.
     tasks: TaskTracker,
 }
 
@@ -82,7 +82,7 @@ impl World {
         self.take_turns(settle);
     }
 
-    /// The same, and what the server does in it is counted.
+    /// The same, and the work of the server is counted.
     pub(crate) fn settle_counted(&mut self) {
         self.take_turns(|server| counted(&mut || settle(server)));
     }
@@ -121,7 +121,7 @@ pub(crate) fn environment(runtime: &Runtime) -> Environment {
     Environment::seeded(SEED, start)
 }
 
-/// A store in memory with so many events.
+/// A store in memory with this number of events.
 pub(crate) fn store_with(events: usize, environment: &Environment) -> Arc<dyn Store> {
     let retention = RetentionConfig::new(Vec::new());
     let store = Arc::new(MemoryStore::new(environment.clone(), retention, 1_000_000));
@@ -140,7 +140,7 @@ pub(crate) fn store_with(events: usize, environment: &Environment) -> Arc<dyn St
         }
         stop.cancel();
     };
-    // On a runtime of its own: whoever is measured begins with fresh tasks and timers.
+    // On a runtime of its own: the measured scenario begins with fresh tasks and timers.
     let (ended, ()) =
         runtime().block_on(async { tokio::join!(sequencer.run(stop.clone()), publish) });
     ended.expect("memory does not fail");

@@ -1,4 +1,4 @@
-//! What threads share without a lock is tried in every order of events between threads, by [loom].
+//! The state that threads share without a lock is tried in every order of events between threads, by [loom].
 //!
 //! The files under test are those of the broker and the server, compiled here once more on the types of `sync.rs`. A model runs
 //! them in two or three threads. Loom runs the model again and again: at each access to shared memory each thread

@@ -12,13 +12,13 @@ pub(crate) use loom::sync::atomic::Ordering;
 pub(crate) enum Mistake {
     /// Atomic types order nothing: each ordering is `Relaxed`.
     Relaxed,
-    /// What reads and writes an atomic type in one step does so in two.
+    /// A read-modify-write of an atomic type is done in two steps.
     TwoSteps,
     /// A subscriber leaves its waker after it has looked.
     RegistersLate,
     /// A subscriber that a channel has left out does not join it again.
     LeftOutForGood,
-    /// A task sleeps without asking whether anything is due.
+    /// A task sleeps without a look at the state.
     SleepsWithoutAsking,
 }
 

@@ -15,7 +15,7 @@ use crate::wakes::{CONTROL, GROUPS, GroupWakes, SOCKET, STREAMS, Wakes};
 /// How a task's turn ends when it has nothing more to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ends {
-    /// It sleeps if nothing is due.
+    /// It sleeps if nothing is ready.
     Asking,
     /// Its first turn ends before it has looked at anything.
     GivingWay,

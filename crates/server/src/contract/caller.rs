@@ -1,9 +1,9 @@
-//! Who makes a call, and the subscriber that a call names.
+//! The caller of a call, and the subscriber that a call names.
 //!
 //! Holds: the same subscriber id of two principals is two subscribers. An inbox is a topic, named by an id alone, and
 //! topics are one space for all principals. So an inbox belongs to one owner, and the grants of a caller say which
 //! inboxes are its own.
-//! Does not: find out who calls; `rpc` takes that from the request.
+//! Does not: find the caller; `rpc` takes it from the request.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -11,18 +11,18 @@ use longlived_broker::{Environment, Principal};
 use longlived_topic::TopicFilter;
 use tokio::time::Instant;
 
-/// Who makes a call. Many calls share one, behind an `Arc`.
+/// The caller of a call. Many calls share one, behind an `Arc`.
 #[derive(Debug)]
 pub(crate) struct Caller {
     /// Whose subscriber ids and message ids the call uses.
     pub principal: Principal,
-    /// What it may do that others may not.
+    /// Its grants.
     pub grants: Grants,
     /// When its credential expires. Its subscriptions end then.
     pub expires: Option<Instant>,
 }
 
-/// What a caller may do that others may not.
+/// The rights of a caller that others do not have.
 #[derive(Debug)]
 pub(crate) struct Grants {
     /// The inboxes that are the caller's own. A subscriber follows its inbox if it is within one of these.

@@ -22,13 +22,13 @@ pub(crate) enum CloseReason {
     CredentialExpired,
     /// The reader took nothing for too long; the client comes back after this wait.
     Slow {
-        /// Long enough for whatever made it slow to pass.
+        /// Long enough for the cause of the slowness to pass.
         reconnect_after: Duration,
     },
 }
 
-/// How long a client that was too slow stays away: coming back at once would only have it catch up at full speed.
-/// What made one slow often made many slow, so each waits for a time of its own.
+/// How long a client that was too slow stays away: at once it would only catch up at full speed. The cause often makes
+/// many clients slow, so each waits for a time of its own.
 const SLOW_RECONNECT_MIN: Duration = Duration::from_secs(1);
 const SLOW_RECONNECT_SPREAD: Duration = Duration::from_secs(4);
 

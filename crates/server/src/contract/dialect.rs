@@ -1,7 +1,7 @@
 //! How a contract talks to a subscriber: one object for each contract.
 //!
-//! A session's body decides what is said, and in which order; a [`Dialect`] has the words. A contract that is added is a
-//! file in here, a variant of [`Contract`], and an [`Encoding`] of the broker for its events.
+//! A session's body decides on the messages and their order; a [`Dialect`] encodes them. A new contract is a file in
+//! here, a variant of [`Contract`], and an [`Encoding`] of the broker for its events.
 //!
 //! Does not: know calls with one answer, which have messages of their own.
 
@@ -53,7 +53,7 @@ pub(crate) struct TakeoverLimits {
     pub wait_min: Duration,
 }
 
-/// The words of one contract. `None` is said for what it has no message for.
+/// The messages of one contract. `None` where it has no such message.
 pub(crate) trait Dialect: Sync {
     /// How it encodes events.
     fn encoding(&self) -> Encoding;

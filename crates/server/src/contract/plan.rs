@@ -1,4 +1,4 @@
-//! What a subscriber asks for.
+//! The request of a subscriber.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,10 +7,10 @@ use longlived_topic::TopicFilter;
 
 use super::{Caller, Contract};
 
-/// What a subscriber asked for, checked.
+/// The checked request of a subscriber.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Who calls.
+    /// The caller.
     pub caller: Arc<Caller>,
     /// The id of the subscriber.
     pub subscriber: Arc<str>,

@@ -37,7 +37,7 @@ pub(crate) enum AdmitError {
 )]
 pub(crate) struct PagesExhausted(pub(crate) usize);
 
-/// What is wrong with the bytes of a request stream.
+/// The error in the bytes of a request stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestStreamError {
     /// Nothing was said about how.

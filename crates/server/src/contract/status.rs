@@ -1,4 +1,4 @@
-//! The only place that turns what happened into a gRPC status.
+//! The only place that turns an error into a gRPC status.
 //!
 //! Holds: a status of version 1 has one reason of the contract's table, in `ErrorInfo`. A wait stands in `RetryInfo`
 //! and in the trailer that gRPC's own retries follow.
@@ -146,7 +146,7 @@ fn internal(cause: &dyn std::error::Error) -> Status {
     Refusal::new(Reason::InternalError, text).status()
 }
 
-/// A call came to its method without what the layers around it give it.
+/// A call came to its method without the extensions of the layers around it.
 pub(crate) fn without_record() -> Status {
     Refusal::new(Reason::InternalError, "the call has no record").status()
 }
@@ -194,9 +194,9 @@ impl From<InvalidRequest> for Status {
     }
 }
 
-/// How a call ends whose request did not come whole. A time limit is DEADLINE_EXCEEDED, since trying again at once
-/// would be no better; a full budget is RESOURCE_EXHAUSTED with a pushback, since it is free again soon. Nothing of the
-/// message is stored either way.
+/// The status of a call whose request did not come whole. A time limit is DEADLINE_EXCEEDED, since another attempt at
+/// once would be no better. A full budget is RESOURCE_EXHAUSTED with a pushback, since it is free again soon. Nothing
+/// of the message is stored in either case.
 pub(crate) fn of_request(error: &RequestError) -> Status {
     let text = error.to_string();
     match error {
@@ -214,8 +214,8 @@ pub(crate) fn of_body(status: &Status) -> Option<Status> {
     Some(of_request(error))
 }
 
-/// What the decoder says of a request that cannot be read, as this server says it. The decoder knows nothing of our
-/// limits, says OUT_OF_RANGE of a message that is too large, and does not name one that is when it is decompressed.
+/// The decoder's error about an unreadable request, as a status of this server. The decoder knows none of our limits,
+/// returns OUT_OF_RANGE for a message that is too large, and does not name one that is too large when decompressed.
 pub(crate) fn of_decoder(status: &Status, message: &str, bytes_max: usize) -> Status {
     if let Some(ours) = of_body(status) {
         return ours;
@@ -225,7 +225,7 @@ pub(crate) fn of_decoder(status: &Status, message: &str, bytes_max: usize) -> St
             let text = format!("the {message} is larger than its limit of {bytes_max} bytes");
             too_large(text, bytes_max)
         }
-        // The decoder's word for bytes that are no such message. What HTTP/2 failed at has a source.
+        // The decoder's code for bytes that are no such message. An error of HTTP/2 has a source.
         Code::Internal if std::error::Error::source(status).is_none() => {
             let text = format!("the {message} cannot be decoded: {}", status.message());
             Refusal::new(Reason::RequestMalformed, text).status()
@@ -293,7 +293,7 @@ pub(crate) fn deadline_passed() -> Status {
     Refusal::new(Reason::DeadlinePassed, text).status()
 }
 
-/// Whether what was refused is not stored, nor will be: what was written and not synced may come back.
+/// Whether the refused messages are not stored, nor will be: messages that were written and not synced may come back.
 pub(crate) fn is_certain(error: &PublishError) -> bool {
     !matches!(
         error,

@@ -27,7 +27,7 @@ pub(crate) const SILENCE_MIN: Duration = Duration::from_secs(1);
 /// See [`SILENCE_MIN`].
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(300);
 
-/// What is wrong with a request.
+/// The error of a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRequest {
     /// A oneof or message that must be set is not.
@@ -41,7 +41,7 @@ pub enum InvalidRequest {
         "`subscriber_id` {problem}; it is 1 to {SUBSCRIBER_ID_BYTES_MAX} characters of A-Z a-z 0-9 . _ : -"
     )]
     SubscriberId {
-        /// What is wrong.
+        /// The mistake.
         problem: String,
     },
     /// None or too many.
@@ -52,7 +52,7 @@ pub enum InvalidRequest {
     Topic {
         /// Which.
         field: &'static str,
-        /// What is wrong.
+        /// The mistake.
         problem: TopicError,
     },
     /// Inboxes belong to one subscriber each.
@@ -61,9 +61,9 @@ pub enum InvalidRequest {
         named(subscriber)
     )]
     ForeignInbox {
-        /// What was asked for.
+        /// The requested value.
         filter: TopicFilter,
-        /// By whom.
+        /// The subscriber.
         subscriber: String,
     },
     /// The caller does not own this inbox.
@@ -83,7 +83,7 @@ pub enum InvalidRequest {
     EnumValue {
         /// Which field.
         field: &'static str,
-        /// What was sent.
+        /// The sent value.
         value: i32,
     },
     /// More of a page than there is in one.
@@ -91,7 +91,7 @@ pub enum InvalidRequest {
     Page {
         /// Which field.
         field: &'static str,
-        /// What was asked for.
+        /// The requested value.
         value: u32,
         /// The limit.
         max: u32,
@@ -103,7 +103,7 @@ pub enum InvalidRequest {
         field: &'static str,
         /// Which part of it.
         part: &'static str,
-        /// What was sent.
+        /// The sent value.
         value: u64,
         /// The least that there is.
         min: u64,
@@ -410,7 +410,7 @@ pub(crate) fn topic_name(text: &str) -> Result<TopicName, InvalidRequest> {
     })
 }
 
-/// Checks what is not the name of a topic.
+/// Checks a text that is not the name of a topic.
 pub(crate) fn checked(message: Message, event_bytes_max: usize) -> Result<Message, InvalidRequest> {
     message.check(event_bytes_max)?;
     Ok(message)

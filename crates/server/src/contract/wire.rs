@@ -11,7 +11,7 @@ use prost_types::Timestamp;
 use super::CloseReason;
 use crate::limits;
 
-/// What became of a filter that was added or removed.
+/// The result of an added or removed filter.
 pub(crate) enum Change {
     /// Holds for events after this.
     Added(Position),
@@ -34,11 +34,11 @@ pub(crate) fn position(position: Position) -> v1::Position {
 }
 
 fn duration(duration: Duration) -> prost_types::Duration {
-    // Durations here are configured or clamped, far below what the message can hold.
+    // Durations here are configured or clamped, far below the limit of the message.
     prost_types::Duration::try_from(duration).unwrap_or_default()
 }
 
-/// What a stream begins with.
+/// The first message of a stream.
 pub(crate) struct Welcome<'a> {
     /// Which node speaks.
     pub node_id: &'a str,
@@ -210,7 +210,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn answers_are_what_prost_would_write(
+        fn answers_are_the_bytes_that_prost_would_write(
             epoch in 1..1_u64 << 53,
             answers in prop::collection::vec((1..=u64::MAX, any::<bool>()), 0..20),
         ) {

@@ -1,8 +1,7 @@
 //! One line per call, at its end.
 //!
-//! Holds: exactly one, also when the client vanishes before the response or in the middle of a stream; streams
-//! and failures at info, as far as `sums` lets them have a line there and they have none elsewhere, everything else at
-//! debug.
+//! Holds: exactly one, also when the client vanishes before the response or in the middle of a stream. Streams and
+//! failures are at info, if `sums` allows the line and they have none elsewhere; all others are at debug.
 //! Does not: log the payload, or anything while the call runs.
 
 use std::borrow::Cow;
@@ -37,7 +36,7 @@ pub(crate) struct CallLogLayer {
 }
 
 impl CallLogLayer {
-    /// `drain` tells a killed server from a client that went away; `sums` counts what has no line of its own.
+    /// `drain` tells a killed server from a client that went away; `sums` counts calls without a line of their own.
     pub(crate) fn new(drain: Drain, sums: Sums) -> Self {
         Self {
             of_node: Arc::new(OfNode { drain, sums }),

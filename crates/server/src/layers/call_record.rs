@@ -1,4 +1,4 @@
-//! What is known about one call, collected while it runs, for the line at its end.
+//! The facts about one call, collected while it runs, for the line at its end.
 //!
 //! Holds: cheap to write from any thread; nothing here waits.
 //! Does not: log.
@@ -17,10 +17,10 @@ use crate::contract::Method;
 use crate::lifecycle::Drain;
 use crate::transport::{abort::StreamAbort, connection::ConnectionContext};
 
-/// One call's facts. Its `Arc` is in the request's extensions before the method is called; the method keeps a
-/// clone and writes what it learns.
+/// One call's facts. Its `Arc` is in the request's extensions before the method is called; the method keeps a clone and
+/// writes its facts.
 ///
-/// A node holds one for each live stream: what has a few values or is rare takes little room here.
+/// A node holds one for each live stream, so rare facts and those with few values take little memory here.
 #[derive(Debug)]
 pub struct CallRecord {
     request_id: Option<RequestId>,
@@ -33,7 +33,7 @@ pub struct CallRecord {
     abort: Option<StreamAbort>,
     /// Written by the method and by the log layer, which sees more than one chunk pass.
     streaming: AtomicBool,
-    /// Set by code that has already logged what the line would say.
+    /// Set by code that has already logged the facts of the line.
     quiet: AtomicBool,
     /// Written by the method's body as it sends.
     events: AtomicU64,
@@ -42,7 +42,7 @@ pub struct CallRecord {
     texts: Mutex<Texts>,
 }
 
-/// What the records of a node have in common.
+/// The state that the records of a node share.
 #[derive(Debug)]
 pub(crate) struct OfNode {
     /// Tells a client that went away from a server that went away.
@@ -156,7 +156,7 @@ impl CallRecord {
         self.request_id.as_ref()
     }
 
-    /// Who called.
+    /// The caller.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.connection.as_ref().map(|it| it.peer)
     }
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_of_a_call_stays_small() {
+    fn the_record_of_a_call_stays_small() {
         // With the counts of its `Arc` 160, which is a size of the allocator.
         assert!(
             size_of::<CallRecord>() <= 144,

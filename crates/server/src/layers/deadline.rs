@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_specification_does_not_allow_is_malformed() {
+    fn a_value_that_the_specification_forbids_is_malformed() {
         for text in [
             "",
             "S",

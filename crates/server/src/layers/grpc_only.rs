@@ -1,4 +1,4 @@
-//! Answers what is not gRPC in plain HTTP, so that a browser or a probe sees what it did wrong.
+//! Answers requests that are not gRPC in plain HTTP, so that a browser or a probe sees its mistake.
 //!
 //! Holds: only `POST` with a gRPC content type goes on; else 405 or 415, without a body.
 
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_grpc_is_told_so_in_http() {
+    fn a_request_that_is_not_grpc_is_told_so_in_http() {
         assert_eq!(status_of(Method::GET, Some("application/grpc")), Some(405));
         assert_eq!(status_of(Method::POST, None), Some(415));
         assert_eq!(status_of(Method::POST, Some("application/json")), Some(415));

@@ -1,6 +1,6 @@
 //! Gives every call an id: the caller's `x-request-id`, or one of ours.
 //!
-//! Holds: the id stands in the request's extensions, and in the initial metadata of whatever is answered.
+//! Holds: the id stands in the request's extensions, and in the initial metadata of every answer.
 //! Does not: trust the caller with more than `REQUEST_ID_BYTES_MAX` visible characters of our log.
 
 use std::fmt;

@@ -1,8 +1,8 @@
-//! Which ends and beginnings of calls have a line of their own in the log, and what is said of the others.
+//! The ends and beginnings of calls in the log: some have a line of their own, the others are counted.
 //!
-//! Holds: nothing is lost. What happens now and then has its line; of what happens to thousands at once some have one,
-//! and one line a second says how many there were. So the log of a hundred thousand subscribers that come back is some
-//! hundred lines. Those without one have it at debug.
+//! Holds: nothing is lost. A rare call has its line. Of thousands of calls at once some have one, and one line a second
+//! tells the number of all. So the log of a hundred thousand subscribers that come back is some hundred lines. Calls
+//! without a line have one at debug.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 /// How often sums are told, while there are any.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
-/// What may happen to many at once.
+/// The happenings that may concern many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A subscription begins; one that comes back has missed nothing.
@@ -81,7 +81,7 @@ impl Lines {
                     .saturating_add(more)
                     .min(at_once.into());
                 self.left = u32::try_from(left).expect("at most as many as at once");
-                // What is left of a second counts for the next line.
+                // The rest of a second counts for the next line.
                 *at += Duration::from_secs(seconds);
             }
         }
@@ -103,7 +103,7 @@ impl Sums {
         has_line
     }
 
-    /// Tells the sums until `stop`, and what is left then.
+    /// Logs the sums until `stop`, and the rest then.
     pub(crate) async fn run(self, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_rare_has_its_line_and_of_thousands_some_have_one() {
+    async fn a_rare_call_has_its_line_and_of_thousands_some_have_one() {
         let sums = Sums::default();
         let lines = |kind, count: u32| (0..count).filter(|_| sums.has_line(kind)).count();
         assert_eq!(lines(Kind::Begun, 20), 20);

@@ -20,7 +20,7 @@ pub(super) fn plain(open_metrics: &str) -> String {
             continue;
         }
         let counter = if line.starts_with(HELP) {
-            // What it is stands in the line behind it.
+            // The type stands in the line behind it.
             lines.peek().copied().and_then(counter)
         } else {
             counter(line)

@@ -1,6 +1,6 @@
-//! What a node tells about itself, by name, unit and meaning.
+//! The metrics of a node, by name, unit and meaning.
 //!
-//! Holds: every value is read when it is asked for, from what the node keeps anyway; publishing and delivering do
+//! Holds: every value is read when it is asked for, from state that the node keeps anyway; publishing and delivering do
 //! nothing for it.
 //! Does not: keep anything between two scrapes.
 
@@ -313,7 +313,7 @@ impl To<'_> {
         ConstGauge::new(value).encode(encoder)
     }
 
-    /// What is no number, as a label. A gauge, because the older text format refuses the type `info`.
+    /// A value that is no number, as a label. A gauge, because the older text format refuses the type `info`.
     fn info(&mut self, name: &str, help: &str, labels: &[(&str, u64)]) -> fmt::Result {
         let gauge = MetricType::Gauge;
         let mut encoder = self.0.encode_descriptor(name, help, None, gauge)?;

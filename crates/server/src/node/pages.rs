@@ -1,5 +1,5 @@
-//! What pages hold together: a page is made whole, and stays until its reader has taken it. A reader that takes
-//! nothing would otherwise hold as many pages as it has streams.
+//! The memory of all pages together. A page is made whole, and stays until its reader has taken it. Without a budget a
+//! reader that takes nothing would hold as many pages as it has streams.
 //!
 //! Holds: the pages of a node, those being made and those not yet taken, are at most the budget.
 
@@ -39,7 +39,7 @@ impl PageBudget {
         }
     }
 
-    /// Room for the largest page there is.
+    /// Reserves the bytes of the largest page.
     pub(crate) async fn reserve(&self) -> Result<Reserved, PagesExhausted> {
         let bytes = PAGE_BYTES_MAX + PAGE_OVERHEAD_BYTES_MAX;
         let permit = timeout(PAGE_WAIT, self.room.clone().acquire_many_owned(bytes)).await;
@@ -50,7 +50,7 @@ impl PageBudget {
     }
 }
 
-/// Room in the budget; dropping it gives it back.
+/// Bytes of the budget; dropping it releases them.
 pub(crate) struct Reserved(OwnedSemaphorePermit);
 
 impl Reserved {
@@ -64,7 +64,7 @@ impl Reserved {
     }
 }
 
-/// A body that holds its room.
+/// A body that holds its bytes of the budget.
 pub(crate) struct Held<B> {
     body: B,
     _room: OwnedSemaphorePermit,

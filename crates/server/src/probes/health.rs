@@ -12,7 +12,7 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-/// Tells what the reporter was told.
+/// Tells the statuses of the reporter.
 pub(super) fn service(reporter: &HealthReporter) -> HealthServer<impl Health> {
     HealthServer::new(AllWatched(HealthService::from_health_reporter(
         reporter.clone(),

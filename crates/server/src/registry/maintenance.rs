@@ -1,7 +1,7 @@
-//! Watches sessions from outside their bodies: a body is not polled while its reader takes nothing, so what
+//! Watches sessions from outside their bodies. A body is not polled while its reader takes nothing, so work that
 //! depends on time cannot be left to it.
 //!
-//! Holds: a look goes on in steps and gives way between them, however many sessions there are.
+//! Holds: a look goes on in steps and gives way between them, with any number of sessions.
 
 use std::{
     sync::{Arc, Weak},

@@ -66,7 +66,7 @@ impl Marks {
         self.0.lock().remove(key);
     }
 
-    /// Forgets what is old.
+    /// Forgets old marks.
     pub(super) fn forget(&self, now: Instant) {
         self.0.lock().forget(now);
     }

@@ -1,7 +1,7 @@
-//! What the watch knows of a reader that asked to be disconnected when it is slow.
+//! The pace of a reader that asked to be disconnected when it is slow, as the watch sees it.
 //!
-//! Holds: written by the body when it is polled for what it says, read by [`super::Maintenance`] when it is not.
-//! Does not: decide; it says what is the case.
+//! Holds: written by the body when it is polled for its responses, read by [`super::Maintenance`] when it is not.
+//! Does not: decide; it reports the state.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -41,14 +41,14 @@ impl Pace {
         self.has_been_current.store(true, Ordering::Relaxed);
     }
 
-    /// How the reader falls behind, if it was current once and has not taken what there is to send.
+    /// How the reader falls behind, if it was current once and has not taken the pending events.
     pub(super) fn behind(&self, signal: &Signal, tails: impl FnOnce() -> Tails) -> Option<Behind> {
         let due = !self.at_rest.load(Ordering::Relaxed) || signal.is_raised(Interest::Data);
         if !due || !self.has_been_current.load(Ordering::Relaxed) {
             return None;
         }
-        // While it catches up with a filter that it has added, its position is where that filter's history is read, whatever
-        // the tails hold.
+        // While it catches up with a filter that it has added, its position is where that filter's history is read, and
+        // the tails do not matter.
         if !signal.is_catching_up() && !tails().reach(signal.sequence()) {
             return Some(Behind::Tails);
         }
@@ -56,7 +56,7 @@ impl Pace {
     }
 }
 
-/// What a reader has not taken.
+/// The events that a reader has not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Behind {
     /// Its position has left the memory tail.

@@ -1,7 +1,7 @@
-//! The handle of one live call of a subscriber: what others may know of it and ask of it.
+//! The handle of one live call of a subscriber, for the registry, the generator and the drain.
 //!
-//! The session's body owns the cursor and does the talking; a [`Session`] is what the registry, the generator and the
-//! drain hold. They never wait for it: they leave an order and raise its signal.
+//! The session's body owns the cursor and writes the responses. Holders of a [`Session`] never wait for it: they leave
+//! an order and raise its signal.
 
 use std::{
     sync::{
@@ -30,7 +30,7 @@ use crate::{
 
 /// The handle of one live call.
 pub(crate) struct Session {
-    /// Who called.
+    /// The caller.
     pub caller: Arc<Caller>,
     /// The id of the subscriber.
     pub subscriber: Arc<str>,
@@ -99,7 +99,7 @@ impl Session {
         self.caller.subscriber(&self.subscriber)
     }
 
-    /// What is known of its call.
+    /// The record of its call.
     pub(crate) fn record(&self) -> &CallRecord {
         &self.record
     }
@@ -206,14 +206,14 @@ impl Session {
         }
     }
 
-    /// Whether it follows the live tails or reads history, and whether its reader takes what it is sent; `now` is the age of
+    /// Whether it follows the live tails or reads history, and whether its reader takes its bytes; `now` is the age of
     /// the log.
     pub(super) fn state(&self, now: Duration) -> SubscriberState {
         let reader = self.state.lock().reader.clone();
         let signal = reader.as_ref().unwrap_or(&self.signal);
         let held = (signal.held_since())
             .is_some_and(|since| now.saturating_sub(since) >= limits::HELD_TIME_MIN);
-        // While its reader takes what it is sent, a cursor that has left the tails says so itself.
+        // While its reader takes its bytes, a cursor that has left the tails says so itself.
         let left_the_tails = || held && !self.tails().reach(signal.sequence());
         match (held, signal.is_catching_up() || left_the_tails()) {
             (false, false) => SubscriberState::Live,

@@ -1,4 +1,4 @@
-//! What is known of one subscriber id: its live streams, its earlier ones, and which of them goes on.
+//! The state of one subscriber id: its live streams, its earlier ones, and which of them goes on.
 //!
 //! Does not: know other ids, or when it is looked at again.
 
@@ -19,14 +19,14 @@ use crate::contract::{AdmitError, Attempt, CloseReason};
 
 /// Longest time an older stream goes on beside its replacement (the contract's number).
 const REPLACED_MAX: Duration = Duration::from_secs(30);
-/// How long a subscriber that left and its newest attempt are remembered: longer than the network delays the start of a
-/// stream, and than a client waits before it comes back (120 s by the contract's advice).
+/// How long a subscriber that left and its newest attempt are remembered. That is longer than the network delays the
+/// start of a stream, and than a client waits before it comes back (120 s by the contract's advice).
 const REMEMBERED: Duration = Duration::from_secs(130);
 /// Instances of one id whose newest attempt is remembered beside the live one's. Programs that fight over an id are few, and a stream
 /// is held up for seconds at most.
 const INSTANCES_REMEMBERED: usize = 8;
 
-/// What is known of one subscriber id. Small, since a map keeps about twice as many as it has ids.
+/// The state of one subscriber id. Small, since a map keeps about twice as many as it has ids.
 #[derive(Default)]
 pub(super) struct Slot {
     // The newest attempt of its instance that was let in.
@@ -35,7 +35,7 @@ pub(super) struct Slot {
     past: Option<Box<Past>>,
 }
 
-/// What was before the live session, or is left of one that has gone.
+/// The sessions before the live one, or the memory of one that has gone.
 #[derive(Default)]
 struct Past {
     // The newest attempt of each other instance that was let in, the latest instance last; unknown ones are not kept.
@@ -87,7 +87,7 @@ impl Slot {
         }
     }
 
-    /// Lets a session in, if it may. What it displaces ends at once, or goes on for a while.
+    /// Lets a session in, if it may. The session that it displaces ends at once, or goes on for a while.
     pub(super) fn admit(&mut self, session: &Arc<Session>, now: Instant) -> Result<(), AdmitError> {
         self.check(Claim::of(session), now)?;
         self.displace(session, now);
@@ -95,13 +95,13 @@ impl Slot {
         Ok(())
     }
 
-    /// What is to be logged of a fight over the id.
+    /// The log line about a fight over the id.
     pub(super) fn tell_fight(&mut self, now: Instant) -> Option<Fight> {
         let past = self.past.as_mut()?;
         past.takeovers.as_mut()?.tell(now)
     }
 
-    /// What is to be logged of a fight that has ended since it was last logged.
+    /// The log line about a fight that has ended since it was last logged.
     pub(super) fn tell_refused(&mut self, now: Instant) -> Option<Fight> {
         let past = self.past.as_mut()?;
         past.takeovers.as_mut()?.tell_refused(now)
@@ -241,8 +241,8 @@ impl Slot {
         }
     }
 
-    /// Makes room for `session`. An instance's own older streams go on for a while; another's end now, also
-    /// those whose replacement has left.
+    /// Makes way for `session`. An instance's own older streams go on for a while; another's end now, also those whose
+    /// replacement has left.
     fn displace(&mut self, session: &Session, now: Instant) {
         let displaced: SmallVec<[_; 1]> = self.others(session.attempt).cloned().collect();
         if !displaced.is_empty() {
@@ -324,7 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_of_an_id_stays_small() {
+    fn the_state_of_an_id_stays_small() {
         // A map keeps about twice as many as it has ids.
         assert!(size_of::<Slot>() <= 16, "{}", size_of::<Slot>());
     }

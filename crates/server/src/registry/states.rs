@@ -1,6 +1,6 @@
-//! In which state the live subscribers are.
+//! The states of the live subscribers.
 //!
-//! A subscriber follows the live tails or reads history, and its reader takes what it is sent or does not. These are two
+//! A subscriber follows the live tails or reads history, and its reader takes its bytes or does not. These are two
 //! questions with two answers each, so every live subscriber is in one of four states.
 //!
 //! Holds: states are derived when they are asked for, and nothing is counted meanwhile. So the sum over the states is the
@@ -15,11 +15,11 @@ use super::Registry;
 /// Sessions that are looked at before other tasks have their turn: some tens of microseconds.
 const STEP: usize = 512;
 
-/// The state of a live subscriber. Its reader takes nothing while flow control holds what there is to send, for
+/// The state of a live subscriber. Its reader takes nothing while flow control holds pending bytes, for
 /// [`HELD_TIME_MIN`](crate::limits::HELD_TIME_MIN) or longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SubscriberState {
-    /// It follows the live tails, and its reader takes what it is sent.
+    /// It follows the live tails, and its reader takes its bytes.
     Live,
     /// It reads pages of history, and its reader takes them: its lag shrinks.
     CatchingUp,

@@ -1,7 +1,7 @@
-//! How often one id was taken over lately, so that programs that fight over it are slowed down.
+//! The recent takeovers of one id, so that programs that fight over it are slowed down.
 //!
-//! Holds: a takeover among few is let through at once; of more than their limit in a minute the next is refused, with a
-//! wait that doubles with each refusal. The stream that has the id keeps it meanwhile.
+//! Holds: a takeover among few is let through at once. Beyond the limit of a minute the next is refused, with a wait
+//! that doubles with each refusal. The stream that has the id keeps it meanwhile.
 //! Does not: decide what is a takeover, or log.
 
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) struct Takeovers {
     told_at: Option<Instant>,
 }
 
-/// What is to be logged of a fight.
+/// The log line about a fight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fight {
     /// Takeovers within the window.
@@ -78,7 +78,7 @@ impl Takeovers {
         self.lately.len() > limits::TAKEOVERS_USUAL
     }
 
-    /// What is to be logged now: something once a second.
+    /// The log line of now: at most one a second.
     pub(super) fn tell(&mut self, now: Instant) -> Option<Fight> {
         let told_lately = self
             .told_at
@@ -93,7 +93,7 @@ impl Takeovers {
         })
     }
 
-    /// What is still to be logged when no takeover comes any more.
+    /// The log line that is left when no takeover comes any more.
     pub(super) fn tell_refused(&mut self, now: Instant) -> Option<Fight> {
         if self.refused_untold == 0 {
             return None;

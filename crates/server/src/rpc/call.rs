@@ -1,5 +1,5 @@
-//! From an HTTP request to request messages, and from an answer to an HTTP response: what every method of
-//! both contracts shares.
+//! From an HTTP request to request messages, and from an answer to an HTTP response: the part that all methods of both
+//! contracts share.
 
 use std::{
     convert::Infallible,
@@ -35,7 +35,7 @@ const BUFFER: (usize, usize) = (64, 32 << 10);
 
 const ENCODING: &str = "grpc-encoding";
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
-/// Asks for compression. What a caller accepts is not what it wants: most libraries accept gzip without being told.
+/// Asks for compression. A caller that accepts an encoding may not want it: most libraries accept gzip by default.
 const ASKED_COMPRESSION: &str = "longlived-compression";
 
 /// A call whose request messages are still bytes.
@@ -71,7 +71,7 @@ impl Head {
     }
 }
 
-/// Who makes a call: a layer that finds out puts it into the extensions. Without such a layer everybody is anonymous.
+/// The caller: a layer that finds it puts it into the extensions. Without such a layer every caller is anonymous.
 fn caller(node: &Node, extensions: &mut Extensions) -> Arc<Caller> {
     let known = extensions.remove::<Arc<Caller>>();
     known.unwrap_or_else(|| node.anonymous.clone())
@@ -138,8 +138,8 @@ impl<T: prost::Message + Default + Send + 'static> Call<T> {
             .await
     }
 
-    /// What was read first, and whether more of it came. A call that still waits for it when the node drains is a new
-    /// one, and refused like one.
+    /// The first message, and whether more came. A call that still waits for it when the node drains counts as a new
+    /// one, and is refused like one.
     async fn read(
         &mut self,
         read: impl AsyncFnOnce(&mut Streaming<T>) -> Result<(Option<T>, bool), Status>,
@@ -148,7 +148,7 @@ impl<T: prost::Message + Default + Send + 'static> Call<T> {
             let mut read = pin!(read(&mut self.messages));
             match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
                 Poll::Ready(read) => read,
-                // Only who has to wait needs a timer, in a box of its own: what every call would hold otherwise.
+                // Only a call that has to wait needs a timer, in a box of its own: otherwise every call would hold one.
                 Poll::Pending => {
                     let limit = self.node.config.acceptor.connection.request_timeout;
                     let expiry = Box::pin(sleep(limit));
@@ -188,7 +188,7 @@ async fn another<T>(messages: &mut Streaming<T>) -> Result<bool, Status> {
     Ok(next?.is_some())
 }
 
-/// The first of what is offered that the caller asks for and, as gRPC demands, accepts.
+/// The first offered encoding that the caller asks for and, as gRPC demands, accepts.
 fn wanted(headers: &HeaderMap, offered: &[Compression]) -> Compression {
     if !headers.contains_key(ASKED_COMPRESSION) {
         return Compression::Identity;
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_a_caller_asks_for_and_accepts_it_gets_what_the_node_prefers() {
+    fn of_the_encodings_that_a_caller_asks_for_and_accepts_it_gets_the_one_that_the_node_prefers() {
         use Compression::{Gzip, Identity, Zstd};
 
         let offered = [Zstd, Gzip];

@@ -1,8 +1,8 @@
-//! Publishing from a stream of requests with many in flight: what is there to be read goes to the log as one
+//! Publishing from a stream of requests with many in flight: the messages that have arrived go to the log as one
 //! request, and answers come back in the order of the messages.
 //!
-//! Holds: the first refusal ends it; everything before it was answered. Nothing after it is stored, unless
-//! the store stored a batch in part. What is in flight is bounded, so a fast publisher is slowed down by flow control.
+//! Holds: the first refusal ends it; all messages before it were answered. Nothing after it is stored, unless the store
+//! stored a batch in part. The messages in flight are bounded, so flow control slows a fast publisher down.
 
 use std::{
     collections::VecDeque,
@@ -31,21 +31,21 @@ type Submitted = oneshot::Receiver<PublishReply>;
 pub(super) struct Pipeline {
     node: Arc<Node>,
     requests: PublishRequests,
-    // How many messages were there last time: room for the next.
+    // How many messages were there last time: the capacity for the next.
     group_len: usize,
     options: PublishOptions,
-    // Waits for room in the log's queue.
+    // Waits for a place in the log's queue.
     submitting: Option<BoxFuture<'static, Result<Submitted, PublishError>>>,
     in_flight: VecDeque<Submitted>,
     // How reading ended; told when all before it is answered.
     read_end: Option<Result<(), Status>>,
-    // Nothing of what was refused is stored, nor will be, and nothing behind it.
+    // The refused message is not stored, nor will be, and no message behind it.
     certain: bool,
     draining: BoxFuture<'static, ()>,
 }
 
 impl Pipeline {
-    /// Whether nothing beyond what was answered is stored.
+    /// Whether only answered messages are stored.
     pub(super) fn is_certain(&self) -> bool {
         self.certain
     }
@@ -91,7 +91,7 @@ impl Pipeline {
                     });
                     if let Some(refused) = &reply.refused {
                         self.certain &= status::is_certain(refused) && !reply.partly;
-                        // Whatever follows is refused by the log as well, and needs no answer.
+                        // The log refuses all later messages as well; they need no answer.
                         self.read_end = Some(Err(status::of_publish(refused)));
                         self.in_flight.clear();
                         self.submitting = None;
@@ -171,7 +171,7 @@ impl Pipeline {
     }
 }
 
-/// A request that holds the largest event, and what does not become part of it.
+/// A request with the largest event, and with bytes that do not become part of it.
 pub(super) fn publish_bytes_max(config: &crate::config::Config) -> usize {
     config.event_bytes_max + (1 << 10)
 }

@@ -136,7 +136,7 @@ pub(super) async fn bulk_publish(node: Arc<Node>, request: Request<Body>) -> Ans
             }
             Ok(None) => break,
             Err(mut status) => {
-                // Of what may be stored nevertheless no number can be told.
+                // The number of messages that may be stored nevertheless is unknown.
                 if pipeline.is_certain() {
                     let count = tonic::metadata::MetadataValue::from(published);
                     status.metadata_mut().insert(PUBLISHED, count);

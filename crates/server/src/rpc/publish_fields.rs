@@ -1,8 +1,7 @@
-//! A `PublishRequest` read in place: its texts and payload as parts of the bytes that came.
+//! A `PublishRequest` read in place: its texts and payload as parts of the received bytes.
 //!
-//! Holds: what is read here is what the generated type would read. Anything but well-formed fields without
-//! headers is left to that type, errors included.
-//! Does not: check what the fields say; `validate` does.
+//! Holds: the fields are those that the generated type would read. Anything but well-formed fields without headers is
+//! left to that type, errors included. Does not: check the values of the fields; `validate` does.
 
 /// The fields, absent ones empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +21,7 @@ const MESSAGE_ID: u8 = 0x2a;
 const DELETED: u8 = 0x30;
 
 impl<'a> PublishFields<'a> {
-    /// `None` when only the generated type can say what this is.
+    /// `None` when only the generated type can read it.
     pub(super) fn read(mut bytes: &'a [u8]) -> Option<Self> {
         let mut fields = Self::default();
         while let Some((&tag, rest)) = bytes.split_first() {
@@ -70,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    /// What is read in place is what the generated type reads.
+    /// The fields read in place are those of the generated type.
     fn agree(bytes: &[u8]) -> Result<bool, TestCaseError> {
         let Some(fields) = PublishFields::read(bytes) else {
             return Ok(false);

@@ -1,8 +1,8 @@
 //! The messages of a publishing stream, as they arrive.
 //!
-//! Holds: a message is read where it lies; a payload is a view of the bytes that came, unless it would keep much
-//! more of them in memory than its own.
-//! Does not: bound what a peer may send; flow control, the half-sent limits and the pipeline do.
+//! Holds: a message is read where it lies; a payload is a view of the received bytes, unless it would keep many more of
+//! them in memory than its own. Does not: bound the requests of a peer; flow control, the half-sent limits and the
+//! pipeline do.
 
 use std::{
     ops::Range,
@@ -27,7 +27,7 @@ use crate::{
     node::Node,
 };
 
-/// What a message is called in errors.
+/// The name of a message in errors.
 const NAME: &str = "PublishRequest";
 /// A chunk of fewer bytes is copied: a view would keep the connection's whole read buffer.
 const VIEW_BYTES_MIN: usize = 4 << 10;
@@ -225,7 +225,7 @@ impl Framed {
             self.joined = Bytes::new();
             let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
-                // The peer gave the call up; what it said before still holds.
+                // The peer cancelled the call; its messages before still count.
                 Some(Err(status)) if status.code() == Code::Cancelled => {
                     return Poll::Ready(None);
                 }
@@ -251,7 +251,7 @@ impl Framed {
         cut.then(|| Err(status::of_request_stream(&RequestStreamError::Cut)))
     }
 
-    /// The next message. Without one, what is left of the chunk is kept for the next.
+    /// The next message. Without one, the rest of the chunk is kept for the next.
     fn take(&mut self) -> Result<Option<Place>, RequestStreamError> {
         let left = &self.chunk[self.taken..];
         if self.begun.is_empty() {

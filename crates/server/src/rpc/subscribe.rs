@@ -33,9 +33,9 @@ use crate::{
 
 type Answer = Result<Response<NodeBody>, Status>;
 
-// A fleet that comes back has all its calls wait for their first message at the same time, and then for their
-// channels; what each holds then is what the node grows by. So the request is taken apart before the first wait, and
-// each of the two is a box of its own, gone before the next.
+// A fleet that comes back has all its calls wait for their first message at the same time, and then for their channels.
+// The memory of each call then is the growth of the node. So the request is taken apart before the first wait, and each
+// of the two waits is a box of its own, gone before the next.
 
 /// `longlived.v1.SubscriptionService/Subscribe`
 pub(super) fn subscribe(

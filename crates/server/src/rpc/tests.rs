@@ -48,7 +48,7 @@ impl Drop for World {
     }
 }
 
-/// Puts its caller into each request, as a layer does that finds out who calls.
+/// Puts its caller into each request, as a layer does that finds the caller.
 #[derive(Clone)]
 struct Known {
     router: Router,
@@ -112,7 +112,7 @@ impl World {
     }
 }
 
-/// A caller that may do what everybody may, and follow these inboxes.
+/// A caller that may follow these inboxes, beside the rights of everybody.
 fn caller(principal: &str, inboxes: &[&str]) -> Caller {
     let parsed = inboxes.iter().map(|inbox| TopicFilter::parse(inbox));
     Caller {
@@ -284,8 +284,8 @@ async fn the_same_message_id_is_stored_once_for_each_principal() {
     assert_eq!(anns, [true; 3]);
 }
 
-/// What each way to an inbox answers: to follow it from the begin, to follow it later, to look at it, and to follow it by
-/// the frozen contract.
+/// The answers of each way to an inbox: to follow it from the begin, to follow it later, to look at it, and to follow
+/// it by the frozen contract.
 async fn inbox(door: &Door, id: i32) -> [Result<(), String>; 4] {
     let refused = |status: Status| {
         assert_eq!(status.code(), Code::PermissionDenied);

@@ -1,7 +1,7 @@
 //! The calls that look: `ListTopics`, `ReadHistory` and `CheckPosition`.
 //!
-//! Holds: what they read is what a subscriber may read, and what one call costs is bounded by its page; the caller's
-//! deadline is met between two reads.
+//! Holds: they read only events that a subscriber may read; the page bounds the cost of a call; the caller's deadline
+//! is met between two reads.
 //! Does not: link channels or register anything: a call that looks is not counted as a reader.
 
 mod check;
@@ -68,7 +68,7 @@ async fn reserve(node: &Node) -> Result<Reserved, Status> {
     room.map_err(status::pages_exhausted)
 }
 
-/// A page that holds its room until it is taken.
+/// A page that holds its part of the budget until it is taken.
 fn held(room: Reserved, page: &impl Message) -> Response<NodeBody> {
     let bytes = page.encoded_len();
     call::streaming(room.held(bytes, call::unary_body(page))).map(NodeBody::Other)

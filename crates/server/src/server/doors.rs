@@ -1,6 +1,6 @@
 //! The doors of a node: listeners of several kinds, each with the address that it is known by.
 //!
-//! Holds: a door is a box around what accepts; what serves the connections of a listener is compiled for its kind of socket.
+//! Holds: a door is a box around a listener; the code that serves its connections is compiled for its kind of socket.
 //! Does not: accept; `transport::acceptor` does.
 
 use std::future::Future;
@@ -15,7 +15,7 @@ use crate::rpc::Router;
 use crate::transport::acceptor::{self, AcceptContext};
 use crate::transport::listener::Listener;
 
-/// What the connections of all doors share.
+/// The state that the connections of all doors share.
 type Shared = AcceptContext<Layered<Router>>;
 /// Accepts until the node goes away.
 pub(super) type Accepting = Pin<Box<dyn Future<Output = ()> + Send>>;

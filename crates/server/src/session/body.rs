@@ -1,8 +1,8 @@
-//! The hand-made response body of a subscription: what one stream says, in order, as wire-ready bytes.
+//! The hand-made response body of a subscription: the responses of one stream, in order, as wire-ready bytes.
 //!
-//! Holds: Welcome first, and after a reset its gap; a gap before what follows it; a GoAway before any planned end; some response at
-//! least every `max_silence` while the reader reads. Nothing is queued: each poll asks the cursor.
-//! While its reader takes nothing it reads requests and says nothing; the answers wait, up to a limit.
+//! Holds: Welcome first, and after a reset its gap; a gap before the events that follow it; a GoAway before any planned
+//! end; some response at least every `max_silence` while the reader reads. Nothing is queued: each poll asks the
+//! cursor. While its reader takes nothing the body reads requests and sends nothing; the answers wait, up to a limit.
 //! Does not: watch a reader that takes nothing; [`Maintenance`](crate::registry::Maintenance) does.
 
 use std::{
@@ -45,7 +45,7 @@ pub(crate) struct SessionBody {
     ended: bool,
     // To be told to the registry, after the word that says so.
     became_current: bool,
-    // What was said last.
+    // The kind of the last piece.
     said: Said,
     // Legacy streams cannot be told of gaps; they are counted for the log line.
     unsaid_gaps: u32,
@@ -56,11 +56,11 @@ pub(crate) struct SessionBody {
     // The most quiet before we speak, and since when it is quiet; `None` when we have spoken since that was asked.
     quiet_max_ms: u32,
     quiet_since: Option<Instant>,
-    // Only a `Session` call has it.
+    // Only a `Session` call has requests.
     requests: Option<Box<Requests>>,
 }
 
-/// What a piece of a body is.
+/// The kind of a piece of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Said {
     /// Events.
@@ -177,7 +177,7 @@ impl SessionBody {
         });
     }
 
-    /// `reached`: a catch-up has come to what was the head then; on a busy log more may be due already.
+    /// `reached`: a catch-up has come to the end of the log; on a busy log there may be newer events already.
     fn progress(&mut self, reached: bool) {
         let dialect = self.dialect();
         if dialect.has_progress() {
@@ -251,7 +251,7 @@ impl SessionBody {
         }
     }
 
-    /// Says this after what is due already.
+    /// Sends this after the control messages that wait already.
     fn keep(&mut self, message: Bytes) {
         let Some(due) = &mut self.due else {
             self.due = Some(Box::new(message));

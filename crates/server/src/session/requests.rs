@@ -1,4 +1,4 @@
-//! What a client says on a `Session` call after it was opened, one request at a time.
+//! The requests of a client on a `Session` call after it was opened, one at a time.
 
 use std::{
     sync::Arc,
@@ -35,7 +35,7 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// What follows the first request.
+    /// The requests after the first.
     pub(crate) fn new(stream: Streaming<v1::SessionRequest>) -> Self {
         Self {
             stream,
@@ -93,7 +93,7 @@ impl Requests {
         node: &Node,
     ) -> Result<Option<Bytes>, InvalidRequest> {
         let Some(request) = request.request else {
-            // What a newer client says and this server does not know arrives as nothing.
+            // An unknown request of a newer client arrives as nothing.
             let why = "`request` is not set, or a kind of request that this server does not know";
             return Ok(Some(wire::request_refused(self.read, why)));
         };

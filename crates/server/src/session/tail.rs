@@ -1,4 +1,4 @@
-//! A live tail as what several sessions of one connection share.
+//! A live tail as the source that several sessions of one connection share.
 
 use std::task::{Context, Poll};
 

@@ -1,19 +1,19 @@
-//! A way to end a stream from outside its body: of a reader that stalls, of a call whose deadline is over, of a
-//! subscriber that was told to go and cannot hear it.
+//! A way to end a stream from outside its body: that of a reader that stalls, of a call whose deadline is over, of a
+//! subscriber that was told to go and does not receive it.
 //!
 //! A body is not polled while flow control holds it back, on any transport, so it cannot end itself then. Each
-//! transport puts a [`StreamAbort`] into the extensions of each request, made of what it can end. Our HTTP/2 resets the
-//! one stream. A connection with one response at a time, as HTTP/1.1, waits for a [`CancellationToken`] beside the
-//! response and closes.
+//! transport puts a [`StreamAbort`] into the extensions of each request, made of its own handle for the stream. Our
+//! HTTP/2 resets the one stream. A connection with one response at a time, as HTTP/1.1, waits for a
+//! [`CancellationToken`] beside the response and closes.
 //!
-//! Does not: say why; that belongs into the call's record before. Nor wait for the end of the stream.
+//! Does not: give a reason; that belongs into the call's record before. Nor wait for the end of the stream.
 
 use std::fmt;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-/// What a transport ends a stream by.
+/// The handle by which a transport ends a stream.
 pub trait Abort: Send + Sync {
     /// Has the stream ended soon, also while its reader takes nothing. Called from any thread, any number of times, also
     /// when the stream is over.
@@ -32,7 +32,7 @@ impl Abort for CancellationToken {
 pub struct StreamAbort(Arc<dyn Abort>);
 
 impl StreamAbort {
-    /// By what the transport keeps for the stream anyway, which saves an allocation.
+    /// By the transport's own state of the stream, which saves an allocation.
     pub fn of(stream: Arc<impl Abort + 'static>) -> Self {
         Self(stream)
     }

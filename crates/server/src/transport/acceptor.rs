@@ -1,7 +1,7 @@
 //! Takes connections from the listener, as fast as they come.
 //!
-//! Holds: nothing here waits for a connection; a lack of open files or too many connections costs a pause or a
-//! closed socket, never a spinning core or the listener.
+//! Holds: nothing here waits for a connection. A lack of open files or too many connections costs a pause or a closed
+//! socket, never a spinning core or the listener.
 //! Does not: read a byte; each connection is a task of its own.
 
 use std::convert::Infallible;
@@ -24,8 +24,8 @@ pub use super::settings::AcceptorSettings;
 use crate::limits;
 use crate::throttle::Seldom;
 
-/// Accepts what comes to the listener known by `address` until the node goes away (`Drain::go_away`); each connection
-/// becomes a task, which makes its raw socket usable and serves it by a clone of the service.
+/// Accepts the connections of the listener known by `address` until the node goes away (`Drain::go_away`). Each
+/// connection becomes a task, which makes its raw socket usable and serves it by a clone of the service.
 pub async fn accept<L, S, B>(mut listener: L, address: SocketAddr, shared: AcceptContext<S>)
 where
     L: Listener,

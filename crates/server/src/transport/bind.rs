@@ -12,7 +12,7 @@ use crate::limits;
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Another process has it.
+    /// Another process uses the address.
     #[error("address {0} is already in use")]
     InUse(SocketAddr),
     /// The kernel refuses it.
@@ -25,7 +25,7 @@ pub enum BindError {
     },
 }
 
-/// Listens on `address`, with room for a whole fleet that connects at once.
+/// Listens on `address`, with a backlog for a whole fleet that connects at once.
 pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
     Reserved::new(address)?.listen()
 }

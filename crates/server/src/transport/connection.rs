@@ -1,7 +1,8 @@
 //! One HTTP/2 connection: one task that drives the socket and all its streams.
 //!
-//! Streams are polled first, then the groups that read for several of them, and the connection after them, so that
-//! whatever they send is written in the same turn, in as few writes as possible. A wake-up costs the runtime one poll, however many streams it concerns.
+//! Streams are polled first, then the groups that read for several of them, and the connection after them. So their
+//! bytes are written in the same turn, in as few writes as possible. A wake-up costs the runtime one poll, for any
+//! number of streams.
 //!
 //! Holds: when the peer goes, or falls silent, or the server is killed, every call and body of the connection is
 //! dropped at once; a peer that sends nothing, garbage, or takes nothing occupies this task and nothing else.
@@ -85,13 +86,13 @@ pub enum ConnectionEnd {
     /// It spoke something else.
     #[error("it does not speak HTTP/2 but {}", .0.as_str())]
     Stranger(Stranger),
-    /// What came was not HTTP/2, or broke its rules, or the socket failed.
+    /// The peer's bytes were not HTTP/2, or broke its rules, or the socket failed.
     #[error(transparent)]
     Http2(#[from] h2::Error),
     /// The socket failed while the preface was read or collected frames were written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// The peer did not answer within `keepalive_timeout`, nor within what its slow reading may have added.
+    /// The peer did not answer within `keepalive_timeout`, nor within the time that slow reading may have added.
     #[error("no answer to a keepalive ping")]
     PeerVanished,
     /// The server ended before the connection's streams had.
@@ -121,7 +122,7 @@ where
     let until = Instant::now() + settings.handshake_timeout;
     let first = tokio::select! {
         biased;
-        // Nothing was promised to a peer that has not said what it wants.
+        // Nothing was promised to a peer without a request.
         () = drain.going_away() => return ConnectionEnd::Closed,
         first = timeout_at(until, begin(establish)) => first,
     };
@@ -133,7 +134,7 @@ where
             shared
                 .counts
                 .count_stranger(accepted.context.peer, stranger);
-            // In a box of its own: inline, every connection would be as large as what it says.
+            // In a box of its own: inline, every connection would be as large as this future.
             Box::pin(stranger::part(socket, stranger, &words)).await;
             return ConnectionEnd::Stranger(stranger);
         }
@@ -166,7 +167,7 @@ where
     .await
 }
 
-/// The usable socket, and what its peer said first.
+/// The usable socket, and the first bytes of its peer.
 async fn begin<T>(
     establish: impl Future<Output = std::io::Result<T>>,
 ) -> std::io::Result<(T, Begin)>
@@ -245,7 +246,7 @@ where
         let mut killed = pin!(drain.killed());
         let mut told = false;
         let mut leaving = None;
-        // Streams were woken and wait for the socket: what they would send now would only pile up in HTTP/2.
+        // Streams were woken and wait for the socket: their frames would only pile up in HTTP/2 now.
         let mut held_back = false;
         let end = poll_fn(|cx| {
             self.wakes.begin(cx.waker());
@@ -307,7 +308,7 @@ where
                     Err(error) => return Poll::Ready(ConnectionEnd::Io(error)),
                 };
                 if !left.blocked {
-                    // What HTTP/2 could not write it writes before anybody else does.
+                    // HTTP/2 writes its waiting frames before others write.
                     if left.refused {
                         self.wakes.mark(SOCKET);
                         continue;
@@ -327,13 +328,13 @@ where
             Poll::Pending
         })
         .await;
-        // So that each knows at its end what was sent for it.
+        // So that each knows at its end the bytes that were sent for it.
         let detached = self.wire.followers.detach_all();
         self.resume(detached);
         end
     }
 
-    /// Says when as many streams are open as may be, and when there is room again.
+    /// Notes when the limit of open streams is reached, and when it no longer is.
     fn look_whether_full(&mut self) {
         let full = self.streams.len() >= self.streams_max as usize;
         if full != self.full.is_some() {
@@ -341,13 +342,13 @@ where
         }
     }
 
-    /// The socket takes nothing: streams that are over end, and what the others send is held.
+    /// The socket takes nothing: streams that are over end, and the bytes of the others are held.
     fn poll_blocked(&mut self) {
         self.streams.poll_blocked(&mut self.wire);
         self.wire.followers.hold();
     }
 
-    /// Streams that were woken go on, and what was read for several is sent; those that ended are dropped.
+    /// Streams that were woken go on, and pieces read for several are sent; streams that ended are dropped.
     fn poll_streams(&mut self, groups: bool, streams: bool) {
         // Streams first: one that its peer has reset leaves those that follow before more is sent to it. Each has a turn
         // of its own, so that neither holds up the other.
@@ -398,7 +399,7 @@ where
         }
     }
 
-    /// HTTP/2 has read what there is and has nothing left to say, unless the socket is full.
+    /// HTTP/2 has read all bytes and has no frame left to write, unless the socket is full.
     fn flushed(&mut self) -> Poll<ConnectionEnd> {
         if !self.wire.io.has_refused() {
             self.wire.flushes = self.wire.flushes.wrapping_add(1);
@@ -422,7 +423,7 @@ where
         Poll::Pending
     }
 
-    /// Room in the connection's window goes to those that wait for it, in their order.
+    /// Capacity of the connection's window goes to its waiters, in their order.
     fn release(&mut self) {
         let released = self.wire.io.windows().take_released();
         for waiter in released {
@@ -472,12 +473,12 @@ where
         });
     }
 
-    /// Everything this turn produced leaves in one write. What the socket does not take now it takes when it says
-    /// so, through the same waker.
+    /// Everything this turn produced leaves in one write. The rest is written when the socket is ready, through the
+    /// same waker.
     fn write(&mut self) -> std::io::Result<Left> {
         let socket = &mut Context::from_waker(&self.wakes.socket);
         let left = self.wire.io.write(socket)?;
-        if left.room_waited_for && !left.blocked {
+        if left.capacity_for_a_waiter && !left.blocked {
             self.release();
         }
         Ok(left)

@@ -1,6 +1,6 @@
-//! What the connections of a node are counted for: how many are open, and those that an operator should know of.
+//! The counters of a node's connections: the open ones, and those with trouble that an operator should know of.
 //!
-//! Holds: trouble of one kind is one line of the log a second at most, however many connections have it.
+//! Holds: trouble of one kind is one line of the log a second at most, for any number of connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl ConnectionCounts {
         self.inner.full.load(Ordering::Relaxed)
     }
 
-    /// Connections that spoke something else than HTTP/2, by what that was.
+    /// Connections that spoke another protocol than HTTP/2, by that protocol.
     pub fn strangers(&self) -> impl Iterator<Item = (Stranger, u64)> {
         let counts = self.inner.strangers.iter();
         let counts = counts.map(|(count, _)| count.load(Ordering::Relaxed));

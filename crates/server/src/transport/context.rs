@@ -1,4 +1,4 @@
-//! What the connections of a node share, whichever listener they come from.
+//! The context that the connections of a node share, over all listeners.
 
 use std::sync::Arc;
 

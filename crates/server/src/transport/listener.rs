@@ -1,7 +1,7 @@
-//! Where connections come from: the kernel's TCP, or whatever an embedder or a simulation puts in its place.
+//! The source of connections: the kernel's TCP, or a listener that an embedder or a simulation puts in its place.
 //!
 //! A connection has two stages. `accept` gives a raw socket, whose options are set and whose addresses are asked for.
-//! `establish` makes of it the socket that HTTP/2 speaks over; it runs in the task of the connection.
+//! `establish` makes of it the socket that HTTP/2 uses; it runs in the task of the connection.
 //!
 //! Does not: bind; `bind` does that for TCP.
 
@@ -28,14 +28,14 @@ pub trait Listener: Send + 'static {
     /// The next connection and the address of its peer. Safe to drop while it waits.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Raw, SocketAddr)>> + Send;
 
-    /// Makes the raw socket usable, within the `handshake_timeout` of the connection. What it takes long for holds up
-    /// no other connection.
+    /// Makes the raw socket usable, within the `handshake_timeout` of the connection. It may take long without holding
+    /// up another connection.
     fn establish(
         &self,
         raw: Self::Raw,
     ) -> impl Future<Output = io::Result<Self::Socket>> + Send + use<Self>;
 
-    /// Sets what the settings ask of the raw socket.
+    /// Sets the options of the raw socket.
     fn prepare(raw: &Self::Raw, settings: &AcceptorSettings) -> io::Result<()> {
         let _ = (raw, settings);
         Ok(())

@@ -1,4 +1,4 @@
-//! What is let in from outside, as an operator may set it.
+//! The limits of the acceptor, as an operator may set them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::connection::ConnectionSettings;
 use super::open_files::OpenFiles;
 use crate::limits;
 
-/// What the acceptor lets in.
+/// The limits of the acceptor.
 #[derive(Clone, Debug)]
 pub struct AcceptorSettings {
     /// Connections open at once.

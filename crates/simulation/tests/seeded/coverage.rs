@@ -1,4 +1,4 @@
-//! What many runs together have met: faults that never bite would make every run lawful.
+//! The faults that many runs together have met. Faults that never bite would make every run lawful.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use longlived_client::{GapReason, Item, Lost, Notice};
 use crate::storage::{DAMAGE, DAMAGED_END};
 use crate::trace::{Answer, End, Record};
 
-/// What enough runs must meet at least once.
+/// The cases that enough runs must meet at least once.
 const MUST_MEET: [&str; 26] = [
     "event",
     "gap: trimmed",
@@ -64,7 +64,7 @@ impl Coverage {
         *self.0.entry(what).or_default() += 1;
     }
 
-    /// What was not met.
+    /// The cases that were not met.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
         let met = |what: &&str| self.0.contains_key(what);
         MUST_MEET.into_iter().filter(|what| !met(what)).collect()

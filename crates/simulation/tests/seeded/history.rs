@@ -1,4 +1,4 @@
-//! A trace as the checker reads it: what clients saw and nothing else.
+//! A trace as the checker reads it: the events that clients saw and nothing else.
 //!
 //! Holds: each of a subscriber's incarnations is an application of its own, since one that was killed before it had
 //! saved its position gets some events again; a stream begins with its Welcome and ends when its subscriber says so.
@@ -18,7 +18,7 @@ use longlived_client::{Item, Notice};
 use crate::run::SETTLES_IN;
 use crate::trace::{Answer, Incarnation, Record};
 
-/// What the checker says of a run, a line for each violation.
+/// The checker's verdict on a run, a line for each violation.
 pub(crate) fn check(records: &[(Duration, Record)]) -> Vec<String> {
     let lines = lines(records);
     let header = Header::new(Vec::<String>::new());

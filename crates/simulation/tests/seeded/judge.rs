@@ -1,5 +1,5 @@
-//! Whether a run was lawful: what every subscriber was told against what the store had, and what every publisher
-//! was told as well.
+//! Whether a run was lawful. The responses of every subscriber and the outcomes of every publisher are compared with
+//! the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -15,11 +15,11 @@ use crate::trace::{Answer, Began, End, Incarnation, Record};
 /// The most events that one damage costs: those of a batch, of a sealed block, or of a segment.
 const LOST_AT_ONCE_MAX: usize = 128;
 
-/// What the store has, by epoch and sequence.
+/// The events of the store, by epoch and sequence.
 #[derive(Default)]
 struct Truth {
     stored: BTreeMap<(u64, u64), Stored>,
-    /// What was not synced and nobody has seen: it may be stored all the same.
+    /// Events that were not synced and nobody has seen. They may be stored all the same.
     perhaps: BTreeMap<(u64, u64), Stored>,
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn judge(records: &[(Duration, Record)], plan: &Plan) -> Vec<String> 
 struct Rules<'a> {
     truth: &'a Truth,
     plan: &'a Plan,
-    /// What was damaged so far.
+    /// The damage so far.
     damages: usize,
 }
 
@@ -212,7 +212,7 @@ impl Rules<'_> {
 
     fn gap(&self, walk: &mut Walk, gap: &Gap) {
         match (walk.at, gap.after) {
-            // What does not match may have been passed without a word.
+            // Events that do not match may have been passed without a gap.
             (Some(at), Some(after)) if after.reaches(at) => {
                 self.nothing_between(walk, at, after.sequence);
             }
@@ -226,7 +226,7 @@ impl Rules<'_> {
             GapReason::Damaged => self.is_damaged(walk, gap),
             GapReason::Future | GapReason::Other(_) => false,
         };
-        // What was gone before it came at all is said, whatever it asked for.
+        // Events that were gone before the subscriber first came are announced, with every start that it asks for.
         if walk.gap_policy == GapPolicy::Fail
             && walk.resumed
             && matches!(gap.reason, GapReason::Trimmed | GapReason::EpochChanged)
@@ -247,13 +247,14 @@ impl Rules<'_> {
             }
         }
         if gap.reason == GapReason::Damaged {
-            // The latest publish time may be among what is lost.
+            // The event with the latest publish time may be lost.
             walk.time = None;
         }
         walk.at = Some(gap.through);
     }
 
-    /// Not more than what was damaged can have cost. Whoever wants the latest passes over what is whole as well.
+    /// A gap is not larger than the damage. A subscriber that starts at the latest event passes over whole events as
+    /// well.
     fn is_damaged(&self, walk: &Walk, gap: &Gap) -> bool {
         let Some(after) = gap.after else {
             return false;
@@ -266,7 +267,7 @@ impl Rules<'_> {
 
     /// One event, and about as large as it must be for that.
     fn is_too_large(&self, walk: &Walk, gap: &Gap) -> bool {
-        /// What an event has beside its payload.
+        /// The fields of an event beside its payload.
         const REST: usize = 200;
         let through = gap.through;
         let stored = self.truth.stored.get(&(through.epoch, through.sequence));
@@ -382,7 +383,8 @@ impl Truth {
                 kept.insert(place, stored);
             }
         }
-        // What was not synced is stored if anybody has it, and then it is for everybody.
+        // An event that was not synced counts as stored if one subscriber has it, and then every subscriber must have
+        // it.
         for (_, record) in records {
             let (position, message) = match record {
                 Record::Got {

@@ -143,7 +143,7 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
-/// What must be found: a record taken out of a lawful trace, or told twice.
+/// Mistakes that must be found: a record taken out of a lawful trace, or told twice.
 #[test]
 fn a_trace_that_was_tampered_with_is_not_lawful() {
     // Where nothing may be missing, so that nothing can be explained away.
@@ -190,7 +190,7 @@ fn a_trace_that_was_tampered_with_is_not_lawful() {
             },
         ) = &records[at]
         else {
-            unreachable!("it is what somebody got")
+            unreachable!("a subscriber received it")
         };
         let again = Record::Got {
             incarnation: *incarnation,

@@ -1,9 +1,9 @@
-//! A simulated network: hosts, connections with latency and room for so many bytes, and its faults.
+//! A simulated network: hosts, connections with latency and a bounded buffer, and its faults.
 //!
-//! Holds: bytes of one direction arrive in order, whole, or not at all; a writer waits when what it sent was not
-//! taken; whoever connects to a host without power waits, to one without a listener is refused.
-//! Does not: reorder or lose single packets. That is what TCP hides; what it cannot hide is late, cut off, or
-//! silent.
+//! Holds: bytes of one direction arrive in order, whole, or not at all; a writer waits while the buffer is full. A
+//! connection to a host without power waits; to a host without a listener it is refused.
+//! Does not: reorder or lose single packets. TCP hides that. It cannot hide bytes that are late, cut off, or never
+//! come.
 
 mod pipe;
 mod socket;
@@ -62,11 +62,11 @@ struct Inner {
     bytes_read: u64,
 }
 
-/// One connection: `pipes[i]` carries what side `i` writes.
+/// One connection: `pipes[i]` carries the bytes that side `i` writes.
 struct Link {
     hosts: [Host; 2],
     pipes: [Pipe; 2],
-    /// The process of this side is gone; what is left of its socket does nothing.
+    /// The process of this side is gone; its socket does nothing any more.
     dead: [bool; 2],
     /// Nothing arrives any more, in either direction, and nobody says so.
     lost: bool,
@@ -158,7 +158,7 @@ impl Network {
         self.remove(host, true);
     }
 
-    /// The server's machine is gone at once: what it had not sent yet is lost, and nobody is told.
+    /// The server's machine is gone at once: bytes that it had not sent yet are lost, and nobody is told.
     pub(crate) fn cut_power(&self) {
         self.remove(SERVER, false);
     }
@@ -194,7 +194,7 @@ impl Network {
         self.inner.lock().held.insert((from, to));
     }
 
-    /// What was held arrives.
+    /// The bytes that were held arrive.
     pub(crate) fn heal(&self, from: Host, to: Host) {
         let mut inner = self.inner.lock();
         inner.held.remove(&(from, to));
@@ -226,7 +226,7 @@ impl Network {
         self.inner.lock().weather = weather;
     }
 
-    /// Connections made and bytes read so far: with everything else, what a replay must repeat.
+    /// Connections made and bytes read so far: a replay must repeat them, with everything else.
     pub(crate) fn traffic(&self) -> (usize, u64) {
         let inner = self.inner.lock();
         (inner.links.len(), inner.bytes_read)
@@ -246,7 +246,7 @@ impl Inner {
             if link.pipes[0].reader == Reader::Silent {
                 link.pipes[0].leave(Reader::Gone(now));
                 if link.pipes[0].len() > 0 {
-                    // What was never acknowledged is sent again, and answered with a reset.
+                    // Bytes that were never acknowledged are sent again, and answered with a reset.
                     link.pipes[1].end(answer, true);
                 }
             }

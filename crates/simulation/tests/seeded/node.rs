@@ -23,7 +23,7 @@ use crate::trace::{Record, Trace};
 
 /// From the order to drain to the end of the process.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
-/// What the drain of a server may take beyond its timeout: its tasks are dropped in it.
+/// The time that the drain of a server may take beyond its timeout: its tasks are dropped in it.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// The server's machine.
@@ -38,7 +38,7 @@ pub(crate) struct Node {
     lives: u32,
     running: Option<Running>,
     tasks: TaskTracker,
-    /// What no server may do.
+    /// The mistakes of a server.
     pub(crate) failures: Vec<String>,
 }
 
@@ -165,7 +165,7 @@ impl Node {
         let Some(running) = self.running.take() else {
             return;
         };
-        // First the wires and the store: what its tasks still do until they are dropped reaches nobody.
+        // First the wires and the store: the work of its tasks until they are dropped reaches nobody.
         match death {
             Death::PowerCut => self.network.cut_power(),
             Death::Killed | Death::Drained => self.network.cut_server(),
@@ -184,7 +184,7 @@ impl Node {
         }
     }
 
-    /// The disk takes so many more bytes.
+    /// The disk takes `bytes` more bytes.
     pub(crate) fn fill_disk(&mut self, bytes: u64) {
         if self.running.is_some() {
             self.storage.set_faults(Faults {
@@ -205,7 +205,7 @@ impl Node {
         }
     }
 
-    /// The disk is well again. Whoever could not sync does not go on.
+    /// The disk is well again. A server that could not sync does not go on.
     pub(crate) fn mend_disk(&mut self) {
         self.storage.set_faults(Faults::default());
         if self
@@ -243,7 +243,7 @@ impl Node {
         }
         running.dead.store(true, Ordering::Relaxed);
         self.storage_ended(Death::Drained);
-        // Whatever it left open is closed by its machine.
+        // Its machine closes its open connections.
         self.network.cut_server();
     }
 
@@ -260,7 +260,7 @@ impl Node {
         {
             let life = running.life;
             if running.syncs_failed {
-                // What it must do, and what it leaves is as after a kill.
+                // It must end, and its end is like a kill.
                 self.kill();
                 return;
             }
@@ -270,7 +270,7 @@ impl Node {
     }
 }
 
-/// What a life begins with: chances of its own, and a clock that is up to a minute wrong.
+/// The environment of a life: its own random numbers, and a clock that is up to a minute wrong.
 fn environment(rng: &mut StdRng) -> Environment {
     let wrong = Duration::from_millis(rng.random_range(0..60_000));
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);

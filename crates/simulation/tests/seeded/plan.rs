@@ -1,5 +1,5 @@
-//! What a seed means: how many of everything there are, how the network and the store are, and which faults come
-//! when.
+//! The plan that follows from a seed: the number of everything, the network, the store, and the faults with their
+//! times.
 
 use std::time::Duration;
 
@@ -22,14 +22,14 @@ pub(crate) const TOPICS: [&str; 6] = [
     "inbox.s1",
 ];
 
-/// First host of the publishers, and of those who take over.
+/// First host of the publishers, and of the processes that take over.
 pub(crate) const PUBLISHERS: Host = 100;
 pub(crate) const OTHERS: Host = 150;
 
 /// The largest event that a subscriber with little room takes; the largest messages are larger.
 pub(crate) const EVENT_BYTES_SMALL: u32 = 10_000;
 
-/// What subscribers choose their filters from.
+/// The filters that subscribers choose from.
 const FILTERS: [&[&str]; 8] = [
     &[">"],
     &["orders.>"],
@@ -77,22 +77,22 @@ pub(crate) struct SubscriberPlan {
     pub(crate) disconnect_when_slow: bool,
     pub(crate) gap_policy: GapPolicy,
     pub(crate) event_bytes_max: Option<u32>,
-    /// It saves its position after so many items.
+    /// It saves its position after this number of items.
     pub(crate) saves_in: u32,
 }
 
-/// What is broken or mended at one moment.
+/// A fault, or the end of one.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     Kill,
     CutPower,
     Drain,
     StartServer,
-    /// The disk takes so many more bytes.
+    /// The disk takes this number of bytes more.
     FillDisk(u64),
     /// Nothing that is written can be synced.
     FailSyncs,
-    /// Somebody sees to the disk; a server that could not sync is ended if it has not ended by itself.
+    /// The disk is repaired. A server that could not sync is ended if it has not ended by itself.
     MendDisk,
     Hold(Host, Host),
     Heal(Host, Host),
@@ -213,7 +213,7 @@ impl Plan {
         }
     }
 
-    /// What may go wrong with a disk. Drawn last, so that it changes nothing else of a seed.
+    /// The faults of a disk. Drawn last, so that it changes nothing else of a seed.
     fn break_disk(&mut self, rng: &mut StdRng, faulty: Duration) {
         self.damages = rng.random_ratio(1, 3);
         self.reserve_bytes = *[0, 64 << 10].choose(rng).expect("it is not empty");

@@ -1,4 +1,5 @@
-//! The real publisher, and an application that sends again what has a message id and an unknown outcome.
+//! The real publisher, and an application that sends a message again when it has a message id and its outcome is
+//! unknown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ const ATTEMPTS: usize = 5;
 /// Messages of one pipeline.
 const PIPELINED: usize = 8;
 
-/// What a message is called in the trace: the begin of its payload.
+/// The name of a message in the trace: the beginning of its payload.
 pub(crate) fn name_of(payload: &[u8]) -> String {
     let name = payload.split(|&byte| byte == b':').next();
     String::from_utf8_lossy(name.unwrap_or_default()).into_owned()
@@ -56,7 +57,7 @@ impl PublisherApp {
         }
     }
 
-    /// Publishes until `stop`, and finishes what it has begun.
+    /// Publishes until `stop`, and finishes the publishes in flight.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             sleep(Duration::from_millis(
@@ -134,7 +135,7 @@ impl PublisherApp {
             self.answered(message, answer(published));
         }
         for message in left {
-            // Behind an error: what was in flight may be stored.
+            // After an error, the messages in flight may be stored.
             self.answered(message, Answer::Unknown("the stream ended".to_owned()));
         }
     }

@@ -19,10 +19,10 @@ use crate::publisher::PublisherApp;
 use crate::subscriber::Desk;
 use crate::trace::{self, Record, Trace};
 
-/// From the end of the last fault until everybody has everything. It follows from the settings below: a connection
-/// that is dead is noticed within 4 s (a promise of 2 s and its margin, or a ping of 2 s and 1 s for its answer), one
-/// wait of the backoff takes up to 1 s, and a dial or an opening that met the last fault up to 1 s each; publishers
-/// have as long, and what they sent last is delivered after that.
+/// From the end of the last fault until everybody has everything. It follows from the settings below. A dead connection
+/// is noticed within 4 s (a promise of 2 s and its margin, or a ping of 2 s and 1 s for its answer). One wait of the
+/// backoff takes up to 1 s. A dial or an opening that met the last fault takes up to 1 s each. Publishers have as long,
+/// and their last messages are delivered after that.
 pub(crate) const SETTLES_IN: Duration = Duration::from_secs(10);
 
 /// How long a connection that carries nothing may pass for one that does; see the keepalive below and of the node.
@@ -31,12 +31,12 @@ const NOTICED_IN: Duration = Duration::from_secs(4);
 /// A drain that no peer holds up: every stream is told, and every connection closed, a few times to and fro.
 const DRAINS_IN: Duration = Duration::from_secs(1);
 
-/// What a run was.
+/// The result of a run.
 pub(crate) struct Outcome {
     pub(crate) seed: u64,
     pub(crate) records: Vec<(Duration, Record)>,
     pub(crate) digest: u64,
-    /// What should not have been.
+    /// The violations.
     pub(crate) failures: Vec<String>,
 }
 
@@ -178,7 +178,7 @@ impl World {
         desk.begin(self.incarnations, client, &self.tasks);
     }
 
-    /// Who has left, or could not continue, comes again.
+    /// Subscribers that have left, or could not continue, come again.
     fn begin_where_deserted(&mut self) {
         for number in 0..self.desks.len() {
             if self.desks[number].is_deserted() {
@@ -253,7 +253,7 @@ impl World {
         self.trace.add(Record::Calm);
     }
 
-    /// Where each subscriber must come to: the last event that matches what it follows now.
+    /// The position that each subscriber must reach: the last event that matches its present filters.
     fn targets(&self) -> Vec<u64> {
         let epoch = self.node.store().map(|store| store.epoch().get());
         let stored = self.trace.stored(epoch.unwrap_or(0));

@@ -1,7 +1,7 @@
-//! What keeps the log of a simulated node from one life to the next.
+//! The storage that keeps the log of a simulated node from one life to the next.
 //!
-//! A store that is to be run here stands behind [`Storage`]: it is opened anew for each life, and told how the last
-//! one ended, so that it can lose what such an end loses.
+//! A store that is to be run here stands behind [`Storage`]. It is opened anew for each life. It is told how the last
+//! life ended, so that it can lose the events that such an end loses.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const SEGMENT_BEGIN_BYTES: u64 = 1 << 10;
 const CACHE_BYTES: u64 = 16 << 10;
 
 const DIR: &str = "/data";
-/// Where what was published is. The small files beside it have copies, and tests of their own.
+/// Where published events are. The small files beside it have copies, and tests of their own.
 const DAMAGED: [&str; 2] = [LOG, "sealed"];
 const LOG: &str = "log";
 /// Where the records of a segment begin.
@@ -33,7 +33,7 @@ const SEGMENT_HEADER_BYTES: usize = 64;
 pub(crate) const DAMAGE: &str = "damage";
 /// How it begins to tell of the damage that takes the end of the log.
 pub(crate) const DAMAGED_END: &str = "damage of the end";
-/// One damage in so many takes the end of the log.
+/// One damage in this number takes the end of the log.
 const ENDS_ONE_IN: u32 = 4;
 
 /// How a life ended.
@@ -52,10 +52,10 @@ pub(crate) trait Storage {
     /// The store of a life that begins. No earlier one writes any more.
     fn open(&mut self, environment: &Environment) -> Arc<dyn Store>;
 
-    /// A life has ended. What it has cost beyond what such an end costs, in words.
+    /// A life has ended. Returns the damage beyond that of such an end, in words.
     fn ended(&mut self, death: Death) -> Option<String>;
 
-    /// What goes wrong from now on, until the next life.
+    /// The faults from now on, until the next life.
     fn set_faults(&mut self, faults: Faults);
 }
 
@@ -80,15 +80,15 @@ impl Storage for Forgetful {
     fn set_faults(&mut self, _: Faults) {}
 }
 
-/// The disk store, over a disk that keeps what was synced when its power is cut, and any part of the rest.
+/// The disk store, over a disk that keeps the synced bytes when its power is cut, and any part of the rest.
 pub(crate) struct OnDisk {
     pub(crate) files: MemoryFiles,
     pub(crate) history: Vec<HistoryClass>,
     /// Some ends damage a byte, or take the newest segment of the log.
     pub(crate) damages: bool,
-    /// What is left free.
+    /// The bytes that are left free.
     pub(crate) reserve_bytes: u64,
-    /// What a power cut leaves, and what is damaged.
+    /// The bytes that survive a power cut, and the damage.
     pub(crate) rng: StdRng,
 }
 
@@ -167,7 +167,7 @@ impl OnDisk {
         Some(format!("{DAMAGED_END}: {} is {how}", path.display()))
     }
 
-    /// Turns one bit of what was written, somewhere.
+    /// Flips one of the written bits, somewhere.
     fn damage(&mut self) -> Option<String> {
         let dir = Path::new(DIR).join(DAMAGED.choose(&mut self.rng)?);
         let names = self.files.list(&dir).ok()?;

@@ -1,7 +1,7 @@
 //! The store of a simulated node: slow as a disk is, it dies with its node, and it tells the trace the truth.
 //!
-//! Holds: an append is in the inner store whole or not at all; once the node is dead nothing more gets in. What
-//! the inner store keeps of it is the inner store's matter, so that one that loses what was not synced fits here.
+//! Holds: an append is in the inner store whole or not at all; once the node is dead nothing more gets in. The inner
+//! store decides how much of it survives, so a store that loses events that were not synced fits here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ pub(crate) struct Witness {
     pub(crate) chance: Environment,
     /// The longest a write or a read takes, in milliseconds.
     pub(crate) slowness: u64,
-    /// One append in so many fails; 0 = none.
+    /// One append in this number fails; 0 = none.
     pub(crate) fails_one_in: u64,
     pub(crate) dead: Arc<AtomicBool>,
 }

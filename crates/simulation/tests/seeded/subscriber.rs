@@ -27,7 +27,7 @@ pub(crate) struct Desk {
     alive: Vec<Alive>,
 }
 
-/// What all incarnations of one subscriber share: the application's own storage, and its pace.
+/// The state that all incarnations of one subscriber share: the application's own storage, and its pace.
 struct Shared {
     /// Everything up to here is processed.
     saved: Mutex<Option<Position>>,
@@ -40,7 +40,7 @@ struct Alive {
     incarnation: Incarnation,
     task: AbortHandle,
     handle: SubscriberHandle,
-    /// What it says of itself.
+    /// Its own account of itself.
     stands: Arc<Mutex<Option<Position>>>,
     ended: Arc<Mutex<Option<End>>>,
 }
@@ -68,7 +68,7 @@ impl Desk {
     /// An application begins where the last one under this id has saved its position.
     pub(crate) fn begin(&mut self, incarnation: Incarnation, client: &Client, tasks: &TaskTracker) {
         let after = *self.shared.saved.lock();
-        // Behind the earliest there may be damage, of which it is told each time: in the end it takes what comes.
+        // Damage behind the earliest event is announced on each attempt. In the end the subscriber accepts the gap.
         let earliest = self.plan.earliest && self.shared.refused.load(Ordering::Relaxed) < 2;
         let mut builder = client
             .subscriber(&self.id)

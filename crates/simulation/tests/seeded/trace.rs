@@ -1,4 +1,4 @@
-//! What happened in a run, in order, with the time of each happening; and its digest.
+//! The records of a run, in order, each with its time; and their digest.
 //!
 //! Holds: everything that a replay of the same seed must repeat is in the digest.
 //! Does not: judge.
@@ -15,9 +15,9 @@ use tokio::time::Instant;
 /// One application that receives under one id, from its begin to its end.
 pub(crate) type Incarnation = usize;
 
-/// One happening. Some of what it holds is read by the digest and by people only.
+/// One record. Some fields are read by the digest and by people only.
 #[derive(Debug)]
-#[expect(dead_code, reason = "texts for whoever reads a trace")]
+#[expect(dead_code, reason = "texts for the reader of a trace")]
 pub(crate) enum Record {
     /// The store has it.
     Stored {
@@ -33,15 +33,15 @@ pub(crate) enum Record {
     },
     /// A publisher is about to send it.
     Sent(Sent),
-    /// What the publisher learned.
+    /// The outcome that the publisher learned.
     Answered { message: String, answer: Answer },
     /// A subscriber begins to read.
     Began(Began),
-    /// What it was handed.
+    /// The item that it was handed.
     Got {
         incarnation: Incarnation,
         item: Item,
-        /// What it says of itself afterwards.
+        /// Its own account of itself afterwards.
         position: Option<Position>,
     },
     /// It reads no more.
@@ -52,7 +52,7 @@ pub(crate) enum Record {
     Server(String),
     /// All faults are mended.
     Calm,
-    /// All who live have everything.
+    /// All live subscribers have everything.
     Settled,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Sent {
     pub(crate) id: bool,
 }
 
-/// What a subscriber asks for.
+/// The request of a subscriber.
 #[derive(Debug)]
 pub(crate) struct Began {
     pub(crate) incarnation: Incarnation,
@@ -79,7 +79,7 @@ pub(crate) struct Began {
     pub(crate) event_bytes_max: Option<u32>,
 }
 
-/// What a publisher knows of a message after all its attempts.
+/// The outcome of a message after all its attempts.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     Stored {
@@ -89,7 +89,7 @@ pub(crate) enum Answer {
     /// It is stored, at a place it was not told.
     StoredInBulk,
     NotStored(String),
-    #[expect(dead_code, reason = "for whoever reads a trace")]
+    #[expect(dead_code, reason = "for the reader of a trace")]
     Unknown(String),
 }
 
@@ -129,7 +129,7 @@ impl Trace {
         self.inner.lock().push((at, record));
     }
 
-    /// Topics and sequences of what is stored in an epoch, in order.
+    /// Topics and sequences of the events in an epoch, in order.
     pub(crate) fn stored(&self, epoch: u64) -> Vec<(String, u64)> {
         let inner = self.inner.lock();
         let stored = inner.iter().filter_map(|(_, record)| match record {

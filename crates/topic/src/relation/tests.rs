@@ -1,4 +1,4 @@
-//! What is said of two filters is held against an oracle: all names of an alphabet, each asked of both filters.
+//! The relation of two filters is compared with an oracle: all names of an alphabet, each matched by both filters.
 //!
 //! Literal tokens of the filters are letters of the alphabet, and `z` stands for every token that no filter names.
 
@@ -35,7 +35,7 @@ fn with_rest(texts: &[String]) -> Vec<TopicFilter> {
     closed.chain(texts.iter().filter_map(open)).collect()
 }
 
-/// What the names say of each two of the filters.
+/// The relation of each two of the filters, from the names.
 fn check_all(filters: &[TopicFilter], names: &[String]) {
     let matched = |filter: &TopicFilter| -> Vec<bool> {
         names.iter().map(|name| filter.matches(name)).collect()
@@ -53,17 +53,17 @@ fn check_all(filters: &[TopicFilter], names: &[String]) {
 }
 
 #[test]
-fn every_two_short_filters_are_what_the_names_say() {
+fn every_two_short_filters_are_related_as_their_names_are() {
     let first = ["a", "b", INBOX, SYS, "*"].map(String::from);
     let mut filters = with_rest(&longer(&first, &["a", "b", "*"], 2));
     filters.push(filter(">"));
     let first = ["a", "b", "z", INBOX, SYS].map(String::from);
-    // A token more than the longest filter: what is longer is matched by the same `>`.
+    // A token more than the longest filter: longer names are matched by the same `>`.
     check_all(&filters, &longer(&first, &["a", "b", "z"], 4));
 }
 
 #[test]
-fn every_two_filters_at_the_limit_of_tokens_are_what_the_names_say() {
+fn every_two_filters_at_the_limit_of_tokens_are_related_as_their_names_are() {
     let common = ".p".repeat(TOKENS_MAX - 4);
     let begin = |first: &str| format!("{first}{common}");
     let filters = with_rest(&longer(&["a", INBOX, "*"].map(begin), &["a", "*"], 3));
@@ -74,7 +74,7 @@ fn every_two_filters_at_the_limit_of_tokens_are_what_the_names_say() {
     check_all(&filters, &names);
 }
 
-/// What `*` and `>` stand for in the names of long filters.
+/// The tokens for `*` and `>` in the names of long filters.
 const ALPHABET: [&str; 3] = ["a", "b", "z"];
 
 /// All names of an alphabet that a filter matches, by the rules as they are written down.
@@ -98,7 +98,7 @@ fn names_of(filter: &[&str]) -> Vec<String> {
     names
 }
 
-/// The shortest of long filters: what `>` stands for in one can still be enumerated.
+/// The shortest of long filters: the tokens for `>` can still be enumerated.
 const LONG: usize = TOKENS_MAX - 4;
 
 /// Long filters, most of their tokens literal.
@@ -137,7 +137,7 @@ proptest! {
     // Each asks hundreds of thousands of names.
     #![proptest_config(ProptestConfig::with_cases(50))]
     #[test]
-    fn long_filters_are_what_the_names_say((one, other) in pair(), third in long_filter()) {
+    fn long_filters_are_related_as_their_names_are((one, other) in pair(), third in long_filter()) {
         for (inner, outer) in [(&one, &other), (&other, &one), (&one, &third), (&third, &other)] {
             let names = names_of(inner);
             let (inner, outer) = (filter(&inner.join(".")), filter(&outer.join(".")));
@@ -161,7 +161,7 @@ proptest! {
     }
 }
 
-/// What a filter's text says when it is read as a name, which is the rule that comes to mind first.
+/// A filter's text is read as a name, which is the rule that comes to mind first.
 fn read_as_a_name(inner: &TopicFilter, outer: &TopicFilter) -> bool {
     outer.matches(inner.as_str())
 }
@@ -179,7 +179,7 @@ fn a_filter_is_no_name_where_rest_meets_one_token() {
 }
 
 #[test]
-fn a_leading_wildcard_has_nothing_in_common_with_what_is_hidden_from_it() {
+fn a_leading_wildcard_has_no_reserved_topic_in_common_with_its_filter() {
     for hidden in ["inbox", "inbox.7", "inbox.*", "inbox.>", "$sys", "$sys.>"] {
         for wildcard in [">", "*", "*.>", "*.7", "*.*"] {
             let (hidden, wildcard) = (filter(hidden), filter(wildcard));

@@ -206,7 +206,7 @@ proptest! {
         frame_lengths in prop::collection::vec(1_usize..400, 1..20),
         read_lengths in prop::collection::vec(1_usize..900, 1..20),
     ) {
-        // What each stream carries, cut into frames in turn.
+        // The bytes of each stream, cut into frames in turn.
         let mut streams = vec![Vec::new(); 3];
         let mut counts = [(0_u32, 0_u64); 3];
         for (stream, length) in &lengths {

@@ -1,4 +1,4 @@
-//! A pub/sub server as small as it can be, which checks what it is called with.
+//! A pub/sub server as small as it can be, which checks its calls.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
-/// What the server does beside serving.
+/// The misbehaviour of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Behaviour {
     Correct,

@@ -1,7 +1,7 @@
 //! `PublishStream` of our own contract.
 //!
 //! Holds: both windows of the server are respected.
-//! Does not: read what it is answered beyond counting it.
+//! Does not: read answers beyond counting them.
 
 use std::io;
 
@@ -29,7 +29,7 @@ pub(super) struct Grpc {
     filler: Vec<u8>,
 }
 
-/// What the server said about this call.
+/// The server's status of this call.
 #[derive(Debug)]
 struct Answers {
     acknowledged: u64,
@@ -83,7 +83,7 @@ impl Voice for Grpc {
         !self.unframed.is_empty()
     }
 
-    /// The server answers what it has and ends the call.
+    /// The server answers the messages that it has and ends the call.
     fn finish(&mut self, out: &mut Vec<u8>) {
         request::frame_header(out, 0, kind::DATA, flag::END_STREAM, stream_id(0));
     }

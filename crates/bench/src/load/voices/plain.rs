@@ -1,8 +1,8 @@
 //! Protocols without windows: Redis, NATS and the bare sender.
 //!
-//! Holds: each acknowledges in the way that costs its server least, so that all of them are held to the same
-//! number of messages in flight: Redis answers every PUBLISH anyway, NATS is asked now and then by a PING, the bare
-//! sender has a message as soon as the socket has it.
+//! Holds: each acknowledges in the way that costs its server least, so that all of them have the same number of
+//! messages in flight. Redis answers every PUBLISH anyway, NATS is asked now and then by a PING, and the bare sender
+//! has a message as soon as the socket has it.
 
 use std::collections::VecDeque;
 use std::io;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::http2::request::Windows;
 use crate::store::history;
 
-/// Who reads what.
+/// The readers and their filters.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::store) struct Plan {
     pub(in crate::store) server: SocketAddr,
@@ -19,7 +19,7 @@ pub(in crate::store) struct Plan {
     pub(in crate::store) own_topics: bool,
     /// Epoch and sequence; `None` = from the earliest.
     pub(in crate::store) resume_after: Option<(u64, u64)>,
-    /// What each waits for.
+    /// The events that each waits for.
     pub(in crate::store) events_each: u64,
     pub(in crate::store) stream_window_bytes: u32,
     pub(in crate::store) connection_window_bytes: u32,
@@ -28,18 +28,18 @@ pub(in crate::store) struct Plan {
     pub(in crate::store) deadline_ns: u64,
 }
 
-/// What came, with times of the clock that processes share; 0 = it did not happen.
+/// The results, with times of the clock that processes share; 0 = it did not happen.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in crate::store) struct Done {
     pub(in crate::store) began_ns: u64,
     /// All held their Welcome.
     pub(in crate::store) welcome_ns: u64,
     pub(in crate::store) first_event_ns: u64,
-    /// All had what they waited for.
+    /// All had the events that they waited for.
     pub(in crate::store) complete_ns: u64,
     pub(in crate::store) events: u64,
     pub(in crate::store) gaps: u64,
-    /// Subscribers that had what they waited for.
+    /// Subscribers that had all their events.
     pub(in crate::store) complete: u32,
     /// The first thing that went wrong, in words.
     pub(in crate::store) trouble: Option<String>,

@@ -1,6 +1,6 @@
 //! The minimal reader: counts events by the first byte of each message.
 //!
-//! Holds: a stream's windows are filled again as its bytes arrive, so what is measured is the server.
+//! Holds: a stream's windows are filled again as its bytes arrive, so the server is measured.
 
 use std::io;
 use std::net::TcpStream;
@@ -24,7 +24,7 @@ const WAIT_MAX: Timespec = Timespec {
     tv_nsec: 50_000_000,
 };
 
-/// Opens everything, reads until all have what they wait for, and closes.
+/// Opens everything, reads until all have their events, and closes.
 pub(in crate::store) fn read(plan: &Plan) -> anyhow::Result<Done> {
     let mut seen = Seen {
         events_each: plan.events_each,

@@ -1,4 +1,4 @@
-//! What the subscribers of the client library saw, each and all together.
+//! The counts of the client library's subscribers, each and all together.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use longlived_client::{Lost, Outcome};
 use crate::load::control::{Connected, Finished, Published, Return, Returned, Times};
 use crate::retries::{Ceiling, LastBack, Retries};
 
-/// What is kept of one subscriber.
+/// The counts of one subscriber.
 #[derive(Debug, Clone, Copy, Default)]
 struct One {
     received: u32,
@@ -23,7 +23,7 @@ struct One {
     waited_ms: u32,
 }
 
-/// What all subscribers saw.
+/// The counts of all subscribers.
 #[derive(Debug)]
 pub(super) struct Seen {
     each: Vec<One>,
@@ -87,7 +87,7 @@ impl Seen {
             self.last_welcome_ns = now_ns;
         }
         match outcome {
-            // It begins with what is published next: nothing is due.
+            // It begins with the next message: it misses none.
             Outcome::New => self.current(index, now_ns),
             Outcome::Resumed => self.resumed += 1,
             Outcome::Reset => self.resets += 1,
@@ -121,7 +121,7 @@ impl Seen {
             self.note(format!("before the kill: {reason}"));
             return;
         }
-        // The kill ends the first stream of each; what ends after that was lost again.
+        // The kill ends the first stream of each; a later end is another loss.
         if (had_stream && one.streams > 1) || (!had_stream && !matches!(reason, Lost::Connect(_))) {
             self.lost_again += 1;
             self.note(reason.to_string());

@@ -1,4 +1,4 @@
-//! Where a subscription begins, and what it is told of what came before.
+//! The beginning of a subscription, and the gaps before it.
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn a_start_time_that_lies_ahead_begins_there_and_not_before() {
 }
 
 #[test]
-fn what_the_tail_still_has_is_resumed_though_history_has_let_it_go() {
+fn events_still_in_the_tail_are_resumed_though_history_has_let_them_go() {
     with_log(vec![("t", 2)], 1 << 20, async |log| {
         let _reader = open(&log, &[filter("t")], Begin::Next, OPTIONS).await;
         publish(&log, &["t"; 10]).await;

@@ -1,9 +1,9 @@
-//! What is announced in place of events.
+//! Gaps in the place of events.
 
 use super::*;
 
 #[test]
-fn a_gap_names_exactly_what_retention_took_and_only_on_topics_that_lost_something() {
+fn a_gap_names_exactly_the_events_that_retention_took_and_only_on_topics_with_a_loss() {
     with_log(vec![("noisy", 2)], 0, async |log| {
         publish(&log, &["quiet", "noisy", "noisy", "noisy", "noisy"]).await;
         let position = log.position_at(1);
@@ -51,7 +51,7 @@ fn a_kept_event_between_trimmed_ones_is_still_delivered() {
     });
 }
 
-/// What a reader of everything is told from the beginning.
+/// The items of a reader of everything, from the beginning.
 async fn told(log: &Log, filters: &[TopicFilter], options: ReadOptions) -> Vec<String> {
     let begin = Begin::After(log.position_at(0));
     let mut cursor = open(log, filters, begin, options).await.cursor;
@@ -102,7 +102,7 @@ fn over_wildcards_a_gap_stands_only_where_something_is_missing_and_says_how_much
 }
 
 #[test]
-fn what_is_kept_and_only_too_large_is_never_covered_by_what_retention_removed() {
+fn a_kept_event_that_is_only_too_large_is_never_covered_by_a_gap_of_retention() {
     with_log(vec![("a", 1), ("b", 100)], 0, async |log| {
         let message =
             |topic: &str, size| Message::new(TopicName::parse(topic).unwrap(), vec![0; size]);
@@ -150,7 +150,7 @@ fn a_loss_with_much_in_between_that_does_not_match_is_announced_once() {
 }
 
 #[test]
-fn a_refusal_says_what_is_so_of_what_is_kept() {
+fn a_refusal_names_the_kept_range_as_it_is() {
     with_log(vec![("noisy", 2)], 0, async |log| {
         publish(&log, &["t"; 50]).await;
         publish(&log, &["noisy"; 5]).await;
@@ -165,7 +165,7 @@ fn a_refusal_says_what_is_so_of_what_is_kept() {
             let refused = Cursor::open(&log, &filters, begin, options, Arc::default()).await;
             refused.err().expect("it cannot be had").to_string()
         };
-        let kept = format!("what is kept lies within 1 to 55 of epoch {epoch}");
+        let kept = format!("the kept events lie within 1 to 55 of epoch {epoch}");
         let future = refusal(&["t"], epoch, 99).await;
         assert!(
             future.contains("was never written") && future.contains(&kept),
@@ -189,7 +189,7 @@ fn a_refusal_says_what_is_so_of_what_is_kept() {
 }
 
 #[test]
-fn each_gap_policy_does_what_it_says() {
+fn each_gap_policy_keeps_its_promise() {
     with_log(vec![(">", 2)], 0, async |log| {
         publish(&log, &["t"; 5]).await;
         let at = |epoch, sequence| Begin::After(Position { epoch, sequence });

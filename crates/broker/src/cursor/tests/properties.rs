@@ -1,4 +1,4 @@
-//! Any mix of what a subscriber does and of what happens to it.
+//! Any mix of a subscriber's calls and of mishaps.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ enum Step {
     OtherEpoch(Sequence),
     Add(usize),
     Remove(usize),
-    /// From here on the store holds what is published ...
+    /// From here on the store holds appends back ...
     Hold,
     /// ... until here.
     Release,
@@ -42,7 +42,7 @@ struct Published {
     events: Vec<(Sequence, &'static str)>,
 }
 
-/// What was published and is not known to be stored.
+/// Published messages that are not known to be stored.
 type InFlight = Vec<(Vec<&'static str>, oneshot::Receiver<PublishReply>)>;
 
 impl Published {
@@ -61,7 +61,7 @@ impl Published {
     }
 }
 
-/// What a subscriber saw, held against all that was published.
+/// The items of a subscriber, compared with all published messages.
 #[derive(Default)]
 struct Observed {
     delivered: BTreeSet<Sequence>,
@@ -108,7 +108,7 @@ impl Observed {
                     prop_assert_eq!(gap.after, asked.sequence);
                     self.gaps.push((0, gap.through));
                 } else {
-                    prop_assert!(gap.after >= self.last, "a gap follows what came before it");
+                    prop_assert!(gap.after >= self.last, "a gap follows the items before it");
                     prop_assert!(gap.through > gap.after);
                     self.gaps.push((gap.after, gap.through));
                     if gap.reason == GapReason::Trimmed {
@@ -141,7 +141,7 @@ impl Observed {
         }
         prop_assert!(
             self.delivered.is_subset(expected),
-            "only what matches arrives"
+            "only matching events arrive"
         );
         Ok(())
     }
@@ -174,7 +174,7 @@ async fn comes_back(
     };
     let due: BTreeSet<_> = published.matching(filters, after).collect();
     for &(after, through, events) in &seen.trimmed {
-        // This store has forgotten nothing of what it removed.
+        // This store has forgotten no removed event.
         let missing = due.range(after + 1..=through).count() as u64;
         prop_assert_eq!(events, missing, "of {} to {}", after, through);
         prop_assert!(
@@ -191,7 +191,7 @@ async fn comes_back(
     seen.holds(&due)
 }
 
-/// A subscriber, what is published beside it, and what it has to be told.
+/// A subscriber, the messages published beside it, and the items that it must receive.
 struct World {
     log: Log,
     gate: Arc<Gate>,
@@ -272,7 +272,7 @@ impl World {
         self.settle().await;
     }
 
-    /// Waits for what is in flight.
+    /// Waits for the messages in flight.
     async fn settle(&mut self) {
         for (topics, answer) in self.in_flight.drain(..) {
             for (sequence, topic) in stored(answer).await.into_iter().zip(topics) {
@@ -340,8 +340,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     /// Any mix of publishing, trimming, lagging, resuming and changing filters, in the middle of catching up and while the
-    /// store works on a batch too: every matching event is delivered once and in order, or lies in an announced gap. And
-    /// whatever position a subscriber was told last, whoever comes back to it is told the rest.
+    /// store works on a batch too: every matching event is delivered once and in order, or lies in an announced gap.
+    /// And a subscriber that comes back to any position that it was told is told the rest.
     #[test]
     fn every_matching_event_arrives_once_or_is_announced(
         steps in prop::collection::vec(step(), 1..60),

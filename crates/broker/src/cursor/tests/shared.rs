@@ -36,8 +36,8 @@ fn handed_out(reader: &mut TailReader) -> (Bytes, usize) {
 }
 
 #[test]
-fn a_reader_is_followed_by_those_that_want_its_compression_and_hands_out_what_each_would_have_read()
-{
+fn a_reader_is_followed_by_cursors_of_its_compression_and_hands_out_the_events_that_each_would_have_read()
+ {
     let payloads: [&[u8]; 3] = [&[b'x'; 2_048], &[b'x'; 100], &[b'y'; 2_048]];
     for compression in ALL {
         with_log(vec![], 1 << 20, async |log| {
@@ -67,7 +67,7 @@ fn a_reader_is_followed_by_those_that_want_its_compression_and_hands_out_what_ea
             let flag = u8::from(compression != Compression::Identity);
             assert_eq!(flags, [flag, 0, flag]);
 
-            // Who goes on by itself reads the same bytes again.
+            // A cursor that goes on by itself reads the same bytes again.
             first.unfollow(reader.position());
             publish_payload(&log, payloads[0]).await;
             assert_eq!(delivered(&mut first), handed_out(&mut reader));

@@ -94,7 +94,7 @@ proptest! {
         for encoding in [Encoding::V1, Encoding::Legacy] {
             let plain = messages(&join(&slices, encoding), Compression::Identity);
             for compression in BOTH {
-                // The second time from what is kept.
+                // The second time from the cache.
                 for _ in 0..2 {
                     let joined = compressor.join(&slices, encoding, compression);
                     let said = messages(&joined, compression);
@@ -111,7 +111,7 @@ proptest! {
     }
 }
 
-/// A batch of one event whose encoded message has so many bytes.
+/// A batch of one event whose encoded message has this number of bytes.
 fn of_size(bytes: usize) -> Arc<Frames> {
     let payload = (0..=bytes).rev().find_map(|length| {
         let frames = frames(1, &[vec![b'x'; length]]);
@@ -130,7 +130,7 @@ fn the_least_and_the_largest_that_are_compressed_are_those_that_the_limits_name(
     ] {
         let slice = whole(&of_size(bytes));
         for compression in BOTH {
-            // Each size is the same event here: none may find what was kept of another.
+            // Each size is the same event here: none may find the cached bytes of another.
             let compressor = Compressor::new(0);
             let joined = compressor.join(std::slice::from_ref(&slice), Encoding::V1, compression);
             assert_eq!(joined[0], expected, "{bytes} bytes with {compression:?}");
@@ -140,7 +140,7 @@ fn the_least_and_the_largest_that_are_compressed_are_those_that_the_limits_name(
 }
 
 #[test]
-fn what_does_not_get_smaller_is_sent_as_it_is_and_tried_once() {
+fn an_event_that_does_not_get_smaller_is_sent_as_it_is_and_tried_once() {
     let compressor = Compressor::new(0);
     let mut state = 1_u64;
     let noise = std::iter::repeat_with(|| {
@@ -162,7 +162,7 @@ fn what_does_not_get_smaller_is_sent_as_it_is_and_tried_once() {
 }
 
 #[test]
-fn an_event_is_compressed_once_wherever_it_stands_and_whoever_reads_it() {
+fn an_event_is_compressed_once_in_every_batch_and_for_every_reader() {
     let compressor = Compressor::new(0);
     let large = vec![b'x'; 4_096];
     let one = frames(1, &[large.clone(), b"small".to_vec(), large.clone()]);
@@ -203,7 +203,7 @@ fn an_event_is_compressed_once_wherever_it_stands_and_whoever_reads_it() {
 }
 
 #[test]
-fn what_is_kept_never_exceeds_its_bound_and_the_newest_is_among_it() {
+fn the_cache_never_exceeds_its_bound_and_has_the_newest_event() {
     let compressor = Compressor::new(0);
     // Digits in no order: less than half of it remains.
     let mut state = 1_u64;

@@ -20,8 +20,8 @@ use crate::{
     store::{Admitted, AppendError, Appended, TopicsExhausted},
 };
 
-/// One batch takes no further requests past this many messages or bytes: it bounds how long the first of
-/// them waits, and what a reader that stops in the middle of one keeps in memory.
+/// One batch takes no further requests past this many messages or bytes: it bounds the wait of the first of them, and
+/// the memory of a reader that stops in the middle of one.
 const BATCH_MESSAGES_MAX: usize = 4_096;
 const BATCH_BYTES_MAX: usize = 256 << 10;
 
@@ -77,8 +77,8 @@ impl Outcome {
 }
 
 impl Sequencer {
-    /// Takes a request and what is queued behind it as one batch. `None` when none of the messages is new: their
-    /// publishers have been answered.
+    /// Takes a request and the queue behind it as one batch. `None` when none of the messages is new: their publishers
+    /// have been answered.
     pub(super) fn gather(&mut self, first: Submission) -> Option<Batch> {
         let mut batch = Batch::default();
         self.add(first, &mut batch);

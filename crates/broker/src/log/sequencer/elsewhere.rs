@@ -1,4 +1,4 @@
-//! What other nodes append to the same log, as the store hands it out.
+//! The events that other nodes append to the same log, as the store hands them out.
 //!
 //! Holds: a failure that passes is counted, logged and followed by another attempt after a pause that doubles up to a
 //! limit; a failure that is final ends the log.
@@ -47,7 +47,7 @@ impl Elsewhere {
         }
     }
 
-    /// The next events of other nodes. What it returns has to be shown before it is polled again.
+    /// The next events of other nodes. They have to be shown before it is polled again.
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,

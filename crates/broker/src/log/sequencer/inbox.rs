@@ -1,4 +1,4 @@
-//! What comes to the sequencer, and in which order it takes it.
+//! The requests to the sequencer, and the order in which it takes them.
 //!
 //! Holds: new filters, publishers and the events of other nodes have the first turn one after the other, so that a storm
 //! of one kind keeps none of the others waiting. Not left to chance: a replay takes the same turns.
@@ -24,7 +24,7 @@ pub(in crate::log) struct Queues {
     pub(in crate::log) links: mpsc::Receiver<Link>,
 }
 
-/// The queues, and what other nodes append.
+/// The queues, and the events of other nodes.
 pub(super) struct Inbox {
     queues: Queues,
     elsewhere: Elsewhere,
@@ -67,13 +67,13 @@ impl Inbox {
         }
     }
 
-    /// Takes nothing more from publishers; what is queued is still handed out.
+    /// Takes nothing more from publishers; queued requests are still handed out.
     pub(super) fn close(&mut self) {
         self.queues.publish.close();
         self.queues.background.close();
     }
 
-    /// Asks no more for what other nodes append.
+    /// Asks no more for events of other nodes.
     pub(super) fn end_elsewhere(&mut self) {
         self.elsewhere.end();
     }
@@ -115,7 +115,7 @@ impl Inbox {
         }
     }
 
-    /// What is queued by publishers now; background work rides along only where they left room.
+    /// The present queue of publishers; background work rides along only where they left space.
     pub(super) fn queued(&mut self) -> Option<Submission> {
         let queues = &mut self.queues;
         let request = queues.publish.try_recv();

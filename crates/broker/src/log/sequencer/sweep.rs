@@ -1,5 +1,5 @@
-//! What the sequencer does from time to time: it drops live tails, message ids, channels and topics that are no longer
-//! needed, and checks the state of the store.
+//! The periodic work of the sequencer. It drops live tails, message ids, channels and topics that are no longer needed,
+//! and checks the state of the store.
 //!
 //! Holds: the store lets go of history and topics between two appends only, since the messages of an append name topics
 //! that keep no event yet, and is asked for its state between them. Everything else is done at its time, however long an append takes.
@@ -46,7 +46,8 @@ impl Sequencer {
         }
     }
 
-    /// What an append leaves to do for the store. However busy the log is, what has to go goes: a little after each batch.
+    /// The work that an append leaves to the store. The store removes a little after each batch, so that removal keeps
+    /// up with a busy log.
     pub(super) fn sweep_after_append(&mut self) {
         if std::mem::take(&mut self.sweep_store_next) {
             self.sweep_store();
@@ -60,7 +61,7 @@ impl Sequencer {
         self.forget_unused();
     }
 
-    /// Lets the store work for about a millisecond on what it does not keep.
+    /// Lets the store work for about a millisecond on removals.
     pub(super) fn trim(&mut self) {
         let trimmed = self.shared.store.trim();
         for id in trimmed.forgotten {

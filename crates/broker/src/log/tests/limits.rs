@@ -1,4 +1,4 @@
-//! What is let go when there is no room, and what is refused.
+//! Removals and refusals when a limit is reached.
 
 use std::ops::AsyncFn;
 
@@ -132,7 +132,7 @@ async fn a_further_filter_is_refused_and_takes_the_place_of_one_that_nobody_foll
         let refused = log.attach(&filter("d"), &signal).await.err();
         assert_eq!(refused, Some(AttachError::ChannelsExhausted { limit: 3 }));
         assert_eq!((log.channels(), log.channels_refused()), (3, 1));
-        // Further readers of what is followed cost nothing.
+        // Further readers of a followed filter cost nothing.
         assert!(log.attach(&filter("b.*"), &signal).await.is_ok());
 
         followed.pop();

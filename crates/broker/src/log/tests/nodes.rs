@@ -20,7 +20,7 @@ fn shared_log() -> Arc<SharedLog> {
     SharedLog::new(MemoryStore::new(environment, retention, 10))
 }
 
-/// Reads so many events, and where the cursor then stands.
+/// Reads `count` events. Returns them and the position of the cursor.
 async fn read_events(cursor: &mut Cursor, events: usize) -> Vec<Sequence> {
     let mut found = Vec::new();
     while found.len() < events {
@@ -115,7 +115,7 @@ async fn nodes_of_one_log_show_the_same_order_and_take_over_positions_from_each_
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_other_nodes_append_is_shown_while_an_append_of_this_one_stands_still() {
+async fn events_of_other_nodes_are_shown_while_an_append_of_this_one_stands_still() {
     let shared = shared_log();
     let gate = Gate::new(shared.node());
     let (one, one_runs) = Log::new(gate.clone(), LogConfig::default());
@@ -131,7 +131,7 @@ async fn what_other_nodes_append_is_shown_while_an_append_of_this_one_stands_sti
             assert_eq!(other.await.unwrap().sequence, sequence);
             assert_eq!(read_events(&mut on_one, 1).await, [sequence]);
         }
-        // Who comes meanwhile misses nothing either.
+        // A subscriber that comes meanwhile misses nothing either.
         let mut late = open(&one, Begin::Earliest).await.cursor;
         assert_eq!(read_events(&mut late, 3).await, [1, 2, 3]);
         gate.release();
@@ -161,7 +161,7 @@ async fn of_a_batch_that_is_stored_in_part_each_publisher_is_told_of_its_own_mes
             stream: Some(Arc::new(AtomicBool::new(false))),
             ..PublishOptions::default()
         };
-        // The first is alone; what comes while it is stored is one batch.
+        // The first is alone; messages that come while it is stored are one batch.
         gate.hold();
         let submit = |messages, options: &PublishOptions| log.submit(messages, options.clone());
         let usual = PublishOptions::default();
@@ -191,14 +191,14 @@ async fn of_a_batch_that_is_stored_in_part_each_publisher_is_told_of_its_own_mes
         let whole = whole.await.unwrap();
         assert_eq!((sequences(&whole), &whole.refused), (vec![4, 5], &None));
         assert!(unavailable(&same.await.unwrap()), "the same message");
-        assert!(mixed.partly, "what lies behind it may be stored");
+        assert!(mixed.partly, "messages behind it may be stored");
         assert!(
             log.room().borrow().is_ok(),
             "one message is not the node's publishing"
         );
         assert_eq!(read_events(&mut cursor, 5).await, [1, 2, 3, 4, 5]);
 
-        // Nothing follows the refusal of a stream; what was stored behind it is known by its id.
+        // Nothing follows the refusal of a stream; a message stored behind it is known by its id.
         let after = submit(smallvec![message("a", "")], &stream).await.unwrap();
         assert_eq!(
             after.await.unwrap().refused,

@@ -1,4 +1,4 @@
-//! What goes on while the store works on a batch that it does not finish.
+//! The log while the store works on a batch that it does not finish.
 
 use std::{
     sync::atomic::Ordering,
@@ -52,7 +52,7 @@ async fn open(log: &Log, filter: &str, begin: Begin) -> Cursor {
     opened.unwrap().cursor
 }
 
-/// The events up to what is visible now.
+/// The events up to `visible`.
 fn read(cursor: &mut Cursor) -> Vec<Sequence> {
     let mut found = Vec::new();
     loop {
@@ -91,7 +91,7 @@ async fn a_new_filter_is_linked_and_gets_history_and_then_the_batch_in_flight_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn stop_is_heard_and_what_was_queued_before_is_stored_and_answered() {
+async fn stop_is_heard_and_messages_queued_before_are_stored_and_answered() {
     let gate = gate();
     let (log, sequencer) = Log::new(gate.clone(), LogConfig::default());
     let stop = CancellationToken::new();
@@ -101,7 +101,7 @@ async fn stop_is_heard_and_what_was_queued_before_is_stored_and_answered() {
         gate.appending().await;
         let queued = submit(&log, "b").await;
         stop.cancel();
-        // Whoever comes from now on is told at once.
+        // A publisher that comes from now on is refused at once.
         let refused = async || {
             let late = log.publish(message("late", ""), PublishOptions::default());
             let late = tokio::time::timeout(Duration::from_millis(1), late).await;
@@ -137,7 +137,7 @@ async fn idle_channels_are_unlinked_and_topics_are_forgotten_only_between_append
         assert_eq!(gate.trims(), trims);
         gate.release();
         assert_eq!(in_flight.await.unwrap().published[0].sequence, 1);
-        assert_eq!(gate.trims(), trims + 1, "what had to wait is done at once");
+        assert_eq!(gate.trims(), trims + 1, "the waiting work is done at once");
     })
     .await;
 }

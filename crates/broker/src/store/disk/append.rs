@@ -113,7 +113,7 @@ impl Numbered {
         writer.finish()
     }
 
-    /// Nothing of the batch is stored: what it changed is as before.
+    /// Nothing of the batch is stored: its changes are undone.
     fn take_back(&self, shared: &Shared) {
         let history = &mut *shared.history.write();
         for &(topic, previous) in self.previous.iter().rev() {

@@ -21,8 +21,8 @@ use crate::{
     store::clock::Stamp,
 };
 
-/// Size at which a block is written. It is large enough that reading on costs little beside the bytes, and small enough
-/// that one event far from all others costs little more than itself.
+/// Size at which a block is written. It is large enough that the cost of reading on is small beside that of the bytes.
+/// It is small enough that one event far from all others costs little more than itself.
 const BLOCK_BYTES: usize = 32 << 10;
 
 /// A sealed file being written.

@@ -2,7 +2,7 @@
 //! original. Sequences behind the copy were, or will be, given out by the original too; without another epoch a
 //! position from there would be taken for one of this history.
 //!
-//! Holds: everything that is kept stays; a directory that cannot be opened is not touched.
+//! Holds: all kept events stay; a directory that cannot be opened is not touched.
 //! Does not: make a directory, or run beside a server.
 
 use std::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{environment::Environment, position::Epoch};
 
-/// What became of an epoch.
+/// The change of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochChange {
     /// Positions of this one are now of another history.

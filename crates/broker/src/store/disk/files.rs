@@ -21,7 +21,7 @@ pub trait File: fmt::Debug + Send + Sync {
     /// Writes all parts one after the other, from an offset on.
     fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
 
-    /// Returns when what was written is on the disk.
+    /// Returns when the written bytes are on the disk.
     fn sync(&self) -> io::Result<()>;
 
     /// Its length in bytes.
@@ -41,7 +41,7 @@ pub enum OpenMode {
     Read,
     /// It must exist; for reading and writing.
     Update,
-    /// It is made anew and empty, whatever was there.
+    /// It is made anew and empty, also in the place of another.
     Create,
 }
 
@@ -51,7 +51,7 @@ pub trait Lock: fmt::Debug + Send + Sync {
     fn check(&self) -> Result<Kept, LockError>;
 }
 
-/// What became of a lock.
+/// The state of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
     /// Nothing.
@@ -63,7 +63,7 @@ pub enum Kept {
 /// Why a directory cannot be locked, or is not locked any more.
 #[derive(Debug)]
 pub enum LockError {
-    /// Another process has it; what it says of itself.
+    /// Another process has it; the text that this process wrote into it.
     Held(String),
     /// The directory that was locked is gone, or another one has its place.
     Replaced,
@@ -106,8 +106,8 @@ pub(super) fn read_all(file: &dyn File) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// The same of a file whose disk may not give everything back: what it does not give is filled with ones, since zeros
-/// would look as if nothing had ever been written there.
+/// The same of a file whose disk may not give everything back. Unreadable bytes are filled with ones, since zeros would
+/// look as if nothing had ever been written there.
 pub(super) fn read_all_of_damaged(file: &dyn File) -> io::Result<Vec<u8>> {
     const PIECE_BYTES: usize = 256 << 10;
     const SECTOR_BYTES: usize = 512;
@@ -131,7 +131,7 @@ pub(super) fn read_all_of_damaged(file: &dyn File) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Whether an error says that the disk has lost what was written, and not that it cannot be asked now.
+/// Whether an error says that the disk has lost written bytes, and not that it cannot be asked now.
 pub(super) fn is_damage(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof || is_one_of(error, &[Errno::IO])
 }

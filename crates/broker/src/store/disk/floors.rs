@@ -1,7 +1,7 @@
-//! `FLOORS`: remembers what retention has removed between two times that `STATE` is written.
+//! `FLOORS`: remembers the removals of retention between two writes of `STATE`.
 //!
-//! Holds: what a round of retention has removed is written down at its end, so that it stays removed whatever limits the
-//! next process has, and whatever class a topic belongs to then.
+//! Holds: the removals of a round of retention are written down at its end. So they stay removed with any limits of the
+//! next process, and in any class of a topic.
 
 use std::{io, path::PathBuf};
 
@@ -26,7 +26,7 @@ pub(super) struct Former {
 
 impl Former {
     fn of(classes: &[ClassState]) -> Self {
-        // Those that were configured stand first, then the two that there always are, then what is left of others.
+        // The configured ones stand first, then the two built-in ones, then the rest of others.
         let others = classes.iter().position(|class| class.identity == OTHERS);
         let configured = others.map_or(0, |others| others.saturating_sub(1));
         let filters = classes[..configured]
@@ -59,7 +59,7 @@ impl History {
         self.classes.iter().map(state).collect()
     }
 
-    /// Takes over what `STATE` says of classes, and what was written down since.
+    /// Takes over the classes of `STATE`, and the floors written down since.
     pub(super) fn recall_floors(&mut self, state: &State, floors: Option<&Floors>) {
         let newer = floors.filter(|floors| floors.version > state.version);
         self.version = self.version.max(newer.map_or(0, |newer| newer.version));
@@ -77,7 +77,7 @@ impl History {
     pub(super) fn forget_former(&mut self, head: Sequence) {
         self.former = None;
         for class in &mut self.classes {
-            // A floor that was brought back alone from a later time must not hide what is published from here on.
+            // A floor that was brought back alone from a later time must not hide events published from here on.
             class.floor = class.floor.min(head);
         }
     }

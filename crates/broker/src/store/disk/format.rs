@@ -12,8 +12,8 @@ pub(super) const FORMAT: u32 = 2;
 const ENVELOPE_BYTES: usize = 16;
 const MAGIC: &[u8; 8] = b"longlive";
 
-/// `META`: what a directory is. The epoch changes only on request (`new-epoch`), and the format when a later version of
-/// this program opens the directory.
+/// `META`: the identity of a directory. The epoch changes only on request (`new-epoch`), and the format when a later
+/// version of this program opens the directory.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct Meta {
     #[prost(uint32, tag = "1")]
@@ -30,7 +30,7 @@ pub(super) struct Meta {
     pub(super) epoch_changes: u64,
 }
 
-/// `STATE`: which sealed files there are, and what is gone. Replaced as a whole; the higher version holds.
+/// `STATE`: the sealed files and the removed ranges. Replaced as a whole; the higher version holds.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct State {
     #[prost(uint64, tag = "1")]
@@ -55,7 +55,7 @@ pub(super) struct State {
     /// No sealed file has had this number or a higher one.
     #[prost(uint64, tag = "9")]
     pub(super) next_file: u64,
-    /// What the clock that ages go by has to know; format 1 has none.
+    /// The state of the clock of ages; format 1 has none.
     #[prost(message, optional, tag = "10")]
     pub(super) clock: Option<ClockState>,
     /// The directory has a `HEAD`: one that is not there was lost.
@@ -150,8 +150,8 @@ pub(super) struct ClassState {
     pub(super) floor_time: i64,
 }
 
-/// `FLOORS`: what retention has removed since `STATE` was written, so that nothing of it comes back when a class keeps
-/// more at the next start. One that is gone or damaged takes nothing but that.
+/// `FLOORS`: the removals of retention since `STATE` was written, so that they do not come back when a class keeps more
+/// at the next start. If the file is gone or damaged, only these are lost.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct Floors {
     /// Counted with those of `STATE`: the higher one is newer.
@@ -201,7 +201,7 @@ pub(super) struct Ids {
     pub(super) parts: u32,
 }
 
-/// What a sealed file holds; in memory for as long as the file is kept.
+/// The content of a sealed file; in memory for as long as the file is kept.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct Summary {
     /// Retention class.

@@ -1,12 +1,12 @@
 //! `HEAD`: the last sequence that was synced and the time it was published at, so that a log whose end is missing is not
 //! taken for a shorter one, and no later event is told to be older than a lost one.
 //!
-//! It is written after each commit and not synced, which costs the commit one small write to memory: a process that is
-//! killed leaves it exact. A power cut may leave an older one; so it is synced with the first commit of a segment, then
-//! beside publishing, and always before a sequence is given out that is more than [`NUMBERS_AHEAD`] higher.
+//! It is written after each commit and not synced, which costs the commit one small write to memory. A killed process
+//! leaves it exact. A power cut may leave an older one. So it is synced with the first commit of a segment, then beside
+//! publishing, and always before a sequence is given out that is more than [`NUMBERS_AHEAD`] higher.
 //!
-//! Holds: it never says more than what was synced; no sequence that was given out is more than [`NUMBERS_AHEAD`] above
-//! what it says, whatever became of the log.
+//! Holds: its sequence was synced; no sequence that was given out is more than [`NUMBERS_AHEAD`] above it, even if the
+//! log is lost.
 
 use std::{
     io,
@@ -39,7 +39,7 @@ pub(super) struct Head {
     pub(super) published: i64,
 }
 
-/// What the last process left.
+/// The file of the last process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
     /// This event was synced, and perhaps later ones.
@@ -76,7 +76,7 @@ impl HeadFile {
         &self.path
     }
 
-    /// Looks at what the last process left.
+    /// Reads the file of the last process.
     pub(super) fn read(&self, files: &dyn Files) -> io::Result<Left> {
         let file = match files.open(&self.path, OpenMode::Update) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Left::Nothing),
@@ -128,8 +128,7 @@ impl HeadFile {
         self.note(head)
     }
 
-    /// Everything up to this event was synced. A disk without room for that is no reason to stop: what the file says
-    /// stays true.
+    /// Everything up to this event was synced. A full disk is no reason to stop: the content of the file stays true.
     pub(super) fn note(&self, head: Head) -> io::Result<()> {
         let Some(file) = self.file.get() else {
             return Ok(());
@@ -142,7 +141,7 @@ impl HeadFile {
         Ok(())
     }
 
-    /// Returns when what was noted is on the disk. Does nothing when it is.
+    /// Returns when the last note is on the disk. Does nothing when it is.
     pub(super) fn sync(&self) -> io::Result<()> {
         let noted = self.noted.load(Ordering::Acquire);
         if noted > self.synced()
@@ -154,7 +153,7 @@ impl HeadFile {
         Ok(())
     }
 
-    /// What the disk says for certain.
+    /// The sequence that the disk has for certain.
     pub(super) fn synced(&self) -> Sequence {
         self.synced.load(Ordering::Acquire)
     }

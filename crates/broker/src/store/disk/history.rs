@@ -1,5 +1,5 @@
-//! What the store knows without asking the disk: topics, classes with their sealed files and floors, and the log's
-//! segments with their index.
+//! The store's index in memory: topics, classes with their sealed files and floors, and the log's segments with their
+//! index.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -43,7 +43,7 @@ pub(super) struct History {
     pub(super) holes: Vec<Hole>,
     pub(super) recent: VecDeque<Recent>,
     pub(super) version: u64,
-    /// What the process before this one had, while its log is taken over.
+    /// The segments of the process before this one, while its log is taken over.
     pub(super) former: Option<Former>,
     /// Times of the last event.
     pub(super) last: Stamp,
@@ -54,7 +54,7 @@ pub(super) struct History {
 pub(super) struct Class {
     pub(super) identity: String,
     pub(super) limits: Limits,
-    /// Oldest first; a reader takes the list and reads on whatever becomes of it here.
+    /// Oldest first; a reader takes the list and reads on, even if it changes here.
     pub(super) files: Arc<Vec<Arc<Sealed>>>,
     /// Nothing of the class up to here is kept.
     pub(super) floor: Sequence,
@@ -149,7 +149,7 @@ impl History {
         })
     }
 
-    /// The classes whose files may hold what a filter matches.
+    /// The classes whose files may hold matching events of a filter.
     pub(super) fn classes_for(&self, filter: &TopicFilter) -> impl Iterator<Item = &Class> {
         let configured = self.retention.classes_for(filter);
         configured
@@ -174,7 +174,7 @@ impl History {
             let topic = self.topics.get(entry.topic);
             let former = self.former_floor(&topic.name);
             let class = &mut self.classes[topic.class];
-            // A log that is read back may hold what retention had let go of already.
+            // A log that is read back may hold events that retention had removed already.
             if entry.sequence > class.floor.max(former) {
                 if class.events == 0 {
                     class.oldest_taken = record.stamp.taken;
@@ -276,11 +276,11 @@ impl History {
         }
     }
 
-    /// Counts what is kept of a sealed file, and gives the file to its class.
+    /// Counts the kept events of a sealed file, and gives the file to its class.
     pub(super) fn count_sealed(&mut self, class: &str, sealed: &Arc<Sealed>) {
         let class = self.class_of_files(class);
         if class >= self.configured {
-            // What its topics may keep now, and the most of it: nothing is lost by a new name for the same class.
+            // The limits of its topics, the largest of each: a new name for the same class loses nothing.
             for topic in &sealed.topics {
                 let like = self.retention.class_of(&topic.name);
                 let limits = self.classes[like].limits;
@@ -296,7 +296,7 @@ impl History {
         }
         let floor = self.classes[class].floor;
         self.add_files(vec![(class, sealed.clone())]);
-        // Retention was in the middle of this file: take out what it had let go of.
+        // Retention was in the middle of this file: take out the events that it had removed.
         for (number, block) in sealed.blocks.iter().enumerate() {
             if block.first > floor {
                 break;
@@ -324,7 +324,7 @@ impl History {
         self.version
     }
 
-    /// What `STATE` says from now on, but for the topics.
+    /// The next content of `STATE`, but for the topics.
     pub(super) fn next_state(&mut self, next_file: u64) -> State {
         let mut refs: BTreeMap<Sequence, FileRef> = BTreeMap::new();
         for class in &self.classes {
@@ -373,7 +373,7 @@ impl History {
         (topics.len() > limit).then(|| from + limit)
     }
 
-    /// Takes over what `STATE` says, but for the files.
+    /// Takes over the content of `STATE`, but for the files.
     pub(super) fn recall(&mut self, state: &State) {
         self.topics.reusable_through(state.sealed_through);
         self.version = state.version;
@@ -390,7 +390,7 @@ impl History {
         for known in &state.topics {
             if let Ok(name) = TopicName::parse(&known.name) {
                 let id = self.known(&name);
-                // What is said of the log was not certain when it was written; the log itself says it again.
+                // Its entries about the log were not certain when they were written; the log itself has them again.
                 let sealed = known.last <= state.sealed_through;
                 let last = if sealed { known.last } else { 0 };
                 self.topics.recall(id, last, known.trimmed_through);
@@ -415,7 +415,7 @@ impl History {
         self.holes = merged;
     }
 
-    /// Takes an event that was lost to damage out of what is kept.
+    /// Takes an event that was lost to damage out of the kept ones.
     pub(super) fn forget_damaged(&mut self, entry: &Entry) {
         let class = &mut self.classes[self.topics.get(entry.topic).class];
         if entry.sequence > class.floor {

@@ -17,7 +17,7 @@ use crate::{
     position::Sequence,
 };
 
-/// The most that are remembered, some 20 MB; what is damaged beyond that is still counted as kept.
+/// The most that are remembered, some 20 MB; further damaged events are still counted as kept.
 const LOST_MAX: usize = 1 << 18;
 
 /// Damaged events by topic, with their bytes.
@@ -44,7 +44,7 @@ impl Lost {
         }
     }
 
-    /// How many there are of a topic, and their bytes, above what retention has removed of it.
+    /// How many there are of a topic, and their bytes, above the removals of retention.
     pub(super) fn of(&mut self, topic: TopicId, trimmed_through: Sequence) -> (u64, u64) {
         let Some(of_topic) = self.by_topic.get_mut(&topic) else {
             return (0, 0);

@@ -35,7 +35,7 @@ impl Runner {
         })
     }
 
-    /// Does inline what a thread would do by itself.
+    /// Does the thread's work inline.
     pub(super) fn tick(&self, shared: &Shared) {
         match self {
             Self::Inline => shared.maintain(),
@@ -76,8 +76,8 @@ impl Shared {
         }
     }
 
-    /// One round. What there is no room for is tried again in the next. Anything else that fails leaves open what is on
-    /// the disk, and the store is of no use any more.
+    /// One round. Work that fails for lack of space is tried again in the next. After any other failure the state of
+    /// the disk is unknown, and the store is broken.
     fn maintain(&self) {
         if self.broken.get().is_some() {
             return;
@@ -88,7 +88,7 @@ impl Shared {
             ("cannot sync HEAD", Self::sync_head),
             ("cannot seal a segment", Self::seal_full),
             ("cannot enforce retention", Self::enforce_retention),
-            ("cannot write down what ages go by", Self::save_clock),
+            ("cannot write down the clock of ages", Self::save_clock),
         ];
         for (what, step) in steps {
             match step(self) {
@@ -110,7 +110,7 @@ impl Shared {
         match self.lock.check() {
             Ok(Kept::Whole) => Ok(()),
             Ok(Kept::FileReplaced) => {
-                tracing::error!(%dir, "somebody removed or replaced the file `LOCK` of the directory in use; it is made anew");
+                tracing::error!(%dir, "the file `LOCK` of the directory in use was removed or replaced; it is made anew");
                 Ok(())
             }
             Err(LockError::Io(error)) => Err(error),
@@ -130,7 +130,7 @@ impl Shared {
         history.log.back().map(|segment| segment.file.clone())
     }
 
-    /// What `HEAD` says is to survive a power cut, too.
+    /// `HEAD` is to survive a power cut, too.
     fn sync_head(&self) -> io::Result<()> {
         self.head_file.sync()
     }
@@ -138,7 +138,7 @@ impl Shared {
     /// Makes the next segment while the writer still has half of one.
     fn prepare(&self) -> io::Result<()> {
         let is_early = self.active().is_some_and(|active| !active.is_filling());
-        // The last bytes of a disk are for what is being written, not for what may be.
+        // The last bytes of a disk are for messages that are being written, not for those that may come.
         if is_early || self.room().is_err() {
             return Ok(());
         }

@@ -1,8 +1,8 @@
-//! Opening a data directory: whose it is, of which format, and what is in it.
+//! Opening a data directory: its owner, its format, and its content.
 //!
 //! Holds: a directory of a newer format, of another process, or with other things in it is refused before anything in
-//! it is touched; what an earlier process left in the log is sealed anew, so that everything that is served has been
-//! synced by this process.
+//! it is touched; the log of an earlier process is sealed anew, so that this process has synced all events that it
+//! serves.
 
 use std::{
     io,
@@ -67,7 +67,7 @@ pub enum OpenError {
     InUse {
         /// The directory.
         dir: PathBuf,
-        /// What that server says of itself.
+        /// The text that the server wrote into the lock.
         holder: String,
     },
     /// A later version of this program wrote it.
@@ -95,12 +95,12 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// The disk does not do what it is asked to.
+    /// An operation of the disk failed.
     #[error("{}: {source}", path.display())]
     Io {
-        /// What it was about.
+        /// The file or operation.
         path: PathBuf,
-        /// What went wrong.
+        /// The error.
         source: io::Error,
     },
 }
@@ -113,7 +113,7 @@ pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> OpenError + '_ {
 }
 
 impl DiskStore {
-    /// Opens a directory, or makes it. Reads what the last process left; at most `topics_max` topics are known at a
+    /// Opens a directory, or makes it. Reads the log of the last process; at most `topics_max` topics are known at a
     /// time, those on the disk included.
     pub fn open(
         config: DiskConfig,
@@ -183,7 +183,7 @@ impl DiskStore {
     }
 }
 
-/// What this process says of itself. With the host: in containers nearly every server is process 1.
+/// The text that this process writes into the lock. With the host: in containers nearly every server is process 1.
 pub(super) fn owner() -> String {
     let system = rustix::system::uname();
     let host = system.nodename().to_string_lossy();
@@ -196,7 +196,7 @@ pub(super) fn lock(files: &dyn Files, dir: &Path) -> Result<Box<dyn Lock>, OpenE
     files.lock(&path, &owner()).map_err(|error| match error {
         LockError::Held(holder) => OpenError::InUse {
             dir: dir.to_owned(),
-            // It has the lock and has not written yet who it is.
+            // It has the lock and has not written its text yet.
             holder: if holder.is_empty() {
                 "another process".to_owned()
             } else {
@@ -456,7 +456,7 @@ impl Shared {
         Ok(())
     }
 
-    /// The log has those of what is not sealed yet.
+    /// The log has those of the events that are not sealed yet.
     fn load_ids(&self, sealed_through: Sequence) -> Result<(), OpenError> {
         let path = self.config.dir.join("IDS");
         let found: Option<(Vec<Ids>, bool)> =

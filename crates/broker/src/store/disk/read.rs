@@ -1,9 +1,8 @@
 //! Reading: pages of history, the place of a time, the list of topics.
 //!
-//! What is sealed is read without a lock: a reader takes the lists of files and the floors as they are and reads on in
-//! those, whatever sealing and retention do meanwhile. What is still in the log is planned under the lock, and read
-//! after it. A page that finds all it needs in memory is made at once; otherwise it is made on a thread that may wait
-//! for the disk.
+//! Sealed files are read without a lock: a reader takes the lists of files and the floors as they are and reads on in
+//! those, beside sealing and retention. Reads of the log are planned under the lock, and done after it. A page whose
+//! bytes are all in memory is made at once; otherwise it is made on a thread that may wait for the disk.
 
 mod log;
 mod postings;
@@ -58,14 +57,14 @@ struct ClassView {
     floor: Sequence,
 }
 
-/// What a filter names when it has no wildcards.
+/// The topic of a filter without wildcards.
 enum Literal {
     Topic(TopicId),
     Unknown,
     Wildcards,
 }
 
-/// What a page needs to know, taken at one moment.
+/// The state that a page needs, taken at one moment.
 struct View {
     sealed_through: Sequence,
     classes: SmallVec<[ClassView; 3]>,
@@ -75,7 +74,7 @@ struct View {
     holes: Vec<Hole>,
 }
 
-/// What was found, before it is one page.
+/// The found events, before they are one page.
 #[derive(Default)]
 struct Parts {
     slices: Vec<Slice>,
@@ -139,7 +138,7 @@ pub(super) async fn topics(
         // A filter that matches little is looked for among all names, but never in one go.
         tokio::task::yield_now().await;
     }
-    // What was announced as damaged is not kept.
+    // Events announced as damaged are not kept.
     for (info, (id, trimmed_through)) in infos.iter_mut().zip(places) {
         let (events, bytes) = shared.lost.lock().of(id, trimmed_through);
         info.events = info.events.saturating_sub(events);
@@ -201,7 +200,7 @@ impl Shared {
 
     fn page(&self, query: &Query, io: Io) -> Result<Page, Miss> {
         let filters = query.filters_after();
-        // What is gone, what is sealed and what is in the log belong to one moment: taken under one lock.
+        // The floors, the sealed files and the log belong to one moment: taken under one lock.
         let history = self.history.read();
         let view = View::new(&history, &filters);
         let parts = if query.after < view.sealed_through {
@@ -340,7 +339,7 @@ fn separate(mut damaged: Vec<Damaged>, slices: &[Slice]) -> Vec<Damaged> {
         .flat_map(|slice| slice.entries().iter().map(|entry| entry.sequence))
         .peekable();
     let mut separate: Vec<Damaged> = Vec::new();
-    // The last kept event before what comes next.
+    // The last kept event before the next one.
     let mut last_kept = 0;
     for range in damaged {
         let mut begin = range.after;

@@ -1,7 +1,7 @@
 //! One batch on disk: a header, an index, and the frames as they go to subscribers.
 //!
-//! The header has a checksum of its own, begun with a secret of the file, so that no payload can look like one; index
-//! and frames have one each, so that damage in the payload still leaves known which events are lost.
+//! The header has a checksum of its own, begun with a secret of the file, so that no payload can look like one. Index
+//! and frames have one each, so that the lost events are known after damage in the payload.
 //!
 //! Records begin at multiples of [`ALIGN`], so a header never lies across two sectors: after a power cut it is there or
 //! it is zeros.
@@ -27,10 +27,10 @@ const TAKEN_BYTES: usize = 8;
 const MARK_BYTES: usize = 24;
 const MARK_BYTES_OF_FORMAT_1: usize = 16;
 const KEY_BYTES: usize = 24;
-/// Set in the count of what follows the entries when it is keys; marks otherwise. No record needs both.
+/// Set in the count behind the entries when keys follow them; marks otherwise. No record needs both.
 const KEYS: u32 = 1 << 31;
 
-/// What the header says.
+/// The fields of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     /// Events.
@@ -52,7 +52,7 @@ pub(super) struct Header {
     says_taken: bool,
 }
 
-/// What follows the entries in an index.
+/// The part of an index behind its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extras {
     Marks(u32),
@@ -191,7 +191,7 @@ pub(super) struct Mark {
 /// The index of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Index {
-    /// Its events; the topic is whatever number the file uses.
+    /// Its events; the topic is the number that the file uses.
     pub(super) entries: Vec<Entry>,
     /// Times of the first event.
     pub(super) stamp: Stamp,
@@ -213,7 +213,7 @@ impl Index {
     }
 }
 
-/// A record to be written: what comes before the frames, and what fills up after them.
+/// A record to be written: the part before the frames, and the padding after them.
 #[derive(Debug)]
 pub(super) struct Encoded {
     pub(super) head: Vec<u8>,
@@ -229,7 +229,7 @@ impl Encoded {
     }
 }
 
-/// What an index holds beside its entries.
+/// The part of an index beside its entries.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Beside<'a> {
     Marks(&'a [Mark]),
@@ -360,7 +360,7 @@ pub(super) fn decode_index(header: &Header, bytes: &[u8]) -> Option<Index> {
     })
 }
 
-/// Whether frames are what was written.
+/// Whether frames are the written ones.
 pub(super) fn frames_are_whole(header: &Header, frames: &Bytes) -> bool {
     frames.len() == header.frames_bytes as usize && crc32c::crc32c(frames) == header.frames_crc
 }

@@ -1,4 +1,4 @@
-//! Reads back what a process left in the log, and what is left of a sealed file whose footer is damaged.
+//! Reads back the log of an earlier process, and the rest of a sealed file whose footer is damaged.
 //!
 //! Each batch was synced before the next was written, so at most the last one can be torn: it was never acknowledged.
 //! A torn one lacks a part, which reads as zeros, because segments are allocated empty. A last batch that is there as a
@@ -36,7 +36,7 @@ use crate::{
 /// A disk writes so much at once: a part of a torn write is missing in multiples of it.
 const SECTOR_BYTES: usize = 512;
 
-/// What a stretch of a file holds.
+/// The content of a stretch of a file.
 enum Found {
     Whole {
         header: Header,
@@ -120,7 +120,7 @@ impl Scan<'_> {
         self.at = next.unwrap_or(self.content.len());
         let between = &self.content[begin..self.at];
         if was_never_written(between) {
-            // The end of what was written.
+            // The end of the written records.
             return next.and_then(|_| self.next());
         }
         self.written = self.at;
@@ -151,10 +151,10 @@ fn lacks_a_sector(content: &[u8], offset: usize) -> bool {
     zeros(begin) || rest.chunks(SECTOR_BYTES).any(zeros)
 }
 
-/// What the log has shown so far.
+/// The findings in the log so far.
 struct Recovery {
     last: Sequence,
-    /// The last thing read was torn or damaged, and what is known of it; the next record says what it was.
+    /// The last record read was torn or damaged, and the known facts about it; the next record decides which.
     pending: Option<(bool, Option<Sequence>)>,
     holes: Vec<Hole>,
 }
@@ -172,8 +172,8 @@ impl Recovery {
         self.last = header.last;
     }
 
-    /// Something comes that cannot be used. What came before it was synced before this was written, so whatever could not
-    /// be used of that was damaged.
+    /// An unusable record comes. Earlier records were synced before it was written, so an earlier unusable one was
+    /// damaged.
     fn cannot_use(&mut self, torn: bool, header: Option<&Header>) {
         let before = header.map(|header| header.previous_last);
         let pending = self.pending.take().and_then(|(_, known)| known);
@@ -189,7 +189,7 @@ impl Recovery {
         self.pending = Some((torn, header.map(|header| header.last)));
     }
 
-    /// Nothing comes any more: what the end of the log is worth, when everything up to a sequence had been synced.
+    /// The log has ended: judges its end, when everything up to a sequence had been synced.
     fn end(&mut self, synced: Sequence) {
         let (torn, known) = self.pending.take().unwrap_or((true, None));
         if torn && synced <= self.last {
@@ -197,7 +197,7 @@ impl Recovery {
             self.last = self.last.max(known.unwrap_or(self.last));
             return;
         }
-        // Behind what was synced for certain there may have been more, unless this was the last.
+        // Behind the events that were certainly synced there may have been more, unless this was the last.
         let last_known = known.filter(|&known| known >= synced);
         let through = last_known.unwrap_or(self.last.max(synced) + NUMBERS_AHEAD);
         if through > self.last && !planted(Fault::NumberReusedAfterDamage) {
@@ -224,7 +224,7 @@ impl Shared {
             let history = self.history.read();
             history.holes.last().map_or(0, |hole| hole.through)
         };
-        // The directory is an older version's; what it says is no more than is known anyway.
+        // The directory is an older version's; its content is known anyway.
         let is_first = left == Left::Nothing && !had_head;
         if is_first {
             let begun = self.begin_head(self.head_at(sealed_through));
@@ -259,7 +259,7 @@ impl Shared {
             );
         }
         let changed = recovery.last > sealed_through;
-        // Before anything is sealed: what is written down then says what the clock showed.
+        // Before a file is sealed: its footer has the time of the clock.
         self.clock.has_shown(self.history.read().last.taken);
         {
             let history = &mut *self.history.write();
@@ -315,7 +315,7 @@ impl Shared {
         if synced > found {
             tracing::error!(
                 dir = %self.log_dir().display(), found, synced,
-                "the end of the log is not there: it was changed from outside, or the disk has lost what it had synced"
+                "the end of the log is not there: it was changed from outside, or the disk has lost synced bytes"
             );
         }
         synced
@@ -369,7 +369,7 @@ impl Shared {
                 }
                 Found::Damaged { header, torn } => {
                     recovery.cannot_use(torn, Some(&header));
-                    // Its index may be damaged, and with it what says when it was taken.
+                    // Its index may be damaged, and with it the times of its events.
                     self.history.write().saw(Stamp {
                         published: header.time,
                         taken: 0,
@@ -384,8 +384,8 @@ impl Shared {
         Ok(())
     }
 
-    /// A sealed file that is gone or has lost its footer: what can be read of it is written anew, the rest is
-    /// announced. `STATE` says what is lost before the new file counts; the caller then writes one that names it.
+    /// A sealed file that is gone or has lost its footer: its readable part is written anew, the rest is announced.
+    /// `STATE` has the loss before the new file counts; the caller then writes one that names the file.
     pub(super) fn salvage(&self, file: &FileRef, path: &Path, state: &State) -> io::Result<()> {
         self.note_damage(path, file.first, file.last);
         let content = match self.files.open(path, OpenMode::Read) {

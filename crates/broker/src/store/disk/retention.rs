@@ -1,8 +1,8 @@
-//! Lets go of what is over a class's limits, and removes files of which nothing is kept.
+//! Removes events over a class's limits, and files without a kept event.
 //!
-//! Holds: the floor of a class moves, and each topic's last lost event is noted, before anything is removed; what a round
-//! has let go of is written down at its end, so that no later process with larger limits brings it back; a reader
-//! that began before goes on in the file it has open.
+//! Holds: the floor of a class moves, and each topic's last lost event is noted, before anything is removed; the
+//! removals of a round are written down at its end, so that no later process with larger limits brings events back; a
+//! reader that began before goes on in its open file.
 
 use std::{io, sync::Arc};
 
@@ -30,7 +30,7 @@ enum Oldest {
 }
 
 impl Shared {
-    /// Moves the floors, then removes what lies below them.
+    /// Moves the floors, then removes the events below them.
     pub(super) fn enforce_retention(&self) -> io::Result<()> {
         let ages = self.clock.ages();
         let classes = self.history.read().classes.len();
@@ -159,7 +159,7 @@ impl History {
         (!events.is_empty()).then_some(Oldest::Events(events))
     }
 
-    /// Lets go of what is over a limit; whether all that was offered is gone.
+    /// Removes events over a limit; returns whether all offered ones are gone.
     fn let_go(&mut self, class: usize, oldest: &Oldest, ages: &Ages) -> bool {
         let class = &mut self.classes[class];
         match oldest {

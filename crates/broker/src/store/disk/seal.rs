@@ -33,7 +33,7 @@ const SMALL_PART: u64 = 16;
 /// The most topics that one hold of the lock copies.
 const TOPICS_AT_ONCE: usize = 4_096;
 
-/// What is needed to seal a segment, so that no lock is held while files are written.
+/// The inputs to seal a segment, so that no lock is held while files are written.
 struct Job {
     segment: Arc<Segment>,
     // With its class and a floor of its own, which is above 0 only while a log is taken over.
@@ -51,7 +51,7 @@ struct JobClass {
     small: Option<Arc<Sealed>>,
 }
 
-/// The new files and their classes, and what could not be read.
+/// The new files and their classes, and the unreadable events.
 struct Written {
     files: Vec<(usize, Arc<Sealed>)>,
     damaged: Vec<Record>,
@@ -67,7 +67,7 @@ impl Shared {
         let mut paths = Vec::new();
         let written = self.write_files(&job, &mut paths);
         if written.is_err() {
-            // What is half written would take the room that is needed for anything else.
+            // A half-written file would take the space that other files need.
             for path in &paths {
                 self.files.remove(path).ok();
             }
@@ -116,8 +116,8 @@ impl Shared {
         Ok(true)
     }
 
-    /// Writes down what is sealed and what is gone, then removes what nothing names any more. What cannot be removed now
-    /// is tried again the next time.
+    /// Writes down the sealed files and the removed ranges, then removes files that nothing names any more. A file that
+    /// cannot be removed now is tried again the next time.
     pub(super) fn remove_doomed(&self) -> io::Result<()> {
         let doomed = std::mem::take(&mut *self.doomed.lock());
         if doomed.is_empty() {
@@ -139,7 +139,7 @@ impl Shared {
         result
     }
 
-    /// Writes down what is sealed and what is gone.
+    /// Writes down the sealed files and the removed ranges.
     pub(super) fn write_state(&self) -> io::Result<()> {
         let next_file = self.next_file.load(Ordering::Relaxed);
         let mut state = self.history.write().next_state(next_file);
@@ -255,7 +255,7 @@ impl Shared {
     }
 }
 
-/// Takes over what is kept of a small file; `false` when some of it is damaged.
+/// Takes over the kept events of a small file; `false` when some of them are damaged.
 fn copy_into(builder: &mut Builder, small: &Sealed, floor: Sequence) -> io::Result<bool> {
     let first = small.blocks.partition_point(|block| block.last <= floor);
     for number in first..small.blocks.len() {

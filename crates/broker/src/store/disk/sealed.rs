@@ -73,7 +73,7 @@ impl Part {
     }
 }
 
-/// What the footer says, and where the postings are.
+/// The content of the footer, and the place of the postings.
 pub(super) struct Footer {
     /// In the order of the file's numbers.
     pub(super) topics: Vec<SealedTopic>,
@@ -125,7 +125,7 @@ pub(super) enum Loaded {
     Damaged(Option<Arc<Index>>),
 }
 
-/// What the footer says; `None` when it is damaged.
+/// The content of the footer; `None` when it is damaged.
 pub(super) fn read_summary(file: &dyn File) -> io::Result<Option<(Summary, Part)>> {
     let len = file.len_bytes()?;
     let Some(at) = len.checked_sub(TRAILER_BYTES as u64) else {
@@ -138,7 +138,7 @@ pub(super) fn read_summary(file: &dyn File) -> io::Result<Option<(Summary, Part)
     let Some(trailer) = Trailer::decode(&trailer) else {
         return Ok(None);
     };
-    // A damaged place must not make us ask for more memory than the file has, or for what lies outside of it.
+    // A damaged place must not lead to a read of more bytes than the file has, or outside of it.
     if !trailer.summary.lies_within(at) || !trailer.postings.lies_within(at) {
         return Ok(None);
     }
@@ -147,7 +147,7 @@ pub(super) fn read_summary(file: &dyn File) -> io::Result<Option<(Summary, Part)
     Ok(summary.map(|summary| (summary, trailer.postings)))
 }
 
-/// Whether the disk gave back what was asked for; `false` when it has lost it.
+/// Whether the disk gave back the requested bytes; `false` when it has lost them.
 fn read_or_damaged(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
     match file.read_exact_at(buffer, offset) {
         Err(error) if is_damage(&error) => Ok(false),

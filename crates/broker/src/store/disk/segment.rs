@@ -1,5 +1,5 @@
-//! The log's own files: all classes together, in the order of the log, appended to and synced. What is in a full one is
-//! moved into sealed files, class by class, and the segment removed.
+//! The log's own files: all classes together, in the order of the log, appended to and synced. The events of a full one
+//! are moved into sealed files, class by class, and the segment is removed.
 //!
 //! Holds: a record is appended only behind one that is synced, so at most the last can be torn; a segment is never
 //! appended to by another process than the one that made it.
@@ -42,7 +42,7 @@ pub(super) struct SegmentFile {
     used: AtomicU64,
 }
 
-/// What a segment begins with: that it is one, and how long it is.
+/// The beginning of a segment: its magic, and its length.
 fn header(bytes: u64) -> [u8; SEGMENT_HEADER_BYTES] {
     let mut header = [0; SEGMENT_HEADER_BYTES];
     header[..8].copy_from_slice(MAGIC);
@@ -50,8 +50,8 @@ fn header(bytes: u64) -> [u8; SEGMENT_HEADER_BYTES] {
     header
 }
 
-/// Whether a segment has lost its end, and something may have been there: records follow each other without a gap, so
-/// there was none behind room that was never used.
+/// Whether a segment has lost its end, and records may have been there. Records follow each other without a gap, so
+/// there was none behind unused space.
 pub(super) fn is_cut(content: &[u8], written: usize) -> bool {
     let bytes = content
         .strip_prefix(MAGIC)
@@ -80,7 +80,7 @@ impl SegmentFile {
         let path = path(dir, number);
         let made = Self::make(files, dir, &path, number, bytes);
         if made.is_err() {
-            // What was allocated of it would be missing where the disk is full.
+            // Its allocated part would be missing where the disk is full.
             files.remove(&path).ok();
         }
         made

@@ -1,5 +1,5 @@
-//! The store over files in memory that can be killed, cut off and damaged; here what it does when nothing goes wrong,
-//! and what all of its tests use.
+//! The store over files in memory that can be killed, cut off and damaged: the store without faults, and the support of
+//! all of its tests.
 
 use std::{
     collections::BTreeMap,
@@ -131,7 +131,7 @@ fn contents(files: &MemoryFiles) -> BTreeMap<PathBuf, Vec<u8>> {
     contents
 }
 
-/// What a page delivers, each event as it was published.
+/// The events of a page, each as it was published.
 fn sequences(page: &Page) -> Vec<Sequence> {
     let slices: Vec<_> = page.slices.iter().cloned().collect();
     let events = frame::events(frame::join(&slices, Encoding::V1));
@@ -145,7 +145,7 @@ fn sequences(page: &Page) -> Vec<Sequence> {
     sequences
 }
 
-/// Everything that a filter gets, page by page, and what is announced as damaged.
+/// All events of a filter, page by page, and the ranges announced as damaged.
 fn read_all(
     store: &DiskStore,
     filters: &[(&str, Sequence)],
@@ -274,7 +274,7 @@ fn threads_and_a_real_directory_do_the_same() {
     });
 }
 
-/// What an event is told to have been published at, whose process began when the clock showed so many seconds.
+/// The publish time of an event whose process began when the clock showed `seconds`.
 fn published_at(files: &MemoryFiles, seconds: u64) -> i64 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()

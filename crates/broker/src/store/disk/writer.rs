@@ -1,7 +1,7 @@
 //! Appends batches to the log's segment and syncs them, one after the other, on a thread of its own.
 //!
-//! Holds: a batch that failed leaves nothing behind it; after a failed sync nothing is written again, since what the
-//! disk has is not known any more.
+//! Holds: a batch that failed leaves nothing behind it; after a failed sync nothing is written again, since the state
+//! of the disk is not known any more.
 
 use std::{
     io,
@@ -191,8 +191,8 @@ impl Writer {
 }
 
 impl Shared {
-    /// An empty segment with room for a record at least. The first is small and each is larger than the one before, up to
-    /// the full size: where little is published little is taken, and read at the next start.
+    /// An empty segment with room for a record at least. The first is small and each is larger than the one before, up
+    /// to the full size. So a log with few messages takes little space, and little is read at the next start.
     pub(super) fn make_segment(&self, record_bytes: usize) -> io::Result<SegmentFile> {
         let number = self.next_segment.fetch_add(1, Ordering::Relaxed);
         let needed = (SEGMENT_HEADER_BYTES + record_bytes) as u64;
@@ -202,19 +202,19 @@ impl Shared {
             .saturating_mul(SEGMENT_GROWTH)
             .max(self.config.segment_begin_bytes)
             .min(self.config.segment_bytes)
-            // What is left above the reserve may be less.
+            // The space above the reserve may be less.
             .min(self.left()?)
             .max(needed);
         SegmentFile::create(&*self.files, &self.log_dir(), number, bytes)
     }
 
-    /// What publishing may still take of the disk.
+    /// The space of the disk that publishing may still take.
     fn left(&self) -> io::Result<u64> {
         let available = self.files.available(&self.config.dir)?;
         Ok(available.saturating_sub(self.config.reserve_bytes))
     }
 
-    /// No number is given out that is far above what `HEAD` says on the disk. Seldom is anything to be done.
+    /// No number is given out that is far above the `HEAD` on the disk. Seldom is there work to do.
     fn note_ahead(&self, header: &Header) -> Result<(), AppendError> {
         let needed = header.last.saturating_sub(NUMBERS_AHEAD);
         let needed = needed.min(header.first - 1);

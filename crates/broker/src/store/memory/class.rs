@@ -48,7 +48,7 @@ impl Class {
         self.batches.push_back(Batch { frames, stamp });
     }
 
-    /// Lets go of what is over a limit, at most `left` events; what remains of that stays in `left`.
+    /// Removes events over a limit, at most `left` of them; the rest of that number stays in `left`.
     pub(super) fn trim(
         &mut self,
         ages: &Ages,

@@ -81,7 +81,7 @@ use crate::{
 proptest! {
     /// The three ways of reading (few topics, scan, many topics) agree with filtering a `Vec`.
     #[test]
-    fn reading_page_by_page_gives_what_a_filter_over_a_vec_gives(
+    fn reading_page_by_page_gives_the_events_of_a_filter_over_a_vec(
         steps in steps(), reading in reading(),
     ) {
         hold(Kind::Memory, steps, &reading)?;
@@ -116,7 +116,7 @@ fn a_topic_that_keeps_nothing_makes_room_and_its_loss_is_not_forgotten() {
             "{filter}"
         );
     }
-    // Known again under the same name: what it lost before is still lost.
+    // Known again under the same name: its former losses are still announced.
     append(&store, &["old.0"]);
     assert!(read(&store, &[("old.0", 0)], 0, 1).trimmed_through > 0);
     assert_eq!(

@@ -34,7 +34,7 @@ impl Gate {
         })
     }
 
-    /// What is appended from now on waits.
+    /// Appends from now on wait.
     pub(crate) fn hold(&self) {
         self.held.send_replace(true);
     }

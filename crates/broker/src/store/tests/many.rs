@@ -32,18 +32,18 @@ const ANSWER: Duration = Duration::from_millis(1);
 /// ... and an event to another one.
 const EVENT: Duration = Duration::from_millis(3);
 
-/// What the nodes share.
+/// The state that the nodes share.
 pub(crate) struct SharedLog {
     store: MemoryStore,
     // All of them, one by one.
     events: Mutex<Vec<Arc<Frames>>>,
-    // What the log itself remembers of message ids, for all nodes.
+    // The message ids that the log itself remembers, for all nodes.
     ids: Mutex<HashMap<MessageKey, Sequence>>,
     // Rises with every append of any node.
     news: watch::Sender<()>,
     /// Appends are stored and their answers do not come.
     pub(crate) silent: AtomicBool,
-    /// So many times others' events cannot be had.
+    /// The number of further failures to get others' events.
     pub(crate) failures: AtomicU64,
     // Others' events can never be had again.
     broken: AtomicBool,
@@ -97,7 +97,7 @@ impl SharedLog {
         Ok((sequence, false))
     }
 
-    /// What a node was not handed out yet, up to an event.
+    /// The events that a node was not handed out yet, up to one.
     fn hand_out(&self, seen: &mut Seen, through: Sequence) -> Option<Arc<Frames>> {
         let after = seen.through;
         seen.through = through.max(after);
@@ -108,7 +108,7 @@ impl SharedLog {
     }
 }
 
-/// The log as one node sees it: what others append reaches it when it asks.
+/// The log as one node sees it: events of others reach it when it asks.
 pub(crate) struct OneOfMany {
     log: Arc<SharedLog>,
     seen: Arc<Mutex<Seen>>,
@@ -182,7 +182,7 @@ impl Delegate for OneOfMany {
         let mut news = log.news.subscribe();
         async move {
             loop {
-                // What comes late comes late: a publisher's own append may hand it out before.
+                // A late event stays late: a publisher's own append may hand it out before.
                 tokio::time::sleep(EVENT).await;
                 if log.broken.load(Ordering::Relaxed) {
                     return Err(ElsewhereError::Broken("on purpose".to_owned()));

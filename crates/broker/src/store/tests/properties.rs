@@ -1,5 +1,5 @@
-//! What the log relies on, whatever the store: each event is handed out once and in order, every message has its outcome,
-//! and what is read is what a `Vec` would have. Each store's tests run it.
+//! The properties of a store that the log relies on: each event is handed out once and in order, every message has its
+//! outcome, and reading gives the events of a `Vec`. Each store's tests run it.
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration, time::SystemTime};
 
@@ -24,10 +24,10 @@ const TOPICS: [&str; 12] = [
 const FILTERS: [&str; 7] = ["a.1", "a.*", "*.2", ">", "b.>", "inbox.1", "c"];
 /// Ids of messages where the log itself remembers them.
 const IDS: usize = 40;
-/// Of the messages one in so many is not taken, by a store that refuses single messages.
+/// One message in this number is not taken, by a store that refuses single messages.
 const REFUSED_ONE_IN: usize = 16;
 const TOPICS_MAX: usize = 1_000;
-/// What an inbox keeps unless it is told something else.
+/// The limit of an inbox by default.
 const INBOX_EVENTS: u64 = 200_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub(crate) enum Kind {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// Topics of this node's messages, each with a number for what is special about it, and of those that another node
-    /// appends meanwhile.
+    /// Topics of this node's messages, each with a number for its kind, and of those that another node appends
+    /// meanwhile.
     Append(Vec<(usize, usize)>, Vec<usize>),
     /// The process ends and another one begins, where history survives that.
     Reopen,
@@ -58,7 +58,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// What is kept, and what is asked for.
+/// The limits, and the queries.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
     keep: (u64, u64),
@@ -112,7 +112,7 @@ struct Subject {
     files: MemoryFiles,
     store: Arc<dyn Store>,
     other: Option<Arc<OneOfMany>>,
-    // What the store has handed out, in that order: topic and publish time.
+    // The events that the store has handed out, in that order: topic and publish time.
     log: Vec<(&'static str, i64)>,
     // Ids where the log itself remembers them.
     ids: HashMap<usize, Sequence>,
@@ -189,7 +189,7 @@ impl Subject {
         }
     }
 
-    /// Both nodes append at a time, and what the other one appends is heard meanwhile, as the sequencer does.
+    /// Both nodes append at a time, and each listens for the other's events meanwhile, as the sequencer does.
     async fn append(
         &mut self,
         own: &[(usize, usize)],
@@ -272,7 +272,7 @@ impl Subject {
         Ok(appended)
     }
 
-    /// What others have appended behind this node's own; nothing ever comes where there are no others.
+    /// Events of others behind this node's own; none ever comes where there are no others.
     async fn hears_more(&self) -> Option<Arc<Frames>> {
         self.other.as_ref()?;
         let heard = tokio::time::timeout(Duration::from_secs(1), self.store.appended_elsewhere());
@@ -319,7 +319,7 @@ impl Subject {
         kept
     }
 
-    /// Page by page: what a filter over a `Vec` gives.
+    /// Page by page: the events of a filter over a `Vec`.
     async fn reads(&self, reading: &Reading) -> Result<(), TestCaseError> {
         let (after, filters) = (reading.after, &reading.filters);
         let wanted = |index: usize| {
@@ -351,7 +351,7 @@ impl Subject {
             let page = self.store.read(query).await.unwrap();
             if at == after {
                 let gone = trimmed.unwrap_or(0);
-                prop_assert_eq!(page.trimmed_through, gone, "exactly what is gone");
+                prop_assert_eq!(page.trimmed_through, gone, "exactly the removed events");
             }
             prop_assert!(page.damaged.is_empty());
             prop_assert!(page.through > at, "each page makes progress");
@@ -370,7 +370,7 @@ impl Subject {
         Ok(())
     }
 
-    /// What is said of each topic is true.
+    /// The summary of each topic is true.
     async fn lists(&self) -> Result<(), TestCaseError> {
         let kept = self.kept();
         let infos = self
@@ -430,7 +430,7 @@ fn on_disk(
 
 proptest! {
     #[test]
-    fn one_of_many_nodes_hands_out_and_reads_what_all_have_appended(
+    fn one_of_many_nodes_hands_out_and_reads_the_events_of_all(
         steps in steps(), reading in reading(),
     ) {
         hold(Kind::OneOfMany, steps, &reading)?;

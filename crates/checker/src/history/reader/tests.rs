@@ -17,7 +17,7 @@ fn complaint(lines: &[&str]) -> String {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn a_written_history_is_read_as_it_was() {
     let records = [
         Record::PublishBegun(PublishBegun {
             at: 1,

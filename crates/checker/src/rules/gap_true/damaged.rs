@@ -1,14 +1,18 @@
-//! What a DAMAGED gap has to be over.
+//! A DAMAGED gap lies over lost events.
 //!
-//! Sees: that there was something to lose. Of a gap of a known number, that no more of what matches is known to be
-//! there than it says. Of one of unknown number, that any event was there, matching or not, since a store that
-//! cannot read them does not know what would have matched; or else that it goes on from a damage of which the
-//! subscriber had read the events before: the end of a log was lost, nobody knows how many numbers had been given
-//! out, and so the store leaves some out. Then the last event at or below the gap is one of those lost, and the gap
-//! is false if there is none, or if it came on this stream or on one that was opened when this one had been welcomed:
-//! the server that tells of the gap was running then, and what it had lost by its start it never has again.
-//! Nor is it false when a message that was on its way is stored above the gap, since it may have been stored there
-//! before; unless a later stream goes past the gap and is told of none.
+//! Sees: that there was an event to lose.
+//! - A gap of a known number: no more matching events are known in its range than it says.
+//! - A gap of unknown number: any event was in its range, matching or not, since a store that cannot read events does
+//!   not know which would have matched.
+//! - Or else the gap goes on from a damage of which the subscriber had read the events before. Then the end of a log
+//!   was lost, nobody knows how many numbers had been given out, and the store leaves some out.
+//!
+//! In the last case the last event at or below the gap is one of the lost events. The gap is false if there is no such
+//! event. It is false as well if the event came on this stream, or on one that was opened when this one had been
+//! welcomed: the server that tells of the gap was running then, and events lost by its start never come back. The gap
+//! is not false when a message in flight is stored above it, since the message may have been stored in the gap before;
+//! unless a later stream goes past the gap and is told of none.
+//!
 //! Cannot see: whether that event is lost when nobody reads it again, nor how many numbers had to be left out.
 
 use std::cell::RefCell;
@@ -61,15 +65,15 @@ impl Judge<'_, '_> {
         Some(Wrong::at(line, text))
     }
 
-    /// Whether a message may have been there that was stored again above: it was on its way when streams were lost with
-    /// the server, before this one was welcomed and when nothing above the gap was known; its publisher, who had no
-    /// answer, went on trying.
+    /// Whether a message may have been there that was stored again above. It was in flight when streams were lost with
+    /// the server, before this one was welcomed and when nothing above the gap was known. Its publisher had no answer
+    /// and went on trying.
     fn may_have_lost_an_attempt(&self, gap: &StepGap) -> bool {
         let history = self.facts.history;
         let Some(welcome) = self.leg.steps(history).first() else {
             return false;
         };
-        // The last that were begun are the first to be looked at: what was on its way is among them.
+        // The last that were begun are the first to be looked at: messages in flight are among them.
         history.publishes.iter().rev().any(|publish| {
             let Answer::Acknowledged { position, .. } = publish.answer else {
                 return false;
@@ -101,7 +105,7 @@ impl Judge<'_, '_> {
         })
     }
 
-    /// What shows that the server of this stream still had an event: a stream that brought it, and the line.
+    /// The proof that the server of this stream still had an event: a stream that brought it, and the line.
     fn brought_again(&self, sequence: u64) -> Option<(&Leg, u64)> {
         let history = self.facts.history;
         let welcomed_at = self.leg.steps(history).first()?.at;
@@ -116,7 +120,7 @@ impl Judge<'_, '_> {
     }
 }
 
-/// Who brought an event last, looked for once: a damage can be told to every subscriber there is.
+/// The stream that brought an event last. Looked for once, since every subscriber can be told of one damage.
 pub(super) struct Carriers<'f> {
     legs: &'f [Leg],
     opened_at: Vec<u64>,

@@ -1,4 +1,4 @@
-//! A subscriber of the model: its streams, what is on its way to it, and what it has applied.
+//! A subscriber of the model: its streams, the responses on their way to it, and the events that it has applied.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -156,7 +156,7 @@ impl Client {
         match &mut record {
             Record::Welcome(it) => {
                 it.at = tape.now;
-                // It stores whatever position it is told.
+                // It stores every position that it is told.
                 told = Some((it.position_epoch.unwrap_or(epoch), it.sequence));
             }
             Record::Event(it) => {
@@ -239,7 +239,7 @@ impl Client {
         live.on_its_way.push_back(record);
     }
 
-    /// All connections break; what was on its way is lost.
+    /// All connections break; responses on their way are lost.
     pub(super) fn lose(&mut self, tape: &mut Tape) {
         while !self.live.is_empty() {
             self.end(tape, 0);
@@ -257,7 +257,7 @@ impl Client {
         }));
     }
 
-    /// Everything that is due is said and arrives.
+    /// All responses are sent and arrive.
     pub(super) fn drain(&mut self, server: &mut Server, tape: &mut Tape, dice: &mut Dice) {
         while self.live.len() > 1 {
             self.end(tape, 0);
@@ -315,7 +315,7 @@ impl Live {
         };
         let event = matches!(record, Record::Event(_));
         self.on_its_way.push_back(record);
-        // Now and then a position while more is due.
+        // Now and then a position while more events are ready.
         if event && dice.one_in(8) {
             let sequence = self.cursor.as_ref().unwrap().position;
             let record = self.progress(

@@ -1,4 +1,4 @@
-//! The log of the model: what is stored, what retention took, what is damaged, and what a stream is told next.
+//! The log of the model: the stored, removed and damaged events, and the next response of a stream.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use longlived_checker::history::{Digest, GapPolicy, GapReason};
 
 use super::{Dice, TOPICS};
 
-/// So many of the newest events can be had although retention took them.
+/// This number of the newest events can be had although retention took them.
 const TAIL: usize = 4;
 
 /// An event of the log.
@@ -28,7 +28,7 @@ pub(super) struct Kept {
 struct Damage {
     after: u64,
     through: u64,
-    /// Which events those were is still known, so that it concerns only who wants one of them.
+    /// The lost events are still known, so that it concerns only subscribers that want one of them.
     counted: bool,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Cursor {
     pub(super) not_before: u64,
 }
 
-/// What a stream is told next.
+/// The next response of a stream.
 pub(super) enum Next {
     Event(Kept),
     Gap(GapReason, u64, u64, u64),
@@ -82,7 +82,8 @@ impl Server {
     }
 
     /// Some events that follow each other cannot be read any more. Where they are the last ones, the log may not know
-    /// what else there was: then it leaves out numbers, and of these everybody is told, also who had read the events.
+    /// how many there were. Then it leaves out numbers, and every subscriber is told of these, also one that had read
+    /// the events.
     pub(super) fn damage(&mut self, dice: &mut Dice) {
         if self.log.is_empty() {
             return;
@@ -136,7 +137,7 @@ impl Server {
                     .filter(|(_, event)| inside(event))
             };
             let wanted = lost().filter(|(_, event)| cursor.wants(event)).count();
-            // What retention took as well is no news, except beside what it did not take.
+            // Events that retention took as well are no news, except beside events that it did not take.
             let mut news = lost().filter(|(index, _)| !self.is_gone(*index));
             let concerned = news.any(|(_, event)| !damage.counted || cursor.wants(event));
             let ahead = damage.through > cursor.position;
@@ -193,7 +194,7 @@ impl Server {
         before.last().map_or(0, |event| event.sequence)
     }
 
-    /// The place before everything that is kept, past as much as possible of what is gone.
+    /// The position before all kept events, past as many removed ones as possible.
     pub(super) fn lost_before(&self, cursor: &Cursor) -> u64 {
         let mut lost = cursor.position;
         for (index, event) in self.log.iter().enumerate() {
@@ -207,7 +208,7 @@ impl Server {
         lost
     }
 
-    /// What comes next, and moves the cursor past it.
+    /// Returns the next response, and moves the cursor past it.
     pub(super) fn next(&self, cursor: &mut Cursor) -> Next {
         let last_lost = |(index, event): (usize, &Kept)| {
             (cursor.wants(event) && self.is_gone(index)).then_some(event.sequence)

@@ -1,4 +1,4 @@
-//! What a client was told, as a record of the history.
+//! A response to a client, as a record of the history.
 
 use longlived_api::v1;
 use longlived_checker::history::{
@@ -72,7 +72,7 @@ fn digest_of_request(request: &v1::PublishRequest) -> Digest {
     )
 }
 
-/// What it is as an event, without what the log adds.
+/// The message as an event, without the fields that the log adds.
 fn bytes_as_event(request: &v1::PublishRequest) -> u64 {
     let event = v1::Event {
         topic: request.topic.clone(),

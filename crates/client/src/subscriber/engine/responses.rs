@@ -1,4 +1,4 @@
-//! What a response leads to: items for the application, a new position, or the announcement of an end.
+//! The effect of a response: items for the application, a new position, or the announcement of an end.
 
 use std::time::{Duration, SystemTime};
 
@@ -63,7 +63,7 @@ impl Engine {
             .checker
             .event(&event.topic, event.sequence, event.previous_sequence);
         let position = Position::new(epoch, event.sequence);
-        // Known is only an event that came by way of the other stream: what one stream repeats is to be dropped.
+        // Only an event that came on the other stream is known: one that the same stream repeats is a violation.
         let applied = !matches!(checked, Checked::Drop(_)) && !self.known(position);
         self.live(which).told(Told::Event {
             event: &event,
@@ -119,7 +119,7 @@ impl Engine {
             if handing_over && self.known(gap.through) {
                 return;
             }
-            // What came by way of the other stream is not missing.
+            // An event that came on the other stream is not missing.
             if let (Some(after), Some(known)) = (gap.after, self.position)
                 && known.reaches(after)
             {

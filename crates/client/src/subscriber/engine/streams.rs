@@ -1,4 +1,4 @@
-//! The stream that is read and the one that is to replace it: what happens first of all that may.
+//! The stream that is read and the one that is to replace it: a wait for the first of their events.
 
 use tokio::time::{Instant, sleep_until};
 
@@ -16,7 +16,7 @@ pub(super) enum Successor {
     Open(Box<Live>),
 }
 
-/// What happened first.
+/// The first happening.
 pub(super) enum Step {
     Current(Got),
     Successor(Got),
@@ -35,7 +35,7 @@ pub(super) enum Which {
 }
 
 impl Streams {
-    /// Waits for whatever happens first. Safe to drop while it waits.
+    /// Waits for the first happening. Safe to drop while it waits.
     pub(super) async fn step(&mut self) -> Step {
         let departure = self.current.departure;
         match &mut self.successor {

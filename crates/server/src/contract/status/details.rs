@@ -1,8 +1,8 @@
 //! From a reason to a status with its details: `google.rpc.Status` with `ErrorInfo`, and `RetryInfo` where there is a
 //! time to come back.
 //!
-//! Holds: all trailers of a status together have at most [`TRAILERS_BYTES_MAX`] bytes, whatever its text quotes: the
-//! text is cut, between two characters.
+//! Holds: all trailers of a status together have at most [`TRAILERS_BYTES_MAX`] bytes. A text that quotes too much is
+//! cut, between two characters.
 
 use std::{fmt::Display, sync::OnceLock, time::Duration};
 
@@ -19,13 +19,13 @@ use super::{PUSHBACK, Reason, headers::escaped_len};
 /// Stock clients take 8 KiB of metadata, and a proxy on the way has some of its own to add. Met as: a text that ends
 /// with dots.
 pub(crate) const TRAILERS_BYTES_MAX: usize = 1_024;
-/// What trailers have beside the text and the details: `grpc-status`, the names of `grpc-message` and
+/// The trailers beside the text and the details: `grpc-status`, the names of `grpc-message` and
 /// `grpc-status-details-bin`, `grpc-retry-pushback-ms`, and of `longlived-published` and `grpc-accept-encoding` the
 /// longer, since no status has both.
 const OTHER_BYTES: usize = 45 + 44 + 55 + 64 + 71;
 /// Of one value among an `ErrorInfo`'s metadata. Numbers and names of fields are shorter.
 const FIELD_BYTES_MAX: usize = 64;
-/// Entries of an `ErrorInfo`'s metadata: what still leaves room for a sentence.
+/// Entries of an `ErrorInfo`'s metadata: small enough to leave bytes for a sentence.
 const FIELDS_MAX: usize = 3;
 /// Beside the text in the details: the code, and the text's tag and length.
 const CODE_AND_TAG_BYTES: usize = 2 + 3;
@@ -213,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn trailers_stay_below_their_limit_whatever_they_quote(
+        fn trailers_stay_below_their_limit_with_any_quoted_text(
             text in prop_oneof![".*", "[ %]{0,2000}", "\\PC{0,2000}", "[a-z ]{0,4000}"],
             reason in 0..Reason::ALL.len(),
             fields in prop::collection::vec("\\PC{0,200}", 0..=FIELDS_MAX),
@@ -249,7 +249,7 @@ mod tests {
             status.metadata_mut().insert("longlived-published", u64::MAX.into());
             let trailers = trailers(&status, Contract::V1);
             prop_assert!(list_bytes(&trailers) <= TRAILERS_BYTES_MAX, "{}", list_bytes(&trailers));
-            // And whoever reads them has it all back.
+            // And reading them gives the same status.
             let read = Status::from_header_map(&trailers).expect("a status");
             prop_assert_eq!(read.code(), status.code());
             prop_assert_eq!(read.message(), status.message());

@@ -1,4 +1,4 @@
-//! A status as headers: how it is written, for both contracts.
+//! A status as headers, for both contracts.
 //!
 //! Holds: of a text only what the gRPC specification names is escaped, and blanks at its ends, which HTTP/2 forbids
 //! there (RFC 9113, 8.2.1). The frozen contract has no details.
@@ -24,7 +24,7 @@ pub(crate) fn trailers(status: &Status, contract: Contract) -> HeaderMap {
     trailers
 }
 
-/// What a call that went well ends with.
+/// The status of a call that succeeded.
 pub(crate) fn ok() -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(2);
     trailers.insert(STATUS, HeaderValue::from_static("0"));
@@ -49,7 +49,7 @@ fn write(status: &Status, contract: Contract, headers: &mut HeaderMap) {
     if status.code() == Code::Ok && status.message().is_empty() {
         return;
     }
-    // What is left unescaped are visible characters and blanks between them, which a header holds.
+    // Visible characters and the blanks between them stay unescaped: a header holds them.
     if let Ok(message) = HeaderValue::try_from(escape(status.message())) {
         headers.insert(MESSAGE, message);
     }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_specification_names_is_escaped() {
+    fn only_the_bytes_that_the_specification_names_are_escaped() {
         assert_eq!(escape("a b \"c\" <d>#`{e}?"), "a b \"c\" <d>#`{e}?");
         assert_eq!(escape("100 % ä\n\u{7f}"), "100 %25 %C3%A4%0A%7F");
         assert_eq!(escape(" a  "), "%20a %20");

@@ -1,4 +1,4 @@
-//! The reasons that statuses of version 1 give: what programs go by, while texts are for people.
+//! The reasons of statuses of version 1. Programs decide by them; texts are for people.
 //!
 //! Holds: a reason has one code for ever, and stands with it in the contract's table of statuses.
 
@@ -50,7 +50,7 @@ reasons! {
     PositionOutOfRange, OutOfRange, "POSITION_OUT_OF_RANGE";
     /// There is no subscriber to unsubscribe.
     SubscriberNotFound, NotFound, "SUBSCRIBER_NOT_FOUND";
-    /// A field of the request does not hold what the contract says.
+    /// A field of the request breaks the contract.
     FieldInvalid, InvalidArgument, "FIELD_INVALID";
     /// The inbox of another subscriber.
     InboxForeign, PermissionDenied, "INBOX_FOREIGN";

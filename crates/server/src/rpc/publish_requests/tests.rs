@@ -102,7 +102,7 @@ fn ends(bytes: &[u8]) -> Status {
     let mut all = framed(&request("t", b"x").encode_to_vec());
     all.extend(bytes);
     let (messages, status) = read(vec![all]);
-    assert_eq!(messages.len(), 1, "what came before still counts");
+    assert_eq!(messages.len(), 1, "the messages before still count");
     status.expect("it is refused")
 }
 
@@ -178,7 +178,7 @@ fn names_of_many_topics_are_kept_apart() {
 
 #[test]
 fn a_small_payload_does_not_keep_the_large_message_it_came_in() {
-    // What the contract does not know is skipped, and would be kept in memory with the payload.
+    // Unknown fields are skipped, and would be kept in memory with the payload.
     let mut bytes = request("t", b"payload").encode_to_vec();
     bytes.extend([0xfa, 0x01]);
     bytes.extend([0xa0, 0x1f]);

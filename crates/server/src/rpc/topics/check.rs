@@ -24,7 +24,7 @@ pub(super) async fn check(
     let position = (request.position.as_ref()).ok_or(InvalidRequest::Unset("position"))?;
     let position = validate::position("position", position)?;
     let earliest = Reader::open(node, &filters, Begin::Earliest).await?;
-    // As for a subscriber: the live tails may have what history has let go.
+    // As for a subscriber: the live tails may have events that history has let go.
     let (gap, checked) = if node.log.tails_reach(&filters, position) {
         (None, head(node))
     } else {
@@ -51,14 +51,14 @@ pub(super) async fn check(
 async fn first_gap(reader: &mut Reader, asked: Sequence) -> Result<Option<Gap>, Status> {
     for _ in 0..DELIVERIES_MAX {
         match reader.next().await? {
-            // It is kept; what this server's calls of history do not carry, a subscription does.
+            // It is kept: an event that calls of history do not carry still comes on a subscription.
             Delivery::Gap(gap) if gap.reason == GapReason::TooLarge => {}
             Delivery::Gap(gap) => return Ok(Some(gap)),
             Delivery::Events { .. } | Delivery::Scanned => {}
             Delivery::Current => break,
         }
     }
-    // Not met yet, but known: retention forgets nothing of what it removed. GAP_POLICY_FAIL refuses for the same.
+    // Not met yet, but known: retention forgets no removal. GAP_POLICY_FAIL refuses for the same.
     let gone = reader.opened.gone_through;
     let met = reader.position().sequence;
     Ok((gone > asked).then_some(Gap {

@@ -18,7 +18,7 @@ const PAGE_SIZE_DEFAULT: u32 = 1_000;
 const PAGE_SIZE_MAX: u32 = 10_000;
 /// Bytes of a page when the caller does not say.
 const PAGE_BYTES_DEFAULT: u32 = 1 << 20;
-/// What a page has beside its entries: two positions and a word, each at its longest.
+/// The bytes of a page beside its entries: two positions and a word, each at its longest.
 const POSITIONS_BYTES: usize = 2 * (2 + 9 + 11) + 2;
 /// Stretches of the log without a match that one page looks through: each is some ten thousand events.
 const SCANS_MAX: usize = 16;
@@ -97,7 +97,8 @@ impl Page {
         true
     }
 
-    /// Takes events while there is room; whether it took them all. An entry is no longer than the frame of its event.
+    /// Takes events while the page has space; returns whether it took them all. An entry is no longer than the frame of
+    /// its event.
     fn take(&mut self, events: impl Iterator<Item = (usize, v1::Event)>) -> bool {
         for (len, event) in events {
             if !self.has_room(len) {
@@ -111,7 +112,7 @@ impl Page {
     }
 }
 
-/// What an entry takes in its page: itself, its tag and its length.
+/// The bytes of an entry in its page: itself, its tag and its length.
 fn entry_bytes(entry: &v1::HistoryEntry) -> usize {
     let bytes = entry.encoded_len();
     1 + length_delimiter_len(bytes) + bytes

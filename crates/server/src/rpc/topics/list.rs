@@ -15,7 +15,7 @@ use crate::{
 const PAGE_SIZE_DEFAULT: u32 = 100;
 /// Topics of a page. With the longest names a page is about a megabyte.
 const PAGE_SIZE_MAX: u32 = 1_000;
-/// What is listed when the caller does not say.
+/// The default of the list.
 const EVERYTHING: &str = ">";
 
 pub(super) async fn list(

@@ -1,4 +1,4 @@
-//! What is known of a connection beside its bytes.
+//! The context of a connection, beside its bytes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub struct ConnectionContext {
 /// A connection that was accepted, before it has said anything.
 #[derive(Clone, Debug)]
 pub struct Accepted {
-    /// What its calls know of it.
+    /// The context for its calls.
     pub context: Arc<ConnectionContext>,
     /// Where its bytes are that the peer's kernel has not acknowledged; `None` for one that is not the kernel's.
     pub queue: Option<SendQueue>,

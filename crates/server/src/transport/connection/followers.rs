@@ -1,10 +1,12 @@
-//! Streams of one connection that send the same: a group of them has one reader, and each piece that it reads is sent to
-//! all of the group.
+//! Streams of one connection that send the same: a group of them has one reader, and each piece that it reads is sent
+//! to all of the group.
 //!
-//! A stream joins a group when its body is pending and has nothing of its own to send. From then on a piece costs the stream
-//! a look at its window and a copy into the next write; its body is not polled. A stream is detached when it is woken for
-//! itself (a timer, an order, a request), when its window is too small for the piece, when small pieces pile up at its
-//! peer, or when the reader ends. Its body is then told how far it came, and reads for itself.
+//! A stream joins a group when its body is pending and has nothing of its own to send. From then on a piece costs the
+//! stream a look at its window and a copy into the next write; its body is not polled.
+//!
+//! A stream is detached when it is woken for itself (a timer, an order, a request), when its window is too small for
+//! the piece, when small pieces pile up at its peer, or when the reader ends. Its body is then told the bytes that were
+//! sent for it, and reads for itself.
 //!
 //! Holds: every stream gets each piece once and in order, whether it is in a group or reads for itself.
 //! Does not: poll bodies.
@@ -25,7 +27,7 @@ use super::wakes::GroupWakes;
 use super::windows::Spent;
 use crate::limits;
 
-/// What a stream got while it was in a group.
+/// The bytes that a stream got while it was in a group.
 #[derive(Clone, Copy, Debug)]
 pub struct Followed {
     /// Everything up to here, as its reader counts.
@@ -40,7 +42,7 @@ pub struct Followed {
 pub(super) struct Detached {
     pub(super) slot: u32,
     pub(super) spent: Spent,
-    /// What is still to be sent of the last piece.
+    /// The rest of the last piece, still to be sent.
     pub(super) rest: Bytes,
     pub(super) followed: Followed,
 }
@@ -162,7 +164,7 @@ impl<R: SharedReader> Followers<R> {
         (group.events > 0).then_some(group.last_sent_at)
     }
 
-    /// The connection's window has room for a group that waited for it.
+    /// The connection's window has capacity for a group that waited for it.
     pub(super) fn release(&mut self, group: u32) {
         if let Some(group) = self.groups.get_mut(group as usize) {
             group.queued = false;

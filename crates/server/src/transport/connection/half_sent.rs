@@ -1,9 +1,9 @@
-//! How much of request messages that have not come whole is held, and how much may be.
+//! The bytes of request messages that have not come whole: their count, and its limits.
 //!
 //! A message is kept until its last byte is there, so a peer that sends many and ends none makes us hold them all. Flow
-//! control cannot bound that: a sender interleaves its streams, and if the window were kept back, messages that are
-//! under way together would wait for each other. So each byte gives its room back, is counted here, and what goes
-//! beyond a limit is refused.
+//! control cannot bound that: a sender interleaves its streams, and if capacity were kept back, messages under way
+//! together would wait for each other. So the capacity of each byte is released, the byte is counted here, and bytes
+//! beyond a limit are refused.
 //!
 //! Holds: the only message under way on a connection is never refused for the connection's limit.
 
@@ -70,7 +70,7 @@ impl HalfSent {
     }
 }
 
-/// What is held of one request. Dropping it gives it back.
+/// The held bytes of one request. Dropping it releases them.
 #[derive(Debug)]
 pub(super) struct Held {
     of: Arc<HalfSent>,

@@ -1,19 +1,19 @@
-//! What the peer sends, on its way to HTTP/2: the room that it gives us is taken out here.
+//! The peer's frames on their way to HTTP/2. WINDOW_UPDATEs and initial windows are taken out here.
 //!
-//! We write DATA ourselves (see `io.rs`), so we keep the windows too, and HTTP/2 must not hear of room that it never
-//! uses: its own count would overflow.
+//! We write DATA ourselves (see `io.rs`), so we keep the windows too. HTTP/2 must not see capacity that it never uses:
+//! its own count would overflow.
 //!
-//! Of DATA only what carries bytes passes, or ends a stream. HTTP/2 counts frames that carry little, to end connections that
-//! send too many; padding makes such frames of honest ones, and frames of a stream that is over are counted and never taken
-//! off. So padding, frames without a byte, and frames of streams that are over are taken out, and the room that the peer
-//! spent on them is given back (`returned.rs`).
+//! Of DATA only frames pass that carry bytes or end a stream. HTTP/2 counts frames that carry little, to end
+//! connections that send too many. Padding makes such frames of honest ones, and frames of a stream that is over are
+//! counted and never taken off. So padding, empty frames, and frames of streams that are over are taken out, and the
+//! window bytes that the peer spent on them are returned (`returned.rs`).
 //!
-//! All else passes as it came; what is malformed passes too, since HTTP/2 knows the right answer to it.
+//! All other frames pass as they came. Malformed ones pass too, since HTTP/2 knows the right answer to them.
 //!
-//! Holds: bytes that pass keep their order, wherever reads cut them; an incomplete head is held back until it is known
-//! what it is.
-//! Does not: answer, or check anything that HTTP/2 checks. A peer that spends more room than it has on padding is not
-//! found out: nothing is held of it.
+//! Holds: bytes that pass keep their order, wherever reads cut them; an incomplete frame head is held back until its
+//! kind is known.
+//! Does not: answer, or check anything that HTTP/2 checks. A peer that spends more window on padding than it has is not
+//! found out: none of it is held.
 
 use smallvec::SmallVec;
 
@@ -28,7 +28,7 @@ const HEAD_BYTES: usize = 9;
 const PADDED_HEAD_BYTES: usize = HEAD_BYTES + 1;
 /// A WINDOW_UPDATE with its head.
 const UPDATE_BYTES: usize = HEAD_BYTES + 4;
-/// What may be held back until more comes.
+/// The bytes that may be held back until more come.
 pub(super) const HELD_BYTES_MAX: usize = UPDATE_BYTES;
 /// One parameter of SETTINGS.
 const PARAMETER_BYTES: usize = 6;
@@ -56,18 +56,18 @@ pub(super) struct Inbound {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// The next so many bytes pass.
+    /// This number of bytes passes next.
     Passing(usize),
-    /// The next so many bytes are taken out.
+    /// This number of bytes is taken out next.
     TakingOut(usize),
-    /// The next so many bytes pass, and so many after them are taken out.
+    /// The first number of bytes passes next, and the second number after them is taken out.
     PassingPadded(usize, u8),
     Head,
     /// How much padding a DATA frame has.
     PaddedHead,
     /// The rest of a WINDOW_UPDATE.
     Update,
-    /// So many bytes of SETTINGS are to come.
+    /// This number of bytes of SETTINGS is still to come.
     Settings(usize),
 }
 
@@ -92,8 +92,8 @@ impl Inbound {
         before == 0
     }
 
-    /// Takes the next bytes, until it is full; what HTTP/2 is to see goes to `out`, in parts. That is at most
-    /// `HELD_BYTES_MAX` more than was taken. What was not taken.
+    /// Takes the next bytes, until it is full. The bytes for HTTP/2 go to `out`, in parts; they are at most
+    /// `HELD_BYTES_MAX` more than the taken ones. Returns the bytes that were not taken.
     pub(super) fn pass<'a>(
         &mut self,
         mut bytes: &'a [u8],
@@ -158,7 +158,7 @@ impl Inbound {
         matches!(self.state, State::Head) && self.part.is_empty()
     }
 
-    /// Whether `part` has so many bytes now.
+    /// Whether `part` has this number of bytes now.
     fn complete(&mut self, wanted: usize, bytes: &mut &[u8]) -> bool {
         let missing = wanted - self.part.len();
         let (part, rest) = bytes.split_at(missing.min(bytes.len()));
@@ -264,7 +264,7 @@ impl Inbound {
     }
 }
 
-/// What comes when so many bytes of a frame are still to come.
+/// The state while this number of bytes of a frame is still to come.
 fn next(left: usize, then: fn(usize) -> State) -> State {
     if left == 0 { State::Head } else { then(left) }
 }

@@ -1,10 +1,10 @@
 //! The socket as HTTP/2 sees it, and the place where DATA joins its frames.
 //!
-//! HTTP/2 writes and flushes frame by frame, so its flush is not honoured once `stage` was called; the
-//! connection's task calls `write` when it has nothing more to do, and that is one write. DATA does not go
-//! through HTTP/2 at all: `data` writes its frames behind what was collected.
+//! HTTP/2 writes and flushes frame by frame, so its flush is not honoured once `stage` was called. The connection's
+//! task calls `write` when it has nothing more to do, and that is one write. DATA does not go through HTTP/2 at all:
+//! `data` writes its frames behind the collected ones.
 //!
-//! Holds: whole frames only, so that what HTTP/2 writes and DATA never mix within one; about `STAGED_BYTES_MAX` are
+//! Holds: whole frames only, so that frames of HTTP/2 and DATA never mix within one; about `STAGED_BYTES_MAX` are
 //! collected, and nothing more is taken while the socket is full; an idle connection holds no buffer.
 //! Does not: know whether a stream's head went out before its DATA; the streams do.
 
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 pub(super) use data::{Sender, Sent};
 
 use super::inbound::{HELD_BYTES_MAX, Inbound};
-use super::windows::{NoRoom, Spent, Windows};
+use super::windows::{NoCapacity, Spent, Windows};
 use crate::limits;
 
 thread_local! {
@@ -56,20 +56,20 @@ struct Staged<T> {
     taken: u64,
     /// The socket took less than it was given: nothing more is collected until it took the rest.
     full: bool,
-    /// The last write or flush found no room; it is tried again when the socket says so.
+    /// The last write or flush found the socket full; it is tried again when the socket is ready.
     blocked: bool,
     /// The socket took bytes that it may hold in a buffer of its own, as TLS does, until it is flushed.
     unflushed: bool,
-    /// HTTP/2 was told "not now" and still has what it wanted to write.
+    /// HTTP/2 was told "not now" and still has its frame.
     refused: bool,
     windows: Windows,
     socket: T,
-    /// What a write of DATA failed with.
+    /// The error of a write of DATA.
     failed: Option<io::Error>,
     /// Is woken when a socket that was full takes more. Writes are collected once it is there.
     task: Option<Waker>,
     inbound: Inbound,
-    // What was held back, passed, and found no room with HTTP/2.
+    // Received bytes that were held back, passed, and did not fit into HTTP/2's buffer.
     passed: SmallVec<[u8; HELD_BYTES_MAX]>,
     // Received, and to pass at the begin, or when the calls before are taken up.
     waiting: Vec<u8>,
@@ -122,7 +122,7 @@ impl<T> IoHandle<T> {
         MutexGuard::map(self.shared.lock(), |staged| &mut staged.windows)
     }
 
-    /// Whether what was written last still waits for the socket, so that more would only wait behind it.
+    /// Whether the last written bytes still wait for the socket, so that more would only wait behind them.
     pub(super) fn is_blocked(&self) -> bool {
         self.shared.lock().blocked
     }
@@ -144,7 +144,7 @@ impl<T> IoHandle<T> {
 }
 
 impl<T: AsyncWrite + Unpin> IoHandle<T> {
-    /// Writes what was collected, as much as the socket takes, and says what is left to do.
+    /// Writes the collected bytes, as many as the socket takes. Returns the work that is left.
     pub(super) fn write(&self, cx: &mut Context<'_>) -> io::Result<Left> {
         let staged = &mut *self.shared.lock();
         if let Some(error) = staged.failed.take() {
@@ -153,7 +153,7 @@ impl<T: AsyncWrite + Unpin> IoHandle<T> {
         staged.give_back();
         if let Poll::Ready(written) = staged.poll_written(cx) {
             written?;
-            // What did not fit before.
+            // The bytes that did not fit before.
             if staged.give_back()
                 && let Poll::Ready(Err(error)) = staged.poll_written(cx)
             {
@@ -163,15 +163,15 @@ impl<T: AsyncWrite + Unpin> IoHandle<T> {
         Ok(Left {
             blocked: staged.blocked,
             refused: staged.refused,
-            room_waited_for: staged.windows.has_room_waited_for(),
+            capacity_for_a_waiter: staged.windows.has_capacity_for_a_waiter(),
         })
     }
 
     /// Whether a stream may send anything now as far as the windows go.
     pub(super) fn has_window(&self, stream: u32, spent: &mut Spent) -> bool {
-        let room = self.shared.lock().windows.room(stream, spent, 1);
-        // Who was given too much is told when it sends.
-        room != Err(NoRoom::Now)
+        let capacity = self.shared.lock().windows.capacity(stream, spent, 1);
+        // A stream with too large a window is told when it sends.
+        capacity != Err(NoCapacity::Now)
     }
 
     /// For several sends in a row.
@@ -180,15 +180,15 @@ impl<T: AsyncWrite + Unpin> IoHandle<T> {
     }
 }
 
-/// What a write leaves to do.
+/// The work that a write leaves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Left {
     /// The socket took less than it was given, so that more would only wait behind it.
     pub(super) blocked: bool,
     /// HTTP/2 still has frames that it could not write.
     pub(super) refused: bool,
-    /// The connection's window has room for which somebody waits.
-    pub(super) room_waited_for: bool,
+    /// The connection's window has capacity, and a stream or group waits for it.
+    pub(super) capacity_for_a_waiter: bool,
 }
 
 impl<T> Staged<T> {
@@ -210,9 +210,9 @@ impl<T> Staged<T> {
         }
     }
 
-    /// Collects what gives the peer room back, unless the socket is full; whether it did.
+    /// Collects WINDOW_UPDATEs for the peer, unless the socket is full; returns whether it did.
     fn give_back(&mut self) -> bool {
-        // What HTTP/2 waits to write may be the rest of a head, which nothing must come before.
+        // HTTP/2 may be waiting to write the rest of a head, which no other frame may precede.
         if self.windows.returned.is_empty() || self.full || self.refused {
             return false;
         }
@@ -234,7 +234,7 @@ impl<T> Staged<T> {
         }
     }
 
-    /// The socket takes no more: only what is left is kept, and the large buffer serves others.
+    /// The socket takes no more: only the rest is kept, and the large buffer serves others.
     fn keep_rest(&mut self) {
         if self.full {
             return;
@@ -275,7 +275,7 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Has the socket pass on what it holds. While it cannot it is as good as full.
+    /// Has the socket pass on the bytes that it holds. Until it has, it counts as full.
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.socket).poll_flush(cx);
         if flushed.is_pending() {

@@ -1,14 +1,15 @@
 //! Finds out that a silent peer is gone.
 //!
-//! Holds: after `interval` without a byte from it the peer is asked; if then nothing comes for `timeout`, it is
-//! gone. A peer that talks is never asked. A server that was busy for as long finds the time over and the answer
-//! unread; so whatever lies at the socket is read before the verdict.
+//! Holds: after `interval` without a byte from it the peer is asked by a PING; without an answer within `timeout` it is
+//! gone. A peer that sends is never asked. A server that was busy for as long finds the time over and the answer
+//! unread, so the socket is read before the verdict.
 //!
-//! A peer that reads slowly comes to the question behind all that was written since the last one that it answered: some of
-//! that waits here, some in its own kernel, which has acknowledged it. So it gets as long as the slowest reader that is
-//! waited for needs for it, at most `KEEPALIVE_BEHIND_MAX`; and anew whenever its kernel, which had no room, acknowledges
-//! more, which shows that it reads. While there is room an acknowledgement says nothing: the kernel of a program that hangs
-//! sends it too. A kernel that acknowledges nothing of what is under way for `interval` and `timeout` is gone.
+//! The PING to a slow reader stands behind all bytes that were written since its last answer. Some of them wait here,
+//! some in the peer's kernel, which has acknowledged them. So the peer gets as long as the slowest tolerated reader
+//! needs for them, at most `KEEPALIVE_BEHIND_MAX`. That time begins anew when the peer's kernel was full and
+//! acknowledges more, which shows that the peer reads. An acknowledgement of a kernel that was not full says nothing:
+//! the kernel of a program that hangs sends it too. A kernel that acknowledges no byte in flight for `interval` and
+//! `timeout` is gone.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -35,15 +36,15 @@ pub(super) struct Keepalive {
     slowest: u32,
     /// When the question that is open was asked.
     asked: Option<Instant>,
-    /// What the socket had taken by then, all of which comes before the question, ...
+    /// The bytes that the socket had taken by then, all of which come before the question, ...
     before: u64,
     /// ... and by the last question that was answered, all of which the peer has read.
     read: u64,
-    /// The time for its answer is over; what may lie unread is still waited for.
+    /// The time for its answer is over; unread bytes are still waited for.
     overdue: bool,
-    /// What the kernel is asked when the time is over, ...
+    /// The question to the kernel when the time is over, ...
     queue: Option<SendQueue>,
-    /// ... what it said last, and when the peer was last known to read: then, or when it was asked.
+    /// ... its last answer, and when the peer was last known to read: then, or when it was asked.
     seen: Option<(Queued, Instant)>,
 }
 
@@ -133,7 +134,7 @@ impl Keepalive {
         let since = match self.seen {
             None => asked,
             Some((before, _))
-                if before.has_no_room() && queued.acknowledged > before.acknowledged =>
+                if before.peer_is_full() && queued.acknowledged > before.acknowledged =>
             {
                 Instant::now()
             }

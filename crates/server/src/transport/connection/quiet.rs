@@ -1,10 +1,10 @@
 //! One timer for all streams of a connection that must not be silent for too long.
 //!
-//! A timer for each would cost more memory than all else that a stream at rest has of its own, and be moved by each
-//! event. So there is one, which fires for the earliest, and then all are asked; what spoke meanwhile is asked later.
+//! A timer for each stream would cost more memory than the rest of an idle stream, and be moved by each event. So there
+//! is one. It fires for the earliest stream, and then all are asked; a stream that sent meanwhile is asked later.
 //!
-//! Holds: no stream is asked later than `STEP` after it wanted to be.
-//! Does not: know what a stream says then.
+//! Holds: no stream is asked later than `STEP` after the time that it named.
+//! Does not: know the message that a stream sends then.
 
 use std::future::Future as _;
 use std::pin::Pin;

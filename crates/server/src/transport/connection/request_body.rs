@@ -1,8 +1,8 @@
 //! A request's body as HTTP/2 receives it.
 //!
-//! Holds: the peer may send more only when what it sent was taken; a message that was begun is there in full within
+//! Holds: capacity is released only for bytes that were taken; a message that was begun is there in full within
 //! `request_timeout`, and counted until then.
-//! Does not: wait for a message to begin; whoever needs one does.
+//! Does not: wait for a message to begin; a caller that needs one does.
 
 use std::error::Error;
 use std::future::Future as _;

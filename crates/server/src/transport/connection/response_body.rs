@@ -21,7 +21,7 @@ pub struct Heartbeat {
     pub until: Instant,
 }
 
-/// What a connection can serve.
+/// A service for a connection.
 pub trait ResponseBody: Body<Data = Bytes> + Unpin {
     /// Reads for several of them; [`NotShared`] where each reads for itself.
     type Reader: SharedReader;
@@ -31,14 +31,15 @@ pub trait ResponseBody: Body<Data = Bytes> + Unpin {
         None
     }
 
-    /// Goes on with what needs no response, such as reading further requests, while nothing of the response can be sent and the
-    /// body is not polled for its frames. Called when that begins, and whenever the waker of `cx` was woken meanwhile.
+    /// Goes on with work that needs no response, such as reading further requests, while nothing of the response can be
+    /// sent and the body is not polled for its frames. Called when that begins, and whenever the waker of `cx` was
+    /// woken meanwhile.
     fn poll_while_blocked(&mut self, _cx: &mut Context<'_>) {}
 }
 
-/// A body, or what is inside of one, that can leave its reading to a shared reader.
+/// A body, or an inner part of one, that can leave its reading to a shared reader.
 pub trait Follower<R: SharedReader> {
-    /// What it reads, if a reader can read that for it. Asked of a body that was pending.
+    /// Its source, if a reader can read that for it. Asked of a body that was pending.
     fn source(&self) -> Option<R::Source<'_>>;
 
     /// A new reader of its source.
@@ -48,7 +49,7 @@ pub trait Follower<R: SharedReader> {
     /// is not polled until `unfollow`.
     fn follow(&mut self, reader: &mut R) -> bool;
 
-    /// It reads for itself again; `followed` is what was sent for it.
+    /// It reads for itself again; `followed` tells the bytes that were sent for it.
     fn unfollow(&mut self, followed: Followed);
 
     /// Flow control holds a part of its last piece, if `sending`, or else keeps it from being polled. It is polled when that

@@ -1,10 +1,10 @@
-//! Room that the peer spent on bytes that never reach HTTP/2, until it has it back.
+//! Window bytes that the peer spent on frames which never reach HTTP/2, until they are returned to it.
 //!
-//! Padding, and DATA of streams that are over, count against the windows that we gave (RFC 9113, 6.9.1). They are taken out
-//! before HTTP/2 sees them, so HTTP/2 does not give their room back; we do, with WINDOW_UPDATE frames of our own.
+//! Padding, and DATA of streams that are over, count against the windows that we gave (RFC 9113, 6.9.1). They are taken
+//! out before HTTP/2 sees them, so HTTP/2 does not release their capacity. We do, with WINDOW_UPDATE frames of our own.
 //!
-//! Holds: as much is given back as was taken out, of the connection for each byte, of a stream as long as it lives.
-//! Does not: know what may be taken out; `inbound.rs` does.
+//! Holds: as much is returned as was taken out, to the connection for each byte, to a stream as long as it lives.
+//! Does not: know which bytes may be taken out; `inbound.rs` does.
 
 use crate::limits;
 
@@ -14,7 +14,7 @@ pub(super) const FRAME_BYTES: usize = 13;
 /// Streams that are owed something at once: as many as may be open, and those that were not taken up yet.
 const STREAMS_MAX: usize = 2 * limits::STREAMS_PER_CONNECTION_MAX as usize;
 
-/// What is owed to one peer.
+/// The window bytes that are owed to one peer.
 #[derive(Debug, Default)]
 pub(super) struct Returned {
     connection: u32,
@@ -23,13 +23,13 @@ pub(super) struct Returned {
 }
 
 impl Returned {
-    /// So many bytes of the connection's window.
+    /// Owes `bytes` of the connection's window.
     pub(super) fn owe_connection(&mut self, bytes: u32) {
         // Flow control lets nobody spend more than a window, which fits.
         self.connection = self.connection.saturating_add(bytes);
     }
 
-    /// So many bytes of the connection's window and of a stream's.
+    /// Owes `bytes` of the connection's window and of a stream's.
     pub(super) fn owe(&mut self, stream: u32, bytes: u32) {
         self.owe_connection(bytes);
         match self.find(stream) {
@@ -40,7 +40,7 @@ impl Returned {
             Err(index) if self.streams.len() < STREAMS_MAX => {
                 self.streams.insert(index, (stream, bytes));
             }
-            // Only streams that were refused can be so many.
+            // Only refused streams can exceed this number.
             Err(_) => {}
         }
     }

@@ -1,11 +1,11 @@
-//! What the kernel has of a connection's bytes: those that the peer's kernel has acknowledged, and those that it has not.
+//! The connection's bytes in our kernel: those that the peer's kernel has acknowledged, and those that it has not.
 //!
-//! A peer that reads slowly says nothing for minutes, since its answer to a PING stands behind megabytes; that its kernel
-//! acknowledges some of them that it had no room for shows that it reads. The kernel tells it over a socket of `NETLINK_SOCK_DIAG`, by the two
-//! addresses of the connection.
+//! A slow reader may send nothing for minutes, since its answer to a PING stands behind megabytes. If its kernel was
+//! full and acknowledges some of them, the peer reads. Our kernel tells it over a socket of `NETLINK_SOCK_DIAG`, by the
+//! two addresses of the connection.
 //!
-//! Holds: nothing is open between two looks, and a kernel that does not tell makes no difference.
-//! Does not: say what it means; `keepalive.rs` does.
+//! Holds: nothing is open between two looks; a kernel without this socket makes no difference.
+//! Does not: judge the numbers; `keepalive.rs` does.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct SendQueue {
     peer: SocketAddr,
 }
 
-/// What was found.
+/// The counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Queued {
     /// Bytes that the peer's kernel has acknowledged, since the connection began.
@@ -27,13 +27,13 @@ pub(super) struct Queued {
     /// Bytes that it has not, sent or not.
     pub(super) waiting: u32,
     /// For how long it has acknowledged nothing, not even a probe, while some of them are under way to it. `None` while
-    /// none are: what waits then waits for room at the peer.
+    /// none are: waiting bytes then wait because the peer is full.
     pub(super) unanswered: Option<Duration>,
 }
 
 impl Queued {
     /// Whether enough waits to say something, and none of it is under way: the peer's window is shut.
-    pub(super) fn has_no_room(&self) -> bool {
+    pub(super) fn peer_is_full(&self) -> bool {
         self.waiting > limits::KEEPALIVE_QUEUE_BYTES && self.unanswered.is_none()
     }
 }
@@ -74,7 +74,7 @@ mod diag {
     const NLM_F_REQUEST: u16 = 1;
     const IPPROTO_TCP: u8 = 6;
     const INET_DIAG_INFO: u8 = 2;
-    /// What comes before the attributes: `inet_diag_msg`.
+    /// The part before the attributes: `inet_diag_msg`.
     const ANSWER_BYTES: usize = 72;
     /// Where in it the bytes stand that were not acknowledged: `idiag_wqueue`.
     const WAITING_AT: usize = 60;
@@ -196,13 +196,13 @@ mod tests {
         }
         let full = queue.look().expect("Linux tells");
         assert!(full.waiting > 0, "{full:?}");
-        // Whatever is under way is acknowledged at once by a kernel that is there.
+        // A live kernel acknowledges bytes in flight at once.
         assert!(full.unanswered < Some(Duration::from_secs(10)), "{full:?}");
         assert!(full.acknowledged < after.acknowledged + written, "{full:?}");
     }
 
     #[test]
-    fn the_kernel_tells_what_was_acknowledged() {
+    fn the_kernel_tells_the_acknowledged_bytes() {
         looks("127.0.0.1:0");
     }
 

@@ -1,4 +1,4 @@
-//! What a connection may cost and how long it may be silent.
+//! The limits of a connection: its costs, and its longest silence.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub struct ConnectionSettings {
     pub keepalive_interval: Duration,
     /// How long it may take to answer.
     pub keepalive_timeout: Duration,
-    /// Bytes a second that a peer takes at least whose answer stands behind what it was sent.
+    /// The slowest reading, in bytes a second, of a peer whose answer stands behind sent bytes.
     pub keepalive_slowest_reader: u32,
     /// Streams open at once.
     pub streams_max: u32,
@@ -73,8 +73,8 @@ impl ConnectionSettings {
     }
 }
 
-/// What HTTP/2 may hold of small DATA frames: a connection's window full of the smallest messages, of which each comes in two
-/// frames, as clients write it that send the prefix by itself.
+/// The budget of HTTP/2 for small DATA frames: a connection's window full of the smallest messages. Each comes in two
+/// frames, since some clients send the prefix by itself.
 fn small_frames_budget(window_bytes: u32) -> usize {
     let messages = window_bytes.div_ceil(limits::SMALLEST_MESSAGE_BYTES) as usize;
     let rest = limits::SMALLEST_MESSAGE_BYTES as usize - PREFIX_BYTES;

@@ -1,6 +1,6 @@
-//! What streams of a connection have in common when they say the same: one reader, which is asked once for all of them.
+//! The reader that streams of a connection share when they send the same: it is asked once for all of them.
 //!
-//! Does not: know what is read; whoever makes the bodies does.
+//! Does not: know its source; the bodies of the service do.
 
 use std::task::{Context, Poll};
 
@@ -8,10 +8,10 @@ use bytes::Bytes;
 
 /// Reads for several streams that say the same.
 pub trait SharedReader: Send + 'static {
-    /// What is read. Streams that read the same may have one reader.
+    /// The source. Streams of the same source may have one reader.
     type Source<'a>: PartialEq;
 
-    /// What this one reads.
+    /// The source of this reader.
     fn source(&self) -> Self::Source<'_>;
 
     /// The next piece for all its streams. Pending means that there is none yet, and that the waker is woken when that
@@ -31,7 +31,7 @@ pub trait SharedReader: Send + 'static {
 /// The same bytes for each stream of a reader.
 #[derive(Debug)]
 pub struct SharedPiece {
-    /// What is sent.
+    /// The piece to send.
     pub bytes: Bytes,
     /// How many events that is.
     pub events: u64,

@@ -1,8 +1,8 @@
-//! What a connection says first: HTTP/2, or something else, which gets one plain answer.
+//! The first bytes of a connection: HTTP/2, or another protocol, which gets one plain answer.
 //!
-//! Nothing is said before the peer has: frames of ours would be garbage to one that speaks something else.
+//! We send nothing before the peer has: frames of ours would be garbage to a peer of another protocol.
 //!
-//! Holds: at most the preface is read of a peer that speaks HTTP/2, and it is handed on; who speaks something else is heard for
+//! Holds: at most the preface is read of a peer of HTTP/2, and it is handed on; a peer of another protocol is heard for
 //! `STRANGER_LINGER` at most.
 
 use std::io;
@@ -12,19 +12,19 @@ use tokio::time::timeout;
 
 use crate::limits;
 
-/// What a client of HTTP/2 sends before its first frame (RFC 9113, 3.4).
+/// The preface of an HTTP/2 client, before its first frame (RFC 9113, 3.4).
 const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The longest that a method of HTTP/1 has: OPTIONS.
 const METHOD_BYTES_MAX: usize = 7;
 
-/// What a peer speaks that does not speak HTTP/2.
+/// The protocol of a peer that does not speak HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stranger {
     /// A browser, curl, or a balancer's health check.
     Http1,
     /// A client with TLS, which this node does not speak.
     Tls,
-    /// A proxy that says first whom it speaks for (`PROXY ...`).
+    /// A proxy that names its client first (`PROXY ...`).
     ProxyProtocol,
     /// Anything else.
     Other,
@@ -44,7 +44,7 @@ impl Stranger {
         }
     }
 
-    /// Who begins so; `None` when it is too early to say.
+    /// The protocol that begins so; `None` when it is too early to tell.
     fn of(begin: &[u8]) -> Option<Self> {
         const HANDSHAKE: u8 = 0x16;
         let letters = begin.iter().take_while(|byte| byte.is_ascii_uppercase());
@@ -71,7 +71,7 @@ pub(super) enum Begin {
     Stranger(Stranger, SmallBegin),
 }
 
-/// What a stranger began with.
+/// The first bytes of a stranger.
 pub(super) type SmallBegin = smallvec::SmallVec<[u8; PREFACE.len()]>;
 
 /// Reads until it is clear how the connection begins.
@@ -112,7 +112,7 @@ where
         while socket.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     };
-    // Whoever is gone, or goes on talking, is not waited for.
+    // A peer that is gone, or goes on sending, is not waited for.
     let _ = timeout(limits::STRANGER_LINGER, answered).await;
 }
 
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_speaks_what_is_told_by_the_first_bytes() {
+    fn the_first_bytes_tell_the_protocol_of_a_peer() {
         for (begin, expected) in [
             (&b""[..], None),
             (b"P", None),

@@ -1,10 +1,10 @@
 //! One call on a connection: waits for the response, then moves its body onto the wire.
 //!
-//! HTTP/2 says the head and the end of a response; what is between them goes through `Sender`, once the head is out.
+//! HTTP/2 writes the head and the end of a response. The body between them goes through `Sender`, once the head is out.
 //!
-//! Holds: the body is asked for a chunk only when the windows let some of it go out, and keeps nothing but the rest of
-//! one; a reset by the peer, the end of the connection or a `StreamAbort` drops the call and its body at once, also while
-//! nothing can be sent.
+//! Holds: the body is asked for a chunk only when the windows have capacity for some of it, and keeps only the rest of
+//! one. A reset by the peer, the end of the connection or a `StreamAbort` drops the call and its body at once, also
+//! while nothing can be sent.
 //! Does not: share its turn; after `STREAM_TURN_BYTES` the other streams go first.
 
 use std::convert::Infallible;
@@ -29,7 +29,7 @@ use super::wake_set::StreamWaker;
 use super::windows::Spent;
 use crate::limits;
 
-/// What the streams of a connection share.
+/// The state that the streams of a connection share.
 pub(super) struct Wire<T, R> {
     pub(super) io: IoHandle<T>,
     pub(super) followers: Followers<R>,
@@ -207,7 +207,7 @@ where
 pub(super) struct Outgoing {
     stream: SendStream<Bytes>,
     spent: Spent,
-    /// What the windows did not let out of the last chunk.
+    /// The rest of the last chunk, for which the windows had no capacity.
     rest: Bytes,
     /// Its group, if it is in one.
     place: Option<Place>,
@@ -272,7 +272,7 @@ impl Outgoing {
         })
     }
 
-    /// Moves chunks while there is room, the body has some, and it is this stream's turn.
+    /// Moves chunks while the windows have capacity, the body has chunks, and it is this stream's turn.
     fn turn<B, T>(
         &mut self,
         number: u32,
@@ -291,8 +291,8 @@ impl Outgoing {
             self.stream.send_reset(Reason::CANCEL);
             return Poll::Ready(());
         }
-        // Nothing is sent once HTTP/2 has read a reset (RFC 9113, 6.4), which it does between the turns only: who is
-        // asked here need not be asked again. It also drops the head then, and DATA without one must not follow.
+        // Nothing is sent once HTTP/2 has read a reset (RFC 9113, 6.4). It reads between the turns only, so one check
+        // in a turn is enough. It also drops the head then, and DATA without one must not follow.
         if self.poll_reset(cx).is_ready() {
             return Poll::Ready(());
         }
@@ -391,7 +391,7 @@ impl Outgoing {
         piece
     }
 
-    /// Waits for room in a window.
+    /// Waits for capacity in a window.
     fn stalled<B: ResponseBody, T>(
         &mut self,
         number: u32,
@@ -405,7 +405,7 @@ impl Outgoing {
         Poll::Pending
     }
 
-    /// Tells the body that flow control, HTTP/2's or that of the socket, holds what it says. A group is told as one.
+    /// Tells the body that flow control, HTTP/2's or that of the socket, holds its bytes. A group is told as one.
     fn hold<B: ResponseBody>(&self, body: &mut B) {
         if let Some(follower) = body.follower() {
             follower.hold(!self.rest.is_empty());

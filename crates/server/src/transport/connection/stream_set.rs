@@ -1,11 +1,11 @@
 //! The streams of one connection: side by side in memory, and polled in that order when they were woken.
 //!
-//! What costs when many streams are woken is memory that the processor does not have at hand. So a wake-up sets one bit in a word that 64 streams share, a turn goes through the streams as they
-//! lie, and a stream that would not be served in this turn is not looked at.
+//! Waking many streams costs cache misses. So a wake-up sets one bit in a word that 64 streams share, a turn goes
+//! through the streams in the order of memory, and a stream that would not be served in this turn is not touched.
 //!
-//! Holds: a stream that was woken is polled after that; one that the turn had no room for is among the first of
-//! the next; one that is over ends also while the socket takes nothing.
-//! Does not: know what a stream does.
+//! Holds: a stream that was woken is polled after that. A stream for which the turn had no budget is among the first of
+//! the next turn. A stream that is over ends also while the socket is full.
+//! Does not: know the work of a stream.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -18,12 +18,12 @@ use super::wake_set::{BLOCK, StreamWaker, WakeSet};
 use crate::limits;
 use crate::transport::abort::Abort;
 
-/// A set that is empty again keeps room for so many.
+/// An empty set keeps the memory of this number of streams.
 const KEPT: usize = 16;
 
-/// What is left of a turn: bytes that the streams may still send before the socket is looked at, and heads that they
-/// may hand to HTTP/2. Handing over all heads that are due at once would make HTTP/2 keep a frame per stream, and keep
-/// the memory of that many ever after.
+/// The rest of a turn's budget: bytes that the streams may still send before the socket is looked at, and heads that
+/// they may hand to HTTP/2. Handing over all waiting heads at once would make HTTP/2 keep a frame per stream, and never
+/// release that memory.
 pub(super) struct Turn {
     bytes: usize,
     heads: u32,
@@ -66,13 +66,13 @@ impl Turn {
         self.bytes = 0;
     }
 
-    /// So many bytes were sent.
+    /// Counts sent bytes.
     pub(super) fn spend(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 }
 
-/// What a set holds, and `W` what all of them share.
+/// The kind of stream in a set; `W` is the state that all of them share.
 pub(super) trait Member<W> {
     /// Ready when nothing more is to be done; it is dropped then. `cx` and `own` wake the same.
     fn poll(
@@ -220,7 +220,7 @@ impl<S> StreamSet<S> {
     }
 
     /// For a connection whose socket takes nothing: streams whose response has not begun go on, and those that are
-    /// over end; the others stay woken and are polled when there is room again.
+    /// over end; the others stay woken and are polled when the socket is ready again.
     pub(super) fn poll_blocked<W>(&mut self, wire: &mut W)
     where
         S: Member<W>,

@@ -1,29 +1,29 @@
-//! Small frames that a peer has perhaps not read yet, and when they are too many for it.
+//! Small frames that a peer has perhaps not read yet, and the limit for them.
 //!
-//! A frame that its reader does not take costs the reader's library more than its bytes. One library, Rust's h2
-//! (under tonic, hyper, linkerd), counts that and ends the connection: each DATA frame that waits there costs what it
-//! is smaller than 256 bytes, and all of them together may cost half the connection's window. Flow control alone does not
+//! A frame that its reader does not take costs the reader's library more than its bytes. One library, Rust's h2 (under
+//! tonic, hyper, linkerd), counts that and ends the connection. Each waiting DATA frame costs the bytes by which it is
+//! smaller than 256, and all of them together may cost half the connection's window. Flow control alone does not
 //! prevent it: twelve thousand frames of 50 bytes are less than a third of the 2 MiB window of tonic's streams.
 //!
-//! Whether a reader reads cannot be seen before it gives back room, which it does when half of a window is read. So what
-//! it may not have read is counted here by its own rule, and given up as room comes back. While it is too much, the
-//! streams send pieces of at least 256 bytes, which cost nothing and fill the windows sooner, so that the reader's word
-//! is due; nothing is ever held back.
+//! A reader shows that it reads by a WINDOW_UPDATE, which it sends when half of a window is read. So the frames that it
+//! may not have read are counted here by its own rule, and taken off with each WINDOW_UPDATE. While the count is above
+//! the limit, the streams send pieces of at least 256 bytes. These cost nothing, and fill the windows sooner, so that
+//! the next WINDOW_UPDATE comes sooner. Nothing is ever held back.
 //!
-//! Holds: what is counted is never less than the cost of the frames that wait at the peer, but for a stream that
-//! sends frames of very different sizes, of which a part was read; a quarter of what the peer allows is left for that.
+//! Holds: the count is never less than the cost of the frames that wait at the peer. A stream that sends frames of very
+//! different sizes, of which a part was read, may differ; a quarter of the peer's limit is left for that.
 
 use crate::limits;
 
-/// What a peer may not have read, of all streams of a connection.
+/// The frames that a peer may not have read, of all streams of a connection.
 #[derive(Debug)]
 pub(super) struct Unread {
     cost: u64,
     // Above it the pieces have to be larger.
     limit: u64,
-    // What the peer's window for the connection is when nothing waits there.
+    // The peer's window for the connection when nothing waits there.
     window: i64,
-    // Counts how often everything was read: what streams know from before is void.
+    // Counts how often everything was read: shares of an earlier generation are void.
     generation: u32,
 }
 
@@ -44,7 +44,7 @@ impl Unread {
         }
     }
 
-    /// A frame of so many bytes was sent.
+    /// A frame of `bytes` was sent.
     #[inline]
     pub(super) fn sent(&mut self, share: &mut Share, bytes: usize) {
         if let Some(cost) = limits::SMALL_FRAME_BYTES.checked_sub(bytes) {
@@ -67,7 +67,7 @@ impl Unread {
         self.cost > self.limit
     }
 
-    /// Of so many bytes that a stream had sent and not got back, so many are left.
+    /// Of `before` bytes that a stream had sent without a WINDOW_UPDATE, `left` are left.
     pub(super) fn given_back(&mut self, share: &mut Share, before: i64, left: i64) {
         if share.cost == 0 || share.generation != self.generation || left >= before {
             return;
@@ -81,14 +81,14 @@ impl Unread {
         share.cost = kept;
     }
 
-    /// The peer gave back room for the connection, which is this now.
-    pub(super) fn connection_window(&mut self, room: i64) {
-        if room > self.window {
-            self.window = room;
-            self.limit = limit(room);
+    /// The peer sent a WINDOW_UPDATE for the connection, whose window is this now.
+    pub(super) fn connection_window(&mut self, window: i64) {
+        if window > self.window {
+            self.window = window;
+            self.limit = limit(window);
         }
-        // Few bytes are few frames, whoever sent them.
-        let waiting = u64::try_from(self.window - room).unwrap_or(0);
+        // Few bytes are few frames, of any streams.
+        let waiting = u64::try_from(self.window - window).unwrap_or(0);
         let frames_max = waiting.div_ceil(u64::from(limits::SMALLEST_MESSAGE_BYTES));
         let cost_max = frames_max * limits::SMALL_FRAME_BYTES as u64;
         if cost_max < self.cost && cost_max <= self.limit / 4 {
@@ -97,13 +97,13 @@ impl Unread {
         }
     }
 
-    /// A stream is over, and what waited of it with it.
+    /// A stream is over, and its waiting frames with it.
     pub(super) fn closed(&mut self, mut share: Share) {
         self.given_back(&mut share, 1, 0);
     }
 }
 
-/// Three quarters of what a peer allows that has such a window.
+/// Three quarters of the limit of a peer with such a window.
 fn limit(window: i64) -> u64 {
     let window = u64::try_from(window).unwrap_or(0);
     let allowed = (window / 2).max(limits::UNREAD_COST_LEAST);
@@ -121,7 +121,7 @@ mod tests {
 
     const STREAMS: usize = 8;
 
-    /// A peer as h2 is: what waits, what it costs, and what was read and is not given back yet.
+    /// A peer as h2 is: the waiting frames, their cost, and the read bytes that are not released yet.
     struct Peer {
         stream_window: usize,
         connection_window: usize,
@@ -147,7 +147,7 @@ mod tests {
             );
         }
 
-        /// Reads one frame, and gives back room once half of a window was read.
+        /// Reads one frame, and sends a WINDOW_UPDATE once half of a window was read.
         fn read(&mut self, stream: usize, windows: &mut Windows) {
             let Some(bytes) = self.waits[stream].pop_front() else {
                 return;
@@ -167,8 +167,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever reads, whoever does not, and however large the windows are: what waits never costs too much, and
-        /// who reads gets small pieces again.
+        /// With any readers and windows of any size, the waiting frames never cost too much, and a reader that reads
+        /// gets small pieces again.
         #[test]
         fn small_frames_that_wait_never_cost_a_peer_more_than_it_allows(
             stream_window in 1_000usize..2_000_000, connection_window in 65_535usize..5_000_000,
@@ -201,7 +201,7 @@ mod tests {
                 if bytes < SMALL_FRAME_BYTES && windows.has_too_much_unread(number, spent) {
                     bytes = SMALL_FRAME_BYTES;
                 }
-                if windows.room(number, spent, bytes) == Ok(bytes) {
+                if windows.capacity(number, spent, bytes) == Ok(bytes) {
                     windows.spend(spent, bytes);
                     peer.receive(stream, bytes);
                 }

@@ -1,7 +1,7 @@
-//! Who was woken, of the many that one task polls: one bit each, in words that 64 share.
+//! Wake-ups of the many streams that one task polls: one bit each, in words that 64 share.
 //!
-//! Holds: a slot that was woken is found by the next look; the task is told once for each word.
-//! Does not: know what is in a slot.
+//! Holds: a slot that was woken is found by the next look; the task is woken once for each word.
+//! Does not: know the content of a slot.
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -25,7 +25,7 @@ struct Block {
     task: Waker,
 }
 
-/// Wakes one slot. It may outlive what is in it; whoever has the slot then is polled once for nothing.
+/// Wakes one slot. It may outlive the content of the slot; the next content is polled once for nothing then.
 #[derive(Debug)]
 pub(super) struct StreamWaker {
     block: Arc<Block>,
@@ -46,7 +46,7 @@ impl StreamWaker {
     }
 
     pub(super) fn raise(&self) {
-        // If another of the block was woken before, whoever did that wakes the task.
+        // If another slot of the block was woken before, that wake-up wakes the task.
         if self.block.woken.fetch_or(1 << self.bit, Ordering::AcqRel) == 0 {
             self.block.task.wake_by_ref();
         }

@@ -1,10 +1,10 @@
-//! Tells a connection's task what it was woken for, and wakes it no oftener than needed.
+//! The sources of a connection's wake-ups. It wakes the task no oftener than needed.
 //!
-//! The task has four sources of work: its streams, those that read for several streams, its socket and its timers.
-//! Each has a waker of its own. A wake-up while the task is being polled only notes the source (streams that send wake
-//! the HTTP/2 side, which is polled next anyway), and a hundred streams that are woken together reach the runtime once.
+//! The task has four sources of work: its streams, those that read for several streams, its socket and its timers. Each
+//! has a waker of its own. A wake-up while the task is being polled only notes the source (streams that send wake the
+//! HTTP/2 side, which is polled next anyway), and a hundred streams that are woken together reach the runtime once.
 //!
-//! Holds: a source that was woken is polled after that, whatever thread woke it and when.
+//! Holds: a source that was woken by any thread, at any time, is polled after that.
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -111,7 +111,7 @@ impl GroupWakes {
 }
 
 impl Wakes {
-    /// Everything is due at first.
+    /// Every source counts as woken at first.
     pub(super) fn new() -> Self {
         let state = AtomicU8::new(STREAMS | SOCKET | CONTROL);
         let shared = Arc::new(Shared {
@@ -144,7 +144,7 @@ impl Wakes {
         self.shared.state.fetch_or(POLLING, Ordering::AcqRel);
     }
 
-    /// Whether `source` is due; it no longer is after this.
+    /// Whether `source` was woken. Clears it.
     pub(super) fn take(&self, source: u8) -> bool {
         self.shared.state.fetch_and(!source, Ordering::AcqRel) & source != 0
     }
@@ -154,12 +154,12 @@ impl Wakes {
         self.shared.state.fetch_or(source, Ordering::AcqRel);
     }
 
-    /// Whether anything is due.
+    /// Whether any source was woken.
     pub(super) fn is_due(&self) -> bool {
         self.shared.state.load(Ordering::Acquire) & !POLLING != 0
     }
 
-    /// The task wants to sleep. False if something is due again: then it must go on, or `give_way`.
+    /// The task wants to sleep. False if a source was woken again: then it must go on, or `give_way`.
     pub(super) fn end(&self) -> bool {
         self.shared
             .state
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn giving_way_wakes_the_task_and_keeps_what_is_due() {
+    fn giving_way_wakes_the_task_and_keeps_its_sources() {
         let (count, task) = counting();
         let wakes = Wakes::new();
         wakes.begin(&task);

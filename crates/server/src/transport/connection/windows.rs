@@ -1,10 +1,10 @@
-//! How much the peer lets us send: the windows of the connection and of its streams.
+//! The windows that the peer gives: that of the connection and those of its streams.
 //!
-//! HTTP/2 gives room for DATA in two places, and a frame needs both (RFC 9113, 5.2). What was sent on a stream is
-//! counted where the stream is; what the peer gives is counted here, when it comes, and fetched by the stream when it
-//! needs it. So a delivery that fits touches nothing of this but one number.
+//! DATA needs capacity in two windows (RFC 9113, 5.2). Sent bytes are counted where the stream is. WINDOW_UPDATEs are
+//! counted here when they come, and the stream fetches them when it needs them. So a delivery that fits touches one
+//! number of this only.
 //!
-//! Holds: nothing is sent beyond a window; a stream that waits is named when it may go on.
+//! Holds: nothing is sent beyond a window; a waiting stream is named when it may go on.
 //! Does not: send, or read frames.
 
 use std::collections::VecDeque;
@@ -18,22 +18,22 @@ use crate::limits;
 /// The largest window (RFC 9113, 6.9.1).
 pub(super) const WINDOW_MAX: i64 = (1 << 31) - 1;
 
-/// What a window begins with unless the peer says otherwise (RFC 9113, 6.9.2).
+/// The initial window unless the peer sets another (RFC 9113, 6.9.2).
 const WINDOW_INITIAL: i64 = 65_535;
 
-/// Of a stream that is not known yet: the peer gave it room in the same breath as it opened it.
+/// Of a stream that is not known yet: its WINDOW_UPDATE came together with its request.
 const UNCLAIMED: u32 = u32::MAX;
 
-/// Streams that are given room before they are known: twice as many as may be open at once, since a peer may open more
+/// Streams with a WINDOW_UPDATE before they are known: twice as many as may be open at once, since a peer may open more
 /// before it has heard of that limit.
 const UNCLAIMED_MAX: usize = 2 * limits::STREAMS_PER_CONNECTION_MAX as usize;
 
-/// Who waits for the connection's window is released for so many bytes of it each; who needs less leaves the rest to
-/// the next.
+/// One waiter for the connection's window is released for each of these bytes in it; a waiter that needs less leaves
+/// the rest to the next.
 const SHARE_BYTES: i64 = 1024;
 
 /// The windows of one connection.
-// In this order in memory: what fits needs the first numbers only.
+// In this order in memory: a delivery that fits needs the first numbers only.
 #[repr(C)]
 #[derive(Debug)]
 pub(super) struct Windows {
@@ -45,9 +45,9 @@ pub(super) struct Windows {
     // Streams up to this number are known, or over.
     opened: u32,
     unclaimed: usize,
-    // Slots of streams that waited for room of their own and may go on.
+    // Slots of streams that waited for their own window and may go on.
     replenished: Vec<u32>,
-    // Who waits for the connection's window, in the order in which they found it used up; each at most once.
+    // The waiters for the connection's window, in the order in which they found it used up; each at most once.
     queue: VecDeque<Waiter>,
     // The initial window has grown, so that any stream may go on.
     grown: bool,
@@ -56,7 +56,7 @@ pub(super) struct Windows {
     pub(super) returned: Returned,
 }
 
-/// Who waits for room in the connection's window.
+/// A waiter for the connection's window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waiter {
     /// The stream of this number, in this slot.
@@ -70,7 +70,7 @@ pub(super) enum Waiter {
     Group(u32),
 }
 
-/// What the peer has given to one stream and the stream has not fetched yet.
+/// WINDOW_UPDATEs of one stream that the stream has not fetched yet.
 #[derive(Debug)]
 struct Given {
     number: u32,
@@ -80,7 +80,7 @@ struct Given {
     queued: bool,
 }
 
-/// What one stream has sent, less what it has fetched of what was given.
+/// The bytes that one stream has sent, less the fetched WINDOW_UPDATEs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spent {
     bytes: i64,
@@ -89,7 +89,7 @@ pub(super) struct Spent {
 
 /// Why a stream has to wait, or end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoRoom {
+pub(super) enum NoCapacity {
     /// Its own window is used up, or the connection's.
     Now,
     /// The peer gave it more than a window may be.
@@ -143,7 +143,7 @@ impl Windows {
             }
         };
         let given = &mut self.streams[index];
-        // More than this is beyond any window, which `room` says.
+        // More than this is beyond any window; `capacity` returns that error.
         given.bytes = given.bytes.saturating_add(bytes);
         if std::mem::take(&mut given.waits) {
             self.replenished.push(given.slot);
@@ -199,7 +199,7 @@ impl Windows {
         number <= self.opened && self.find(number).is_err()
     }
 
-    /// Forgets what was given to streams that are over, or were never let in.
+    /// Forgets the WINDOW_UPDATEs of streams that are over, or were never let in.
     pub(super) fn forget_unclaimed(&mut self) {
         if self.unclaimed > 0 {
             let opened = self.opened;
@@ -212,25 +212,25 @@ impl Windows {
 
     /// How much of `wanted` bytes a stream may send now, at least one.
     #[inline]
-    pub(super) fn room(
+    pub(super) fn capacity(
         &mut self,
         number: u32,
         spent: &mut Spent,
         wanted: usize,
-    ) -> Result<usize, NoRoom> {
+    ) -> Result<usize, NoCapacity> {
         let wanted = i64::try_from(wanted).unwrap_or(WINDOW_MAX);
         self.fetch(number, spent, wanted);
         if self.initial - spent.bytes > WINDOW_MAX {
-            return Err(NoRoom::Overflown);
+            return Err(NoCapacity::Overflown);
         }
-        let room = wanted.min(self.initial - spent.bytes).min(self.connection);
-        match usize::try_from(room) {
-            Ok(room) if room > 0 => Ok(room),
-            _ => Err(NoRoom::Now),
+        let capacity = wanted.min(self.initial - spent.bytes).min(self.connection);
+        match usize::try_from(capacity) {
+            Ok(capacity) if capacity > 0 => Ok(capacity),
+            _ => Err(NoCapacity::Now),
         }
     }
 
-    /// So many bytes, which `room` allowed, are on their way.
+    /// Counts bytes, which `capacity` allowed, as sent.
     #[inline]
     pub(super) fn spend(&mut self, spent: &mut Spent, bytes: usize) {
         self.unread.sent(&mut spent.unread, bytes);
@@ -239,7 +239,7 @@ impl Windows {
         self.connection -= bytes;
     }
 
-    /// Whether the peer may have so many small frames to read that this stream must not send it another.
+    /// Whether the peer may have too many small frames unread for another one of this stream.
     #[inline]
     pub(super) fn has_too_much_unread(&mut self, number: u32, spent: &mut Spent) -> bool {
         self.unread.is_too_much() && {
@@ -254,7 +254,7 @@ impl Windows {
         self.connection <= 0
     }
 
-    /// The slots of streams that waited for room of their own and may go on.
+    /// The slots of streams that waited for their own window and may go on.
     pub(super) fn take_replenished(&mut self) -> Vec<u32> {
         if std::mem::take(&mut self.grown) {
             for given in &mut self.streams {
@@ -266,8 +266,8 @@ impl Windows {
         std::mem::take(&mut self.replenished)
     }
 
-    /// Whether somebody waits for the connection's window that has room.
-    pub(super) fn has_room_waited_for(&self) -> bool {
+    /// Whether the connection's window has capacity and a waiter.
+    pub(super) fn has_capacity_for_a_waiter(&self) -> bool {
         self.connection > 0 && !self.queue.is_empty()
     }
 
@@ -289,12 +289,13 @@ impl Windows {
         released
     }
 
-    /// Whether the peer gave the connection more than a window may be, or room to more streams than there can be; once.
+    /// Whether the peer gave the connection more than a window may be, or sent WINDOW_UPDATEs for more streams than
+    /// there can be; once.
     pub(super) fn take_overflown(&mut self) -> bool {
         std::mem::take(&mut self.overflown)
     }
 
-    /// Adds what was given to a window in which so many bytes do not fit.
+    /// Adds the WINDOW_UPDATEs to a window in which `wanted` bytes do not fit.
     #[inline]
     fn fetch(&mut self, number: u32, spent: &mut Spent, wanted: i64) {
         if self.initial - spent.bytes < wanted {
@@ -314,7 +315,7 @@ impl Windows {
             .given_back(&mut spent.unread, before, spent.bytes);
     }
 
-    /// A stream that found no room is named by [`Self::take_replenished`] or [`Self::take_released`] when there may be
+    /// A stream without capacity is named by [`Self::take_replenished`] or [`Self::take_released`] when there may be
     /// some.
     pub(super) fn wait(&mut self, number: u32, spent: Spent) {
         let own = self.initial - spent.bytes;
@@ -357,16 +358,16 @@ mod tests {
     }
 
     fn wait(windows: &mut Windows, number: u32, spent: &mut Spent) {
-        assert_eq!(windows.room(number, spent, 1), Err(NoRoom::Now));
+        assert_eq!(windows.capacity(number, spent, 1), Err(NoCapacity::Now));
         windows.wait(number, *spent);
     }
 
     #[test]
-    fn a_stream_sends_what_both_windows_allow_and_is_named_when_it_may_go_on() {
+    fn a_stream_sends_within_both_windows_and_is_named_when_it_may_go_on() {
         let mut windows = Windows::new();
         let mut spent = Spent::default();
         windows.open(15, 7);
-        assert_eq!(windows.room(15, &mut spent, 100_000), Ok(65_535));
+        assert_eq!(windows.capacity(15, &mut spent, 100_000), Ok(65_535));
         windows.spend(&mut spent, 65_535);
         wait(&mut windows, 15, &mut spent);
         windows.give(15, 10);
@@ -376,10 +377,10 @@ mod tests {
         assert!(windows.take_released().is_empty());
         windows.give_connection(4);
         assert_eq!(windows.take_released()[..], [stream(7)]);
-        assert_eq!(windows.room(15, &mut spent, 100), Ok(4));
+        assert_eq!(windows.capacity(15, &mut spent, 100), Ok(4));
         windows.spend(&mut spent, 4);
         windows.give_connection(1_000);
-        assert_eq!(windows.room(15, &mut spent, 100), Ok(6));
+        assert_eq!(windows.capacity(15, &mut spent, 100), Ok(6));
     }
 
     #[test]
@@ -395,11 +396,11 @@ mod tests {
         wait(&mut windows, 3, &mut spent);
         windows.set_initial(501);
         assert_eq!(windows.take_replenished(), [0]);
-        assert_eq!(windows.room(3, &mut spent, 9), Ok(1));
+        assert_eq!(windows.capacity(3, &mut spent, 9), Ok(1));
     }
 
     #[test]
-    fn room_that_comes_with_the_request_is_kept_and_that_of_streams_that_are_over_is_forgotten() {
+    fn a_window_update_beside_the_request_is_kept_and_one_of_a_stream_that_is_over_is_forgotten() {
         let mut windows = Windows::new();
         windows.give(5, 1_000);
         windows.give(7, 1_000);
@@ -413,7 +414,7 @@ mod tests {
         windows.give_connection(1 << 20);
         for number in [7, 9] {
             let mut spent = Spent::default();
-            assert_eq!(windows.room(number, &mut spent, 1 << 20), Ok(66_535));
+            assert_eq!(windows.capacity(number, &mut spent, 1 << 20), Ok(66_535));
             windows.close(number, Spent::default());
         }
         assert!(windows.streams.is_empty());
@@ -426,8 +427,8 @@ mod tests {
         windows.give(1, u32::MAX);
         windows.give(1, u32::MAX);
         let mut spent = Spent::default();
-        let room = windows.room(1, &mut spent, 1 << 20);
-        assert_eq!(room, Err(NoRoom::Overflown));
+        let capacity = windows.capacity(1, &mut spent, 1 << 20);
+        assert_eq!(capacity, Err(NoCapacity::Overflown));
         assert!(!windows.take_overflown());
         windows.give_connection(i32::MAX as u32);
         assert!(windows.take_overflown());
@@ -435,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn room_in_the_connections_window_goes_round_among_those_that_wait() {
+    fn the_connections_window_goes_round_among_those_that_wait() {
         let mut windows = Windows::new();
         let mut spent = [Spent::default(); 3];
         for slot in 0..3_u32 {
@@ -443,9 +444,9 @@ mod tests {
         }
         windows.give(1, 100_000);
         let first = &mut spent[0];
-        assert_eq!(windows.room(1, first, 100_000), Ok(65_535));
+        assert_eq!(windows.capacity(1, first, 100_000), Ok(65_535));
         windows.spend(first, 65_535);
-        // Whoever used it up asks for more before the others ask at all.
+        // The first stream, which used it up, asks for more before the others ask at all.
         for (slot, spent) in spent.iter_mut().enumerate() {
             wait(&mut windows, slot as u32 * 2 + 1, spent);
         }

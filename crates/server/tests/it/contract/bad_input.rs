@@ -187,7 +187,7 @@ async fn a_body_that_is_no_message_ends_that_call_alone() {
             let mut reply = raw.call(path, &[], body.clone()).await;
             let (_, trailers) = reply.rest().await;
             let status = tonic::Status::from_header_map(&trailers).expect("a status");
-            // Only what is too long for its limit is known to be a message.
+            // Only a message that is too long for its limit is known to be one.
             let code = if body.starts_with(&[0, 0xff]) {
                 Code::ResourceExhausted
             } else {
@@ -218,7 +218,7 @@ async fn an_empty_request_is_named() {
 }
 
 #[tokio::test]
-async fn what_is_not_grpc_is_answered_in_http() {
+async fn a_request_that_is_not_grpc_is_answered_in_http() {
     let node = Node::start();
     let mut raw = Raw::connect(node.address).await;
     let (response, _) = raw.begin_with("GET", SUBSCRIBE, "application/grpc").await;

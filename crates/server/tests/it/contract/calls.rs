@@ -1,4 +1,4 @@
-//! What holds for every call: deadlines, compression, unknown methods, health, reflection, request ids.
+//! Rules of every call: deadlines, compression, unknown methods, health, reflection, request ids.
 
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ async fn requests_may_be_compressed() {
 }
 
 #[tokio::test]
-async fn what_is_small_only_while_compressed_meets_the_same_limit() {
+async fn a_message_that_is_small_only_while_compressed_meets_the_same_limit() {
     let node = Node::start();
     for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
         let mut publish = node.publishing().send_compressed(encoding);

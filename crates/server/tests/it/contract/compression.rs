@@ -21,12 +21,12 @@ const LEGACY: &str = "/protos.Longlived/Subscribe";
 const ASKS: &str = "longlived-compression";
 const GZIP: &str = "longlived_compressed_events_total{encoding=\"gzip\"}";
 const ZSTD: &str = "longlived_compressed_events_total{encoding=\"zstd\"}";
-/// What an event of these tests has beside its payload, at most: topic, sequences, time, tags and lengths.
+/// The bytes of an event beside its payload, at most: topic, sequences, time, tags and lengths.
 const BESIDE: usize = 60;
 /// Length of the payload that no encoding makes smaller.
 const NOISE_BYTES: usize = 1_500;
 
-/// JSON of at least so many bytes.
+/// JSON of at least this number of bytes.
 fn json(bytes: usize) -> String {
     let mut text = String::from("[");
     for number in 0.. {
@@ -43,7 +43,7 @@ fn json(bytes: usize) -> String {
     text + "]"
 }
 
-/// What is published in these tests: on both sides of 1 KiB, and what does not get smaller.
+/// The payloads of these tests: on both sides of 1 KiB, and one that does not get smaller.
 fn payloads() -> Vec<Vec<u8>> {
     let mut state = 1_u64;
     let noise = std::iter::repeat_with(|| {
@@ -83,7 +83,7 @@ async fn flagged(reply: &mut RawReply) -> (u8, Vec<u8>) {
     (prefix[0], reply.bytes(length as usize).await.to_vec())
 }
 
-/// Asks for what it accepts.
+/// Asks for the encodings that it accepts.
 async fn open(raw: &mut Raw, path: &str, accepts: &[&str], message: &[u8]) -> RawReply {
     open_asking(raw, path, accepts, accepts, message).await
 }
@@ -101,7 +101,7 @@ async fn open_asking(
     raw.call(path, &headers, framed(message)).await
 }
 
-/// A request of a stock client that asks for either encoding, whatever it accepts.
+/// A request of a stock client that asks for both encodings, and accepts the given ones.
 fn asking<T>(message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     let both = tonic::metadata::MetadataValue::from_static("zstd,gzip");
@@ -198,7 +198,7 @@ async fn only_events_of_a_kibibyte_or_more_carry_the_flag_and_the_headers_say_wh
 }
 
 #[tokio::test]
-async fn whoever_accepts_nothing_that_is_offered_gets_everything_as_it_is() {
+async fn a_client_that_accepts_no_offered_encoding_gets_everything_as_it_is() {
     let node = Node::start();
     let off = Node::start_with(|config| config.compressions = Vec::new());
     let gzip_only = Node::start_with(|config| config.compressions = vec![Compression::Gzip]);
@@ -227,8 +227,7 @@ async fn whoever_accepts_nothing_that_is_offered_gets_everything_as_it_is() {
 
 /// As a library does that was told nothing: grpcio, grpc-java and others name gzip in every call.
 #[tokio::test]
-async fn whoever_only_accepts_an_encoding_or_asks_for_one_that_it_does_not_accept_gets_everything_as_it_is()
- {
+async fn a_client_that_only_accepts_an_encoding_or_only_asks_for_one_gets_everything_as_it_is() {
     let topic = TopicFilter::parse("t").expect("a filter");
     let node = Node::start_with(|config| config.legacy_topics = vec![topic]);
     for (id, (asks, accepts)) in (1..).zip([
@@ -353,7 +352,7 @@ async fn a_thousand_subscribers_share_one_compression_of_each_event_and_encoding
         let first = said.entry(accepts).or_insert_with(|| messages.clone());
         assert_eq!(*first, messages, "the very bytes");
     }
-    // A reader of history finds what the others had.
+    // A reader of history finds the events of the others.
     let late = v1::SubscribeRequest {
         start: Some(earliest()),
         ..request("late", &["t.>"])
@@ -375,7 +374,7 @@ async fn a_thousand_subscribers_share_one_compression_of_each_event_and_encoding
 }
 
 #[tokio::test]
-async fn streams_of_one_connection_that_read_together_get_what_each_accepts() {
+async fn streams_of_one_connection_that_read_together_get_the_encoding_that_each_accepts() {
     const STREAMS: usize = 20;
 
     let node = Node::start_with(|config| {
@@ -435,7 +434,7 @@ async fn streams_of_one_connection_that_read_together_get_what_each_accepts() {
 }
 
 #[tokio::test]
-async fn what_a_subscriber_takes_at_most_is_judged_by_what_was_published() {
+async fn the_limit_of_a_subscriber_counts_the_uncompressed_event() {
     let node = Node::start();
     let zstd = CompressionEncoding::Zstd;
     let mut client = node.subscriptions().accept_compressed(zstd);

@@ -10,7 +10,7 @@ use longlived_server::{Config, Environment, ServeError, Server, listener::Listen
 use prost::Message as _;
 use tokio::{io::DuplexStream, sync::mpsc};
 
-use super::support::{Frame, Node, Raw, Room, framed, request, within};
+use super::support::{Frame, Node, Raw, Windows, framed, request, within};
 
 const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
 
@@ -22,7 +22,7 @@ fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-/// What an embedder connects by; nothing comes any more, by a panic, when the sender is dropped.
+/// The listener of an embedder; it fails, by a panic, when the sender is dropped.
 struct Pipes(mpsc::Receiver<DuplexStream>);
 
 impl Listener for Pipes {
@@ -30,7 +30,7 @@ impl Listener for Pipes {
     type Socket = DuplexStream;
 
     async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
-        let pipe = self.0.recv().await.expect("somebody may connect");
+        let pipe = self.0.recv().await.expect("the sender is there");
         Ok((pipe, inside()))
     }
 
@@ -56,7 +56,7 @@ async fn server() -> (Server, mpsc::Sender<DuplexStream>) {
 }
 
 #[tokio::test]
-async fn what_is_published_at_one_door_is_delivered_at_all_and_a_drain_closes_all() {
+async fn a_message_published_at_one_door_is_delivered_at_all_and_a_drain_closes_all() {
     let (server, connect) = server().await;
     let addresses = server.local_addrs().to_vec();
     assert_eq!(addresses[2], inside());
@@ -66,7 +66,7 @@ async fn what_is_published_at_one_door_is_delivered_at_all_and_a_drain_closes_al
     let clients = [
         Raw::connect(addresses[0]).await,
         Raw::connect(addresses[1]).await,
-        Raw::over(near, Room::default()).await,
+        Raw::over(near, Windows::default()).await,
     ];
     let mut replies = Vec::new();
     for (door, mut client) in clients.into_iter().enumerate() {
@@ -93,7 +93,7 @@ async fn what_is_published_at_one_door_is_delivered_at_all_and_a_drain_closes_al
 }
 
 #[tokio::test]
-async fn a_door_that_is_lost_ends_the_node_whatever_the_others_do() {
+async fn a_door_that_is_lost_ends_the_node_with_all_others() {
     let (server, connect) = server().await;
     let run = server.run(pending());
     drop(connect);

@@ -23,7 +23,7 @@ fn draining_within(timeout: Duration) -> Node {
     Node::start_with(|config| config.drain_timeout = timeout)
 }
 
-/// A node whose drain timeout no test waits for: what ends does so by itself.
+/// A node whose drain timeout no test waits for: its streams end by themselves.
 fn patient() -> Node {
     draining_within(24 * PATIENCE)
 }
@@ -217,7 +217,7 @@ async fn calls_whose_request_has_not_come_are_refused_by_the_drain_and_do_not_ho
 }
 
 #[tokio::test]
-async fn publishing_streams_end_unavailable_and_what_was_answered_is_stored() {
+async fn publishing_streams_end_unavailable_and_answered_messages_are_stored() {
     let mut node = Node::start();
     let (say, said) = tokio::sync::mpsc::channel(1);
     let said = tokio_stream::wrappers::ReceiverStream::new(said);

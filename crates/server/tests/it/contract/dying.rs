@@ -1,6 +1,5 @@
-//! The most natural client there is: it stores each position at the moment it is told it, dies, and resumes there with the
-//! filters that it had. Whatever response it dies after, it misses no event and no Gap, and nothing from before comes
-//! again.
+//! The most natural client: it stores each position at the moment it is told it, dies, and resumes there with its
+//! filters. After a death behind any response it misses no event and no Gap, and no earlier one comes again.
 
 use longlived_api::v1::{self, session_request::Request};
 
@@ -17,7 +16,7 @@ const TOPICS: [&str; 5] = ["a.1", "a.2", "b.1", "b.2", "c"];
 const FILTERS: [&str; 7] = ["a.*", "a.1", "b.1", ">", "*.2", "c", "b.*"];
 const ROUNDS: u64 = 24;
 
-/// What a client knows.
+/// The state of a client.
 #[derive(Clone, Default)]
 struct Client {
     epoch: u64,
@@ -102,10 +101,10 @@ impl Client {
     }
 }
 
-/// What was published, sequence by sequence.
+/// The published messages, sequence by sequence.
 type Published = Vec<(u64, &'static str)>;
 
-/// Dies, comes back as another call, and is told everything that is due up to now.
+/// Dies, comes back as another call, and receives all responses up to now.
 async fn dies(node: &Node, client: &Client, published: &Published, number: &mut u64) {
     *number += 1;
     if client.filters.is_empty() {
@@ -162,7 +161,7 @@ async fn publish(node: &Node, dice: &mut Dice, count: u64, published: &mut Publi
 }
 
 #[tokio::test]
-async fn who_stores_every_position_it_is_told_misses_nothing_whenever_it_dies() {
+async fn a_client_that_stores_every_position_it_is_told_misses_nothing_after_any_death() {
     let mut number = 0;
     for round in 0..ROUNDS {
         let mut dice = Dice(round);
@@ -232,9 +231,9 @@ fn change(dice: &mut Dice) -> Request {
     }
 }
 
-/// What is asked for at once, or ordered from outside, waits for the gap that a reset has announced.
+/// A request at once, or an order from outside, waits for the gap that a reset has announced.
 #[tokio::test]
-async fn after_a_reset_the_next_response_is_its_gap_whatever_else_is_due() {
+async fn after_a_reset_the_next_response_is_its_gap_before_all_others() {
     let node = Node::start_with(|config| {
         config.history = vec![history("a", 1)];
         config.log.tail_bytes_max = 0;

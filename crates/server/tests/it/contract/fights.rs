@@ -19,7 +19,8 @@ fn instance(instance: u64) -> v1::SubscribeRequest {
     }
 }
 
-/// Takes the id over until that is refused; how often it went through, who has it now, and the refusal.
+/// Takes the id over until that is refused. Returns how often it went through, the stream that has it now, and the
+/// refusal.
 async fn fight(node: &Node) -> (u64, Stream, Status) {
     let (mut last, _) = node.open(instance(1)).await;
     for number in 2..1_000 {
@@ -44,7 +45,7 @@ fn wait(refused: &Status) -> Duration {
 }
 
 #[tokio::test]
-async fn a_fight_is_refused_with_waits_that_grow_and_whoever_has_the_id_keeps_it() {
+async fn a_fight_is_refused_with_waits_that_grow_and_the_holder_of_the_id_keeps_it() {
     let node = Node::start();
     let (mut bystander, _) = node.open(request("other", &["t"])).await;
     let (through, mut last, refused) = fight(&node).await;
@@ -60,14 +61,14 @@ async fn a_fight_is_refused_with_waits_that_grow_and_whoever_has_the_id_keeps_it
     for stream in [&mut last, &mut bystander] {
         assert!(matches!(stream.frame().await, Frame::Event(event) if event.sequence == sequence));
     }
-    // A newer attempt of whoever has it is no takeover, and other ids are not meant.
+    // A newer attempt of the id's holder is no takeover, and other ids are not concerned.
     let newer = v1::SubscribeRequest {
         attempt: 2,
         ..instance(through + 1)
     };
     node.open(newer).await;
     node.open(request("another", &["t"])).await;
-    // The id is free again when nobody has it.
+    // The id is free again when no stream has it.
     assert_eq!(
         node.unsubscribe("wanted")
             .await
@@ -77,7 +78,7 @@ async fn a_fight_is_refused_with_waits_that_grow_and_whoever_has_the_id_keeps_it
     );
 }
 
-/// What this thread logs at info and above; a test's tasks run there.
+/// The log of this thread at info and above; a test's tasks run there.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -129,6 +130,6 @@ async fn a_fight_has_one_line_a_second() {
         .filter(|line| line.contains("keep taking over"))
         .count();
     assert!((1..=seconds + 1).contains(&words), "{words} in {seconds} s");
-    // Two takeovers look like any other: who begins, and who ends.
+    // Two takeovers look like any other: a begin, and an end.
     assert!(lines.len() <= words + 6, "{lines:#?}");
 }

@@ -1,4 +1,4 @@
-//! What a stream follows: wildcards, inboxes, and many filters as one order.
+//! The filters of a stream: wildcards, inboxes, and many filters as one order.
 
 use longlived_api::v1;
 use tonic::Code;

@@ -33,7 +33,7 @@ fn send(stream: &mut SendStream<Bytes>, bytes: impl Into<Bytes>) {
 }
 
 #[tokio::test]
-async fn a_call_that_does_not_say_what_it_wants_ends_and_names_the_limit() {
+async fn a_call_that_sends_no_request_ends_and_names_the_limit() {
     let node = Node::start_with(impatient);
     for begun in [b"".as_slice(), b"\0\0", b"\0\0\0\0\x09half"] {
         let mut raw = Raw::connect(node.address).await;
@@ -81,7 +81,7 @@ async fn a_stream_that_has_nothing_to_publish_yet_goes_on() {
     let node = Node::start_with(impatient);
     let mut raw = Raw::connect(node.address).await;
     let (response, mut stream) = raw.begin(PUBLISH_STREAM, &[]).await;
-    // Answered after the node has seen what stands before it.
+    // Answered after the node has seen the bytes before it.
     raw.call("/nothing/Nothing", &[], framed(b"")).await;
     pass(LIMIT * 3).await;
     send(&mut stream, framed(&message("t", "x").encode_to_vec()));
@@ -102,7 +102,7 @@ async fn assert_stored(raw: &mut Raw) {
 }
 
 #[tokio::test]
-async fn what_a_connection_sends_of_messages_that_are_not_whole_is_bounded() {
+async fn the_bytes_of_a_connections_incomplete_messages_are_bounded() {
     let node = Node::start_with(|config| {
         Arc::make_mut(&mut config.acceptor.connection).half_sent_bytes_max = 70 << 10;
     });
@@ -122,7 +122,7 @@ async fn what_a_connection_sends_of_messages_that_are_not_whole_is_bounded() {
     assert!(says.contains("half_sent_bytes_max"), "{says}");
     let wait = reply.header("grpc-retry-pushback-ms").expect("a wait");
     assert!(wait.parse::<u32>().expect("a number") <= 5_000);
-    // What was under way before is not disturbed, and gives its place back.
+    // Messages under way before are not disturbed, and release their bytes.
     for (response, mut stream) in calls {
         send(&mut stream, second.clone());
         let reply = RawReply::of(response).await;
@@ -136,7 +136,7 @@ async fn what_a_connection_sends_of_messages_that_are_not_whole_is_bounded() {
 }
 
 #[tokio::test]
-async fn what_all_connections_send_of_messages_that_are_not_whole_is_bounded() {
+async fn the_bytes_of_all_connections_incomplete_messages_are_bounded() {
     let node = Node::start_with(|config| config.acceptor.half_sent_bytes_max_total = 70 << 10);
     let (first, _) = halves();
     let mut connections = Vec::new();
@@ -144,7 +144,7 @@ async fn what_all_connections_send_of_messages_that_are_not_whole_is_bounded() {
         let mut raw = Raw::connect(node.address).await;
         let (response, mut stream) = raw.begin(PUBLISH, &[]).await;
         send(&mut stream, first.clone());
-        // Answered after the server has seen what stands before it.
+        // Answered after the server has seen the bytes before it.
         raw.call("/nothing/Nothing", &[], framed(b"")).await;
         connections.push((raw, response, stream));
     }

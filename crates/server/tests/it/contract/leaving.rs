@@ -93,7 +93,7 @@ async fn a_stream_that_is_told_to_end_and_whose_reader_is_stuck_is_reset_soon() 
     super::support::within("the reset", reply.reset()).await;
 }
 
-/// A node that would not find a lost peer by asking it: only what the kernel and HTTP/2 say counts.
+/// A node that would not find a lost peer by a PING: only the kernel and HTTP/2 tell of it.
 fn without_keepalive() -> Node {
     Node::start_with(|config| {
         let connection = std::sync::Arc::make_mut(&mut config.acceptor.connection);
@@ -162,7 +162,7 @@ async fn a_peer_that_vanished_behind_an_open_socket_is_found_by_keepalive() {
         let connection = std::sync::Arc::make_mut(&mut config.acceptor.connection);
         connection.keepalive_interval = Duration::from_millis(200);
         connection.keepalive_timeout = Duration::from_millis(200);
-        // What all are welcomed with within a tenth of a second.
+        // The Welcomes of all, within a tenth of a second.
         connection.keepalive_slowest_reader = 1 << 20;
     });
     let mut raw = Raw::connect(node.address).await;
@@ -187,7 +187,7 @@ fn attempt(instance: u64, attempt: u64) -> v1::SubscribeRequest {
     }
 }
 
-/// A subscriber whose connection is gone, which the server has seen, and what it was sent last.
+/// A subscriber whose connection is gone, which the server has seen, and its last response.
 async fn away(node: &Node, request: v1::SubscribeRequest) -> u64 {
     let before = node.live().await;
     let mut raw = Raw::connect(node.address).await;
@@ -228,14 +228,14 @@ async fn a_subscriber_that_is_away_is_unsubscribed_when_it_comes_back() {
         assert_eq!(position.sequence, sequence);
     }
     assert_is_told(&node, attempt(7, 2)).await;
-    // It has heard: what subscribes from now on means it.
+    // It has heard: a call that subscribes from now on concerns it.
     let nobody = node.unsubscribe("5").await.expect_err("nobody is expected");
     assert_eq!(nobody.code(), Code::NotFound);
     assert_goes_on(&node, attempt(7, 3)).await;
 }
 
 #[tokio::test]
-async fn whoever_else_takes_the_id_of_one_that_was_unsubscribed_while_away_is_not_meant() {
+async fn an_unsubscribe_while_away_does_not_concern_the_next_holder_of_the_id() {
     for other in [8, 0] {
         let node = Node::start();
         away(&node, attempt(7, 1)).await;

@@ -1,4 +1,4 @@
-//! Limits of the whole node, and what a client is told at them.
+//! Limits of the whole node, and the statuses at them.
 
 use longlived_api::v1::{self, session_request::Request};
 use tokio::sync::mpsc;
@@ -41,7 +41,7 @@ async fn a_filter_that_would_need_a_further_channel_is_refused_and_the_session_g
     let wait = status.metadata().get("grpc-retry-pushback-ms");
     assert!(wait.is_some(), "{status:?}");
 
-    // What is followed already takes any number, and the session is as it was.
+    // A followed filter takes any number of streams, and the session is as it was.
     let (mut other, _) = node.open(request("t", &["a"])).await;
     let sequence = node.publish("b.x", "x").await;
     assert_eq!(session.event().await.sequence, sequence);

@@ -1,4 +1,4 @@
-//! What a node tells whoever watches it.
+//! The metrics of a node.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -27,7 +27,7 @@ fn watched_until(drain_timeout: Duration) -> (Node, SocketAddr) {
     (node, address)
 }
 
-/// Whatever comes back until the connection is closed.
+/// All bytes until the connection is closed.
 async fn ask(address: SocketAddr, request: &str) -> std::io::Result<String> {
     within("an answer and the end of the connection", async {
         let mut socket = TcpStream::connect(address).await?;
@@ -83,7 +83,7 @@ async fn until(address: SocketAddr, name: &str, wanted: f64) -> BTreeMap<String,
 }
 
 #[tokio::test]
-async fn values_are_those_of_the_moment_and_move_with_what_happens() {
+async fn values_are_those_of_the_moment_and_move_with_the_node() {
     let (node, address) = watched();
     let before = scrape(address).await;
     for (name, value) in [

@@ -1,4 +1,4 @@
-//! How a stream of version 1 begins: Welcome, what was missed, and catching up.
+//! The begin of a stream of version 1: Welcome, missed events, and catching up.
 
 use longlived_api::v1;
 use tonic::Code;
@@ -32,7 +32,7 @@ fn resuming(position: v1::Position, policy: GapPolicy) -> v1::SubscribeRequest {
 }
 
 #[tokio::test]
-async fn welcome_comes_first_and_says_what_is_promised() {
+async fn welcome_comes_first_and_has_the_promises() {
     let node = Node::start();
     node.publish("orders.eu", "before").await;
     let (mut stream, welcome) = node.open(request("s", &["orders.>"])).await;
@@ -89,7 +89,7 @@ async fn a_resume_at_the_head_is_current_at_once_even_if_nothing_matches() {
 }
 
 #[tokio::test]
-async fn what_retention_removed_is_a_gap_and_then_comes_what_is_kept() {
+async fn events_that_retention_removed_are_a_gap_and_then_the_kept_ones_come() {
     let (node, epoch) = trimmed().await;
     for policy in [GapPolicy::Unspecified, GapPolicy::Earliest] {
         let (mut stream, welcome) = node.open(resuming(position(epoch, 2), policy)).await;
@@ -146,7 +146,7 @@ async fn with_fail_the_range_that_is_kept_is_named() {
 }
 
 #[tokio::test]
-async fn only_what_matched_and_is_gone_is_a_gap() {
+async fn only_matching_events_that_are_gone_are_a_gap() {
     let (node, epoch) = trimmed().await;
     node.publish("other", "kept").await;
     let resume = v1::SubscribeRequest {
@@ -185,7 +185,7 @@ async fn a_position_that_was_never_written_is_a_gap_back_to_the_head() {
         let (mut stream, welcome) = node.open(resuming(position(epoch, 99), policy)).await;
         assert_eq!(welcome.outcome(), Outcome::Reset);
         let at = welcome.position.expect("a position");
-        assert!(at.sequence <= 10, "nothing beyond what is visible is named");
+        assert!(at.sequence <= 10, "nothing beyond the visible end is named");
         let gap = stream.gap().await;
         assert_eq!(gap.reason(), GapReason::Future);
         assert_eq!((gap.after_sequence, gap.through_sequence), (99, 10));
@@ -207,7 +207,7 @@ async fn an_event_larger_than_the_client_takes_is_a_gap_live_and_from_history() 
     let replay = v1::SubscribeRequest {
         subscriber_id: "replay".to_owned(),
         start: Some(earliest()),
-        // The one that is too large stays a gap whatever the policy says about what is missing.
+        // The event that is too large stays a gap under every policy for missing events.
         gap_policy: GapPolicy::Fail.into(),
         ..small
     };
@@ -284,7 +284,7 @@ async fn earliest_begins_with_the_first_that_is_kept_without_a_gap() {
 }
 
 #[tokio::test]
-async fn earliest_gives_everything_that_is_kept_whatever_the_gap_policy() {
+async fn earliest_gives_all_kept_events_under_every_gap_policy() {
     // Kept for different times: `a` has lost more than `b`.
     let node = Node::start_with(|config| config.history = vec![history("a", 1)]);
     for topic in ["a", "b", "a", "a", "b"] {

@@ -1,5 +1,5 @@
-//! Stock clients that do not read for a while, while many small events come one by one. What piles up is in their own
-//! HTTP/2 library, which counts small frames and ends the connection when they are too many.
+//! Stock clients that do not read for a while, while many small events come one by one. The events pile up in the
+//! client's own HTTP/2 library, which counts small frames and ends the connection when they are too many.
 
 use std::time::Duration;
 
@@ -82,7 +82,8 @@ async fn a_stock_client_that_pauses_while_20_000_small_events_come_keeps_its_con
     all.await.expect("in time");
 }
 
-/// They share the connection's window, which has room for all of it, and what that allows of small frames, which is less.
+/// They share the connection's window, which is large enough for all of it, and its limit for small frames, which is
+/// lower.
 #[tokio::test]
 async fn so_does_one_whose_twenty_streams_pause_beside_one_that_reads() {
     const LAST: u64 = 800;

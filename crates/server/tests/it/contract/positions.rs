@@ -1,4 +1,4 @@
-//! What is said of a position: whether any server gave it, and whether what comes after it can be had.
+//! The judgement on a position: whether any server gave it, and whether the events after it can be had.
 
 use longlived_api::v1::{
     self, check_position_response::State, session_request::Request,
@@ -96,7 +96,7 @@ async fn a_position_that_no_server_gave_is_refused_with_its_field_and_the_range(
     }
 }
 
-/// Any history of two classes, any position: what Welcome, FAIL and CheckPosition say of it is the same, and true.
+/// Any history of two classes, any position: the answers of Welcome, FAIL and CheckPosition agree, and are true.
 #[tokio::test]
 async fn welcome_fail_and_check_position_agree_about_every_position() {
     const TOPICS: [&str; 4] = ["a.1", "a.2", "b.1", "c"];
@@ -163,7 +163,7 @@ async fn welcome_fail_and_check_position_agree_about_every_position() {
 }
 
 #[tokio::test]
-async fn what_a_live_tail_still_has_is_missing_to_nobody() {
+async fn events_still_in_a_live_tail_are_missing_to_no_subscriber() {
     let node = Node::start_with(|config| config.history = vec![history("t", 2)]);
     let (_live, welcome) = node.open(request("live", &["t"])).await;
     for _ in 0..10 {
@@ -185,8 +185,7 @@ async fn what_a_live_tail_still_has_is_missing_to_nobody() {
 }
 
 #[tokio::test]
-async fn earliest_with_fail_is_told_of_what_went_between_what_is_kept_and_refused_what_goes_later()
-{
+async fn earliest_with_fail_is_told_of_losses_between_kept_events_and_refused_at_later_ones() {
     let node = Node::start_with(|config| {
         config.history = vec![history("a", 1)];
         config.log.tail_bytes_max = 0;

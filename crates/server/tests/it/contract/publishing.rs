@@ -1,4 +1,4 @@
-//! The calls that send, and what they promise about what is stored.
+//! The calls that publish, and their promises about stored messages.
 
 use longlived_api::v1;
 use prost::Message as _;
@@ -186,7 +186,7 @@ async fn a_refusal_by_the_log_ends_a_publish_stream_the_same_way() {
 }
 
 #[tokio::test]
-async fn bulk_publish_counts_what_was_published() {
+async fn bulk_publish_counts_the_published_messages() {
     let node = Node::start();
     let mut requests: Vec<_> = (0..3_000).map(|n| message("t", &n.to_string())).collect();
     requests.push(with_id("t", "x", "id"));
@@ -250,7 +250,7 @@ async fn a_publisher_that_goes_on_talking_after_the_refusal_hears_of_it() {
 }
 
 #[tokio::test]
-async fn what_a_message_must_not_be_is_refused_and_named() {
+async fn an_invalid_message_is_refused_and_its_field_is_named() {
     let node = Node::start();
     let large = "x".repeat(1 << 20);
     let deleted = v1::PublishRequest {
@@ -411,7 +411,7 @@ async fn a_publish_that_expired_before_its_turn_is_not_stored() {
 }
 
 #[tokio::test]
-async fn a_publish_in_time_is_stored_whatever_its_deadline() {
+async fn a_publish_in_time_is_stored_with_any_deadline() {
     let node = Node::start();
     let mut raw = Raw::connect(node.address).await;
     for timeout in ["10S", "99999999H", "60000000u"] {

@@ -1,5 +1,5 @@
-//! Any mix of publishing, falling behind, trimming, leaving and resuming: sequences rise, nothing is repeated, and
-//! what matched was delivered or stands inside an announced Gap.
+//! Any mix of publishing, falling behind, trimming, leaving and resuming: sequences rise, nothing is repeated, and each
+//! matching event was delivered or stands inside an announced Gap.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,7 +25,7 @@ const TOPICS: [&str; 6] = ["a.1", "a.2", "b.1", "b.2", "c", "d.e.f"];
 const FILTERS: [&str; 8] = ["a.*", "a.1", "b.1", ">", "*.2", "c", "d.>", "b.*"];
 /// Published in all.
 const MESSAGES: usize = 12_000;
-/// What some readers take, and some messages exceed.
+/// The limit of some readers, which some messages exceed.
 const SMALL_BYTES: u32 = 1_000;
 
 /// Acknowledged messages: sequence -> topic.
@@ -75,7 +75,7 @@ struct Followed {
     until: Option<u64>,
 }
 
-/// One subscriber: what it was told over all its streams, checked as it comes.
+/// One subscriber: the responses of all its streams, checked as they come.
 struct Reader {
     node: Arc<Node>,
     ledger: Ledger,
@@ -436,7 +436,7 @@ async fn any_mix(history_classes: &[HistoryClass], tail_bytes_max: usize) {
     }
     // That there was something to check.
     assert!(delivered > 500, "{delivered} were delivered");
-    assert!(resumed > 30, "{resumed} times somebody resumed");
+    assert!(resumed > 30, "{resumed} resumes");
     assert!(gaps > 0, "nobody fell behind history");
 }
 

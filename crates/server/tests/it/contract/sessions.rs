@@ -284,7 +284,7 @@ async fn a_request_that_arrives_byte_by_byte_is_understood() {
 }
 
 #[tokio::test]
-async fn what_is_not_allowed_on_a_session_is_named_and_ends_it() {
+async fn a_forbidden_request_on_a_session_is_named_and_ends_it() {
     let node = Node::start();
     let open = || Request::Open(request("s", &["t"]));
 
@@ -316,13 +316,13 @@ async fn what_is_not_allowed_on_a_session_is_named_and_ends_it() {
     let status = hear.ends_with(Code::InvalidArgument).await;
     assert_says(&status, Code::InvalidArgument, &["SessionRequest"]);
 
-    // What ended badly holds no place.
+    // A session that ended badly holds no place.
     let gone = node.unsubscribe("s").await.expect_err("no stream is left");
     assert_eq!(gone.code(), Code::NotFound);
 }
 
 #[tokio::test]
-async fn what_a_newer_client_asks_is_refused_by_its_number_and_the_stream_goes_on() {
+async fn an_unknown_request_of_a_newer_client_is_refused_by_its_number_and_the_stream_goes_on() {
     // Field 15 of a later contract, with a message in it.
     const NEWER: &[u8] = b"\x7a\x03\x0a\x01x";
 

@@ -1,4 +1,4 @@
-//! What a client can take in one message: it never gets more, whatever its limit is.
+//! The largest message that a client takes: it never gets a larger one, with any limit.
 
 use std::{collections::BTreeSet, ops::Range};
 
@@ -10,7 +10,7 @@ use super::support::{
     Frame, GapReason, Node, Stream, earliest, message, position, request, within,
 };
 
-/// A client whose library refuses what is above its limit, and that has told the server so.
+/// A client whose library refuses messages above its limit, and that has told the server the limit.
 async fn limited(node: &Node, limit: usize, request: v1::SubscribeRequest) -> Stream {
     let mut client = node.subscriptions().max_decoding_message_size(limit);
     let response = within("headers", client.subscribe(request)).await;
@@ -25,7 +25,7 @@ fn response_bytes(event: &v1::Event) -> usize {
 }
 
 /// Publishes events with payloads of these sizes, until the responses with them stand on both sides of a limit and on
-/// it: their size changes with the time of publishing too, by a byte. How large each is.
+/// it: their size changes with the time of publishing too, by a byte. Returns the size of each.
 async fn publish_around(node: &Node, limit: usize, payloads: Range<usize>) -> Vec<usize> {
     let huge = limit + (1 << 20);
     let witness = v1::SubscribeRequest {
@@ -113,7 +113,7 @@ async fn an_event_arrives_exactly_when_the_clients_library_takes_its_message() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_gets_what_grpc_takes_by_default() {
+async fn a_client_without_a_limit_gets_messages_up_to_the_default_of_grpc() {
     const LIMIT: usize = 4 << 20;
     let node = Node::start_with(|config| {
         config.event_bytes_max = 8 << 20;
@@ -121,7 +121,7 @@ async fn a_client_that_says_nothing_gets_what_grpc_takes_by_default() {
         all.limits.bytes = 1 << 30;
         config.history = vec![all];
     });
-    // The band between an event and its message, and what stands beside it.
+    // The sizes between an event and its message, and those around them.
     let sizes = publish_around(&node, LIMIT, (LIMIT - 33)..(LIMIT - 25)).await;
     let history = v1::SubscribeRequest {
         start: Some(earliest()),
@@ -132,7 +132,7 @@ async fn a_client_that_says_nothing_gets_what_grpc_takes_by_default() {
 }
 
 #[tokio::test]
-async fn a_program_of_the_frozen_contract_gets_nothing_above_what_grpc_takes_by_default() {
+async fn a_program_of_the_frozen_contract_gets_nothing_above_the_default_of_grpc() {
     let node = Node::start_with(|config| {
         config.event_bytes_max = 4 << 20;
         config.legacy_topics = vec![longlived_server::legacy_topic("t").expect("a filter")];
@@ -160,7 +160,7 @@ async fn a_program_of_the_frozen_contract_gets_nothing_above_what_grpc_takes_by_
 #[tokio::test]
 async fn a_page_of_history_is_no_larger_than_was_asked_for() {
     let node = Node::start_with(|config| {
-        // Several classes, so that there are gaps between what is kept.
+        // Several classes, so that there are gaps between kept events.
         config.history = vec![super::support::history("gone", 1)];
     });
     let (_, welcome) = node.open(request("s", &["t"])).await;
@@ -202,7 +202,7 @@ async fn a_page_of_history_is_no_larger_than_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_library_without_room_for_what_it_asked_for_says_so_itself() {
+async fn a_library_whose_own_limit_is_lower_than_the_one_it_sent_fails_by_itself() {
     let node = Node::start();
     let mut stream = limited(&node, 4_096, request("s", &["t"])).await;
     node.publish("t", &"x".repeat(5_000)).await;

@@ -44,7 +44,7 @@ fn stalling() -> Node {
     Node::start_with(|config| config.stall_timeout = STALL)
 }
 
-/// Longer than a slow reader is let go on: the stall timeout, the grace in which it may still hear its GoAway, and two
+/// Longer than a slow reader may go on: the stall timeout, the grace in which it may still receive its GoAway, and two
 /// looks of the watch.
 const DISCONNECTED_WITHIN: Duration = Duration::from_millis(250 + 1_500 + 2 * 500 + 750);
 
@@ -91,7 +91,7 @@ async fn a_stalled_reader_is_parked_by_default_and_catches_up() {
     all_events(&mut reply, 1..=20).await;
 }
 
-/// Exactly these events, with whatever Progress says between them.
+/// Exactly these events, with any Progress between them.
 async fn all_events(reply: &mut RawReply, sequences: std::ops::RangeInclusive<u64>) {
     for sequence in sequences {
         loop {
@@ -190,7 +190,7 @@ async fn a_stalled_reader_that_reads_again_in_time_gets_a_go_away_with_its_posit
         readers.push(open(&mut raw, &disconnecting(&probe(n))).await);
     }
     flood(&node, 20).await;
-    // Who is told to go is not found any more, although it cannot hear it yet.
+    // A stream that is told to go is not found any more, although it cannot receive that yet.
     until_told(&node, (0..PROBES).map(probe)).await;
     readers.truncate(8);
     for mut reply in readers {

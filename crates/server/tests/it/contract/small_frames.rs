@@ -1,8 +1,8 @@
 //! Honest messages that are small, come in many DATA frames, and pile up because the store stands still, because answers
 //! are not taken or because their stream has ended: the connection stays, with everything else on it, and each message is answered.
 //!
-//! The peer writes its frames by hand and keeps account of the room that it has, so that every frame is one that the
-//! server has allowed.
+//! The peer writes its frames by hand and keeps account of its windows, so that every frame is one that the server has
+//! allowed.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use super::{
 };
 use longlived_testkit::frames::{
     ACK, DATA, END_STREAM, GOAWAY, HEAD_BYTES, HEADERS, PADDED, PING, RST_STREAM, SETTINGS,
-    WINDOW_INITIAL, WINDOW_MAX, WINDOW_UPDATE, frame, grpc_call, hello, room,
+    WINDOW_INITIAL, WINDOW_MAX, WINDOW_UPDATE, frame, grpc_call, hello, window_update,
 };
 
 const PUBLISH_STREAM: &str = "/longlived.v1.PublishService/PublishStream";
@@ -57,7 +57,7 @@ impl Shape {
 
 #[derive(Default)]
 struct Seen {
-    /// What came and is no whole message yet.
+    /// Received bytes of a message that is not whole yet.
     partial: Vec<u8>,
     messages: Vec<Vec<u8>>,
     ended: bool,
@@ -68,8 +68,8 @@ struct Peer {
     socket: TcpStream,
     partial: Vec<u8>,
     /// Of each stream, and of the connection as stream 0.
-    room: BTreeMap<u32, i64>,
-    /// What each stream begins with, as the server says.
+    windows: BTreeMap<u32, i64>,
+    /// The initial window of each stream, as the server says.
     initial: i64,
     streams: BTreeMap<u32, Seen>,
     pings: u64,
@@ -81,20 +81,21 @@ impl Peer {
         Self::connect_with(node, WINDOW_MAX).await
     }
 
-    /// With so much room for what comes on each stream.
+    /// With this window for the responses of each stream.
     async fn connect_with(node: &Node, window: u32) -> Self {
         let socket = TcpStream::connect(node.address).await.expect("it listens");
         let mut peer = Self {
             socket,
             partial: Vec::new(),
-            room: BTreeMap::from([(0, WINDOW_INITIAL.into())]),
+            windows: BTreeMap::from([(0, WINDOW_INITIAL.into())]),
             initial: WINDOW_INITIAL.into(),
             streams: BTreeMap::new(),
             pings: 0,
             answered: 0,
         };
         peer.write(&hello(window)).await;
-        peer.write(&room(0, WINDOW_MAX - WINDOW_INITIAL)).await;
+        peer.write(&window_update(0, WINDOW_MAX - WINDOW_INITIAL))
+            .await;
         // Then its settings are known.
         peer.ping().await;
         peer
@@ -108,20 +109,20 @@ impl Peer {
     async fn call(&mut self, path: &str) -> u32 {
         let stream = 2 * self.streams.len() as u32 + 1;
         self.streams.insert(stream, Seen::default());
-        self.room.insert(stream, self.initial);
+        self.windows.insert(stream, self.initial);
         self.write(&grpc_call(stream, path)).await;
         stream
     }
 
-    /// Sends the message again and again while there is room, at most so often; how often.
+    /// Sends the message again and again while the windows have capacity, at most `most` times; returns how often.
     async fn send(&mut self, stream: u32, shape: Shape, message: &[u8], most: usize) -> usize {
         let frames = shape.frames(stream, message);
         let spends = |frame: &Vec<u8>| frame.len() - HEAD_BYTES;
         let bytes = frames.iter().map(spends).sum::<usize>();
-        let room = self.room[&0].min(self.room[&stream]);
-        let times = most.min(usize::try_from(room).unwrap_or(0) / bytes);
+        let capacity = self.windows[&0].min(self.windows[&stream]);
+        let times = most.min(usize::try_from(capacity).unwrap_or(0) / bytes);
         for number in [0, stream] {
-            let left = self.room.get_mut(&number).expect("it is known");
+            let left = self.windows.get_mut(&number).expect("it is known");
             *left -= i64::try_from(bytes * times).expect("within a window");
         }
         let once = frames.concat();
@@ -181,8 +182,8 @@ impl Peer {
             }
             WINDOW_UPDATE => {
                 let bytes = number(0).expect("four bytes");
-                *self.room.entry(stream).or_default() += i64::from(bytes);
-                assert!(self.room[&stream] <= WINDOW_MAX.into());
+                *self.windows.entry(stream).or_default() += i64::from(bytes);
+                assert!(self.windows[&stream] <= WINDOW_MAX.into());
             }
             PING if flags & ACK != 0 => {
                 self.answered = payload.try_into().map(u64::from_be_bytes).expect("ours");
@@ -210,7 +211,7 @@ impl Peer {
         self.streams.get_mut(&stream).expect("it was called")
     }
 
-    /// Reads until the stream has so many messages.
+    /// Reads until the stream has this number of messages.
     async fn messages(&mut self, stream: u32, count: usize) -> &[Vec<u8>] {
         while self.streams[&stream].messages.len() < count {
             assert!(!self.streams[&stream].ended, "stream {stream} has ended");
@@ -226,11 +227,11 @@ impl Peer {
         &self.streams[&stream].messages
     }
 
-    /// Sends until the server gives no more room; how often on each stream.
+    /// Sends until the server sends no more WINDOW_UPDATEs; returns how often on each stream.
     async fn fill(&mut self, streams: &[u32], shape: Shape, message: &[u8]) -> Vec<usize> {
         let mut sent = vec![0; streams.len()];
         let mut without = 0;
-        // The turn after the one that reads takes messages up, and gives their room back.
+        // The turn after the one that reads takes messages up, and releases their capacity.
         while without < 3 {
             let before: usize = sent.iter().sum();
             for (sent, stream) in sent.iter_mut().zip(streams) {
@@ -286,7 +287,7 @@ async fn publish_while_the_store_stands_still(path: &str, shape: Shape, streams:
     let sent = peer.fill(&publishers, shape, &smallest()).await;
     let all: usize = sent.iter().sum();
     assert!(all > 10_000 * streams, "{all}");
-    // Whoever else is on the connection is served.
+    // The other streams of the connection are served.
     let other = peer.call(SUBSCRIBE).await;
     let nonsense = framed(b"\xff");
     peer.send(other, Shape::Whole, &nonsense, 1).await;
@@ -358,7 +359,7 @@ async fn small_requests_of_a_session_end_no_connection_while_their_answers_are_n
     let sent = peer.fill(&[stream], Shape::Whole, &progress).await[0];
     assert!(sent > 30_000, "{sent}");
 
-    let more = room(stream, WINDOW_MAX - WINDOW_INITIAL);
+    let more = window_update(stream, WINDOW_MAX - WINDOW_INITIAL);
     peer.write(&more).await;
     // Welcome, SubscriptionChange, the event, and an answer to each.
     let answers = peer.messages(stream, 3 + sent).await;
@@ -375,7 +376,7 @@ async fn small_requests_of_a_session_end_no_connection_while_their_answers_are_n
 }
 
 #[tokio::test]
-async fn what_comes_for_streams_that_are_over_ends_no_connection_and_gives_its_room_back() {
+async fn frames_for_streams_that_are_over_end_no_connection_and_their_window_bytes_are_returned() {
     const STREAMS: usize = 80;
     const LATE: usize = 4_000;
     let store = Moody::new();

@@ -1,5 +1,5 @@
-//! A stream or a connection that takes nothing, beside those that go on: they miss nothing, and what it missed is
-//! there when it reads again. What it costs the server meanwhile is a matter of the process tests.
+//! A stream or a connection that takes nothing, beside those that go on. The others miss nothing, and the stalled one
+//! finds its missed events when it reads again. The process tests measure its cost for the server.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use longlived_api::v1;
 use prost::Message as _;
 use tokio::{task::JoinHandle, time::timeout};
 
-use super::support::{Frame, Node, Raw, RawReply, Room, framed, message, request, spawn};
+use super::support::{Frame, Node, Raw, RawReply, Windows, framed, message, request, spawn};
 
 const PATH: &str = "/longlived.v1.SubscriptionService/Subscribe";
-/// However busy the machine is, readers that go on are done by then. What is compared are counts.
+/// Readers that go on are done by then, also on a busy machine. Counts are compared.
 const GENEROUS: Duration = Duration::from_secs(60);
 
 async fn open(raw: &mut Raw, id: &str) -> RawReply {
@@ -68,9 +68,9 @@ async fn done(readers: Vec<JoinHandle<()>>) -> usize {
 #[tokio::test]
 async fn a_stalled_stream_slows_none_of_the_99_others_of_its_connection() {
     const LAST: u64 = 3_000;
-    // What the stalled one missed has left the live tail when it reads again.
+    // The missed events of the stalled one have left the live tail when it reads again.
     let node = Node::start_with(|config| config.log.tail_bytes_max = 64 << 10);
-    let window = Room::default().stream_window as usize;
+    let window = Windows::default().stream_window as usize;
     let mut raw = Raw::connect(node.address).await;
     let mut stalled = open(&mut raw, "stalled").await;
     let others = reading(open_all(&mut raw, "other", 99).await, LAST);
@@ -79,16 +79,16 @@ async fn a_stalled_stream_slows_none_of_the_99_others_of_its_connection() {
     node.publish_all(messages(LAST, &payload)).await;
     assert_eq!(done(others).await, 99);
 
-    // All that it had room for came, but for less than one event, and nothing else.
+    // Its window was filled, but for less than one event, and nothing else came.
     stalled.hold(window - 1024).await;
     assert!(stalled.held() <= window);
     assert!(stalled.held() < LAST as usize * payload.len() / 4);
     read_all(&mut stalled, LAST).await;
 }
 
-/// Streams of one topic share what is read for them, and windows of every size must not make them lose their place.
+/// Streams of one topic share a reader, and must keep their place with windows of every size.
 #[tokio::test]
-async fn streams_of_one_topic_get_everything_whatever_windows_they_and_their_connection_have() {
+async fn streams_of_one_topic_get_everything_with_any_windows_of_theirs_and_their_connection() {
     const LAST: u64 = 400;
     let rooms = [
         (700, 65_535),
@@ -99,12 +99,12 @@ async fn streams_of_one_topic_get_everything_whatever_windows_they_and_their_con
     let node = Node::start_with(|config| config.log.tail_bytes_max = 256 << 10);
     let mut readers = Vec::new();
     for (number, (stream_window, connection_window)) in rooms.into_iter().enumerate() {
-        let room = Room {
+        let windows = Windows {
             stream_window,
             connection_window,
             socket_bytes: None,
         };
-        let mut raw = Raw::connect_with(node.address, room).await;
+        let mut raw = Raw::connect_with(node.address, windows).await;
         let replies = open_all(&mut raw, &format!("room-{number}"), 30).await;
         readers.extend(reading(replies, LAST));
     }
@@ -126,12 +126,12 @@ async fn streams_of_one_topic_get_everything_whatever_windows_they_and_their_con
 #[tokio::test]
 async fn a_connection_that_is_not_read_slows_no_other_and_then_gets_all_it_missed() {
     const LAST: u64 = 1_200;
-    // As much as all its streams are due is far more than the kernel keeps for it: 96 MB in all.
+    // The events of all its streams are far more than the kernel's buffer: 96 MB in all.
     const PAYLOAD_BYTES: usize = 4 << 10;
     const STREAMS: usize = 20;
     let node = Node::start_with(|config| config.log.tail_bytes_max = 1 << 20);
     // Only the socket stalls it: no window of it is ever used up.
-    let wide = Room {
+    let wide = Windows {
         stream_window: 64 << 20,
         connection_window: 1 << 30,
         socket_bytes: Some(16 << 10),

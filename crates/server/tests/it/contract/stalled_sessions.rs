@@ -1,4 +1,4 @@
-//! Clients of `Session` that take nothing and go on asking: what they ask for happens, and its answers come in their place
+//! Clients of `Session` that take nothing and go on asking: their requests are served, and the answers come in their place
 //! when they take something.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,9 @@ use longlived_api::v1::{
     self, SlowPolicy, session_request::Request, topic_service_client::TopicServiceClient,
 };
 use longlived_testkit::{
-    frames::{DATA, HEAD_BYTES, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello, room},
+    frames::{
+        DATA, HEAD_BYTES, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello, window_update,
+    },
     grpc::Messages,
 };
 use prost::Message as _;
@@ -19,8 +21,8 @@ use tokio::{
 };
 
 use super::support::{
-    ChangeState, Frame, GapReason, Node, Outcome, Raw, RawReply, Room, framed, message, position,
-    request, spawn, subscription, until, within,
+    ChangeState, Frame, GapReason, Node, Outcome, Raw, RawReply, Windows, framed, message,
+    position, request, spawn, subscription, until, within,
 };
 
 const PATH: &str = "/longlived.v1.SubscriptionService/Session";
@@ -59,7 +61,7 @@ async fn until_followed_by(node: &Node, topic: &str, count: u64) {
 struct Stalled {
     say: SendStream<Bytes>,
     hear: RawReply,
-    // Everything that it can take without giving room back.
+    // Everything that it can take without releasing capacity.
     taken: u64,
     _connection: Raw,
 }
@@ -76,7 +78,7 @@ impl Stalled {
         let taken = 40;
         node.publish_all((0..taken).map(|_| message("a", &payload)).collect())
             .await;
-        hear.hold(Room::default().stream_window as usize - 1024)
+        hear.hold(Windows::default().stream_window as usize - 1024)
             .await;
         Self {
             say,
@@ -311,7 +313,7 @@ async fn a_session_begins_and_is_changed_before_its_client_gives_a_window() {
     until_followed_by(&node, "b", 1).await;
     until_followed_by(&node, "a", 0).await;
 
-    client.send(&room(1, 1 << 20)).await;
+    client.send(&window_update(1, 1 << 20)).await;
     match client.frame().await {
         Frame::Welcome(welcome) => assert_eq!(welcome.outcome(), Outcome::Reset),
         other => panic!("{other:?}"),
@@ -343,7 +345,9 @@ async fn a_reader_whose_socket_is_full_adds_and_removes_topic_filters() {
     node.publish("a", "x").await;
     node.publish("b", "x").await;
     let mut client = ByHand::connect(&node, WINDOW_MAX).await;
-    client.send(&room(0, WINDOW_MAX - WINDOW_INITIAL)).await;
+    client
+        .send(&window_update(0, WINDOW_MAX - WINDOW_INITIAL))
+        .await;
     for stream in STREAMS {
         client.call(stream).await;
         let open = request(&format!("s-{stream}"), &["a"]);

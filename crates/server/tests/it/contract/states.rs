@@ -1,4 +1,4 @@
-//! In which state the node counts its subscribers: each in one, whatever their readers do.
+//! The states in which the node counts its subscribers: each in one, with any behaviour of its reader.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -18,7 +18,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::{
     metrics::scrape,
     random::Dice,
-    support::{Node, Raw, RawReply, Room, framed, message, request, spawn, until},
+    support::{Node, Raw, RawReply, Windows, framed, message, request, spawn, until},
 };
 
 const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
@@ -63,7 +63,7 @@ impl Node {
         States::of(metrics).await.sum()
     }
 
-    /// Waits until so many subscribers are live.
+    /// Waits until this number of subscribers is live.
     pub(super) async fn until_live(&self, subscribers: usize) {
         until(&format!("{subscribers} are live"), async || {
             (self.live().await == subscribers).then_some(())
@@ -242,10 +242,10 @@ async fn a_part_of_an_event_that_the_window_holds_is_held_although_nothing_comes
 }
 
 /// Streams of one topic and one connection share a reader: they are counted one by one all the same.
-async fn a_connection_that_takes_nothing(room: Room, stop: fn(&Raw), go_on: fn(&Raw)) {
+async fn a_connection_that_takes_nothing(windows: Windows, stop: fn(&Raw), go_on: fn(&Raw)) {
     const STREAMS: u8 = 5;
     let (node, metrics, _gate) = gated();
-    let mut raw = Raw::connect_with(node.address, room).await;
+    let mut raw = Raw::connect_with(node.address, windows).await;
     let mut replies = Vec::new();
     for number in 0..STREAMS {
         replies.push(open(&mut raw, SUBSCRIBE, number.into()).await.0);
@@ -272,22 +272,22 @@ async fn a_connection_that_takes_nothing(room: Room, stop: fn(&Raw), go_on: fn(&
 
 #[tokio::test]
 async fn streams_whose_connection_has_no_window_left_are_counted_one_by_one() {
-    let room = Room {
+    let windows = Windows {
         stream_window: 16 << 20,
         connection_window: 65_535,
         socket_bytes: None,
     };
-    a_connection_that_takes_nothing(room, |_| {}, |_| {}).await;
+    a_connection_that_takes_nothing(windows, |_| {}, |_| {}).await;
 }
 
 #[tokio::test]
 async fn streams_whose_socket_takes_nothing_are_counted_one_by_one() {
-    let room = Room {
+    let windows = Windows {
         stream_window: 64 << 20,
         connection_window: 1 << 30,
         socket_bytes: Some(16 << 10),
     };
-    a_connection_that_takes_nothing(room, Raw::freeze, Raw::thaw).await;
+    a_connection_that_takes_nothing(windows, Raw::freeze, Raw::thaw).await;
 }
 
 /// A stream of the test below.
@@ -297,17 +297,17 @@ enum Reader {
 }
 
 #[tokio::test]
-async fn whatever_readers_do_each_is_in_one_state_and_all_are_live_again_when_they_read() {
+async fn each_subscriber_is_in_one_state_with_any_reader_and_all_are_live_again_when_they_read() {
     const STEPS: usize = 120;
     let (node, metrics, _gate) = gated();
     let mut dice = Dice(4_711);
     let mut raws = Vec::new();
     for connection_window in [65_535, 1 << 20] {
-        let room = Room {
+        let windows = Windows {
             connection_window,
-            ..Room::default()
+            ..Windows::default()
         };
-        raws.push(Raw::connect_with(node.address, room).await);
+        raws.push(Raw::connect_with(node.address, windows).await);
     }
     let mut readers: Vec<Reader> = Vec::new();
     let mut opened = 0;

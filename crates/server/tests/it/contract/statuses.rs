@@ -179,7 +179,7 @@ fn bad_requests() -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn every_status_gives_a_reason_and_takes_little_room_whatever_it_quotes() {
+async fn every_status_gives_a_reason_and_stays_small_with_any_quoted_text() {
     let node = Node::start_with(|config| config.event_bytes_max = 10_000);
     let mut raw = Raw::connect(node.address).await;
     node.publish("t", "x").await;
@@ -315,7 +315,7 @@ async fn the_frozen_contract_gives_no_details() {
 }
 
 #[tokio::test]
-async fn who_is_to_come_back_is_told_when_in_both_ways() {
+async fn a_client_that_is_to_come_back_is_told_when_in_both_ways() {
     let mut node = Node::start_with(|config| {
         config.subscribers_max = 1;
         config.drain_timeout = Duration::from_secs(5);
@@ -342,7 +342,7 @@ async fn who_is_to_come_back_is_told_when_in_both_ways() {
 }
 
 #[tokio::test]
-async fn what_a_position_out_of_range_misses_can_be_read_without_its_text() {
+async fn the_missed_events_of_a_position_out_of_range_can_be_read_without_its_text() {
     let node = Node::start();
     let (_, welcome) = node.open(request("w", &["t"])).await;
     let epoch = welcome.position.expect("a position").epoch;

@@ -1,4 +1,4 @@
-//! A store that waits, takes nothing for a while, for good, or panics: what publishers, subscribers and probes see.
+//! A store that waits, takes nothing for a while, for good, or panics: the view of publishers, subscribers and probes.
 
 use std::{iter, sync::Arc};
 
@@ -23,7 +23,7 @@ use super::support::{
 
 const PUBLISHING: &str = "longlived.v1.PublishService";
 
-/// What `append` does.
+/// The behaviour of `append`.
 #[derive(Clone, Copy)]
 pub(super) enum Mood {
     Takes,
@@ -184,7 +184,7 @@ async fn a_full_store_refuses_publishers_at_once_and_disturbs_nobody_else() {
         let status = overall(&node, service).await;
         assert_eq!(status, ServingStatus::Serving, "`{service}`");
     }
-    // Who comes, comes back, or stays is served.
+    // New, returning and present subscribers are served.
     let resume = v1::SubscribeRequest {
         resume_after: Some(position(epoch, 0)),
         ..request("resumes", &["t"])
@@ -267,7 +267,7 @@ async fn publishers_of_a_message_that_is_being_stored_get_its_position_when_it_i
         other.iter().all(|answer| answer.position == at(2)),
         "{other:?}"
     );
-    assert_ne!(other[0].duplicate, other[1].duplicate, "whoever was first");
+    assert_ne!(other[0].duplicate, other[1].duplicate, "with any one first");
     assert_eq!(store.inner.head(), 2, "each is stored once");
 }
 
@@ -387,7 +387,7 @@ async fn a_bulk_that_a_broken_store_may_have_kept_is_told_no_number() {
     let refused = refused.expect_err("it is broken");
     assert!(
         refused.metadata().get("longlived-published").is_none(),
-        "what was not synced may be found at the next start: {refused:?}"
+        "unsynced messages may be found at the next start: {refused:?}"
     );
 }
 
@@ -403,7 +403,7 @@ async fn a_bulk_of_which_a_message_failed_within_a_batch_is_told_no_number() {
     assert_eq!(refused.code(), Code::Unavailable);
     assert!(
         refused.metadata().get("longlived-published").is_none(),
-        "what is behind it may be stored: {refused:?}"
+        "messages behind it may be stored: {refused:?}"
     );
 }
 

@@ -26,7 +26,7 @@ pub(super) use longlived_api::v1::{
 };
 pub(super) use longlived_testkit::{
     grpc::framed,
-    raw::{Client as Raw, Reply as RawReply, Room, text},
+    raw::{Client as Raw, Reply as RawReply, Windows, text},
     requests::{earliest, message, position, request, subscription},
     responses::Stream,
     statuses::{assert_says, cause, told},
@@ -178,7 +178,7 @@ impl Node {
             .sequence
     }
 
-    /// Publishes all of them, a few hundred in a call, each of which is answered in time whoever reads slowly.
+    /// Publishes all of them, a few hundred in a call, each of which is answered in time beside slow readers.
     pub(super) async fn publish_all(&self, messages: Vec<v1::PublishRequest>) {
         for messages in messages.chunks(200) {
             let mut client = self.publishing();

@@ -1,4 +1,4 @@
-//! Several streams of one id: which goes on, in whatever order they arrive, and how the others end.
+//! Several streams of one id: the one that goes on, with any order of arrival, and the ends of the others.
 
 use longlived_api::v1;
 use prost::Message as _;
@@ -200,7 +200,7 @@ async fn a_replacement_that_leaves_before_it_was_current_can_be_replaced_itself(
 }
 
 #[tokio::test]
-async fn another_instance_aborts_whatever_is_left_of_the_older_one() {
+async fn another_instance_aborts_all_streams_of_the_older_one() {
     let node = Node::start();
     let (mut first, welcome) = node.open(attempt(7, 1)).await;
     let epoch = welcome.position.expect("a position").epoch;

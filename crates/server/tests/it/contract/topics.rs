@@ -85,7 +85,7 @@ async fn read_all(node: &Node, request: v1::ReadHistoryRequest) -> Vec<Entry> {
     }
 }
 
-/// What a subscription gives until it is current.
+/// The events of a subscription until it is current.
 async fn subscribed(node: &Node, request: v1::SubscribeRequest) -> Vec<Entry> {
     let (mut stream, _) = node.open(request).await;
     let mut all = Vec::new();
@@ -117,7 +117,7 @@ async fn epoch(node: &Node) -> u64 {
 }
 
 #[tokio::test]
-async fn topics_are_listed_page_by_page_with_what_is_kept_of_each() {
+async fn topics_are_listed_page_by_page_with_the_kept_events_of_each() {
     let node = Node::start_with(|config| config.history = vec![history("small.>", 2)]);
     for n in 0..4 {
         node.publish("small.a", &n.to_string()).await;
@@ -197,7 +197,7 @@ async fn a_stream_counts_once_for_each_topic_that_its_filters_match_until_it_lea
 }
 
 #[tokio::test]
-async fn no_number_of_a_page_is_beyond_what_can_be_seen_while_it_is_published() {
+async fn no_number_of_a_page_is_beyond_the_visible_end_while_messages_are_published() {
     let node = Node::start();
     let mut publishing = node.publishing();
     let publisher = spawn(async move {
@@ -280,7 +280,7 @@ async fn other_peoples_inboxes_and_sys_are_not_among_everything_and_inboxes_not_
     }
 }
 
-/// Classes that are trimmed apart: between what one keeps there are holes that another has left.
+/// Classes that are trimmed apart: between kept events of one there are holes of another.
 fn uneven() -> Vec<HistoryClass> {
     vec![history("a.>", 3), history("b.>", 9)]
 }
@@ -293,7 +293,7 @@ async fn uneven_history(node: &Node) {
 }
 
 #[tokio::test]
-async fn pages_of_any_size_together_are_what_subscribe_gives_from_the_earliest_on() {
+async fn pages_of_any_size_together_are_the_events_of_a_subscription_from_the_earliest_on() {
     let node = Node::start_with(|config| config.history = uneven());
     uneven_history(&node).await;
     for (turn, filters) in [&[">"][..], &["a.>", "c"], &["b.*"], &["a.x", "b.>", "b.x"]]
@@ -325,7 +325,7 @@ async fn pages_of_any_size_together_are_what_subscribe_gives_from_the_earliest_o
 }
 
 #[tokio::test]
-async fn reading_goes_on_after_the_end_with_what_was_published_since() {
+async fn reading_goes_on_after_the_end_with_later_messages() {
     let node = Node::start();
     let empty = read_page(&node, reading(&["t"])).await.expect("read");
     assert!(empty.entries.is_empty() && empty.end);
@@ -361,7 +361,7 @@ async fn a_page_is_full_at_its_bytes_but_takes_one_event_however_large() {
         }
     }
     assert_eq!(pages, [3, 1, 1]);
-    // What no page can carry is said.
+    // An event that no page can carry is announced.
     node.publish("t", &"x".repeat(3 << 20)).await;
     node.publish("t", "after").await;
     let page = read_page(&node, request).await.expect("read");
@@ -412,7 +412,7 @@ async fn a_position_of_another_history_or_of_none_begins_with_the_gap_that_says_
 }
 
 #[tokio::test]
-async fn a_check_says_for_every_position_what_a_subscriber_that_resumes_there_is_told() {
+async fn a_check_says_for_every_position_the_same_as_a_subscriber_that_resumes_there_is_told() {
     let node = Node::start_with(|config| config.history = uneven());
     uneven_history(&node).await;
     let epoch = epoch(&node).await;
@@ -466,7 +466,7 @@ async fn the_earliest_position_of_a_check_misses_nothing_and_none_before_it_is_c
     let epoch = epoch(&node).await;
     let answer = check(&node, &["t"], position(epoch, 2)).await;
     assert_eq!(answer.earliest, Some(position(epoch, 7)));
-    let gap = answer.gap.expect("what is missing");
+    let gap = answer.gap.expect("the missing events");
     assert_eq!((gap.after_sequence, gap.through_sequence), (2, 7));
     let state = async |sequence| {
         check(&node, &["t"], position(epoch, sequence))
@@ -489,7 +489,7 @@ async fn a_gap_too_far_ahead_to_be_looked_for_is_a_range_that_holds_it() {
     let epoch = epoch(&node).await;
     let answer = check(&node, &["a", "b"], position(epoch, 0)).await;
     assert_eq!(answer.state(), State::Missing);
-    let gap = answer.gap.expect("what is missing");
+    let gap = answer.gap.expect("the missing events");
     assert!((1..70).contains(&gap.after_sequence), "{gap:?}");
     assert_eq!((gap.through_sequence, gap.events), (72, 0));
     assert_eq!(
@@ -597,7 +597,7 @@ async fn a_bad_request_is_named_with_its_field_and_limit() {
 }
 
 #[tokio::test]
-async fn pages_that_nobody_takes_are_bounded_for_the_node_and_give_their_room_back() {
+async fn pages_that_nobody_takes_are_bounded_for_the_node_and_release_their_budget() {
     let node = Node::start_with(|config| config.page_bytes_max = 1);
     for _ in 0..3 {
         node.publish("t", &"x".repeat(900 << 10)).await;

@@ -12,7 +12,7 @@ use super::support::{Client, node_with, spawn, until, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_connections_at_once_are_all_served() {
-    // As long as a busy machine takes to run so many tasks.
+    // As long as a busy machine takes to run all these tasks.
     let patient = ConnectionSettings {
         handshake_timeout: Duration::from_secs(60),
         keepalive_interval: Duration::from_secs(120),

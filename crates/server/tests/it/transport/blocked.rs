@@ -1,4 +1,4 @@
-//! A connection whose socket takes nothing: what its streams would send does not pile up, and nothing is lost.
+//! A connection whose socket takes nothing: the chunks of its streams do not pile up, and nothing is lost.
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -14,7 +14,7 @@ const CHUNKS: usize = 2_000;
 const CHUNK_BYTES: usize = 100;
 /// The largest that a peer can announce, for each stream and the connection: no window holds anything up.
 const WINDOW: u32 = (1 << 31) - 1;
-/// What lies between both ends.
+/// The pipe between both ends.
 const SOCKET_BYTES: usize = 4 << 10;
 
 #[tokio::test]

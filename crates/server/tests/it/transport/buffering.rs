@@ -1,4 +1,4 @@
-//! A socket that holds what it took until it is flushed, as TLS does.
+//! A socket that holds its bytes until it is flushed, as TLS does.
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -32,7 +32,7 @@ fn request() -> Request<()> {
     Request::post("http://test/").body(()).expect("a request")
 }
 
-/// Reads so many bytes and gives them back.
+/// Reads this number of bytes and returns them.
 async fn read(body: &mut RecvStream, bytes: usize) {
     let mut read = 0;
     while read < bytes {
@@ -45,7 +45,7 @@ async fn read(body: &mut RecvStream, bytes: usize) {
 }
 
 #[tokio::test]
-async fn what_was_written_before_a_quiet_spell_arrives_before_it_ends() {
+async fn bytes_written_before_a_quiet_spell_arrive_before_it_ends() {
     for bytes in [10, CHUNK_BYTES, 16_384, 64 << 10] {
         let says = Says { chunks: 3, bytes };
         let (near, _) = connection_by(buffering, 1 << 20, says, says);
@@ -77,7 +77,7 @@ async fn a_socket_that_cannot_be_flushed_is_full() {
         answer = within("an answer", answer) => answer,
         _ = &mut http2 => panic!("the connection ended"),
     };
-    // Nobody reads from here on: what the socket holds back counts as not taken.
+    // Nobody reads from here on: bytes that the socket holds back count as not taken.
     settled(&counts.said).await;
     let said = count(&counts.said) * CHUNK_BYTES;
     assert!(said < BUFFER_BYTES / 2, "{said} bytes are under way");

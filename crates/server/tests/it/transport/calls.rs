@@ -1,4 +1,4 @@
-//! The shapes of answers, the request id, deadlines, and what is not gRPC.
+//! The shapes of answers, the request id, deadlines, and requests that are not gRPC.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn chunks_of_all_sizes_arrive_in_order_on_streams_side_by_side() {
 
 /// A wake-up that got lost between the threads would leave a stream waiting for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_other_threads_send_wakes_every_stream() {
+async fn messages_of_other_threads_wake_every_stream() {
     const MESSAGES: u64 = 300;
     let node = node();
     let mut replies = Vec::new();
@@ -130,7 +130,7 @@ async fn the_request_id_comes_back_in_every_form_of_answer() {
 }
 
 #[tokio::test]
-async fn what_is_not_grpc_is_answered_in_http() {
+async fn a_request_that_is_not_grpc_is_answered_in_http() {
     let node = node();
     let mut client = Client::connect(node.address).await;
     let mut get = request("/test/echo");

@@ -1,4 +1,4 @@
-//! The node goes away, whatever its peers do.
+//! The node goes away, with any behaviour of its peers.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn while_draining_new_calls_are_told_when_to_come_back() {
         Some("12"),
         "it reaches the service"
     );
-    assert_eq!(node.calls.live(), 1, "what runs goes on");
+    assert_eq!(node.calls.live(), 1, "the running call goes on");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::support::{Client, Node, Room, node_over, spawn, until, within};
+use super::support::{Client, Node, Windows, node_over, spawn, until, within};
 
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
 
@@ -43,14 +43,14 @@ impl Listener for Pipes {
     }
 }
 
-/// A node, and what connects to it.
+/// A node, and the source of its connections.
 fn node() -> (Node, mpsc::Sender<Raw>) {
     let (connect, incoming) = mpsc::channel(1);
     let settings = AcceptorSettings::default();
     (node_over(ADDRESS, Pipes(incoming), settings), connect)
 }
 
-/// A connection that is not usable yet: the peer's end, and what makes it usable.
+/// A connection that is not usable yet: the peer's end, and the handle that makes it usable.
 async fn connect(to: &mpsc::Sender<Raw>) -> (DuplexStream, oneshot::Sender<()>) {
     let (near, pipe) = tokio::io::duplex(64 << 10);
     let (make_usable, usable) = oneshot::channel();
@@ -64,13 +64,13 @@ async fn a_connection_that_is_not_usable_yet_holds_up_no_other() {
     let (node, to) = node();
     let (slow, make_usable) = connect(&to).await;
     let slow = spawn(async move {
-        let mut client = Client::over(slow, Room::default()).await;
+        let mut client = Client::over(slow, Windows::default()).await;
         client.ask("/test/quiet").await
     });
     until("it is accepted", || node.counts.open() == 1).await;
     let (other, usable_at_once) = connect(&to).await;
     usable_at_once.send(()).expect("it is waited for");
-    let mut other = Client::over(other, Room::default()).await;
+    let mut other = Client::over(other, Windows::default()).await;
     let answer = within("an answer", other.ask("/test/quiet")).await;
     assert_eq!((node.counts.open(), node.calls.live()), (2, 1));
 
@@ -93,7 +93,7 @@ async fn a_connection_that_never_is_usable_is_closed_at_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_bytes_have_what_is_left_of_the_deadline() {
+async fn the_first_bytes_have_the_rest_of_the_deadline() {
     let (node, to) = node();
     let began = Instant::now();
     let (mut near, make_usable) = connect(&to).await;
@@ -118,7 +118,7 @@ async fn a_connection_that_cannot_be_made_usable_is_closed_and_no_other() {
     until("it is not counted", || node.counts.open() == 0).await;
     let (other, make_usable) = connect(&to).await;
     make_usable.send(()).expect("it is waited for");
-    let mut other = Client::over(other, Room::default()).await;
+    let mut other = Client::over(other, Windows::default()).await;
     within("an answer", other.ask("/test/quiet")).await;
 }
 

@@ -87,13 +87,13 @@ where
     })
 }
 
-/// All others have done what they can: a clock that stands still goes on only then.
+/// All other tasks are idle: a paused clock goes on only then.
 async fn all_idle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 impl World {
-    /// Calls for what is published from now on, or for `all` that was ever published.
+    /// Calls for later messages, or for `all` that were ever published.
     fn call(&mut self, topic: &str, begin: &str, shape: &Shape) -> u32 {
         let path = format!("/{topic}/{begin}/{}", self.peer.next_stream());
         self.peer.call(&path, shape)
@@ -123,7 +123,7 @@ impl World {
         self.answers.push(submitted.await.expect("there is room"));
     }
 
-    /// Publishes a message, and waits until everybody has done with it what can be done.
+    /// Publishes a message, and waits until every task is idle.
     async fn publish(&mut self, topic: &'static str, bytes: usize) {
         self.submit(topic, &[bytes]).await;
         all_idle().await;
@@ -142,8 +142,8 @@ impl World {
         }
     }
 
-    /// The frames of all events of a topic with their sequences, read by a cursor of its own and held against what was
-    /// published.
+    /// The frames of all events of a topic with their sequences, read by a cursor of its own and compared with the
+    /// published ones.
     async fn truth(&mut self, topic: &str) -> Vec<(Sequence, Bytes)> {
         for answer in self.answers.drain(..) {
             let reply = answer.await.expect("the sequencer answers");
@@ -179,7 +179,7 @@ impl World {
         frames
     }
 
-    /// What each stream that was answered is to say in the end; without those whose call was dropped before.
+    /// The final bytes of each answered stream; without those whose call was dropped before.
     async fn expected(&mut self) -> BTreeMap<u32, Vec<Bytes>> {
         let calls = self.calls.lock().clone();
         let mut expected = BTreeMap::new();
@@ -244,8 +244,8 @@ fn a_stream_that_ran_dry_follows_again_although_its_topic_is_busy() {
             world.publish("a", 100).await;
             world.exchange().await;
         }
-        // While the socket is full the stream is given room, and its topic goes on: when the socket takes more, it
-        // comes before the group and reads what the group has not got yet.
+        // While the socket is full the stream gets a WINDOW_UPDATE, and its topic goes on. When the socket takes more,
+        // the stream comes before the group and reads events that the group has not got yet.
         for _ in 0..2 * PIPE_BYTES / 100 {
             world.publish("a", 100).await;
         }
@@ -273,7 +273,7 @@ fn a_stream_that_ran_dry_follows_again_although_its_topic_is_busy() {
 
 #[test]
 fn a_reset_in_the_middle_of_a_delivery_leaves_it_whole_for_the_others() {
-    // The connection's window ends in the middle of what the second of three gets.
+    // The connection's window ends in the middle of the second of three streams.
     const EVENT_BYTES: usize = 40_000;
     for reset in 0..3 {
         with_world(PLENTY, 1 << 20, TAIL_BYTES_MAX, async |mut world: World| {
@@ -315,7 +315,7 @@ fn nothing_more_comes_for_a_stream_whose_reset_was_read() {
         world.publish("a", 100).await;
         let stream = world.call("a", "all", &Shape::default());
         world.exchange().await;
-        // Both are read at once: the stream is woken when it has room already.
+        // Both are read at once: the stream is woken when it has capacity already.
         world.peer.reset(stream);
         world.peer.give(stream, PLENTY);
         world.exchange().await;
@@ -335,7 +335,7 @@ fn nothing_more_comes_for_a_follower_whose_reset_was_read_however_much_the_other
         world.peer.give(first, PLENTY);
         world.peer.give(second, PLENTY);
         world.exchange().await;
-        // The connection's window ends in the middle of what the second gets.
+        // The connection's window ends in the middle of the second stream's bytes.
         world.publish("a", 40_000).await;
         world.exchange().await;
         let before = world.peer.seen(second).received.len();

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tower::service_fn;
 
 use super::piped::over_pipe;
-use super::support::{Client, Node, Room, node, node_with, spawn, until, within};
+use super::support::{Client, Node, Windows, node, node_with, spawn, until, within};
 
 /// The preface and an empty SETTINGS frame.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -109,7 +109,7 @@ async fn a_peer_that_stops_answering_is_closed() {
 async fn a_peer_that_neither_reads_nor_answers_is_closed_with_its_streams() {
     let node = with_keepalive();
     let socket = TcpStream::connect(node.address).await.expect("it listens");
-    let mut client = Client::over(socket, Room::default()).await;
+    let mut client = Client::over(socket, Windows::default()).await;
     let mut reply = client.ask("/test/endless").await;
     reply.chunk().await.expect("endless").expect("no error");
     // Its task is stopped, its socket stays open.
@@ -129,7 +129,7 @@ fn piped() -> (DuplexStream, JoinHandle<ConnectionEnd>) {
 #[tokio::test(start_paused = true)]
 async fn a_quiet_peer_that_answers_stays() {
     let (near, served) = piped();
-    let mut client = Client::over(near, Room::default()).await;
+    let mut client = Client::over(near, Windows::default()).await;
     let _quiet = client.begin("/test/quiet", &[]).await;
     // It is asked every 200 ms.
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -160,14 +160,14 @@ async fn an_answer_that_a_busy_server_has_not_read_yet_is_no_silence() {
         let asked = ping(&mut near).await;
         let answer = frame(PING, ACK, 0, &asked);
         near.write_all(&answer).await.expect("the pipe has room");
-        // The server has this thread too: it reads nothing until long after the answer was due.
+        // The server runs on this thread too: it reads nothing until long after the time for the answer.
         tokio::time::advance(Duration::from_millis(600)).await;
     }
     ping(&mut near).await;
 }
 
 #[tokio::test]
-async fn a_peer_that_gives_more_room_than_a_window_may_be_is_told_so() {
+async fn a_peer_that_gives_more_than_the_largest_window_is_told_so() {
     const GOAWAY: u8 = 7;
     const FLOW_CONTROL_ERROR: u8 = 3;
     let node = node();

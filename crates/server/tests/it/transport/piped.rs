@@ -1,5 +1,5 @@
-//! A connection over a pipe in memory; most often one whose answers are chunks by the number, and what can be seen of it
-//! from inside.
+//! A connection over a pipe in memory; most often one whose answers are chunks by the number, with a view of its
+//! inside.
 
 use std::{
     convert::Infallible,
@@ -31,7 +31,7 @@ use tower::{Service, service_fn};
 
 use super::support::{abort_of, spawn, until};
 
-/// What a body says: so many chunks, each of so many bytes, which are the number of the chunk.
+/// A body of `chunks` chunks, each of `bytes` bytes with the number of the chunk.
 #[derive(Clone, Copy)]
 pub(super) struct Says {
     pub(super) chunks: usize,
@@ -144,7 +144,7 @@ where
     (near, counts)
 }
 
-/// The peer's end of a connection whose calls `service` answers, and what serves it.
+/// The peer's end of a connection whose calls `service` answers, and the task that serves it.
 pub(super) fn over_pipe<S, B>(
     socket_bytes: usize,
     settings: ConnectionSettings,
@@ -189,7 +189,8 @@ where
     serve_connection(ready(Ok(socket)), accepted, shared)
 }
 
-/// Turns of all tasks that are woken. The pipes are in memory and the tests on one thread, so that who can go on does.
+/// Turns of all tasks that are woken. The pipes are in memory and the tests on one thread, so that each task that can
+/// go on does.
 pub(super) async fn turns(count: usize) {
     for _ in 0..count {
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! A reader that reads all the time, and so slowly that its answer to a PING stands behind seconds of what it was sent.
+//! A reader that reads all the time, and so slowly that its answer to a PING stands behind seconds of sent bytes.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::support::{Node, node_with, until, within};
 use longlived_testkit::frames::{
-    HEAD_BYTES, PING, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello, room,
+    HEAD_BYTES, PING, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello, window_update,
 };
 
 const ACK: u8 = 1;
@@ -24,9 +24,9 @@ const PAUSE: Duration = Duration::from_millis(64);
 /// Ten seconds of that; keepalive would have ended it after three.
 const READ_BYTES: usize = 1_280 << 10;
 
-/// What the rest of a stream is that ends: it fits the reader's kernel, with the PING behind it, and takes seconds to read.
+/// The rest of a stream that ends: it fits the reader's kernel, with the PING behind it, and takes seconds to read.
 const REST_BYTES: usize = 160 << 10;
-/// Small enough that it costs a reader who reads no time.
+/// Small enough to cost a reader no time.
 const TRICKLE_BYTES: usize = 2 << 10;
 const TRICKLE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -55,7 +55,7 @@ fn reads_slowly(address: SocketAddr, path: &'static str) -> Arc<Progress> {
         socket.connect(&address.into()).expect("it listens");
         let mut socket = std::net::TcpStream::from(socket);
         let mut says = hello(WINDOW_MAX);
-        says.extend(room(0, WINDOW_MAX - WINDOW_INITIAL));
+        says.extend(window_update(0, WINDOW_MAX - WINDOW_INITIAL));
         says.extend(grpc_call(1, path));
         socket.write_all(&says).expect("the kernel takes it");
         let mut bytes = Vec::new();
@@ -92,7 +92,7 @@ fn reads_slowly(address: SocketAddr, path: &'static str) -> Arc<Progress> {
     progress
 }
 
-/// A node that asks soon, and waits for readers of so many bytes a second.
+/// A node that asks soon, and waits for readers of this rate, in bytes a second.
 fn asks_soon(slowest: u32) -> Node {
     node_with(AcceptorSettings {
         connection: Arc::new(ConnectionSettings {
@@ -111,7 +111,7 @@ async fn feeds(node: &Node) -> Sender<Bytes> {
 }
 
 #[tokio::test]
-async fn a_reader_whose_answer_stands_behind_what_it_reads_stays() {
+async fn a_reader_whose_answer_stands_behind_unread_bytes_stays() {
     let node = node_with(AcceptorSettings {
         connection: Arc::new(ConnectionSettings {
             keepalive_interval: Duration::from_secs(2),
@@ -128,7 +128,7 @@ async fn a_reader_whose_answer_stands_behind_what_it_reads_stays() {
 
 #[tokio::test]
 async fn a_reader_whose_kernel_has_it_all_stays() {
-    // Slow enough for a busy machine: what it has left takes it a minute at this rate.
+    // Slow enough for a busy machine: the rest takes it a minute at this rate.
     let node = asks_soon(2 << 10);
     let progress = reads_slowly(node.address, "/test/feed");
     let feed = feeds(&node).await;

@@ -119,7 +119,7 @@ async fn a_closed_connection_drops_all_its_bodies() {
 #[tokio::test]
 async fn a_connection_that_takes_nothing_harms_no_other() {
     let node = node();
-    // Its socket is not read after the first chunk: what the kernel takes is all that goes.
+    // Its socket is not read after the first chunk: only the bytes that the kernel takes go out.
     let mut stuck = Client::connect(node.address).await;
     let mut reply = stuck.ask("/test/endless").await;
     reply.chunk().await.expect("endless").expect("no error");

@@ -1,5 +1,5 @@
-//! Peers that speak something else than HTTP/2: one plain answer to those that can read it, a count of each kind, and
-//! nothing that HTTP/2 would say.
+//! Peers of another protocol than HTTP/2: one plain answer to those that can read it, a count of each kind, and no
+//! frame of HTTP/2.
 
 use longlived_server::testkit::connection::Stranger;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +13,7 @@ fn count(node: &Node, stranger: Stranger) -> u64 {
     of.expect("every kind is counted")
 }
 
-/// What is said to one that begins so, until the connection is closed.
+/// The answer to a peer that begins so, until the connection is closed.
 async fn told(node: &Node, begin: &[u8]) -> Vec<u8> {
     let mut socket = TcpStream::connect(node.address).await.expect("it listens");
     socket.write_all(begin).await.expect("the kernel takes it");
@@ -68,7 +68,7 @@ async fn an_http1_request_is_told_from_http2_wherever_it_is_cut() {
 }
 
 #[tokio::test]
-async fn others_are_closed_without_a_word_and_counted_by_what_they_speak() {
+async fn others_are_closed_without_a_word_and_counted_by_protocol() {
     let node = node();
     for (begin, stranger) in [
         (
@@ -87,7 +87,7 @@ async fn others_are_closed_without_a_word_and_counted_by_what_they_speak() {
         assert_eq!(said.is_empty(), stranger != Stranger::Http1, "{said:?}");
         assert_eq!(count(&node, stranger), before + 1, "{stranger:?}");
     }
-    // Who says nothing at all is a health check of a balancer, and no stranger.
+    // A peer that sends nothing at all is a health check of a balancer, and no stranger.
     let before: u64 = node.counts.strangers().map(|(_, count)| count).sum();
     drop(TcpStream::connect(node.address).await.expect("it listens"));
     let mut client = Client::connect(node.address).await;

@@ -1,4 +1,4 @@
-//! A node whose service does on each path what one test needs.
+//! A node whose service has a path for each need of a test.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -26,11 +26,11 @@ use tokio::sync::{Notify, mpsc};
 use tower::{Layer, Service};
 
 pub(super) use longlived_testkit::{
-    raw::{Client, Reply, Room, request},
+    raw::{Client, Reply, Windows, request},
     wait::{pass, spawn, until_so as until, within},
 };
 
-/// What its transport ends the stream of a call by.
+/// The handle by which its transport ends the stream of a call.
 pub(super) fn abort_of<B>(request: &Request<B>) -> StreamAbort {
     let abort = request.extensions().get::<StreamAbort>().cloned();
     abort.expect("the transport puts it there")
@@ -46,14 +46,14 @@ pub(super) struct Node {
     _abort: AbortOnDrop,
 }
 
-/// What the service has in hand.
+/// The state of the service.
 #[derive(Default)]
 pub(super) struct Calls {
     /// Calls and bodies that are not dropped.
     pub(super) live: AtomicUsize,
     /// One for each call, in order.
     pub(super) aborts: Mutex<Vec<StreamAbort>>,
-    /// What the bodies of `/test/feed` send.
+    /// The source of the bodies of `/test/feed`.
     pub(super) feeds: Mutex<Vec<mpsc::Sender<Bytes>>>,
     /// Lets a call of `/test/slow` go on.
     pub(super) go_on: Notify,
@@ -217,7 +217,7 @@ impl Service<Request<tonic::body::Body>> for TestService {
     }
 }
 
-/// What a body does next.
+/// The next step of a body.
 enum Does {
     Chunk(Bytes),
     Status(&'static str),
@@ -231,7 +231,7 @@ enum Does {
         seed: u64,
     },
     Quiet,
-    /// What the test sends, until it stops.
+    /// The chunks of the test, until it stops.
     Feed(mpsc::Receiver<Bytes>),
     Fail,
     Nothing,

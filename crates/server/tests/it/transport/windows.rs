@@ -1,6 +1,6 @@
-//! Peers that give room in their own ways: a little at a time, too much, too early, or none while the socket is full.
-//! Frames are written by hand, since a well-behaved client does none of this. The pipes are in memory, so the clock is paused:
-//! it goes on when nobody else does.
+//! Peers that send WINDOW_UPDATEs in their own ways: a little at a time, too much, too early, or none while the socket
+//! is full. Frames are written by hand, since a well-behaved client does none of this. The pipes are in memory, so the
+//! clock is paused: it goes on when nobody else does.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,7 +13,9 @@ use super::{
     piped::{Counts, Says, WITHOUT_END, connection, count, settled, turns},
     support::{spawn, until, within},
 };
-use longlived_testkit::frames::{DATA, HEADERS, PING, WINDOW_MAX, call, frame, hello, reset, room};
+use longlived_testkit::frames::{
+    DATA, HEADERS, PING, WINDOW_MAX, call, frame, hello, reset, window_update,
+};
 
 /// One whose first call says chunks without end into a socket that nobody reads.
 async fn blocked() -> (DuplexStream, Counts) {
@@ -22,14 +24,18 @@ async fn blocked() -> (DuplexStream, Counts) {
         bytes: 1,
     };
     let (mut near, counts) = connection(4 << 10, WITHOUT_END, answer);
-    for bytes in [hello(WINDOW_MAX), room(0, WINDOW_MAX - 65_535), call(1)] {
+    for bytes in [
+        hello(WINDOW_MAX),
+        window_update(0, WINDOW_MAX - 65_535),
+        call(1),
+    ] {
         near.write_all(&bytes).await.expect("it is read");
     }
     settled(&counts.said).await;
     (near, counts)
 }
 
-/// What comes until nothing more does, as kind, flags, stream and length of each frame.
+/// All frames that come, as kind, flags, stream and length of each.
 async fn frames(near: &mut (impl AsyncReadExt + Unpin)) -> Vec<(u8, u8, u32, usize)> {
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 64 << 10];
@@ -53,7 +59,7 @@ async fn frames(near: &mut (impl AsyncReadExt + Unpin)) -> Vec<(u8, u8, u32, usi
 async fn a_window_that_overflows_while_the_socket_is_full_keeps_no_thread_busy() {
     let (mut near, counts) = blocked().await;
     let before = count(&counts.polls);
-    near.write_all(&room(0, WINDOW_MAX))
+    near.write_all(&window_update(0, WINDOW_MAX))
         .await
         .expect("it is read");
     turns(1_000).await;
@@ -72,7 +78,11 @@ async fn a_call_is_begun_although_the_socket_is_full() {
 #[tokio::test(start_paused = true)]
 async fn a_reset_ends_a_stream_that_always_has_something_to_say() {
     let (mut near, counts) = connection(64 << 10, WITHOUT_END, WITHOUT_END);
-    for bytes in [hello(WINDOW_MAX), room(0, WINDOW_MAX - 65_535), call(1)] {
+    for bytes in [
+        hello(WINDOW_MAX),
+        window_update(0, WINDOW_MAX - 65_535),
+        call(1),
+    ] {
         near.write_all(&bytes).await.expect("it is read");
     }
     let (mut read, mut write) = tokio::io::split(near);
@@ -120,7 +130,7 @@ async fn a_stream_that_begins_while_the_socket_is_full_ends_when_it_is_aborted()
 }
 
 #[tokio::test(start_paused = true)]
-async fn room_that_comes_with_a_call_is_not_lost_however_full_the_socket_is() {
+async fn a_window_update_that_comes_with_a_call_is_not_lost_with_a_full_socket() {
     const CALLS: u32 = 700;
     const ANSWER_BYTES: usize = 500;
     let many = Says {
@@ -132,12 +142,12 @@ async fn room_that_comes_with_a_call_is_not_lost_however_full_the_socket_is() {
         bytes: ANSWER_BYTES,
     };
     let (mut near, counts) = connection(16 << 10, many, answer);
-    // An answer does not fit into what a stream begins with.
+    // An answer does not fit into the initial window of a stream.
     for bytes in [
         hello(10),
-        room(0, WINDOW_MAX - 65_535),
+        window_update(0, WINDOW_MAX - 65_535),
         call(1),
-        room(1, 1 << 30),
+        window_update(1, 1 << 30),
     ] {
         near.write_all(&bytes).await.expect("it is read");
     }
@@ -148,7 +158,7 @@ async fn room_that_comes_with_a_call_is_not_lost_however_full_the_socket_is() {
         calls.extend(frame(PING, 0, 0, &[0; 8]));
         calls.extend(frame(PING, 0, 0, &[0; 8]));
         calls.extend(call(stream));
-        calls.extend(room(stream, 1_000));
+        calls.extend(window_update(stream, 1_000));
     }
     let (mut read, mut write) = tokio::io::split(near);
     let writing = spawn(async move {
@@ -198,7 +208,7 @@ async fn no_data_comes_without_a_head_when_the_peer_resets_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_little_room_goes_round_among_streams_that_all_have_more_to_say() {
+async fn a_small_window_goes_round_among_streams_that_all_have_more_to_send() {
     const STREAMS: u32 = 20;
     let (mut near, counts) = connection(1 << 20, WITHOUT_END, WITHOUT_END);
     near.write_all(&hello(WINDOW_MAX))
@@ -212,7 +222,7 @@ async fn a_little_room_goes_round_among_streams_that_all_have_more_to_say() {
     let mut received = BTreeMap::new();
     for _ in 0..10 * STREAMS {
         const ROOM: usize = 1_000;
-        near.write_all(&room(0, ROOM as u32))
+        near.write_all(&window_update(0, ROOM as u32))
             .await
             .expect("it is read");
         let mut came = 0;

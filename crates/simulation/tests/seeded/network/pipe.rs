@@ -6,18 +6,18 @@ use std::task::Waker;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-/// What is on the way, in order.
+/// The pieces on the way, in order.
 pub(super) enum Piece {
     Data(Bytes),
     Fin,
     Reset,
 }
 
-/// Whether anybody takes what arrives.
+/// Whether there is a reader for the bytes that arrive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
     There,
-    /// Since then; whoever writes is told.
+    /// Since then; the writer is told.
     Gone(Instant),
     /// Gone without a machine that could tell.
     Silent,
@@ -27,7 +27,7 @@ pub(super) struct Pipe {
     pieces: VecDeque<(Instant, Piece)>,
     /// Bytes in `pieces`.
     bytes: usize,
-    /// Nothing arrives before what was sent earlier.
+    /// Pieces arrive in the order in which they were sent.
     last: Option<Instant>,
     ended: bool,
     pub(super) reader: Reader,
@@ -80,7 +80,7 @@ impl Pipe {
         self.pieces.front_mut()
     }
 
-    /// So many bytes of the first piece were taken.
+    /// `count` bytes of the first piece were taken.
     pub(super) fn took(&mut self, count: usize) {
         self.bytes -= count;
         if let Some((_, Piece::Data(data))) = self.pieces.front()
@@ -93,7 +93,7 @@ impl Pipe {
         }
     }
 
-    /// Whether a reset has arrived, whatever lies before it.
+    /// Whether a reset has arrived, even with other pieces before it.
     pub(super) fn is_reset(&self, now: Instant) -> bool {
         let last = self.pieces.back();
         last.is_some_and(|(at, piece)| matches!(piece, Piece::Reset) && *at <= now)

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::Network;
 use super::pipe::{Piece, Reader};
 
-/// One read in so many is cut short, so that whoever reads meets halves of everything.
+/// One read in this number is cut short, so that the reader meets halves of everything.
 const SHORT_READ_IN: u32 = 4;
 
 /// One end of a connection.
@@ -160,7 +160,7 @@ impl Drop for Socket {
         if std::mem::replace(&mut link.dead[self.side], true) {
             return;
         }
-        // As the kernel does: what was not read makes the end a reset.
+        // As the kernel does: unread bytes make the end a reset.
         let unread = link.pipes[1 - self.side].bytes() > 0;
         link.pipes[self.side].end(arrives, unread);
         link.pipes[1 - self.side].leave(Reader::Gone(now));

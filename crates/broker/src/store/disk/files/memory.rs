@@ -1,5 +1,5 @@
-//! A file system in memory that forgets what was not synced when its power is cut, and fails when it is told to. For
-//! tests and simulation.
+//! A file system in memory that forgets unsynced bytes when its power is cut, and fails when it is told to. For tests
+//! and simulation.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ pub struct MemoryFiles {
 
 struct Disk {
     names: BTreeMap<PathBuf, Arc<Node>>,
-    // What a power cut would leave of the names for certain.
+    // The names that certainly survive a power cut.
     synced_names: BTreeMap<PathBuf, Arc<Node>>,
     locked: BTreeMap<PathBuf, String>,
     faults: Faults,
@@ -31,7 +31,7 @@ struct Disk {
     power: u64,
 }
 
-/// What goes wrong from now on.
+/// The faults from now on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// Every sync fails.
@@ -88,7 +88,7 @@ impl MemoryFiles {
         }
     }
 
-    /// What goes wrong from now on.
+    /// The faults from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.disk.lock().faults = faults;
     }
@@ -100,7 +100,7 @@ impl MemoryFiles {
         disk.power += 1;
     }
 
-    /// The power is cut: of what was not synced, any part may be there. `random` decides which.
+    /// The power is cut: any part of the unsynced bytes may be there. `random` decides which.
     pub fn cut_power(&self, mut random: impl FnMut() -> u64) {
         let disk = &mut *self.disk.lock();
         disk.locked.clear();
@@ -120,7 +120,7 @@ impl MemoryFiles {
         disk.names = names;
     }
 
-    /// Changes what a file holds, as damage would. Whether there is such a file.
+    /// Changes the content of a file, as damage would. Returns whether there is such a file.
     pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> bool {
         let node = self.disk.lock().names.get(path).cloned();
         node.is_some_and(|node| {

@@ -69,7 +69,7 @@ impl File for SystemFile {
 
 impl Files for SystemFiles {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        // What is in it is for the server alone; a directory that exists keeps what its owner chose.
+        // The content is for the server alone; an existing directory keeps the rights that its owner chose.
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -79,7 +79,7 @@ impl Files for SystemFiles {
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(path)? {
-            // What is not text is not ours.
+            // A name that is not text is not ours.
             names.extend(entry?.file_name().into_string().ok());
         }
         names.sort_unstable();

@@ -22,13 +22,13 @@ use crate::{
     },
 };
 
-/// By what caches know a segment.
+/// The key of a segment in caches.
 pub(in super::super) fn log_key(number: u64) -> u64 {
     // Sealed files are counted from 1.
     number | 1 << 63
 }
 
-/// What to read.
+/// The planned reads.
 pub(super) struct Plan {
     pieces: Vec<Piece>,
     through: Sequence,
@@ -230,7 +230,7 @@ impl Planner<'_> {
 }
 
 impl Shared {
-    /// Reads what was planned.
+    /// Does the planned reads.
     pub(super) fn carry_out(&self, plan: Plan, io: Io) -> Result<Parts, Miss> {
         let mut parts = Parts {
             through: plan.through,

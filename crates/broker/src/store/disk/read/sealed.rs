@@ -19,8 +19,8 @@ use crate::{
 
 /// The most blocks that one page looks at without finding enough: it then says how far it came.
 const SCAN_BLOCKS_MAX: usize = 256;
-/// What is read ahead for a reader that goes through a file: its next pages are then made without a thread that may wait
-/// for the disk.
+/// The bytes that are read ahead for a reader that goes through a file: its next pages are then made without a thread
+/// that may wait for the disk.
 const READ_AHEAD_BYTES: u64 = 512 << 10;
 /// No more of the cache than this part of it.
 const READ_AHEAD_ONE_IN: u64 = 8;
@@ -48,7 +48,7 @@ impl TopicSet {
     }
 }
 
-/// What is wanted of a file.
+/// The wanted events of a file.
 #[derive(Default)]
 struct Wanted {
     filters: SmallVec<[(Sequence, Topics); 1]>,
@@ -95,7 +95,7 @@ impl Wanted {
     }
 }
 
-/// Collects what is found in one class.
+/// Collects the found events of one class.
 struct Run {
     slices: Vec<Slice>,
     damaged: Vec<Damaged>,
@@ -243,7 +243,7 @@ impl Shared {
         Ok(Reach::More)
     }
 
-    /// What the filters want of a file.
+    /// The events of a file that the filters want.
     fn wanted(
         &self,
         file: &Sealed,

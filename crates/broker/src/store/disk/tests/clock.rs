@@ -1,4 +1,4 @@
-//! Ages while somebody sets the clock.
+//! Ages while the wall clock is set.
 
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ const YEARS: i64 = 10 * 365 * 86_400;
 enum Step {
     Publish,
     Pass(u64),
-    /// The clock is wrong by so many seconds for a while, then right again.
+    /// The clock is wrong by this number of seconds for a while, then right again.
     Wrong(i64, u64),
     /// The clock is wrong from now on.
     Set(i64),
@@ -36,13 +36,13 @@ fn steps(wrong_for: std::ops::Range<u64>) -> impl Strategy<Value = Vec<Step>> {
     )
 }
 
-/// What happened to one event.
+/// The fate of one event.
 struct Published {
     at: Duration,
     process: usize,
 }
 
-/// Both stores, and what is true.
+/// Both stores, and the true times.
 struct World {
     environment: Environment,
     files: MemoryFiles,
@@ -53,7 +53,7 @@ struct World {
     began: Duration,
     /// When the process before began.
     before: Duration,
-    /// What the clock is wrong by, in seconds, and since when.
+    /// The error of the clock, in seconds, and since when.
     wrong: i64,
     since: Duration,
     /// Some clock was wrong for so long that it was believed.
@@ -108,7 +108,7 @@ impl World {
     }
 
     fn set(&mut self, wrong: i64) {
-        // A clock that is set to what it shows goes on showing it.
+        // A clock that is set to its own time goes on.
         if wrong == self.wrong {
             return;
         }
@@ -118,7 +118,7 @@ impl World {
         self.since = self.environment.elapsed();
     }
 
-    /// How long the clock has shown what it shows, in this process.
+    /// How long the clock has had its present error, in this process.
     fn unchanged_for(&self) -> Duration {
         (self.environment.elapsed()).saturating_sub(self.since.max(self.began))
     }
@@ -260,18 +260,18 @@ proptest! {
 
     /// A clock that is wrong for moments takes nothing away early, and lets nothing outlive its age.
     #[test]
-    fn events_live_for_their_age_whatever_the_clock_is_set_to_for_a_moment(steps in steps(1..500)) {
+    fn events_live_for_their_age_when_the_clock_is_wrong_for_a_moment(steps in steps(1..500)) {
         run(&steps)?;
     }
 
-    /// The same of any clock for what one process takes and keeps.
+    /// The same of any clock for events of one process.
     #[test]
-    fn events_of_one_process_live_for_their_age_whatever_the_clock_is_set_to(steps in steps(1..20_000)) {
+    fn events_of_one_process_live_for_their_age_under_any_clock(steps in steps(1..20_000)) {
         run(&steps)?;
     }
 }
 
-/// Ten years ahead for one publish, and right again: what the issue tells.
+/// Ten years ahead for one publish, and right again.
 #[test]
 fn one_publish_while_the_clock_is_ten_years_ahead_keeps_nothing_for_ten_years() {
     let hour = 3_600;
@@ -308,10 +308,10 @@ fn a_clock_that_begins_in_1970_makes_nothing_old() {
     .unwrap();
 }
 
-/// A process that began while the clock was behind ends before anybody knows how late it is; what it took is not older
-/// for that.
+/// A process that began while the clock was behind ends before the true time is known. Its events are not older for
+/// that.
 #[test]
-fn what_is_taken_under_a_clock_that_is_behind_is_not_aged_by_the_time_before() {
+fn events_taken_under_a_clock_that_is_behind_are_not_aged_by_the_time_before() {
     run(&[
         Step::Set(-YEARS),
         Step::Restart(2_202),
@@ -324,7 +324,7 @@ fn what_is_taken_under_a_clock_that_is_behind_is_not_aged_by_the_time_before() {
 }
 
 #[test]
-fn a_clock_that_is_set_to_what_it_shows_has_been_wrong_all_the_time() {
+fn a_clock_that_is_set_to_its_own_time_has_been_wrong_all_the_time() {
     run(&[
         Step::Publish,
         Step::Restart(0),
@@ -418,7 +418,7 @@ fn a_directory_of_format_1_is_read_and_goes_on_and_its_ages_end() {
         assert_eq!(count(&store, "aged.>"), 0, "not in ten years");
         assert_eq!(count(&store, "kept.>"), 73);
     });
-    // What was the program of format 1 must not touch it any more.
+    // The program of format 1 must not touch it any more.
     let meta: format::Meta = format::read(&SystemFiles, &dir.path().join("META"))
         .unwrap()
         .unwrap();

@@ -123,7 +123,7 @@ fn a_damaged_batch_before_a_torn_one_is_announced() {
 }
 
 #[test]
-fn what_is_lost_to_damage_is_not_counted_as_kept() {
+fn events_lost_to_damage_are_not_counted_as_kept() {
     let files = MemoryFiles::new();
     let store = open(&files, &[]);
     append(&store, &["a.1"; 20]).unwrap();
@@ -169,7 +169,7 @@ fn a_damaged_place_in_a_trailer_does_not_keep_the_store_from_opening() {
 }
 
 #[test]
-fn a_segment_that_lost_its_end_has_lost_what_may_have_been_there() {
+fn a_segment_that_lost_its_end_has_lost_the_records_that_may_have_been_there() {
     let files = MemoryFiles::new();
     let store = open(&files, &[]);
     for _ in 0..4 {

@@ -1,4 +1,4 @@
-//! The directory of a store: whose it is, and what it is called.
+//! The directory of a store: its owner, and its name.
 
 use super::*;
 
@@ -38,7 +38,10 @@ fn a_directory_in_use_or_of_a_newer_format_or_of_others_is_refused_untouched() {
         });
     }
     let before = contents(&files);
-    assert!(before.len() > 2, "there is more than what says the format");
+    assert!(
+        before.len() > 2,
+        "there is more than the file with the format"
+    );
     assert!(matches!(
         open(&files),
         Err(OpenError::NewerFormat { found: 3, .. })

@@ -1,12 +1,12 @@
-//! Every file of the directory, and what can become of exactly this one while no server runs: it is gone, empty, full of
-//! zeros, has one bit turned, has lost its second half, or is an older copy of itself.
+//! Every file of the directory, and a mishap of exactly this one while no server runs: it is gone, empty, full of
+//! zeros, has one bit flipped, has lost its second half, or is an older copy of itself.
 //!
-//! Whatever it is, the next start gives out no number again, and every event that was acknowledged is there or is
-//! announced as damaged.
+//! After each mishap the next start gives out no number again, and every acknowledged event is there or is announced as
+//! damaged.
 
 use super::*;
 
-/// What happens to a file.
+/// The mishap of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mishap {
     Gone,
@@ -53,7 +53,7 @@ impl Mishap {
     }
 }
 
-/// What a directory held when its server was killed.
+/// The content of a directory when its server was killed.
 struct Left {
     files: MemoryFiles,
     epoch: Epoch,
@@ -113,7 +113,7 @@ impl Left {
         left
     }
 
-    /// Starts a server and holds what it has against what was acknowledged; which sequences it does not have.
+    /// Starts a server and compares its events with the acknowledged ones. Returns the sequences that it does not have.
     fn start(&self, what: &str) -> (DiskStore, Vec<Sequence>) {
         let store = open(&self.files, &[]);
         let acknowledged = self.log.len() as u64;
@@ -149,7 +149,7 @@ impl Left {
 }
 
 #[test]
-fn whatever_becomes_of_one_file_no_number_is_given_out_again_and_nothing_is_lost_in_silence() {
+fn after_any_mishap_of_one_file_no_number_is_given_out_again_and_nothing_is_lost_in_silence() {
     for ahead in [true, false] {
         let paths: Vec<_> = Left::of(ahead).now.into_keys().collect();
         assert!(paths.len() >= 8, "{paths:?}");
@@ -185,7 +185,7 @@ fn whatever_becomes_of_one_file_no_number_is_given_out_again_and_nothing_is_lost
 }
 
 #[test]
-fn a_log_without_any_segment_has_lost_what_was_acknowledged() {
+fn a_log_without_any_segment_has_lost_the_acknowledged_events() {
     for ahead in [true, false] {
         let left = Left::of(ahead);
         for name in list(&left.files, "/data/log") {
@@ -199,7 +199,7 @@ fn a_log_without_any_segment_has_lost_what_was_acknowledged() {
 }
 
 #[test]
-fn an_older_copy_of_what_says_the_epoch_does_not_bring_back_the_epoch_before() {
+fn an_older_copy_of_the_file_with_the_epoch_does_not_bring_back_the_epoch_before() {
     for name in ["META", "META.copy"] {
         let files = MemoryFiles::new();
         let store = open(&files, &[]);

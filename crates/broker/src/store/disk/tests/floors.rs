@@ -1,4 +1,4 @@
-//! What retention has removed stays removed, whatever the next process keeps.
+//! Removed events stay removed, with any limits of the next process.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn with_eight_gone(files: &MemoryFiles, classes: &[(&str, u64)]) -> DiskStore {
 }
 
 #[test]
-fn what_was_trimmed_stays_trimmed_after_a_restart_with_larger_limits() {
+fn trimmed_events_stay_trimmed_after_a_restart_with_larger_limits() {
     // The same class with a larger limit, and another class for the same topic.
     for larger in [("a.>", 100), ("a.1", 100)] {
         for killed in [true, false] {
@@ -46,7 +46,7 @@ fn what_was_trimmed_stays_trimmed_after_a_restart_with_larger_limits() {
 }
 
 #[test]
-fn floors_that_are_damaged_or_gone_take_nothing_but_what_they_remember() {
+fn damaged_or_missing_floors_cost_only_their_own_entries() {
     for gone in [true, false] {
         let files = MemoryFiles::new();
         drop(with_eight_gone(&files, &[("a.>", 2)]));

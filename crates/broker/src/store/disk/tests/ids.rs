@@ -16,7 +16,7 @@ fn sealed() -> (MemoryFiles, Vec<MessageKey>) {
     }
     files.kill();
     drop(store);
-    // Opening seals what is left.
+    // Opening seals the rest.
     drop(open(&files, &[]));
     (files, keys)
 }
@@ -44,7 +44,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_left_of_a_file_of_ids_that_was_cut_is_kept() {
+fn the_rest_of_a_file_of_ids_that_was_cut_is_kept() {
     let (files, keys) = sealed();
     files.damage(Path::new("/data/IDS"), |content| {
         content.truncate(content.len() * 2 / 3);

@@ -23,7 +23,7 @@ fn a_new_topic_shows_nothing_of_one_that_was_forgotten() {
 }
 
 #[test]
-fn what_a_forgotten_topic_has_lost_is_known_after_a_restart() {
+fn the_losses_of_a_forgotten_topic_are_known_after_a_restart() {
     let files = MemoryFiles::new();
     let store = open_max(&files, &[("a.>", 1)], 10);
     for topic in [
@@ -99,7 +99,7 @@ fn a_class_whose_filter_is_written_anew_keeps_its_history() {
 }
 
 #[test]
-fn a_topic_that_moves_into_a_class_with_a_higher_floor_says_what_it_lost() {
+fn a_topic_that_moves_into_a_class_with_a_higher_floor_announces_its_losses() {
     let files = MemoryFiles::new();
     let store = open(&files, &[("b.big", 1_000), ("b.>", 1)]);
     append(&store, &["b.big"; 5]).unwrap();
@@ -142,7 +142,7 @@ fn files_that_could_not_be_removed_on_a_full_disk_are_removed_later() {
 }
 
 #[test]
-fn retention_goes_on_past_what_cannot_be_read() {
+fn retention_goes_on_past_unreadable_events() {
     let files = MemoryFiles::new();
     let store = open(&files, &[("a.>", 40)]);
     for _ in 0..2 {
@@ -224,7 +224,7 @@ fn a_quiet_class_does_not_come_to_have_many_files() {
 }
 
 #[test]
-fn one_page_says_what_is_gone_wherever_the_sealed_files_end() {
+fn one_page_announces_a_loss_across_any_ends_of_sealed_files() {
     let files = MemoryFiles::new();
     let store = open(&files, &[("a.>", 3)]);
     for _ in 0..9 {

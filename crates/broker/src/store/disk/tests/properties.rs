@@ -1,4 +1,4 @@
-//! Whatever was published and whatever happened to the machine: what is read is what a `Vec` would have.
+//! With any messages and any mishaps of the machine, reading gives the events of a `Vec`.
 
 use proptest::prelude::*;
 
@@ -6,18 +6,18 @@ use super::*;
 use crate::store::tests::properties::{Kind, hold, reading, steps};
 
 proptest! {
-    /// Sealed or not, before and after any number of restarts: what is read is what a filter over a `Vec` gives.
+    /// Sealed or not, before and after any number of restarts: reading gives the events of a filter over a `Vec`.
     #[test]
-    fn reading_page_by_page_gives_what_a_filter_over_a_vec_gives(
+    fn reading_page_by_page_gives_the_events_of_a_filter_over_a_vec(
         steps in steps(), reading in reading(),
     ) {
         hold(Kind::Disk, steps, &reading)?;
     }
 
-    /// Whenever the power is cut and whatever is left of what was not synced: all that was acknowledged is there,
-    /// nothing else is, and no number is given out again.
+    /// After a power cut at any moment, with any part of the unsynced bytes: all acknowledged events are there, nothing
+    /// else is, and no number is given out again.
     #[test]
-    fn what_was_acknowledged_survives_every_power_cut(
+    fn acknowledged_events_survive_every_power_cut(
         seed in any::<u64>(),
         rounds in prop::collection::vec(prop::collection::vec(1..40usize, 0..12), 1..6),
     ) {
@@ -86,7 +86,7 @@ proptest! {
         }
         let path = &paths[file.index(paths.len())];
         let damage = |content: &mut Vec<u8>| {
-            // What was never written does not count.
+            // Events that were never written do not count.
             let used = content.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
             if used > 64 {
                 let at = 64 + place.index(used - 64);
@@ -116,7 +116,7 @@ proptest! {
                 prop_assert!(!delivered);
             }
         }
-        // What is published after it is as ever.
+        // Messages published after it are as ever.
         let before = store.head();
         append(&store, &["a.1", "b.1"]).unwrap();
         let (found, damaged) = read_all(&store, &[(">", before)], before, 5_000);

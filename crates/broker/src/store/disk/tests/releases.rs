@@ -1,8 +1,8 @@
-//! Directories as releases wrote them, under `fixtures/release-*`: each later version opens a copy and finds exactly what
-//! was written.
+//! Directories as releases wrote them, under `fixtures/release-*`: each later version opens a copy and finds exactly
+//! the written events.
 //!
-//! A fixture is a data directory as a kill leaves it, and the file `EXPECTED`: what its release read in it. The ignored
-//! test writes the fixture of this version (docs/TESTING.md); the others read all that there are.
+//! A fixture is a data directory as a kill leaves it, and the file `EXPECTED`: the events that its release read in it.
+//! The ignored test writes the fixture of this version (docs/TESTING.md); the others read all that there are.
 
 use std::{fmt::Write as _, fs};
 
@@ -15,7 +15,7 @@ const BEGAN: Duration = Duration::from_secs(1_780_000_000);
 /// When a later version opens it.
 const OPENED: Duration = Duration::from_secs(1_780_000_000 + 3 * 3_600);
 
-/// What the events of `aged.>` live for.
+/// The age limit of `aged.>`.
 const AGE: Duration = Duration::from_secs(3_600);
 
 /// Everything; the first one passes over inboxes.
@@ -97,7 +97,8 @@ async fn publish(store: &DiskStore, messages: Vec<Message>) {
     store.trim();
 }
 
-/// Writes 450 events in batches of three, over two hours and two lives, and returns what can be read of them when it is killed.
+/// Writes 450 events in batches of three, over two hours and two lives, and returns the readable ones when it is
+/// killed.
 async fn write(dir: &Path) -> String {
     let start = SystemTime::UNIX_EPOCH + BEGAN;
     let environment = Environment::seeded(12, start);
@@ -220,7 +221,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The fixtures there are, each with what was written.
+/// All fixtures, each with the written events.
 fn releases() -> Vec<(PathBuf, String)> {
     let entries = fs::read_dir(fixtures())
         .unwrap()
@@ -237,7 +238,7 @@ fn releases() -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn what_each_release_wrote_is_found_and_goes_on() {
+fn the_events_of_each_release_are_found_and_their_log_goes_on() {
     let releases = releases();
     assert!(!releases.is_empty());
     for (data, expected) in releases {
@@ -274,7 +275,7 @@ fn what_each_release_wrote_is_found_and_goes_on() {
 }
 
 #[test]
-fn what_each_release_wrote_is_found_by_a_server_as_it_is_configured_without_flags() {
+fn the_events_of_each_release_are_found_by_a_server_without_flags() {
     for (data, expected) in releases() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("data");

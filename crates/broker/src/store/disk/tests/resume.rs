@@ -1,9 +1,9 @@
-//! What coming back costs: it is reads of what is delivered, however much else is stored.
+//! The cost of a resume: reads of the delivered events, with any number of others in the store.
 
 use super::*;
 
 const EVENTS: usize = 4_000;
-/// One event in so many goes to `one`, and as many to the topics of `few`, one each.
+/// One event in this number goes to `one`, and as many to the topics of `few`, one each.
 const RARE_ONE_IN: usize = 400;
 const DELIVERED: usize = EVENTS / RARE_ONE_IN;
 const PAYLOAD_BYTES: usize = 1 << 10;
@@ -67,7 +67,7 @@ fn sizes(store: &DiskStore) -> (usize, usize) {
 }
 
 #[test]
-fn a_resume_reads_what_it_delivers_and_not_what_else_is_stored() {
+fn a_resume_reads_the_delivered_events_and_no_others() {
     for filter in ["one", "few.*"] {
         let files = MemoryFiles::new();
         let store = filled(&files);

@@ -16,7 +16,7 @@ fn a_failed_sync_is_the_end_of_publishing() {
         Err(AppendError::Broken(_))
     ));
     files.set_faults(Faults::default());
-    // What is on the disk is not known: trying again would prove nothing.
+    // The state of the disk is not known: another attempt would prove nothing.
     assert!(matches!(
         append(&store, &["a.1"]),
         Err(AppendError::Broken(_))

@@ -27,7 +27,7 @@ fn after_preface() -> Inbound {
 }
 
 #[test]
-fn malformed_room_passes() {
+fn malformed_window_updates_pass() {
     let mut inbound = after_preface();
     let mut windows = Windows::new();
     for bytes in [
@@ -40,7 +40,7 @@ fn malformed_room_passes() {
         assert_eq!(passed(&mut inbound, &mut windows, &bytes), bytes);
     }
     let mut spent = Spent::default();
-    assert_eq!(windows.room(1, &mut spent, 1 << 20), Ok(65_535));
+    assert_eq!(windows.capacity(1, &mut spent, 1 << 20), Ok(65_535));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn sent() -> impl Strategy<Value = Sent> {
 
 proptest! {
     #[test]
-    fn all_that_means_something_passes_wherever_reads_cut_it_and_room_is_counted(
+    fn all_that_means_something_passes_wherever_reads_cut_it_and_windows_are_counted(
         frames in prop::collection::vec(sent(), 0..30),
         cuts in prop::collection::vec(1_usize..20, 1..20),
     ) {
@@ -206,7 +206,7 @@ proptest! {
                     };
                     bytes.extend(&sent);
                     expected.extend(&passes);
-                    // The head is no part of what flow control counts.
+                    // Flow control does not count the head.
                     let counted = |frame: &[u8]| frame.len().saturating_sub(HEAD_BYTES) as u32;
                     let gone = counted(&sent) - counted(&passes);
                     if gone > 0 {
@@ -248,9 +248,9 @@ proptest! {
         });
         prop_assert_eq!(returned, owed);
         for stream in [1_u32, 3] {
-            let room = windows.room(stream, &mut Spent::default(), usize::MAX >> 1);
+            let capacity = windows.capacity(stream, &mut Spent::default(), usize::MAX >> 1);
             let window = (initial + given[stream as usize]).min(connection);
-            prop_assert_eq!(i64::try_from(room.unwrap_or(0)).unwrap(), window);
+            prop_assert_eq!(i64::try_from(capacity.unwrap_or(0)).unwrap(), window);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! DATA, written past HTTP/2: whole frames behind what was collected, within the windows that the peer gave.
+//! DATA, written past HTTP/2: whole frames behind the collected ones, within the peer's windows.
 //!
 //! Does not: know whether a stream's head went out before; the streams do.
 
@@ -12,9 +12,9 @@ use tokio::io::AsyncWrite;
 
 use super::Staged;
 use crate::limits;
-use crate::transport::connection::windows::{NoRoom, Spent};
+use crate::transport::connection::windows::{NoCapacity, Spent};
 
-/// Bytes of DATA in one frame: what every peer takes (RFC 9113, 4.2).
+/// Bytes of DATA in one frame: every peer takes this size (RFC 9113, 4.2).
 const FRAME_BYTES_MAX: usize = 16_384;
 
 /// Of a frame's head (RFC 9113, 4.1).
@@ -26,14 +26,14 @@ const FRAMES_AT_ONCE: usize = 4;
 /// Writes DATA frames.
 pub(in crate::transport::connection) struct Sender<'a, T>(pub(super) MutexGuard<'a, Staged<T>>);
 
-/// What became of bytes that were to be sent.
+/// The outcome for bytes that were to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::transport::connection) enum Sent {
     /// All of it is on its way.
     All,
-    /// So much of it; for the rest the stream waits for room in a window.
+    /// This part of it; for the rest the stream waits for capacity in a window.
     Part(usize),
-    /// So much of it; for the rest the socket has no room.
+    /// This part of it; for the rest the socket is full.
     Blocked(usize),
     /// So much of it; the stream is to end, since its peer breaks the rules.
     Overflown(usize),
@@ -52,19 +52,19 @@ impl<T: AsyncWrite + Unpin> Sender<'_, T> {
             match self.send_frames(stream, spent, &bytes[done..]) {
                 Ok(count) => done += count,
                 Err(Stop::Blocked) => return Sent::Blocked(done),
-                Err(Stop::NoRoom(NoRoom::Now)) => return Sent::Part(done),
-                Err(Stop::NoRoom(NoRoom::Overflown)) => return Sent::Overflown(done),
+                Err(Stop::NoCapacity(NoCapacity::Now)) => return Sent::Part(done),
+                Err(Stop::NoCapacity(NoCapacity::Overflown)) => return Sent::Overflown(done),
             }
         }
         Sent::All
     }
 
-    /// Whether what was written last still waits for the socket, so that more would only wait behind it.
+    /// Whether the last written bytes still wait for the socket, so that more would only wait behind them.
     pub(in crate::transport::connection) fn is_blocked(&self) -> bool {
         self.0.blocked
     }
 
-    /// Whether the peer may have so many small frames to read that this stream must not send it another.
+    /// Whether the peer may have too many small frames unread for another one of this stream.
     pub(in crate::transport::connection) fn has_too_much_unread(
         &mut self,
         stream: u32,
@@ -80,17 +80,17 @@ impl<T: AsyncWrite + Unpin> Sender<'_, T> {
 
     fn send_frames(&mut self, stream: u32, spent: &mut Spent, rest: &[u8]) -> Result<usize, Stop> {
         let staged = &mut *self.0;
-        // What HTTP/2 waits to write may be the rest of a head, which nothing must come before; and a socket that has
-        // failed is given nothing more.
+        // HTTP/2 may be waiting to write the rest of a head, which no other frame may precede. A socket that has failed
+        // is given nothing more.
         if staged.refused || staged.failed.is_some() {
             return Err(Stop::Blocked);
         }
         let wanted = rest.len().min(FRAMES_AT_ONCE * FRAME_BYTES_MAX);
-        let room = staged
+        let capacity = staged
             .windows
-            .room(stream, spent, wanted)
-            .map_err(Stop::NoRoom)?;
-        let count = staged.put(stream, &rest[..room]).ok_or(Stop::Blocked)?;
+            .capacity(stream, spent, wanted)
+            .map_err(Stop::NoCapacity)?;
+        let count = staged.put(stream, &rest[..capacity]).ok_or(Stop::Blocked)?;
         staged.windows.spend(spent, count);
         Ok(count)
     }
@@ -98,7 +98,7 @@ impl<T: AsyncWrite + Unpin> Sender<'_, T> {
 
 enum Stop {
     Blocked,
-    NoRoom(NoRoom),
+    NoCapacity(NoCapacity),
 }
 
 /// A DATA frame's head (RFC 9113, 4.1 and 6.1), without flags: the end of a stream is HTTP/2's to say.
@@ -109,7 +109,7 @@ fn data_head(stream: u32, bytes: usize) -> [u8; HEAD_BYTES] {
 }
 
 impl<T: AsyncWrite + Unpin> Staged<T> {
-    /// Takes bytes of a stream in whole frames, the first at least; how many, or none if the socket has no room for them.
+    /// Takes bytes of a stream in whole frames, the first at least; how many, or none if the socket is full.
     fn put(&mut self, stream: u32, bytes: &[u8]) -> Option<usize> {
         let first = bytes.len().min(FRAME_BYTES_MAX);
         let total = HEAD_BYTES + first;

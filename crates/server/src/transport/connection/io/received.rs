@@ -1,5 +1,5 @@
-//! What the peer sends: read into a buffer that the thread's connections share, and passed to HTTP/2 but for what
-//! concerns the windows.
+//! The peer's bytes: read into a buffer that the thread's connections share, and passed to HTTP/2 without the frames
+//! about windows.
 
 use std::cell::Cell;
 use std::io;
@@ -13,7 +13,7 @@ use super::Staged;
 use crate::limits;
 
 thread_local! {
-    /// What was read and is about to be looked at; all of one length.
+    /// Buffers of read bytes that are about to be looked at; all of one length.
     static RECEIVED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -49,9 +49,9 @@ impl<T: AsyncRead + Unpin> Staged<T> {
                 // The connection's task goes on when it has taken the calls up.
                 return Poll::Pending;
             }
-            let room = into.remaining().min(received.len());
+            let free = into.remaining().min(received.len());
             if self.waiting.is_empty() {
-                let mut buffer = ReadBuf::new(&mut received[..room]);
+                let mut buffer = ReadBuf::new(&mut received[..free]);
                 ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
                 if buffer.filled().is_empty() {
                     break;
@@ -61,7 +61,7 @@ impl<T: AsyncRead + Unpin> Staged<T> {
                 self.waiting = waits.to_vec();
             } else {
                 let waiting = std::mem::take(&mut self.waiting);
-                let (now, later) = waiting.split_at(room.min(waiting.len()));
+                let (now, later) = waiting.split_at(free.min(waiting.len()));
                 let waits = self.pass(now, into).len() + later.len();
                 self.waiting = waiting[waiting.len() - waits..].to_vec();
             }
@@ -69,7 +69,7 @@ impl<T: AsyncRead + Unpin> Staged<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// What waits for its turn.
+    /// The bytes that wait for their turn.
     fn pass<'a>(&mut self, bytes: &'a [u8], into: &mut ReadBuf<'_>) -> &'a [u8] {
         let passed = &mut self.passed;
         let mut out = |part: &[u8]| {

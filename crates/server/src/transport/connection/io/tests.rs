@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Takes what its script says, then everything.
+/// Takes the bytes of its script, then everything.
 struct Socket {
     taken: Vec<u8>,
     writes: usize,
@@ -39,8 +39,8 @@ impl AsyncWrite for Socket {
         }
         let before = self.taken.len();
         for slice in slices {
-            let room = limit - (self.taken.len() - before);
-            let part = &slice[..slice.len().min(room)];
+            let free = limit - (self.taken.len() - before);
+            let part = &slice[..slice.len().min(free)];
             self.taken.extend_from_slice(part);
         }
         Poll::Ready(Ok(self.taken.len() - before))
@@ -84,7 +84,7 @@ fn over(script: &[usize]) -> (Io<Socket>, IoHandle<Socket>) {
     (io, handle)
 }
 
-/// With all the room that a stream can have.
+/// With the largest window of a stream.
 fn stream(handle: &IoHandle<Socket>) -> Spent {
     let mut windows = handle.windows();
     windows.open(1, 0);
@@ -119,7 +119,7 @@ fn an_idle_connection_holds_no_buffer() {
 }
 
 #[test]
-fn room_is_given_back_when_a_full_socket_takes_more() {
+fn window_updates_go_out_when_a_full_socket_takes_more() {
     let (mut io, handle) = over(&[100, 0, 0]);
     let mut cx = Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut io).poll_write(&mut cx, &[1; 150]).is_ready());
@@ -167,7 +167,7 @@ fn a_socket_that_failed_is_written_to_no_more_and_the_failure_is_told() {
     assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }
 
-/// What was sent on stream 1, as its peer would put it together, and what came between.
+/// The bytes sent on stream 1, as its peer would put them together, and the frames in between.
 fn taken_apart(mut taken: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (mut sent, mut between) = (Vec::new(), Vec::new());
     while let [first, ..] = taken {
@@ -195,7 +195,7 @@ proptest! {
             (prop_oneof![1_usize..300, 1_usize..40_000, 1_usize..200_000], any::<bool>(), any::<bool>()),
             1..40,
         ),
-        room in prop_oneof![1_000_u32..100_000, Just(1 << 30)],
+        window in prop_oneof![1_000_u32..100_000, Just(1 << 30)],
     ) {
         let (mut io, handle) = over(&script);
         let mut cx = Context::from_waker(Waker::noop());
@@ -207,16 +207,16 @@ proptest! {
             expected.extend_from_slice(&chunk);
             let mut rest = &chunk[..];
             while !rest.is_empty() {
-                // The lock is given back before the room comes.
+                // The lock is given back before the WINDOW_UPDATE comes.
                 let sent = handle.sender().send(1, &mut spent, rest);
                 match sent {
                     Sent::All => rest = &[],
                     Sent::Blocked(count) => rest = &rest[count..],
                     Sent::Part(count) => {
                         rest = &rest[count..];
-                        handle.windows().give(1, room);
+                        handle.windows().give(1, window);
                     }
-                    Sent::Overflown(_) => prop_assert!(false, "too much room"),
+                    Sent::Overflown(_) => prop_assert!(false, "beyond a window"),
                 }
                 // HTTP/2 tries again, and nothing comes before that.
                 if handle.has_refused()

@@ -13,7 +13,7 @@ impl Wake for Count {
     }
 }
 
-/// Writes down that it was polled; what it does then is up to the test.
+/// Writes down that it was polled; the test decides the rest.
 struct Told {
     name: usize,
     polled: Rc<RefCell<Vec<usize>>>,
@@ -31,7 +31,7 @@ enum Does {
     End,
 }
 
-/// What each sends: a turn has room for sixteen.
+/// The bytes that each sends: a turn has a budget for sixteen.
 const CHUNK: usize = limits::CONNECTION_TURN_BYTES / 16;
 const TURN: usize = 16;
 
@@ -103,7 +103,7 @@ impl Rig {
         self.wakers.borrow()[name].wake_by_ref();
     }
 
-    /// Who is polled in the next turn, and whether it left some.
+    /// The streams that are polled in the next turn, and whether it left some.
     fn turn(&mut self) -> (Vec<usize>, bool) {
         let early = self.set.poll_woken(&mut Turn::new(), &mut ());
         (self.polled.take(), early)
@@ -149,7 +149,7 @@ fn a_turn_that_is_over_goes_on_where_it_ended() {
 }
 
 #[test]
-fn who_has_more_before_those_left_over_were_looked_at_is_not_forgotten() {
+fn a_stream_with_more_before_those_left_over_were_looked_at_is_not_forgotten() {
     let turn = TURN;
     let mut rig = Rig::new(turn, Does::SendOne);
     rig.insert(turn, Does::Send);
@@ -157,7 +157,7 @@ fn who_has_more_before_those_left_over_were_looked_at_is_not_forgotten() {
     rig.task_was_woken();
     let (polled, left) = rig.turn();
     assert_eq!(polled.len(), turn + 1);
-    assert!(left || rig.task_was_woken(), "somebody asks for a turn");
+    assert!(left || rig.task_was_woken(), "a stream asks for a turn");
     assert_eq!(rig.turn().0, [turn]);
 }
 

@@ -1,4 +1,4 @@
-//! What the streams of these tests say: each all events of one topic, read by a cursor from a log that runs.
+//! The bodies of these tests: each sends all events of one topic, read by a cursor from a running log.
 
 use std::{
     collections::BTreeMap,
@@ -36,11 +36,11 @@ pub(super) const OPTIONS: ReadOptions = ReadOptions {
     compression: Compression::Identity,
 };
 
-/// What is known from inside of one call that was answered.
+/// The inside of one answered call.
 #[derive(Clone)]
 pub(super) struct Call {
     pub(super) topic: String,
-    /// It says what was published after this.
+    /// It sends the events published after this.
     pub(super) after: Sequence,
     pub(super) abort: StreamAbort,
     signal: Arc<Signal>,
@@ -65,7 +65,7 @@ impl Call {
         self.signal.raise(Interest::Control);
     }
 
-    /// The body ends, after what it has said already.
+    /// The body ends, after its chunks so far.
     pub(super) fn end(&self) {
         self.ends.store(true, Ordering::SeqCst);
         self.nudge();
@@ -141,7 +141,7 @@ impl Body for TailBody {
                 }
                 Poll::Ready(Ok(Delivery::Scanned | Delivery::Current)) => {}
                 Poll::Ready(other) => panic!("history keeps everything: {other:?}"),
-                // The cursor has told the signal whom to wake; an order before that woke nobody.
+                // The cursor has registered its waker; an order before that woke nobody.
                 Poll::Pending if self.call.signal.is_raised(Interest::Control) => {}
                 Poll::Pending => return Poll::Pending,
             }

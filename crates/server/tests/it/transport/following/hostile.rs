@@ -1,5 +1,5 @@
-//! Any peer: windows that rise and fall in the middle, room in any amount, resets, bytes cut anywhere and a reader that
-//! pauses, while topics go on. Whatever it does, it gets no byte beyond a window, and of each topic all bytes, once.
+//! Any peer: windows that rise and fall in the middle, WINDOW_UPDATEs of any size, resets, bytes cut anywhere and a
+//! reader that pauses, while topics go on. It gets no byte beyond a window, and of each topic all bytes, once.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -27,7 +27,7 @@ const CASES: u32 = 150;
 #[derive(Clone, Debug)]
 struct Calls {
     topic: usize,
-    /// Everything that was ever published, or what will be.
+    /// All published events, or only later ones.
     all: bool,
     shape: Shape,
 }
@@ -53,9 +53,9 @@ enum Step {
     /// The others have their turn: once, or until none of them can go on.
     Yield,
     Idle,
-    /// Both ends say what they have to say.
+    /// Both ends write their pending bytes.
     Exchange,
-    /// Until the tails have let go of what is in them.
+    /// Until the tails have let go of their events.
     Age,
 }
 
@@ -65,11 +65,11 @@ struct Script {
     pipe_bytes: usize,
     tail_bytes_max: usize,
     topics: usize,
-    /// What the connection is given at first, and who calls then.
+    /// The first windows of the connection, and its calls.
     connection: u32,
     calls: Vec<Calls>,
-    /// Streams that are given no room in the end: by their order, a bit each. `None`: it comes to all by another initial
-    /// window.
+    /// Streams without a WINDOW_UPDATE in the end: by their order, a bit each. `None`: it comes to all by another
+    /// initial window.
     starved: Option<u8>,
     steps: Vec<Step>,
 }
@@ -102,7 +102,7 @@ fn initial() -> impl Strategy<Value = u32> {
     prop_oneof![little, much]
 }
 
-fn room() -> impl Strategy<Value = u32> {
+fn window_bytes() -> impl Strategy<Value = u32> {
     let little = select(vec![1, 9, 120, 1_000]);
     let much = select(vec![10_000, 16_384, 70_000, 300_000, 1 << 20]);
     prop_oneof![little, much]
@@ -117,8 +117,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => calls().prop_map(Step::Call),
         16 => publish,
-        4 => room().prop_map(Step::GiveConnection),
-        6 => (stream(), room()).prop_map(|(stream, bytes)| Step::Give(stream, bytes)),
+        4 => window_bytes().prop_map(Step::GiveConnection),
+        6 => (stream(), window_bytes()).prop_map(|(stream, bytes)| Step::Give(stream, bytes)),
         3 => initial().prop_map(Step::SetInitial),
         1 => stream().prop_map(Step::Reset),
         1 => stream().prop_map(Step::Abort),
@@ -212,7 +212,7 @@ impl Script {
                 None => {
                     assert!(!was_ended && !was_aborted, "stream {stream} goes on");
                     let missing = all.len() - seen.received.len();
-                    assert_eq!(missing, 0, "bytes that stream {stream} had room for");
+                    assert_eq!(missing, 0, "bytes that stream {stream} had capacity for");
                 }
             }
         }
@@ -291,7 +291,7 @@ impl Script {
 }
 
 #[test]
-fn whatever_a_peer_does_it_gets_no_byte_beyond_a_window_and_of_each_topic_all_bytes_once() {
+fn any_peer_gets_no_byte_beyond_a_window_and_of_each_topic_all_bytes_once() {
     let config = Config {
         failure_persistence: None,
         max_shrink_iters: 2_000,

@@ -2,10 +2,10 @@
 //! against that.
 //!
 //! A change of the initial window binds the sender when it has read it, which it says with its ACK: until then the
-//! largest of those under way counts. What the peer says counts when its last byte is in the pipe.
+//! largest of those under way counts. A frame of the peer counts when its last byte is in the pipe.
 //!
 //! Holds: no DATA beyond a window, before a head, or after the end of its stream.
-//! Does not: wait; it writes and reads what is possible at once.
+//! Does not: wait; it writes and reads as much as is possible at once.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use longlived_testkit::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEAD_BYTES, HEADERS, PING,
     RST_STREAM, SETTINGS, WINDOW_INITIAL, WINDOW_MAX, WINDOW_UPDATE, call_to, frame, hello,
-    initial_window, reset, room,
+    initial_window, reset, window_update,
 };
 
 /// How the peer calls.
@@ -26,11 +26,11 @@ pub(super) struct Shape {
     pub(super) cuts: Vec<usize>,
 }
 
-/// What is true as soon as the server can have read it.
+/// The effect on the windows as soon as the server can have read it.
 enum Effect {
     None,
     Initial(u32),
-    Room(u32, u32),
+    Give(u32, u32),
     Called(u32),
 }
 
@@ -41,7 +41,7 @@ pub(super) enum End {
     Reset,
 }
 
-/// What the peer knows of one stream.
+/// The peer's state of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) received: Vec<u8>,
@@ -67,11 +67,11 @@ pub(super) struct Peer {
     // Read, and not a whole frame yet.
     partial: Vec<u8>,
     streams: BTreeMap<u32, Seen>,
-    // Of the connection: what was given, sent or about to be, and received.
+    // Of the connection: the bytes given, those sent or about to be, and those received.
     given: u64,
     promised: u64,
     received: u64,
-    // Sent, after what stands before any settings; those before the one at `acked` count no more.
+    // Sent, behind the initial one; those before the one at `acked` count no more.
     initial: Vec<u64>,
     acked: usize,
     initial_promised: u64,
@@ -109,7 +109,7 @@ impl Peer {
         stream
     }
 
-    /// Gives room to a stream, or to the connection for stream 0: no more than a window may have.
+    /// Sends a WINDOW_UPDATE for a stream, or for the connection as stream 0: no more than a window may have.
     pub(super) fn give(&mut self, stream: u32, bytes: u32) {
         let (window, promised) = match self.streams.get_mut(&stream) {
             Some(seen) => {
@@ -122,7 +122,7 @@ impl Peer {
         let bytes = bytes.min((u64::from(WINDOW_MAX) - window) as u32);
         if bytes > 0 {
             *promised += u64::from(bytes);
-            self.say(room(stream, bytes), Effect::Room(stream, bytes));
+            self.say(window_update(stream, bytes), Effect::Give(stream, bytes));
         }
     }
 
@@ -153,7 +153,7 @@ impl Peer {
         self.streams.iter().map(|(stream, seen)| (*stream, seen))
     }
 
-    /// Writes at most so many bytes, as far as the pipe has room; how many.
+    /// Writes at most this number of bytes, as far as the pipe takes them; returns how many.
     pub(super) fn write(&mut self, most: usize) -> usize {
         let mut left = most;
         while left > 0
@@ -177,7 +177,7 @@ impl Peer {
         most - left
     }
 
-    /// Reads at most so many bytes, as far as there are any; how many.
+    /// Reads at most this number of bytes, as far as there are any; returns how many.
     pub(super) fn read(&mut self, most: usize) -> usize {
         let mut buffer = vec![0; most.min(64 << 10)];
         let mut left = most;
@@ -203,8 +203,8 @@ impl Peer {
         match *effect {
             Effect::None => {}
             Effect::Initial(bytes) => self.initial.push(bytes.into()),
-            Effect::Room(0, bytes) => self.given += u64::from(bytes),
-            Effect::Room(stream, bytes) => {
+            Effect::Give(0, bytes) => self.given += u64::from(bytes),
+            Effect::Give(stream, bytes) => {
                 let seen = self.streams.get_mut(&stream).expect("it was called");
                 seen.given += u64::from(bytes);
             }

@@ -101,7 +101,7 @@ fn held(path: &Path) -> LockError {
     }
 }
 
-/// Whether what is open is what has this name now.
+/// Whether the open file is the one that has this name now.
 fn is_at(open: &fs::File, path: &Path) -> Result<bool, LockError> {
     let open = open.metadata().map_err(LockError::Io)?;
     match fs::metadata(path) {
