@@ -1,6 +1,6 @@
-//! A subscriber's place in the log: one position, and the channels of its filters.
+//! A subscriber's place in the log: one position, and the live tails of its filters.
 //!
-//! Everything follows from the position. Where every channel's tail reaches back to it, the cursor reads the
+//! Everything follows from the position. Where every live tail reaches back to it, the cursor reads the
 //! tails and merges them; otherwise it reads the store, all filters at once, up to `visible`, and looks again. A
 //! position never moves past a matching event that was neither handed out nor announced as a gap, so the seam between
 //! history and live has no hole and no repeat.
@@ -33,7 +33,7 @@ pub use feeds::{Attached, Tails};
 use merge::Live;
 pub use open::{Begin, Opened, Outcome};
 pub use options::{GapPolicy, ReadOptions, SlowPolicy};
-pub use shared::{SharedDelivery, Tail, TailReader};
+pub use shared::{SharedDelivery, TailReader, TailSource};
 
 use crate::{
     faults::{Fault, planted},
@@ -118,7 +118,7 @@ impl Cursor {
         &self.signal
     }
 
-    /// Whether it has reached the visible end and has not fallen behind its channels since.
+    /// Whether it has reached the visible end and has not fallen behind its live tails since.
     pub fn is_current(&self) -> bool {
         !self.catching_up
     }
@@ -245,7 +245,7 @@ impl Cursor {
 
     /// Whether there is nothing more to read now, up to the visible sequence.
     pub fn nothing_due(&self) -> bool {
-        let due = |feed: &Feed| feed.attachment.channel().is_due(self.position);
+        let due = |feed: &Feed| feed.attachment.tail().is_due(self.position);
         self.page.is_none()
             && self.reading.is_none()
             && !self.catching_up
@@ -256,7 +256,7 @@ impl Cursor {
     /// A cursor at rest with nothing due has passed everything visible: moves the position there, so that a
     /// quiet subscriber's position does not age. The position and whether it is at the head.
     pub fn settle(&mut self) -> (Position, bool) {
-        // Read before asking the channels: visible events have been appended to them.
+        // Read before asking the live tails: visible events have been appended to them.
         let visible = self.log.visible();
         let current = self.nothing_due();
         if current || planted(Fault::SettlePassesWhatIsDue) {

@@ -10,7 +10,7 @@
 //! in a line or two where the mistake would be made, because nothing outside can make them. What a store writes into its
 //! files and believes when it reads them again (checksums, numbers that were given out, holes, the end of the log, the
 //! order in which it names and removes files, publish times) is whole or damaged seen from outside, never mistaken. What
-//! the sequencer, its channels and a cursor keep to themselves (ids of a batch that failed, the place where a channel
+//! the sequencer, its live tails and a cursor keep to themselves (ids of a batch that failed, the place where a live tail
 //! begins, cached matches, readers that are left out, where a resumed cursor stands and what it passes) crosses no
 //! trait. The same holds for the order of responses in a session and for the registry.
 
@@ -86,9 +86,9 @@ faults! {
     TailsGrow = "tails_grow",
     /// Readers are told of a batch that is not stored yet.
     VisibleBeforeStored = "visible_before_stored",
-    /// A new channel claims one event more than it has.
+    /// A new live tail claims one event more than it has.
     SeamLoses = "seam_loses",
-    /// A known topic's channels are not looked up again when a wildcard is linked.
+    /// A known topic's live tails are not looked up again when a wildcard is linked.
     MatchCacheKept = "match_cache_kept",
     /// A tail does not say that it has let something go.
     StalledReaderSkips = "stalled_reader_skips",

@@ -1,8 +1,8 @@
-//! The heart of longlived: the log with its stores, live channels, and the cursors that
+//! The heart of longlived: the log with its stores, live tails, and the cursors that
 //! read them.
 //!
 //! The path of a message: [`Log::publish`] queues it, the [`Sequencer`] appends it to the [`Store`], cuts the
-//! batch into chunks for the channels whose filter matches, raises `visible` and wakes the
+//! batch into chunks for the live tails whose filter matches, raises `visible` and wakes the
 //! [`Cursor`]s, which hand out wire-ready bytes.
 //!
 //! What stands here is what a node needs. The feature `storage` adds the module of that name for code that writes a
@@ -17,12 +17,12 @@
     allow(unreachable_pub, reason = "reachable with the features")
 )]
 
-mod channel;
 mod cursor;
 mod environment;
 #[doc(hidden)]
 pub mod faults;
 mod frame;
+mod live_tail;
 mod log;
 mod message;
 mod position;
@@ -32,7 +32,7 @@ mod sync;
 
 pub use cursor::{
     Attached, Begin, Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Missing, Opened,
-    Outcome, ReadOptions, SharedDelivery, SlowPolicy, Tail, TailReader, Tails,
+    Outcome, ReadOptions, SharedDelivery, SlowPolicy, TailReader, TailSource, Tails,
 };
 pub use environment::Environment;
 pub use frame::{Compression, CompressionCounts, Encoding, PREFIX_BYTES, encode, events};

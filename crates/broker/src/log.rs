@@ -1,4 +1,4 @@
-//! The log as its users see it: publish, attach to channels, read history. `visible` is the one position beyond which
+//! The log as its users see it: publish, attach to live tails, read history. `visible` is the one position beyond which
 //! nothing may be shown. Only the sequencer has more.
 
 mod dedupe;
@@ -29,8 +29,8 @@ pub use topics::{ListedTopic, TopicsPage};
 
 use self::{matcher::Node, publish::Submission};
 use crate::{
-    channel::{Attachment, Channel},
     frame::{COMPRESSED_BYTES_MIN, CompressionCounts, Compressor},
+    live_tail::{Attachment, LiveTail},
     position::{Epoch, Position, Sequence},
     signal::Signal,
     store::{AppendError, Durability, Store, StoreStats},
@@ -41,15 +41,15 @@ use crate::{
 pub struct LogConfig {
     /// Bytes of messages that may wait for the sequencer; publishers wait beyond that.
     pub publish_queue_bytes_max: usize,
-    /// Bytes of chunks that all channels together keep for live readers.
+    /// Bytes of chunks that all live tails together keep for live readers.
     pub tail_bytes_max: usize,
-    /// How long a chunk stays in its channel, however little there is.
+    /// How long a chunk stays in its live tail, however little there is.
     pub tail_age_max: Duration,
-    /// Channels that are linked at a time; a filter that needs a further one is refused.
+    /// Live tails that are linked at a time; a filter that needs a further one is refused.
     pub channels_max: usize,
-    /// How long a channel without readers stays linked; not longer than a sweep once nine tenths of `channels_max` are.
-    pub channel_linger: Duration,
-    /// How often channels, message ids and history are swept.
+    /// How long a live tail without readers stays linked; not longer than a sweep once nine tenths of `channels_max` are.
+    pub live_tail_linger: Duration,
+    /// How often live tails, message ids and history are swept.
     pub sweep_interval: Duration,
     /// The window of message ids.
     pub dedupe: DedupeConfig,
@@ -69,7 +69,7 @@ impl Default for LogConfig {
             tail_bytes_max: 64 << 20,
             tail_age_max: Duration::from_secs(5),
             channels_max: 2_000_000,
-            channel_linger: Duration::from_secs(10),
+            live_tail_linger: Duration::from_secs(10),
             sweep_interval: Duration::from_secs(1),
             dedupe: DedupeConfig::default(),
             compressed_bytes_max: 64 << 20,
@@ -79,7 +79,7 @@ impl Default for LogConfig {
 
 /// Submissions that may wait for the sequencer; the bytes they hold are bounded beside it.
 const SUBMISSIONS_MAX: usize = 16_384;
-/// Channels that may wait to be linked.
+/// Live tails that may wait to be linked.
 const LINKS_MAX: usize = 1_024;
 
 /// The log. Cheap to clone.
@@ -88,7 +88,7 @@ pub struct Log {
     shared: Arc<Shared>,
 }
 
-/// Why a channel cannot be had.
+/// Why a live tail cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttachError {
     /// The sequencer has ended.
@@ -108,12 +108,12 @@ pub enum AttachError {
 struct Shared {
     began: Instant,
     store: Arc<dyn Store>,
-    // Written by the sequencer alone, after a batch is in all its channels.
+    // Written by the sequencer alone, after a batch is in all its live tails.
     visible: AtomicU64,
-    channels: DashMap<TopicFilter, Arc<Channel>>,
-    // The channels whose filter has a wildcard, by their filters. Written by the sequencer, read by calls that count
+    live_tails: DashMap<TopicFilter, Arc<LiveTail>>,
+    // The live tails whose filter has a wildcard, by their filters. Written by the sequencer, read by calls that count
     // the subscribers of a topic.
-    wildcards: RwLock<Node<Arc<Channel>>>,
+    wildcards: RwLock<Node<Arc<LiveTail>>>,
     publish: mpsc::Sender<Submission>,
     // Taken only when no publisher waits.
     background: mpsc::Sender<Submission>,
@@ -123,17 +123,17 @@ struct Shared {
     queue_bytes: Arc<Semaphore>,
     queue_bytes_max: usize,
     compressor: Compressor,
-    channels_refused: AtomicU64,
+    live_tails_refused: AtomicU64,
     // Written by the sequencer alone.
     ids_pushed_out: AtomicU64,
     // Written by the sequencer alone.
     elsewhere_failures: AtomicU64,
 }
 
-/// Asks the sequencer for the channel of a filter.
+/// Asks the sequencer for the live tail of a filter.
 struct Link {
     filter: TopicFilter,
-    reply: oneshot::Sender<Result<Arc<Channel>, AttachError>>,
+    reply: oneshot::Sender<Result<Arc<LiveTail>, AttachError>>,
 }
 
 impl Log {
@@ -149,7 +149,7 @@ impl Log {
             began: Instant::now(),
             visible: AtomicU64::new(store.head()),
             store,
-            channels: DashMap::new(),
+            live_tails: DashMap::new(),
             wildcards: RwLock::default(),
             publish,
             background,
@@ -158,7 +158,7 @@ impl Log {
             queue_bytes: Arc::new(Semaphore::new(queue_bytes_max)),
             queue_bytes_max,
             compressor: Compressor::new(config.compressed_bytes_max),
-            channels_refused: AtomicU64::new(0),
+            live_tails_refused: AtomicU64::new(0),
             ids_pushed_out: AtomicU64::new(0),
             elsewhere_failures: AtomicU64::new(0),
         });
@@ -212,14 +212,14 @@ impl Log {
         self.shared.store.publish_time_ahead()
     }
 
-    /// How many channels are linked.
-    pub fn channels(&self) -> usize {
-        self.shared.channels.len()
+    /// How many live tails are linked.
+    pub fn live_tails(&self) -> usize {
+        self.shared.live_tails.len()
     }
 
-    /// How many filters were refused for the limit of channels since the start.
-    pub fn channels_refused(&self) -> u64 {
-        self.shared.channels_refused.load(Ordering::Relaxed)
+    /// How many filters were refused for the limit of live tails since the start.
+    pub fn live_tails_refused(&self) -> u64 {
+        self.shared.live_tails_refused.load(Ordering::Relaxed)
     }
 
     /// How many message ids newer ones have pushed out before their age since the start.
@@ -261,7 +261,7 @@ impl Log {
         &self.shared.store
     }
 
-    /// A place in the channel of a filter, which is linked first if need be.
+    /// A place in the live tail of a filter, which is linked first if need be.
     pub(crate) async fn attach(
         &self,
         filter: &TopicFilter,
@@ -270,22 +270,22 @@ impl Log {
         loop {
             let known = self
                 .shared
-                .channels
+                .live_tails
                 .get(filter)
                 .map(|entry| entry.value().clone());
-            let channel = match known {
-                Some(channel) => channel,
+            let tail = match known {
+                Some(tail) => tail,
                 None => self.link(filter).await?,
             };
-            // A channel that closed between the look-up and here: its successor is linked.
-            match channel.attach(signal) {
+            // A live tail that closed between the look-up and here: its successor is linked.
+            match tail.attach(signal) {
                 Some(attachment) => return Ok(attachment),
                 None => tokio::task::yield_now().await,
             }
         }
     }
 
-    async fn link(&self, filter: &TopicFilter) -> Result<Arc<Channel>, AttachError> {
+    async fn link(&self, filter: &TopicFilter) -> Result<Arc<LiveTail>, AttachError> {
         let (reply, linked) = oneshot::channel();
         let link = Link {
             filter: filter.clone(),

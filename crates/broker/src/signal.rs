@@ -14,13 +14,13 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Interest {
-    /// A channel it follows has new chunks.
+    /// A live tail it follows has new chunks.
     Data = 1,
     /// There is an order for its session.
     Control = 2,
 }
 
-/// Set beside the interests: channels no longer wake the subscriber, because it has not taken its mark for a long time.
+/// Set beside the interests: live tails no longer wake the subscriber, because it has not taken its mark for a long time.
 /// Set only while [`Interest::Data`] is.
 const LEFT_OUT: u8 = 4;
 
@@ -53,7 +53,7 @@ impl Signal {
         first
     }
 
-    /// Leaves the subscriber out of further wake-ups by a channel, unless it has taken its mark; returns whether it is left
+    /// Leaves the subscriber out of further wake-ups by a live tail, unless it has taken its mark; returns whether it is left
     /// out. The subscriber learns of it when it takes the mark. One word holds both, so neither is missed.
     pub(crate) fn leave_out(&self) -> bool {
         let data = Interest::Data as u8;
@@ -62,7 +62,7 @@ impl Signal {
         (self.raised.fetch_update(order, Ordering::Acquire, left_out)).is_ok()
     }
 
-    /// Takes the mark of the data down; whether a channel has left the subscriber out meanwhile.
+    /// Takes the mark of the data down; whether a live tail has left the subscriber out meanwhile.
     pub(crate) fn take_data(&self) -> bool {
         if !self.is_raised(Interest::Data) {
             return false;

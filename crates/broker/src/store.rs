@@ -1,7 +1,7 @@
 //! The store of the log. It numbers messages, makes them as durable as it promises, and can be read.
 //!
 //! Holds: numbers rise by at least 1 in the order of `append`; events that `append` returned can be read at once.
-//! Does not: know readers; `visible` and the channels are the log's matter.
+//! Does not: know readers; `visible` and the live tails are the log's matter.
 
 mod appended;
 mod clock;

@@ -79,7 +79,7 @@ pub enum CursorError {
         /// The last visible event.
         last: Sequence,
     },
-    /// The reader was current and fell behind the tails of its channels.
+    /// The reader was current and fell behind the live tails of its filters.
     #[error("the subscriber was too slow: its position {position} has left the memory tail")]
     Slow {
         /// Where it stands.

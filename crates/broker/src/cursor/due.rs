@@ -1,11 +1,11 @@
-//! The part of one channel's tail after a position.
+//! The part of one live tail after a position.
 //!
 //! Does not: know its reader: a cursor of one filter or of several, or one reader for many cursors.
 
 use super::DELIVERY_BYTES;
 use crate::{
-    channel::{BehindTail, Channel, Run},
     frame::{Encoding, Slice},
+    live_tail::{BehindTail, LiveTail, Run},
     position::Sequence,
 };
 
@@ -24,16 +24,16 @@ impl Due {
     #[inline]
     pub(super) fn take(
         &mut self,
-        channel: &Channel,
+        tail: &LiveTail,
         after: Sequence,
         visible: Sequence,
         bytes_max: usize,
     ) -> Result<bool, BehindTail> {
-        if !channel.is_due(after) {
+        if !tail.is_due(after) {
             // The tail may have dropped events that this reader has not seen, but then there is something to read.
             return Ok(false);
         }
-        let mut all = channel.collect(after, visible, bytes_max, &mut self.run)?;
+        let mut all = tail.collect(after, visible, bytes_max, &mut self.run)?;
         if let [chunk] = self.run.as_mut_slice()
             && chunk.len_bytes() > DELIVERY_BYTES
         {

@@ -1,6 +1,6 @@
-//! The filters of a cursor, each with the channel that it reads, and how they change while it is being read.
+//! The filters of a cursor, each with the live tail that it reads, and how they change while it is being read.
 //!
-//! Does not: read the channels.
+//! Does not: read the live tails.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use smallvec::SmallVec;
 
 use super::Cursor;
 use crate::{
-    channel::{Attachment, Channel},
     faults::{Fault, planted},
+    live_tail::{Attachment, LiveTail},
     log::AttachError,
     position::{Position, Sequence},
 };
@@ -22,7 +22,7 @@ pub(super) struct Feed {
 
 impl Feed {
     pub(super) fn filter(&self) -> &TopicFilter {
-        self.attachment.channel().filter()
+        self.attachment.tail().filter()
     }
 }
 
@@ -34,11 +34,11 @@ impl Cursor {
 
     /// The tails that the cursor reads, for code that watches it from outside.
     pub fn tails(&self) -> Tails {
-        let tail = |feed: &Feed| feed.attachment.channel().clone();
+        let tail = |feed: &Feed| feed.attachment.tail().clone();
         Tails(self.feeds.iter().map(tail).collect())
     }
 
-    /// Waits for the channel of a filter, without borrowing the cursor.
+    /// Waits for the live tail of a filter, without borrowing the cursor.
     pub fn attach(
         &self,
         filter: TopicFilter,
@@ -47,7 +47,7 @@ impl Cursor {
         async move { log.attach(&filter, &signal).await.map(Attached) }
     }
 
-    /// Adds a filter whose channel was attached. It holds from the position of the cursor, as all its filters do. A
+    /// Adds a filter whose live tail was attached. It holds from the position of the cursor, as all its filters do. A
     /// subscriber that resumes after the returned position, with all of them, receives the same events.
     pub fn add(&mut self, attached: Attached) -> Position {
         // If the other filters have nothing to read, the new one begins with the next event.
@@ -56,7 +56,7 @@ impl Cursor {
         if planted(Fault::AddedAheadOfTheStream) {
             self.position = self.position.max(self.log.visible());
         }
-        if !attached.0.channel().reaches(self.position) {
+        if !attached.0.tail().reaches(self.position) {
             // Its history is read, as after a return: that is no sign of a slow reader.
             self.set_catching_up(true);
             self.caught_up_at = 0;
@@ -89,7 +89,7 @@ impl Cursor {
 
 /// The live tails of a cursor's filters.
 #[derive(Clone, Default)]
-pub struct Tails(SmallVec<[Arc<Channel>; 1]>);
+pub struct Tails(SmallVec<[Arc<LiveTail>; 1]>);
 
 impl Tails {
     /// Whether the tails hold every event after a position.
@@ -98,5 +98,5 @@ impl Tails {
     }
 }
 
-/// A channel that a cursor may add.
+/// A live tail that a cursor may add.
 pub struct Attached(Attachment);

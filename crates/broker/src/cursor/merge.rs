@@ -1,12 +1,12 @@
-//! Reading the tails of several channels as one: in log order, each event once.
+//! Reading the live tails of several filters as one: in log order, each event once.
 
 use std::collections::VecDeque;
 
 use super::{Cursor, DELIVERY_BYTES, Delivery, Feed, due::Due};
 use crate::{
-    channel::BehindTail,
     faults::{Fault, planted},
     frame::Slice,
+    live_tail::BehindTail,
     position::Sequence,
     store::{Page, merge},
 };
@@ -21,7 +21,7 @@ pub(super) enum Live {
 }
 
 impl Cursor {
-    /// The events of the channels' tails after the position, up to `visible`; an error when some tail no longer reaches
+    /// The events of the live tails after the position, up to `visible`; an error when some tail no longer reaches
     /// back.
     pub(super) fn collect_live(&self, visible: Sequence) -> Result<Live, BehindTail> {
         if let [feed] = self.feeds.as_slice() {
@@ -31,11 +31,11 @@ impl Cursor {
         }
     }
 
-    /// One filter is the usual case: its channel's events go out as they are, without a page in between.
+    /// One filter is the usual case: its live tail's events go out as they are, without a page in between.
     fn collect_one(&self, feed: &Feed, visible: Sequence) -> Result<Live, BehindTail> {
         let after = self.position;
         let mut due = Due::default();
-        if !due.take(feed.attachment.channel(), after, visible, DELIVERY_BYTES)? {
+        if !due.take(feed.attachment.tail(), after, visible, DELIVERY_BYTES)? {
             return Ok(Live::Nothing);
         }
         if due.is_plain(self.options.message_bytes_max, self.options.encoding) {
@@ -59,7 +59,7 @@ impl Cursor {
         for feed in &self.feeds {
             let after = self.position;
             let mut due = Due::default();
-            if due.take(feed.attachment.channel(), after, visible, bytes_max)? {
+            if due.take(feed.attachment.tail(), after, visible, bytes_max)? {
                 if !planted(Fault::MergePassesWhatIsLeft) {
                     through = through.min(due.through);
                 }

@@ -10,8 +10,8 @@ use super::{
     Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, Missing, Owed, ReadOptions, Waiting,
 };
 use crate::{
-    channel::{Attachment, Channel},
     faults::{Fault, planted},
+    live_tail::{Attachment, LiveTail},
     log::Log,
     position::{Position, Sequence},
     signal::Signal,
@@ -57,7 +57,7 @@ pub struct Opened {
 }
 
 impl Cursor {
-    /// Attaches to the channels of all filters (at least one), then finds the place to begin. All events published from
+    /// Attaches to the live tails of all filters (at least one), then finds the place to begin. All events published from
     /// here on are seen, so history read afterwards leaves no hole.
     pub async fn open(
         log: &Log,
@@ -68,7 +68,7 @@ impl Cursor {
     ) -> Result<Opened, CursorError> {
         let attachments = match filters {
             [filter] => vec![log.attach(filter, &signal).await?],
-            // All at once: each channel that is new waits for its turn with the sequencer.
+            // All at once: each live tail that is new waits for its turn with the sequencer.
             filters => {
                 let attachments = filters.iter().map(|filter| log.attach(filter, &signal));
                 try_join_all(attachments).await?
@@ -77,7 +77,7 @@ impl Cursor {
         Self::begin(log, filters, attachments, begin, options, signal).await
     }
 
-    /// Reads history alone: no channel is linked, no reader counted and the sequencer not asked. It ends with
+    /// Reads history alone: no live tail is linked, no reader counted and the sequencer not asked. It ends with
     /// [`Delivery::Current`](super::Delivery::Current), after which nothing wakes it.
     pub async fn open_history(
         log: &Log,
@@ -86,7 +86,7 @@ impl Cursor {
         options: ReadOptions,
     ) -> Result<Opened, CursorError> {
         let signal = Arc::new(Signal::default());
-        let attach = |filter: &TopicFilter| Channel::unlinked(filter.clone()).attach(&signal);
+        let attach = |filter: &TopicFilter| LiveTail::unlinked(filter.clone()).attach(&signal);
         let attachments = filters.iter().filter_map(attach).collect();
         Self::begin(log, filters, attachments, begin, options, signal).await
     }
@@ -255,7 +255,7 @@ impl Opening<'_> {
                     asked.sequence = asked.sequence.saturating_sub(1);
                 }
                 let resumed = Place::resumed(asked.sequence);
-                let reaches = |feed: &Feed| feed.attachment.channel().reaches(asked.sequence);
+                let reaches = |feed: &Feed| feed.attachment.tail().reaches(asked.sequence);
                 if self.feeds.iter().all(reaches) {
                     // The tails have events that history may have let go already.
                     return Ok(resumed);

@@ -13,7 +13,7 @@ pub enum GapPolicy {
     Fail,
 }
 
-/// The policy for a reader that was current and fell behind its channels' tails.
+/// The policy for a reader that was current and fell behind its live tails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlowPolicy {
     /// It catches up from history.

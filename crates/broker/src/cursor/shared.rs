@@ -17,14 +17,14 @@ use bytes::Bytes;
 
 use super::{Cursor, DELIVERY_BYTES, due::Due};
 use crate::{
-    channel::{Attachment, Channel},
     frame::{Compression, Encoding},
+    live_tail::{Attachment, LiveTail},
     log::Log,
     position::Sequence,
     signal::Signal,
 };
 
-/// Reads one channel's tail for all its followers.
+/// Reads one live tail for all its followers.
 pub struct TailReader {
     log: Log,
     attachment: Attachment,
@@ -60,9 +60,9 @@ impl TailReader {
             self.settle();
             return Poll::Pending;
         }
-        let channel = self.attachment.channel();
+        let tail = self.attachment.tail();
         let mut due = Due::default();
-        let Ok(anything) = due.take(channel, self.position, visible, DELIVERY_BYTES) else {
+        let Ok(anything) = due.take(tail, self.position, visible, DELIVERY_BYTES) else {
             return Poll::Ready(None);
         };
         if !anything {
@@ -96,7 +96,7 @@ impl TailReader {
     /// Flow control holds the last piece, if `sending`, or else the pending events. The signal says so until the reader
     /// is settled or asked again.
     pub fn hold(&self, sending: bool) {
-        if sending || self.attachment.channel().is_due(self.position) {
+        if sending || self.attachment.tail().is_due(self.position) {
             self.signal.hold(self.log.age());
         }
     }
@@ -107,9 +107,9 @@ impl TailReader {
     }
 
     /// The tail that it reads.
-    pub fn tail(&self) -> Tail<'_> {
-        Tail {
-            channel: self.attachment.channel(),
+    pub fn source(&self) -> TailSource<'_> {
+        TailSource {
+            tail: self.attachment.tail(),
             encoding: self.encoding,
             compression: self.compression,
             message_bytes_max: self.message_bytes_max,
@@ -117,18 +117,18 @@ impl TailReader {
     }
 }
 
-/// The part of one channel's tail that a cursor reads. One reader may read for all cursors with an equal value.
+/// The part of one live tail that a cursor reads. One reader may read for all cursors with an equal value.
 #[derive(Clone, Copy)]
-pub struct Tail<'a> {
-    channel: &'a Arc<Channel>,
+pub struct TailSource<'a> {
+    tail: &'a Arc<LiveTail>,
     encoding: Encoding,
     compression: Compression,
     message_bytes_max: usize,
 }
 
-impl PartialEq for Tail<'_> {
+impl PartialEq for TailSource<'_> {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(self.channel, other.channel)
+        Arc::ptr_eq(self.tail, other.tail)
             && self.encoding == other.encoding
             && self.compression == other.compression
             && self.message_bytes_max == other.message_bytes_max
@@ -136,25 +136,25 @@ impl PartialEq for Tail<'_> {
 }
 
 impl Cursor {
-    /// The channel whose tail is all that this cursor reads, if it has nothing else to do and others read there too.
-    fn shareable(&self) -> Option<&Arc<Channel>> {
+    /// The live tail that is the only source of this cursor, if it has nothing else to do and others read there too.
+    fn shareable(&self) -> Option<&Arc<LiveTail>> {
         let [feed] = self.feeds.as_slice() else {
             return None;
         };
-        let channel = feed.attachment.channel();
+        let tail = feed.attachment.tail();
         let at_rest = !self.catching_up
             && self.page.is_none()
             && self.reading.is_none()
             && self.owed.is_none()
             && self.waiting.is_none()
-            && !channel.is_due(self.position);
-        (at_rest && channel.reader_count() > 1).then_some(channel)
+            && !tail.is_due(self.position);
+        (at_rest && tail.reader_count() > 1).then_some(tail)
     }
 
     /// The source that a reader could read for this cursor; `None` when the cursor had better read by itself.
-    pub fn tail(&self) -> Option<Tail<'_>> {
-        self.shareable().map(|channel| Tail {
-            channel,
+    pub fn source(&self) -> Option<TailSource<'_>> {
+        self.shareable().map(|tail| TailSource {
+            tail,
             encoding: self.options.encoding,
             compression: self.options.compression,
             message_bytes_max: self.options.message_bytes_max,
@@ -163,12 +163,12 @@ impl Cursor {
 
     /// A reader that this cursor could follow; `None` when it had better read by itself.
     pub fn tail_reader(&self) -> Option<TailReader> {
-        let channel = self.shareable()?;
+        let tail = self.shareable()?;
         let signal = Arc::new(Signal::default());
         signal.set_sequence(self.position);
         Some(TailReader {
             log: self.log.clone(),
-            attachment: channel.attach_shared(&signal)?,
+            attachment: tail.attach_shared(&signal)?,
             signal,
             position: self.position,
             encoding: self.options.encoding,
@@ -181,9 +181,9 @@ impl Cursor {
     /// then on, and until [`unfollow`](Self::unfollow), this cursor must not be asked for anything.
     pub fn follow(&mut self, reader: &mut TailReader) -> bool {
         // Asked after the reader was attached: later events are the reader's.
-        let both_have_all = self
-            .tail()
-            .is_some_and(|tail| tail == reader.tail() && !tail.channel.is_due(reader.position));
+        let both_have_all = self.source().is_some_and(|source| {
+            source == reader.source() && !source.tail.is_due(reader.position)
+        });
         if both_have_all {
             reader.position = reader.position.max(self.position);
             self.position = reader.position;

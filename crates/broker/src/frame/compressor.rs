@@ -1,7 +1,7 @@
 //! The bytes of a delivery for readers that asked for compression: each event that is large enough is compressed once
 //! for each contract and encoding, and all its readers share the result.
 //!
-//! Events stand in many batches (the tails of several channels, chunks that were merged, history, blocks read from
+//! Events stand in many batches (the live tails of several filters, chunks that were merged, history, blocks read from
 //! disk), so compressed events are kept by sequence and not with any of them. They live in a cache with one limit in
 //! bytes, for all messages and all encodings. An event that was evicted is compressed again when it is read.
 //!

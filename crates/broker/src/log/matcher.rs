@@ -1,7 +1,7 @@
-//! Which channels an event belongs to: a trie over the filters with wildcards, the others by name, and a cached answer
+//! Which live tails an event belongs to: a trie over the filters with wildcards, the others by name, and a cached answer
 //! for each topic.
 //!
-//! Holds: linking or unlinking a channel clears the cached answers of the topics that it matches, and of no others. The
+//! Holds: linking or unlinking a live tail clears the cached answers of the topics that it matches, and of no others. The
 //! cost does not depend on the number of known topics.
 //! Does not: lock; the sequencer alone has it.
 
@@ -11,22 +11,22 @@ use longlived_topic::{TopicFilter, TopicName, is_reserved};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    channel::Channel,
     faults::{Fault, planted},
     frame::TopicId,
+    live_tail::LiveTail,
 };
 
-/// Index of a linked channel, stable while it is linked.
-pub(super) type ChannelKey = usize;
+/// Index of a linked live tail, stable while it is linked.
+pub(super) type LiveTailKey = usize;
 
 /// Changes that are remembered; an answer that is further behind is asked again without looking at them.
 const CHANGES_MAX: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Matcher {
-    root: Node<ChannelKey>,
+    root: Node<LiveTailKey>,
     // Filters without wildcards: most are inboxes, and a node for each would take several times as much.
-    literals: FxHashMap<TopicFilter, ChannelKey>,
+    literals: FxHashMap<TopicFilter, LiveTailKey>,
     cache: FxHashMap<TopicId, Cached>,
     // The last filters with wildcards that were linked or unlinked, oldest first, and how many there were before.
     // A filter without wildcards concerns one topic, whose answer is dropped at once.
@@ -37,7 +37,7 @@ pub(super) struct Matcher {
 
 struct Cached {
     topic: TopicName,
-    channels: Arc<[ChannelKey]>,
+    live_tails: Arc<[LiveTailKey]>,
     // How many changes it has seen.
     seen: u64,
 }
@@ -63,8 +63,8 @@ impl<T> Default for Node<T> {
 }
 
 impl Matcher {
-    /// The channels a topic's events go to.
-    pub(super) fn channels_of(&mut self, id: TopicId, topic: &TopicName) -> &Arc<[ChannelKey]> {
+    /// The live tails a topic's events go to.
+    pub(super) fn live_tails_of(&mut self, id: TopicId, topic: &TopicName) -> &Arc<[LiveTailKey]> {
         let now = self.changes_before + self.changes.len() as u64;
         let names = &mut self.names;
         let (root, literals) = (&self.root, &self.literals);
@@ -77,7 +77,7 @@ impl Matcher {
             names.insert(topic.clone(), id);
             Cached {
                 topic: topic.clone(),
-                channels: matching(),
+                live_tails: matching(),
                 seen: now,
             }
         });
@@ -88,15 +88,15 @@ impl Matcher {
                 missed.any(|filter| filter.matches(topic.as_str()))
             });
             if stale && !planted(Fault::MatchCacheKept) {
-                cached.channels = matching();
+                cached.live_tails = matching();
             }
             cached.seen = now;
         }
-        &cached.channels
+        &cached.live_tails
     }
 
-    pub(super) fn link(&mut self, channel: &Channel, key: ChannelKey) {
-        let filter = channel.filter();
+    pub(super) fn link(&mut self, tail: &LiveTail, key: LiveTailKey) {
+        let filter = tail.filter();
         if filter.has_wildcard() {
             self.root.insert(filter, key);
         } else {
@@ -249,13 +249,13 @@ mod tests {
             steps in prop::collection::vec((0..3u8, filters(), names(&["a", "b", "inbox"])), 1..300),
         ) {
             let mut matcher = Matcher::default();
-            let mut linked: BTreeMap<String, ChannelKey> = BTreeMap::new();
+            let mut linked: BTreeMap<String, LiveTailKey> = BTreeMap::new();
             let mut ids: BTreeMap<String, TopicId> = BTreeMap::new();
             for (key, (action, filter, topic)) in steps.into_iter().enumerate() {
                 let parsed = TopicFilter::parse(&filter).unwrap();
                 match action {
                     0 if !linked.contains_key(&filter) => {
-                        matcher.link(&Channel::new(parsed, 0), key);
+                        matcher.link(&LiveTail::new(parsed, 0), key);
                         linked.insert(filter, key);
                     }
                     1 if linked.remove(&filter).is_some() => matcher.unlink(&parsed),
@@ -264,7 +264,7 @@ mod tests {
                 let next = ids.len() as TopicId;
                 let id = *ids.entry(topic.clone()).or_insert(next);
                 let name = TopicName::parse(&topic).unwrap();
-                let mut found = matcher.channels_of(id, &name).to_vec();
+                let mut found = matcher.live_tails_of(id, &name).to_vec();
                 found.sort_unstable();
                 let mut expected: Vec<_> = linked
                     .iter()

@@ -1,12 +1,12 @@
 //! The only writer of the log: takes the queue as one batch, has the store number and keep it, appends it to the
-//! channels that match, raises `visible`, answers the publishers and wakes the readers.
+//! live tails that match, raises `visible`, answers the publishers and wakes the readers.
 //!
-//! While the store works on a batch, new filters are linked, events of other nodes are shown, idle channels are
+//! While the store works on a batch, new filters are linked, events of other nodes are shown, idle live tails are
 //! unlinked and the order to stop is heard. Publishers wait: their messages become the next batch.
 //!
-//! Holds: a frame reaches a channel only after `Store::append` returned; `visible` rises only after a batch is
-//! in all its channels; no channel is linked or unlinked while a batch is being shown. So a channel begins after
-//! `visible`, and gets all events that are shown later. Among them is the batch that is being stored when the channel
+//! Holds: a frame reaches a live tail only after `Store::append` returned; `visible` rises only after a batch is
+//! in all its live tails; no live tail is linked or unlinked while a batch is being shown. So a live tail begins after
+//! `visible`, and gets all events that are shown later. Among them is the batch that is being stored when the live tail
 //! is linked. Does not: know subscribers.
 
 mod batch;
@@ -36,13 +36,13 @@ use self::{
 use super::{
     AttachError, Link, LogConfig, Shared,
     dedupe::Dedupe,
-    matcher::{ChannelKey, Matcher},
+    matcher::{LiveTailKey, Matcher},
     warnings::Warnings,
 };
 use crate::{
-    channel::Channel,
     faults::{Fault, planted},
     frame::Frames,
+    live_tail::LiveTail,
     store::{Admitted, AppendError, Appended, Store},
 };
 
@@ -52,9 +52,9 @@ pub struct Sequencer {
     inbox: Inbox,
     config: LogConfig,
     matcher: Matcher,
-    channels: Slab<Linked>,
+    live_tails: Slab<Linked>,
     dedupe: Dedupe,
-    // Every chunk in a tail, oldest first, over all channels.
+    // Every chunk in a tail, oldest first, over all live tails.
     tails: VecDeque<TailChunk>,
     tail_bytes: usize,
     sweep_from: usize,
@@ -72,13 +72,13 @@ pub struct Sequencer {
 }
 
 struct Linked {
-    channel: Arc<Channel>,
+    tail: Arc<LiveTail>,
     // Matching entries of the batch that is being shown; empty otherwise.
     due: Vec<u32>,
 }
 
 struct TailChunk {
-    channel: Arc<Channel>,
+    tail: Arc<LiveTail>,
     bytes: usize,
     since: Instant,
 }
@@ -94,7 +94,7 @@ impl Sequencer {
             dedupe: Dedupe::new(config.dedupe),
             config,
             matcher: Matcher::default(),
-            channels: Slab::new(),
+            live_tails: Slab::new(),
             tails: VecDeque::new(),
             tail_bytes: 0,
             sweep_from: 0,
@@ -215,13 +215,13 @@ impl Sequencer {
         });
     }
 
-    /// Shows the stored part of the batch. Returns the channels whose readers are to be woken.
+    /// Shows the stored part of the batch. Returns the live tails whose readers are to be woken.
     fn show_own(
         &mut self,
         batch: &Batch,
         appended: Appended,
         now: Instant,
-    ) -> Result<(Appended, Vec<ChannelKey>), AppendError> {
+    ) -> Result<(Appended, Vec<LiveTailKey>), AppendError> {
         let messages = &batch.messages;
         let Some(stored) = appended.stored_of(messages.len()) else {
             let text = "the store does not tell the outcome of each message of a batch";
@@ -237,7 +237,7 @@ impl Sequencer {
     }
 
     /// The publishers of the stored messages are answered, and their readers are woken.
-    fn commit(&mut self, batch: Batch, appended: &Appended, touched: &[ChannelKey], now: Instant) {
+    fn commit(&mut self, batch: Batch, appended: &Appended, touched: &[LiveTailKey], now: Instant) {
         self.commits += 1;
         for (key, index) in batch.keys {
             if let Ok((sequence, _)) = appended.outcome(index) {
@@ -264,13 +264,13 @@ impl Sequencer {
         Ok(())
     }
 
-    fn wake(&self, touched: &[ChannelKey]) {
+    fn wake(&self, touched: &[LiveTailKey]) {
         for &key in touched {
-            self.channels[key].channel.wake();
+            self.live_tails[key].tail.wake();
         }
     }
 
-    /// Appends stored events to their channels and makes them visible. Returns the channels whose readers are to be
+    /// Appends stored events to their live tails and makes them visible. Returns the live tails whose readers are to be
     /// woken. `messages` are those of the frames, one to one, or none when they come from elsewhere. No event at or
     /// below `visible` is shown: a store that hands one out can be trusted no more.
     fn show(
@@ -278,7 +278,7 @@ impl Sequencer {
         messages: &[Admitted],
         frames: &Arc<Frames>,
         now: Instant,
-    ) -> Result<Vec<ChannelKey>, AppendError> {
+    ) -> Result<Vec<LiveTailKey>, AppendError> {
         let visible = self.shared.visible.load(Ordering::Relaxed);
         if frames.first() <= visible && !planted(Fault::VisibleBeforeStored) {
             return Err(contradiction(&format!(
@@ -288,7 +288,7 @@ impl Sequencer {
         }
         let touched = self.route(messages, frames);
         for &key in &touched {
-            let linked = &mut self.channels[key];
+            let linked = &mut self.live_tails[key];
             // A small view would keep the whole batch in memory for as long as the tail has it.
             let bytes = linked
                 .due
@@ -299,18 +299,18 @@ impl Sequencer {
             linked.due = Vec::new();
             self.tail_bytes += chunk.len_bytes();
             self.tails.push_back(TailChunk {
-                channel: linked.channel.clone(),
+                tail: linked.tail.clone(),
                 bytes: chunk.len_bytes(),
                 since: now,
             });
-            linked.channel.append(chunk);
+            linked.tail.append(chunk);
         }
         self.shared.visible.store(frames.last(), Ordering::Release);
         Ok(touched)
     }
 
-    /// Notes for each channel which entries it gets; the channels that get any.
-    fn route(&mut self, messages: &[Admitted], frames: &Frames) -> Vec<ChannelKey> {
+    /// Notes for each live tail which entries it gets; the live tails that get any.
+    fn route(&mut self, messages: &[Admitted], frames: &Frames) -> Vec<LiveTailKey> {
         let mut touched = Vec::new();
         let entries = frames.entries();
         let mut begin = 0;
@@ -324,12 +324,12 @@ impl Sequencer {
                 parsed = topic;
                 &parsed
             } else {
-                // A frame that names no topic can have come only from a log that others write; no channel wants it.
+                // A frame that names no topic can have come only from a log that others write; no live tail wants it.
                 begin = end;
                 continue;
             };
-            for &key in self.matcher.channels_of(run[0].topic, topic).iter() {
-                let due = &mut self.channels[key].due;
+            for &key in self.matcher.live_tails_of(run[0].topic, topic).iter() {
+                let due = &mut self.live_tails[key].due;
                 if due.is_empty() {
                     touched.push(key);
                 }
@@ -345,7 +345,7 @@ impl Sequencer {
             && (self.tail_bytes > self.config.tail_bytes_max
                 || now.duration_since(oldest.since) > self.config.tail_age_max)
         {
-            oldest.channel.drop_oldest();
+            oldest.tail.drop_oldest();
             self.tail_bytes -= oldest.bytes;
             self.tails.pop_front();
         }
@@ -354,39 +354,41 @@ impl Sequencer {
     fn link(&mut self, link: Link) {
         let known = self
             .shared
-            .channels
+            .live_tails
             .get(&link.filter)
             .map(|entry| entry.value().clone());
-        let channel = match known {
-            Some(channel) => Ok(channel),
-            None if self.channels.len() >= self.config.channels_max => {
-                self.shared.channels_refused.fetch_add(1, Ordering::Relaxed);
+        let tail = match known {
+            Some(tail) => Ok(tail),
+            None if self.live_tails.len() >= self.config.channels_max => {
+                self.shared
+                    .live_tails_refused
+                    .fetch_add(1, Ordering::Relaxed);
                 let limit = self.config.channels_max;
                 Err(AttachError::ChannelsExhausted { limit })
             }
             None => Ok(self.link_new(link.filter)),
         };
-        link.reply.send(channel).ok();
+        link.reply.send(tail).ok();
     }
 
-    fn link_new(&mut self, filter: TopicFilter) -> Arc<Channel> {
-        // All events shown from here on come to the channel, also the batch that is being stored now.
+    fn link_new(&mut self, filter: TopicFilter) -> Arc<LiveTail> {
+        // All events shown from here on come to the live tail, also the batch that is being stored now.
         let mut complete_after = self.shared.visible.load(Ordering::Acquire);
         if planted(Fault::SeamLoses) {
             complete_after = complete_after.saturating_sub(1);
         }
-        let channel = Arc::new(Channel::new(filter.clone(), complete_after));
-        let key = self.channels.insert(Linked {
-            channel: channel.clone(),
+        let tail = Arc::new(LiveTail::new(filter.clone(), complete_after));
+        let key = self.live_tails.insert(Linked {
+            tail: tail.clone(),
             due: Vec::new(),
         });
-        self.matcher.link(&channel, key);
+        self.matcher.link(&tail, key);
         if filter.has_wildcard() {
             let mut wildcards = self.shared.wildcards.write();
-            wildcards.insert(&filter, channel.clone());
+            wildcards.insert(&filter, tail.clone());
         }
-        self.shared.channels.insert(filter, channel.clone());
-        channel
+        self.shared.live_tails.insert(filter, tail.clone());
+        tail
     }
 }
 

@@ -124,17 +124,17 @@ async fn after_the_first_refusal_of_a_stream_nothing_of_it_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_that_nobody_reads_is_unlinked_and_comes_back_when_wanted() {
+async fn a_live_tail_that_nobody_reads_is_unlinked_and_comes_back_when_wanted() {
     with_log(10, async |log| {
         let filter = TopicFilter::parse("a.*").unwrap();
         let signal = Arc::default();
         let attachment = log.attach(&filter, &signal).await.unwrap();
-        assert_eq!(log.channels(), 1);
+        assert_eq!(log.live_tails(), 1);
         drop(attachment);
-        tokio::time::sleep(LogConfig::default().channel_linger + Duration::from_secs(3)).await;
-        assert_eq!(log.channels(), 0);
+        tokio::time::sleep(LogConfig::default().live_tail_linger + Duration::from_secs(3)).await;
+        assert_eq!(log.live_tails(), 0);
         assert!(log.attach(&filter, &signal).await.is_ok());
-        assert_eq!(log.channels(), 1);
+        assert_eq!(log.live_tails(), 1);
     })
     .await;
 }

@@ -2,7 +2,7 @@
 //!
 //! Holds: no number of a page lies beyond the `visible` it names; a stream counts once for a topic, however
 //! many of its filters match.
-//! Does not: link channels, or ask the sequencer for anything.
+//! Does not: link live tails, or ask the sequencer for anything.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,12 +12,12 @@ use tokio::time::{Instant, sleep};
 
 use super::{Log, Shared};
 use crate::{
-    channel::Channel,
+    live_tail::LiveTail,
     position::{Position, Sequence},
     store::{ReadError, TopicInfo},
 };
 
-/// Readers of several channels that one page tells apart: about ten milliseconds of work. A page ends with the
+/// Readers of several live tails that one page tells apart: about ten milliseconds of work. A page ends with the
 /// topic that reaches it.
 const READERS_MAX: usize = 100_000;
 /// How long a page waits for a batch that the store has and that is not visible yet; a disk syncs within it.
@@ -97,9 +97,9 @@ impl Log {
     /// them go.
     pub fn tails_reach(&self, filters: &[TopicFilter], position: Position) -> bool {
         let reaches = |filter: &TopicFilter| {
-            let channel = self.shared.channels.get(filter);
-            let channel = channel.map(|entry| entry.value().clone());
-            channel.is_some_and(|channel| channel.reaches(position.sequence))
+            let tail = self.shared.live_tails.get(filter);
+            let tail = tail.map(|entry| entry.value().clone());
+            tail.is_some_and(|tail| tail.reaches(position.sequence))
         };
         position.epoch == self.epoch()
             && position.sequence <= self.visible()
@@ -108,13 +108,13 @@ impl Log {
 }
 
 impl Shared {
-    /// The channels that a topic's events go to.
-    pub(super) fn channels_of(&self, topic: &TopicName) -> Vec<Arc<Channel>> {
-        let mut channels = self.wildcards.read().matching(topic);
+    /// The live tails that a topic's events go to.
+    pub(super) fn live_tails_of(&self, topic: &TopicName) -> Vec<Arc<LiveTail>> {
+        let mut live_tails = self.wildcards.read().matching(topic);
         let literal = topic.to_filter();
-        let literal = self.channels.get(&literal);
-        channels.extend(literal.map(|entry| entry.value().clone()));
-        channels
+        let literal = self.live_tails.get(&literal);
+        live_tails.extend(literal.map(|entry| entry.value().clone()));
+        live_tails
     }
 }
 
@@ -139,15 +139,15 @@ fn shown(info: TopicInfo, head: Sequence) -> TopicInfo {
 #[derive(Default)]
 struct Counting {
     // Neighbours in the order of names are most often followed by the same filters.
-    known: FxHashMap<Vec<*const Channel>, usize>,
+    known: FxHashMap<Vec<*const LiveTail>, usize>,
     looked_at: usize,
 }
 
 // Only compared, never followed.
 impl Counting {
     fn readers(&mut self, log: &Log, topic: &TopicName) -> usize {
-        let channels = log.shared.channels_of(topic);
-        match channels.as_slice() {
+        let live_tails = log.shared.live_tails_of(topic);
+        match live_tails.as_slice() {
             [] => 0,
             [one] => one.reader_count(),
             several => {
@@ -155,8 +155,8 @@ impl Counting {
                 let looked_at = &mut self.looked_at;
                 *self.known.entry(key).or_insert_with(|| {
                     let mut readers = FxHashSet::default();
-                    for channel in several {
-                        let signals = channel.readers();
+                    for tail in several {
+                        let signals = tail.readers();
                         *looked_at += signals.len();
                         readers.extend(signals);
                     }

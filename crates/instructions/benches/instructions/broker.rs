@@ -1,4 +1,4 @@
-//! The scenarios in the broker alone: the log, its store in memory, channels and cursors.
+//! The scenarios in the broker alone: the log, its store in memory, live tails and cursors.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -113,7 +113,7 @@ pub(crate) fn catch_up() -> usize {
     events
 }
 
-/// One cursor after the other comes back to a channel that others read, and gets the events that it missed.
+/// One cursor after the other comes back to a live tail that others read, and gets the events that it missed.
 pub(crate) fn resume() -> usize {
     let broker = Broker::new(0);
     let current = broker.open(Begin::Next);

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Subscribers of the one channel.
+/// Subscribers of the one live tail.
 const SUBSCRIBERS: usize = 1_000;
 /// Messages published to them one after the other.
 const MESSAGES: usize = 20;

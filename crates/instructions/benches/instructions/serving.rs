@@ -111,7 +111,7 @@ pub(crate) fn connect_and_resume() -> usize {
     RESUMPTIONS
 }
 
-/// A channel with one reader, and the position before its last events.
+/// A live tail with one reader, and the position before its last events.
 fn missed(world: &mut World, client: &mut Client) -> Position {
     let epoch = epoch(world, client);
     let mut last = 0;

@@ -12,7 +12,7 @@ use crate::explore;
 use crate::signal::{Interest, Signal};
 use crate::sync::{Mistake, Mutex};
 
-/// A channel and a session's owner each want something of one subscriber, which sleeps between.
+/// A live tail and a session's owner each want something of one subscriber, which sleeps between.
 fn a_subscriber() {
     let shared = Arc::new((Signal::default(), AtomicU64::new(0), AtomicU64::new(0)));
     let writer = Arc::clone(&shared);
@@ -56,13 +56,13 @@ fn a_subscriber_is_woken_for_all_that_is_published_and_wanted() {
     explore(a_subscriber);
 }
 
-/// A channel that leaves its reader out when it finds the mark of the event before, as `Channel::wake` does after more of
+/// A live tail that leaves its reader out when it finds the mark of the event before, as `LiveTail::wake` does after more of
 /// them, and a reader that does as `Cursor::poll_next`.
 fn a_slow_subscriber() {
     let shared = Arc::new((Signal::default(), AtomicU64::new(0), Mutex::new(true)));
-    let channel = Arc::clone(&shared);
+    let tail = Arc::clone(&shared);
     thread::spawn(move || {
-        let (signal, visible, is_woken) = &*channel;
+        let (signal, visible, is_woken) = &*tail;
         for sequence in 1..=3 {
             visible.store(sequence, Relaxed);
             let mut is_woken = is_woken.lock();

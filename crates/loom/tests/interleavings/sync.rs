@@ -16,7 +16,7 @@ pub(crate) enum Mistake {
     TwoSteps,
     /// A subscriber leaves its waker after it has looked.
     RegistersLate,
-    /// A subscriber that a channel has left out does not join it again.
+    /// A subscriber that a live tail has left out does not join it again.
     LeftOutForGood,
     /// A task sleeps without a look at the state.
     SleepsWithoutAsking,

@@ -99,12 +99,12 @@ impl NodeValues {
         to.gauge(
             "channels",
             "Topic filters whose live tail is kept for readers.",
-            whole(log.channels()),
+            whole(log.live_tails()),
         )?;
         to.counter(
             "channels_refused",
             "Topic filters refused since the start because as many as allowed were followed.",
-            log.channels_refused(),
+            log.live_tails_refused(),
         )?;
         to.counter(
             "message_ids_evicted_early",

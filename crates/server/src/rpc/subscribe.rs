@@ -33,7 +33,7 @@ use crate::{
 
 type Answer = Result<Response<NodeBody>, Status>;
 
-// A fleet that comes back has all its calls wait for their first message at the same time, and then for their channels.
+// A fleet that comes back has all its calls wait for their first message at the same time, and then for their live tails.
 // The memory of each call then is the growth of the node. So the request is taken apart before the first wait, and each
 // of the two waits is a box of its own, gone before the next.
 

@@ -2,7 +2,7 @@
 //!
 //! Holds: they read only events that a subscriber may read; the page bounds the cost of a call; the caller's deadline
 //! is met between two reads.
-//! Does not: link channels or register anything: a call that looks is not counted as a reader.
+//! Does not: link live tails or register anything: a call that looks is not counted as a reader.
 
 mod check;
 mod history;

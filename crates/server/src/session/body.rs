@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use longlived_broker::{
-    Cursor, CursorError, Delivery, Interest, Outcome, SlowPolicy, Tail, TailReader,
+    Cursor, CursorError, Delivery, Interest, Outcome, SlowPolicy, TailReader, TailSource,
     faults::{Fault, planted},
 };
 use tokio::time::Instant;
@@ -340,10 +340,10 @@ impl Body for SessionBody {
 }
 
 impl Follower<TailReader> for SessionBody {
-    fn source(&self) -> Option<Tail<'_>> {
+    fn source(&self) -> Option<TailSource<'_>> {
         // The stall watch wants to know of each poll.
         let silent = self.due.is_none() && self.end.is_none() && !self.ended && !self.watched;
-        (silent && !self.became_current).then(|| self.cursor.tail())?
+        (silent && !self.became_current).then(|| self.cursor.source())?
     }
 
     fn reader(&self) -> Option<TailReader> {

@@ -30,7 +30,7 @@ pub(crate) struct Requests {
     stream: Streaming<v1::SessionRequest>,
     // How many were read; `open` was the first.
     read: u64,
-    // An added filter whose channel is being linked; nothing else is read meanwhile.
+    // An added filter whose live tail is being linked; nothing else is read meanwhile.
     attaching: Option<(TopicFilter, Attaching)>,
 }
 

@@ -2,15 +2,15 @@
 
 use std::task::{Context, Poll};
 
-use longlived_broker::{Tail, TailReader};
+use longlived_broker::{TailReader, TailSource};
 
 use crate::transport::connection::{SharedPiece, SharedReader};
 
 impl SharedReader for TailReader {
-    type Source<'a> = Tail<'a>;
+    type Source<'a> = TailSource<'a>;
 
-    fn source(&self) -> Tail<'_> {
-        self.tail()
+    fn source(&self) -> TailSource<'_> {
+        TailReader::source(self)
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<SharedPiece>> {

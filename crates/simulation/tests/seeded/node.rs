@@ -65,7 +65,7 @@ impl Node {
             stall_timeout: Duration::from_secs(1),
             log: LogConfig {
                 tail_bytes_max: plan.tail_bytes_max,
-                channel_linger: Duration::from_secs(2),
+                live_tail_linger: Duration::from_secs(2),
                 ..LogConfig::default()
             },
             ..Config::default()

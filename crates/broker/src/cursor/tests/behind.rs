@@ -73,7 +73,7 @@ fn a_reader_that_does_not_come_is_left_out_of_wake_ups_and_woken_again_once_it_c
         let waker = Waker::from(woken.clone());
         for round in 0..3 {
             let first = round * 101 + 1;
-            // Long enough for both channels to give it up, and then some.
+            // Long enough for both live tails to give it up, and then some.
             for _ in 0..100 {
                 publish(&log, &["a.x"]).await;
                 assert!(poll(&mut reads).is_ready());

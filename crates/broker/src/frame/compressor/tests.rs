@@ -167,7 +167,7 @@ fn an_event_is_compressed_once_in_every_batch_and_for_every_reader() {
     let large = vec![b'x'; 4_096];
     let one = frames(1, &[large.clone(), b"small".to_vec(), large.clone()]);
     let two = frames(4, std::slice::from_ref(&large));
-    // As another channel has it, as a merge makes it, and as history reads it back.
+    // As another live tail has it, as a merge makes it, and as history reads it back.
     let picked = one.select(&[0, 2], false);
     let merged = Frames::concat(&[one.clone(), two.clone()]);
     let read = Frames::from_parts(merged.bytes().clone(), merged.entries().to_vec()).unwrap();

@@ -1,4 +1,4 @@
-//! The periodic work of the sequencer. It drops live tails, message ids, channels and topics that are no longer needed,
+//! The periodic work of the sequencer. It drops chunks of live tails, message ids, live tails and topics that are no longer needed,
 //! and checks the state of the store.
 //!
 //! Holds: the store lets go of history and topics between two appends only, since the messages of an append name topics
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Sequencer;
 use crate::{frame::TopicId, store::AppendError};
 
-/// Channels looked at in one sweep.
+/// Live tails looked at in one sweep.
 const CHANNELS_MAX: usize = 50_000;
 
 impl Sequencer {
@@ -77,8 +77,8 @@ impl Sequencer {
             return;
         }
         let is_followed = |topic: &TopicName| {
-            let channels = self.shared.channels_of(topic);
-            channels.iter().any(|channel| channel.reader_count() > 0)
+            let live_tails = self.shared.live_tails_of(topic);
+            live_tails.iter().any(|tail| tail.reader_count() > 0)
         };
         let (followed, nobodys): (Vec<_>, Vec<_>) =
             (unused.into_iter()).partition(|(_, topic)| is_followed(topic));
@@ -92,31 +92,31 @@ impl Sequencer {
         }
     }
 
-    /// Unlinks channels that had no reader for a while, a bounded number of candidates at a time.
+    /// Unlinks live tails that had no reader for a while, a bounded number of candidates at a time.
     fn unlink_idle(&mut self, now: Instant) {
         let max = self.config.channels_max;
-        let linger = if self.channels.len() > max - max.div_ceil(10) {
+        let linger = if self.live_tails.len() > max - max.div_ceil(10) {
             Duration::ZERO
         } else {
-            self.config.channel_linger
+            self.config.live_tail_linger
         };
         let Some(idle_before) = now.checked_sub(linger) else {
             return;
         };
-        let slots = self.channels.capacity();
+        let slots = self.live_tails.capacity();
         for _ in 0..slots.min(CHANNELS_MAX) {
             self.sweep_from = (self.sweep_from + 1) % slots;
-            let Some(linked) = self.channels.get(self.sweep_from) else {
+            let Some(linked) = self.live_tails.get(self.sweep_from) else {
                 continue;
             };
-            if linked.channel.close_if_idle(idle_before) {
-                let filter = linked.channel.filter().clone();
+            if linked.tail.close_if_idle(idle_before) {
+                let filter = linked.tail.filter().clone();
                 self.matcher.unlink(&filter);
                 if filter.has_wildcard() {
                     self.shared.wildcards.write().remove(&filter);
                 }
-                self.shared.channels.remove(&filter);
-                self.channels.remove(self.sweep_from);
+                self.shared.live_tails.remove(&filter);
+                self.live_tails.remove(self.sweep_from);
             }
         }
     }

@@ -131,14 +131,14 @@ async fn a_further_filter_is_refused_and_takes_the_place_of_one_that_nobody_foll
         }
         let refused = log.attach(&filter("d"), &signal).await.err();
         assert_eq!(refused, Some(AttachError::ChannelsExhausted { limit: 3 }));
-        assert_eq!((log.channels(), log.channels_refused()), (3, 1));
+        assert_eq!((log.live_tails(), log.live_tails_refused()), (3, 1));
         // Further readers of a followed filter cost nothing.
         assert!(log.attach(&filter("b.*"), &signal).await.is_ok());
 
         followed.pop();
         let dropped = Instant::now();
         until(async || log.attach(&filter("d"), &signal).await.is_ok()).await;
-        let linger = LogConfig::default().channel_linger;
+        let linger = LogConfig::default().live_tail_linger;
         assert!(
             dropped.elapsed() < linger,
             "where room is scarce nobody waits for it"

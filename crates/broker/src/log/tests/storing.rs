@@ -78,7 +78,7 @@ async fn a_new_filter_is_linked_and_gets_history_and_then_the_batch_in_flight_on
         gate.appending().await;
         let mut next = open(&log, "a", Begin::Next).await;
         let mut earliest = open(&log, "*", Begin::Earliest).await;
-        assert_eq!(log.channels(), 2);
+        assert_eq!(log.live_tails(), 2);
         assert_eq!(read(&mut next), [0; 0]);
         assert_eq!(read(&mut earliest), [1, 2, 3]);
         assert_eq!(log.visible(), 3);
@@ -123,7 +123,7 @@ async fn stop_is_heard_and_messages_queued_before_are_stored_and_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_channels_are_unlinked_and_topics_are_forgotten_only_between_appends() {
+async fn idle_live_tails_are_unlinked_and_topics_are_forgotten_only_between_appends() {
     with_gate(async |log, gate| {
         drop(open(&log, "nobody", Begin::Next).await);
         gate.hold();
@@ -131,7 +131,7 @@ async fn idle_channels_are_unlinked_and_topics_are_forgotten_only_between_append
         gate.appending().await;
         let trims = gate.trims();
         // The gate panics when the store is told to let go of anything while it appends.
-        while log.channels() > 0 {
+        while log.live_tails() > 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         assert_eq!(gate.trims(), trims);
@@ -170,7 +170,7 @@ async fn a_store_that_breaks_while_it_holds_an_append_ends_the_log_when_that_is_
         gate.appending().await;
         store.1.store(true, Ordering::Relaxed);
         // Sweeps go on meanwhile.
-        while log.channels() > 0 {
+        while log.live_tails() > 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         gate.release();

@@ -141,7 +141,7 @@ async fn a_reader_is_not_slow_because_it_has_added_a_topic_filter() {
     door.publish(message("news", "x")).await;
     let add = Said::Add(subscription("added"));
     say.send(add).await.expect("it is read");
-    let added = || world.node.log.channels() == 2;
+    let added = || world.node.log.live_tails() == 2;
     blocked(&mut body, added).await;
     blocked(&mut body, || true).await;
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -400,7 +400,7 @@ async fn any_mix(history_classes: &[HistoryClass], tail_bytes_max: usize) {
         config.history = history_classes.to_vec();
         config.log.tail_bytes_max = tail_bytes_max;
         config.log.tail_age_max = Duration::from_millis(300);
-        config.log.channel_linger = Duration::from_millis(100);
+        config.log.live_tail_linger = Duration::from_millis(100);
     }));
     let ledger = Ledger::default();
     let published = Arc::new(AtomicBool::new(false));

@@ -17,7 +17,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use longlived_broker::{
     Begin, Compression, Cursor, Delivery, Encoding, Environment, GapPolicy, Interest, Log,
-    ReadOptions, Sequence, Signal, SlowPolicy, Tail, TailReader,
+    ReadOptions, Sequence, Signal, SlowPolicy, TailReader, TailSource,
 };
 use longlived_server::testkit::StreamAbort;
 use longlived_server::testkit::connection::{Followed, Follower, Heartbeat, ResponseBody};
@@ -158,8 +158,8 @@ impl ResponseBody for TailBody {
 }
 
 impl Follower<TailReader> for TailBody {
-    fn source(&self) -> Option<Tail<'_>> {
-        self.cursor.tail()
+    fn source(&self) -> Option<TailSource<'_>> {
+        self.cursor.source()
     }
 
     fn reader(&self) -> Option<TailReader> {

@@ -1,6 +1,6 @@
-//! A channel: the live tail of one topic filter, as chunks that all its subscribers share.
+//! The live tail of one topic filter: its newest events, as chunks that all its subscribers share.
 //!
-//! Holds: every matching event that became visible after the channel was linked was in the tail. Earlier events, and
+//! Holds: every matching event that became visible after the live tail was linked was in the tail. Earlier events, and
 //! those that the tail has let go, are at or below its `start`. So a reader whose position is at least `start` misses
 //! nothing by reading here. Does not: wait for readers. The sequencer appends and wakes; cursors come and look.
 
@@ -38,15 +38,15 @@ const NEAR_CHUNKS: usize = 4;
 pub(crate) type Run = SmallVec<[Slice; 2]>;
 
 /// The live tail of one filter.
-pub(crate) struct Channel {
+pub(crate) struct LiveTail {
     filter: TopicFilter,
     // Last sequence appended; lets a cursor see without a lock that there is nothing to read.
     last: AtomicU64,
-    tail: Mutex<Tail>,
+    held: Mutex<Held>,
     readers: Mutex<Readers>,
 }
 
-struct Tail {
+struct Held {
     chunks: VecDeque<Chunk>,
     // Dropped events lie at or below this.
     start: Sequence,
@@ -63,7 +63,7 @@ struct Chunk {
 struct Readers {
     all: Slab<Reader>,
     // Keys of the readers that are woken. A reader that has not read for long is not among them: with thousands of
-    // stalled readers each append would pay for every one. Most channels are inboxes, with one reader.
+    // stalled readers each append would pay for every one. Most live tails are inboxes, with one reader.
     awake: SmallVec<[u32; 4]>,
     // Tail readers that read for others, which are readers here too.
     shared: u32,
@@ -131,13 +131,13 @@ impl Readers {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BehindTail;
 
-impl Channel {
+impl LiveTail {
     /// One that has every matching event after a position.
     pub(crate) fn new(filter: TopicFilter, complete_after: Sequence) -> Self {
         Self {
             filter,
             last: AtomicU64::new(complete_after),
-            tail: Mutex::new(Tail {
+            held: Mutex::new(Held {
                 chunks: VecDeque::new(),
                 start: complete_after,
                 merged: None,
@@ -152,12 +152,12 @@ impl Channel {
         }
     }
 
-    /// A channel that is linked nowhere and holds nothing: it sends its readers to history, always.
+    /// A live tail that is linked nowhere and holds nothing: it sends its readers to history, always.
     pub(crate) fn unlinked(filter: TopicFilter) -> Arc<Self> {
         Arc::new(Self::new(filter, Sequence::MAX))
     }
 
-    /// The readers: the signal of each stands for one stream, in all its channels.
+    /// The readers: the signal of each stands for one stream, in all its live tails.
     pub(crate) fn readers(&self) -> Vec<*const Signal> {
         let readers = self.readers.lock();
         let own = readers.all.iter().filter(|(_, reader)| !reader.shared);
@@ -178,7 +178,7 @@ impl Channel {
     /// Called by the sequencer, in log order.
     pub(crate) fn append(&self, chunk: Arc<Frames>) {
         let last = chunk.last();
-        self.tail.lock().chunks.push_back(Chunk {
+        self.held.lock().chunks.push_back(Chunk {
             last,
             frames: chunk,
         });
@@ -187,16 +187,16 @@ impl Channel {
 
     /// Lets go of the oldest chunk; its readers that have not taken it find it in the store.
     pub(crate) fn drop_oldest(&self) {
-        let mut tail = self.tail.lock();
-        if let Some(chunk) = tail.chunks.pop_front() {
+        let mut held = self.held.lock();
+        if let Some(chunk) = held.chunks.pop_front() {
             if !planted(Fault::StalledReaderSkips) {
-                tail.start = chunk.last;
+                held.start = chunk.last;
             }
-            tail.merged = None;
+            held.merged = None;
         }
     }
 
-    /// Wakes the readers of this channel.
+    /// Wakes the readers of this live tail.
     pub(crate) fn wake(&self) {
         let readers = &mut *self.readers.lock();
         let mut index = 0;
@@ -224,7 +224,7 @@ impl Channel {
 
     /// Whether the tail has every matching event after a position.
     pub(crate) fn reaches(&self, after: Sequence) -> bool {
-        self.tail.lock().start <= after
+        self.held.lock().start <= after
     }
 
     /// Takes the events after `after`, up to `visible`: chunks of at most `bytes_max` together, or one chunk that is
@@ -236,22 +236,22 @@ impl Channel {
         bytes_max: usize,
         into: &mut Run,
     ) -> Result<bool, BehindTail> {
-        let mut tail = self.tail.lock();
-        if after < tail.start {
+        let mut held = self.held.lock();
+        if after < held.start {
             return Err(BehindTail);
         }
-        let first = tail.first_after(after);
+        let first = held.first_after(after);
         let mut bytes = 0;
         let mut end = first;
         // Batches become visible as a whole, so no chunk lies across `visible`.
-        while let Some(chunk) = tail.chunks.get(end)
+        while let Some(chunk) = held.chunks.get(end)
             && chunk.frames.first() <= visible
             && (end == first || bytes + chunk.frames.len_bytes() <= bytes_max)
         {
             bytes += chunk.frames.len_bytes();
             end += 1;
         }
-        let all = tail
+        let all = held
             .chunks
             .get(end)
             .is_none_or(|chunk| chunk.frames.first() > visible);
@@ -260,12 +260,12 @@ impl Channel {
         }
         let small = bytes <= (end - first) * MERGE_CHUNK_BYTES;
         if end - first > 1 && small {
-            let merged = tail.merge(first, end);
+            let merged = held.merge(first, end);
             let begin = merged.index_after(after);
             let count = merged.entries().len();
             into.push(Slice::new(merged, begin, count));
         } else {
-            for chunk in tail.chunks.range(first..end) {
+            for chunk in held.chunks.range(first..end) {
                 let frames = &chunk.frames;
                 let begin = frames.index_after(after);
                 into.push(Slice::new(frames.clone(), begin, frames.entries().len()));
@@ -274,12 +274,12 @@ impl Channel {
         Ok(all)
     }
 
-    /// Adds a reader, unless the channel has closed.
+    /// Adds a reader, unless the live tail has closed.
     pub(crate) fn attach(self: &Arc<Self>, signal: &Arc<Signal>) -> Option<Attachment> {
         self.attach_as(signal, false)
     }
 
-    /// Adds a reader that reads for others, unless the channel has closed.
+    /// Adds a reader that reads for others, unless the live tail has closed.
     pub(crate) fn attach_shared(self: &Arc<Self>, signal: &Arc<Signal>) -> Option<Attachment> {
         self.attach_as(signal, true)
     }
@@ -291,12 +291,12 @@ impl Channel {
         }
         let key = readers.insert(signal.clone(), shared);
         Some(Attachment {
-            channel: self.clone(),
+            tail: self.clone(),
             key,
         })
     }
 
-    /// Closes the channel if it has had no reader since `idle_before`; returns whether it is closed.
+    /// Closes the live tail if it has had no reader since `idle_before`; returns whether it is closed.
     pub(crate) fn close_if_idle(&self, idle_before: Instant) -> bool {
         let mut readers = self.readers.lock();
         if readers.all.is_empty() && readers.idle_since < idle_before {
@@ -306,7 +306,7 @@ impl Channel {
     }
 }
 
-impl Tail {
+impl Held {
     /// The place of the first chunk that has anything after a position.
     fn first_after(&self, after: Sequence) -> usize {
         let len = self.chunks.len();
@@ -336,31 +336,31 @@ impl Tail {
     }
 }
 
-/// A reader's place in a channel. Dropping it leaves the channel.
+/// A reader's place in a live tail. Dropping it leaves the live tail.
 pub(crate) struct Attachment {
-    channel: Arc<Channel>,
+    tail: Arc<LiveTail>,
     key: usize,
 }
 
 impl Attachment {
-    pub(crate) fn channel(&self) -> &Arc<Channel> {
-        &self.channel
+    pub(crate) fn tail(&self) -> &Arc<LiveTail> {
+        &self.tail
     }
 
     /// Is woken again, after it was left out or at rest.
     pub(crate) fn rejoin(&self) {
-        self.channel.readers.lock().join(self.key);
+        self.tail.readers.lock().join(self.key);
     }
 
     /// Is not woken until it rejoins: another reads for it.
     pub(crate) fn rest(&self) {
-        self.channel.readers.lock().leave_out(self.key);
+        self.tail.readers.lock().leave_out(self.key);
     }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        let mut readers = self.channel.readers.lock();
+        let mut readers = self.tail.readers.lock();
         readers.remove(self.key);
         if readers.all.is_empty() {
             readers.idle_since = Instant::now();
