@@ -254,7 +254,7 @@ impl Cursor {
     }
 
     /// A cursor at rest with nothing due has passed everything visible: moves the position there, so that a
-    /// quiet subscriber's position does not age. The position and whether it is at the head.
+    /// quiet subscriber's position does not age. The position and whether it is current.
     pub fn settle(&mut self) -> (Position, bool) {
         // Read before asking the live tails: visible events have been appended to them.
         let visible = self.log.visible();

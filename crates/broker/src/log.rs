@@ -147,7 +147,7 @@ impl Log {
         let queue_bytes_max = config.publish_queue_bytes_max.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             began: Instant::now(),
-            visible: AtomicU64::new(store.head()),
+            visible: AtomicU64::new(store.last_sequence()),
             store,
             live_tails: DashMap::new(),
             wildcards: RwLock::default(),

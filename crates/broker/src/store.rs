@@ -183,7 +183,7 @@ pub trait Store: Send + Sync + 'static {
     fn durability(&self) -> Durability;
 
     /// The last sequence appended; 0 before the first.
-    fn head(&self) -> Sequence;
+    fn last_sequence(&self) -> Sequence;
 
     /// The id of a topic, a new one when the topic is new and there is room.
     fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted>;
@@ -212,7 +212,7 @@ pub trait Store: Send + Sync + 'static {
     /// Whether the log has reached a sequence on any node, although this one may not have seen it yet. Asked for
     /// positions above what is visible here; a log of one node has nothing there.
     fn has_reached(&self, sequence: Sequence) -> BoxFuture<'static, Result<bool, ReadError>> {
-        let reached = sequence <= self.head();
+        let reached = sequence <= self.last_sequence();
         futures_util::future::ready(Ok(reached)).boxed()
     }
 

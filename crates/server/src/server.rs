@@ -367,7 +367,7 @@ async fn end(background: &Tasks, log_tasks: &Tasks, watchers: &Tasks, deadline: 
 fn say_contents(store: &dyn Store, stats: StoreStats, took: Duration) {
     tracing::info!(
         epoch = store.epoch().get(),
-        head = store.head(),
+        last_sequence = store.last_sequence(),
         events = stats.events,
         topics = stats.topics,
         sealed_files = stats.files,

@@ -8,7 +8,7 @@ pub const WINDOW_MAX: u32 = (1 << 31) - 1;
 pub const WINDOW_INITIAL: u32 = 65_535;
 
 /// The head of every frame.
-pub const HEAD_BYTES: usize = 9;
+pub const FRAME_HEADER_BYTES: usize = 9;
 
 /// Type of a DATA frame.
 pub const DATA: u8 = 0;

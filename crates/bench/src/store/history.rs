@@ -119,6 +119,6 @@ pub(super) fn fill(dir: &Path, plan: &Plan, stop: &Stop) -> anyhow::Result<Fille
     }
     Ok(Filled {
         epoch: store.epoch().get(),
-        last: store.head(),
+        last: store.last_sequence(),
     })
 }

@@ -42,7 +42,7 @@ pub struct TopicsPage {
     /// The name to go on after; `None` when there are no more.
     pub next: Option<TopicName>,
     /// The visible sequence.
-    pub head: Sequence,
+    pub visible: Sequence,
 }
 
 impl Log {
@@ -59,14 +59,14 @@ impl Log {
         let mut infos = topics.await?;
         let mut more = infos.len() > limit;
         infos.truncate(limit);
-        let head = self.visible_at(&infos).await;
+        let visible = self.visible_at(&infos).await;
         let mut counting = Counting::default();
         let mut topics = Vec::with_capacity(infos.len());
         let all = infos.len();
         for info in infos {
             let readers = counting.readers(self, &info.topic);
             topics.push(ListedTopic {
-                info: shown(info, head),
+                info: shown(info, visible),
                 readers,
             });
             if counting.looked_at >= READERS_MAX {
@@ -78,7 +78,7 @@ impl Log {
         Ok(TopicsPage {
             next: last.map(|last| last.info.topic.clone()),
             topics,
-            head,
+            visible,
         })
     }
 
@@ -119,8 +119,8 @@ impl Shared {
 }
 
 /// The part of a topic that may be shown while an invisible batch is being stored.
-fn shown(info: TopicInfo, head: Sequence) -> TopicInfo {
-    if info.first > head {
+fn shown(info: TopicInfo, visible: Sequence) -> TopicInfo {
+    if info.first > visible {
         return TopicInfo {
             first: 0,
             last: 0,
@@ -130,7 +130,7 @@ fn shown(info: TopicInfo, head: Sequence) -> TopicInfo {
         };
     }
     TopicInfo {
-        last: info.last.min(head),
+        last: info.last.min(visible),
         ..info
     }
 }

@@ -43,7 +43,7 @@ macro_rules! delegate {
 delegate! {
     epoch(&self) -> Epoch;
     durability(&self) -> Durability;
-    head(&self) -> Sequence;
+    last_sequence(&self) -> Sequence;
     admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted>;
     append<'a>(&'a self, messages: &'a [Admitted]) -> BoxFuture<'a, Result<Appended, AppendError>>;
     appended_elsewhere(&self) -> BoxFuture<'static, Result<Arc<Frames>, ElsewhereError>>;

@@ -175,7 +175,7 @@ struct Shared {
     epoch: Epoch,
     record_secret: u64,
     message_key_secret: [u64; 2],
-    head: AtomicU64,
+    last: AtomicU64,
     history: RwLock<History>,
     blocks: Cache<BlockKey, Loaded, ByBytes>,
     postings: Cache<u64, Arc<Postings>, ByBytes>,
@@ -277,8 +277,8 @@ impl Store for DiskStore {
         Durability::Disk
     }
 
-    fn head(&self) -> Sequence {
-        self.shared.head.load(Ordering::Acquire)
+    fn last_sequence(&self) -> Sequence {
+        self.shared.last.load(Ordering::Acquire)
     }
 
     fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {

@@ -39,7 +39,7 @@ pub struct MemoryStore {
     message_key_secret: [u64; 2],
     environment: Environment,
     clock: AgeClock,
-    head: AtomicU64,
+    last: AtomicU64,
     // The publish time of the last batch; written under `history`'s lock by `append` alone.
     last_time: Mutex<i64>,
     history: Arc<RwLock<History>>,
@@ -59,7 +59,7 @@ impl MemoryStore {
         Self {
             epoch: Epoch::from_random(environment.random()),
             message_key_secret: [environment.random(), environment.random()],
-            head: AtomicU64::new(0),
+            last: AtomicU64::new(0),
             last_time: Mutex::new(0),
             history: Arc::new(RwLock::new(History {
                 topics: Topics::new(topics_max),
@@ -92,8 +92,8 @@ impl Store for MemoryStore {
         Durability::Memory
     }
 
-    fn head(&self) -> Sequence {
-        self.head.load(Ordering::Acquire)
+    fn last_sequence(&self) -> Sequence {
+        self.last.load(Ordering::Acquire)
     }
 
     fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
@@ -111,7 +111,7 @@ impl Store for MemoryStore {
         messages: &'a [Admitted],
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         let time = self.publish_time();
-        let first = self.head() + 1;
+        let first = self.last_sequence() + 1;
         let mut previous = Vec::with_capacity(messages.len());
         {
             // Numbers only: readers wait for this short pass and not for the encoding.
@@ -128,7 +128,7 @@ impl Store for MemoryStore {
         }
         let frames = writer.finish();
         let dropped = self.history.write().keep(&frames, time, &self.clock.ages());
-        self.head.store(frames.last(), Ordering::Release);
+        self.last.store(frames.last(), Ordering::Release);
         // Trimmed events are freed outside the lock.
         drop(dropped);
         futures_util::future::ready(Ok(frames.into())).boxed()

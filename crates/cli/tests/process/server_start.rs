@@ -36,20 +36,20 @@ async fn a_start_names_the_data_it_found_and_the_missing_copy() {
     let mut server = Server::start(&args).await;
     let line = server.line("the contents", opened).await;
     assert!(
-        line.contains("head=0") && line.contains("events=0"),
+        line.contains("last_sequence=0") && line.contains("events=0"),
         "{line}"
     );
     server.publish("a", "x").await.unwrap();
-    let head = server.publish("b", "x").await.unwrap();
+    let last = server.publish("b", "x").await.unwrap();
     server.signal(Signal::TERM);
     assert!(server.ended().await.success());
 
     fs::remove_file(dir.join("META.copy")).unwrap();
     let server = Server::start(&args).await;
     let line = server.line("the contents", opened).await;
-    let head = format!("head={head}");
+    let last = format!("last_sequence={last}");
     for part in [
-        &head,
+        &last,
         "events=2",
         "topics=2",
         "sealed_files=",

@@ -39,7 +39,7 @@ const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 const ASKED_COMPRESSION: &str = "longlived-compression";
 
 /// A call whose request messages are still bytes.
-pub(super) struct Head {
+pub(super) struct RawCall {
     pub(super) record: Arc<CallRecord>,
     pub(super) caller: Arc<Caller>,
     pub(super) deadline: Option<tokio::time::Instant>,
@@ -48,7 +48,7 @@ pub(super) struct Head {
     pub(super) body: Body,
 }
 
-impl Head {
+impl RawCall {
     /// Takes a request apart.
     pub(super) fn of(node: &Node, request: Request<Body>) -> Result<Self, Status> {
         let (mut parts, body) = request.into_parts();
@@ -109,13 +109,13 @@ impl<T: prost::Message + Default + Send + 'static> Call<T> {
         bytes_max: usize,
     ) -> Result<Self, Status> {
         let compression = wanted(request.headers(), &node.config.compressions);
-        let head = Head::of(&node, request)?;
+        let raw = RawCall::of(&node, request)?;
         Ok(Self {
             compression,
-            record: head.record,
-            caller: head.caller,
-            deadline: head.deadline,
-            messages: messages(head.body, head.encoding, bytes_max),
+            record: raw.record,
+            caller: raw.caller,
+            deadline: raw.deadline,
+            messages: messages(raw.body, raw.encoding, bytes_max),
             node,
             name,
             bytes_max,

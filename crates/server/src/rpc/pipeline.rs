@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tonic::Status;
 
-use super::{call::Head, publish_requests::PublishRequests};
+use super::{call::RawCall, publish_requests::PublishRequests};
 use crate::{contract::status, node::Node};
 
 /// Requests to the log that one stream may have in flight.
@@ -50,16 +50,16 @@ impl Pipeline {
         self.certain
     }
 
-    pub(super) fn new(node: Arc<Node>, head: Head) -> Self {
+    pub(super) fn new(node: Arc<Node>, raw: RawCall) -> Self {
         let drain = node.drain.clone();
-        let requests = PublishRequests::new(node.clone(), head.body, head.encoding);
+        let requests = PublishRequests::new(node.clone(), raw.body, raw.encoding);
         Self {
             node,
             requests,
             group_len: 1,
             options: PublishOptions {
-                principal: head.caller.principal.clone(),
-                deadline: head.deadline,
+                principal: raw.caller.principal.clone(),
+                deadline: raw.deadline,
                 stream: Some(Arc::new(AtomicBool::new(false))),
                 background: false,
             },

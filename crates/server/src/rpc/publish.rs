@@ -16,7 +16,7 @@ use tonic::{Status, body::Body};
 
 use super::{
     NodeBody,
-    call::{self, Call, Head},
+    call::{self, Call, RawCall},
     pipeline::{Pipeline, publish_bytes_max},
 };
 use crate::{
@@ -66,11 +66,11 @@ pub(super) async fn publish(node: Arc<Node>, request: Request<Body>) -> Answer {
 
 /// `longlived.v1.PublishService/PublishStream`
 pub(super) fn publish_stream(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let head = Head::of(&node, request)?;
-    head.record.set_streaming();
+    let raw = RawCall::of(&node, request)?;
+    raw.record.set_streaming();
     let body = PublishStream {
-        record: head.record.clone(),
-        pipeline: Pipeline::new(node.clone(), head),
+        record: raw.record.clone(),
+        pipeline: Pipeline::new(node.clone(), raw),
         node,
         ended: false,
     };
@@ -117,10 +117,10 @@ impl http_body::Body for PublishStream {
 
 /// `longlived.v1.PublishService/BulkPublish`
 pub(super) async fn bulk_publish(node: Arc<Node>, request: Request<Body>) -> Answer {
-    let head = Head::of(&node, request)?;
-    head.record.set_streaming();
-    let record = head.record.clone();
-    let mut pipeline = Pipeline::new(node.clone(), head);
+    let raw = RawCall::of(&node, request)?;
+    raw.record.set_streaming();
+    let record = raw.record.clone();
+    let mut pipeline = Pipeline::new(node.clone(), raw);
     let mut published = 0;
     let mut duplicates = 0;
     let mut last = None;

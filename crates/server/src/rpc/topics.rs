@@ -97,7 +97,7 @@ fn page_limit(
 }
 
 /// The last position that may be shown.
-fn head(node: &Node) -> Position {
+fn end_of_log(node: &Node) -> Position {
     node.log.position_at(node.log.visible())
 }
 

@@ -71,7 +71,7 @@ impl Delegate for Witness {
                     reserve: 1,
                 });
             }
-            let next = self.inner.head() + 1;
+            let next = self.inner.last_sequence() + 1;
             let appended = match self.inner.append(messages).await {
                 Ok(appended) => appended,
                 Err(error) => {

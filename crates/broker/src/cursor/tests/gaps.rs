@@ -143,8 +143,8 @@ fn a_loss_with_much_in_between_that_does_not_match_is_announced_once() {
         let topics: Vec<String> = (0..20).map(|n| format!("a.{}", n + 3)).collect();
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         publish(&log, &topics).await;
-        let head = log.visible();
-        let expected = [format!("Trimmed 0-{}: 25", head - 1), head.to_string()];
+        let last = log.visible();
+        let expected = [format!("Trimmed 0-{}: 25", last - 1), last.to_string()];
         assert_eq!(told(&log, &[filter("a.>")], OPTIONS).await, expected);
     });
 }

@@ -68,7 +68,7 @@ struct Numbered {
 
 impl Numbered {
     fn new(shared: &Shared, messages: &[Admitted]) -> Self {
-        let first = shared.head.load(Ordering::Acquire) + 1;
+        let first = shared.last.load(Ordering::Acquire) + 1;
         let now = shared.environment.unix_nanos();
         let ages = shared.clock.ages();
         let history = &mut *shared.history.write();
@@ -165,6 +165,6 @@ impl Shared {
             block: block as u32,
         };
         self.blocks.insert(key, Loaded::Whole(frames.clone()));
-        self.head.store(frames.last(), Ordering::Release);
+        self.last.store(frames.last(), Ordering::Release);
     }
 }

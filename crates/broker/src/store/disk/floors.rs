@@ -73,12 +73,12 @@ impl History {
         self.former = Some(Former::of(newest));
     }
 
-    /// The log is taken over up to `head`.
-    pub(super) fn forget_former(&mut self, head: Sequence) {
+    /// The log is taken over up to `last`.
+    pub(super) fn forget_former(&mut self, last: Sequence) {
         self.former = None;
         for class in &mut self.classes {
             // A floor that was brought back alone from a later time must not hide events published from here on.
-            class.floor = class.floor.min(head);
+            class.floor = class.floor.min(last);
         }
     }
 }

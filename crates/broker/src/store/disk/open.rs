@@ -147,7 +147,7 @@ impl DiskStore {
             })?,
             record_secret: meta.record_secret,
             message_key_secret: [secret(0), secret(1)],
-            head: AtomicU64::new(0),
+            last: AtomicU64::new(0),
             history: RwLock::new(History::new(retention, topics_max)),
             blocks: Cache::with_weighter(BLOCKS_EXPECTED, config.cache_bytes, ByBytes),
             postings: Cache::with_weighter(64, POSTINGS_BYTES, ByBytes),

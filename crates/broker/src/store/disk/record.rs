@@ -216,7 +216,7 @@ impl Index {
 /// A record to be written: the part before the frames, and the padding after them.
 #[derive(Debug)]
 pub(super) struct Encoded {
-    pub(super) head: Vec<u8>,
+    pub(super) header_and_index: Vec<u8>,
     pub(super) header: Header,
 }
 
@@ -225,7 +225,7 @@ impl Encoded {
     pub(super) fn parts<'a>(&'a self, frames: &'a [u8]) -> [&'a [u8]; 3] {
         const PADDING: [u8; ALIGN] = [0; ALIGN];
         let padding = self.header.record_bytes() - self.header.frames_at() - frames.len();
-        [&self.head, frames, &PADDING[..padding]]
+        [&self.header_and_index, frames, &PADDING[..padding]]
     }
 }
 
@@ -252,26 +252,26 @@ pub(super) fn encode(
         Beside::Keys(keys) => Extras::Keys(keys.len() as u32),
     };
     let index_bytes = entries.len() * ENTRY_BYTES + TAKEN_BYTES + extras.bytes(true);
-    let mut head = Vec::with_capacity(HEADER_BYTES + index_bytes);
-    head.resize(HEADER_BYTES, 0);
+    let mut header_and_index = Vec::with_capacity(HEADER_BYTES + index_bytes);
+    header_and_index.resize(HEADER_BYTES, 0);
     for entry in entries {
-        head.extend(((entry.sequence - first) as u32).to_le_bytes());
-        head.extend(entry.offset.to_le_bytes());
-        head.extend(topic(entry.topic).to_le_bytes());
+        header_and_index.extend(((entry.sequence - first) as u32).to_le_bytes());
+        header_and_index.extend(entry.offset.to_le_bytes());
+        header_and_index.extend(topic(entry.topic).to_le_bytes());
     }
-    head.extend(stamp.taken.to_le_bytes());
+    header_and_index.extend(stamp.taken.to_le_bytes());
     match beside {
         Beside::Marks(marks) => {
             for mark in marks {
-                head.extend(u64::from(mark.entry).to_le_bytes());
-                head.extend(mark.stamp.published.to_le_bytes());
-                head.extend(mark.stamp.taken.to_le_bytes());
+                header_and_index.extend(u64::from(mark.entry).to_le_bytes());
+                header_and_index.extend(mark.stamp.published.to_le_bytes());
+                header_and_index.extend(mark.stamp.taken.to_le_bytes());
             }
         }
         Beside::Keys(keys) => {
             for (entry, key) in keys {
-                head.extend(u64::from(*entry).to_le_bytes());
-                head.extend(key.0.to_le_bytes());
+                header_and_index.extend(u64::from(*entry).to_le_bytes());
+                header_and_index.extend(key.0.to_le_bytes());
             }
         }
     }
@@ -283,13 +283,16 @@ pub(super) fn encode(
         previous_last,
         index_bytes: index_bytes as u32,
         frames_bytes: frames.bytes().len() as u32,
-        index_crc: crc32c::crc32c(&head[HEADER_BYTES..]),
+        index_crc: crc32c::crc32c(&header_and_index[HEADER_BYTES..]),
         frames_crc: crc32c::crc32c(frames.bytes()),
         extras,
         says_taken: true,
     };
-    head[..HEADER_BYTES].copy_from_slice(&header.encode(secret));
-    Encoded { head, header }
+    header_and_index[..HEADER_BYTES].copy_from_slice(&header.encode(secret));
+    Encoded {
+        header_and_index,
+        header,
+    }
 }
 
 /// Reads an index; `None` when it is damaged.

@@ -296,7 +296,7 @@ impl Shared {
         let begun = self.begin_head(self.head_at(recovery.last));
         begun.map_err(at(head_path))?;
         self.history.write().forget_former(recovery.last);
-        self.head.store(recovery.last, Ordering::Release);
+        self.last.store(recovery.last, Ordering::Release);
         Ok(())
     }
 

@@ -235,11 +235,11 @@ impl Sealed {
     /// Reads the index of a block; `None` when it is damaged.
     pub(super) fn load_index(&self, block: usize) -> io::Result<Option<Index>> {
         let block = &self.blocks[block];
-        let mut head = [0; HEADER_BYTES];
-        if !read_or_damaged(&*self.file, &mut head, block.offset)? {
+        let mut bytes = [0; HEADER_BYTES];
+        if !read_or_damaged(&*self.file, &mut bytes, block.offset)? {
             return Ok(None);
         }
-        let Some(header) = self.header(block, &head) else {
+        let Some(header) = self.header(block, &bytes) else {
             return Ok(None);
         };
         let mut index = vec![0; header.index_bytes as usize];

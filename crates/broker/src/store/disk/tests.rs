@@ -110,7 +110,7 @@ fn read(
     let query = Query {
         filters: filters.iter().map(wanted).collect(),
         after,
-        through: store.head(),
+        through: store.last_sequence(),
         bytes_max,
     };
     store.read(query).now_or_never().unwrap().unwrap()
@@ -154,7 +154,7 @@ fn read_all(
 ) -> (Vec<Sequence>, Vec<Damaged>) {
     let (mut found, mut damaged) = (Vec::new(), Vec::new());
     let mut at = after;
-    while at < store.head() {
+    while at < store.last_sequence() {
         let page = read(store, filters, at, bytes_max);
         found.extend(sequences(&page));
         damaged.extend(page.damaged.iter().copied());
@@ -234,7 +234,7 @@ fn threads_and_a_real_directory_do_the_same() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let mut head = 0;
+        let mut last = 0;
         for round in 1..=3_u64 {
             let store = DiskStore::open(
                 config.clone(),
@@ -243,17 +243,17 @@ fn threads_and_a_real_directory_do_the_same() {
                 100,
             )
             .unwrap();
-            assert_eq!(store.head(), head);
+            assert_eq!(store.last_sequence(), last);
             for _ in 0..300 {
                 let messages = [message(&store, "a.1", ""), message(&store, "b.1", "")];
                 let appended = store.append(&messages).await.unwrap();
                 let frames = appended.frames().unwrap();
-                assert_eq!(frames.first(), head + 1);
-                head = frames.last();
+                assert_eq!(frames.first(), last + 1);
+                last = frames.last();
             }
             let mut at = 0;
             let mut found = Vec::new();
-            while at < head {
+            while at < last {
                 let wanted = FilterFrom {
                     filter: TopicFilter::parse("b.>").unwrap(),
                     after: 0,
@@ -261,7 +261,7 @@ fn threads_and_a_real_directory_do_the_same() {
                 let query = Query {
                     filters: vec![wanted],
                     after: at,
-                    through: head,
+                    through: last,
                     bytes_max: 1_000,
                 };
                 let page = store.read(query).await.unwrap();
@@ -284,7 +284,7 @@ fn published_at(files: &MemoryFiles, seconds: u64) -> i64 {
     let shared = Arc::new(files.clone());
     let store = DiskStore::open_with(shared, config(), environment, retention(&[]), 1_000).unwrap();
     append(&store, &["a.1"]).unwrap();
-    let page = read(&store, &[("a.1", 0)], store.head() - 1, 1 << 20);
+    let page = read(&store, &[("a.1", 0)], store.last_sequence() - 1, 1 << 20);
     let slices: Vec<_> = page.slices.into();
     let event = frame::events(frame::join(&slices, Encoding::V1)).next();
     files.kill();

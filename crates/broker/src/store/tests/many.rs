@@ -166,7 +166,7 @@ impl Delegate for OneOfMany {
         &self.log.store
     }
 
-    fn head(&self) -> Sequence {
+    fn last_sequence(&self) -> Sequence {
         self.seen.lock().through
     }
 
@@ -195,10 +195,10 @@ impl Delegate for OneOfMany {
                 {
                     return Err(ElsewhereError::Unavailable("on purpose".to_owned()));
                 }
-                let head = log.store.head();
+                let last = log.store.last_sequence();
                 let unseen = {
                     let seen = &mut *seen.lock();
-                    let through = seen.own.map_or(head, |own| own - 1);
+                    let through = seen.own.map_or(last, |own| own - 1);
                     log.hand_out(seen, through)
                 };
                 if let Some(frames) = unseen {
@@ -211,7 +211,7 @@ impl Delegate for OneOfMany {
     }
 
     fn has_reached(&self, sequence: Sequence) -> BoxFuture<'static, Result<bool, ReadError>> {
-        let reached = sequence <= self.log.store.head();
+        let reached = sequence <= self.log.store.last_sequence();
         futures_util::future::ready(Ok(reached)).boxed()
     }
 

@@ -164,13 +164,13 @@ impl Subject {
         let (epoch, secret) = (self.store.epoch(), self.store.message_key_secret());
         self.files.kill();
         self.store = on_disk(&self.files, &self.environment, &self.retention);
-        prop_assert_eq!(self.store.head(), self.head());
+        prop_assert_eq!(self.store.last_sequence(), self.last_sequence());
         prop_assert_eq!(self.store.epoch(), epoch);
         prop_assert_eq!(self.store.message_key_secret(), secret);
         Ok(())
     }
 
-    fn head(&self) -> Sequence {
+    fn last_sequence(&self) -> Sequence {
         self.log.len() as Sequence
     }
 
@@ -248,7 +248,7 @@ impl Subject {
         while let Some(frames) = self.hears_more().await {
             self.hand_out(&frames)?;
         }
-        prop_assert_eq!(self.store.head(), self.head());
+        prop_assert_eq!(self.store.last_sequence(), self.last_sequence());
         self.store.trim();
         Ok(())
     }
@@ -286,7 +286,7 @@ impl Subject {
         for (entry, (len, event)) in frames.entries().iter().zip(events) {
             prop_assert_eq!(entry.len as usize, len);
             prop_assert_eq!(entry.sequence, event.sequence);
-            prop_assert_eq!(event.sequence, self.head() + 1);
+            prop_assert_eq!(event.sequence, self.last_sequence() + 1);
             let topic = TOPICS.iter().find(|topic| **topic == event.topic);
             let time = event.publish_time.unwrap();
             let time = time.seconds * 1_000_000_000 + i64::from(time.nanos);
@@ -337,7 +337,7 @@ impl Subject {
         let trimmed = all().filter(|&index| !kept[index]).map(sequence).max();
         let mut found = Vec::new();
         let mut at = after;
-        while at < self.head() {
+        while at < self.last_sequence() {
             let from = |&(filter, after): &(&str, Sequence)| FilterFrom {
                 filter: TopicFilter::parse(filter).unwrap(),
                 after,
@@ -345,7 +345,7 @@ impl Subject {
             let query = Query {
                 filters: filters.iter().map(from).collect(),
                 after: at,
-                through: self.head(),
+                through: self.last_sequence(),
                 bytes_max: reading.bytes_max,
             };
             let page = self.store.read(query).await.unwrap();
@@ -398,7 +398,7 @@ impl Subject {
                 let before = self.store.before_time(time).await.unwrap();
                 let is_later = |&index: &usize| kept[index] && self.log[index].1 >= time;
                 let first = (0..self.log.len()).find(is_later);
-                let first = first.map_or(self.head() + 1, |index| index as Sequence + 1);
+                let first = first.map_or(self.last_sequence() + 1, |index| index as Sequence + 1);
                 prop_assert!(before < first, "{} of {}: {}", time, first, before);
             }
         }

@@ -1,11 +1,11 @@
-//! `CheckPosition`: a resumption in trial. It is begun and read ahead until the first gap, the head, or as far as one
+//! `CheckPosition`: a resumption in trial. It is begun and read ahead until the first gap, the end of the log, or as far as one
 //! call may read.
 
 use longlived_api::v1::{self, check_position_response::State};
 use longlived_broker::{Begin, Delivery, Gap, GapReason, Sequence};
 use tonic::Status;
 
-use super::{Reader, head, subscriber};
+use super::{Reader, end_of_log, subscriber};
 use crate::{
     contract::{Caller, InvalidRequest, validate, wire},
     node::Node,
@@ -26,7 +26,7 @@ pub(super) async fn check(
     let earliest = Reader::open(node, &filters, Begin::Earliest).await?;
     // As for a subscriber: the live tails may have events that history has let go.
     let (gap, checked) = if node.log.tails_reach(&filters, position) {
-        (None, head(node))
+        (None, end_of_log(node))
     } else {
         let mut reader = Reader::open(node, &filters, Begin::After(position)).await?;
         let gap = first_gap(&mut reader, position.sequence).await?;
@@ -43,7 +43,7 @@ pub(super) async fn check(
         gap: gap.map(|gap| wire::gap_message(&gap)),
         earliest: Some(wire::position(earliest.position())),
         checked: Some(wire::position(checked)),
-        head: Some(wire::position(head(node))),
+        head: Some(wire::position(end_of_log(node))),
     })
 }
 

@@ -5,7 +5,7 @@ use longlived_broker::{Begin, Delivery, Position, events};
 use prost::{Message as _, length_delimiter_len};
 use tonic::Status;
 
-use super::{Reader, head, page_limit, subscriber};
+use super::{Reader, end_of_log, page_limit, subscriber};
 use crate::{
     contract::{Caller, validate, wire},
     limits::PAGE_BYTES_MAX,
@@ -69,12 +69,12 @@ pub(super) async fn read(
         }
         page.next = reader.position();
     }
-    let head = head(node);
+    let last = end_of_log(node);
     Ok(v1::ReadHistoryResponse {
         entries: page.entries,
         next: Some(wire::position(page.next)),
-        end: end || page.next == head,
-        head: Some(wire::position(head)),
+        end: end || page.next == last,
+        head: Some(wire::position(last)),
     })
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn list(
     Ok(v1::ListTopicsResponse {
         topics: page.topics.into_iter().map(topic).collect(),
         next_page_token: page.next.map_or_else(String::new, |name| name.to_string()),
-        head: Some(wire::position(node.log.position_at(page.head))),
+        head: Some(wire::position(node.log.position_at(page.visible))),
     })
 }
 

@@ -10,7 +10,7 @@
 //!
 //! All other frames pass as they came. Malformed ones pass too, since HTTP/2 knows the right answer to them.
 //!
-//! Holds: bytes that pass keep their order, wherever reads cut them; an incomplete frame head is held back until its
+//! Holds: bytes that pass keep their order, wherever reads cut them; an incomplete frame header is held back until its
 //! kind is known.
 //! Does not: answer, or check anything that HTTP/2 checks. A peer that spends more window on padding than it has is not
 //! found out: none of it is held.
@@ -23,11 +23,11 @@ use crate::limits;
 /// Bytes that a client sends before its first frame (RFC 9113, 3.4).
 const PREFACE_BYTES: usize = 24;
 /// Length, type, flags and stream (RFC 9113, 4.1).
-const HEAD_BYTES: usize = 9;
-/// A head, and how much padding there is (RFC 9113, 6.1).
-const PADDED_HEAD_BYTES: usize = HEAD_BYTES + 1;
-/// A WINDOW_UPDATE with its head.
-const UPDATE_BYTES: usize = HEAD_BYTES + 4;
+const FRAME_HEADER_BYTES: usize = 9;
+/// A frame header, and how much padding there is (RFC 9113, 6.1).
+const PADDED_HEADER_BYTES: usize = FRAME_HEADER_BYTES + 1;
+/// A WINDOW_UPDATE with its frame header.
+const UPDATE_BYTES: usize = FRAME_HEADER_BYTES + 4;
 /// The bytes that may be held back until more come.
 pub(super) const HELD_BYTES_MAX: usize = UPDATE_BYTES;
 /// One parameter of SETTINGS.
@@ -46,7 +46,7 @@ const INITIAL_WINDOW_SIZE: u16 = 4;
 #[derive(Debug)]
 pub(super) struct Inbound {
     state: State,
-    // Of a head, an update or a parameter that has not come whole. Only of the first two is it held back.
+    // Of a frame header, an update or a parameter that has not come whole. Only of the first two is it held back.
     part: SmallVec<[u8; UPDATE_BYTES]>,
     // Calls that may still pass before those that have are taken up.
     calls_left: u32,
@@ -62,7 +62,7 @@ enum State {
     TakingOut(usize),
     /// The first number of bytes passes next, and the second number after them is taken out.
     PassingPadded(usize, u8),
-    Head,
+    Header,
     /// How much padding a DATA frame has.
     PaddedHead,
     /// The rest of a WINDOW_UPDATE.
@@ -123,13 +123,13 @@ impl Inbound {
                         next(padding.into(), State::TakingOut)
                     };
                 }
-                State::Head => {
-                    if self.complete(HEAD_BYTES, &mut bytes) {
+                State::Header => {
+                    if self.complete(FRAME_HEADER_BYTES, &mut bytes) {
                         self.begin_frame(windows, out);
                     }
                 }
                 State::PaddedHead => {
-                    if self.complete(PADDED_HEAD_BYTES, &mut bytes) {
+                    if self.complete(PADDED_HEADER_BYTES, &mut bytes) {
                         self.begin_padded(windows, out);
                     }
                 }
@@ -155,7 +155,7 @@ impl Inbound {
     }
 
     fn is_between_frames(&self) -> bool {
-        matches!(self.state, State::Head) && self.part.is_empty()
+        matches!(self.state, State::Header) && self.part.is_empty()
     }
 
     /// Whether `part` has this number of bytes now.
@@ -168,7 +168,7 @@ impl Inbound {
     }
 
     fn begin_frame(&mut self, windows: &mut Windows, out: &mut impl FnMut(&[u8])) {
-        let (length, kind, flags, stream) = self.head();
+        let (length, kind, flags, stream) = self.header();
         if kind == HEADERS {
             self.calls_left = self.calls_left.saturating_sub(1);
             self.called = self.called.max(stream);
@@ -186,12 +186,12 @@ impl Inbound {
             }
             if length == 0 && flags & (END_STREAM | PADDED) == 0 {
                 self.part.clear();
-                self.state = State::Head;
+                self.state = State::Header;
                 return;
             }
         }
         let length = length as usize;
-        if kind == WINDOW_UPDATE && length == UPDATE_BYTES - HEAD_BYTES {
+        if kind == WINDOW_UPDATE && length == UPDATE_BYTES - FRAME_HEADER_BYTES {
             self.state = State::Update;
             return;
         }
@@ -207,10 +207,10 @@ impl Inbound {
     }
 
     /// Length, type, flags and stream.
-    fn head(&self) -> (u32, u8, u8, u32) {
-        let head = &self.part;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        (length, head[3], head[4], self.number(5))
+    fn header(&self) -> (u32, u8, u8, u32) {
+        let header = &self.part;
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+        (length, header[3], header[4], self.number(5))
     }
 
     /// Without the highest bit, which is reserved.
@@ -221,8 +221,8 @@ impl Inbound {
 
     /// A DATA frame without its padding.
     fn begin_padded(&mut self, windows: &mut Windows, out: &mut impl FnMut(&[u8])) {
-        let (length, _, flags, stream) = self.head();
-        let padding = self.part[HEAD_BYTES];
+        let (length, _, flags, stream) = self.header();
+        let padding = self.part[FRAME_HEADER_BYTES];
         // How much there is counts too.
         let overhead = u32::from(padding) + 1;
         let Some(data) = length.checked_sub(overhead) else {
@@ -242,7 +242,7 @@ impl Inbound {
             let [_, a, b, c] = data.to_be_bytes();
             self.part[..3].copy_from_slice(&[a, b, c]);
             self.part[4] = flags & !PADDED;
-            out(&self.part[..HEAD_BYTES]);
+            out(&self.part[..FRAME_HEADER_BYTES]);
         }
         self.part.clear();
         self.state = if data > 0 {
@@ -253,20 +253,20 @@ impl Inbound {
     }
 
     fn end_update(&mut self, windows: &mut Windows, out: &mut impl FnMut(&[u8])) {
-        match (self.number(5), self.number(HEAD_BYTES)) {
+        match (self.number(5), self.number(FRAME_HEADER_BYTES)) {
             // An error, which HTTP/2 answers.
             (_, 0) => out(&self.part),
             (0, bytes) => windows.give_connection(bytes),
             (stream, bytes) => windows.give(stream, bytes),
         }
         self.part.clear();
-        self.state = State::Head;
+        self.state = State::Header;
     }
 }
 
 /// The state while this number of bytes of a frame is still to come.
 fn next(left: usize, then: fn(usize) -> State) -> State {
-    if left == 0 { State::Head } else { then(left) }
+    if left == 0 { State::Header } else { then(left) }
 }
 
 fn read_parameter(parameter: &[u8], windows: &mut Windows) {

@@ -18,7 +18,7 @@ use super::{
     support::{Frame, Node, framed, message, request, within},
 };
 use longlived_testkit::frames::{
-    ACK, DATA, END_STREAM, GOAWAY, HEAD_BYTES, HEADERS, PADDED, PING, RST_STREAM, SETTINGS,
+    ACK, DATA, END_STREAM, FRAME_HEADER_BYTES, GOAWAY, HEADERS, PADDED, PING, RST_STREAM, SETTINGS,
     WINDOW_INITIAL, WINDOW_MAX, WINDOW_UPDATE, frame, grpc_call, hello, window_update,
 };
 
@@ -117,7 +117,7 @@ impl Peer {
     /// Sends the message again and again while the windows have capacity, at most `most` times; returns how often.
     async fn send(&mut self, stream: u32, shape: Shape, message: &[u8], most: usize) -> usize {
         let frames = shape.frames(stream, message);
-        let spends = |frame: &Vec<u8>| frame.len() - HEAD_BYTES;
+        let spends = |frame: &Vec<u8>| frame.len() - FRAME_HEADER_BYTES;
         let bytes = frames.iter().map(spends).sum::<usize>();
         let capacity = self.windows[&0].min(self.windows[&stream]);
         let times = most.min(usize::try_from(capacity).unwrap_or(0) / bytes);

@@ -10,7 +10,8 @@ use longlived_api::v1::{
 };
 use longlived_testkit::{
     frames::{
-        DATA, HEAD_BYTES, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello, window_update,
+        DATA, FRAME_HEADER_BYTES, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello,
+        window_update,
     },
     grpc::Messages,
 };
@@ -271,8 +272,8 @@ impl ByHand {
     /// The next frame of HTTP/2.
     async fn receive(&mut self) {
         let whole = |read: &BytesMut| match read[..] {
-            [a, b, c, ..] if read.len() >= HEAD_BYTES => {
-                let end = HEAD_BYTES + u32::from_be_bytes([0, a, b, c]) as usize;
+            [a, b, c, ..] if read.len() >= FRAME_HEADER_BYTES => {
+                let end = FRAME_HEADER_BYTES + u32::from_be_bytes([0, a, b, c]) as usize;
                 (read.len() >= end).then_some(end)
             }
             _ => None,
@@ -285,8 +286,8 @@ impl ByHand {
             assert!(more.expect("no error") > 0, "the connection stands");
         };
         let frame = self.read.split_to(end);
-        if frame[3] == DATA && frame[5..HEAD_BYTES] == [0, 0, 0, 1] {
-            self.data.extend_from_slice(&frame[HEAD_BYTES..]);
+        if frame[3] == DATA && frame[5..FRAME_HEADER_BYTES] == [0, 0, 0, 1] {
+            self.data.extend_from_slice(&frame[FRAME_HEADER_BYTES..]);
         }
     }
 }

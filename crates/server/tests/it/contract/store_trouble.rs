@@ -268,7 +268,7 @@ async fn publishers_of_a_message_that_is_being_stored_get_its_position_when_it_i
         "{other:?}"
     );
     assert_ne!(other[0].duplicate, other[1].duplicate, "with any one first");
-    assert_eq!(store.inner.head(), 2, "each is stored once");
+    assert_eq!(store.inner.last_sequence(), 2, "each is stored once");
 }
 
 #[tokio::test]
@@ -281,7 +281,7 @@ async fn publishers_of_a_message_that_is_being_stored_are_refused_when_it_is_not
         let refused = answer.expect_err("it is full");
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     }
-    assert_eq!(store.inner.head(), 0, "nothing is stored");
+    assert_eq!(store.inner.last_sequence(), 0, "nothing is stored");
 
     store.set(Mood::Takes);
     for duplicate in [false, true] {

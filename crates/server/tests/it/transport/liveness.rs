@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use longlived_server::testkit::acceptor::AcceptorSettings;
 use longlived_server::testkit::connection::{ConnectionEnd, ConnectionSettings};
-use longlived_testkit::frames::{ACK, HEAD_BYTES, PING, frame};
+use longlived_testkit::frames::{ACK, FRAME_HEADER_BYTES, PING, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -139,7 +139,7 @@ async fn a_quiet_peer_that_answers_stays() {
 /// Waits for a PING; its payload.
 async fn ping(socket: &mut DuplexStream) -> Vec<u8> {
     loop {
-        let mut head = [0; HEAD_BYTES];
+        let mut head = [0; FRAME_HEADER_BYTES];
         let read = within("a frame", socket.read_exact(&mut head)).await;
         read.expect("the connection stands");
         let [a, b, c, kind, flags, ..] = head;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::support::{Node, node_with, until, within};
 use longlived_testkit::frames::{
-    HEAD_BYTES, PING, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello, window_update,
+    FRAME_HEADER_BYTES, PING, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello, window_update,
 };
 
 const ACK: u8 = 1;
@@ -64,12 +64,12 @@ fn reads_slowly(address: SocketAddr, path: &'static str) -> Arc<Progress> {
             told.read.fetch_add(count, Ordering::Relaxed);
             bytes.extend_from_slice(&piece[..count]);
             while let [a, b, c, kind, flags, ..] = bytes[..] {
-                let end = HEAD_BYTES + u32::from_be_bytes([0, a, b, c]) as usize;
+                let end = FRAME_HEADER_BYTES + u32::from_be_bytes([0, a, b, c]) as usize;
                 if bytes.len() < end {
                     break;
                 }
                 if kind == PING && flags & ACK == 0 {
-                    let answer = frame(PING, ACK, 0, &bytes[HEAD_BYTES..end]);
+                    let answer = frame(PING, ACK, 0, &bytes[FRAME_HEADER_BYTES..end]);
                     if socket.write_all(&answer).is_err() {
                         return;
                     }

@@ -175,7 +175,7 @@ impl World {
                 filter: TopicFilter::parse(">").unwrap(),
                 after: 0,
             }];
-            let through = self.memory.head();
+            let through = self.memory.last_sequence();
             let query = Query {
                 filters,
                 after: 0,
@@ -396,7 +396,7 @@ fn a_directory_of_format_1_is_read_and_goes_on_and_its_ages_end() {
             DiskStore::open(config.clone(), environment, classes.clone(), 100).unwrap()
         };
         let store = open();
-        assert_eq!(store.head(), 202);
+        assert_eq!(store.last_sequence(), 202);
         assert_eq!(count(&store, "kept.>"), 72);
         assert_eq!(count(&store, "aged.b"), 60, "nothing says that it is old");
         assert_eq!(store.recent_ids().len(), 202 - 60 - 60 - 1);

@@ -41,7 +41,7 @@ fn a_file_that_lost_its_footer_is_there_after_every_restart_and_so_are_the_other
         drop(store);
         store = open(&files, &[]);
     }
-    let head = store.head();
+    let last = store.last_sequence();
     files.kill();
     drop(store);
     let names = list(&files, "/data/sealed");
@@ -52,7 +52,7 @@ fn a_file_that_lost_its_footer_is_there_after_every_restart_and_so_are_the_other
     for round in 0..2 {
         let store = open(&files, &[]);
         let (found, _) = read_all(&store, &[(">", 0)], 0, 1 << 20);
-        assert_eq!(found.len() as u64, head, "round {round}");
+        assert_eq!(found.len() as u64, last, "round {round}");
         files.kill();
     }
 }
@@ -115,7 +115,11 @@ fn a_damaged_batch_before_a_torn_one_is_announced() {
     });
     let store = open(&files, &[]);
     let (found, damaged) = read_all(&store, &[(">", 0)], 0, 1 << 20);
-    assert!(store.head() >= 20, "{} {found:?} {damaged:?}", store.head());
+    assert!(
+        store.last_sequence() >= 20,
+        "{} {found:?} {damaged:?}",
+        store.last_sequence()
+    );
     assert!(
         damaged.iter().any(|d| d.after <= 10 && d.through >= 20),
         "{damaged:?}"
@@ -190,7 +194,7 @@ fn a_segment_that_lost_its_end_has_lost_the_records_that_may_have_been_there() {
         content.truncate(end.unwrap());
     });
     let store = open(&files, &[]);
-    assert!(store.head() >= 20, "no number is given out again");
+    assert!(store.last_sequence() >= 20, "no number is given out again");
     let (found, damaged) = read_all(&store, &[(">", 0)], 0, 1 << 20);
     assert_eq!(found, (1..=10).collect::<Vec<_>>());
     assert!(
@@ -215,7 +219,7 @@ fn a_damaged_byte_of_room_that_was_never_used_takes_nothing_and_nothing_is_annou
             content[end + beyond] ^= 0x40;
         }));
         let store = open(&files, &[]);
-        assert_eq!(store.head(), 5, "{beyond}");
+        assert_eq!(store.last_sequence(), 5, "{beyond}");
         let (found, damaged) = read_all(&store, &[(">", 0)], 0, 1 << 20);
         assert_eq!(found, (1..=5).collect::<Vec<_>>(), "{beyond}");
         assert!(damaged.is_empty(), "{beyond}: {damaged:?}");

@@ -94,7 +94,7 @@ fn a_new_epoch_keeps_everything_else() {
     assert_eq!(ids.len(), 1, "message ids are still known");
     assert_eq!(Some(ids[0].key), identified.message_key);
     append(&store, &["a.1"]).unwrap();
-    assert_eq!(store.head(), 4, "numbers go on");
+    assert_eq!(store.last_sequence(), 4, "numbers go on");
     drop(store);
 
     // The same random numbers: it is another epoch all the same.

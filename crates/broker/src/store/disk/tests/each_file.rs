@@ -119,9 +119,9 @@ impl Left {
         let acknowledged = self.log.len() as u64;
         assert_eq!(store.epoch(), self.epoch, "{what}");
         assert!(
-            store.head() >= acknowledged,
+            store.last_sequence() >= acknowledged,
             "{what}: {} is given out again",
-            store.head() + 1
+            store.last_sequence() + 1
         );
         let filters = [(">", 0), ("inbox.1", 0)];
         let (found, damaged) = read_all(&store, &filters, 0, 1 << 20);
@@ -164,21 +164,17 @@ fn after_any_mishap_of_one_file_no_number_is_given_out_again_and_nothing_is_lost
                 let holds_events =
                     path.starts_with("/data/log") || path.starts_with("/data/sealed");
                 assert!(holds_events || lost.is_empty(), "{what}: lost {lost:?}");
-                let head = store.head();
+                let end = store.last_sequence();
                 append(&store, &["a.1", "b.1"]).unwrap();
-                assert_eq!(store.head(), head + 2, "{what}");
+                assert_eq!(store.last_sequence(), end + 2, "{what}");
                 left.files.kill();
                 drop(store);
                 // It is as true at the next start.
                 let (store, again) = left.start(&what);
                 assert_eq!(again, lost, "{what}");
-                assert_eq!(store.head(), head + 2, "{what}");
-                let (found, damaged) = read_all(&store, &[(">", head)], head, 1 << 20);
-                assert_eq!(
-                    (found, damaged),
-                    (vec![head + 1, head + 2], vec![]),
-                    "{what}"
-                );
+                assert_eq!(store.last_sequence(), end + 2, "{what}");
+                let (found, damaged) = read_all(&store, &[(">", end)], end, 1 << 20);
+                assert_eq!((found, damaged), (vec![end + 1, end + 2], vec![]), "{what}");
             }
         }
     }

@@ -120,7 +120,7 @@ fn an_event_that_was_announced_as_damaged_is_not_counted_as_kept() {
 fn read_bytes(store: &DiskStore, filter: &str) -> u64 {
     let mut bytes = 0;
     let mut at = 0;
-    while at < store.head() {
+    while at < store.last_sequence() {
         let page = read(store, &[(filter, 0)], at, 1 << 20);
         bytes += page
             .slices

@@ -34,9 +34,9 @@ proptest! {
         let mut attempted = 0;
         for batches in rounds {
             let store = open(&files, &[]);
-            prop_assert!(store.head() >= attempted || acknowledged.last().is_none_or(|&l| store.head() >= l));
+            prop_assert!(store.last_sequence() >= attempted || acknowledged.last().is_none_or(|&l| store.last_sequence() >= l));
             for count in batches {
-                let before = store.head();
+                let before = store.last_sequence();
                 if random() % 8 == 0 {
                     files.set_faults(Faults { sync: true, bytes_left: None });
                 }
@@ -98,7 +98,7 @@ proptest! {
             drop(store);
             files.damage(path, damage);
             store = open(&files, &[("a.>", 10_000)]);
-            prop_assert!(store.head() >= log.len() as u64, "no number is given out again");
+            prop_assert!(store.last_sequence() >= log.len() as u64, "no number is given out again");
         } else {
             files.damage(path, damage);
             store.shared.blocks.clear();
@@ -117,7 +117,7 @@ proptest! {
             }
         }
         // Messages published after it are as ever.
-        let before = store.head();
+        let before = store.last_sequence();
         append(&store, &["a.1", "b.1"]).unwrap();
         let (found, damaged) = read_all(&store, &[(">", before)], before, 5_000);
         prop_assert_eq!(found, vec![before + 1, before + 2]);

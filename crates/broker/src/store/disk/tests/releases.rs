@@ -119,7 +119,7 @@ async fn write(dir: &Path) -> String {
     }
     let stats = store.stats().unwrap();
     assert!(stats.files > 3, "{stats:?}");
-    assert!(store.shared.history.read().sealed_through < store.head());
+    assert!(store.shared.history.read().sealed_through < store.last_sequence());
     let text = contents_as_text(&store).await;
     let kept = text.lines().filter(|line| line.starts_with("event "));
     assert!(kept.count() < 450, "retention has removed some");
@@ -129,7 +129,11 @@ async fn write(dir: &Path) -> String {
 
 /// All that can be read of a store, as text.
 async fn contents_as_text(store: &DiskStore) -> String {
-    let mut text = format!("epoch {}\nlast sequence {}\n", store.epoch(), store.head());
+    let mut text = format!(
+        "epoch {}\nlast sequence {}\n",
+        store.epoch(),
+        store.last_sequence()
+    );
     for filter in ALL {
         let filter = TopicFilter::parse(filter).unwrap();
         for info in store.topics(filter, None, 100).await.unwrap() {
@@ -158,7 +162,7 @@ async fn contents_as_text(store: &DiskStore) -> String {
         .unwrap();
     }
     let mut at = 0;
-    while at < store.head() {
+    while at < store.last_sequence() {
         let page = page(store, &ALL, at).await;
         assert!(page.damaged.is_empty(), "{:?}", page.damaged);
         let slices: Vec<_> = page.slices.into();
@@ -202,7 +206,7 @@ async fn page(store: &DiskStore, filters: &[&str], after: Sequence) -> Page {
     let query = Query {
         filters: filters.iter().map(wanted).collect(),
         after,
-        through: store.head(),
+        through: store.last_sequence(),
         bytes_max: 4_000,
     };
     store.read(query).await.unwrap()
@@ -263,12 +267,12 @@ fn the_events_of_each_release_are_found_and_their_log_goes_on() {
                 "{}",
                 data.display()
             );
-            let head = store.head();
-            publish(&store, vec![numbered(head + 1)]).await;
+            let last = store.last_sequence();
+            publish(&store, vec![numbered(last + 1)]).await;
             drop(store);
             let store = open().unwrap();
-            assert_eq!(store.head(), head + 1);
-            let page = page(&store, &ALL, head).await;
+            assert_eq!(store.last_sequence(), last + 1);
+            let page = page(&store, &ALL, last).await;
             assert_eq!(page.slices.iter().flat_map(Slice::entries).count(), 1);
         });
     }

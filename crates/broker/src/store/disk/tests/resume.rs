@@ -81,7 +81,7 @@ fn a_resume_reads_the_delivered_events_and_no_others() {
 
         let mut found = Vec::new();
         let mut at = 0;
-        while at < store.head() {
+        while at < store.last_sequence() {
             let page = read(&store, &[(filter, 0)], at, 64 << 10);
             let entries = page.slices.iter().flat_map(Slice::entries);
             found.extend(entries.map(|entry| entry.sequence));

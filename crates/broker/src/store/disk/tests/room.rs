@@ -22,7 +22,7 @@ fn a_failed_sync_is_the_end_of_publishing() {
         Err(AppendError::Broken(_))
     ));
     assert!(matches!(store.room(), Err(AppendError::Broken(_))));
-    assert_eq!(store.head(), 1);
+    assert_eq!(store.last_sequence(), 1);
     assert_eq!(read_all(&store, &[(">", 0)], 0, 100).0, vec![1]);
 }
 
@@ -46,8 +46,8 @@ fn a_full_disk_takes_nothing_and_goes_on_by_itself_when_there_is_room() {
             matches!(append(&store, &large), Err(AppendError::Full { .. })),
             "{bytes_left}"
         );
-        assert_eq!(store.head(), 2);
-        assert_eq!(topics(&store), before, "numbers and heads are as before");
+        assert_eq!(store.last_sequence(), 2);
+        assert_eq!(topics(&store), before, "numbers and topics are as before");
         assert_eq!(read_all(&store, &[("a.*", 0)], 0, 100).0, vec![1, 2]);
     }
     files.set_faults(Faults::default());
@@ -55,7 +55,7 @@ fn a_full_disk_takes_nothing_and_goes_on_by_itself_when_there_is_room() {
     files.kill();
     drop(store);
     let store = open(&files, &[]);
-    assert_eq!(store.head(), 3);
+    assert_eq!(store.last_sequence(), 3);
     let (found, damaged) = read_all(&store, &[(">", 0)], 0, 100);
     assert_eq!((found, damaged), (vec![1, 2, 3], vec![]));
 }
@@ -89,13 +89,13 @@ fn segments_grow_to_their_size_and_the_next_is_there_before_it_is_needed() {
         }
         let sizes: Vec<_> = sizes.into_iter().map(|(_, size)| size).collect();
         assert_eq!(sizes, [1 << 10, 4 << 10, 16 << 10, 32 << 10, 32 << 10]);
-        let head = store.head();
+        let last = store.last_sequence();
         files.kill();
         drop(store);
         let store = open();
-        assert_eq!(store.head(), head);
+        assert_eq!(store.last_sequence(), last);
         let (found, damaged) = read_all(&store, &[("a.1", 0)], 0, 1 << 20);
-        assert_eq!(found, (1..=head).collect::<Vec<_>>());
+        assert_eq!(found, (1..=last).collect::<Vec<_>>());
         assert!(damaged.is_empty());
     }
 }
@@ -125,5 +125,5 @@ fn publishing_leaves_the_reserve_of_the_disk_alone() {
     assert_eq!(store.room(), Err(full));
     left(2 << 20);
     append(&store, &["a.1"]).unwrap();
-    assert_eq!(store.head(), 2);
+    assert_eq!(store.last_sequence(), 2);
 }

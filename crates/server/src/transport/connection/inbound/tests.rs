@@ -69,7 +69,7 @@ fn calls_beyond_a_turn_wait_until_those_before_are_taken_up() {
     let bytes = call.repeat(turn + 1);
     let mut out = Vec::<u8>::new();
     let rest = inbound.pass(&bytes, &mut windows, &mut |part| out.extend(part));
-    let head_bytes = HEAD_BYTES + 4;
+    let head_bytes = FRAME_HEADER_BYTES + 4;
     assert_eq!(
         bytes.len() - rest.len(),
         call.len() * (turn - 1) + head_bytes
@@ -206,8 +206,8 @@ proptest! {
                     };
                     bytes.extend(&sent);
                     expected.extend(&passes);
-                    // Flow control does not count the head.
-                    let counted = |frame: &[u8]| frame.len().saturating_sub(HEAD_BYTES) as u32;
+                    // Flow control does not count the frame header.
+                    let counted = |frame: &[u8]| frame.len().saturating_sub(FRAME_HEADER_BYTES) as u32;
                     let gone = counted(&sent) - counted(&passes);
                     if gone > 0 {
                         *owed.entry(0).or_insert(0) += gone;
@@ -244,7 +244,7 @@ proptest! {
         let mut returned = BTreeMap::new();
         windows.returned.take(&mut |update| {
             let number = |at: usize| u32::from_be_bytes(update[at..at + 4].try_into().unwrap());
-            returned.insert(number(5), number(HEAD_BYTES));
+            returned.insert(number(5), number(FRAME_HEADER_BYTES));
         });
         prop_assert_eq!(returned, owed);
         for stream in [1_u32, 3] {

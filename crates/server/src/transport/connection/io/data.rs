@@ -17,8 +17,8 @@ use crate::transport::connection::windows::{NoCapacity, Spent};
 /// Bytes of DATA in one frame: every peer takes this size (RFC 9113, 4.2).
 const FRAME_BYTES_MAX: usize = 16_384;
 
-/// Of a frame's head (RFC 9113, 4.1).
-const HEAD_BYTES: usize = 9;
+/// Of a frame header (RFC 9113, 4.1).
+const FRAME_HEADER_BYTES: usize = 9;
 
 /// Frames that are given to the socket in one call.
 const FRAMES_AT_ONCE: usize = 4;
@@ -101,8 +101,8 @@ enum Stop {
     NoCapacity(NoCapacity),
 }
 
-/// A DATA frame's head (RFC 9113, 4.1 and 6.1), without flags: the end of a stream is HTTP/2's to say.
-fn data_head(stream: u32, bytes: usize) -> [u8; HEAD_BYTES] {
+/// A DATA frame's header (RFC 9113, 4.1 and 6.1), without flags: the end of a stream is HTTP/2's to say.
+fn data_header(stream: u32, bytes: usize) -> [u8; FRAME_HEADER_BYTES] {
     let [_, high, middle, low] = (bytes as u32).to_be_bytes();
     let [a, b, c, d] = stream.to_be_bytes();
     [high, middle, low, 0, 0, a, b, c, d]
@@ -112,7 +112,7 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
     /// Takes bytes of a stream in whole frames, the first at least; how many, or none if the socket is full.
     fn put(&mut self, stream: u32, bytes: &[u8]) -> Option<usize> {
         let first = bytes.len().min(FRAME_BYTES_MAX);
-        let total = HEAD_BYTES + first;
+        let total = FRAME_HEADER_BYTES + first;
         let through = bytes.len() >= limits::STAGED_WRITE_BYTES_MAX;
         let fits = self.buffer.len() + total <= limits::STAGED_BYTES_MAX;
         if !self.full && fits && !through {
@@ -140,9 +140,9 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
     }
 
     fn collect_frame(&mut self, stream: u32, payload: &[u8]) {
-        let head = data_head(stream, payload.len());
-        let frame = [IoSlice::new(&head), IoSlice::new(payload)];
-        self.collect(&frame, head.len() + payload.len());
+        let header = data_header(stream, payload.len());
+        let frame = [IoSlice::new(&header), IoSlice::new(payload)];
+        self.collect(&frame, header.len() + payload.len());
     }
 
     /// Writes the collected bytes, and frames of `bytes` behind them, in one call and without copying the frames. If the
@@ -151,15 +151,15 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
     fn write_through(&mut self, cx: &mut Context<'_>, stream: u32, bytes: &[u8]) -> usize {
         let collected = self.buffer.len() - self.written;
         let payloads = || bytes.chunks(FRAME_BYTES_MAX);
-        let heads: SmallVec<[_; FRAMES_AT_ONCE]> = payloads()
-            .map(|payload| data_head(stream, payload.len()))
+        let headers: SmallVec<[_; FRAMES_AT_ONCE]> = payloads()
+            .map(|payload| data_header(stream, payload.len()))
             .collect();
         let mut slices = SmallVec::<[_; 1 + 2 * FRAMES_AT_ONCE]>::new();
         if collected > 0 {
             slices.push(IoSlice::new(&self.buffer[self.written..]));
         }
-        for (head, payload) in heads.iter().zip(payloads()) {
-            slices.extend([IoSlice::new(head), IoSlice::new(payload)]);
+        for (header, payload) in headers.iter().zip(payloads()) {
+            slices.extend([IoSlice::new(header), IoSlice::new(payload)]);
         }
         let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, &slices);
         drop(slices);
@@ -180,16 +180,16 @@ impl<T: AsyncWrite + Unpin> Staged<T> {
         self.unflushed |= count > 0;
         self.written += count.min(collected);
         let sent = count.saturating_sub(collected);
-        let last = sent.div_ceil(HEAD_BYTES + FRAME_BYTES_MAX).max(1) - 1;
-        let sent_of_last = sent - last * (HEAD_BYTES + FRAME_BYTES_MAX);
+        let last = sent.div_ceil(FRAME_HEADER_BYTES + FRAME_BYTES_MAX).max(1) - 1;
+        let sent_of_last = sent - last * (FRAME_HEADER_BYTES + FRAME_BYTES_MAX);
         let payload = &bytes[last * FRAME_BYTES_MAX..];
         let payload = &payload[..payload.len().min(FRAME_BYTES_MAX)];
         let taken = last * FRAME_BYTES_MAX + payload.len();
-        let head = &heads[last][sent_of_last.min(HEAD_BYTES)..];
-        let payload = &payload[sent_of_last.saturating_sub(HEAD_BYTES)..];
-        if head.len() + payload.len() > 0 {
-            let rest = [IoSlice::new(head), IoSlice::new(payload)];
-            self.collect(&rest, head.len() + payload.len());
+        let header = &headers[last][sent_of_last.min(FRAME_HEADER_BYTES)..];
+        let payload = &payload[sent_of_last.saturating_sub(FRAME_HEADER_BYTES)..];
+        if header.len() + payload.len() > 0 {
+            let rest = [IoSlice::new(header), IoSlice::new(payload)];
+            self.collect(&rest, header.len() + payload.len());
         }
         if self.is_empty() {
             self.release();

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use longlived_testkit::frames::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEAD_BYTES, HEADERS, PING,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEADER_BYTES, GOAWAY, HEADERS, PING,
     RST_STREAM, SETTINGS, WINDOW_INITIAL, WINDOW_MAX, WINDOW_UPDATE, call_to, frame, hello,
     initial_window, reset, window_update,
 };
@@ -225,7 +225,7 @@ impl Peer {
             }
             let stream = u32::from_be_bytes([*a, *b, *c, *d]);
             self.look_at(*kind, *flags, stream, &after[..length]);
-            rest = &rest[HEAD_BYTES + length..];
+            rest = &rest[FRAME_HEADER_BYTES + length..];
         }
         self.partial = rest.to_vec();
     }
