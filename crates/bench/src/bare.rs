@@ -31,7 +31,7 @@ impl Bare {
         })
     }
 
-    /// Makes room for a write of `bytes`; not to be measured.
+    /// Allocates space for a write of `bytes`; not to be measured.
     pub(super) fn prepare(&mut self, bytes: usize) -> io::Result<()> {
         self.content.resize(bytes, b'.');
         if self.at + bytes as u64 > FILE_BYTES {

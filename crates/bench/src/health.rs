@@ -176,7 +176,7 @@ struct Calls {
     sent_ns: Vec<u64>,
     open: usize,
     /// Bytes the server takes on the connection.
-    room: u64,
+    window: u64,
     answers: Answers,
     now_ns: u64,
 }
@@ -201,7 +201,7 @@ impl Probe {
             calls: Calls {
                 sent_ns: Vec::with_capacity(checks as usize + 1),
                 open: 0,
-                room: WINDOW_DEFAULT.into(),
+                window: WINDOW_DEFAULT.into(),
                 answers: Answers::new()?,
                 now_ns: 0,
             },
@@ -242,7 +242,7 @@ impl Probe {
 
     fn check(&mut self, late_ns: u64) {
         let needed = GRPC_PREFIX_BYTES as u64;
-        if self.calls.open >= UNANSWERED_MAX || self.calls.room < needed {
+        if self.calls.open >= UNANSWERED_MAX || self.calls.window < needed {
             self.calls.trouble(|| {
                 format!("not every health check was sent: {UNANSWERED_MAX} had no answer")
             });
@@ -259,7 +259,7 @@ impl Probe {
         let (out, stream) = (&mut self.output.bytes, stream_id(index));
         request::call_headers(out, stream, &self.authority, "/grpc.health.v1.Health/Check");
         request::call_message(out, stream, &HealthCheckRequest::default(), true);
-        self.calls.room -= GRPC_PREFIX_BYTES as u64;
+        self.calls.window -= GRPC_PREFIX_BYTES as u64;
         self.calls.sent_ns.push(monotonic_ns());
         self.calls.open += 1;
     }
@@ -332,7 +332,7 @@ impl Sink for Calls {
 
     fn window_update(&mut self, stream: Option<u32>, increment: u32) {
         if stream.is_none() {
-            self.room += u64::from(increment);
+            self.window += u64::from(increment);
         }
     }
 

@@ -1,12 +1,12 @@
 //! As much HTTP/2 as a gRPC load generator needs, by hand.
 //!
 //! - [`request`]: the sent frames; headers are written without a table, so no state is kept.
-//! - [`room`]: how much of it the server's windows let out.
+//! - [`send_windows`]: how much of it the server's windows allow.
 //! - [`reader`]: the received frames, which are walked in place; nothing is buffered.
 
 pub(super) mod reader;
 pub(super) mod request;
-pub(super) mod room;
+pub(super) mod send_windows;
 
 /// Length, type, flags, stream.
 pub(super) const FRAME_HEADER_BYTES: usize = 9;

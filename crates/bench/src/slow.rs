@@ -38,7 +38,7 @@ pub(super) fn slow(args: &SlowArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
         "subscribers must fill their connections: --stalled and --readers are multiples of the streams of a connection"
     );
     let how = match args.stall {
-        StallHow::Window => "give no room back",
+        StallHow::Window => "send no WINDOW_UPDATE",
         StallHow::Socket => "read nothing from the socket",
     };
     let load = format!(

@@ -80,7 +80,7 @@ faults! {
     DedupeNeverExpires = "dedupe_never_expires",
     /// The ids of a batch that was not stored count as seen.
     FailedIdRemembered = "failed_id_remembered",
-    /// Publishers do not wait for room in the queue.
+    /// Publishers do not wait for a place in the queue.
     QueueUnbounded = "queue_unbounded",
     /// The live tails keep more than they may.
     TailsGrow = "tails_grow",

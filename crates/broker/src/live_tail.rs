@@ -87,7 +87,7 @@ const ASLEEP: u32 = u32::MAX;
 impl Readers {
     fn insert(&mut self, signal: Arc<Signal>, shared: bool) -> usize {
         if self.all.capacity() == 0 {
-            // The first alone: there would be room for four, and an inbox has one.
+            // The first alone: there would be space for four, and an inbox has one.
             self.all.reserve_exact(1);
         }
         let key = self.all.insert(Reader {

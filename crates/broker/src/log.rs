@@ -94,7 +94,7 @@ pub enum AttachError {
     /// The sequencer has ended.
     #[error("the log is closed")]
     Closed,
-    /// No room for the live tail of another filter.
+    /// The limit of live tails is reached.
     #[error(
         "the limit channels_max of {limit} topic filters that are followed at a time is reached"
     )]
@@ -119,7 +119,7 @@ struct Shared {
     background: mpsc::Sender<Submission>,
     links: mpsc::Sender<Link>,
     // Written by the sequencer alone.
-    room: watch::Sender<Result<(), AppendError>>,
+    writable: watch::Sender<Result<(), AppendError>>,
     queue_bytes: Arc<Semaphore>,
     queue_bytes_max: usize,
     compressor: Compressor,
@@ -154,7 +154,7 @@ impl Log {
             publish,
             background,
             links,
-            room: watch::Sender::new(Ok(())),
+            writable: watch::Sender::new(Ok(())),
             queue_bytes: Arc::new(Semaphore::new(queue_bytes_max)),
             queue_bytes_max,
             compressor: Compressor::new(config.compressed_bytes_max),
@@ -193,8 +193,8 @@ impl Log {
     }
 
     /// Whether messages are taken, and the news when that changes.
-    pub fn room(&self) -> watch::Receiver<Result<(), AppendError>> {
-        self.shared.room.subscribe()
+    pub fn writable(&self) -> watch::Receiver<Result<(), AppendError>> {
+        self.shared.writable.subscribe()
     }
 
     /// The last sequence that may be shown to anybody.

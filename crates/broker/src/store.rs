@@ -107,7 +107,7 @@ pub struct TopicsExhausted {
 /// Why a store did not take a message, or any of a batch; it is not kept unless the error says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// Writing it would touch the reserve. It may be tried again when there is room.
+    /// Writing it would touch the reserve. It may be tried again when there is space.
     #[error("the disk has {available} bytes left, and disk_reserve keeps {reserve} of them free")]
     Full {
         /// Free bytes.
@@ -185,7 +185,7 @@ pub trait Store: Send + Sync + 'static {
     /// The last sequence appended; 0 before the first.
     fn last_sequence(&self) -> Sequence;
 
-    /// The id of a topic, a new one when the topic is new and there is room.
+    /// The id of a topic, a new one when the topic is new and the limit allows it.
     fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted>;
 
     /// Numbers and keeps the messages (at least one) in their order: all of them, or those that `Appended` names. An
@@ -193,8 +193,8 @@ pub trait Store: Send + Sync + 'static {
     /// before and between them that were not handed out yet. Must be polled to its end: dropping the future does not
     /// take back a write. The sequencer does so even when it learns meanwhile that the store is broken.
     ///
-    /// The sequencer has one append in flight at a time, and none when it calls [`Store::admit`], [`Store::make_room`],
-    /// [`Store::unused_topics`], [`Store::forget_topics`], [`Store::trim`] or [`Store::room`]. ADR 11 says what several at a time would
+    /// The sequencer has one append in flight at a time, and none when it calls [`Store::admit`], [`Store::evict_topics`],
+    /// [`Store::unused_topics`], [`Store::forget_topics`], [`Store::trim`] or [`Store::writable`]. ADR 11 says what several at a time would
     /// need.
     fn append<'a>(
         &'a self,
@@ -217,7 +217,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Whether a batch would be taken now, as far as can be said without one.
-    fn room(&self) -> Result<(), AppendError>;
+    fn writable(&self) -> Result<(), AppendError>;
 
     /// Secret of this history under which message ids are hashed; lasts as long as the epoch.
     fn message_key_secret(&self) -> [u64; 2];
@@ -253,7 +253,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets topics that keep nothing, the longest empty first, so that new ones can be admitted; none of a batch that
     /// is being put together. Called by the sequencer when [`Store::admit`] has refused.
-    fn make_room(&self, batch: &[Admitted]) -> Vec<TopicId> {
+    fn evict_topics(&self, batch: &[Admitted]) -> Vec<TopicId> {
         let _ = batch;
         Vec::new()
     }

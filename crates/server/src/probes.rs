@@ -77,13 +77,13 @@ impl Probes {
 
     /// Publishing is SERVING while the log takes messages, until `stop`. The other services and the node as a whole
     /// stay as they are: subscribers go on, and a balancer that took the node out would cut them off.
-    pub(crate) async fn watch_room(
+    pub(crate) async fn watch_writable(
         self,
-        mut room: watch::Receiver<Result<(), AppendError>>,
+        mut writable: watch::Receiver<Result<(), AppendError>>,
         stop: CancellationToken,
     ) {
         loop {
-            let status = match *room.borrow_and_update() {
+            let status = match *writable.borrow_and_update() {
                 Ok(()) => ServingStatus::Serving,
                 Err(_) => ServingStatus::NotServing,
             };
@@ -92,7 +92,7 @@ impl Probes {
                 .await;
             tokio::select! {
                 () = stop.cancelled() => return,
-                changed = room.changed() => if changed.is_err() { return },
+                changed = writable.changed() => if changed.is_err() { return },
             }
         }
     }

@@ -210,7 +210,7 @@ impl Server {
         let _abort_health = health.abort_on_drop();
         let watch = probes
             .clone()
-            .watch_room(node.log.room(), health.cancel_token());
+            .watch_writable(node.log.writable(), health.cancel_token());
         health.spawn("health", essential.task("health", watch));
         let connections = Tasks::new();
         let _abort_connections = connections.abort_on_drop();

@@ -14,7 +14,7 @@ pub(crate) struct SlowArgs {
     /// How many of them share a connection; none shares it with one that reads
     #[arg(long, default_value_t = 100, value_parser = values::number(1_u32..=u32::MAX))]
     pub(crate) stalled_streams: u32,
-    /// How they stop: `window` gives no room back, `socket` reads nothing (closed by keepalive after a while)
+    /// How they stop: `window` sends no WINDOW_UPDATE, `socket` reads nothing (closed by keepalive after a while)
     #[arg(long, value_enum, default_value_t = StallHow::Window)]
     pub(crate) stall: StallHow,
     /// HTTP/2 window of each stalled stream, in bytes

@@ -21,7 +21,7 @@ pub(crate) trait Sink {
     /// The server ended a stream. Not called twice for one stream by a server that keeps to the protocol.
     fn stream_ended(&mut self, stream: u32, end: StreamEnd);
     fn setting(&mut self, id: u16, value: u32);
-    /// Room to send; `None` is the connection's.
+    /// A WINDOW_UPDATE; `None` is the connection's.
     fn window_update(&mut self, stream: Option<u32>, increment: u32);
     fn going_away(&mut self, code: u32);
 }

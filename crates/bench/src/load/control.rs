@@ -83,7 +83,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Stall {
-    /// It gives back no room in its windows, as a program does that waits elsewhere.
+    /// It sends no WINDOW_UPDATEs, as a program does that waits elsewhere.
     Window,
     /// Nothing is read from the socket, as of a process that is stopped.
     Socket,

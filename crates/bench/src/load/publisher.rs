@@ -93,9 +93,9 @@ impl Publisher {
     }
 
     fn write_due(&mut self, now_ns: u64) {
-        let room = (self.plan.in_flight_max - self.in_flight()).min(BATCH_MAX);
+        let free = (self.plan.in_flight_max - self.in_flight()).min(BATCH_MAX);
         let due = match self.plan.rate {
-            0 => room,
+            0 => free,
             rate => {
                 let elapsed = now_ns - self.plan.begin_ns;
                 let counted = elapsed - elapsed % self.plan.interval_ns.max(1);
@@ -103,7 +103,7 @@ impl Publisher {
                 u64::try_from(due)
                     .expect("a run is shorter than centuries")
                     .saturating_sub(self.sent)
-                    .min(room)
+                    .min(free)
             }
         };
         for _ in 0..due {

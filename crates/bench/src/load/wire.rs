@@ -239,7 +239,7 @@ impl Sink for Seen<'_> {
         }
     }
 
-    // Requests fit the default window (see `Plan::streams_max`), so room to send is of no interest.
+    // Requests fit the default window (see `Plan::streams_max`), so WINDOW_UPDATEs are ignored.
     fn window_update(&mut self, _stream: Option<u32>, _increment: u32) {}
 
     fn going_away(&mut self, code: u32) {

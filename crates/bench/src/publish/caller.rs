@@ -13,7 +13,7 @@ use hdrhistogram::Histogram;
 
 use super::control::Plan;
 use crate::http2::reader::{Reader, Sink, StreamEnd};
-use crate::http2::room::Room;
+use crate::http2::send_windows::SendWindows;
 use crate::http2::{flag, kind, request, stream_id};
 use crate::load::{Output, describe, publish_request, receive, start_connecting};
 
@@ -57,7 +57,7 @@ pub(super) struct Caller {
     full: bool,
     reader: Reader,
     answers: Answers,
-    /// gRPC messages of the stream that the windows have no room for yet.
+    /// gRPC messages of the stream that the windows have no capacity for yet.
     unframed: Vec<u8>,
     output: Output,
     sent: u64,
@@ -70,7 +70,7 @@ pub(super) struct Caller {
 struct Answers {
     unary: bool,
     answered: u64,
-    room: Room,
+    windows: SendWindows,
     /// When messages were written that are not answered, and how many together, oldest first.
     written: VecDeque<(u64, u64)>,
     now_ns: u64,
@@ -102,7 +102,7 @@ impl Caller {
             answers: Answers {
                 unary: plan.unary,
                 answered: 0,
-                room: Room::default(),
+                windows: SendWindows::default(),
                 written: VecDeque::new(),
                 now_ns: 0,
                 sample_every: u64::from(plan.sample_every.max(1)),
@@ -160,7 +160,7 @@ impl Caller {
             .min(BATCH_MAX);
         if self.unary {
             let request = self.requests.of(self.sent).len() as u64;
-            due = due.min(self.answers.room.of_connection() / request);
+            due = due.min(self.answers.windows.of_connection() / request);
         }
         due
     }
@@ -191,13 +191,13 @@ impl Caller {
         let message = self.requests.of(self.sent);
         request::frame_header(out, message.len(), kind::DATA, flag::END_STREAM, stream);
         out.extend_from_slice(message);
-        self.answers.room.spend_of_connection(message.len());
+        self.answers.windows.spend_of_connection(message.len());
     }
 
     /// Frames as much of the stream as the windows allow and writes as much as the socket takes.
     fn pump(&mut self) -> io::Result<()> {
-        let room = &mut self.answers.room;
-        room.frame(&mut self.unframed, stream_id(0), &mut self.output.bytes);
+        let windows = &mut self.answers.windows;
+        windows.frame(&mut self.unframed, stream_id(0), &mut self.output.bytes);
         if self.established && !self.full {
             self.full = !self.output.flush(&mut self.socket)?;
         }
@@ -272,11 +272,11 @@ impl Sink for Answers {
     }
 
     fn setting(&mut self, id: u16, value: u32) {
-        self.room.set(id, value);
+        self.windows.set(id, value);
     }
 
     fn window_update(&mut self, stream: Option<u32>, increment: u32) {
-        self.room.give(stream, increment);
+        self.windows.give(stream, increment);
     }
 
     fn going_away(&mut self, code: u32) {

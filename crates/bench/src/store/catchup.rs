@@ -25,7 +25,7 @@ use crate::stop::Stop;
 
 /// The longest that one reading may take.
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// Streams that a connection's first window has room for the requests of.
+/// Streams whose requests fit the first window of a connection.
 const STREAMS_MAX: u32 = 200;
 
 pub(crate) fn catchup(args: &CatchupArgs, stop: &Stop) -> anyhow::Result<ExitCode> {

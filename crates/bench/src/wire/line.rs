@@ -34,8 +34,8 @@ impl Line {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        let room = LINE_BYTES_MAX - self.kept.len();
-        self.kept.extend_from_slice(&bytes[..room.min(bytes.len())]);
+        let free = LINE_BYTES_MAX - self.kept.len();
+        self.kept.extend_from_slice(&bytes[..free.min(bytes.len())]);
     }
 }
 

@@ -133,9 +133,9 @@ impl Reply {
                 });
             }
             1 => {
-                let room = CHANNEL_BYTES_MAX - self.channel.len();
+                let free = CHANNEL_BYTES_MAX - self.channel.len();
                 self.channel
-                    .extend_from_slice(&content[..room.min(content.len())]);
+                    .extend_from_slice(&content[..free.min(content.len())]);
             }
             2 => self.stamp.take(content),
             _ => {}

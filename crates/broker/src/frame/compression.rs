@@ -70,7 +70,7 @@ impl Codecs {
 trait Codec: Sized {
     fn new() -> Option<Self>;
 
-    /// Appends the compressed message to `output` without making it larger; whether there was room.
+    /// Appends the compressed message to `output` without making it larger; whether it fitted.
     fn append(&mut self, message: &[u8], output: &mut Vec<u8>) -> bool;
 }
 
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn workspaces_are_kept_and_the_room_of_a_large_message_is_not() {
+    fn workspaces_are_kept_and_the_memory_of_a_large_message_is_not() {
         let codecs = Codecs::default();
         let large = vec![b'x'; 2 << 20];
         assert!(codecs.compress(&large, Compression::Zstd, |_| ()).is_some());

@@ -33,7 +33,7 @@ pub(crate) const COMPRESSED_MESSAGE_BYTES_MIN: usize = 1 << 10;
 /// (gzip), and this is the largest event unless the operator allows larger ones.
 pub(crate) const COMPRESSED_MESSAGE_BYTES_MAX: usize = (1 << 20) + FRAME_OVERHEAD_BYTES;
 
-/// The least a cache of compressed events may have: room for a few of the largest in each of its parts. 16 MiB, a
+/// The least a cache of compressed events may have: space for a few of the largest in each of its parts. 16 MiB, a
 /// number that an operator can write down.
 pub(crate) const COMPRESSED_BYTES_MIN: usize = CACHE_PARTS * (4 << 20);
 

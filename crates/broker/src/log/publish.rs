@@ -42,7 +42,7 @@ pub struct PublishReply {
 /// Why a message is not in the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// No room for another topic.
+    /// The limit of topics is reached.
     #[error(transparent)]
     TopicsExhausted(#[from] TopicsExhausted),
     /// The caller's deadline passed before the message had its turn.

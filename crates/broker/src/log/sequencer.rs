@@ -155,7 +155,7 @@ impl Sequencer {
     /// The log ends with this error. An append in flight comes to its end before: its messages are stored, and their
     /// publishers are told so.
     fn end(&mut self, broken: AppendError, storing: bool) -> Result<(), AppendError> {
-        self.note_room(Err(broken.clone()));
+        self.note_writable(Err(broken.clone()));
         if !storing {
             return Err(broken);
         }
@@ -172,7 +172,7 @@ impl Sequencer {
     ) -> Result<(), AppendError> {
         let now = Instant::now();
         // The outcomes of single messages say nothing of the next batch, unless the store is broken.
-        let room = match stored.and_then(|appended| self.show_own(&batch, appended, now)) {
+        let writable = match stored.and_then(|appended| self.show_own(&batch, appended, now)) {
             Ok((appended, touched)) => {
                 let failure = appended.failure().cloned();
                 self.commit(batch, &appended, &touched, now);
@@ -191,9 +191,9 @@ impl Sequencer {
                 Some(Err(error))
             }
         };
-        if let Some(room) = self.ending.take().map(Err).or(room) {
-            self.note_room(room.clone());
-            if let Err(broken @ AppendError::Broken(_)) = room {
+        if let Some(writable) = self.ending.take().map(Err).or(writable) {
+            self.note_writable(writable.clone());
+            if let Err(broken @ AppendError::Broken(_)) = writable {
                 return Err(broken);
             }
         }
@@ -202,15 +202,15 @@ impl Sequencer {
     }
 
     /// Tells the watchers of the log when publishing begins or ceases to be possible.
-    fn note_room(&self, room: Result<(), AppendError>) {
-        self.shared.room.send_if_modified(|known| {
-            let changed = known.is_ok() != room.is_ok();
-            match &room {
+    fn note_writable(&self, writable: Result<(), AppendError>) {
+        self.shared.writable.send_if_modified(|known| {
+            let changed = known.is_ok() != writable.is_ok();
+            match &writable {
                 Ok(()) if changed => tracing::info!("publishing is possible again"),
                 Err(error) if changed => tracing::error!(%error, "publishing has stopped"),
                 _ => {}
             }
-            *known = room;
+            *known = writable;
             changed
         });
     }

@@ -48,7 +48,7 @@ delegate! {
     append<'a>(&'a self, messages: &'a [Admitted]) -> BoxFuture<'a, Result<Appended, AppendError>>;
     appended_elsewhere(&self) -> BoxFuture<'static, Result<Arc<Frames>, ElsewhereError>>;
     has_reached(&self, sequence: Sequence) -> BoxFuture<'static, Result<bool, ReadError>>;
-    room(&self) -> Result<(), AppendError>;
+    writable(&self) -> Result<(), AppendError>;
     message_key_secret(&self) -> [u64; 2];
     stats(&self) -> Option<StoreStats>;
     recent_ids(&self) -> Vec<RecentId>;
@@ -61,7 +61,7 @@ delegate! {
     read(&self, query: Query) -> BoxFuture<'static, Result<Page, ReadError>>;
     before_time(&self, unix_nanos: i64) -> BoxFuture<'static, Result<Sequence, ReadError>>;
     publish_time_ahead(&self) -> Duration;
-    make_room(&self, batch: &[Admitted]) -> Vec<TopicId>;
+    evict_topics(&self, batch: &[Admitted]) -> Vec<TopicId>;
     unused_topics(&self) -> Vec<(TopicId, TopicName)>;
     forget_topics(&self, forget: &[TopicId], keep: &[TopicId]);
     trim(&self) -> Trimmed;

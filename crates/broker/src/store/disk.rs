@@ -295,8 +295,8 @@ impl Store for DiskStore {
             .boxed()
     }
 
-    fn room(&self) -> Result<(), AppendError> {
-        self.shared.room()
+    fn writable(&self) -> Result<(), AppendError> {
+        self.shared.writable()
     }
 
     fn message_key_secret(&self) -> [u64; 2] {
@@ -345,8 +345,8 @@ impl Store for DiskStore {
         self.shared.environment.ahead(published)
     }
 
-    fn make_room(&self, batch: &[Admitted]) -> Vec<TopicId> {
-        self.shared.history.write().topics.make_room(batch)
+    fn evict_topics(&self, batch: &[Admitted]) -> Vec<TopicId> {
+        self.shared.history.write().topics.evict_topics(batch)
     }
 
     fn unused_topics(&self) -> Vec<(TopicId, TopicName)> {

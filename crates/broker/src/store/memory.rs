@@ -134,7 +134,7 @@ impl Store for MemoryStore {
         futures_util::future::ready(Ok(frames.into())).boxed()
     }
 
-    fn room(&self) -> Result<(), AppendError> {
+    fn writable(&self) -> Result<(), AppendError> {
         Ok(())
     }
 
@@ -190,8 +190,8 @@ impl Store for MemoryStore {
         self.environment.ahead(*self.last_time.lock())
     }
 
-    fn make_room(&self, batch: &[Admitted]) -> Vec<TopicId> {
-        self.history.write().topics.make_room(batch)
+    fn evict_topics(&self, batch: &[Admitted]) -> Vec<TopicId> {
+        self.history.write().topics.evict_topics(batch)
     }
 
     fn unused_topics(&self) -> Vec<(TopicId, TopicName)> {

@@ -437,7 +437,7 @@ impl Topics {
         (found, None)
     }
 
-    /// Forgets topics that keep nothing, the longest empty first, while more than nine tenths of the room are taken. Must
+    /// Forgets topics that keep nothing, the longest empty first, while more than nine tenths of the limit are known. Must
     /// not run between `add` and the `kept` of the same batch, unless `in_use` says which topics that has.
     pub(super) fn forget_empty(&mut self, in_use: impl Fn(TopicId) -> bool) -> Trimmed {
         let mut forgotten = Vec::new();
@@ -513,8 +513,8 @@ impl Topics {
         self.empty.push_back((self.now, id));
     }
 
-    /// The work of [`super::Store::make_room`].
-    pub(super) fn make_room(&mut self, batch: &[Admitted]) -> Vec<TopicId> {
+    /// The work of [`super::Store::evict_topics`].
+    pub(super) fn evict_topics(&mut self, batch: &[Admitted]) -> Vec<TopicId> {
         let in_use: FxHashSet<_> = batch.iter().map(|admitted| admitted.topic).collect();
         let in_use = |id| in_use.contains(&id);
         self.forget_empty(in_use).forgotten

@@ -67,11 +67,11 @@ impl Publishing {
     /// The next answer, while messages are sent at their times. Safe to drop while it waits.
     pub(super) async fn next(&mut self) -> Answer {
         loop {
-            let room = !self.over && self.unanswered.len() < UNANSWERED_MAX;
+            let has_place = !self.over && self.unanswered.len() < UNANSWERED_MAX;
             tokio::select! {
                 biased;
                 Some(answer) = self.unanswered.next() => return answer,
-                _ = self.due.tick(), if room => self.send(),
+                _ = self.due.tick(), if has_place => self.send(),
                 else => std::future::pending().await,
             }
         }

@@ -1,4 +1,4 @@
-//! A disk that is full: publishing is refused at once, everything else goes on, and room is all that is needed.
+//! A disk that is full: publishing is refused at once, everything else goes on, and free space is all that is needed.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +31,7 @@ const ATTEMPT: Duration = Duration::from_secs(4);
 /// Longer than the maintenance of the store waits between two rounds.
 const FULL_FOR: Duration = Duration::from_millis(2_500);
 const PUBLISHING: &str = "longlived.v1.PublishService";
-/// Room for 512 KiB at a time, so that retention has whole files to remove; the least reserve there is.
+/// Space for 512 KiB at a time, so that retention has whole files to remove; the least reserve there is.
 const SIZES: [&str; 4] = ["--segment-bytes", "524288", "--disk-reserve", "1048576"];
 
 /// A small disk, or the reason why the test is skipped.
@@ -166,7 +166,7 @@ async fn read_to(client: &Client, id: &str, after: Option<Position>, to: Positio
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_refuses_to_publish_and_goes_on_when_there_is_room() {
+async fn a_full_disk_refuses_to_publish_and_goes_on_when_there_is_space() {
     let Some(disk) = small_disk() else { return };
     let data = disk.join("data");
     let flags = [&["--data-dir", data.to_str().unwrap()], &SIZES[..]].concat();
@@ -276,7 +276,7 @@ async fn a_full_disk_refuses_to_publish_and_goes_on_when_there_is_room() {
     assert_eq!(summary.acknowledged, everything.len() as u64);
 }
 
-/// Publishes until the disk is full, and tells whether it was so before retention began to make room.
+/// Publishes until the disk is full, and tells whether it was so before retention began to free space.
 async fn fill_before_retention(load: &Load) -> Option<Vec<Position>> {
     let mut stored = Vec::new();
     loop {
@@ -298,11 +298,11 @@ async fn fill_before_retention(load: &Load) -> Option<Vec<Position>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_takes_messages_again_when_retention_has_made_room() {
+async fn a_full_disk_takes_messages_again_when_retention_has_freed_space() {
     // How long this machine takes to fill the disk is not known before.
     for age in [5, 40, 320].map(Duration::from_secs) {
         let Some(disk) = small_disk() else { return };
-        if retention_makes_room(&disk, age).await {
+        if retention_frees_space(&disk, age).await {
             return;
         }
     }
@@ -310,7 +310,7 @@ async fn a_full_disk_takes_messages_again_when_retention_has_made_room() {
 }
 
 /// Whether the disk was full before the first message was that old.
-async fn retention_makes_room(disk: &Mounted, age: Duration) -> bool {
+async fn retention_frees_space(disk: &Mounted, age: Duration) -> bool {
     let data = disk.join("data");
     let mut flags = [&["--data-dir", data.to_str().unwrap()], &SIZES[..]].concat();
     let history = format!("fill.>=age:{}s", age.as_secs());

@@ -63,7 +63,7 @@ async fn publish(
     client: Client,
     number: usize,
     stored: Stored,
-    mut room: watch::Receiver<usize>,
+    mut budget: watch::Receiver<usize>,
     stop: CancellationToken,
 ) {
     // The server is stopped for as long as a copy takes.
@@ -71,11 +71,11 @@ async fn publish(
     let mut n = 0;
     loop {
         // The disk holds the messages that are published during a cut, even a long one.
-        let has_room = room.wait_for(|room| stored.lock().len() < *room);
+        let is_allowed = budget.wait_for(|budget| stored.lock().len() < *budget);
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            room = has_room => drop(room.expect("the test goes on")),
+            budget = is_allowed => drop(budget.expect("the test goes on")),
         }
         n += 1;
         let content = format!("{number}-{n}-{}", "x".repeat(n * 37 % 1_500));
@@ -193,17 +193,17 @@ async fn cut_and_compare() -> Result<(), String> {
     let publisher = client(&server, &tape);
     let stored = Stored::default();
     let stop = CancellationToken::new();
-    let room = watch::Sender::new(0);
+    let budget = watch::Sender::new(0);
     let publishers: Vec<JoinHandle<()>> = (0..PUBLISHERS)
         .map(|n| {
-            let (room, stop) = (room.subscribe(), stop.clone());
-            spawn(publish(publisher.clone(), n, stored.clone(), room, stop))
+            let (budget, stop) = (budget.subscribe(), stop.clone());
+            spawn(publish(publisher.clone(), n, stored.clone(), budget, stop))
         })
         .collect();
     let mut cuts = Vec::new();
     for number in 0..CUTS {
         let before = stored.lock().len();
-        room.send_replace(before + MESSAGES_EACH);
+        budget.send_replace(before + MESSAGES_EACH);
         until("messages", async || {
             (stored.lock().len() > before + 20).then_some(())
         })

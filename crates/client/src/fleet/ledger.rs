@@ -42,7 +42,7 @@ pub struct Ledger {
     epochs: FxHashMap<u64, usize>,
     acknowledged: u64,
     /// Entries that may still be made. None is ever taken back, so at 0 no promise is entered any more.
-    room: usize,
+    free: usize,
     not_followed: u64,
 }
 
@@ -69,7 +69,7 @@ impl Ledger {
             accounts: BTreeMap::new(),
             epochs: FxHashMap::default(),
             acknowledged: 0,
-            room: entries_max,
+            free: entries_max,
             not_followed: 0,
         }
     }
@@ -93,7 +93,7 @@ impl Ledger {
             if account.delivered.contains(&position) || account.promised.contains(&position) {
                 continue;
             }
-            if take(&mut self.room) {
+            if take(&mut self.free) {
                 account.promised.insert(position);
             } else {
                 self.not_followed += 1;
@@ -109,8 +109,8 @@ impl Ledger {
             return false;
         }
         account.reached = Some(position);
-        // Without room its acknowledgement, should it come later, finds none either.
-        if account.promised.remove(&position) || take(&mut self.room) {
+        // Without a free entry its acknowledgement, should it come later, finds none either.
+        if account.promised.remove(&position) || take(&mut self.free) {
             account.delivered.insert(position);
         }
         true
@@ -122,7 +122,7 @@ impl Ledger {
         let after = gap.after.unwrap_or(Position::new(gap.through.epoch, 0));
         let account = self.accounts.entry(client).or_default();
         account.reached = Some(gap.through);
-        if take(&mut self.room) {
+        if take(&mut self.free) {
             account.gaps.push((after, gap.through));
             return;
         }
@@ -148,7 +148,7 @@ impl Ledger {
         self.acknowledged
     }
 
-    /// How many deliveries were promised that found no room: of them it is not known whether they came.
+    /// How many deliveries were promised that found the ledger full: of them it is not known whether they came.
     pub fn not_followed(&self) -> u64 {
         self.not_followed
     }
@@ -216,10 +216,10 @@ impl Ledger {
     }
 }
 
-/// Room for one entry, if there is any.
-fn take(room: &mut usize) -> bool {
-    let left = room.checked_sub(1);
-    *room = left.unwrap_or_default();
+/// Takes a free entry, if there is one.
+fn take(free: &mut usize) -> bool {
+    let left = free.checked_sub(1);
+    *free = left.unwrap_or_default();
     left.is_some()
 }
 
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_that_finds_no_room_is_not_owed_when_its_acknowledgement_comes() {
+    fn a_delivery_that_finds_the_ledger_full_is_not_owed_when_its_acknowledgement_comes() {
         let mut ledger = Ledger::new(1);
         ledger.begin(1, at(9, 0));
         ledger.acknowledge(at(9, 1), [1]);

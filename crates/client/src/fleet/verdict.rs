@@ -65,7 +65,7 @@ pub struct Verdict {
     pub failed: u32,
     /// Messages registered as acknowledged.
     pub acknowledged: u64,
-    /// Deliveries that an acknowledgement promised and the ledger had no room for: whether they came is shown
+    /// Deliveries that an acknowledgement promised and did not fit into the ledger: whether they came is shown
     /// by `previous_sequence` alone.
     pub not_followed: u64,
     /// The numbers of each client, by its number.

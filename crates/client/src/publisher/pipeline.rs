@@ -241,10 +241,10 @@ where
     async fn step(&mut self) -> Step {
         let line = self.line.as_mut().expect("a line is open");
         let deadline = self.progress + self.timeout;
-        let room = self.unanswered.len() < self.in_flight;
+        let has_place = self.unanswered.len() < self.in_flight;
         let next = async {
             match &mut self.messages {
-                Some(messages) if room => messages.next().await,
+                Some(messages) if has_place => messages.next().await,
                 _ => std::future::pending().await,
             }
         };

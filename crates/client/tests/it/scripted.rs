@@ -285,7 +285,7 @@ impl Call {
     }
 
     /// Sends the message only if the client's window has capacity for it within a moment.
-    pub(crate) async fn send_if_there_is_room(&mut self, message: &impl Message) -> bool {
+    pub(crate) async fn send_if_there_is_capacity(&mut self, message: &impl Message) -> bool {
         let framed = framed(&message.encode_to_vec());
         let stream = self.stream();
         stream.reserve_capacity(framed.len());

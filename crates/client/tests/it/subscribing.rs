@@ -1004,7 +1004,7 @@ async fn an_application_that_does_not_read_stops_its_server_and_holds_little() {
                 ..v1::Event::default()
             })),
         };
-        if !call.send_if_there_is_room(&event).await {
+        if !call.send_if_there_is_capacity(&event).await {
             break;
         }
         sent += 1;

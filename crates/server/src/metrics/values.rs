@@ -74,7 +74,7 @@ impl NodeValues {
 
     fn log(&self, to: &mut To<'_>) -> fmt::Result {
         let log = &self.node.log;
-        let possible = log.room().borrow().is_ok();
+        let possible = log.writable().borrow().is_ok();
         to.gauge(
             "publishing_possible",
             "1 while the store takes messages, 0 while publishers are refused (the disk is full or broken).",

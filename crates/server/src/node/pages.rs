@@ -24,7 +24,7 @@ use crate::{
 
 /// The budget. One per node.
 pub(crate) struct PageBudget {
-    room: Arc<Semaphore>,
+    free: Arc<Semaphore>,
     bytes_max: usize,
 }
 
@@ -34,7 +34,7 @@ impl PageBudget {
         let one = (PAGE_BYTES_MAX + PAGE_OVERHEAD_BYTES_MAX) as usize;
         let bytes_max = bytes_max.clamp(one, Semaphore::MAX_PERMITS);
         Self {
-            room: Arc::new(Semaphore::new(bytes_max)),
+            free: Arc::new(Semaphore::new(bytes_max)),
             bytes_max,
         }
     }
@@ -42,7 +42,7 @@ impl PageBudget {
     /// Reserves the bytes of the largest page.
     pub(crate) async fn reserve(&self) -> Result<Reserved, PagesExhausted> {
         let bytes = PAGE_BYTES_MAX + PAGE_OVERHEAD_BYTES_MAX;
-        let permit = timeout(PAGE_WAIT, self.room.clone().acquire_many_owned(bytes)).await;
+        let permit = timeout(PAGE_WAIT, self.free.clone().acquire_many_owned(bytes)).await;
         match permit {
             Ok(Ok(permit)) => Ok(Reserved(permit)),
             Ok(Err(_)) | Err(_) => Err(PagesExhausted(self.bytes_max)),
@@ -59,7 +59,7 @@ impl Reserved {
         let kept = self.0.split(bytes.min(self.0.num_permits()));
         Held {
             body,
-            _room: kept.unwrap_or(self.0),
+            _reserved: kept.unwrap_or(self.0),
         }
     }
 }
@@ -67,7 +67,7 @@ impl Reserved {
 /// A body that holds its bytes of the budget.
 pub(crate) struct Held<B> {
     body: B,
-    _room: OwnedSemaphorePermit,
+    _reserved: OwnedSemaphorePermit,
 }
 
 impl<B: Body<Data = Bytes, Error = Infallible> + Unpin> Body for Held<B> {

@@ -34,17 +34,17 @@ type Answer = Result<Response<NodeBody>, Status>;
 /// `longlived.v1.TopicService/ListTopics`
 pub(super) async fn list_topics(node: Arc<Node>, request: Request<Body>) -> Answer {
     let (message, caller) = message(&node, request, "ListTopicsRequest").await?;
-    let room = reserve(&node).await?;
+    let reserved = reserve(&node).await?;
     let page = list::list(&node, &caller, message).await?;
-    Ok(held(room, &page))
+    Ok(held(reserved, &page))
 }
 
 /// `longlived.v1.TopicService/ReadHistory`
 pub(super) async fn read_history(node: Arc<Node>, request: Request<Body>) -> Answer {
     let (message, caller) = message(&node, request, "ReadHistoryRequest").await?;
-    let room = reserve(&node).await?;
+    let reserved = reserve(&node).await?;
     let page = history::read(&node, &caller, &message).await?;
-    Ok(held(room, &page))
+    Ok(held(reserved, &page))
 }
 
 /// `longlived.v1.TopicService/CheckPosition`
@@ -64,14 +64,14 @@ async fn message<T: Message + Default + Send + 'static>(
 }
 
 async fn reserve(node: &Node) -> Result<Reserved, Status> {
-    let room = node.pages.reserve().await;
-    room.map_err(status::pages_exhausted)
+    let reserved = node.pages.reserve().await;
+    reserved.map_err(status::pages_exhausted)
 }
 
 /// A page that holds its part of the budget until it is taken.
-fn held(room: Reserved, page: &impl Message) -> Response<NodeBody> {
+fn held(reserved: Reserved, page: &impl Message) -> Response<NodeBody> {
     let bytes = page.encoded_len();
-    call::streaming(room.held(bytes, call::unary_body(page))).map(NodeBody::Other)
+    call::streaming(reserved.held(bytes, call::unary_body(page))).map(NodeBody::Other)
 }
 
 /// The subscriber id that the caller gave; empty if it gave none.

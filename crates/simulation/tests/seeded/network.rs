@@ -40,7 +40,7 @@ pub(crate) struct Weather {
     /// ... to.
     pub(crate) latency_max: u64,
     /// Bytes of one direction of a connection that may be on the way or unread.
-    pub(crate) room: usize,
+    pub(crate) buffer_bytes: usize,
 }
 
 /// The network; clones are the same one.

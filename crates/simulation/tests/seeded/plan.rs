@@ -26,7 +26,7 @@ pub(crate) const TOPICS: [&str; 6] = [
 pub(crate) const PUBLISHERS: Host = 100;
 pub(crate) const OTHERS: Host = 150;
 
-/// The largest event that a subscriber with little room takes; the largest messages are larger.
+/// The largest event that a subscriber with a low limit takes; the largest messages are larger.
 pub(crate) const EVENT_BYTES_SMALL: u32 = 10_000;
 
 /// The filters that subscribers choose from.
@@ -137,7 +137,7 @@ impl Plan {
         let weather = Weather {
             latency_min,
             latency_max: latency_min + rng.random_range(0..50),
-            room: 1 << rng.random_range(12..18),
+            buffer_bytes: 1 << rng.random_range(12..18),
         };
         let faulty = Duration::from_millis(rng.random_range(5_000..20_000));
         let mut plan = Self {

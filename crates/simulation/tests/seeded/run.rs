@@ -202,7 +202,7 @@ impl World {
             Fault::Storm => self.network.set_weather(Weather {
                 latency_min: 100,
                 latency_max: 800,
-                room: 4_096,
+                buffer_bytes: 4_096,
             }),
             Fault::Fair => self.network.set_weather(self.plan.weather),
             Fault::Slow(number, lasts) => self.desks[number].slow_until(Instant::now() + lasts),

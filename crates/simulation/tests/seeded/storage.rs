@@ -174,7 +174,7 @@ impl OnDisk {
         let path = dir.join(names.choose(&mut self.rng)?);
         let mut turned = None;
         self.files.damage(&path, |content| {
-            // Behind it lies room that nobody has used.
+            // Behind it lies space that nobody has used.
             let Some(last) = content.iter().rposition(|&byte| byte != 0) else {
                 return;
             };

@@ -289,7 +289,7 @@ fn windows_are_credited_when_half_is_used() {
 }
 
 #[test]
-fn who_stopped_crediting_gives_no_room_back_and_still_answers_pings() {
+fn a_reader_that_stopped_crediting_sends_no_window_updates_and_still_answers_pings() {
     let windows = Windows {
         stream_bytes: 1000,
         connection_bytes: 1500,

@@ -7,7 +7,7 @@ use std::io;
 
 use crate::args::PayloadKind;
 use crate::http2::reader::{Reader, Sink, StreamEnd};
-use crate::http2::room::Room;
+use crate::http2::send_windows::SendWindows;
 use crate::http2::{flag, kind, request, stream_id};
 use crate::load::control::Plan;
 use crate::load::json;
@@ -22,7 +22,7 @@ const STAMP_BYTES: usize = 8;
 pub(super) struct Grpc {
     reader: Reader,
     answers: Answers,
-    /// gRPC messages that the server's windows have no room for yet.
+    /// gRPC messages that the server's windows have no capacity for yet.
     unframed: Vec<u8>,
     payload_kind: PayloadKind,
     /// The payload of each message behind its stamp, where it is no dots.
@@ -33,7 +33,7 @@ pub(super) struct Grpc {
 #[derive(Debug)]
 struct Answers {
     acknowledged: u64,
-    room: Room,
+    windows: SendWindows,
     trouble: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl Grpc {
             reader: Reader::new(1, plan.windows()),
             answers: Answers {
                 acknowledged: 0,
-                room: Room::default(),
+                windows: SendWindows::default(),
                 trouble: None,
             },
             unframed: Vec::new(),
@@ -75,8 +75,8 @@ impl Voice for Grpc {
     }
 
     fn pump(&mut self, out: &mut Vec<u8>) {
-        let room = &mut self.answers.room;
-        room.frame(&mut self.unframed, stream_id(0), out);
+        let windows = &mut self.answers.windows;
+        windows.frame(&mut self.unframed, stream_id(0), out);
     }
 
     fn is_held(&self) -> bool {
@@ -120,11 +120,11 @@ impl Sink for Answers {
     }
 
     fn setting(&mut self, id: u16, value: u32) {
-        self.room.set(id, value);
+        self.windows.set(id, value);
     }
 
     fn window_update(&mut self, stream: Option<u32>, increment: u32) {
-        self.room.give(stream, increment);
+        self.windows.give(stream, increment);
     }
 
     fn going_away(&mut self, code: u32) {

@@ -133,7 +133,7 @@ impl Connection {
             self.reader
                 .read(&scratch[..length], &mut sink, reply)
                 .map_err(io::Error::other)?;
-            // The server may be waiting for the room.
+            // The server may be waiting for the window.
             self.output.flush(&mut self.socket)?;
         }
         Ok(())

@@ -157,7 +157,7 @@ impl Sequencer {
         if admitted.is_ok() || batch.topics_are_full {
             return admitted;
         }
-        let forgotten = self.shared.store.make_room(&batch.messages);
+        let forgotten = self.shared.store.evict_topics(&batch.messages);
         batch.topics_are_full = forgotten.is_empty();
         for id in forgotten {
             self.matcher.forget(id);

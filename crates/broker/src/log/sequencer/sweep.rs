@@ -26,7 +26,7 @@ impl Sequencer {
             self.sweep_store_next = true;
         } else {
             self.sweep_store();
-            self.check_room()?;
+            self.check_writable()?;
         }
         let (pushed_out, ids_max) = (self.dedupe.pushed_out(), self.dedupe.ids_max());
         self.warnings.ids_pushed_out(pushed_out, ids_max, now);
@@ -37,10 +37,10 @@ impl Sequencer {
     }
 
     /// Whether the store takes messages; an error when it never will again.
-    fn check_room(&self) -> Result<(), AppendError> {
-        let room = self.shared.store.room();
-        self.note_room(room.clone());
-        match room {
+    fn check_writable(&self) -> Result<(), AppendError> {
+        let writable = self.shared.store.writable();
+        self.note_writable(writable.clone());
+        match writable {
             Err(broken @ AppendError::Broken(_)) => Err(broken),
             Ok(()) | Err(_) => Ok(()),
         }

@@ -63,7 +63,7 @@ async fn new_topics_take_the_place_of_the_longest_empty_and_of_no_other() {
         let reply = publish(&log, names("old")).await;
         assert_eq!(reply.published.len(), TOPICS);
         until(async || nothing_is_kept(&log).await).await;
-        // The first of all that are empty is part of the batch that needs room.
+        // The first of all that are empty is part of the batch that needs its place.
         let mut again: Vec<_> = listed(&log).await.into_iter().take(1).collect();
         let kept = again[0].clone();
         again.extend(names("new").take(TOPICS - 1));

@@ -193,7 +193,7 @@ async fn of_a_batch_that_is_stored_in_part_each_publisher_is_told_of_its_own_mes
         assert!(unavailable(&same.await.unwrap()), "the same message");
         assert!(mixed.partly, "messages behind it may be stored");
         assert!(
-            log.room().borrow().is_ok(),
+            log.writable().borrow().is_ok(),
             "one message is not the node's publishing"
         );
         assert_eq!(read_events(&mut cursor, 5).await, [1, 2, 3, 4, 5]);
@@ -209,7 +209,7 @@ async fn of_a_batch_that_is_stored_in_part_each_publisher_is_told_of_its_own_mes
         assert_eq!((sequences(&again), &again.refused), (vec![2, 6, 3], &None));
         let duplicates = again.published.iter().map(|published| published.duplicate);
         assert!(duplicates.eq([true, false, true]));
-        assert!(log.room().borrow().is_ok());
+        assert!(log.writable().borrow().is_ok());
     };
     tokio::select! {
         _ = runs.run(CancellationToken::new()) => unreachable!("nobody stops it"),
@@ -300,8 +300,8 @@ async fn an_append_in_flight_is_answered_before_the_end_of_others_events_ends_th
         let own = own.await.unwrap();
         gate.appending().await;
         shared.break_for_good();
-        let mut room = log.room();
-        room.wait_for(Result::is_err).await.unwrap();
+        let mut writable = log.writable();
+        writable.wait_for(Result::is_err).await.unwrap();
         // New filters are linked until the end.
         let mut late = open(&log, Begin::Next).await.cursor;
         gate.release();

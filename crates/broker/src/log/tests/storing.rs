@@ -150,11 +150,11 @@ impl Delegate for Breaks {
         &*self.0
     }
 
-    fn room(&self) -> Result<(), AppendError> {
+    fn writable(&self) -> Result<(), AppendError> {
         if self.1.load(Ordering::Relaxed) {
             return Err(AppendError::Broken("on purpose".to_owned()));
         }
-        self.inner().room()
+        self.inner().writable()
     }
 }
 

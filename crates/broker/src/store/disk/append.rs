@@ -27,7 +27,7 @@ pub(super) async fn append(
     commits: &Commits,
     messages: &[Admitted],
 ) -> Result<Arc<Frames>, AppendError> {
-    shared.room()?;
+    shared.writable()?;
     let numbered = Numbered::new(shared, messages);
     let frames = numbered.encode(messages);
     let keys = keys(messages);

@@ -74,7 +74,7 @@ impl Builder {
     }
 
     /// Whether another event can be taken.
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn has_space(&self) -> bool {
         self.blocks.len() + 1 < BLOCKS_MAX
     }
 

@@ -136,7 +136,7 @@ pub(super) fn is_damage(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof || is_one_of(error, &[Errno::IO])
 }
 
-/// Whether an error says that there is no room for more.
+/// Whether an error says that there is no space left.
 pub(super) fn is_full(error: &io::Error) -> bool {
     let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
     full.contains(&error.kind())

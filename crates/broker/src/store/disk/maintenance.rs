@@ -139,7 +139,7 @@ impl Shared {
     fn prepare(&self) -> io::Result<()> {
         let is_early = self.active().is_some_and(|active| !active.is_filling());
         // The last bytes of a disk are for messages that are being written, not for those that may come.
-        if is_early || self.room().is_err() {
+        if is_early || self.writable().is_err() {
             return Ok(());
         }
         // Held while one is made: segments are used in the order of their numbers.

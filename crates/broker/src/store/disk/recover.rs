@@ -132,7 +132,7 @@ impl Scan<'_> {
 }
 
 /// Whether nothing was ever written there. A record begins with several bytes that are not zero; one alone is damage of
-/// room that was never used, and takes nothing from anybody. By the sector: most of a segment can be empty, and every
+/// space that was never used, and takes nothing from anybody. By the sector: most of a segment can be empty, and every
 /// start looks at it.
 fn was_never_written(content: &[u8]) -> bool {
     const ZEROS: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];

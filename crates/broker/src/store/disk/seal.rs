@@ -213,7 +213,7 @@ impl Shared {
                     continue;
                 }
                 let open = builders.entry(*number).or_default();
-                if !open.last().is_some_and(|(_, builder)| builder.has_room()) {
+                if !open.last().is_some_and(|(_, builder)| builder.has_space()) {
                     let mut builder = self.begin(&class.identity, paths)?;
                     if open.is_empty()
                         && let Some(small) = &class.small

@@ -131,7 +131,7 @@ impl SegmentFile {
         self.allocated
     }
 
-    pub(super) fn has_room(&self, record_bytes: usize) -> bool {
+    pub(super) fn has_space(&self, record_bytes: usize) -> bool {
         self.used() + record_bytes as u64 <= self.allocated
     }
 

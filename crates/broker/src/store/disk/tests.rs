@@ -24,12 +24,12 @@ mod damage;
 mod directory;
 mod each_file;
 mod floors;
+mod full;
 mod ids;
 mod mishaps;
 mod properties;
 mod releases;
 mod resume;
-mod room;
 
 const TOPICS: [&str; 12] = [
     "a.1", "a.2", "a.3", "a.4", "a.5", "a.6", "b.1", "b.2", "b.3", "b.4", "c", "inbox.1",

@@ -121,7 +121,7 @@ impl Writer {
         }
         self.shared.note_ahead(&encoded.header)?;
         let record_bytes = encoded.header.record_bytes();
-        let fitting = self.active.take_if(|active| active.has_room(record_bytes));
+        let fitting = self.active.take_if(|active| active.has_space(record_bytes));
         let active = match fitting {
             Some(active) => active,
             None => self.next_segment(record_bytes)?,
@@ -177,7 +177,7 @@ impl Writer {
         // Held while one is made: segments are used in the order of their numbers.
         let mut prepared = shared.prepared.lock();
         let file = match prepared.take() {
-            Some(file) if file.has_room(record_bytes) => Ok(file),
+            Some(file) if file.has_space(record_bytes) => Ok(file),
             too_small => {
                 if let Some(file) = too_small {
                     shared.files.remove(&file.path).ok();
@@ -186,12 +186,13 @@ impl Writer {
             }
         };
         drop(prepared);
-        file.map(Arc::new).map_err(|error| shared.no_room(&error))
+        file.map(Arc::new)
+            .map_err(|error| shared.not_allocated(&error))
     }
 }
 
 impl Shared {
-    /// An empty segment with room for a record at least. The first is small and each is larger than the one before, up
+    /// An empty segment with space for a record at least. The first is small and each is larger than the one before, up
     /// to the full size. So a log with few messages takes little space, and little is read at the next start.
     pub(super) fn make_segment(&self, record_bytes: usize) -> io::Result<SegmentFile> {
         let number = self.next_segment.fetch_add(1, Ordering::Relaxed);
@@ -230,18 +231,18 @@ impl Shared {
     }
 
     /// There is no space for a batch.
-    fn no_room(&self, error: &io::Error) -> AppendError {
+    fn not_allocated(&self, error: &io::Error) -> AppendError {
         if is_full(error) {
             self.full()
         } else if is_passing(error) {
-            AppendError::Unavailable(format!("cannot make room in the log: {error}"))
+            AppendError::Unavailable(format!("cannot allocate space in the log: {error}"))
         } else {
-            self.set_broken("cannot make room in the log", error)
+            self.set_broken("cannot allocate space in the log", error)
         }
     }
 
     /// Whether publishing would leave the reserve alone.
-    pub(super) fn room(&self) -> Result<(), AppendError> {
+    pub(super) fn writable(&self) -> Result<(), AppendError> {
         if let Some(broken) = self.broken.get() {
             return Err(AppendError::Broken(broken.clone()));
         }

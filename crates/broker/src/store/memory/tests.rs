@@ -103,7 +103,7 @@ fn rare_matches_far_apart_are_found_in_one_page() {
 }
 
 #[test]
-fn a_topic_that_keeps_nothing_makes_room_and_its_loss_is_not_forgotten() {
+fn a_topic_that_keeps_nothing_is_evicted_and_its_loss_is_not_forgotten() {
     let store = store(&[("old.>", 0)], 20);
     for n in 0..19 {
         append(&store, &[&format!("old.{n}")]);

@@ -84,9 +84,9 @@ impl Delegate for Gate {
         .boxed()
     }
 
-    fn room(&self) -> Result<(), AppendError> {
+    fn writable(&self) -> Result<(), AppendError> {
         self.assert_between_appends();
-        self.inner.room()
+        self.inner.writable()
     }
 
     fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
@@ -94,9 +94,9 @@ impl Delegate for Gate {
         self.inner.admit(topic)
     }
 
-    fn make_room(&self, batch: &[Admitted]) -> Vec<TopicId> {
+    fn evict_topics(&self, batch: &[Admitted]) -> Vec<TopicId> {
         self.assert_between_appends();
-        self.inner.make_room(batch)
+        self.inner.evict_topics(batch)
     }
 
     fn unused_topics(&self) -> Vec<(TopicId, TopicName)> {

@@ -220,7 +220,7 @@ impl Delegate for OneOfMany {
     }
 
     // Topics have the same ids on all nodes here: none can forget one.
-    fn make_room(&self, _: &[Admitted]) -> Vec<TopicId> {
+    fn evict_topics(&self, _: &[Admitted]) -> Vec<TopicId> {
         Vec::new()
     }
 

@@ -59,7 +59,7 @@ pub(super) async fn read(
                 let entry = v1::HistoryEntry {
                     entry: Some(Entry::Gap(wire::gap_message(&gap))),
                 };
-                if !page.has_room(entry_bytes(&entry)) {
+                if !page.fits(entry_bytes(&entry)) {
                     break;
                 }
                 page.entries.push(entry);
@@ -88,7 +88,7 @@ struct Page {
 
 impl Page {
     /// Whether the page takes `bytes` more; the first entry always fits.
-    fn has_room(&mut self, bytes: usize) -> bool {
+    fn fits(&mut self, bytes: usize) -> bool {
         let full = self.entries.len() >= self.size || bytes > self.bytes_left;
         if full && !self.entries.is_empty() {
             return false;
@@ -101,7 +101,7 @@ impl Page {
     /// its event.
     fn take(&mut self, events: impl Iterator<Item = (usize, v1::Event)>) -> bool {
         for (len, event) in events {
-            if !self.has_room(len) {
+            if !self.fits(len) {
                 return false;
             }
             self.next.sequence = event.sequence;

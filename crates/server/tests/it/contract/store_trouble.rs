@@ -113,7 +113,7 @@ impl Delegate for Moody {
         .boxed()
     }
 
-    fn room(&self) -> Result<(), AppendError> {
+    fn writable(&self) -> Result<(), AppendError> {
         self.trouble()
     }
 }

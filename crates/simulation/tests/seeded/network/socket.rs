@@ -125,12 +125,12 @@ impl AsyncWrite for Socket {
             }
             Reader::There | Reader::Silent => {}
         }
-        let room = inner.weather.room.saturating_sub(pipe.bytes());
-        if room == 0 {
+        let free = inner.weather.buffer_bytes.saturating_sub(pipe.bytes());
+        if free == 0 {
             pipe.wait_to_write(cx.waker());
             return Poll::Pending;
         }
-        let count = room.min(data.len());
+        let count = free.min(data.len());
         pipe.send(now + latency, Bytes::copy_from_slice(&data[..count]));
         Poll::Ready(Ok(count))
     }

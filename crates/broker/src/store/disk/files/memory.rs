@@ -36,7 +36,7 @@ struct Disk {
 pub struct Faults {
     /// Every sync fails.
     pub sync: bool,
-    /// Every write fails after this many more bytes have been written; `None` = the disk has room.
+    /// Every write fails after this many more bytes have been written; `None` = the disk has space.
     pub bytes_left: Option<u64>,
 }
 
@@ -46,7 +46,7 @@ struct Node(Mutex<Content>);
 struct Content {
     current: Vec<u8>,
     synced: Vec<u8>,
-    // Up to here something was written before; writing there again takes no room.
+    // Up to here something was written before; writing there again takes no space.
     written: usize,
 }
 

@@ -106,7 +106,7 @@ struct Run {
     looked_at: usize,
 }
 
-/// Whether there is room for more, or up to where the run is complete.
+/// Whether more fit, or up to where the run is complete.
 enum Reach {
     More,
     Through(Sequence),

@@ -205,7 +205,7 @@ fn a_segment_that_lost_its_end_has_lost_the_records_that_may_have_been_there() {
 }
 
 #[test]
-fn a_damaged_byte_of_room_that_was_never_used_takes_nothing_and_nothing_is_announced() {
+fn a_damaged_byte_of_unused_space_takes_nothing_and_nothing_is_announced() {
     for beyond in [0, 1, 63, 64, 511, 512, 3_000] {
         let files = MemoryFiles::new();
         let store = open(&files, &[]);

@@ -1,18 +1,18 @@
-//! What the server's windows have room for: of one stream, and of its connection.
+//! The server's windows: of one stream, and of its connection.
 //!
 //! Holds: no more DATA is framed than both let out.
 
 use super::{FRAME_BYTES_MAX, WINDOW_DEFAULT, kind, request, setting};
 
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct SendWindows {
     connection: i64,
     stream: i64,
-    /// What each stream begins with, as far as is known.
+    /// The initial window of each stream, as far as is known.
     stream_window: u32,
 }
 
-impl Default for Room {
+impl Default for SendWindows {
     fn default() -> Self {
         Self {
             connection: WINDOW_DEFAULT.into(),
@@ -22,7 +22,7 @@ impl Default for Room {
     }
 }
 
-impl Room {
+impl SendWindows {
     /// The server has set something, the window of streams perhaps.
     pub(crate) fn set(&mut self, id: u16, value: u32) {
         if id == setting::INITIAL_WINDOW_SIZE {
@@ -39,17 +39,17 @@ impl Room {
         }
     }
 
-    /// Of the connection alone, for streams that each fit into the window they begin with.
+    /// Of the connection alone, for streams that each fit into their initial window.
     pub(crate) fn of_connection(&self) -> u64 {
         u64::try_from(self.connection).unwrap_or(0)
     }
 
-    /// So much was framed on such a stream.
+    /// Counts bytes framed on such a stream.
     pub(crate) fn spend_of_connection(&mut self, bytes: usize) {
         self.connection -= i64::try_from(bytes).expect("it fits a frame");
     }
 
-    /// Moves as much of the stream's bytes to `out` as there is room for, in frames.
+    /// Moves as much of the stream's bytes to `out` as the windows allow, in frames.
     pub(crate) fn frame(&mut self, unframed: &mut Vec<u8>, stream: u32, out: &mut Vec<u8>) {
         let mut framed = 0;
         while framed < unframed.len() {

@@ -21,7 +21,7 @@ fn a_failed_sync_is_the_end_of_publishing() {
         append(&store, &["a.1"]),
         Err(AppendError::Broken(_))
     ));
-    assert!(matches!(store.room(), Err(AppendError::Broken(_))));
+    assert!(matches!(store.writable(), Err(AppendError::Broken(_))));
     assert_eq!(store.last_sequence(), 1);
     assert_eq!(read_all(&store, &[(">", 0)], 0, 100).0, vec![1]);
 }
@@ -122,7 +122,7 @@ fn publishing_leaves_the_reserve_of_the_disk_alone() {
         reserve: 1 << 20,
     };
     assert_eq!(append(&store, &["a.1"]), Err(full.clone()));
-    assert_eq!(store.room(), Err(full));
+    assert_eq!(store.writable(), Err(full));
     left(2 << 20);
     append(&store, &["a.1"]).unwrap();
     assert_eq!(store.last_sequence(), 2);
