@@ -55,8 +55,8 @@ pub mod storage {
         frame::{Entry, EventWriter, FRAME_OVERHEAD_BYTES, Frames, Slice, TopicId, event_len_max},
         message::MessageKey,
         store::{
-            Admitted, Appended, Damaged, DiskStore, ElsewhereError, EpochChange, File, Files,
-            FilterFrom, Kept, Lock, LockError, MemoryStore, NewEpochError, OpenMode, Own, Page,
+            Appended, Damaged, DiskStore, ElsewhereError, EpochChange, File, Files, FilterFrom,
+            Kept, Lock, LockError, MemoryStore, NewEpochError, NewMessage, OpenMode, Own, Page,
             Query, RecentId, Removed, RetentionConfig, SystemFiles, TOPIC_UNUSED_MAX, TopicInfo,
             TopicsExhausted, Trimmed,
         },

@@ -54,10 +54,10 @@ pub enum Durability {
     Disk,
 }
 
-/// A message whose topic the store has admitted.
+/// A message for an append: its topic has an id.
 #[derive(Clone, Debug)]
-pub struct Admitted {
-    /// The topic, as [`Store::admit`] named it.
+pub struct NewMessage {
+    /// The id of its topic, from [`Store::topic_id`].
     pub topic: TopicId,
     /// The message.
     pub message: Message,
@@ -186,19 +186,19 @@ pub trait Store: Send + Sync + 'static {
     fn last_sequence(&self) -> Sequence;
 
     /// The id of a topic, a new one when the topic is new and the limit allows it.
-    fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted>;
+    fn topic_id(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted>;
 
     /// Numbers and keeps the messages (at least one) in their order: all of them, or those that `Appended` names. An
     /// error holds for all of them. The result has the stored events in that order. It also has other events of the log
     /// before and between them that were not handed out yet. Must be polled to its end: dropping the future does not
     /// take back a write. The sequencer does so even when it learns meanwhile that the store is broken.
     ///
-    /// The sequencer has one append in flight at a time, and none when it calls [`Store::admit`], [`Store::evict_topics`],
+    /// The sequencer has one append in flight at a time, and none when it calls [`Store::topic_id`], [`Store::evict_topics`],
     /// [`Store::unused_topics`], [`Store::forget_topics`], [`Store::trim`] or [`Store::writable`]. ADR 11 says what several at a time would
     /// need.
     fn append<'a>(
         &'a self,
-        messages: &'a [Admitted],
+        messages: &'a [NewMessage],
     ) -> BoxFuture<'a, Result<Appended, AppendError>>;
 
     /// Waits for events that others have appended to the same log and that [`Store::append`] has not handed out, also
@@ -251,9 +251,9 @@ pub trait Store: Send + Sync + 'static {
         Duration::ZERO
     }
 
-    /// Forgets topics that keep nothing, the longest empty first, so that new ones can be admitted; none of a batch that
-    /// is being put together. Called by the sequencer when [`Store::admit`] has refused.
-    fn evict_topics(&self, batch: &[Admitted]) -> Vec<TopicId> {
+    /// Forgets topics that keep nothing, the longest empty first, so that new ones can get an id; none of a batch that
+    /// is being put together. Called by the sequencer when [`Store::topic_id`] has refused.
+    fn evict_topics(&self, batch: &[NewMessage]) -> Vec<TopicId> {
         let _ = batch;
         Vec::new()
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use longlived_server::storage::{Admitted, DiskStore, RetentionConfig};
+use longlived_server::storage::{DiskStore, NewMessage, RetentionConfig};
 use longlived_server::{DiskConfig, Environment, HistoryClass, Limits, Message, Store as _};
 use longlived_topic::{TopicFilter, TopicName};
 use tokio::runtime::Handle;
@@ -243,12 +243,12 @@ impl Times {
     }
 }
 
-fn batch(store: &DiskStore, size: &Size, first: usize) -> anyhow::Result<Vec<Admitted>> {
+fn batch(store: &DiskStore, size: &Size, first: usize) -> anyhow::Result<Vec<NewMessage>> {
     let payload = Bytes::from(vec![b'.'; size.payload_bytes]);
     let message = |number: usize| {
         let topic = TopicName::parse(&format!("bench.commit.{}", number % TOPICS))?;
-        let id = store.admit(&topic)?;
-        anyhow::Ok(Admitted {
+        let id = store.topic_id(&topic)?;
+        anyhow::Ok(NewMessage {
             topic: id,
             message: Message::new(topic, payload.clone()),
             message_key: None,

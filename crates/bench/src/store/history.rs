@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use longlived_server::storage::{Admitted, DiskStore, RetentionConfig};
+use longlived_server::storage::{DiskStore, NewMessage, RetentionConfig};
 use longlived_server::{DiskConfig, Environment, HistoryClass, Limits, Message, Store as _};
 use longlived_topic::{TopicFilter, TopicName};
 use tokio::runtime::Handle;
@@ -76,14 +76,14 @@ pub(super) fn fill(dir: &Path, plan: &Plan, stop: &Stop) -> anyhow::Result<Fille
         RetentionConfig::new(vec![class]),
         TOPICS_MAX,
     )?;
-    let admit = |name: String| {
+    let id_of = |name: String| {
         let topic = TopicName::parse(&name).context("a topic")?;
-        let id = store.admit(&topic)?;
+        let id = store.topic_id(&topic)?;
         anyhow::Ok((topic, id))
     };
-    let shared = (0..plan.topics).map(|number| admit(format!("{SHARED}.{number}")));
+    let shared = (0..plan.topics).map(|number| id_of(format!("{SHARED}.{number}")));
     let shared: Vec<_> = shared.collect::<Result<_, _>>()?;
-    let own = (0..plan.own_topics).map(|number| admit(own_topic(number)));
+    let own = (0..plan.own_topics).map(|number| id_of(own_topic(number)));
     let own: Vec<_> = own.collect::<Result<_, _>>()?;
     let own_in_all = u64::from(plan.own_topics) * plan.own_events;
     ensure!(
@@ -92,7 +92,7 @@ pub(super) fn fill(dir: &Path, plan: &Plan, stop: &Stop) -> anyhow::Result<Fille
         plan.events
     );
     let payload = bytes::Bytes::from(vec![b'.'; plan.payload_bytes as usize]);
-    let mut batch: Vec<Admitted> = Vec::new();
+    let mut batch: Vec<NewMessage> = Vec::new();
     for number in 0..plan.events {
         // Rises by one with each own event.
         let owned = |number: u64| {
@@ -106,7 +106,7 @@ pub(super) fn fill(dir: &Path, plan: &Plan, stop: &Stop) -> anyhow::Result<Fille
             (&shared, number)
         };
         let (topic, id) = &topics.0[(topics.1 % topics.0.len() as u64) as usize];
-        batch.push(Admitted {
+        batch.push(NewMessage {
             topic: *id,
             message: Message::new(topic.clone(), payload.clone()),
             message_key: None,

@@ -43,7 +43,7 @@ use crate::{
     faults::{Fault, planted},
     frame::Frames,
     live_tail::LiveTail,
-    store::{Admitted, AppendError, Appended, Store},
+    store::{AppendError, Appended, NewMessage, Store},
 };
 
 /// The writer of one log. [`Sequencer::run`] is its life.
@@ -227,7 +227,7 @@ impl Sequencer {
             let text = "the store does not tell the outcome of each message of a batch";
             return Err(contradiction(text));
         };
-        let known: &[Admitted] = if appended.is_own() { messages } else { &[] };
+        let known: &[NewMessage] = if appended.is_own() { messages } else { &[] };
         let touched = match appended.frames() {
             Some(frames) => self.show(known, frames, now)?,
             None => Vec::new(),
@@ -275,7 +275,7 @@ impl Sequencer {
     /// below `visible` is shown: a store that hands one out can be trusted no more.
     fn show(
         &mut self,
-        messages: &[Admitted],
+        messages: &[NewMessage],
         frames: &Arc<Frames>,
         now: Instant,
     ) -> Result<Vec<LiveTailKey>, AppendError> {
@@ -310,7 +310,7 @@ impl Sequencer {
     }
 
     /// Notes for each live tail which entries it gets; the live tails that get any.
-    fn route(&mut self, messages: &[Admitted], frames: &Frames) -> Vec<LiveTailKey> {
+    fn route(&mut self, messages: &[NewMessage], frames: &Frames) -> Vec<LiveTailKey> {
         let mut touched = Vec::new();
         let entries = frames.entries();
         let mut begin = 0;
@@ -318,8 +318,8 @@ impl Sequencer {
         for run in entries.chunk_by(|one, next| one.topic == next.topic) {
             let end = begin + run.len();
             let parsed;
-            let topic = if let Some(admitted) = messages.get(begin) {
-                &admitted.message.topic
+            let topic = if let Some(new) = messages.get(begin) {
+                &new.message.topic
             } else if let Some(topic) = frames.topic(begin) {
                 parsed = topic;
                 &parsed

@@ -6,8 +6,8 @@ use futures_util::future::BoxFuture;
 use longlived_topic::{TopicFilter, TopicName};
 
 use super::{
-    Admitted, AppendError, Appended, Durability, ElsewhereError, Page, Query, ReadError, RecentId,
-    Store, StoreStats, TopicInfo, TopicsExhausted, Trimmed,
+    AppendError, Appended, Durability, ElsewhereError, NewMessage, Page, Query, ReadError,
+    RecentId, Store, StoreStats, TopicInfo, TopicsExhausted, Trimmed,
 };
 use crate::{
     frame::{Frames, TopicId},
@@ -44,8 +44,8 @@ delegate! {
     epoch(&self) -> Epoch;
     durability(&self) -> Durability;
     last_sequence(&self) -> Sequence;
-    admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted>;
-    append<'a>(&'a self, messages: &'a [Admitted]) -> BoxFuture<'a, Result<Appended, AppendError>>;
+    topic_id(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted>;
+    append<'a>(&'a self, messages: &'a [NewMessage]) -> BoxFuture<'a, Result<Appended, AppendError>>;
     appended_elsewhere(&self) -> BoxFuture<'static, Result<Arc<Frames>, ElsewhereError>>;
     has_reached(&self, sequence: Sequence) -> BoxFuture<'static, Result<bool, ReadError>>;
     writable(&self) -> Result<(), AppendError>;
@@ -61,7 +61,7 @@ delegate! {
     read(&self, query: Query) -> BoxFuture<'static, Result<Page, ReadError>>;
     before_time(&self, unix_nanos: i64) -> BoxFuture<'static, Result<Sequence, ReadError>>;
     publish_time_ahead(&self) -> Duration;
-    evict_topics(&self, batch: &[Admitted]) -> Vec<TopicId>;
+    evict_topics(&self, batch: &[NewMessage]) -> Vec<TopicId>;
     unused_topics(&self) -> Vec<(TopicId, TopicName)>;
     forget_topics(&self, forget: &[TopicId], keep: &[TopicId]);
     trim(&self) -> Trimmed;

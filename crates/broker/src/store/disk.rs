@@ -60,7 +60,7 @@ use self::{
     segment::SegmentFile, writer::Commits,
 };
 use super::{
-    Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, Store,
+    AppendError, Appended, Durability, NewMessage, Page, Query, ReadError, RecentId, Store,
     StoreStats, TopicInfo, TopicsExhausted, Trimmed, clock::AgeClock,
 };
 use crate::{
@@ -281,14 +281,14 @@ impl Store for DiskStore {
         self.shared.last.load(Ordering::Acquire)
     }
 
-    fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
+    fn topic_id(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
         let known = self.shared.history.read().topics.id_of(topic);
-        known.map_or_else(|| self.shared.history.write().admit(topic), Ok)
+        known.map_or_else(|| self.shared.history.write().topic_id(topic), Ok)
     }
 
     fn append<'a>(
         &'a self,
-        messages: &'a [Admitted],
+        messages: &'a [NewMessage],
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         append::append(&self.shared, &self.commits, messages)
             .map(|frames| frames.map(Appended::from))
@@ -345,7 +345,7 @@ impl Store for DiskStore {
         self.shared.environment.ahead(published)
     }
 
-    fn evict_topics(&self, batch: &[Admitted]) -> Vec<TopicId> {
+    fn evict_topics(&self, batch: &[NewMessage]) -> Vec<TopicId> {
         self.shared.history.write().topics.evict_topics(batch)
     }
 

@@ -21,8 +21,8 @@ use parking_lot::{Mutex, RwLock};
 
 use self::{class::Class, kept::Kept};
 use super::{
-    Admitted, AppendError, Appended, Durability, Page, Query, ReadError, RecentId, RetentionConfig,
-    Store, TopicInfo, TopicsExhausted, Trimmed,
+    AppendError, Appended, Durability, NewMessage, Page, Query, ReadError, RecentId,
+    RetentionConfig, Store, TopicInfo, TopicsExhausted, Trimmed,
     clock::{AgeClock, Ages, Stamp},
     topics::Topics,
 };
@@ -96,7 +96,7 @@ impl Store for MemoryStore {
         self.last.load(Ordering::Acquire)
     }
 
-    fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
+    fn topic_id(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
         let known = self.history.read().topics.id_of(topic);
         if let Some(id) = known {
             return Ok(id);
@@ -108,7 +108,7 @@ impl Store for MemoryStore {
 
     fn append<'a>(
         &'a self,
-        messages: &'a [Admitted],
+        messages: &'a [NewMessage],
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         let time = self.publish_time();
         let first = self.last_sequence() + 1;
@@ -116,15 +116,15 @@ impl Store for MemoryStore {
         {
             // Numbers only: readers wait for this short pass and not for the encoding.
             let history = &mut *self.history.write();
-            for (sequence, admitted) in (first..).zip(messages) {
-                previous.push(history.topics.advance(admitted.topic, sequence));
+            for (sequence, new) in (first..).zip(messages) {
+                previous.push(history.topics.advance(new.topic, sequence));
             }
         }
-        let frame_max = |m: &Admitted| frame::event_len_max(&m.message) + FRAME_OVERHEAD_BYTES;
+        let frame_max = |m: &NewMessage| frame::event_len_max(&m.message) + FRAME_OVERHEAD_BYTES;
         let bytes = messages.iter().map(frame_max).sum();
         let mut writer = EventWriter::new(messages.len(), bytes);
-        for ((sequence, admitted), previous) in (first..).zip(messages).zip(previous) {
-            writer.push(&admitted.message, admitted.topic, sequence, previous, time);
+        for ((sequence, new), previous) in (first..).zip(messages).zip(previous) {
+            writer.push(&new.message, new.topic, sequence, previous, time);
         }
         let frames = writer.finish();
         let dropped = self.history.write().keep(&frames, time, &self.clock.ages());
@@ -190,7 +190,7 @@ impl Store for MemoryStore {
         self.environment.ahead(*self.last_time.lock())
     }
 
-    fn evict_topics(&self, batch: &[Admitted]) -> Vec<TopicId> {
+    fn evict_topics(&self, batch: &[NewMessage]) -> Vec<TopicId> {
         self.history.write().topics.evict_topics(batch)
     }
 

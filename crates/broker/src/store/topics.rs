@@ -17,7 +17,7 @@ use crate::{
     frame::{Entry, Slice, TopicId},
     position::Sequence,
     store::{
-        Admitted, FilterFrom, Page, Removed, TOPIC_UNUSED_MAX, TopicsExhausted, Trimmed,
+        FilterFrom, NewMessage, Page, Removed, TOPIC_UNUSED_MAX, TopicsExhausted, Trimmed,
         removed::{RemovalOrder, RemovedOfTopic},
     },
 };
@@ -514,8 +514,8 @@ impl Topics {
     }
 
     /// The work of [`super::Store::evict_topics`].
-    pub(super) fn evict_topics(&mut self, batch: &[Admitted]) -> Vec<TopicId> {
-        let in_use: FxHashSet<_> = batch.iter().map(|admitted| admitted.topic).collect();
+    pub(super) fn evict_topics(&mut self, batch: &[NewMessage]) -> Vec<TopicId> {
+        let in_use: FxHashSet<_> = batch.iter().map(|new| new.topic).collect();
         let in_use = |id| in_use.contains(&id);
         self.forget_empty(in_use).forgotten
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use longlived_broker::storage::{Admitted, Appended, Page, Query};
+use longlived_broker::storage::{Appended, NewMessage, Page, Query};
 use longlived_broker::testkit::Delegate;
 use longlived_broker::{AppendError, Environment, ReadError, Sequence, Store};
 use longlived_client::Position;
@@ -35,15 +35,19 @@ impl Witness {
         Duration::from_millis(self.chance.random_below(self.slowness + 1))
     }
 
-    fn stored<'a>(&self, certain: bool, messages: impl Iterator<Item = (Sequence, &'a Admitted)>) {
-        for (sequence, admitted) in messages {
+    fn stored<'a>(
+        &self,
+        certain: bool,
+        messages: impl Iterator<Item = (Sequence, &'a NewMessage)>,
+    ) {
+        for (sequence, new) in messages {
             self.trace.add(Record::Stored {
                 life: self.life,
                 certain,
                 position: Position::new(self.inner.epoch().get(), sequence),
-                topic: admitted.message.topic.as_str().to_owned(),
-                message: crate::publisher::name_of(&admitted.message.payload),
-                bytes: admitted.message.payload.len(),
+                topic: new.message.topic.as_str().to_owned(),
+                message: crate::publisher::name_of(&new.message.payload),
+                bytes: new.message.payload.len(),
             });
         }
     }
@@ -56,7 +60,7 @@ impl Delegate for Witness {
 
     fn append<'a>(
         &'a self,
-        messages: &'a [Admitted],
+        messages: &'a [NewMessage],
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         async move {
             sleep(self.takes()).await;

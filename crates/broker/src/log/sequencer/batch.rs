@@ -17,7 +17,7 @@ use crate::{
     frame::TopicId,
     log::{PublishError, PublishReply, Published, publish::Submission},
     message::MessageKey,
-    store::{Admitted, AppendError, Appended, TopicsExhausted},
+    store::{AppendError, Appended, NewMessage, TopicsExhausted},
 };
 
 /// One batch takes no further requests past this many messages or bytes: it bounds the wait of the first of them, and
@@ -28,7 +28,7 @@ const BATCH_BYTES_MAX: usize = 256 << 10;
 /// The messages of one batch.
 #[derive(Default)]
 pub(super) struct Batch {
-    pub(super) messages: Vec<Admitted>,
+    pub(super) messages: Vec<NewMessage>,
     pub(super) bytes: usize,
     pub(super) keys: FxHashMap<MessageKey, usize>,
     pub(super) requests: Vec<Pending>,
@@ -132,7 +132,7 @@ impl Sequencer {
                         batch.keys.insert(key, index);
                     }
                     outcomes.push(Outcome::New(index));
-                    batch.messages.push(Admitted {
+                    batch.messages.push(NewMessage {
                         topic,
                         message,
                         message_key: key,
@@ -153,16 +153,16 @@ impl Sequencer {
 
     /// The id of a topic. A new one takes the place of one that keeps no event when it has to.
     fn topic(&mut self, topic: &TopicName, batch: &mut Batch) -> Result<TopicId, TopicsExhausted> {
-        let admitted = self.shared.store.admit(topic);
-        if admitted.is_ok() || batch.topics_are_full {
-            return admitted;
+        let id = self.shared.store.topic_id(topic);
+        if id.is_ok() || batch.topics_are_full {
+            return id;
         }
         let forgotten = self.shared.store.evict_topics(&batch.messages);
         batch.topics_are_full = forgotten.is_empty();
         for id in forgotten {
             self.matcher.forget(id);
         }
-        self.shared.store.admit(topic)
+        self.shared.store.topic_id(topic)
     }
 }
 

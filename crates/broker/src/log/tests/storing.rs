@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::{
     Begin, Compression, Cursor, Delivery, Encoding, GapPolicy, ReadOptions, SlowPolicy, frame,
-    store::{Admitted, Appended, Delegate, Own, tests::gate::Gate},
+    store::{Appended, Delegate, NewMessage, Own, tests::gate::Gate},
 };
 
 const OPTIONS: ReadOptions = ReadOptions {
@@ -190,7 +190,7 @@ impl Delegate for Lies {
 
     fn append<'a>(
         &'a self,
-        messages: &'a [Admitted],
+        messages: &'a [NewMessage],
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         async move {
             let appended = self.0.append(messages).await;
@@ -207,12 +207,12 @@ async fn a_store_that_contradicts_itself_ends_the_log_and_nothing_of_it_is_shown
     let memory = || MemoryStore::new(environment.clone(), retention.clone(), 10);
     let before = {
         let store = memory();
-        let admitted = Admitted {
-            topic: store.admit(&TopicName::parse("a").unwrap()).unwrap(),
+        let new = NewMessage {
+            topic: store.topic_id(&TopicName::parse("a").unwrap()).unwrap(),
             message: message("a", ""),
             message_key: None,
         };
-        store.append(&[admitted]).await.unwrap()
+        store.append(&[new]).await.unwrap()
     };
     let missing = Appended::among_others(None, Box::new([Own::New(7)]));
     let untold = Appended::among_others(None, Box::default());

@@ -17,7 +17,7 @@ use crate::{
     message::MessageKey,
     position::Sequence,
     store::{
-        Admitted, AppendError,
+        AppendError, NewMessage,
         clock::{Ages, Stamp},
     },
 };
@@ -25,7 +25,7 @@ use crate::{
 pub(super) async fn append(
     shared: &Shared,
     commits: &Commits,
-    messages: &[Admitted],
+    messages: &[NewMessage],
 ) -> Result<Arc<Frames>, AppendError> {
     shared.writable()?;
     let numbered = Numbered::new(shared, messages);
@@ -67,7 +67,7 @@ struct Numbered {
 }
 
 impl Numbered {
-    fn new(shared: &Shared, messages: &[Admitted]) -> Self {
+    fn new(shared: &Shared, messages: &[NewMessage]) -> Self {
         let first = shared.last.load(Ordering::Acquire) + 1;
         let now = shared.environment.unix_nanos();
         let ages = shared.clock.ages();
@@ -77,8 +77,8 @@ impl Numbered {
         }
         let previous = (first..)
             .zip(messages)
-            .map(|(sequence, admitted)| {
-                let topic = admitted.topic;
+            .map(|(sequence, new)| {
+                let topic = new.topic;
                 (topic, history.topics.advance(topic, sequence))
             })
             .collect();
@@ -95,12 +95,12 @@ impl Numbered {
         }
     }
 
-    fn encode(&self, messages: &[Admitted]) -> Arc<Frames> {
-        let frame_max = |m: &Admitted| frame::event_len_max(&m.message) + FRAME_OVERHEAD_BYTES;
+    fn encode(&self, messages: &[NewMessage]) -> Arc<Frames> {
+        let frame_max = |m: &NewMessage| frame::event_len_max(&m.message) + FRAME_OVERHEAD_BYTES;
         let bytes = messages.iter().map(frame_max).sum();
         let mut writer = EventWriter::new(messages.len(), bytes);
         let numbers = (self.first..).zip(&self.previous);
-        for (admitted, (sequence, &(topic, previous))) in messages.iter().zip(numbers) {
+        for (new, (sequence, &(topic, previous))) in messages.iter().zip(numbers) {
             // The event before may have been damaged: then it is not known.
             let previous = if previous > self.lost_through {
                 previous
@@ -108,7 +108,7 @@ impl Numbered {
                 0
             };
             let published = self.stamp.published;
-            writer.push(&admitted.message, topic, sequence, previous, published);
+            writer.push(&new.message, topic, sequence, previous, published);
         }
         writer.finish()
     }
@@ -122,10 +122,10 @@ impl Numbered {
     }
 }
 
-fn keys(messages: &[Admitted]) -> Vec<(u32, MessageKey)> {
+fn keys(messages: &[NewMessage]) -> Vec<(u32, MessageKey)> {
     (0..)
         .zip(messages)
-        .filter_map(|(index, admitted)| Some((index, admitted.message_key?)))
+        .filter_map(|(index, new)| Some((index, new.message_key?)))
         .collect()
 }
 

@@ -121,7 +121,7 @@ impl History {
         }
     }
 
-    pub(super) fn admit(&mut self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
+    pub(super) fn topic_id(&mut self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
         let class = self.retention.class_of(topic);
         self.topics.add(topic.clone(), class)
     }

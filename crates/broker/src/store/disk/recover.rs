@@ -352,7 +352,7 @@ impl Shared {
                 } => {
                     recovery.follow(&header);
                     let history = &mut *self.history.write();
-                    let Some(record) = history.readmit(&header, &index, &frames, at) else {
+                    let Some(record) = history.take_back(&header, &index, &frames, at) else {
                         // The checksums hold and a frame names no topic: nothing can be made of it.
                         history.add_hole(header.first - 1, header.last);
                         continue;
@@ -469,7 +469,7 @@ impl Shared {
 
 impl History {
     /// A batch of the log as it is known in memory; `None` when a frame names no topic.
-    fn readmit(
+    fn take_back(
         &mut self,
         header: &Header,
         index: &Index,

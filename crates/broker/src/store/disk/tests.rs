@@ -73,15 +73,15 @@ fn list(files: &MemoryFiles, dir: &str) -> Vec<String> {
     files.list(Path::new(dir)).unwrap()
 }
 
-fn message(store: &DiskStore, topic: &str, id: &str) -> Admitted {
+fn message(store: &DiskStore, topic: &str, id: &str) -> NewMessage {
     let name = TopicName::parse(topic).unwrap();
     let message = Message {
         message_id: id.to_owned(),
         ..Message::new(name.clone(), format!("payload of {topic}"))
     };
     let secret = store.message_key_secret();
-    Admitted {
-        topic: store.admit(&name).unwrap(),
+    NewMessage {
+        topic: store.topic_id(&name).unwrap(),
         message_key: MessageKey::of(&message, &Principal::anonymous(), secret),
         message,
     }

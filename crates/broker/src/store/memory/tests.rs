@@ -33,8 +33,8 @@ fn append(store: &MemoryStore, topics: &[&str]) {
         .iter()
         .map(|topic| {
             let name = TopicName::parse(topic).unwrap();
-            Admitted {
-                topic: store.admit(&name).unwrap(),
+            NewMessage {
+                topic: store.topic_id(&name).unwrap(),
                 message: Message::new(name, "payload"),
                 message_key: None,
             }
@@ -120,8 +120,10 @@ fn a_topic_that_keeps_nothing_is_evicted_and_its_loss_is_not_forgotten() {
     append(&store, &["old.0"]);
     assert!(read(&store, &[("old.0", 0)], 0, 1).trimmed_through > 0);
     assert_eq!(
-        store.admit(&TopicName::parse("new").unwrap()).map(|_| ()),
+        store
+            .topic_id(&TopicName::parse("new").unwrap())
+            .map(|_| ()),
         Ok(())
     );
-    assert!(store.admit(&TopicName::parse("newer").unwrap()).is_err());
+    assert!(store.topic_id(&TopicName::parse("newer").unwrap()).is_err());
 }

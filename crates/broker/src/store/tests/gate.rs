@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     frame::TopicId,
-    store::{Admitted, AppendError, Appended, Delegate, Store, TopicsExhausted, Trimmed},
+    store::{AppendError, Appended, Delegate, NewMessage, Store, TopicsExhausted, Trimmed},
 };
 
 pub(crate) struct Gate {
@@ -70,7 +70,7 @@ impl Delegate for Gate {
 
     fn append<'a>(
         &'a self,
-        messages: &'a [Admitted],
+        messages: &'a [NewMessage],
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         self.assert_between_appends();
         self.in_flight.send_modify(|count| *count += 1);
@@ -89,12 +89,12 @@ impl Delegate for Gate {
         self.inner.writable()
     }
 
-    fn admit(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
+    fn topic_id(&self, topic: &TopicName) -> Result<TopicId, TopicsExhausted> {
         self.assert_between_appends();
-        self.inner.admit(topic)
+        self.inner.topic_id(topic)
     }
 
-    fn evict_topics(&self, batch: &[Admitted]) -> Vec<TopicId> {
+    fn evict_topics(&self, batch: &[NewMessage]) -> Vec<TopicId> {
         self.assert_between_appends();
         self.inner.evict_topics(batch)
     }

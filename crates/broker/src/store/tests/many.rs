@@ -19,7 +19,7 @@ use crate::{
     message::MessageKey,
     position::Sequence,
     store::{
-        Admitted, AppendError, Appended, Delegate, ElsewhereError, MemoryStore, Own, ReadError,
+        AppendError, Appended, Delegate, ElsewhereError, MemoryStore, NewMessage, Own, ReadError,
         RecentId, Store, Trimmed,
     },
 };
@@ -77,20 +77,20 @@ impl SharedLog {
     }
 
     /// Stores one message; where it is, and whether it was there before.
-    async fn store(&self, admitted: &Admitted) -> Result<(Sequence, bool), AppendError> {
-        if let Some(key) = admitted.message_key
+    async fn store(&self, new: &NewMessage) -> Result<(Sequence, bool), AppendError> {
+        if let Some(key) = new.message_key
             && let Some(&sequence) = self.ids.lock().get(&key)
         {
             return Ok((sequence, true));
         }
-        if admitted.message.payload == REFUSED {
+        if new.message.payload == REFUSED {
             return Err(AppendError::Unavailable("on purpose".to_owned()));
         }
-        let appended = self.store.append(std::slice::from_ref(admitted)).await?;
+        let appended = self.store.append(std::slice::from_ref(new)).await?;
         let frames = appended.frames().expect("it is new").clone();
         let sequence = frames.last();
         self.events.lock().push(frames);
-        if let Some(key) = admitted.message_key {
+        if let Some(key) = new.message_key {
             self.ids.lock().insert(key, sequence);
         }
         self.news.send_replace(());
@@ -123,10 +123,10 @@ struct Seen {
 }
 
 impl OneOfMany {
-    async fn append_all(&self, messages: &[Admitted]) -> Result<Appended, AppendError> {
+    async fn append_all(&self, messages: &[NewMessage]) -> Result<Appended, AppendError> {
         let mut stored = Vec::with_capacity(messages.len());
-        for admitted in messages {
-            let outcome = self.log.store(admitted).await;
+        for new in messages {
+            let outcome = self.log.store(new).await;
             if let Ok((sequence, false)) = outcome {
                 self.seen.lock().own.get_or_insert(sequence);
             }
@@ -172,7 +172,7 @@ impl Delegate for OneOfMany {
 
     fn append<'a>(
         &'a self,
-        messages: &'a [Admitted],
+        messages: &'a [NewMessage],
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         self.append_all(messages).boxed()
     }
@@ -220,7 +220,7 @@ impl Delegate for OneOfMany {
     }
 
     // Topics have the same ids on all nodes here: none can forget one.
-    fn evict_topics(&self, _: &[Admitted]) -> Vec<TopicId> {
+    fn evict_topics(&self, _: &[NewMessage]) -> Vec<TopicId> {
         Vec::new()
     }
 

@@ -13,8 +13,8 @@ use crate::{
     message::MessageKey,
     position::Sequence,
     store::{
-        Admitted, Appended, DiskConfig, DiskStore, FilterFrom, HistoryClass, Limits, MemoryFiles,
-        MemoryStore, Query, RetentionConfig, Store,
+        Appended, DiskConfig, DiskStore, FilterFrom, HistoryClass, Limits, MemoryFiles,
+        MemoryStore, NewMessage, Query, RetentionConfig, Store,
     },
 };
 
@@ -175,15 +175,15 @@ impl Subject {
     }
 
     /// A message whose payload is `text`.
-    fn message(&self, topic: usize, id: &str, text: String) -> Admitted {
+    fn message(&self, topic: usize, id: &str, text: String) -> NewMessage {
         let name = TopicName::parse(TOPICS[topic]).unwrap();
         let message = Message {
             message_id: id.to_owned(),
             ..Message::new(name.clone(), text)
         };
         let secret = self.store.message_key_secret();
-        Admitted {
-            topic: self.store.admit(&name).unwrap(),
+        NewMessage {
+            topic: self.store.topic_id(&name).unwrap(),
             message_key: MessageKey::of(&message, &Principal::anonymous(), secret),
             message,
         }
@@ -197,7 +197,7 @@ impl Subject {
     ) -> Result<(), TestCaseError> {
         tokio::time::advance(Duration::from_secs(1)).await;
         let is_many = self.kind == Kind::OneOfMany;
-        let mut messages: Vec<Admitted> = Vec::new();
+        let mut messages: Vec<NewMessage> = Vec::new();
         let mut ids = Vec::new();
         for &(topic, special) in own {
             // Nobody but the log itself may find the same id twice.
@@ -256,7 +256,7 @@ impl Subject {
     async fn append_and_hear(
         &mut self,
         store: &dyn Store,
-        messages: &[Admitted],
+        messages: &[NewMessage],
     ) -> Result<Appended, TestCaseError> {
         let mut append = pin!(store.append(messages));
         let appended = loop {

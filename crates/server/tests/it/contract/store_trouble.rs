@@ -6,7 +6,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use longlived_api::v1;
 use longlived_broker::{
     AppendError, Environment, Store,
-    storage::{Admitted, Appended, MemoryStore, Own, RetentionConfig},
+    storage::{Appended, MemoryStore, NewMessage, Own, RetentionConfig},
     testkit::Delegate,
 };
 use longlived_server::{SERVICES, ServeError};
@@ -77,7 +77,7 @@ impl Moody {
         }
     }
 
-    async fn append_all_but_one(&self, messages: &[Admitted]) -> Result<Appended, AppendError> {
+    async fn append_all_but_one(&self, messages: &[NewMessage]) -> Result<Appended, AppendError> {
         let taken = &messages[1..];
         let frames = match taken {
             [] => None,
@@ -96,7 +96,7 @@ impl Delegate for Moody {
 
     fn append<'a>(
         &'a self,
-        messages: &'a [Admitted],
+        messages: &'a [NewMessage],
     ) -> BoxFuture<'a, Result<Appended, AppendError>> {
         assert!(!matches!(*self.mood.borrow(), Mood::Panics), "on purpose");
         self.batches.send_modify(|batches| *batches += 1);

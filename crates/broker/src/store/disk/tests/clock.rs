@@ -126,12 +126,12 @@ impl World {
     fn publish(&mut self) {
         append(self.disk(), &["a.1"]).unwrap();
         let name = TopicName::parse("a.1").unwrap();
-        let admitted = Admitted {
-            topic: self.memory.admit(&name).unwrap(),
+        let new = NewMessage {
+            topic: self.memory.topic_id(&name).unwrap(),
             message: Message::new(name, "payload of a.1"),
             message_key: None,
         };
-        let appended = self.memory.append(&[admitted]).now_or_never();
+        let appended = self.memory.append(&[new]).now_or_never();
         appended.unwrap().unwrap();
         self.events.push(Published {
             at: self.environment.elapsed(),

@@ -86,12 +86,12 @@ fn numbered(number: u64) -> Message {
 
 async fn publish(store: &DiskStore, messages: Vec<Message>) {
     let secret = store.message_key_secret();
-    let admitted = |message: Message| Admitted {
-        topic: store.admit(&message.topic).unwrap(),
+    let new = |message: Message| NewMessage {
+        topic: store.topic_id(&message.topic).unwrap(),
         message_key: MessageKey::of(&message, &Principal::anonymous(), secret),
         message,
     };
-    let messages: Vec<_> = messages.into_iter().map(admitted).collect();
+    let messages: Vec<_> = messages.into_iter().map(new).collect();
     store.append(&messages).await.unwrap();
     tokio::time::advance(Duration::from_secs(1)).await;
     store.trim();

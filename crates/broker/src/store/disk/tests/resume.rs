@@ -39,8 +39,8 @@ fn filled(files: &MemoryFiles) -> DiskStore {
                 payload,
                 ..message.message
             };
-            Admitted {
-                topic: store.admit(&message.topic).unwrap(),
+            NewMessage {
+                topic: store.topic_id(&message.topic).unwrap(),
                 message_key: None,
                 message,
             }
