@@ -21,5 +21,5 @@ pub(crate) use dialect::{Contract, Dialect, TakeoverLimits};
 pub use methods::SERVICES;
 pub(crate) use methods::{Method, PUBLISH_SERVICE};
 pub(crate) use plan::{Attempt, Plan};
-pub(crate) use refused::{AdmitError, PagesExhausted, RequestStreamError};
+pub(crate) use refused::{PagesExhausted, RegisterError, RequestStreamError};
 pub use validate::{InvalidRequest, legacy_topic, subscriber_id};

@@ -34,7 +34,7 @@ use tokio::{sync::Notify, time::Instant};
 use self::{closing::Closing, expiring::Expiring, marks::Marks, slot::Slot, takeovers::Fight};
 pub(crate) use self::{maintenance::Maintenance, session::Session, states::SubscriberStates};
 use crate::{
-    contract::{AdmitError, Attempt, CloseReason, Contract, SubscriberKey},
+    contract::{Attempt, CloseReason, Contract, RegisterError, SubscriberKey},
     limits,
 };
 
@@ -113,7 +113,7 @@ impl Registry {
     }
 
     /// Whether a session would be let in now, before anything is done for it.
-    pub(crate) fn check(&self, claim: Claim<'_>) -> Result<(), AdmitError> {
+    pub(crate) fn check(&self, claim: Claim<'_>) -> Result<(), RegisterError> {
         let now = Instant::now();
         let key = claim.key();
         let Some(mut slot) = self.slots.get_mut(&key) else {
@@ -128,22 +128,22 @@ impl Registry {
 
     /// Makes a session the live one of its subscriber, if it is the newest. The session that it displaces is told to
     /// end: at once if it belongs to another instance, otherwise when [`Registration::became_current`] is called.
-    pub(crate) fn admit(
+    pub(crate) fn register(
         self: &Arc<Self>,
         session: Arc<Session>,
-    ) -> Result<Registration, AdmitError> {
+    ) -> Result<Registration, RegisterError> {
         let full = self.slots.len() >= self.slots_max;
         let key = session.key();
         let mut entry = match self.slots.entry(key.clone()) {
             Entry::Vacant(_) if full => {
-                return Err(AdmitError::SubscribersExhausted(self.slots_max));
+                return Err(RegisterError::SubscribersExhausted(self.slots_max));
             }
             entry => entry.or_default(),
         };
         let slot = entry.value_mut();
         let now = Instant::now();
         let unaware = slot.is_unaware(session.attempt);
-        slot.admit(&session, now)?;
+        slot.register(&session, now)?;
         self.live.fetch_add(1, Ordering::AcqRel);
         let unsettled = slot.is_newly_unsettled();
         let fight = slot.tell_fight(now);
@@ -379,7 +379,7 @@ mod tests {
     use super::*;
     use crate::contract::Caller;
 
-    fn admit(registry: &Arc<Registry>, number: u64) -> Registration {
+    fn register(registry: &Arc<Registry>, number: u64) -> Registration {
         let attempt = Attempt {
             instance: 7,
             number,
@@ -389,19 +389,19 @@ mod tests {
             registry.next_generation(),
             attempt,
         );
-        registry.admit(session).expect("it is the newest")
+        registry.register(session).expect("it is the newest")
     }
 
     #[tokio::test]
     async fn the_sessions_of_an_id_are_named_newest_first_also_when_the_newest_has_left() {
         let registry = Registry::new(10);
-        let mut admitted: Vec<_> = (1..=4).map(|number| admit(&registry, number)).collect();
+        let mut registered: Vec<_> = (1..=4).map(|number| register(&registry, number)).collect();
         let numbers = || -> Vec<u64> {
             let sessions = registry.sessions_of(&SubscriberKey::anonymous("s"));
             sessions.iter().map(|one| one.attempt.number).collect()
         };
         assert_eq!(numbers(), [4, 3, 2, 1]);
-        admitted.pop();
+        registered.pop();
         assert_eq!(numbers(), [3, 2, 1]);
     }
 
@@ -421,7 +421,7 @@ mod tests {
             };
             let id = id.to_string().into();
             let session = Session::of_caller(caller, id, registry.next_generation(), attempt);
-            registry.admit(session).expect("it is the newest")
+            registry.register(session).expect("it is the newest")
         };
         let stays = of(0, None);
         let later = of(1, expire(61));
@@ -450,20 +450,20 @@ mod tests {
     async fn subscribers_that_left_long_ago_are_forgotten_a_few_at_a_time_and_live_ones_are_not_looked_at()
      {
         let registry = Registry::new(100);
-        let admit = |id: usize| {
+        let register = |id: usize| {
             let attempt = Attempt {
                 instance: 7,
                 number: 1,
             };
             let key = SubscriberKey::anonymous(&id.to_string());
             let session = Session::of(&key, registry.next_generation(), attempt);
-            registry.admit(session).expect("it is the newest")
+            registry.register(session).expect("it is the newest")
         };
-        let stays = admit(0);
-        drop((1..=10).map(admit).collect::<Vec<_>>());
+        let stays = register(0);
+        drop((1..=10).map(register).collect::<Vec<_>>());
         assert_eq!(registry.unsettled.lock().len(), 10);
         // Coming and going does not wait twice.
-        drop(admit(1));
+        drop(register(1));
         assert_eq!(registry.unsettled.lock().len(), 10);
         let mut steps = 0;
         for _ in 0..40 {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 /// Why a stream is not let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum AdmitError {
+pub(crate) enum RegisterError {
     /// A newer attempt of the same instance was seen.
     #[error("attempt {attempt} of subscriber `{subscriber}` is not the newest; {newest} is")]
     NotNewest {

@@ -19,7 +19,7 @@ use self::{
     details::{Refusal, plain},
     reason::Reason,
 };
-use super::{AdmitError, CloseReason, InvalidRequest, PagesExhausted, RequestStreamError};
+use super::{CloseReason, InvalidRequest, PagesExhausted, RegisterError, RequestStreamError};
 use crate::transport::connection::RequestError;
 
 /// How long a client waits when it is refused for a limit that time will lift.
@@ -109,10 +109,10 @@ pub(crate) fn pages_exhausted(error: PagesExhausted) -> Status {
 }
 
 /// How a call ends whose stream is not let in.
-pub(crate) fn of_admit(error: &AdmitError) -> Status {
+pub(crate) fn of_registration(error: &RegisterError) -> Status {
     let text = error.to_string();
     match error {
-        AdmitError::NotNewest {
+        RegisterError::NotNewest {
             attempt, newest, ..
         } => {
             let refusal = Refusal::new(Reason::AttemptNotNewest, text);
@@ -121,11 +121,11 @@ pub(crate) fn of_admit(error: &AdmitError) -> Status {
                 .with("newest", newest)
                 .status()
         }
-        AdmitError::TakeoverTooOften { wait, .. } => {
+        RegisterError::TakeoverTooOften { wait, .. } => {
             let refusal = Refusal::new(Reason::TakeoverTooOften, text);
             refusal.after(*wait).status()
         }
-        AdmitError::SubscribersExhausted(limit) => {
+        RegisterError::SubscribersExhausted(limit) => {
             let refusal = Refusal::new(Reason::SubscribersExhausted, text);
             refusal.with("limit", limit).after(RETRY_LATER).status()
         }

@@ -15,7 +15,7 @@ use super::{
     Claim, Session,
     takeovers::{Fight, Takeovers},
 };
-use crate::contract::{AdmitError, Attempt, CloseReason};
+use crate::contract::{Attempt, CloseReason, RegisterError};
 
 /// Longest time an older stream goes on beside its replacement (the contract's number).
 const REPLACED_MAX: Duration = Duration::from_secs(30);
@@ -72,7 +72,7 @@ impl Away {
 
 impl Slot {
     /// Whether a session would be let in: it is the newest of its instance, and the id is not fought over.
-    pub(super) fn check(&mut self, claim: Claim<'_>, now: Instant) -> Result<(), AdmitError> {
+    pub(super) fn check(&mut self, claim: Claim<'_>, now: Instant) -> Result<(), RegisterError> {
         self.check_newest(claim)?;
         if !self.others(claim.attempt).any(|_| true) {
             return Ok(());
@@ -80,7 +80,7 @@ impl Slot {
         let takeovers = self.past.as_mut().and_then(|past| past.takeovers.as_mut());
         match takeovers.and_then(|takeovers| takeovers.refuse(claim.contract, now)) {
             None => Ok(()),
-            Some(wait) => Err(AdmitError::TakeoverTooOften {
+            Some(wait) => Err(RegisterError::TakeoverTooOften {
                 subscriber: claim.subscriber.clone(),
                 wait,
             }),
@@ -88,7 +88,11 @@ impl Slot {
     }
 
     /// Lets a session in, if it may. The session that it displaces ends at once, or goes on for a while.
-    pub(super) fn admit(&mut self, session: &Arc<Session>, now: Instant) -> Result<(), AdmitError> {
+    pub(super) fn register(
+        &mut self,
+        session: &Arc<Session>,
+        now: Instant,
+    ) -> Result<(), RegisterError> {
         self.check(Claim::of(session), now)?;
         self.displace(session, now);
         self.begin(session.clone());
@@ -227,12 +231,12 @@ impl Slot {
         !settled && !std::mem::replace(&mut past.queued, true)
     }
 
-    fn check_newest(&self, claim: Claim<'_>) -> Result<(), AdmitError> {
+    fn check_newest(&self, claim: Claim<'_>) -> Result<(), RegisterError> {
         let past = self.past.iter().flat_map(|past| &past.newest);
         let live = self.live.iter().map(|live| &live.attempt);
         let same = |seen: &&Attempt| seen.same_instance(claim.attempt);
         match live.chain(past).find(same) {
-            Some(newest) if claim.attempt.number < newest.number => Err(AdmitError::NotNewest {
+            Some(newest) if claim.attempt.number < newest.number => Err(RegisterError::NotNewest {
                 subscriber: claim.subscriber.clone(),
                 attempt: claim.attempt.number,
                 newest: newest.number,

@@ -111,7 +111,7 @@ async fn open(
         .await
         .map_err(|error| match error {
             OpenError::Cursor(error) => plan.contract.dialect().failed(&error),
-            OpenError::Admit(error) => status::of_admit(&error),
+            OpenError::Register(error) => status::of_registration(&error),
         })?;
     Ok(SessionBody::new(node, plan, opening, requests))
 }

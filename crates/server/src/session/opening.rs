@@ -6,7 +6,7 @@ use std::sync::Arc;
 use longlived_broker::{Cursor, CursorError, Outcome, Position, Signal, SlowPolicy};
 
 use crate::{
-    contract::{AdmitError, Plan},
+    contract::{Plan, RegisterError},
     layers::{CallRecord, Kind},
     node::Node,
     registry::{Claim, Registration, Session},
@@ -20,7 +20,7 @@ pub(crate) enum OpenError {
     Cursor(#[from] CursorError),
     /// The registry does not let it in.
     #[error(transparent)]
-    Admit(#[from] AdmitError),
+    Register(#[from] RegisterError),
 }
 
 /// A session that has begun, before its first word.
@@ -52,7 +52,7 @@ pub(crate) async fn open(
     };
     node.registry.check(claim).inspect_err(|error| {
         // A client that is refused for its rate comes back at that rate.
-        if let AdmitError::TakeoverTooOften { .. } = error {
+        if let RegisterError::TakeoverTooOften { .. } = error {
             record.set_quiet();
         }
     })?;
@@ -66,7 +66,7 @@ pub(crate) async fn open(
     )
     .await?;
     let session = Session::new(&node.registry, plan, record, &opened.cursor, signal);
-    let registration = node.registry.admit(session)?;
+    let registration = node.registry.register(session)?;
     if !registration.session().is_contested() {
         log_begin(node, plan, opened.outcome, opened.position);
     }
