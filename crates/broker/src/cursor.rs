@@ -10,13 +10,13 @@
 //! Does not: know its subscriber, or how bytes leave the machine.
 
 mod delivery;
-mod due;
 mod feeds;
 mod merge;
 mod open;
 mod options;
 mod page;
 mod shared;
+mod taken;
 
 use std::{
     sync::Arc,
@@ -238,28 +238,28 @@ impl Cursor {
     /// Flow control holds the last read events, if `sending`, or else the pending ones. The signal says so until the
     /// cursor is asked again.
     pub fn hold(&self, sending: bool) {
-        if sending || !self.nothing_due() {
+        if sending || !self.has_nothing_pending() {
             self.signal.hold(self.log.age());
         }
     }
 
     /// Whether there is nothing more to read now, up to the visible sequence.
-    pub fn nothing_due(&self) -> bool {
-        let due = |feed: &Feed| feed.attachment.tail().is_due(self.position);
+    pub fn has_nothing_pending(&self) -> bool {
+        let has_more = |feed: &Feed| feed.attachment.tail().has_after(self.position);
         self.page.is_none()
             && self.reading.is_none()
             && !self.catching_up
             && self.owed.is_none()
-            && !self.feeds.iter().any(due)
+            && !self.feeds.iter().any(has_more)
     }
 
-    /// A cursor at rest with nothing due has passed everything visible: moves the position there, so that a
+    /// A cursor at rest with nothing pending has passed everything visible: moves the position there, so that a
     /// quiet subscriber's position does not age. The position and whether it is current.
     pub fn settle(&mut self) -> (Position, bool) {
         // Read before asking the live tails: visible events have been appended to them.
         let visible = self.log.visible();
-        let current = self.nothing_due();
-        if current || planted(Fault::SettlePassesWhatIsDue) {
+        let current = self.has_nothing_pending();
+        if current || planted(Fault::SettlePassesPending) {
             self.position = self.position.max(visible);
             self.signal.pass(self.position);
         }

@@ -111,7 +111,7 @@ faults! {
     /// One full filter of several: the position passes its remaining events.
     MergePassesWhatIsLeft = "merge_passes_what_is_left",
     /// A position is brought to the last sequence although an event before it is pending.
-    SettlePassesWhatIsDue = "settle_passes_what_is_due",
+    SettlePassesPending = "settle_passes_pending",
     /// A Progress names the sequence that comes next.
     ProgressBeyondVisible = "progress_beyond_visible",
     /// A session that ends late takes its successor's place with it.

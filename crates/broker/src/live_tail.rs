@@ -217,8 +217,8 @@ impl LiveTail {
         }
     }
 
-    /// Whether something may be due after a position.
-    pub(crate) fn is_due(&self, after: Sequence) -> bool {
+    /// Whether the tail may have an event after a position.
+    pub(crate) fn has_after(&self, after: Sequence) -> bool {
         self.last.load(Ordering::Acquire) > after
     }
 

@@ -81,7 +81,7 @@ impl Signal {
         before & interest as u8 != 0
     }
 
-    /// Whether something is marked and not yet taken: something has been due since the last poll.
+    /// Whether something is marked and not yet taken: there has been work since the last poll.
     pub fn is_raised(&self, interest: Interest) -> bool {
         self.raised.load(Ordering::Acquire) & interest as u8 != 0
     }

@@ -139,7 +139,7 @@ impl Continuity {
     }
 
     /// Something other than the gap came first. The stream counts from here on.
-    fn gap_was_due(&mut self) -> Option<Violation> {
+    fn gap_was_owed(&mut self) -> Option<Violation> {
         self.reset.take().map(|_epoch| Violation::ResetWithoutGap {
             position: Position::new(self.epoch, self.last),
         })
@@ -147,7 +147,7 @@ impl Continuity {
 
     /// The event `sequence` of `topic`, which follows `previous` there.
     pub(crate) fn event(&mut self, topic: &str, sequence: u64, previous: u64) -> Checked {
-        let no_gap = self.gap_was_due();
+        let no_gap = self.gap_was_owed();
         if sequence <= self.last {
             return Checked::Drop(Violation::NotRising {
                 topic: topic.to_owned(),
@@ -174,7 +174,7 @@ impl Continuity {
     /// Everything up to `position` that matches was sent. This is no base: an event that was left out must
     /// show although the server says that it was not.
     pub(crate) fn progress(&mut self, position: Position) -> Option<Violation> {
-        let no_gap = self.gap_was_due();
+        let no_gap = self.gap_was_owed();
         if position.epoch == self.epoch {
             self.last = self.last.max(position.sequence);
         }

@@ -247,22 +247,22 @@ impl Registry {
     /// ids. Returns whether there are more.
     pub(crate) fn look_again(&self, now: Instant, limit: usize) -> bool {
         self.marks.forget(now);
-        let due: Vec<_> = {
+        let keys: Vec<_> = {
             let mut unsettled = self.unsettled.lock();
-            let is_due =
+            let is_time =
                 |(since, _): &(Instant, _)| now.saturating_duration_since(*since) >= LOOK_AGAIN;
-            let due = unsettled
+            let count = unsettled
                 .iter()
                 .take(limit)
-                .take_while(|one| is_due(one))
+                .take_while(|one| is_time(one))
                 .count();
             if unsettled.is_empty() {
                 unsettled.shrink_to(64);
             }
-            unsettled.drain(..due).map(|(_, key)| key).collect()
+            unsettled.drain(..count).map(|(_, key)| key).collect()
         };
-        let more = due.len() == limit;
-        for key in due {
+        let more = keys.len() == limit;
+        for key in keys {
             if self.is_still_unsettled(&key, now) {
                 self.queue(key);
             }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Cursor, DELIVERY_BYTES, Delivery, Feed, due::Due};
+use super::{Cursor, DELIVERY_BYTES, Delivery, Feed, taken::Taken};
 use crate::{
     faults::{Fault, planted},
     frame::Slice,
@@ -34,20 +34,20 @@ impl Cursor {
     /// One filter is the usual case: its live tail's events go out as they are, without a page in between.
     fn collect_one(&self, feed: &Feed, visible: Sequence) -> Result<Live, BehindTail> {
         let after = self.position;
-        let mut due = Due::default();
-        if !due.take(feed.attachment.tail(), after, visible, DELIVERY_BYTES)? {
+        let mut taken = Taken::default();
+        if !taken.take(feed.attachment.tail(), after, visible, DELIVERY_BYTES)? {
             return Ok(Live::Nothing);
         }
-        if due.is_plain(self.options.message_bytes_max, self.options.encoding) {
+        if taken.is_plain(self.options.message_bytes_max, self.options.encoding) {
             let delivery = Delivery::Events {
-                bytes: self.join(&due.run),
-                count: due.count(),
+                bytes: self.join(&taken.run),
+                count: taken.count(),
             };
-            return Ok(Live::Delivery(delivery, due.through));
+            return Ok(Live::Delivery(delivery, taken.through));
         }
         Ok(Live::Page(Page {
-            slices: due.run.into_iter().collect(),
-            through: due.through,
+            slices: taken.run.into_iter().collect(),
+            through: taken.through,
             ..Page::default()
         }))
     }
@@ -58,12 +58,12 @@ impl Cursor {
         let mut through = visible;
         for feed in &self.feeds {
             let after = self.position;
-            let mut due = Due::default();
-            if due.take(feed.attachment.tail(), after, visible, bytes_max)? {
+            let mut taken = Taken::default();
+            if taken.take(feed.attachment.tail(), after, visible, bytes_max)? {
                 if !planted(Fault::MergePassesWhatIsLeft) {
-                    through = through.min(due.through);
+                    through = through.min(taken.through);
                 }
-                sources.push(due.run.into_iter().collect());
+                sources.push(taken.run.into_iter().collect());
             }
         }
         let slices = match sources.len() {

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Cursor, DELIVERY_BYTES, due::Due};
+use super::{Cursor, DELIVERY_BYTES, taken::Taken};
 use crate::{
     frame::{Compression, Encoding},
     live_tail::{Attachment, LiveTail},
@@ -61,8 +61,8 @@ impl TailReader {
             return Poll::Pending;
         }
         let tail = self.attachment.tail();
-        let mut due = Due::default();
-        let Ok(anything) = due.take(tail, self.position, visible, DELIVERY_BYTES) else {
+        let mut taken = Taken::default();
+        let Ok(anything) = taken.take(tail, self.position, visible, DELIVERY_BYTES) else {
             return Poll::Ready(None);
         };
         if !anything {
@@ -70,16 +70,16 @@ impl TailReader {
             self.settle();
             return Poll::Pending;
         }
-        if !due.is_plain(self.message_bytes_max, self.encoding) {
+        if !taken.is_plain(self.message_bytes_max, self.encoding) {
             return Poll::Ready(None);
         }
         let compressor = self.log.compressor();
         let shared = SharedDelivery {
-            bytes: compressor.join(&due.run, self.encoding, self.compression),
-            count: due.count(),
+            bytes: compressor.join(&taken.run, self.encoding, self.compression),
+            count: taken.count(),
             after: self.position,
         };
-        self.position = due.through;
+        self.position = taken.through;
         Poll::Ready(Some(shared))
     }
 
@@ -96,7 +96,7 @@ impl TailReader {
     /// Flow control holds the last piece, if `sending`, or else the pending events. The signal says so until the reader
     /// is settled or asked again.
     pub fn hold(&self, sending: bool) {
-        if sending || self.attachment.tail().is_due(self.position) {
+        if sending || self.attachment.tail().has_after(self.position) {
             self.signal.hold(self.log.age());
         }
     }
@@ -147,7 +147,7 @@ impl Cursor {
             && self.reading.is_none()
             && self.owed.is_none()
             && self.waiting.is_none()
-            && !tail.is_due(self.position);
+            && !tail.has_after(self.position);
         (at_rest && tail.reader_count() > 1).then_some(tail)
     }
 
@@ -182,7 +182,7 @@ impl Cursor {
     pub fn follow(&mut self, reader: &mut TailReader) -> bool {
         // Asked after the reader was attached: later events are the reader's.
         let both_have_all = self.source().is_some_and(|source| {
-            source == reader.source() && !source.tail.is_due(reader.position)
+            source == reader.source() && !source.tail.has_after(reader.position)
         });
         if both_have_all {
             reader.position = reader.position.max(self.position);

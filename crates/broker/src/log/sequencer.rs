@@ -74,7 +74,7 @@ pub struct Sequencer {
 struct Linked {
     tail: Arc<LiveTail>,
     // Matching entries of the batch that is being shown; empty otherwise.
-    due: Vec<u32>,
+    matching: Vec<u32>,
 }
 
 struct TailChunk {
@@ -291,12 +291,12 @@ impl Sequencer {
             let linked = &mut self.live_tails[key];
             // A small view would keep the whole batch in memory for as long as the tail has it.
             let bytes = linked
-                .due
+                .matching
                 .iter()
                 .map(|&index| frames.entries()[index as usize].len);
             let share = bytes.map(|len| len as usize).sum::<usize>() * 4 >= frames.len_bytes();
-            let chunk = frames.select(&linked.due, share);
-            linked.due = Vec::new();
+            let chunk = frames.select(&linked.matching, share);
+            linked.matching = Vec::new();
             self.tail_bytes += chunk.len_bytes();
             self.tails.push_back(TailChunk {
                 tail: linked.tail.clone(),
@@ -329,11 +329,11 @@ impl Sequencer {
                 continue;
             };
             for &key in self.matcher.live_tails_of(run[0].topic, topic).iter() {
-                let due = &mut self.live_tails[key].due;
-                if due.is_empty() {
+                let matching = &mut self.live_tails[key].matching;
+                if matching.is_empty() {
                     touched.push(key);
                 }
-                due.extend(begin as u32..end as u32);
+                matching.extend(begin as u32..end as u32);
             }
             begin = end;
         }
@@ -380,7 +380,7 @@ impl Sequencer {
         let tail = Arc::new(LiveTail::new(filter.clone(), complete_after));
         let key = self.live_tails.insert(Linked {
             tail: tail.clone(),
-            due: Vec::new(),
+            matching: Vec::new(),
         });
         self.matcher.link(&tail, key);
         if filter.has_wildcard() {

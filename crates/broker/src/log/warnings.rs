@@ -20,7 +20,7 @@ pub(super) struct Warnings {
 impl Warnings {
     /// Events get a publish time that is so far ahead of the clock.
     pub(super) fn publish_time_ahead(&mut self, by: Duration, now: Instant) {
-        if by < PUBLISH_TIME_AHEAD || !is_due(&mut self.publish_time, now) {
+        if by < PUBLISH_TIME_AHEAD || !may_warn(&mut self.publish_time, now) {
             return;
         }
         tracing::warn!(
@@ -34,7 +34,7 @@ impl Warnings {
 impl Warnings {
     /// Message ids were evicted early; `count` is the number since the start.
     pub(super) fn ids_pushed_out(&mut self, count: u64, ids_max: usize, now: Instant) {
-        if count == self.ids_told || !is_due(&mut self.ids, now) {
+        if count == self.ids_told || !may_warn(&mut self.ids, now) {
             return;
         }
         tracing::warn!(
@@ -48,10 +48,10 @@ impl Warnings {
 }
 
 /// Whether it is time for a line again; then this is when the last one was.
-pub(super) fn is_due(last: &mut Option<Instant>, now: Instant) -> bool {
-    let due = last.is_none_or(|last| now.duration_since(last) >= INTERVAL);
-    if due {
+pub(super) fn may_warn(last: &mut Option<Instant>, now: Instant) -> bool {
+    let is_time = last.is_none_or(|last| now.duration_since(last) >= INTERVAL);
+    if is_time {
         *last = Some(now);
     }
-    due
+    is_time
 }

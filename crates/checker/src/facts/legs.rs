@@ -43,7 +43,7 @@ pub(crate) struct Leg {
     /// No event up to here has to be delivered.
     pub(crate) base: u64,
     /// After this every matching event has to be delivered. It is above `base` only if a stream waits for a time.
-    pub(crate) due_after: u64,
+    pub(crate) expected_after: u64,
     from: usize,
     to: usize,
     pub(crate) follows: Vec<Follow>,
@@ -103,7 +103,7 @@ impl Leg {
             epoch,
             begin,
             base,
-            due_after: base,
+            expected_after: base,
             from,
             to: stream.steps.len(),
             follows: follows.collect(),
@@ -177,7 +177,7 @@ impl Leg {
         if waits_for_time {
             // Events published before the time are passed over in silence, and the history does not tell the publish
             // times.
-            self.due_after = self.first.map_or(u64::MAX, |first| first - 1);
+            self.expected_after = self.first.map_or(u64::MAX, |first| first - 1);
         }
         self
     }

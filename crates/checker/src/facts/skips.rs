@@ -34,7 +34,7 @@ pub(crate) fn skips<'f>(facts: &'f Facts<'_>) -> Vec<Skip<'f>> {
         let begin = skips.len();
         for topic in facts.topics_of(leg) {
             for stretch in facts.stretches(leg, topic) {
-                let after = stretch.after.max(leg.due_after);
+                let after = stretch.after.max(leg.expected_after);
                 let through = stretch.through.min(leg.reached.0);
                 for known in epoch.of_topic(topic, after, through) {
                     if known.vouched

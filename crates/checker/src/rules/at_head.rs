@@ -44,12 +44,12 @@ pub(super) fn check(facts: &Facts<'_>, limits: &Limits, findings: &mut Findings)
     open.sort_by_key(|stream| stream.opened_line);
     for stream in open.into_iter().filter(|stream| stays(stream)) {
         let legs = legs.get(&stream.subscriber).map_or(&[][..], Vec::as_slice);
-        let Some((due, line)) = acknowledged.due(facts, stream, legs) else {
+        let Some((expected, line)) = acknowledged.expected(facts, stream, legs) else {
             continue;
         };
         let told = legs.iter().map(|leg| told_by(facts, leg, deadline)).max();
         let told = told.unwrap_or(0);
-        if told >= due {
+        if told >= expected {
             continue;
         }
         if history.last_at < deadline {
@@ -58,7 +58,7 @@ pub(super) fn check(facts: &Facts<'_>, limits: &Limits, findings: &mut Findings)
         }
         findings.add(Rule::AtHead, [over_line, line, stream.opened_line], || {
             format!(
-                "subscriber {} was at {epoch}/{told} and not at {due} {} s after the last fault had ended",
+                "subscriber {} was at {epoch}/{told} and not at {expected} {} s after the last fault had ended",
                 history.subscribers.text(stream.subscriber),
                 limits.head_within.as_secs_f64()
             )
@@ -110,7 +110,7 @@ impl Acknowledged {
     }
 
     /// The last matching event of a subscriber, and its line. Events that its streams were not to carry do not count.
-    fn due(&self, facts: &Facts<'_>, stream: &Stream, legs: &[&Leg]) -> Option<(u64, u64)> {
+    fn expected(&self, facts: &Facts<'_>, stream: &Stream, legs: &[&Leg]) -> Option<(u64, u64)> {
         let asked = |topic| {
             let mut filters = stream.filters.iter();
             filters.any(|&filter| facts.meant[filter as usize].contains(topic))
@@ -124,11 +124,11 @@ impl Acknowledged {
                 None => stream.resume_after.is_some() && asked(**topic),
                 Some(leg) => {
                     let stretches = facts.stretches(leg, **topic);
-                    let due = |sequence: u64| sequence > leg.due_after;
-                    due(*sequence) && stretches.iter().any(|it| it.contains(*sequence))
+                    let expected = |sequence: u64| sequence > leg.expected_after;
+                    expected(*sequence) && stretches.iter().any(|it| it.contains(*sequence))
                 }
             });
-        last.map(|(_, due)| *due).max()
+        last.map(|(_, expected)| *expected).max()
     }
 }
 

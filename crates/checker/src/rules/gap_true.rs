@@ -57,7 +57,7 @@ struct Place {
     gap_end: (u64, u64),
     position: u64,
     /// A gap has to come first, since this line.
-    due: Option<u64>,
+    expected: Option<u64>,
 }
 
 impl Judge<'_, '_> {
@@ -67,7 +67,7 @@ impl Judge<'_, '_> {
             last_event: leg.base,
             gap_end: (0, 0),
             position: leg.base,
-            due: None,
+            expected: None,
         };
         for step in leg.steps(self.facts.history) {
             match &step.said {
@@ -76,7 +76,7 @@ impl Judge<'_, '_> {
                 } => {
                     let reset = *outcome == WelcomeOutcome::Reset;
                     let missed = reset || leg.begin == Begin::OtherEpoch;
-                    place.due = missed.then_some(step.line);
+                    place.expected = missed.then_some(step.line);
                     self.hides_its_gap(*position, step, findings);
                 }
                 Said::Event(told) => {
@@ -105,7 +105,7 @@ impl Judge<'_, '_> {
                     self.no_gap(&mut place, step, findings);
                 }
                 Said::Gap(gap) => {
-                    place.due = None;
+                    place.expected = None;
                     if let Some(wrong) = self.wrong(gap, step, place) {
                         findings.add(RULE, [step.line, wrong.line], || {
                             format!(
@@ -149,7 +149,7 @@ impl Judge<'_, '_> {
     }
 
     fn no_gap(&self, place: &mut Place, step: &Step, findings: &mut Findings) {
-        if let Some(line) = place.due.take() {
+        if let Some(line) = place.expected.take() {
             findings.add(RULE, [line, step.line], || {
                 format!("{} was reset, and the next response is no gap", self.who())
             });
@@ -292,7 +292,7 @@ impl Judge<'_, '_> {
         // Before the time it waits for, a stream misses nothing.
         let missed = inside
             .iter()
-            .filter(|known| known.sequence > self.leg.due_after);
+            .filter(|known| known.sequence > self.leg.expected_after);
         if !(missed.count() as u64..=known + possible).contains(&gap.events) {
             let text = format!("of {} events, but {known} matched there", gap.events);
             return Some(Wrong::here(text));
@@ -357,7 +357,7 @@ impl Judge<'_, '_> {
                 .get(&(self.leg.epoch, known.topic))
         };
         let kept = self.inside(gap).into_iter().find(|known| {
-            known.sequence > self.leg.due_after
+            known.sequence > self.leg.expected_after
                 && trimmed(known).is_some_and(|&through| known.sequence > through)
         })?;
         let text = format!("but {} is still kept at the end", kept.sequence);

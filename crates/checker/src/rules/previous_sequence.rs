@@ -48,7 +48,7 @@ impl Bases {
     fn new(leg: &Leg) -> Self {
         Self {
             // Not where a stream that waits for a time has no event; then there is none to judge.
-            floor: leg.due_after,
+            floor: leg.expected_after,
             seen: FxHashMap::default(),
             stretches: FxHashMap::default(),
         }

@@ -69,7 +69,7 @@ fn late_events(facts: &Facts<'_>, leg: &Leg, findings: &mut Findings) {
 }
 
 fn positions(facts: &Facts<'_>, leg: &Leg, findings: &mut Findings) {
-    let mut due = None;
+    let mut expected = None;
     for step in leg.steps(facts.history) {
         let (position, current) = match &step.said {
             Said::Progress { position, current } => (*position, *current),
@@ -91,11 +91,11 @@ fn positions(facts: &Facts<'_>, leg: &Leg, findings: &mut Findings) {
         }
         not_visible(facts, leg, step, position.sequence, findings);
         if current {
-            let (due, line) = *due.get_or_insert_with(|| due_at_opening(facts, leg));
-            if position.sequence < due {
+            let (expected, line) = *expected.get_or_insert_with(|| expected_at_opening(facts, leg));
+            if position.sequence < expected {
                 findings.add(RULE, [line, step.line], || {
                     format!(
-                        "{} was told to be current at {}/{}, but {due} was known before it was opened",
+                        "{} was told to be current at {}/{}, but {expected} was known before it was opened",
                         facts.who(leg),
                         leg.epoch,
                         position.sequence
@@ -123,21 +123,21 @@ fn not_visible(facts: &Facts<'_>, leg: &Leg, step: &Step, position: u64, finding
 }
 
 /// The highest matching event that was known before the stream was opened, and its line.
-fn due_at_opening(facts: &Facts<'_>, leg: &Leg) -> (u64, u64) {
+fn expected_at_opening(facts: &Facts<'_>, leg: &Leg) -> (u64, u64) {
     let opened = facts.history.streams[leg.stream].opened_at;
     let Some(epoch) = facts.epochs.get(&leg.epoch) else {
         return (0, 0);
     };
-    let mut due = (0, 0);
+    let mut expected = (0, 0);
     for topic in facts.topics_of(leg) {
         for stretch in facts.stretches(leg, topic) {
-            let after = stretch.after.max(leg.due_after).max(due.0);
+            let after = stretch.after.max(leg.expected_after).max(expected.0);
             let known = epoch.of_topic(topic, after, stretch.through);
             let mut known = known.filter(|known| known.vouched && known.seen_at < opened);
             if let Some(last) = known.next_back() {
-                due = due.max((last.sequence, last.line));
+                expected = expected.max((last.sequence, last.line));
             }
         }
     }
-    due
+    expected
 }

@@ -76,31 +76,31 @@ impl Text {
         let mut ticks = interval(tick);
         // After the outage it goes on at its pace.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let due = Due {
+        let pace = Pace {
             ticks,
             lines_per_tick: lines_per_tick as usize,
             lines: self.lines.clone(),
             next: 0,
         };
-        stream::unfold(due, move |mut due| async move {
-            let (number, line) = due.next().await?;
+        stream::unfold(pace, move |mut pace| async move {
+            let (number, line) = pace.next().await?;
             // With an id of its own a line can be sent again when its answer was lost.
             let message = Message::new(topic, line)
                 .key(number.to_string())
                 .message_id(format!("demo-{run:016x}-{number}"));
-            Some((message, due))
+            Some((message, pace))
         })
     }
 }
 
-struct Due {
+struct Pace {
     ticks: Interval,
     lines_per_tick: usize,
     lines: Vec<Bytes>,
     next: usize,
 }
 
-impl Due {
+impl Pace {
     async fn next(&mut self) -> Option<(usize, Bytes)> {
         let line = self.lines.get(self.next)?.clone();
         if self.next.is_multiple_of(self.lines_per_tick) {

@@ -23,7 +23,7 @@ pub(super) type Answer = (String, Result<Published, PublishError>);
 pub(super) struct Publishing {
     publisher: Publisher,
     topics: Vec<String>,
-    due: Interval,
+    ticks: Interval,
     /// Messages begun so far.
     sent: u64,
     /// Makes the message ids of two runs different.
@@ -51,12 +51,12 @@ pub(super) fn topics(filters: &[String], clients: u32) -> Vec<String> {
 
 impl Publishing {
     pub(super) fn new(client: &Client, topics: Vec<String>, every: Duration) -> Self {
-        let mut due = interval(every);
-        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             publisher: client.publisher().timeout(MESSAGE_TIMEOUT),
             topics,
-            due,
+            ticks,
             sent: 0,
             run: rand::random(),
             unanswered: FuturesUnordered::new(),
@@ -71,7 +71,7 @@ impl Publishing {
             tokio::select! {
                 biased;
                 Some(answer) = self.unanswered.next() => return answer,
-                _ = self.due.tick(), if has_place => self.send(),
+                _ = self.ticks.tick(), if has_place => self.send(),
                 else => std::future::pending().await,
             }
         }

@@ -96,11 +96,14 @@ impl Readers {
         let heads = heads.clone();
         self.tasks.push(spawn(async move {
             loop {
-                let due = heads.lock().clone();
-                let head = due.values().max().copied().unwrap_or(0);
+                let expected = heads.lock().clone();
+                let head = expected.values().max().copied().unwrap_or(0);
                 let behind = readers.iter().filter_map(|(topic, handle)| {
                     let at = handle.position().map_or(0, |position| position.sequence);
-                    due.get(topic).is_some_and(|due| at < *due).then_some(at)
+                    expected
+                        .get(topic)
+                        .is_some_and(|expected| at < *expected)
+                        .then_some(at)
                 });
                 // A reader with all events of its topic is not behind, even if the last of them has a low sequence.
                 told.send_replace(behind.min().unwrap_or(head));
@@ -118,7 +121,7 @@ impl Readers {
                 .for_each(|task| assert!(!task.is_finished(), "a subscriber gave up"));
             let behind = self.with_topics().any(|(topic, handle)| {
                 let at = handle.position().map_or(0, |position| position.sequence);
-                heads.get(&topic).is_some_and(|due| at < *due)
+                heads.get(&topic).is_some_and(|expected| at < *expected)
             });
             (!behind).then_some(())
         })
@@ -242,8 +245,8 @@ async fn a_durable_server_that_is_killed_under_load_loses_and_repeats_nothing() 
     for round in 0..rounds {
         // Every third time the load has come back before; between those it may be in the middle of that.
         if round % 3 == 0 {
-            let due = load_flows(&heads).await;
-            readers.all_at(&due, Instant::now()).await;
+            let expected = load_flows(&heads).await;
+            readers.all_at(&expected, Instant::now()).await;
         }
         sleep(Duration::from_millis(rand::rng().random_range(0..1_000))).await;
         let head = heads.lock().values().max().copied().unwrap_or(0);
@@ -255,8 +258,8 @@ async fn a_durable_server_that_is_killed_under_load_loses_and_repeats_nothing() 
     }
     tape.faults_over();
     let over = Instant::now();
-    let due = load_flows(&heads).await;
-    let back = readers.all_at(&due, over).await;
+    let expected = load_flows(&heads).await;
+    let back = readers.all_at(&expected, over).await;
     println!("everybody was at the head {back:?} after the last fault, under load");
     assert!(back < HEAD_WITHIN.max(first_time * FIRST_TIMES), "{back:?}");
     stop.store(true, Ordering::Relaxed);

@@ -39,14 +39,14 @@ impl Closing {
     pub(super) fn take_overdue(&self, now: Instant, limit: usize) -> Option<Vec<Arc<Session>>> {
         let mut told = self.told.lock();
         let over = |(since, _): &(Instant, _)| now.saturating_duration_since(*since) >= CLOSE_GRACE;
-        let due = told.iter().take(limit).take_while(|one| over(one)).count();
-        if due == 0 {
+        let count = told.iter().take(limit).take_while(|one| over(one)).count();
+        if count == 0 {
             if told.is_empty() {
                 told.shrink_to(64);
             }
             return None;
         }
-        let overdue = told.drain(..due).filter_map(|(_, weak)| weak.upgrade());
+        let overdue = told.drain(..count).filter_map(|(_, weak)| weak.upgrade());
         Some(overdue.collect())
     }
 }

@@ -43,8 +43,8 @@ impl Pace {
 
     /// How the reader falls behind, if it was current once and has not taken the pending events.
     pub(super) fn behind(&self, signal: &Signal, tails: impl FnOnce() -> Tails) -> Option<Behind> {
-        let due = !self.at_rest.load(Ordering::Relaxed) || signal.is_raised(Interest::Data);
-        if !due || !self.has_been_current.load(Ordering::Relaxed) {
+        let is_behind = !self.at_rest.load(Ordering::Relaxed) || signal.is_raised(Interest::Data);
+        if !is_behind || !self.has_been_current.load(Ordering::Relaxed) {
             return None;
         }
         // While it catches up with a filter that it has added, its position is where that filter's history is read, and

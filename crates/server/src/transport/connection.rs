@@ -296,7 +296,7 @@ where
                     }
                 }
                 self.look_whether_full();
-                if self.wakes.is_due() {
+                if self.wakes.any_woken() {
                     if coop::has_budget_remaining() {
                         continue;
                     }

@@ -172,10 +172,10 @@ async fn comes_back(
     } else {
         0
     };
-    let due: BTreeSet<_> = published.matching(filters, after).collect();
+    let expected: BTreeSet<_> = published.matching(filters, after).collect();
     for &(after, through, events) in &seen.trimmed {
         // This store has forgotten no removed event.
-        let missing = due.range(after + 1..=through).count() as u64;
+        let missing = expected.range(after + 1..=through).count() as u64;
         prop_assert_eq!(events, missing, "of {} to {}", after, through);
         prop_assert!(
             missing > 0,
@@ -188,7 +188,7 @@ async fn comes_back(
         let between = seen.delivered.range(pair[0].1..=pair[1].0).count();
         prop_assert!(between > 0, "two announcements for one loss: {:?}", pair);
     }
-    seen.holds(&due)
+    seen.holds(&expected)
 }
 
 /// A subscriber, the messages published beside it, and the items that it must receive.
@@ -311,8 +311,8 @@ impl World {
         prop_assert_eq!(self.stored, self.cursor.position());
         prop_assert!(self.stored.sequence >= self.seen.last);
         self.filters.push(added);
-        let due = self.published.matching(&self.filters, self.stored.sequence);
-        self.expected.extend(due);
+        let expected = self.published.matching(&self.filters, self.stored.sequence);
+        self.expected.extend(expected);
         Ok(())
     }
 
@@ -322,8 +322,8 @@ impl World {
             self.stored = after;
             self.filters.retain(|filter| filter != removed);
             self.expected.retain(|&sequence| sequence <= after.sequence);
-            let due = self.published.matching(&self.filters, after.sequence);
-            self.expected.extend(due);
+            let expected = self.published.matching(&self.filters, after.sequence);
+            self.expected.extend(expected);
         }
         Ok(())
     }

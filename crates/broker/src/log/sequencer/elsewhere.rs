@@ -84,7 +84,7 @@ impl Elsewhere {
             self.pause = Duration::ZERO;
         }
         self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
-        if warnings::is_due(&mut self.warned, now) {
+        if warnings::may_warn(&mut self.warned, now) {
             tracing::warn!(%error, again_in = ?self.pause, "events of other nodes do not arrive");
         }
         self.since = now + self.pause;

@@ -38,17 +38,17 @@ pub(super) fn page(history: &History, query: &Query) -> Page {
 }
 
 fn merge_topics(history: &History, topics: &FxHashMap<TopicId, Sequence>, query: &Query) -> Page {
-    let mut due = BinaryHeap::new();
+    let mut heap = BinaryHeap::new();
     for (&id, &after) in topics {
         let kept = history.kept.of(id);
         let index = kept.partition_point(|&sequence| sequence <= after);
         if let Some(&sequence) = kept.get(index) {
-            due.push(Reverse((sequence, id, index)));
+            heap.push(Reverse((sequence, id, index)));
         }
     }
     let mut builder = PageBuilder::new(query);
     let mut located: FxHashMap<usize, (usize, usize)> = FxHashMap::default();
-    while let Some(Reverse((sequence, id, index))) = due.pop() {
+    while let Some(Reverse((sequence, id, index))) = heap.pop() {
         if sequence > query.through {
             break;
         }
@@ -68,7 +68,7 @@ fn merge_topics(history: &History, topics: &FxHashMap<TopicId, Sequence>, query:
             builder.push(frames, place.1, place.1 + 1);
         }
         if let Some(&next) = history.kept.of(id).get(index + 1) {
-            due.push(Reverse((next, id, index + 1)));
+            heap.push(Reverse((next, id, index + 1)));
         }
         if builder.is_full() {
             return builder.finish(sequence);

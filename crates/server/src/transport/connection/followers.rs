@@ -186,11 +186,11 @@ impl<R: SharedReader> Followers<R> {
         turn: &mut Turn,
     ) -> (bool, Vec<Detached>) {
         let mut left = false;
-        let due = self.wakes.take();
+        let woken = self.wakes.take();
         let (first, end) = (self.next, self.groups.capacity());
         self.next = 0;
         for index in (first..end).chain(0..first) {
-            if due & GroupWakes::bit(index) == 0 {
+            if woken & GroupWakes::bit(index) == 0 {
                 continue;
             }
             let Some(group) = self.groups.get_mut(index) else {
@@ -207,7 +207,7 @@ impl<R: SharedReader> Followers<R> {
                 Halt::Later => {
                     // Groups that had their turn are asked once more, for nothing; one with more than a turn's worth does
                     // not hold up the others.
-                    self.wakes.put_back(due);
+                    self.wakes.put_back(woken);
                     self.next = index + 1;
                     left = true;
                     break;

@@ -187,17 +187,17 @@ impl<S> StreamSet<S> {
             };
             let woken = self.woken.take(block, mask);
             let held_back = self.take_held_back(block, mask);
-            let mut due = woken | held_back;
-            while due != 0 {
-                let key = block * BLOCK + due.trailing_zeros() as usize;
+            let mut left = woken | held_back;
+            while left != 0 {
+                let key = block * BLOCK + left.trailing_zeros() as usize;
                 if turn.is_over() {
-                    self.woken.put_back(block, woken & due);
-                    self.hold_back(block, held_back & due);
+                    self.woken.put_back(block, woken & left);
+                    self.hold_back(block, held_back & left);
                     self.next = key;
                     return true;
                 }
                 self.poll(key, turn, wire);
-                due &= due - 1;
+                left &= left - 1;
             }
         }
         self.next = 0;
@@ -208,10 +208,10 @@ impl<S> StreamSet<S> {
     /// Each stream that was woken and has not been polled since.
     pub(super) fn for_each_woken(&mut self, mut call: impl FnMut(&mut S)) {
         for block in 0..self.woken.blocks() {
-            let mut due = self.woken.woken(block);
-            while due != 0 {
-                let key = block * BLOCK + due.trailing_zeros() as usize;
-                due &= due - 1;
+            let mut left = self.woken.woken(block);
+            while left != 0 {
+                let key = block * BLOCK + left.trailing_zeros() as usize;
+                left &= left - 1;
                 if let Some(slot) = self.slots.get_mut(key) {
                     call(&mut slot.stream);
                 }
@@ -228,11 +228,11 @@ impl<S> StreamSet<S> {
         // Nothing but the head of a response is sent.
         let mut turn = Turn::blocked();
         for block in 0..self.woken.blocks() {
-            let mut due = self.woken.take(block, u64::MAX);
-            while due != 0 {
-                let bit = due.trailing_zeros() as usize;
+            let mut left = self.woken.take(block, u64::MAX);
+            while left != 0 {
+                let bit = left.trailing_zeros() as usize;
                 let key = block * BLOCK + bit;
-                due &= due - 1;
+                left &= left - 1;
                 // One whose response begins has to wait from then on.
                 let waits = self.waits_for_socket(key) || {
                     self.poll(key, &mut turn, wire);

@@ -149,13 +149,13 @@ impl Wakes {
         self.shared.state.fetch_and(!source, Ordering::AcqRel) & source != 0
     }
 
-    /// Makes `source` due.
+    /// Notes that `source` was woken.
     pub(super) fn mark(&self, source: u8) {
         self.shared.state.fetch_or(source, Ordering::AcqRel);
     }
 
     /// Whether any source was woken.
-    pub(super) fn is_due(&self) -> bool {
+    pub(super) fn any_woken(&self) -> bool {
         self.shared.state.load(Ordering::Acquire) & !POLLING != 0
     }
 
@@ -167,7 +167,7 @@ impl Wakes {
             .is_ok()
     }
 
-    /// The task stops although something may be due; it is woken at once, behind the others.
+    /// The task stops although a source may have been woken; it is woken at once, behind the others.
     pub(super) fn give_way(&self, task: &Waker) {
         self.shared.state.fetch_and(!POLLING, Ordering::AcqRel);
         task.wake_by_ref();

@@ -28,7 +28,7 @@ fn patient() -> Node {
     draining_within(24 * PATIENCE)
 }
 
-/// A subscriber that stands still with more due than it can be sent, so that the drain has to wait.
+/// A subscriber that stands still with more events pending than it can be sent, so that the drain has to wait.
 async fn stuck(node: &Node) -> (Raw, RawReply) {
     let mut raw = Raw::connect(node.address).await;
     let body = framed(&request("stuck", &["stuck"]).encode_to_vec());

@@ -141,13 +141,13 @@ async fn dies(node: &Node, client: &Client, published: &Published, number: &mut 
         let covered = |&(after, through): &(u64, u64)| after < sequence && sequence <= through;
         let announced = back.gaps.iter().any(covered);
         let came = back.events.contains(&sequence);
-        let due = sequence > from && wanted(topic);
+        let expected = sequence > from && wanted(topic);
         assert!(
-            came || announced || !due,
+            came || announced || !expected,
             "{sequence} on {topic} is missing after {stored:?} for {filters:?}"
         );
         assert!(
-            due || !came,
+            expected || !came,
             "{sequence} on {topic} came to {filters:?} after {stored:?}"
         );
     }

@@ -146,7 +146,7 @@ async fn the_streams_of_a_socket_that_closes_without_a_word_are_removed_at_once(
         assert!(matches!(reply.frame().await, Frame::Welcome(_)));
         replies.push(reply);
     }
-    // They stand still with something due, as a client does that hangs before it is killed.
+    // They stand still with an event pending, as a client does that hangs before it is killed.
     let payload = "x".repeat(16 << 10);
     for _ in 0..10 {
         let stored = node.try_publish(message("t", &payload)).await;

@@ -185,8 +185,8 @@ impl World {
         let mut expected = BTreeMap::new();
         for (stream, call) in calls {
             let truth = self.truth(&call.topic).await.into_iter();
-            let due = truth.filter(|(sequence, _)| *sequence > call.after);
-            expected.insert(stream, due.map(|(_, frame)| frame).collect());
+            let missed = truth.filter(|(sequence, _)| *sequence > call.after);
+            expected.insert(stream, missed.map(|(_, frame)| frame).collect());
         }
         expected
     }

@@ -126,7 +126,7 @@ impl Planner<'_> {
 
     fn merge(mut self, topics: &FxHashMap<TopicId, Sequence>) -> Plan {
         let history = self.history;
-        let mut due = BinaryHeap::new();
+        let mut heap = BinaryHeap::new();
         let entry_at = |segment: usize, (record, entry): (u32, u32)| {
             history.log[segment].records[record as usize].entries[entry as usize]
         };
@@ -152,7 +152,7 @@ impl Planner<'_> {
                 });
             if let Some((segment, at)) = first {
                 let place = history.log[segment].places(topic)[at];
-                due.push(Reverse((
+                heap.push(Reverse((
                     entry_at(segment, place).sequence,
                     topic,
                     segment,
@@ -160,7 +160,7 @@ impl Planner<'_> {
                 )));
             }
         }
-        while let Some(Reverse((sequence, topic, segment, at))) = due.pop() {
+        while let Some(Reverse((sequence, topic, segment, at))) = heap.pop() {
             if sequence > self.query.through {
                 break;
             }
@@ -170,7 +170,7 @@ impl Planner<'_> {
             }
             if let Some((later, place)) = next(topic, segment, at + 1) {
                 let at = if later == segment { at + 1 } else { 0 };
-                due.push(Reverse((entry_at(later, place).sequence, topic, later, at)));
+                heap.push(Reverse((entry_at(later, place).sequence, topic, later, at)));
             }
             if self.is_full() {
                 return self.finish(sequence);

@@ -394,7 +394,7 @@ impl Shared {
             return self.scan(file, wanted, run, io);
         };
         let first = file.blocks.partition_point(|block| block.last <= run.after);
-        let mut due = BinaryHeap::new();
+        let mut heap = BinaryHeap::new();
         for local in wanted.locals(file.topics.len() as u32) {
             let Some(topic) = postings.topics.get(local as usize) else {
                 continue;
@@ -403,11 +403,11 @@ impl Shared {
                 .places
                 .partition_point(|&place| split(place).0 < first);
             if let Some(&place) = topic.places.get(at) {
-                due.push(Reverse((place, local, at)));
+                heap.push(Reverse((place, local, at)));
             }
         }
         let mut damaged = None;
-        while let Some(Reverse((place, local, at))) = due.pop() {
+        while let Some(Reverse((place, local, at))) = heap.pop() {
             let (number, entry) = split(place);
             let Some(block) = file.blocks.get(number) else {
                 break;
@@ -416,7 +416,7 @@ impl Shared {
                 break;
             }
             let next = postings.topics[local as usize].places.get(at + 1);
-            due.extend(next.map(|&next| Reverse((next, local, at + 1))));
+            heap.extend(next.map(|&next| Reverse((next, local, at + 1))));
             if damaged == Some(number) {
                 continue;
             }

@@ -11,13 +11,13 @@ use crate::{
 
 /// Events that were taken from a tail.
 #[derive(Default)]
-pub(super) struct Due {
+pub(super) struct Taken {
     pub(super) run: Run,
     /// Nothing else that matches lies up to here.
     pub(super) through: Sequence,
 }
 
-impl Due {
+impl Taken {
     /// Takes the events after `after`, up to `visible`, and returns whether there are any. One call takes chunks of at
     /// most `bytes_max` together. A larger chunk is taken alone, and cut to [`DELIVERY_BYTES`]; an event larger than that
     /// is taken whole. The events are written in place, because moving them would cost each delivery.
@@ -29,7 +29,7 @@ impl Due {
         visible: Sequence,
         bytes_max: usize,
     ) -> Result<bool, BehindTail> {
-        if !tail.is_due(after) {
+        if !tail.has_after(after) {
             // The tail may have dropped events that this reader has not seen, but then there is something to read.
             return Ok(false);
         }
