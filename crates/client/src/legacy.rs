@@ -189,12 +189,12 @@ struct Engine {
 
 enum Phase {
     Waiting(Option<Instant>),
-    Opening(Opening),
+    Opening(OpenFuture),
     Live(Box<Live>),
     Over(Option<SubscribeError>),
 }
 
-type Opening = Pin<Box<dyn Future<Output = (Option<Credential>, Result<Live, End>)> + Send>>;
+type OpenFuture = Pin<Box<dyn Future<Output = (Option<Credential>, Result<Live, End>)> + Send>>;
 
 struct Live {
     responses: Streaming<protos::Response>,
@@ -310,7 +310,7 @@ impl Engine {
         }
     }
 
-    fn open(&self) -> Opening {
+    fn open(&self) -> OpenFuture {
         let client = self.handle.client.clone();
         let (lane, id, refused) = (self.lane, self.handle.id, self.refused.clone());
         Box::pin(async move {

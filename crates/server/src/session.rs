@@ -4,10 +4,10 @@
 //! [`Session`](crate::registry::Session).
 
 mod body;
-mod opening;
+mod open;
 mod requests;
 mod tail;
 
+pub(crate) use self::open::{OpenError, OpenedSession, open};
 pub(crate) use body::SessionBody;
-pub(crate) use opening::{OpenError, Opening, open};
 pub(crate) use requests::Requests as SessionRequests;

@@ -103,7 +103,7 @@ impl Cursor {
             .into_iter()
             .map(|attachment| Feed { attachment })
             .collect();
-        let opening = Opening {
+        let placement = StartPlacement {
             log,
             filters,
             feeds: &feeds,
@@ -112,8 +112,8 @@ impl Cursor {
         };
         // In a box of its own: most begin with the next event and look at no history, and many begin together.
         let mut place = match begin {
-            Begin::Next => Place::new(opening.visible),
-            begin => Box::pin(opening.place(begin)).await?,
+            Begin::Next => Place::new(placement.visible),
+            begin => Box::pin(placement.place(begin)).await?,
         };
         let position = place.position;
         let catching_up = begin != Begin::Next;
@@ -155,7 +155,7 @@ impl Cursor {
 /// The most pages that are read ahead to find the first event that is kept.
 const PAGES_MAX: usize = 64;
 
-struct Opening<'a> {
+struct StartPlacement<'a> {
     log: &'a Log,
     filters: &'a [TopicFilter],
     feeds: &'a [Feed],
@@ -202,7 +202,7 @@ impl Place {
     }
 }
 
-impl Opening<'_> {
+impl StartPlacement<'_> {
     async fn place(&self, begin: Begin) -> Result<Place, CursorError> {
         match begin {
             Begin::Next => Ok(Place::new(self.visible)),

@@ -24,7 +24,7 @@ use super::builder::Start;
 use super::ending::{self, End, Known, Lost, Next};
 use super::handle::Standing;
 use super::notice::GoAwayReason;
-use super::stream::{self as wire_stream, Ask, Departure, Got, Live, Opened, Opening};
+use super::stream::{self as wire_stream, Ask, Departure, Got, Live, OpenFuture, Opened};
 use super::{
     Item, Notice, Outcome, SubscribeError, Subscriber, SubscriberBuilder, SubscriberHandle,
 };
@@ -102,7 +102,7 @@ struct Engine {
 enum Phase {
     /// No stream; the next attempt is then, or now.
     Waiting(Option<Instant>),
-    Opening(Opening),
+    Opening(OpenFuture),
     Live(Box<Streams>),
     /// Says this last, if anything, and is over.
     Over(Option<SubscribeError>),
@@ -155,7 +155,7 @@ impl Engine {
         self.phase = Phase::Over(None);
     }
 
-    fn open(&mut self) -> Opening {
+    fn open(&mut self) -> OpenFuture {
         self.attempt = self.ask.client.shared.identity.next_attempt();
         let shared = &self.ask.client.shared;
         wire_stream::open(Ask {

@@ -47,7 +47,7 @@ pub(super) struct Ask {
 }
 
 /// A stream that is being opened; the credential is told so that a refused one can be replaced.
-pub(super) type Opening = Pin<Box<dyn Future<Output = Opened> + Send>>;
+pub(super) type OpenFuture = Pin<Box<dyn Future<Output = Opened> + Send>>;
 
 pub(super) struct Opened {
     pub(super) credential: Option<Credential>,
@@ -92,7 +92,7 @@ pub(super) enum Got {
     End(End),
 }
 
-pub(super) fn open(ask: Ask) -> Opening {
+pub(super) fn open(ask: Ask) -> OpenFuture {
     Box::pin(async move {
         let credentials = &ask.shared.credentials;
         let credential = match credentials.other_than(ask.refused.as_ref()).await {

@@ -107,13 +107,13 @@ async fn open(
     record: Arc<CallRecord>,
     requests: Option<Box<SessionRequests>>,
 ) -> Result<SessionBody, Status> {
-    let opening = session::open(&node, plan, record)
+    let opened = session::open(&node, plan, record)
         .await
         .map_err(|error| match error {
             OpenError::Cursor(error) => plan.contract.dialect().failed(&error),
             OpenError::Register(error) => status::of_registration(&error),
         })?;
-    Ok(SessionBody::new(node, plan, opening, requests))
+    Ok(SessionBody::new(node, plan, opened, requests))
 }
 
 /// `longlived.v1.SubscriptionService/Session`. The headers go out at once: a client may wait for them before

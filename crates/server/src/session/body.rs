@@ -23,7 +23,7 @@ use longlived_broker::{
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{Opening, requests::Requests};
+use super::{OpenedSession, requests::Requests};
 use crate::{
     contract::{CloseReason, Contract, Dialect, Plan, status, wire::Welcome},
     layers::{CallRecord, Kind},
@@ -74,22 +74,22 @@ impl SessionBody {
     pub(crate) fn new(
         node: Arc<Node>,
         plan: &Plan,
-        opening: Opening,
+        opened: OpenedSession,
         requests: Option<Box<Requests>>,
     ) -> Self {
         let due = plan.contract.dialect().welcome(&Welcome {
             node_id: &node.id,
-            generation: opening.registration.session().generation,
-            outcome: opening.outcome,
-            position: opening.position,
+            generation: opened.registration.session().generation,
+            outcome: opened.outcome,
+            position: opened.position,
             max_silence: plan.max_silence,
             credential_expires: plan.caller.expires_at(&node.environment),
             epoch: node.log.epoch().get(),
         });
         // A stream that begins with the next event has nothing to catch up with.
-        let current = opening.outcome == Outcome::New && opening.cursor.is_current();
+        let current = opened.outcome == Outcome::New && opened.cursor.is_current();
         if current {
-            opening.registration.session().set_current();
+            opened.registration.session().set_current();
         }
         Self {
             node,
@@ -105,8 +105,8 @@ impl SessionBody {
             quiet_max_ms: heartbeat_after_ms(plan.max_silence),
             quiet_since: Some(Instant::now()),
             requests,
-            cursor: opening.cursor,
-            registration: opening.registration,
+            cursor: opened.cursor,
+            registration: opened.registration,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use tokio::time::{Instant, sleep_until};
 
-use super::super::stream::{Got, Live, Opened, Opening};
+use super::super::stream::{Got, Live, OpenFuture, Opened};
 
 /// The stream that is read, and the one that is to replace it.
 pub(super) struct Streams {
@@ -12,7 +12,7 @@ pub(super) struct Streams {
 
 pub(super) enum Successor {
     None,
-    Opening(Opening),
+    Opening(OpenFuture),
     Open(Box<Live>),
 }
 

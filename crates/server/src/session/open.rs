@@ -24,7 +24,7 @@ pub(crate) enum OpenError {
 }
 
 /// A session that has begun, before its first word.
-pub(crate) struct Opening {
+pub(crate) struct OpenedSession {
     /// Reads the log.
     pub cursor: Cursor,
     /// Its place in the registry.
@@ -40,7 +40,7 @@ pub(crate) async fn open(
     node: &Node,
     plan: &Plan,
     record: Arc<CallRecord>,
-) -> Result<Opening, OpenError> {
+) -> Result<OpenedSession, OpenError> {
     record.set_streaming();
     record.set_subscriber(plan.subscriber.clone());
     // Before anything is done for it, and once more when it is.
@@ -77,7 +77,7 @@ pub(crate) async fn open(
     if node.drain.is_draining() {
         registration.session().close(node.drain_reason());
     }
-    Ok(Opening {
+    Ok(OpenedSession {
         cursor: opened.cursor,
         registration,
         outcome: opened.outcome,
