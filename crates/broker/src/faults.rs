@@ -115,7 +115,7 @@ faults! {
     /// A Progress names the sequence that comes next.
     ProgressBeyondVisible = "progress_beyond_visible",
     /// A session that ends late takes its successor's place with it.
-    LateLeaverEvictsSuccessor = "late_leaver_evicts_successor",
+    LateEndEvictsSuccessor = "late_end_evicts_successor",
 }
 
 /// Whether this process is to make a mistake.

@@ -34,7 +34,7 @@ pub(crate) struct Session {
     pub caller: Arc<Caller>,
     /// The id of the subscriber.
     pub subscriber: Arc<str>,
-    /// Tells the sessions of one subscriber apart, so that a late leaver never removes its successor.
+    /// Tells the sessions of one subscriber apart, so that a stream that ends late never removes its successor.
     pub generation: u64,
     /// Which run and attempt.
     pub attempt: Attempt,

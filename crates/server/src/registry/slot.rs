@@ -144,7 +144,7 @@ impl Slot {
             let others = |(older, _): &(Arc<Session>, _)| older.generation != session.generation;
             past.older.retain(others);
         }
-        if self.is_live(session) || planted(Fault::LateLeaverEvictsSuccessor) {
+        if self.is_live(session) || planted(Fault::LateEndEvictsSuccessor) {
             self.end(Instant::now());
         }
     }

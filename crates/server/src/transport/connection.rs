@@ -135,7 +135,7 @@ where
                 .counts
                 .count_stranger(accepted.context.peer, stranger);
             // In a box of its own: inline, every connection would be as large as this future.
-            Box::pin(stranger::part(socket, stranger, &words)).await;
+            Box::pin(stranger::turn_away(socket, stranger, &words)).await;
             return ConnectionEnd::Stranger(stranger);
         }
         Ok(Ok((socket, Begin::Http2(preface)))) => (socket, preface),

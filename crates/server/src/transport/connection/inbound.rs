@@ -47,7 +47,7 @@ const INITIAL_WINDOW_SIZE: u16 = 4;
 pub(super) struct Inbound {
     state: State,
     // Of a frame header, an update or a parameter that has not come whole. Only of the first two is it held back.
-    part: SmallVec<[u8; UPDATE_BYTES]>,
+    partial: SmallVec<[u8; UPDATE_BYTES]>,
     // Calls that may still pass before those that have are taken up.
     calls_left: u32,
     // The last stream that was called on. DATA of one beyond it is an error, which HTTP/2 answers.
@@ -75,7 +75,7 @@ impl Inbound {
     pub(super) fn new() -> Self {
         Self {
             state: State::Passing(PREFACE_BYTES),
-            part: SmallVec::new(),
+            partial: SmallVec::new(),
             calls_left: limits::CONNECTION_TURN_CALLS,
             called: 0,
         }
@@ -144,8 +144,8 @@ impl Inbound {
                     let taken = before.len() - bytes.len();
                     out(&before[..taken]);
                     if whole {
-                        read_parameter(&self.part, windows);
-                        self.part.clear();
+                        read_parameter(&self.partial, windows);
+                        self.partial.clear();
                     }
                     self.state = next(left - taken, State::Settings);
                 }
@@ -155,16 +155,16 @@ impl Inbound {
     }
 
     fn is_between_frames(&self) -> bool {
-        matches!(self.state, State::Header) && self.part.is_empty()
+        matches!(self.state, State::Header) && self.partial.is_empty()
     }
 
-    /// Whether `part` has this number of bytes now.
+    /// Whether `partial` has this number of bytes now.
     fn complete(&mut self, wanted: usize, bytes: &mut &[u8]) -> bool {
-        let missing = wanted - self.part.len();
+        let missing = wanted - self.partial.len();
         let (part, rest) = bytes.split_at(missing.min(bytes.len()));
-        self.part.extend_from_slice(part);
+        self.partial.extend_from_slice(part);
         *bytes = rest;
-        self.part.len() == wanted
+        self.partial.len() == wanted
     }
 
     fn begin_frame(&mut self, windows: &mut Windows, out: &mut impl FnMut(&[u8])) {
@@ -176,7 +176,7 @@ impl Inbound {
         if kind == DATA && stream > 0 && stream <= self.called {
             if windows.is_over(stream) {
                 windows.returned.owe_connection(length);
-                self.part.clear();
+                self.partial.clear();
                 self.state = next(length as usize, State::TakingOut);
                 return;
             }
@@ -185,7 +185,7 @@ impl Inbound {
                 return;
             }
             if length == 0 && flags & (END_STREAM | PADDED) == 0 {
-                self.part.clear();
+                self.partial.clear();
                 self.state = State::Header;
                 return;
             }
@@ -197,8 +197,8 @@ impl Inbound {
         }
         let parameters =
             kind == SETTINGS && flags & ACK == 0 && length.is_multiple_of(PARAMETER_BYTES);
-        out(&self.part);
-        self.part.clear();
+        out(&self.partial);
+        self.partial.clear();
         self.state = if parameters {
             next(length, State::Settings)
         } else {
@@ -208,27 +208,27 @@ impl Inbound {
 
     /// Length, type, flags and stream.
     fn header(&self) -> (u32, u8, u8, u32) {
-        let header = &self.part;
+        let header = &self.partial;
         let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
         (length, header[3], header[4], self.number(5))
     }
 
     /// Without the highest bit, which is reserved.
     fn number(&self, at: usize) -> u32 {
-        let bytes = self.part[at..at + 4].try_into().unwrap_or_default();
+        let bytes = self.partial[at..at + 4].try_into().unwrap_or_default();
         u32::from_be_bytes(bytes) & (u32::MAX >> 1)
     }
 
     /// A DATA frame without its padding.
     fn begin_padded(&mut self, windows: &mut Windows, out: &mut impl FnMut(&[u8])) {
         let (length, _, flags, stream) = self.header();
-        let padding = self.part[FRAME_HEADER_BYTES];
+        let padding = self.partial[FRAME_HEADER_BYTES];
         // How much there is counts too.
         let overhead = u32::from(padding) + 1;
         let Some(data) = length.checked_sub(overhead) else {
             // An error, which HTTP/2 answers.
-            out(&self.part);
-            self.part.clear();
+            out(&self.partial);
+            self.partial.clear();
             self.state = next(length as usize - 1, State::Passing);
             return;
         };
@@ -240,11 +240,11 @@ impl Inbound {
         }
         if data > 0 || ends {
             let [_, a, b, c] = data.to_be_bytes();
-            self.part[..3].copy_from_slice(&[a, b, c]);
-            self.part[4] = flags & !PADDED;
-            out(&self.part[..FRAME_HEADER_BYTES]);
+            self.partial[..3].copy_from_slice(&[a, b, c]);
+            self.partial[4] = flags & !PADDED;
+            out(&self.partial[..FRAME_HEADER_BYTES]);
         }
-        self.part.clear();
+        self.partial.clear();
         self.state = if data > 0 {
             State::PassingPadded(data as usize, padding)
         } else {
@@ -255,11 +255,11 @@ impl Inbound {
     fn end_update(&mut self, windows: &mut Windows, out: &mut impl FnMut(&[u8])) {
         match (self.number(5), self.number(FRAME_HEADER_BYTES)) {
             // An error, which HTTP/2 answers.
-            (_, 0) => out(&self.part),
+            (_, 0) => out(&self.partial),
             (0, bytes) => windows.give_connection(bytes),
             (stream, bytes) => windows.give(stream, bytes),
         }
-        self.part.clear();
+        self.partial.clear();
         self.state = State::Header;
     }
 }

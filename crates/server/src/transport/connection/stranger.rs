@@ -98,7 +98,7 @@ pub(super) async fn begin<T: AsyncRead + Unpin>(socket: &mut T) -> io::Result<Be
 }
 
 /// Answers one that knows how to read an answer, and closes the connection.
-pub(super) async fn part<T>(mut socket: T, stranger: Stranger, begin: &[u8])
+pub(super) async fn turn_away<T>(mut socket: T, stranger: Stranger, begin: &[u8])
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
