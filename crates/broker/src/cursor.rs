@@ -66,12 +66,12 @@ pub struct Cursor {
     // Read but not yet handed out. Reading live leaves nothing here.
     page: Option<Box<Page>>,
     reading: Option<BoxFuture<'static, Result<Page, ReadError>>>,
-    owed: Option<Box<Owed>>,
+    reset_gap: Option<Box<ResetGap>>,
     waiting: Option<Box<Waiting>>,
 }
 
 /// The gap that a reset has announced: it is handed out before anything else.
-struct Owed {
+struct ResetGap {
     gap: Gap,
     // The position of the reader until it has the gap. A subscriber that resumes after it is told of the gap again. For
     // a position that was never written it is where reading goes on, because the log may have written that position by
@@ -98,8 +98,8 @@ impl Cursor {
     /// The last position handed out or passed. A subscriber that resumes after it misses nothing. It is of the
     /// requested epoch until the gap that tells of another epoch is handed out.
     pub fn position(&self) -> Position {
-        match &self.owed {
-            Some(owed) => owed.before,
+        match &self.reset_gap {
+            Some(reset_gap) => reset_gap.before,
             None => self.own_position(),
         }
     }
@@ -109,8 +109,8 @@ impl Cursor {
     }
 
     /// Whether a gap was announced that comes before anything else.
-    pub fn owes_gap(&self) -> bool {
-        self.owed.is_some()
+    pub fn gap_comes_first(&self) -> bool {
+        self.reset_gap.is_some()
     }
 
     /// The signal that wakes the task that polls this cursor.
@@ -132,9 +132,9 @@ impl Cursor {
 
     fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery, CursorError>> {
         self.signal.register(cx.waker());
-        if let Some(owed) = self.owed.take() {
-            self.position = owed.gap.through;
-            return Poll::Ready(Ok(Delivery::Gap(owed.gap)));
+        if let Some(reset_gap) = self.reset_gap.take() {
+            self.position = reset_gap.gap.through;
+            return Poll::Ready(Ok(Delivery::Gap(reset_gap.gap)));
         }
         loop {
             if let Some(mut page) = self.page.take() {
@@ -249,7 +249,7 @@ impl Cursor {
         self.page.is_none()
             && self.reading.is_none()
             && !self.catching_up
-            && self.owed.is_none()
+            && self.reset_gap.is_none()
             && !self.feeds.iter().any(has_more)
     }
 

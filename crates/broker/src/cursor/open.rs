@@ -7,7 +7,7 @@ use longlived_topic::TopicFilter;
 use smallvec::SmallVec;
 
 use super::{
-    Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, Missing, Owed, ReadOptions, Waiting,
+    Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, Missing, ReadOptions, ResetGap, Waiting,
 };
 use crate::{
     faults::{Fault, planted},
@@ -130,7 +130,7 @@ impl Cursor {
             caught_up_at: 0,
             page: None,
             reading: None,
-            owed: place.owed.map(Box::new),
+            reset_gap: place.reset_gap.map(Box::new),
             waiting: place.not_before.map(Waiting::until).map(Box::new),
         };
         let mut gone_through = 0;
@@ -140,7 +140,7 @@ impl Cursor {
             if let Some(gap) = cursor.loss_ahead(&mut page)? {
                 place.outcome = Outcome::Reset;
                 let before = cursor.position();
-                cursor.owed = Some(Box::new(Owed { gap, before }));
+                cursor.reset_gap = Some(Box::new(ResetGap { gap, before }));
             }
         }
         Ok(Opened {
@@ -167,7 +167,7 @@ struct StartPlacement<'a> {
 struct Place {
     outcome: Outcome,
     position: Sequence,
-    owed: Option<Owed>,
+    reset_gap: Option<ResetGap>,
     // The next event in history, where events may be missing before it.
     ahead: Option<Page>,
     gone_before: Sequence,
@@ -179,7 +179,7 @@ impl Place {
         Self {
             outcome: Outcome::New,
             position,
-            owed: None,
+            reset_gap: None,
             ahead: None,
             gone_before: 0,
             not_before: None,
@@ -193,10 +193,10 @@ impl Place {
         }
     }
 
-    fn reset(position: Sequence, owed: Owed) -> Self {
+    fn reset(position: Sequence, reset_gap: ResetGap) -> Self {
         Self {
             outcome: Outcome::Reset,
-            owed: Some(owed),
+            reset_gap: Some(reset_gap),
             ..Self::new(position)
         }
     }
@@ -228,8 +228,8 @@ impl StartPlacement<'_> {
             {
                 let page = self.first_after(0).await?;
                 let earliest = lost_before(&page);
-                let owed = self.owed(asked, GapReason::EpochChanged, earliest, &page)?;
-                Ok(Place::reset(0, owed))
+                let reset_gap = self.reset_gap(asked, GapReason::EpochChanged, earliest, &page)?;
+                Ok(Place::reset(0, reset_gap))
             }
             Begin::After(asked)
                 if asked.sequence > self.visible
@@ -245,8 +245,8 @@ impl StartPlacement<'_> {
                     GapPolicy::Fail => self.first_after(0).await?,
                     GapPolicy::Earliest | GapPolicy::Latest => Page::default(),
                 };
-                let owed = self.owed(asked, GapReason::Future, self.visible, &page)?;
-                Ok(Place::reset(self.visible, owed))
+                let reset_gap = self.reset_gap(asked, GapReason::Future, self.visible, &page)?;
+                Ok(Place::reset(self.visible, reset_gap))
             }
             Begin::After(mut asked) => {
                 if planted(Fault::ResumeOffByOne) {
@@ -268,13 +268,13 @@ impl StartPlacement<'_> {
         }
     }
 
-    fn owed(
+    fn reset_gap(
         &self,
         asked: Position,
         reason: GapReason,
         earliest: Sequence,
         page: &Page,
-    ) -> Result<Owed, CursorError> {
+    ) -> Result<ResetGap, CursorError> {
         let epoch = self.log.epoch();
         let other = epoch != asked.epoch;
         let through = match self.options.gap_policy {
@@ -296,7 +296,7 @@ impl StartPlacement<'_> {
             events: 0,
             through_epoch: other.then_some(epoch),
         };
-        Ok(Owed {
+        Ok(ResetGap {
             gap,
             before: if other && !planted(Fault::WelcomeInTheNewEpoch) {
                 asked

@@ -145,7 +145,7 @@ impl Cursor {
         let at_rest = !self.catching_up
             && self.page.is_none()
             && self.reading.is_none()
-            && self.owed.is_none()
+            && self.reset_gap.is_none()
             && self.waiting.is_none()
             && !tail.has_after(self.position);
         (at_rest && tail.reader_count() > 1).then_some(tail)

@@ -40,44 +40,44 @@ pub(crate) struct SessionBody {
     registration: Registration,
     contract: Contract,
     // Control messages that come before anything else. They are few: most often the box is not there.
-    due: Option<Box<Bytes>>,
+    control: Option<Box<Bytes>>,
     end: Option<Status>,
     ended: bool,
-    // To be told to the registry, after the word that says so.
+    // To be told to the registry, after the message that says so.
     became_current: bool,
     // The kind of the last piece.
-    said: Said,
-    // Legacy streams cannot be told of gaps; they are counted for the log line.
-    unsaid_gaps: u32,
+    last_piece: Piece,
+    // The frozen contract has no gaps; they are counted for the log line.
+    unannounced_gaps: u32,
     // Kept here, and told to the record at the end: a delivery touches as little memory as it can.
     events: u32,
     // Whether the stall watch wants to know of each poll.
     watched: bool,
-    // The most quiet before we speak, and since when it is quiet; `None` when we have spoken since that was asked.
-    quiet_max_ms: u32,
-    quiet_since: Option<Instant>,
+    // How long it may be idle before a heartbeat, and since when it is; `None` when it has sent since that was asked.
+    heartbeat_after_ms: u32,
+    idle_since: Option<Instant>,
     // Only a `Session` call has requests.
     requests: Option<Box<Requests>>,
 }
 
 /// The kind of a piece of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
+enum Piece {
     /// Events.
     Events,
     /// A control message, behind which only events may stand.
-    Word,
+    Control,
 }
 
 impl SessionBody {
-    /// Begins to speak for an opened session.
+    /// The body of an opened session.
     pub(crate) fn new(
         node: Arc<Node>,
         plan: &Plan,
         opened: OpenedSession,
         requests: Option<Box<Requests>>,
     ) -> Self {
-        let due = plan.contract.dialect().welcome(&Welcome {
+        let welcome = plan.contract.dialect().welcome(&Welcome {
             node_id: &node.id,
             generation: opened.registration.session().generation,
             outcome: opened.outcome,
@@ -94,16 +94,16 @@ impl SessionBody {
         Self {
             node,
             contract: plan.contract,
-            due: due.map(Box::new),
+            control: welcome.map(Box::new),
             end: None,
             ended: false,
             became_current: current,
-            said: Said::Word,
-            unsaid_gaps: 0,
+            last_piece: Piece::Control,
+            unannounced_gaps: 0,
             events: 0,
             watched: plan.options.slow_policy == SlowPolicy::Disconnect,
-            quiet_max_ms: heartbeat_after_ms(plan.max_silence),
-            quiet_since: Some(Instant::now()),
+            heartbeat_after_ms: heartbeat_after_ms(plan.max_silence),
+            idle_since: Some(Instant::now()),
             requests,
             cursor: opened.cursor,
             registration: opened.registration,
@@ -111,16 +111,16 @@ impl SessionBody {
     }
 
     /// The next bytes to send, or `None` when the stream is to end with `self.end`.
-    fn poll_speak(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            if let Some(bytes) = self.due.take() {
+            if let Some(bytes) = self.control.take() {
                 return Poll::Ready(Some(*bytes));
             }
             if self.end.is_some() {
                 return Poll::Ready(None);
             }
             // A reset has announced a gap: no event and no answer comes before it.
-            let gap_first = self.cursor.owes_gap() && !planted(Fault::ResetGapLater);
+            let gap_first = self.cursor.gap_comes_first() && !planted(Fault::ResetGapLater);
             if !gap_first
                 && self.cursor.signal().take(Interest::Control)
                 && let Some(reason) = self.registration.session().closing()
@@ -136,29 +136,29 @@ impl SessionBody {
             }
             match self.cursor.poll_next(cx) {
                 Poll::Ready(Ok(delivery)) => {
-                    if let Some(bytes) = self.say(delivery) {
+                    if let Some(bytes) = self.encode(delivery) {
                         return Poll::Ready(Some(bytes));
                     }
                 }
                 Poll::Ready(Err(error)) => self.fail(&error),
                 // The cursor has registered its waker with the signal; an order that came before woke no task.
                 Poll::Pending if self.cursor.signal().is_raised(Interest::Control) => {}
-                Poll::Pending if self.heartbeat_is_due() => self.progress(false),
+                Poll::Pending if self.needs_heartbeat() => self.progress(false),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    fn say(&mut self, delivery: Delivery) -> Option<Bytes> {
+    fn encode(&mut self, delivery: Delivery) -> Option<Bytes> {
         match delivery {
             Delivery::Events { bytes, count } => {
                 self.count(count as u32);
-                self.said = Said::Events;
+                self.last_piece = Piece::Events;
                 return Some(bytes);
             }
             Delivery::Gap(gap) => match self.dialect().gap(&gap) {
-                Some(said) => return Some(said),
-                None => self.unsaid_gaps += 1,
+                Some(gap) => return Some(gap),
+                None => self.unannounced_gaps += 1,
             },
             Delivery::Scanned => self.progress(false),
             Delivery::Current => {
@@ -187,14 +187,14 @@ impl SessionBody {
             }
             let now = self.node.environment.now();
             let progress = dialect.progress(position, now, current || reached);
-            self.due = progress.map(Box::new);
+            self.control = progress.map(Box::new);
         }
     }
 
     fn go_away(&mut self, reason: CloseReason) {
         let dialect = self.dialect();
         let last = dialect.go_away(reason, self.cursor.position());
-        self.due = last.map(Box::new);
+        self.control = last.map(Box::new);
         self.record().set_end(reason.as_str());
         self.end = Some(dialect.closed(reason));
     }
@@ -207,7 +207,7 @@ impl SessionBody {
         }
     }
 
-    /// Whether a request of the client was dealt with, so that something may be due.
+    /// Whether a request of the client was dealt with, so that a message may wait.
     fn poll_requests(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(requests) = &mut self.requests else {
             return false;
@@ -232,40 +232,40 @@ impl SessionBody {
         }
     }
 
-    /// Reads requests while nothing can be said, as many as may wait for their answers.
+    /// Reads requests while nothing can be sent, as many as may wait for their answers.
     pub(crate) fn poll_while_blocked(&mut self, cx: &mut Context<'_>) {
         if self.requests.is_none() {
             return;
         }
         // The gap that a reset has announced stands before the first answer.
-        if self.cursor.owes_gap()
+        if self.cursor.gap_comes_first()
             && let Poll::Ready(Ok(gap)) = self.cursor.poll_next(cx)
-            && let Some(said) = self.say(gap)
+            && let Some(bytes) = self.encode(gap)
         {
-            self.keep(said);
+            self.keep(bytes);
         }
         let mut goes_on = true;
         while goes_on && self.end.is_none() {
-            let waits = self.due.as_ref().map_or(0, |due| due.len());
+            let waits = self.control.as_ref().map_or(0, |control| control.len());
             goes_on = waits < SESSION_ANSWERS_BYTES_MAX && self.poll_requests(cx);
         }
     }
 
     /// Sends this after the control messages that wait already.
     fn keep(&mut self, message: Bytes) {
-        let Some(due) = &mut self.due else {
-            self.due = Some(Box::new(message));
+        let Some(control) = &mut self.control else {
+            self.control = Some(Box::new(message));
             return;
         };
         // Its buffer grows; it is not copied for each message.
-        let mut both = BytesMut::from(std::mem::take(&mut **due));
+        let mut both = BytesMut::from(std::mem::take(&mut **control));
         both.extend_from_slice(&message);
-        **due = both.freeze();
+        **control = both.freeze();
     }
 
-    /// Whether nothing was said for so long that something may be said now.
-    fn heartbeat_is_due(&mut self) -> bool {
-        self.quiet_since.get_or_insert_with(Instant::now);
+    /// Whether it is idle for so long that a heartbeat may be sent now.
+    fn needs_heartbeat(&mut self) -> bool {
+        self.idle_since.get_or_insert_with(Instant::now);
         self.heartbeat(None)
             .is_some_and(|heartbeat| heartbeat.from <= Instant::now())
     }
@@ -294,9 +294,9 @@ impl SessionBody {
 impl Drop for SessionBody {
     fn drop(&mut self) {
         self.record().add_events(self.events.into());
-        if self.unsaid_gaps > 0 {
+        if self.unannounced_gaps > 0 {
             let subscriber = &self.registration.session().subscriber;
-            let gaps = self.unsaid_gaps;
+            let gaps = self.unannounced_gaps;
             if self.node.sums.has_line(Kind::BegunAfterLoss) {
                 tracing::info!(%subscriber, gaps, "gaps that the frozen contract cannot announce");
             } else {
@@ -318,16 +318,16 @@ impl Body for SessionBody {
         if this.ended {
             return Poll::Ready(None);
         }
-        this.said = Said::Word;
-        let spoken = this.poll_speak(cx);
+        this.last_piece = Piece::Control;
+        let next = this.poll_next(cx);
         if this.watched {
             let session = this.registration.session();
-            session.polled(spoken.is_pending());
+            session.polled(next.is_pending());
         }
-        match spoken {
+        match next {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(bytes)) => {
-                this.quiet_since = None;
+                this.idle_since = None;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Poll::Ready(None) => Poll::Ready(Some(Ok(Frame::trailers(this.trailers())))),
@@ -342,8 +342,8 @@ impl Body for SessionBody {
 impl Follower<TailReader> for SessionBody {
     fn source(&self) -> Option<TailSource<'_>> {
         // The stall watch wants to know of each poll.
-        let silent = self.due.is_none() && self.end.is_none() && !self.ended && !self.watched;
-        (silent && !self.became_current).then(|| self.cursor.source())?
+        let at_rest = self.control.is_none() && self.end.is_none() && !self.ended && !self.watched;
+        (at_rest && !self.became_current).then(|| self.cursor.source())?
     }
 
     fn reader(&self) -> Option<TailReader> {
@@ -363,26 +363,26 @@ impl Follower<TailReader> for SessionBody {
         self.cursor.unfollow(followed.position);
         self.registration.session().set_reader(None);
         self.count(u32::try_from(followed.events).unwrap_or(u32::MAX));
-        self.quiet_since = self.quiet_since.max(followed.last_sent_at);
+        self.idle_since = self.idle_since.max(followed.last_sent_at);
     }
 
     fn hold(&self, sending: bool) {
-        let said = self.due.is_some() || self.end.is_some();
+        let said = self.control.is_some() || self.end.is_some();
         self.cursor.hold(sending || said);
     }
 
     fn heartbeat(&self, last_sent_at: Option<Instant>) -> Option<Heartbeat> {
-        let since = self.quiet_since.max(last_sent_at)?;
-        let quiet_max = Duration::from_millis(self.quiet_max_ms.into());
+        let since = self.idle_since.max(last_sent_at)?;
+        let idle_max = Duration::from_millis(self.heartbeat_after_ms.into());
         // An eighth earlier will do: streams of a connection fall into step then.
         self.dialect().has_progress().then(|| Heartbeat {
-            from: since + quiet_max - quiet_max / 8,
-            until: since + quiet_max,
+            from: since + idle_max - idle_max / 8,
+            until: since + idle_max,
         })
     }
 
     fn larger(&mut self, piece: Bytes, bytes: usize) -> Bytes {
-        if self.said != Said::Events {
+        if self.last_piece != Piece::Events {
             return piece;
         }
         let padded = (self.dialect()).padded(&piece, self.cursor.position(), bytes);
@@ -390,7 +390,7 @@ impl Follower<TailReader> for SessionBody {
     }
 }
 
-/// When to speak so that the promise holds on the client's side too: a quarter earlier, at most a second.
+/// When to send a heartbeat so that the promise holds on the client's side too: a quarter earlier, at most a second.
 fn heartbeat_after_ms(max_silence: Duration) -> u32 {
     let after = max_silence.saturating_sub((max_silence / 4).min(Duration::from_secs(1)));
     u32::try_from(after.as_millis()).unwrap_or(u32::MAX)

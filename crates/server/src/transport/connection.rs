@@ -11,10 +11,10 @@
 mod context;
 mod followers;
 mod half_sent;
+mod heartbeats;
 mod inbound;
 mod io;
 mod keepalive;
-mod quiet;
 mod request_body;
 mod response_body;
 mod returned;
@@ -51,9 +51,9 @@ pub use followers::Followed;
 use followers::{Detached, Followers};
 use half_sent::HalfSent;
 pub use half_sent::{HalfSentTotal, RequestError};
+use heartbeats::Heartbeats;
 use io::{Io, IoHandle, Left};
 use keepalive::{Gone, Keepalive};
-use quiet::Quiet;
 use request_body::RequestBody;
 pub use response_body::{Follower, Heartbeat, ResponseBody};
 pub use send_queue::SendQueue;
@@ -226,8 +226,8 @@ where
                 io,
                 followers: Followers::new(wakes.groups()),
                 flushes: 0,
-                quiet: Quiet::default(),
-                quiet_moved: false,
+                heartbeats: Heartbeats::default(),
+                heartbeat_moved: false,
             },
             wakes,
             http2,
@@ -266,7 +266,7 @@ where
                     {
                         return Poll::Ready(ConnectionEnd::PeerVanished);
                     }
-                    self.poll_quiet();
+                    self.poll_heartbeats();
                 }
                 let groups = self.wakes.take(GROUPS) || held_back;
                 let streams = self.wakes.take(STREAMS) || held_back;
@@ -368,20 +368,20 @@ where
                 self.streams.wake(slot);
             }
         }
-        if std::mem::take(&mut self.wire.quiet_moved) {
+        if std::mem::take(&mut self.wire.heartbeat_moved) {
             self.wakes.mark(CONTROL);
         }
     }
 
     /// Streams that were silent for as long as they may be are woken.
-    fn poll_quiet(&mut self) {
+    fn poll_heartbeats(&mut self) {
         let control = self.wakes.control.clone();
         let mut cx = Context::from_waker(&control);
-        while let Poll::Ready(now) = self.wire.quiet.poll(&mut cx) {
+        while let Poll::Ready(now) = self.wire.heartbeats.poll(&mut cx) {
             let followers = &self.wire.followers;
             let heartbeat = |stream: &mut Stream<_, _>| stream.heartbeat(followers);
             let earliest = self.streams.wake_silent(now, heartbeat);
-            self.wire.quiet.again(now, earliest);
+            self.wire.heartbeats.again(now, earliest);
         }
     }
 

@@ -87,7 +87,7 @@ impl Observed {
     fn read(&mut self, cursor: &mut Cursor) -> Result<bool, TestCaseError> {
         if let Some(asked) = self.other_epoch {
             prop_assert_eq!(cursor.position(), asked, "until the gap was said");
-            prop_assert!(cursor.owes_gap());
+            prop_assert!(cursor.gap_comes_first());
         }
         match poll(cursor) {
             Poll::Pending => return Ok(false),
@@ -160,7 +160,7 @@ async fn comes_back(
     let mut seen = Observed::after(log, stored);
     let mut first = true;
     let reset = opened.outcome == Outcome::Reset;
-    prop_assert_eq!(opened.cursor.owes_gap(), reset);
+    prop_assert_eq!(opened.cursor.gap_comes_first(), reset);
     while seen.read(&mut opened.cursor)? {
         if std::mem::take(&mut first) {
             let gap_before_all = !seen.gaps.is_empty();
@@ -295,7 +295,7 @@ impl World {
 
     /// A stream says the gap that it owes before it does anything else.
     fn say_gap(&mut self) -> Result<(), TestCaseError> {
-        while self.cursor.owes_gap() {
+        while self.cursor.gap_comes_first() {
             self.seen.read(&mut self.cursor)?;
         }
         Ok(())

@@ -21,8 +21,8 @@ use http::response::Parts;
 use tokio::io::AsyncWrite;
 
 use super::followers::{Detached, Followers, Place};
+use super::heartbeats::Heartbeats;
 use super::io::{IoHandle, Sent};
-use super::quiet::Quiet;
 use super::response_body::{Heartbeat, ResponseBody};
 use super::stream_set::{Member, Turn};
 use super::wake_set::StreamWaker;
@@ -35,9 +35,9 @@ pub(super) struct Wire<T, R> {
     pub(super) followers: Followers<R>,
     /// How often everything that HTTP/2 had to say has gone out.
     pub(super) flushes: u32,
-    pub(super) quiet: Quiet,
+    pub(super) heartbeats: Heartbeats,
     /// A stream wants to be asked earlier than all others.
-    pub(super) quiet_moved: bool,
+    pub(super) heartbeat_moved: bool,
 }
 
 /// Ends when the stream has nothing more to do here.
@@ -137,7 +137,7 @@ where
                 out.at_rest = false;
                 if let Some(follower) = body.follower() {
                     if let Some(heartbeat) = follower.heartbeat(None) {
-                        wire.quiet_moved |= wire.quiet.wants(heartbeat.until);
+                        wire.heartbeat_moved |= wire.heartbeats.wants(heartbeat.until);
                     }
                     out.place =
                         (wire.followers).attach(follower, self.number, self.slot, out.spent);

@@ -18,7 +18,7 @@ const STEP: Duration = Duration::from_millis(50);
 
 /// The timer of one connection; none until a stream needs one.
 #[derive(Debug, Default)]
-pub(super) struct Quiet(Option<Timer>);
+pub(super) struct Heartbeats(Option<Timer>);
 
 #[derive(Debug)]
 struct Timer {
@@ -26,7 +26,7 @@ struct Timer {
     sleep: Pin<Box<Sleep>>,
 }
 
-impl Quiet {
+impl Heartbeats {
     /// A stream wants to be asked then; whether the timer must be polled because that is earlier than all others.
     pub(super) fn wants(&mut self, at: Instant) -> bool {
         match &mut self.0 {
@@ -74,20 +74,20 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
-        let mut quiet = Quiet::default();
-        assert!(quiet.poll(&mut cx).is_pending());
-        assert!(quiet.wants(after(1_000)));
-        assert!(!quiet.wants(after(2_000)));
-        assert!(quiet.wants(after(500)));
-        assert!(quiet.poll(&mut cx).is_pending());
+        let mut heartbeats = Heartbeats::default();
+        assert!(heartbeats.poll(&mut cx).is_pending());
+        assert!(heartbeats.wants(after(1_000)));
+        assert!(!heartbeats.wants(after(2_000)));
+        assert!(heartbeats.wants(after(500)));
+        assert!(heartbeats.poll(&mut cx).is_pending());
         tokio::time::advance(Duration::from_millis(500)).await;
-        assert_eq!(quiet.poll(&mut cx), Poll::Ready(after(500)));
-        quiet.again(after(500), Some(after(520)));
+        assert_eq!(heartbeats.poll(&mut cx), Poll::Ready(after(500)));
+        heartbeats.again(after(500), Some(after(520)));
         tokio::time::advance(Duration::from_millis(49)).await;
-        assert!(quiet.poll(&mut cx).is_pending());
+        assert!(heartbeats.poll(&mut cx).is_pending());
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(quiet.poll(&mut cx).is_ready());
-        quiet.again(after(550), None);
-        assert!(quiet.poll(&mut cx).is_pending());
+        assert!(heartbeats.poll(&mut cx).is_ready());
+        heartbeats.again(after(550), None);
+        assert!(heartbeats.poll(&mut cx).is_pending());
     }
 }
