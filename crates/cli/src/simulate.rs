@@ -1,6 +1,6 @@
 //! `longlived simulate`: many subscribers in one program, and a verdict about their events.
 
-mod frames;
+mod drawing;
 mod publishing;
 mod record;
 mod run;

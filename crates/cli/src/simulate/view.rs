@@ -9,7 +9,7 @@ use longlived_console::sink::{self, Failing, OutputError, Sink};
 use tokio::time::Instant;
 
 use super::Args;
-use super::frames::Frames;
+use super::drawing::Drawing;
 use super::run::Published;
 use crate::show::{self, Output, Record, Tone};
 
@@ -68,8 +68,8 @@ impl View {
             (false, true, _) => Form::Lines,
             (false, false, false) => Form::Summary,
             (false, false, true) => {
-                let frames = Frames::new(out, output);
-                Form::Bar(bar(args.duration, frames, is_narrow(output)))
+                let drawing = Drawing::new(out, output);
+                Form::Bar(bar(args.duration, drawing, is_narrow(output)))
             }
         };
         let now = Instant::now();
@@ -227,8 +227,8 @@ fn is_narrow(output: Output) -> bool {
 }
 
 /// Fills up to the end of the simulation; without an end it only turns.
-fn bar(duration: Option<Duration>, frames: Frames, is_narrow: bool) -> ProgressBar {
-    let target = ProgressDrawTarget::term_like(Box::new(frames));
+fn bar(duration: Option<Duration>, drawing: Drawing, is_narrow: bool) -> ProgressBar {
+    let target = ProgressDrawTarget::term_like(Box::new(drawing));
     let (bar, template) = match duration {
         Some(duration) => (
             ProgressBar::with_draw_target(Some(duration.as_millis() as u64), target),
@@ -272,10 +272,10 @@ mod tests {
 
     #[test]
     fn a_bar_can_be_made_with_and_without_an_end() {
-        let frames = || Frames::new(sink::stderr(), Output::stdout());
+        let drawing = || Drawing::new(sink::stderr(), Output::stdout());
         for is_narrow in [false, true] {
-            let _ = bar(Some(Duration::from_secs(5)), frames(), is_narrow);
-            let _ = bar(None, frames(), is_narrow);
+            let _ = bar(Some(Duration::from_secs(5)), drawing(), is_narrow);
+            let _ = bar(None, drawing(), is_narrow);
         }
     }
 }

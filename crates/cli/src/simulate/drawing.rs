@@ -1,6 +1,6 @@
-//! The frames of the progress bar, on their way to the terminal.
+//! The drawings of the progress bar, on their way to the terminal.
 //!
-//! Holds: a frame reaches the terminal whole or not at all, so that the next finds the cursor in its place; a terminal
+//! Holds: a drawing reaches the terminal whole or not at all, so that the next finds the cursor in its place; a terminal
 //! that takes nothing holds up no client.
 
 use std::fmt::{self, Write as _};
@@ -15,24 +15,24 @@ use crate::show::Output;
 /// Where the terminal does not say how wide it is.
 const WIDTH: u16 = 80;
 
-pub(super) struct Frames {
+pub(super) struct Drawing {
     out: &'static Sink,
     output: Output,
     /// The output since the last flush.
-    frame: Mutex<String>,
+    text: Mutex<String>,
 }
 
-impl Frames {
+impl Drawing {
     pub(super) fn new(out: &'static Sink, output: Output) -> Self {
         Self {
             out,
             output,
-            frame: Mutex::default(),
+            text: Mutex::default(),
         }
     }
 
     fn draw(&self, what: fmt::Arguments<'_>) -> io::Result<()> {
-        let drawn = self.frame.lock().write_fmt(what);
+        let drawn = self.text.lock().write_fmt(what);
         drawn.map_err(io::Error::other)
     }
 
@@ -45,7 +45,7 @@ impl Frames {
     }
 }
 
-impl TermLike for Frames {
+impl TermLike for Drawing {
     fn width(&self) -> u16 {
         let width = self.output.width().map(u16::try_from);
         width.and_then(Result::ok).unwrap_or(WIDTH)
@@ -80,16 +80,16 @@ impl TermLike for Frames {
     }
 
     fn flush(&self) -> io::Result<()> {
-        let frame = std::mem::take(&mut *self.frame.lock());
-        if !frame.is_empty() {
-            self.out.offer(frame.as_bytes());
+        let text = std::mem::take(&mut *self.text.lock());
+        if !text.is_empty() {
+            self.out.offer(text.as_bytes());
         }
         Ok(())
     }
 }
 
-impl fmt::Debug for Frames {
+impl fmt::Debug for Drawing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Frames").finish_non_exhaustive()
+        f.debug_struct("Drawing").finish_non_exhaustive()
     }
 }
