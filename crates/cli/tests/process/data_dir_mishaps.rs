@@ -189,7 +189,7 @@ async fn removing_the_file_lock_lets_no_second_server_in_and_is_noticed() {
         }
     };
     refused().await;
-    let said = "removed or replaced the file `LOCK`";
+    let said = "the file `LOCK` of the directory in use was removed or replaced";
     server.line(said, |line| line.contains(said)).await;
     let owner = format!("process {} ", server.id());
     until("its server's name in it", async || {
