@@ -19,7 +19,7 @@ const CRATES: [&str; 9] = [
 ];
 /// Items of one crate without its features.
 const ITEMS_MAX: usize = 40;
-/// Those that need more, with the number: ADR 20.
+/// Those that need more, with the number: ADR 19.
 const MORE: [(&str, usize); 2] = [("broker", 53), ("testkit", 45)];
 /// What a crate has for tests alone; nobody else builds with it, so it is not listed.
 const FOR_TESTS: &str = "testkit";

@@ -250,7 +250,7 @@ pub(crate) const REQUEST_BYTES_MAX: usize = 128 << 10;
 
 /// Bytes of answers of one `Session` that wait for a reader that takes nothing: with these, no further request is read.
 /// It is some three hundred requests, so such a reader can still add and remove all its topic filters and renew its credential. One
-/// answer may go beyond it, as large as its request. Met as: flow control.
+/// answer may go beyond it, by less than 2 KiB. Met as: flow control.
 pub(crate) const SESSION_ANSWERS_BYTES_MAX: usize = 16 << 10;
 
 /// The largest message with an event in a page, and the most bytes of a page: below the 4 MiB that gRPC clients take in

@@ -38,6 +38,8 @@ use crate::{
     limits,
 };
 
+/// Sessions or ids looked at before other tasks have their turn: some tens of microseconds.
+const STEP: usize = 512;
 /// When an id that has something to forget or to end is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 

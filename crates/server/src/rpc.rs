@@ -103,11 +103,11 @@ impl ResponseBody for NodeBody {
         }
     }
 
-    fn poll_while_blocked(&mut self, cx: &mut Context<'_>) {
+    fn poll_while_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Call(call) => call.poll_requests(cx),
             // Neither reads further requests, or only as far as its answers are taken.
-            Self::Session(_) | Self::Other(_) => {}
+            Self::Session(_) | Self::Other(_) => Poll::Pending,
         }
     }
 }

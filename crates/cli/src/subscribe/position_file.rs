@@ -19,6 +19,8 @@ pub(super) enum PositionFileError {
         #[source]
         cause: io::Error,
     },
+    #[error("the position file {path} is not a regular file")]
+    NotAFile { path: PathBuf },
     #[error("the position file {path} holds something else")]
     Content {
         path: PathBuf,
@@ -43,6 +45,10 @@ impl PositionFile {
     pub(super) fn open(path: &Path) -> Result<Self, PositionFileError> {
         // A link stays a link: its target is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        // A device or a pipe would be replaced by a file, and reading a pipe waits for its writer.
+        if fs::metadata(&path).is_ok_and(|it| !it.is_file()) {
+            return Err(PositionFileError::NotAFile { path });
+        }
         let text = match fs::read_to_string(&path) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -143,6 +149,25 @@ mod tests {
         let error = PositionFile::open(&path).unwrap_err();
         assert!(error.to_string().contains("letter.txt"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "Dear reader");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_refused_and_stays() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        use std::os::unix::fs::FileTypeExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("orders.pipe");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        for refused in [path.as_path(), folder.path()] {
+            let error = PositionFile::open(refused).unwrap_err();
+            assert!(
+                error.to_string().contains("is not a regular file"),
+                "{error}"
+            );
+        }
+        assert!(fs::metadata(&path).unwrap().file_type().is_fifo());
     }
 
     #[test]

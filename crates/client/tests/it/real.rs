@@ -308,7 +308,7 @@ async fn survives_a_kill(contract: Contract, clients: u32) {
         audit: vec!["story".to_owned()],
         contract,
         show: Show::Nothing,
-        ..FleetConfig::default()
+        stop_timeout: PATIENCE,
     };
     let fleet = Fleet::start(client.clone(), config);
     let reach = async |what: &dyn Fn(&Fleet) -> bool| {

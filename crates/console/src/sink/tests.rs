@@ -63,8 +63,11 @@ fn a_flush_waits_for_a_reader_and_not_for_one_that_does_not_read() {
     sink.flush();
     // The writer has been stuck for so long now that nothing more is to be hoped for.
     let since = Instant::now();
-    sink.flush();
-    assert!(since.elapsed() < FLUSH_MAX, "{:?}", since.elapsed());
+    for _ in 0..100 {
+        sink.flush();
+    }
+    // Each of them would have waited as long as the first, on any machine.
+    assert!(since.elapsed() < 50 * FLUSH_MAX, "{:?}", since.elapsed());
     drop(reader);
 }
 

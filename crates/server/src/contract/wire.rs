@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use longlived_api::v1::{self, subscribe_response};
 use longlived_broker::{Epoch, Gap, GapReason, Outcome, Position, Published, encode};
+use longlived_topic::{TOKEN_BYTES_MAX, TOKENS_MAX};
 use prost::encoding::{encode_varint, encoded_len_varint};
 use prost_types::Timestamp;
 
@@ -138,6 +139,19 @@ pub(crate) fn go_away(reason: CloseReason, at: Position) -> Bytes {
     }))
 }
 
+/// Bytes of the longest topic filter: its tokens with a dot between two.
+const FILTER_BYTES_MAX: usize = TOKENS_MAX * (TOKEN_BYTES_MAX + 1) - 1;
+
+/// As much of a text as the longest topic filter has. An answer is kept while its reader takes nothing, and a request may
+/// have 128 KiB.
+fn echoed(filter: &str) -> &str {
+    let mut end = filter.len().min(FILTER_BYTES_MAX);
+    while !filter.is_char_boundary(end) {
+        end -= 1;
+    }
+    &filter[..end]
+}
+
 pub(crate) fn subscription_change(filter: &str, change: &Change) -> Bytes {
     use v1::subscription_change::State;
     let (state, after, message) = match change {
@@ -147,7 +161,7 @@ pub(crate) fn subscription_change(filter: &str, change: &Change) -> Bytes {
     };
     response(subscribe_response::Frame::SubscriptionChange(
         v1::SubscriptionChange {
-            topic_filter: filter.to_owned(),
+            topic_filter: echoed(filter).to_owned(),
             state: state.into(),
             after: after.map(position),
             message: message.to_owned(),

@@ -204,8 +204,8 @@ where
         self.body.follower()
     }
 
-    fn poll_while_blocked(&mut self, cx: &mut Context<'_>) {
-        self.body.poll_while_blocked(cx);
+    fn poll_while_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.body.poll_while_blocked(cx)
     }
 }
 

@@ -249,9 +249,10 @@ impl<B: ResponseBody> ResponseBody for DeadlineBody<B> {
         self.body.as_mut()?.follower()
     }
 
-    fn poll_while_blocked(&mut self, cx: &mut Context<'_>) {
-        if let Some(body) = &mut self.body {
-            body.poll_while_blocked(cx);
+    fn poll_while_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.body {
+            Some(body) => body.poll_while_blocked(cx),
+            None => Poll::Pending,
         }
     }
 }

@@ -16,6 +16,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Unit,
 };
+use tokio::sync::Semaphore;
 
 use crate::{node::Node, registry::SubscriberStates, transport::acceptor::ConnectionCounts};
 
@@ -26,6 +27,8 @@ pub(crate) struct NodeValues {
     // `None` where they are not counted.
     log_drops: Option<LogDrops>,
     started: SystemTime,
+    // One scrape at a time looks at all subscribers.
+    sampling: Semaphore,
 }
 
 /// Says how many lines of the log were dropped since the start.
@@ -40,6 +43,7 @@ impl NodeValues {
     ) -> Self {
         Self {
             started: node.environment.now(),
+            sampling: Semaphore::new(1),
             node,
             connections,
             log_drops,
@@ -224,7 +228,9 @@ pub(crate) struct Sample {
 impl Sample {
     /// The values of now.
     pub(crate) async fn take(values: Arc<NodeValues>) -> Self {
+        let sampling = values.sampling.acquire().await;
         let subscribers = values.node.registry.states(&values.node.log).await;
+        drop(sampling);
         Self {
             values,
             subscribers,

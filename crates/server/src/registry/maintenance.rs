@@ -16,13 +16,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Registry, Session, pace::Untaken};
+use super::{Registry, STEP, Session, pace::Untaken};
 use crate::contract::CloseReason;
 
 /// How often sessions are looked at.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
-/// Sessions or ids looked at before other tasks have their turn: some tens of microseconds.
-const STEP: usize = 512;
 
 /// The watch over sessions whose reader may stall.
 pub(crate) struct Maintenance {

@@ -10,10 +10,7 @@
 use longlived_broker::Log;
 use tokio::task::yield_now;
 
-use super::Registry;
-
-/// Sessions that are looked at before other tasks have their turn: some tens of microseconds.
-const STEP: usize = 512;
+use super::{Registry, STEP};
 
 /// The state of a live subscriber. Its reader takes nothing while flow control holds pending bytes, for
 /// [`HELD_TIME_MIN`](crate::limits::HELD_TIME_MIN) or longer.
@@ -60,7 +57,8 @@ impl SubscriberStates {
 }
 
 impl Registry {
-    /// The states of all live sessions, which read this log. Gives way between steps, however many sessions there are.
+    /// The states of all live sessions, which read this log. Their handles are copied in one step, a shard of the map at a
+    /// time; they are asked in steps, and other tasks have their turn between these.
     pub(crate) async fn states(&self, log: &Log) -> SubscriberStates {
         let mut states = SubscriberStates::default();
         for (step, sessions) in self.sessions().chunks(STEP).enumerate() {

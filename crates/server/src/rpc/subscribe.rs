@@ -162,12 +162,13 @@ impl SessionCall {
         }
     }
 
-    /// Reads requests while nothing can be said.
-    pub(super) fn poll_requests(&mut self, cx: &mut Context<'_>) {
-        if self.poll_opened(cx).is_ready()
-            && let Self::Live(body) = self
-        {
-            body.poll_while_blocked(cx);
+    /// Reads requests while nothing can be sent. Ready when only its status is left to send.
+    pub(super) fn poll_requests(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.poll_opened(cx));
+        match self {
+            Self::Live(body) => body.poll_while_blocked(cx),
+            Self::Refused(_) => Poll::Ready(()),
+            Self::Opening(_) | Self::Ended => Poll::Pending,
         }
     }
 

@@ -232,10 +232,12 @@ impl SessionBody {
         }
     }
 
-    /// Reads requests while nothing can be sent, as many as may wait for their answers.
-    pub(crate) fn poll_while_blocked(&mut self, cx: &mut Context<'_>) {
-        if self.requests.is_none() {
-            return;
+    /// Reads requests while nothing can be sent, as many as may wait for their answers. Ready when only its status is left
+    /// to send.
+    pub(crate) fn poll_while_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // A session that was told to end changes no more.
+        if self.requests.is_none() || self.registration.session().closing().is_some() {
+            return Poll::Pending;
         }
         // The gap that a reset has announced stands before the first answer.
         if self.cursor.gap_comes_first()
@@ -248,6 +250,10 @@ impl SessionBody {
         while goes_on && self.end.is_none() {
             let waits = self.control.as_ref().map_or(0, |control| control.len());
             goes_on = waits < SESSION_ANSWERS_BYTES_MAX && self.poll_requests(cx);
+        }
+        match (&self.control, &self.end) {
+            (None, Some(_)) => Poll::Ready(()),
+            _ => Poll::Pending,
         }
     }
 

@@ -38,7 +38,7 @@ where
 /// Polls a body as long as its reader takes nothing, until something has come of it.
 async fn blocked(body: &mut impl ResponseBody, mut until: impl FnMut() -> bool) {
     let polled = poll_fn(|cx| {
-        body.poll_while_blocked(cx);
+        let _ = body.poll_while_blocked(cx);
         if until() {
             Poll::Ready(())
         } else {
@@ -108,6 +108,36 @@ async fn answers_that_nobody_takes_are_bounded_in_bytes() {
     let mut all = answered;
     while all < REQUESTS {
         all += taken(&mut body).await.len();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_repeats_no_more_of_a_request_than_a_topic_filter_can_have() {
+    let world = World::new().await;
+    let long = "\u{e4}".repeat(60_000);
+    let add = v1::Subscription {
+        topic_filter: long.clone(),
+    };
+    let says = [
+        Said::Open(request("s", &["news"])),
+        Said::RemoveTopicFilter(long.clone()),
+        Said::Add(add),
+    ];
+    let says = stream::iter(says).chain(stream::pending());
+    let mut body = session(&world.door(None), says).await;
+    blocked(&mut body, || world.node.registry.live() == 1).await;
+    let mut answers = Vec::new();
+    while answers.len() < 3 {
+        answers.extend(taken(&mut body).await);
+    }
+    for told in &answers[1..] {
+        let Told::SubscriptionChange(change) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(change.state(), v1::subscription_change::State::Refused);
+        assert_eq!(change.topic_filter.len(), 1_038, "whole characters");
+        assert!(long.starts_with(&change.topic_filter));
+        assert!(change.encoded_len() < 2_000, "{}", change.encoded_len());
     }
 }
 

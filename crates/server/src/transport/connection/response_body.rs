@@ -3,7 +3,7 @@
 //! Most bodies are only polled for their frames. A body that sends the same as others for a long time is a follower: it
 //! leaves the reading to a reader that they share.
 
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::Body;
@@ -33,8 +33,10 @@ pub trait ResponseBody: Body<Data = Bytes> + Unpin {
 
     /// Goes on with work that needs no response, such as reading further requests, while nothing of the response can be
     /// sent and the body is not polled for its frames. Called when that begins, and whenever the waker of `cx` was
-    /// woken meanwhile.
-    fn poll_while_blocked(&mut self, _cx: &mut Context<'_>) {}
+    /// woken meanwhile. Ready when the next frame is the trailers, which need no window.
+    fn poll_while_blocked(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
 }
 
 /// A body, or an inner part of one, that can leave its reading to a shared reader.

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -155,7 +155,8 @@ where
             Stage::Sending { body, out } => {
                 let waits = !own.is_aborted() && out.poll_reset(cx).is_pending();
                 if waits {
-                    body.poll_while_blocked(cx);
+                    // Trailers wait for the socket as well.
+                    let _ = body.poll_while_blocked(cx);
                     out.hold(body);
                 }
                 waits
@@ -179,6 +180,10 @@ where
         wire: &mut Wire<T, B::Reader>,
     ) -> Poll<()> {
         if let Stage::Calling { call, respond } = &mut self.stage {
+            if own.is_aborted() {
+                respond.send_reset(Reason::CANCEL);
+                return Poll::Ready(());
+            }
             let response = match Pin::new(call).poll(cx) {
                 Poll::Ready(Ok(response)) => response,
                 Poll::Ready(Err(never)) => match never {},
@@ -336,7 +341,7 @@ impl Outgoing {
                 return Poll::Ready(());
             }
             if !wire.io.has_window(number, &mut self.spent) {
-                return self.stalled(number, body, cx, wire);
+                ready!(self.stalled(number, body, cx, wire));
             }
             if moved >= limits::STREAM_TURN_BYTES || turn.is_over() {
                 return again(own);
@@ -391,7 +396,7 @@ impl Outgoing {
         piece
     }
 
-    /// Waits for capacity in a window.
+    /// Waits for capacity in a window. Ready when the trailers are next, which need none.
     fn stalled<B: ResponseBody, T>(
         &mut self,
         number: u32,
@@ -400,7 +405,9 @@ impl Outgoing {
         wire: &Wire<T, B::Reader>,
     ) -> Poll<()> {
         wire.io.windows().wait(number, self.spent);
-        body.poll_while_blocked(cx);
+        if body.poll_while_blocked(cx).is_ready() && self.rest.is_empty() {
+            return Poll::Ready(());
+        }
         self.hold(body);
         Poll::Pending
     }

@@ -10,8 +10,8 @@ use longlived_api::v1::{
 };
 use longlived_testkit::{
     frames::{
-        DATA, FRAME_HEADER_BYTES, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello,
-        window_update,
+        DATA, END_STREAM, FRAME_HEADER_BYTES, HEADERS, WINDOW_INITIAL, WINDOW_MAX, frame,
+        grpc_call, hello, window_update,
     },
     grpc::Messages,
 };
@@ -269,8 +269,8 @@ impl ByHand {
         }
     }
 
-    /// The next frame of HTTP/2.
-    async fn receive(&mut self) {
+    /// The type and the flags of the next frame of HTTP/2.
+    async fn receive(&mut self) -> (u8, u8) {
         let whole = |read: &BytesMut| match read[..] {
             [a, b, c, ..] if read.len() >= FRAME_HEADER_BYTES => {
                 let end = FRAME_HEADER_BYTES + u32::from_be_bytes([0, a, b, c]) as usize;
@@ -288,6 +288,21 @@ impl ByHand {
         let frame = self.read.split_to(end);
         if frame[3] == DATA && frame[5..FRAME_HEADER_BYTES] == [0, 0, 0, 1] {
             self.data.extend_from_slice(&frame[FRAME_HEADER_BYTES..]);
+        }
+        (frame[3], frame[4])
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_begin_ends_although_its_client_gives_no_window() {
+    let node = Node::start();
+    let mut client = ByHand::connect(&node, 0).await;
+    client.call(1).await;
+    client.say(1, &bytes_of(Request::Progress(true))).await;
+    loop {
+        let (kind, flags) = client.receive().await;
+        if kind == HEADERS && flags & END_STREAM != 0 {
+            return;
         }
     }
 }
