@@ -12,7 +12,7 @@ use std::{
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric as _},
+    encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Unit,
 };
@@ -277,11 +277,23 @@ impl To<'_> {
         label: &str,
         values: &[(&str, u64)],
     ) -> fmt::Result {
-        let counter = MetricType::Counter;
-        let mut encoder = self.0.encode_descriptor(name, help, None, counter)?;
+        self.by(name, help, label, values, ConstCounter::new)
+    }
+
+    /// One metric for each value of a label.
+    fn by<M: EncodeMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[(&str, u64)],
+        metric: impl Fn(u64) -> M,
+    ) -> fmt::Result {
+        let kind = metric(0).metric_type();
+        let mut encoder = self.0.encode_descriptor(name, help, None, kind)?;
         for &(of, value) in values {
             let labels = [(label, of)];
-            ConstCounter::new(value).encode(encoder.encode_family(&labels)?)?;
+            metric(value).encode(encoder.encode_family(&labels)?)?;
         }
         Ok(())
     }
@@ -298,13 +310,9 @@ impl To<'_> {
         label: &str,
         values: &[(&str, u64)],
     ) -> fmt::Result {
-        let gauge = MetricType::Gauge;
-        let mut encoder = self.0.encode_descriptor(name, help, None, gauge)?;
-        for &(of, value) in values {
-            let labels = [(label, of)];
-            ConstGauge::new(whole(value)).encode(encoder.encode_family(&labels)?)?;
-        }
-        Ok(())
+        self.by(name, help, label, values, |value| {
+            ConstGauge::new(whole(value))
+        })
     }
 
     fn gauge_of(

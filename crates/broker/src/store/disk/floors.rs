@@ -1,7 +1,7 @@
 //! `FLOORS`: remembers the removals of retention between two writes of `STATE`.
 //!
-//! Holds: the removals of a round of retention are written down at its end. So they stay removed with any limits of the
-//! next process, and in any class of a topic.
+//! Holds: removals are written down before a reader misses anything. So they stay removed with any limits of the next
+//! process, and in any class of a topic, also when this one is killed.
 
 use std::{io, path::PathBuf};
 
@@ -10,7 +10,7 @@ use longlived_topic::{TopicFilter, TopicName};
 use super::{
     Shared,
     format::{self, ClassState, Floors, State},
-    history::History,
+    history::{Class, History},
 };
 use crate::{
     position::Sequence,
@@ -51,7 +51,7 @@ impl Former {
 
 impl History {
     pub(super) fn class_states(&self) -> Vec<ClassState> {
-        let state = |class: &super::history::Class| ClassState {
+        let state = |class: &Class| ClassState {
             identity: class.identity.clone(),
             floor: class.floor,
             floor_time: class.floor_time,
@@ -88,10 +88,16 @@ impl Shared {
         self.config.dir.join("FLOORS")
     }
 
-    /// Writes the floors down, unless the disk has them.
-    pub(super) fn write_floors(&self) -> io::Result<()> {
+    /// Writes the floors down, with that of a class after removals that are planned, unless the disk has them.
+    pub(super) fn write_floors(&self, planned: &Class) -> io::Result<()> {
         // Only the maintenance moves them.
-        let classes = self.history.read().class_states();
+        let mut classes = self.history.read().class_states();
+        for class in &mut classes {
+            if class.identity == planned.identity {
+                class.floor = planned.floor;
+                class.floor_time = planned.floor_time;
+            }
+        }
         if !self.floors_differ(&classes) {
             return Ok(());
         }

@@ -50,7 +50,7 @@ pub(super) struct History {
 }
 
 /// A retention class.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Class {
     pub(super) identity: String,
     pub(super) limits: Limits,

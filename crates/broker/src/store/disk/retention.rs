@@ -1,12 +1,17 @@
 //! Removes events over a class's limits, and files without a kept event.
 //!
-//! Holds: the floor of a class moves, and each topic's last lost event is noted, before anything is removed; the
-//! removals of a round are written down at its end, so that no later process with larger limits brings events back; a
-//! reader that began before goes on in its open file.
+//! Holds: removals are planned, then their floors are written down, then readers miss the events. So no later process
+//! brings back what a reader was told is gone, however this one ends. Before anything is removed the floor of its class
+//! moves, and each topic's last lost event is noted. A reader that began before goes on in its open file.
 
 use std::{io, sync::Arc};
 
-use super::{Shared, format::split, history::History, sealed::Sealed};
+use super::{
+    Shared,
+    format::split,
+    history::{Class, History},
+    sealed::Sealed,
+};
 use crate::{
     frame::Entry,
     position::Sequence,
@@ -15,6 +20,9 @@ use crate::{
 
 /// The most events one hold of the lock lets go: about a millisecond, so that no publish or read waits long.
 const TRIM_MAX: usize = 8_192;
+
+/// Events in one plan: some megabytes, and one `FLOORS` for all of them.
+const PLANNED_MAX: usize = 16 * TRIM_MAX;
 
 /// The oldest events of a class, in order.
 enum Oldest {
@@ -29,24 +37,86 @@ enum Oldest {
     },
 }
 
+impl Oldest {
+    fn len(&self) -> usize {
+        match self {
+            Self::Events(events) => events.len(),
+            Self::Damaged { topics, .. } => topics.len(),
+        }
+    }
+}
+
+/// Removals of a class that are not made yet.
+struct Plan {
+    removals: Vec<Oldest>,
+    /// The class when they are made.
+    after: Class,
+    /// More events may be over a limit.
+    goes_on: bool,
+}
+
+impl Class {
+    /// Removes its oldest events, which end here.
+    fn remove(&mut self, through: Sequence, stamp: &Stamp, events: u64, bytes: u64) {
+        self.floor = through;
+        self.floor_time = stamp.published;
+        self.events = self.events.saturating_sub(events);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// Removes the offered events as long as they are over a limit, and leaves only these in the offer. Returns whether
+    /// all are removed.
+    fn take(&mut self, oldest: &mut Oldest, ages: &Ages) -> bool {
+        match oldest {
+            Oldest::Events(events) => {
+                for (removed, (entry, stamp)) in events.iter().enumerate() {
+                    self.oldest_taken = stamp.taken;
+                    if !self.is_over(stamp.taken, ages) {
+                        events.truncate(removed);
+                        return false;
+                    }
+                    self.remove(entry.sequence, stamp, 1, u64::from(entry.len));
+                }
+            }
+            Oldest::Damaged {
+                last,
+                stamp,
+                events,
+                bytes,
+                ..
+            } => {
+                self.oldest_taken = stamp.taken;
+                if !self.is_over(stamp.taken, ages) {
+                    *oldest = Oldest::Events(Vec::new());
+                    return false;
+                }
+                self.remove(*last, stamp, *events, *bytes);
+            }
+        }
+        true
+    }
+}
+
 impl Shared {
-    /// Moves the floors, then removes the events below them.
+    /// Plans what is to be removed, writes it down, and removes it.
     pub(super) fn enforce_retention(&self) -> io::Result<()> {
         let ages = self.clock.ages();
         let classes = self.history.read().classes.len();
         for class in 0..classes {
             while self.may_be_over(class, &ages) {
-                let Some(oldest) = self.oldest(class)? else {
-                    break;
-                };
-                if !self.history.write().let_go(class, &oldest, &ages) {
+                let plan = self.plan(class, &ages)?;
+                self.write_floors(&plan.after)?;
+                for oldest in &plan.removals {
+                    self.history.write().let_go(class, oldest);
+                }
+                self.history.write().classes[class].oldest_taken = plan.after.oldest_taken;
+                if !plan.goes_on {
                     break;
                 }
             }
         }
         self.clock.forget_before(self.history.read().oldest_taken());
-        self.remove_files()?;
-        self.write_floors()
+        self.remove_files()
     }
 
     fn may_be_over(&self, class: usize, ages: &Ages) -> bool {
@@ -54,16 +124,33 @@ impl Shared {
         class.events > 0 && class.is_over(class.oldest_taken, ages)
     }
 
-    /// The oldest kept events of a class.
-    fn oldest(&self, class: usize) -> io::Result<Option<Oldest>> {
-        let (files, floor) = {
-            let class = &self.history.read().classes[class];
-            (class.files.clone(), class.floor)
+    /// The next removals of a class.
+    fn plan(&self, class: usize, ages: &Ages) -> io::Result<Plan> {
+        let mut plan = Plan {
+            removals: Vec::new(),
+            after: self.history.read().classes[class].clone(),
+            goes_on: true,
         };
+        let mut planned = 0;
+        while plan.goes_on && planned < PLANNED_MAX {
+            let Some(mut oldest) = self.oldest(class, plan.after.floor)? else {
+                plan.goes_on = false;
+                break;
+            };
+            plan.goes_on = plan.after.take(&mut oldest, ages);
+            planned += oldest.len();
+            plan.removals.push(oldest);
+        }
+        Ok(plan)
+    }
+
+    /// The oldest events of a class after this floor.
+    fn oldest(&self, class: usize, floor: Sequence) -> io::Result<Option<Oldest>> {
+        let files = self.history.read().classes[class].files.clone();
         let file = files.partition_point(|file| file.last() <= floor);
         match files.get(file) {
             Some(file) => self.oldest_in(file, floor).map(Some),
-            None => Ok(self.history.read().oldest_in_log(class)),
+            None => Ok(self.history.read().oldest_in_log(class, floor)),
         }
     }
 
@@ -139,8 +226,7 @@ impl History {
     }
 
     /// The next events of a class that are still in the log.
-    fn oldest_in_log(&self, class: usize) -> Option<Oldest> {
-        let floor = self.classes[class].floor;
+    fn oldest_in_log(&self, class: usize, floor: Sequence) -> Option<Oldest> {
         let mut events = Vec::new();
         for segment in &self.log {
             let first = segment
@@ -159,23 +245,15 @@ impl History {
         (!events.is_empty()).then_some(Oldest::Events(events))
     }
 
-    /// Removes events over a limit; returns whether all offered ones are gone.
-    fn let_go(&mut self, class: usize, oldest: &Oldest, ages: &Ages) -> bool {
+    /// Makes one removal of a plan.
+    fn let_go(&mut self, class: usize, oldest: &Oldest) {
         let class = &mut self.classes[class];
         match oldest {
             Oldest::Events(events) => {
                 for (entry, stamp) in events {
-                    class.oldest_taken = stamp.taken;
-                    if !class.is_over(stamp.taken, ages) {
-                        return false;
-                    }
-                    class.floor = entry.sequence;
-                    class.floor_time = stamp.published;
-                    class.events = class.events.saturating_sub(1);
-                    class.bytes = class.bytes.saturating_sub(u64::from(entry.len));
+                    class.remove(entry.sequence, stamp, 1, u64::from(entry.len));
                     self.topics.trimmed(entry);
                 }
-                true
             }
             Oldest::Damaged {
                 topics,
@@ -184,18 +262,10 @@ impl History {
                 events,
                 bytes,
             } => {
-                class.oldest_taken = stamp.taken;
-                if !class.is_over(stamp.taken, ages) {
-                    return false;
-                }
-                class.floor = *last;
-                class.floor_time = stamp.published;
-                class.events = class.events.saturating_sub(*events);
-                class.bytes = class.bytes.saturating_sub(*bytes);
+                class.remove(*last, stamp, *events, *bytes);
                 for entry in topics {
                     self.topics.trimmed_unseen(entry);
                 }
-                true
             }
         }
     }

@@ -46,6 +46,34 @@ fn trimmed_events_stay_trimmed_after_a_restart_with_larger_limits() {
 }
 
 #[test]
+fn nothing_is_gone_for_readers_before_the_disk_knows() {
+    let files = MemoryFiles::new();
+    let store = open(&files, &[("a.>", 2)]);
+    for _ in 0..10 {
+        append(&store, &["a.1"]).unwrap();
+    }
+    let all = (0, (1..=10).collect());
+    files.set_faults(Faults {
+        sync: false,
+        bytes_left: Some(0),
+    });
+    store.trim();
+    assert_eq!(
+        trimmed(&store, "a.1"),
+        all,
+        "the removal could not be written down"
+    );
+    files.set_faults(Faults::default());
+    files.kill();
+    drop(store);
+    let store = open(&files, &[("a.>", 100)]);
+    assert_eq!(trimmed(&store, "a.1"), all);
+    drop(store);
+    let store = open(&files, &[("a.>", 2)]);
+    assert_eq!(trimmed(&store, "a.1"), (8, vec![9, 10]));
+}
+
+#[test]
 fn damaged_or_missing_floors_cost_only_their_own_entries() {
     for gone in [true, false] {
         let files = MemoryFiles::new();
