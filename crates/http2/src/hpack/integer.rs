@@ -1,0 +1,94 @@
+//! Integers: RFC 7541, 5.1.
+
+use super::DecodeError;
+
+/// The most octets that an integer takes after its first. The RFC leaves the limit to each decoder. With four of them
+/// values reach 2^28, more than any length or size that we would take, and the sum cannot overflow.
+const MORE_OCTETS_MAX: usize = 4;
+
+/// The integer in the low `bits` of the first octet and in what follows it: its value, and how many octets it takes.
+/// `None` if it goes on beyond `octets`.
+#[inline]
+pub(super) fn decode(octets: &[u8], bits: u32) -> Result<Option<(usize, usize)>, DecodeError> {
+    let Some((first, more)) = octets.split_first() else {
+        return Ok(None);
+    };
+    let prefix_max = (1 << bits) - 1;
+    let prefix = usize::from(*first) & prefix_max;
+    if prefix < prefix_max {
+        Ok(Some((prefix, 1)))
+    } else {
+        decode_more(prefix, more)
+    }
+}
+
+fn decode_more(prefix: usize, more: &[u8]) -> Result<Option<(usize, usize)>, DecodeError> {
+    let mut value = prefix;
+    for (at, octet) in more.iter().take(MORE_OCTETS_MAX).enumerate() {
+        value += usize::from(octet & 0x7f) << (7 * at);
+        if octet & 0x80 == 0 {
+            return Ok(Some((value, at + 2)));
+        }
+    }
+    if more.len() < MORE_OCTETS_MAX {
+        Ok(None)
+    } else {
+        Err(DecodeError::IntegerTooLong)
+    }
+}
+
+/// Writes `value` into the low `bits` of an octet whose other bits are those of `pattern`, and into octets behind it.
+pub(super) fn encode(out: &mut Vec<u8>, pattern: u8, bits: u32, value: usize) {
+    let prefix_max = (1 << bits) - 1;
+    if value < prefix_max {
+        out.push(pattern | value as u8);
+        return;
+    }
+    out.push(pattern | prefix_max as u8);
+    let mut rest = value - prefix_max;
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(octets: &[u8], bits: u32, value: usize) {
+        assert_eq!(decode(octets, bits), Ok(Some((value, octets.len()))));
+        for len in 0..octets.len() {
+            assert_eq!(decode(&octets[..len], bits), Ok(None));
+        }
+        let mut out = Vec::new();
+        encode(&mut out, 0, bits, value);
+        assert_eq!(out, octets);
+    }
+
+    #[test]
+    fn c_1_integers() {
+        check(&[0b0000_1010], 5, 10);
+        check(&[0b0001_1111, 0b1001_1010, 0b0000_1010], 5, 1337);
+        check(&[0b0010_1010], 8, 42);
+    }
+
+    #[test]
+    fn the_prefix_alone_reaches_one_less_than_all_ones() {
+        check(&[30], 5, 30);
+        check(&[31, 0], 5, 31);
+        check(&[31, 1], 5, 32);
+    }
+
+    #[test]
+    fn four_octets_behind_the_first_are_the_most() {
+        let value = 31 + (1 << 28) - 1;
+        check(&[31, 0xff, 0xff, 0xff, 0x7f], 5, value);
+        let too_long = Err(DecodeError::IntegerTooLong);
+        assert_eq!(decode(&[31, 0x80, 0x80, 0x80, 0x80], 5), too_long);
+        assert_eq!(decode(&[31, 0xff, 0xff, 0xff, 0xff, 0xff], 5), too_long);
+        assert_eq!(decode(&[31, 0x80, 0x80, 0x80], 5), Ok(None));
+    }
+}

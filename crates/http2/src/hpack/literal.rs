@@ -1,0 +1,103 @@
+//! Literal fields as they stand in a block: RFC 7541, 5.2 and 6.2. Nothing is decoded or looked up here.
+
+use super::{DecodeError, huffman, integer};
+
+/// A literal field (RFC 7541, 6.2).
+pub(super) struct Literal<'a> {
+    pub(super) name: Name<'a>,
+    pub(super) value: StringLiteral<'a>,
+    /// With incremental indexing: it is added to the dynamic table (6.2.1).
+    pub(super) is_added: bool,
+    /// It must stay a literal at every hop (6.2.3).
+    pub(super) never_indexed: bool,
+    /// How many octets it takes.
+    pub(super) len: usize,
+}
+
+pub(super) enum Name<'a> {
+    /// That of the field with this index.
+    Of(usize),
+    New(StringLiteral<'a>),
+}
+
+/// A string (RFC 7541, 5.2).
+pub(super) struct StringLiteral<'a> {
+    octets: &'a [u8],
+    is_huffman: bool,
+}
+
+impl<'a> Literal<'a> {
+    /// The field at the begin of `octets`, which are not empty. `None` if it goes on beyond them.
+    #[inline]
+    pub(super) fn read(octets: &'a [u8]) -> Result<Option<Self>, DecodeError> {
+        let is_added = octets[0] & 0x40 != 0;
+        let Some((index, mut len)) = integer::decode(octets, if is_added { 6 } else { 4 })? else {
+            return Ok(None);
+        };
+        let name = if index > 0 {
+            Name::Of(index)
+        } else {
+            match StringLiteral::read(octets, &mut len)? {
+                Some(name) => Name::New(name),
+                None => return Ok(None),
+            }
+        };
+        let Some(value) = StringLiteral::read(octets, &mut len)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            name,
+            value,
+            is_added,
+            never_indexed: octets[0] & 0xf0 == 0x10,
+            len,
+        }))
+    }
+
+    /// The room that name and value need to be decoded.
+    #[inline]
+    pub(super) fn scratch_lens(&self) -> (usize, usize) {
+        let name = match &self.name {
+            Name::Of(_) => 0,
+            Name::New(name) => name.scratch_len(),
+        };
+        (name, self.value.scratch_len())
+    }
+}
+
+impl<'a> StringLiteral<'a> {
+    /// The string at `at`, which moves behind it.
+    #[inline]
+    fn read(octets: &'a [u8], at: &mut usize) -> Result<Option<Self>, DecodeError> {
+        let rest = &octets[*at..];
+        let Some((len, begin)) = integer::decode(rest, 7)? else {
+            return Ok(None);
+        };
+        let Some(string) = rest.get(begin..begin + len) else {
+            return Ok(None);
+        };
+        *at += begin + len;
+        Ok(Some(Self {
+            octets: string,
+            is_huffman: rest[0] & 0x80 != 0,
+        }))
+    }
+
+    fn scratch_len(&self) -> usize {
+        if self.is_huffman {
+            huffman::decoded_len_max(self.octets.len())
+        } else {
+            0
+        }
+    }
+
+    /// The octets that it stands for. They are written to the begin of `scratch` if it is Huffman encoded.
+    #[inline]
+    pub(super) fn decode(&self, scratch: &'a mut [u8]) -> Result<&'a [u8], DecodeError> {
+        if !self.is_huffman {
+            return Ok(self.octets);
+        }
+        let len = huffman::decode(self.octets, scratch)?;
+        Ok(&scratch[..len])
+    }
+}

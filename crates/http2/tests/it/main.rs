@@ -1,0 +1,3 @@
+//! Behaviour of the crate, a module each.
+
+mod hpack;
