@@ -1,0 +1,225 @@
+//! The peer's bytes, one frame at a time (RFC 9113, 3.4 and 4).
+
+use std::time::Instant;
+
+use super::Connection;
+use super::content::Data;
+use crate::error::ConnectionError;
+use crate::event::Received;
+use crate::frame::{self, FrameHead, FrameType, HEAD_BYTES};
+use crate::output::{CONTROL_BYTES_MAX, Output};
+use crate::settings::INITIAL_WINDOW;
+use crate::slot::Slot;
+
+/// What a client sends first (3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What the next byte belongs to.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// The preface, of which so many bytes have come.
+    Preface(usize),
+    /// A frame's head.
+    Frame,
+    /// The payload of DATA.
+    Data(Data),
+    /// The payload of a frame that is ignored.
+    Ignored(u32),
+    /// Nothing more: the connection has failed.
+    Over,
+}
+
+impl Reading {
+    /// A stream was closed: what still comes for it is dropped.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        if let Self::Data(data) = self {
+            data.forget(slot);
+        }
+    }
+}
+
+impl<V> Connection<V> {
+    /// Takes bytes of the peer: at most one frame, or a piece of DATA. It is called again until it has consumed all, or consumes nothing
+    /// because more control frames wait for the socket than [`CONTROL_BYTES_MAX`].
+    ///
+    /// An error ends the connection: the caller calls [`fail`](Self::fail) with it.
+    pub fn receive<'a>(
+        &mut self,
+        input: &'a [u8],
+        now: Instant,
+        out: &mut Output,
+    ) -> Result<Received<'a, V>, ConnectionError> {
+        if input.is_empty() || out.control_bytes() > CONTROL_BYTES_MAX {
+            return Ok(Received::bytes(0));
+        }
+        match &mut self.reading {
+            Reading::Preface(came) => {
+                let n = input.len().min(PREFACE.len() - *came);
+                if input[..n] != PREFACE[*came..*came + n] {
+                    return Err(ConnectionError::protocol("no HTTP/2 preface (3.4)"));
+                }
+                *came += n;
+                if *came == PREFACE.len() {
+                    self.reading = Reading::Frame;
+                    self.begin(now, out);
+                }
+                Ok(Received::bytes(n))
+            }
+            Reading::Frame => self.frame(input, now, out),
+            Reading::Data(_) => Ok(self.data_piece(input, out)),
+            Reading::Ignored(left) => {
+                let n = input.len().min(*left as usize);
+                *left -= n as u32;
+                if *left == 0 {
+                    self.reading = Reading::Frame;
+                }
+                Ok(Received::bytes(n))
+            }
+            Reading::Over => Ok(Received::bytes(input.len())),
+        }
+    }
+
+    /// Our SETTINGS, and the connection's window.
+    fn begin(&mut self, now: Instant, out: &mut Output) {
+        frame::settings(out, &self.config.settings());
+        self.settings_sent = Some(now);
+        let more = self.config.connection_window.saturating_sub(INITIAL_WINDOW);
+        if more > 0 {
+            frame::window_update(out, 0, more);
+            self.receive_window += more;
+        }
+    }
+
+    /// A frame from its head on. One that is not whole is kept, but for DATA, which is handed on in pieces.
+    fn frame<'a>(
+        &mut self,
+        input: &'a [u8],
+        now: Instant,
+        out: &mut Output,
+    ) -> Result<Received<'a, V>, ConnectionError> {
+        let mut consumed = 0;
+        let bytes = if self.half_frame.is_empty()
+            && let Some(bytes) = input.first_chunk()
+        {
+            *bytes
+        } else {
+            consumed = self.keep(input, HEAD_BYTES, now);
+            match self.half_frame.first_chunk() {
+                Some(bytes) => *bytes,
+                None => return Ok(Received::bytes(consumed)),
+            }
+        };
+        let head = FrameHead::parse(bytes);
+        self.check(head)?;
+        let needed = HEAD_BYTES
+            + match head.kind {
+                FrameType::Data => usize::from(head.has(frame::PADDED) && head.length > 0),
+                FrameType::Unknown => 0,
+                _ => head.length as usize,
+            };
+        let kept;
+        let whole = if self.half_frame.is_empty() && input.len() >= needed {
+            consumed = needed;
+            &input[..needed]
+        } else {
+            consumed += self.keep(&input[consumed..], needed, now);
+            if self.half_frame.len() < needed {
+                return Ok(Received::bytes(consumed));
+            }
+            kept = std::mem::take(&mut self.half_frame);
+            &kept[..]
+        };
+        if self.block.is_none() {
+            self.half_since = None;
+        }
+        let payload = &whole[HEAD_BYTES..];
+        let received = match head.kind {
+            FrameType::Data => self.begin_data(head, payload.first().copied(), out)?,
+            FrameType::Unknown => {
+                if head.length > 0 {
+                    self.reading = Reading::Ignored(head.length);
+                }
+                None
+            }
+            _ => self.control(head, payload, now, out)?,
+        };
+        if head.kind == FrameType::Data
+            && received.is_none()
+            && matches!(self.reading, Reading::Data(_))
+        {
+            let piece = self.data_piece(&input[consumed..], out);
+            return Ok(Received {
+                consumed: consumed + piece.consumed,
+                frame: Some(FrameType::Data),
+                event: piece.event,
+            });
+        }
+        Ok(Received {
+            consumed,
+            frame: Some(head.kind),
+            event: received,
+        })
+    }
+
+    /// Keeps bytes of a frame until `whole` have come, and says how many it took.
+    fn keep(&mut self, input: &[u8], whole: usize, now: Instant) -> usize {
+        let n = input.len().min(whole.saturating_sub(self.half_frame.len()));
+        if n > 0 {
+            self.half_since.get_or_insert(now);
+            self.half_frame.extend_from_slice(&input[..n]);
+        }
+        n
+    }
+
+    /// What a head alone can break: sizes, and streams that a frame must or must not name.
+    fn check(&self, head: FrameHead) -> Result<(), ConnectionError> {
+        let acknowledges = head.has(frame::ACK);
+        if !self.settings_received && (head.kind != FrameType::Settings || acknowledges) {
+            return Err(ConnectionError::protocol(
+                "the first frame is not SETTINGS (3.4)",
+            ));
+        }
+        let continues = self.block.as_ref().is_some_and(|block| {
+            head.kind == FrameType::Continuation && head.stream_id == block.id
+        });
+        if self.block.is_some() != continues || (head.kind == FrameType::Continuation && !continues)
+        {
+            return Err(ConnectionError::protocol(
+                "a header block and its CONTINUATION are next to each other (6.10)",
+            ));
+        }
+        if head.length > frame::SIZE_MIN {
+            return Err(ConnectionError::frame_size(
+                "a frame is larger than SETTINGS_MAX_FRAME_SIZE (4.2)",
+            ));
+        }
+        let (of_stream, size_is_right) = match head.kind {
+            FrameType::Data | FrameType::Headers | FrameType::Continuation => (Some(true), true),
+            FrameType::Priority => (Some(true), head.length == 5),
+            FrameType::RstStream => (Some(true), head.length == 4),
+            FrameType::Settings if acknowledges => (Some(false), head.length == 0),
+            FrameType::Settings => (Some(false), head.length.is_multiple_of(6)),
+            FrameType::PushPromise => {
+                return Err(ConnectionError::protocol(
+                    "a client sends PUSH_PROMISE (8.4)",
+                ));
+            }
+            FrameType::Ping => (Some(false), head.length == 8),
+            FrameType::GoAway => (Some(false), head.length >= 8),
+            FrameType::WindowUpdate => (None, head.length == 4),
+            FrameType::Unknown => (None, true),
+        };
+        if of_stream.is_some_and(|of_stream| of_stream != (head.stream_id != 0)) {
+            return Err(ConnectionError::protocol(
+                "a frame of a stream names none, or one of the connection names one (6)",
+            ));
+        }
+        // Those of Stream 0 and HEADERS must be errors of the connection; the others may be (4.2, 5.4.1).
+        if !size_is_right {
+            return Err(ConnectionError::frame_size(
+                "a frame has a size that its type does not have (6)",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! Frames of responses. Nothing is queued here: what a window does not allow stays with the caller.
+
+use super::Connection;
+use crate::frame;
+use crate::hpack;
+use crate::output::Output;
+use crate::slot::Slot;
+
+/// The payload of a DATA frame, at most: a peer that reads several streams sees each of them in turn. It is the size that
+/// every peer takes (RFC 9113, 4.2).
+const DATA_BYTES_MAX: usize = frame::SIZE_MIN as usize;
+
+impl<V> Connection<V> {
+    /// Sends the head of the response: a block of [`encode`](crate::hpack::encode). With `end` the response has no content and no
+    /// trailers. The answer to a HEAD request always ends here.
+    pub fn respond(&mut self, slot: Slot, block: &[u8], end: bool, out: &mut Output) {
+        let end = end || self.streams.get(slot).head_request;
+        self.headers(slot, block, end, out);
+    }
+
+    /// Sends an informational response (8.1), such as 100.
+    pub fn inform(&mut self, slot: Slot, block: &[u8], out: &mut Output) {
+        self.headers(slot, block, false, out);
+    }
+
+    /// Ends the response with trailers.
+    pub fn trailers(&mut self, slot: Slot, block: &[u8], out: &mut Output) {
+        if !self.streams.get(slot).response_ended {
+            self.headers(slot, block, true, out);
+        }
+    }
+
+    fn headers(&mut self, slot: Slot, block: &[u8], end: bool, out: &mut Output) {
+        let stream = self.streams.get_mut(slot);
+        debug_assert!(!stream.response_ended, "a response ends once");
+        stream.response_ended = end;
+        let id = stream.id;
+        // The first block says that the table has no entries: some peers refuse other sizes later (RFC 7541, 4.2).
+        let first: &[u8] = if std::mem::replace(&mut self.block_sent, true) {
+            &[]
+        } else {
+            &[hpack::encode::TABLE_SIZE_ZERO]
+        };
+        frame::headers(out, id, (first, block), end, self.peer.frame_size_max);
+    }
+
+    /// Sends as much of `bytes` as the windows allow, and says how much that is. With `end`, the response ends with the last of them.
+    /// If some are left, [`next_writable`](Self::next_writable) names the stream when it may go on.
+    pub fn data(&mut self, slot: Slot, bytes: &[u8], end: bool, out: &mut Output) -> usize {
+        let stream = self.streams.get(slot);
+        if stream.response_ended {
+            // The answer to HEAD has no content.
+            debug_assert!(stream.head_request, "a response ends once");
+            return bytes.len();
+        }
+        let id = stream.id;
+        let sent = self.send_window(slot).min(bytes.len());
+        let ends = end && sent == bytes.len();
+        let mut rest = &bytes[..sent];
+        while rest.len() > DATA_BYTES_MAX {
+            let (part, after) = rest.split_at(DATA_BYTES_MAX);
+            frame::data(out, id, part, false);
+            rest = after;
+        }
+        if !rest.is_empty() || ends {
+            frame::data(out, id, rest, ends);
+        }
+        self.use_send_windows(slot, sent as u32);
+        if ends {
+            self.streams.get_mut(slot).response_ended = true;
+        }
+        if sent < bytes.len() {
+            self.wait_for_window(slot);
+        }
+        sent
+    }
+
+    /// Whether this end has sent all of the response.
+    pub fn is_response_ended(&self, slot: Slot) -> bool {
+        self.streams.get(slot).response_ended
+    }
+
+    /// Asks the peer whether it is there. The answer is [`Event::Pong`](crate::Event::Pong) with the same bytes.
+    pub fn ping(&mut self, payload: [u8; 8], out: &mut Output) {
+        frame::ping(out, payload, false);
+    }
+}
