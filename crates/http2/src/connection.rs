@@ -134,6 +134,7 @@ impl<V> Connection<V> {
     pub fn open(&mut self, opening: Opening, value: V) -> Slot {
         self.highest_opened = self.highest_opened.max(opening.id);
         let mut stream = Stream::new(opening.id, value);
+        stream.end_seen = opening.request_ended;
         stream.request_ended = opening.request_ended;
         stream.head_request = opening.head_request;
         stream.content_left = opening.content_left;
@@ -219,8 +220,9 @@ impl<V> Connection<V> {
 
     fn remove(&mut self, slot: Slot) -> Stream<V> {
         self.reading.forget(slot);
+        let id = self.stream_id(slot);
         if let Some(block) = &mut self.block {
-            block.forget(slot);
+            block.forget(id);
         }
         self.streams.remove(slot)
     }

@@ -40,7 +40,7 @@ pub enum Event<'a, V> {
         /// The caller answers as gRPC does.
         grpc: bool,
     },
-    /// A request that breaks a rule of messages; its stream was reset.
+    /// A request that breaks a rule of messages, or a frame for a stream that the peer has reset; the stream was reset.
     Malformed(StreamError),
     /// A request over the limit of open streams; its stream was reset with REFUSED_STREAM.
     Refused,

@@ -13,6 +13,10 @@ const FIELD_BYTES: usize = 32;
 
 /// The fields of one header block, as they come.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says a thing of its own"
+)]
 pub(crate) struct Head {
     list_bytes: usize,
     list_bytes_max: usize,
@@ -25,6 +29,8 @@ pub(crate) struct Head {
     content_length: Option<u64>,
     /// `content-type` begins with `application/grpc`.
     pub(crate) grpc: bool,
+    /// `:method` is HEAD.
+    pub(crate) is_head_request: bool,
     fields: HeaderMap,
     trailers: bool,
 }
@@ -56,6 +62,7 @@ impl Head {
             path: None,
             content_length: None,
             grpc: false,
+            is_head_request: false,
             fields: HeaderMap::new(),
             trailers: false,
         }
@@ -88,6 +95,8 @@ impl Head {
             }
             if field.name == header::CONTENT_TYPE.as_str().as_bytes() {
                 self.grpc = is_grpc(field.value);
+            } else if field.name == b":method" {
+                self.is_head_request = field.value == Method::HEAD.as_str().as_bytes();
             }
             return;
         }
@@ -155,11 +164,11 @@ impl Head {
             b":method" => {
                 let method = Method::from_bytes(field.value);
                 let method = method.map_err(|_| Malformed(":method is no method (8.3.1)"))?;
+                self.is_head_request = method == Method::HEAD;
                 self.method.replace(method).is_some()
             }
             b":scheme" => {
-                let scheme = Scheme::try_from(field.value);
-                let scheme = scheme.map_err(|_| Malformed(":scheme is no scheme (8.3.1)"))?;
+                let scheme = fields::scheme(field.value)?;
                 self.scheme.replace(scheme).is_some()
             }
             b":authority" => {
@@ -209,10 +218,11 @@ impl Head {
 
     fn build(self) -> Result<Request<()>, Malformed> {
         let method = self.method.ok_or(Malformed("no :method (8.3.1)"))?;
-        let host = self
-            .fields
-            .get(header::HOST)
-            .map(http::HeaderValue::as_bytes);
+        let mut hosts = self.fields.get_all(header::HOST).iter();
+        let host = hosts.next().map(http::HeaderValue::as_bytes);
+        if hosts.next().is_some() {
+            return Err(Malformed("host twice (RFC 9110, 7.2)"));
+        }
         if let (Some(authority), Some(host)) = (&self.authority, host)
             && !authority.as_str().as_bytes().eq_ignore_ascii_case(host)
         {

@@ -21,6 +21,10 @@ pub(crate) enum Waits {
 
 /// An open or half closed stream.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says a thing of its own"
+)]
 pub(crate) struct Stream<V> {
     pub(crate) id: u32,
     /// The window for DATA to the peer, less the peer's initial window (6.9.2): a change of that moves all windows at once.
@@ -31,7 +35,9 @@ pub(crate) struct Stream<V> {
     pub(crate) untaken: u32,
     /// Bytes of content that must still come (8.1.1); `u64::MAX` if the request does not say.
     pub(crate) content_left: u64,
-    /// The peer has sent END_STREAM.
+    /// A frame with END_STREAM has begun.
+    pub(crate) end_seen: bool,
+    /// The peer has sent END_STREAM, and the caller knows.
     pub(crate) request_ended: bool,
     /// This end has sent END_STREAM.
     pub(crate) response_ended: bool,
@@ -54,6 +60,7 @@ impl<V> Stream<V> {
             receive_offset: 0,
             untaken: 0,
             content_left: NO_CONTENT_LENGTH,
+            end_seen: false,
             request_ended: false,
             response_ended: false,
             head_request: false,

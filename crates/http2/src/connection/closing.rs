@@ -39,6 +39,11 @@ impl<V> Connection<V> {
         if !matches!(self.closing, Closing::Open) {
             return;
         }
+        if self.is_before_preface() {
+            // Nothing was opened, and nothing may be sent before our SETTINGS (3.4).
+            self.closing = Closing::After(0);
+            return;
+        }
         self.closing = Closing::Announced(now);
         frame::go_away(out, WINDOW_MAX, ErrorCode::NO_ERROR, "");
         frame::ping(out, GO_AWAY_PING, false);
@@ -56,8 +61,10 @@ impl<V> Connection<V> {
     }
 
     /// Ends the connection because of an error: GOAWAY with its code. What the peer still sends is taken and dropped, so that the
-    /// socket can be closed without losing the GOAWAY. The last stream never rises (6.8).
+    /// socket can be closed without losing the GOAWAY. The last stream never rises (6.8). A stranger, whose preface did not come, is
+    /// sent nothing (3.4).
     pub fn fail(&mut self, error: &ConnectionError, out: &mut Output) {
+        let is_stranger = self.is_before_preface();
         let last = match self.closing {
             Closing::After(last) => last,
             Closing::Open | Closing::Announced(_) => self.highest_opened,
@@ -68,6 +75,12 @@ impl<V> Connection<V> {
         self.block = None;
         self.half_since = None;
         self.settings_sent = None;
-        frame::go_away(out, last, error.code, error.reason);
+        if !is_stranger {
+            frame::go_away(out, last, error.code, error.reason);
+        }
+    }
+
+    fn is_before_preface(&self) -> bool {
+        matches!(self.reading, Reading::Preface(_))
     }
 }

@@ -62,6 +62,7 @@ impl<V> Connection<V> {
             }
             Err((None, error)) => {
                 self.reset_id(head.stream_id, error.code, out);
+                event = Some(Event::Malformed(error));
                 None
             }
         };
@@ -76,7 +77,6 @@ impl<V> Connection<V> {
         }
         if let Some(slot) = slot
             && extra > 0
-            && !end
         {
             self.return_stream_credit(slot, out);
         }
@@ -135,6 +135,7 @@ impl<V> Connection<V> {
                 }
             }
         }
+        stream.end_seen = end;
         stream.receive_offset -= length.cast_signed();
         stream.untaken += content;
         Ok(Ok(Some(slot)))

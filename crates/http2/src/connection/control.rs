@@ -13,12 +13,12 @@ use crate::settings;
 use crate::slot::Slot;
 
 impl<V> Connection<V> {
-    /// A frame other than DATA, whole.
+    /// A frame other than DATA, whole. Its first byte came at `since`.
     pub(super) fn control<'a>(
         &mut self,
         head: FrameHead,
         payload: &[u8],
-        now: Instant,
+        since: Instant,
         out: &mut Output,
     ) -> Result<Option<Event<'a, V>>, ConnectionError> {
         match head.kind {
@@ -28,10 +28,10 @@ impl<V> Connection<V> {
                         "a client opens a stream of even number (5.1.1)",
                     ));
                 }
-                self.begin_block(head, payload, now, out)
+                self.begin_block(head, payload, since, out)
             }
             FrameType::Continuation => {
-                let event = self.continue_block(head, payload, now, out);
+                let event = self.continue_block(head, payload, since, out);
                 if self.block.is_none() {
                     self.half_since = None;
                 }

@@ -193,13 +193,20 @@ impl<V> Connection<V> {
         self.return_stream_credit(slot, out);
     }
 
-    /// The stream's window gets back what nobody holds: at half of it, and never later than at 0. A request that has ended needs none.
+    /// The window of a stream for the peer's DATA, once the peer knows our SETTINGS. Credit is given by this one: a peer that has
+    /// used a wider window before has a negative one then (6.9.2), and waits for all of it.
+    fn acknowledged_window(&self, stream: &Stream<V>) -> i64 {
+        i64::from(self.config.stream_window) + i64::from(stream.receive_offset)
+    }
+
+    /// The stream's window gets back what nobody holds: at half of it, and never later than at 0. A request of which the last frame
+    /// has begun needs none.
     pub(super) fn return_stream_credit(&mut self, slot: Slot, out: &mut Output) {
         let stream = self.streams.get(slot);
-        if stream.request_ended {
+        if stream.end_seen {
             return;
         }
-        let window = self.stream_receive_window(stream);
+        let window = self.acknowledged_window(stream);
         let whole = i64::from(self.config.stream_window);
         let credit = whole - i64::from(stream.untaken) - window;
         if (credit >= whole / 2 || window <= 0)
@@ -212,10 +219,15 @@ impl<V> Connection<V> {
     /// The peer may send at least `bytes` more on this stream, beyond the usual window too: a message that has begun comes whole.
     pub fn reserve(&mut self, slot: Slot, bytes: u32, out: &mut Output) {
         let stream = self.streams.get(slot);
-        if stream.request_ended {
+        if stream.end_seen {
             return;
         }
-        let missing = i64::from(bytes.min(WINDOW_MAX)) - self.stream_receive_window(stream);
+        // Before the peer knows a narrower window than the usual one, its own is wider by the difference, and still within 2^31-1.
+        let most = WINDOW_MAX
+            - self
+                .receive_initial
+                .saturating_sub(self.config.stream_window);
+        let missing = i64::from(bytes.min(most)) - self.acknowledged_window(stream);
         if let Ok(missing @ 1..) = u32::try_from(missing) {
             self.widen_receive_window(slot, missing, out);
         }

@@ -49,9 +49,9 @@ impl Block {
         size_of::<Self>() + self.rest.capacity() + head
     }
 
-    /// Its stream was closed.
-    pub(super) fn forget(&mut self, slot: Slot) {
-        if matches!(self.meaning, Meaning::Trailers(of, _) if of == slot) {
+    /// This stream was closed. If it is the block's, the block says nothing any more.
+    pub(super) fn forget(&mut self, id: u32) {
+        if self.id == id {
             self.meaning = Meaning::Ignored;
         }
     }
@@ -62,7 +62,7 @@ impl<V> Connection<V> {
         &mut self,
         head: FrameHead,
         payload: &[u8],
-        now: Instant,
+        since: Instant,
         out: &mut Output,
     ) -> Result<Option<Event<'a, V>>, ConnectionError> {
         let (fragment, depends_on) = unwrap(head, payload)?;
@@ -78,21 +78,21 @@ impl<V> Connection<V> {
             rest: Vec::new(),
             bytes: 0,
         });
-        self.fragment(block, head, fragment, now, out)
+        self.fragment(block, head, fragment, since, out)
     }
 
     pub(super) fn continue_block<'a>(
         &mut self,
         head: FrameHead,
         payload: &[u8],
-        now: Instant,
+        since: Instant,
         out: &mut Output,
     ) -> Result<Option<Event<'a, V>>, ConnectionError> {
         let block = self
             .block
             .take()
             .expect("CONTINUATION goes on with a block");
-        self.fragment(block, head, payload, now, out)
+        self.fragment(block, head, payload, since, out)
     }
 
     /// What a block of this stream means in the stream's state (5.1).
@@ -122,6 +122,7 @@ impl<V> Connection<V> {
                     "HEADERS amid a request without END_STREAM (8.1)",
                 )));
             }
+            self.streams.get_mut(slot).end_seen = true;
             return Ok(Meaning::Trailers(
                 slot,
                 Box::new(Head::trailers(list_bytes_max)),
@@ -148,7 +149,7 @@ impl<V> Connection<V> {
         mut block: Box<Block>,
         frame: FrameHead,
         fragment: &[u8],
-        now: Instant,
+        since: Instant,
         out: &mut Output,
     ) -> Result<Option<Event<'a, V>>, ConnectionError> {
         block.bytes += fragment.len();
@@ -160,7 +161,7 @@ impl<V> Connection<V> {
         }
         self.decode(&mut block, fragment, out)?;
         if !frame.has(frame::END_HEADERS) {
-            self.half_since.get_or_insert(now);
+            self.half_since.get_or_insert(since);
             self.block = Some(block);
             return Ok(None);
         }
@@ -236,17 +237,15 @@ impl<V> Connection<V> {
             content_left: NO_CONTENT_LENGTH,
         };
         let grpc = head.grpc;
+        opening.head_request = head.is_head_request;
         let reason = match head.into_request() {
-            Ok(head) => {
-                opening.head_request = head.request.method() == http::Method::HEAD;
-                match head.content_length {
-                    Some(1..) if request_ended => "content-length without content (8.1.1)",
-                    length => {
-                        opening.content_left = length.unwrap_or(NO_CONTENT_LENGTH);
-                        return Event::Request(Box::new(head.request), opening);
-                    }
+            Ok(head) => match head.content_length {
+                Some(1..) if request_ended => "content-length without content (8.1.1)",
+                length => {
+                    opening.content_left = length.unwrap_or(NO_CONTENT_LENGTH);
+                    return Event::Request(Box::new(head.request), opening);
                 }
-            }
+            },
             Err(NoHead::TooLarge) => return Event::HeadTooLarge { opening, grpc },
             Err(NoHead::Malformed(reason)) => reason,
         };

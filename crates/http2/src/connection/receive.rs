@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use super::Connection;
+use super::closing::Closing;
 use super::content::Data;
-use crate::error::ConnectionError;
+use crate::error::{ConnectionError, ErrorCode};
 use crate::event::Received;
 use crate::frame::{self, FrameHead, FrameType, HEAD_BYTES};
 use crate::output::{CONTROL_BYTES_MAX, Output};
@@ -88,6 +89,10 @@ impl<V> Connection<V> {
             frame::window_update(out, 0, more);
             self.receive_window += more;
         }
+        // The end was asked for before.
+        if let Closing::After(last) = self.closing {
+            frame::go_away(out, last, ErrorCode::NO_ERROR, "");
+        }
     }
 
     /// A frame from its head on. One that is not whole is kept, but for DATA, which is handed on in pieces.
@@ -129,8 +134,10 @@ impl<V> Connection<V> {
             kept = std::mem::take(&mut self.half_frame);
             &kept[..]
         };
+        // A header block is under way since its first byte came.
+        let mut since = now;
         if self.block.is_none() {
-            self.half_since = None;
+            since = self.half_since.take().unwrap_or(now);
         }
         let payload = &whole[HEAD_BYTES..];
         let received = match head.kind {
@@ -141,7 +148,7 @@ impl<V> Connection<V> {
                 }
                 None
             }
-            _ => self.control(head, payload, now, out)?,
+            _ => self.control(head, payload, since, out)?,
         };
         if head.kind == FrameType::Data
             && received.is_none()

@@ -1,6 +1,6 @@
 //! Which field names and values a message may have (RFC 9113, 8.2 and 8.3.1).
 
-use http::uri::{Authority, PathAndQuery};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, header};
 
 /// Why a message is malformed.
@@ -57,6 +57,15 @@ pub(super) fn content_length(bytes: &[u8]) -> Result<u64, Malformed> {
         Some(length) if length < u64::MAX => Ok(length),
         _ => Err(no_number),
     }
+}
+
+/// The scheme of a request: a letter, then letters, digits and three signs (RFC 3986, 3.1).
+pub(super) fn scheme(bytes: &[u8]) -> Result<Scheme, Malformed> {
+    let no_scheme = || Malformed(":scheme is no scheme (8.3.1)");
+    if !bytes.first().is_some_and(u8::is_ascii_alphabetic) {
+        return Err(no_scheme());
+    }
+    Scheme::try_from(bytes).map_err(|_| no_scheme())
 }
 
 /// The host of a request, without the name of a user (8.3.1).
