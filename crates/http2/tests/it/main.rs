@@ -1,3 +1,22 @@
 //! Behaviour of the crate, a module each.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "the crate takes the caller's clock; here it is a first moment, and time is added to it"
+)]
+
+mod anything;
+mod blocks;
+mod closing;
+mod credit;
+mod cuts;
+mod dialogue;
 mod hpack;
+mod messages;
+mod peer;
+mod responses;
+mod server;
+mod settings;
+mod states;
+mod windows;
+mod wire;
