@@ -1,6 +1,7 @@
 //! Literal fields as they stand in a block: RFC 7541, 5.2 and 6.2. Nothing is decoded or looked up here.
 
-use super::{DecodeError, huffman, integer};
+use super::error::{DecodeError, Stop};
+use super::{huffman, integer};
 
 /// A literal field (RFC 7541, 6.2).
 pub(super) struct Literal<'a> {
@@ -27,34 +28,26 @@ pub(super) struct StringLiteral<'a> {
 }
 
 impl<'a> Literal<'a> {
-    /// The field at the begin of `octets`, which are not empty. `None` if it goes on beyond them.
+    /// The field at the begin of `octets`, the first of which is `first`.
     #[inline]
-    pub(super) fn read(octets: &'a [u8]) -> Result<Option<Self>, DecodeError> {
-        let is_added = octets[0] & 0x40 != 0;
-        let Some((index, mut len)) = integer::decode(octets, if is_added { 6 } else { 4 })? else {
-            return Ok(None);
+    pub(super) fn read(first: u8, octets: &'a [u8]) -> Result<Self, Stop> {
+        let is_added = first & 0x40 != 0;
+        let (index, mut len) = integer::decode(octets, if is_added { 6 } else { 4 })?;
+        let name = match index {
+            0 => Name::New(StringLiteral::read(octets, &mut len)?),
+            _ => Name::Of(index),
         };
-        let name = if index > 0 {
-            Name::Of(index)
-        } else {
-            match StringLiteral::read(octets, &mut len)? {
-                Some(name) => Name::New(name),
-                None => return Ok(None),
-            }
-        };
-        let Some(value) = StringLiteral::read(octets, &mut len)? else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
+        let value = StringLiteral::read(octets, &mut len)?;
+        Ok(Self {
             name,
             value,
             is_added,
-            never_indexed: octets[0] & 0xf0 == 0x10,
+            never_indexed: first & 0xf0 == 0x10,
             len,
-        }))
+        })
     }
 
-    /// The room that name and value need to be decoded.
+    /// How much room name and value need to be decoded.
     #[inline]
     pub(super) fn scratch_lens(&self) -> (usize, usize) {
         let name = match &self.name {
@@ -68,21 +61,18 @@ impl<'a> Literal<'a> {
 impl<'a> StringLiteral<'a> {
     /// The string at `at`, which moves behind it.
     #[inline]
-    fn read(octets: &'a [u8], at: &mut usize) -> Result<Option<Self>, DecodeError> {
+    fn read(octets: &'a [u8], at: &mut usize) -> Result<Self, Stop> {
         let rest = &octets[*at..];
-        let Some((len, begin)) = integer::decode(rest, 7)? else {
-            return Ok(None);
-        };
-        let Some(string) = rest.get(begin..begin + len) else {
-            return Ok(None);
-        };
+        let (len, begin) = integer::decode(rest, 7)?;
+        let string = rest.get(begin..begin + len).ok_or(Stop::NotWhole)?;
         *at += begin + len;
-        Ok(Some(Self {
+        Ok(Self {
             octets: string,
             is_huffman: rest[0] & 0x80 != 0,
-        }))
+        })
     }
 
+    #[inline]
     fn scratch_len(&self) -> usize {
         if self.is_huffman {
             huffman::decoded_len_max(self.octets.len())

@@ -1,6 +1,10 @@
 //! Header compression, from outside.
 
 mod appendix_c;
+mod blocks;
+mod corpus;
+mod properties;
+mod traps;
 
 use longlived_http2::hpack::{DecodeError, Decoder};
 
