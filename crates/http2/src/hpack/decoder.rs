@@ -29,18 +29,6 @@ pub struct Field<'a> {
     pub never_indexed: bool,
 }
 
-impl<'a> Field<'a> {
-    /// One that may be indexed.
-    #[inline]
-    fn of(name: &'a [u8], value: &'a [u8]) -> Self {
-        Self {
-            name,
-            value,
-            never_indexed: false,
-        }
-    }
-}
-
 /// Decodes the header blocks of one connection, in their order.
 ///
 /// Every error ends the connection: [`DecodeError`] says why.
@@ -100,23 +88,20 @@ impl Decoder {
         visit: &mut impl FnMut(Field<'_>),
     ) -> Result<usize, DecodeError> {
         let mut rest = fragment;
-        while let Some((first, more)) = rest.split_first() {
-            // An index of the static table in one octet: what most fields of most blocks are.
-            if let Some((name, value)) =
-                static_table::FIELDS.get(usize::from(*first).wrapping_sub(0x81))
-            {
-                self.begin_field()?;
-                visit(Field::of(name, value));
-                rest = more;
-                continue;
+        if self.is_at_begin {
+            rest = self.size_updates(rest)?;
+            if self.is_at_begin {
+                return Ok(fragment.len() - rest.len());
             }
-            let len = match first {
-                0x80.. => self.indexed(rest, visit),
-                0x20..0x40 => self.size_update(rest),
+        }
+        while let Some(first) = rest.first() {
+            let behind = match first {
+                0x80.. => self.indexed(*first, rest, visit),
+                0x20..0x40 => Err(DecodeError::SizeUpdateNotFirst.into()),
                 _ => self.literal(*first, rest, scratch, visit),
             };
-            match len {
-                Ok(len) => rest = &rest[len..],
+            match behind {
+                Ok(behind) => rest = behind,
                 Err(Stop::NotWhole) => break,
                 Err(Stop::Error(error)) => return Err(error),
             }
@@ -144,28 +129,39 @@ impl Decoder {
 
     /// An indexed field (RFC 7541, 6.1).
     #[inline]
-    fn indexed(&mut self, octets: &[u8], visit: &mut impl FnMut(Field<'_>)) -> Result<usize, Stop> {
-        self.begin_field()?;
-        let (index, len) = integer::decode(octets, 7)?;
-        let (name, value) = match index.checked_sub(FIRST_DYNAMIC) {
-            Some(index) => self.entry(index)?,
-            None => *static_table::FIELDS
-                .get(index.wrapping_sub(1))
-                .ok_or(DecodeError::IndexZero)?,
+    fn indexed<'a>(
+        &self,
+        first: u8,
+        octets: &'a [u8],
+        visit: &mut impl FnMut(Field<'_>),
+    ) -> Result<&'a [u8], Stop> {
+        let (index, rest) = match first & 0x7f {
+            0x7f => integer::decode(octets, 7)?,
+            index => (usize::from(index), &octets[1..]),
         };
-        visit(Field::of(name, value));
-        Ok(len)
+        let (name, value) = match static_table::FIELDS.get(index.wrapping_sub(1)) {
+            Some(field) => *field,
+            None => match index.checked_sub(FIRST_DYNAMIC) {
+                Some(index) => self.entry(index)?,
+                None => return Err(DecodeError::IndexZero.into()),
+            },
+        };
+        visit(Field {
+            name,
+            value,
+            never_indexed: false,
+        });
+        Ok(rest)
     }
 
     /// A literal field (RFC 7541, 6.2).
-    fn literal(
+    fn literal<'a>(
         &mut self,
         first: u8,
-        octets: &[u8],
+        octets: &'a [u8],
         scratch: &mut Vec<u8>,
         visit: &mut impl FnMut(Field<'_>),
-    ) -> Result<usize, Stop> {
-        self.begin_field()?;
+    ) -> Result<&'a [u8], Stop> {
         let literal = Literal::read(first, octets)?;
         let (name_room, value_room) = literal.scratch_lens();
         if scratch.len() < name_room + value_room {
@@ -195,18 +191,32 @@ impl Decoder {
                 None => self.table.insert(name, value),
             }
         }
-        Ok(literal.len)
+        Ok(literal.rest)
+    }
+
+    /// Takes the size updates off the begin of a block (RFC 7541, 4.2), and notes whether a field comes next.
+    fn size_updates<'a>(&mut self, mut rest: &'a [u8]) -> Result<&'a [u8], DecodeError> {
+        while let Some(first) = rest.first() {
+            let 0x20..0x40 = first else {
+                self.check_update_came()?;
+                self.is_at_begin = false;
+                break;
+            };
+            match self.size_update(rest) {
+                Ok(behind) => rest = behind,
+                Err(Stop::NotWhole) => break,
+                Err(Stop::Error(error)) => return Err(error),
+            }
+        }
+        Ok(rest)
     }
 
     /// A dynamic table size update (RFC 7541, 6.3).
-    fn size_update(&mut self, octets: &[u8]) -> Result<usize, Stop> {
-        if !self.is_at_begin {
-            return Err(DecodeError::SizeUpdateNotFirst.into());
-        }
+    fn size_update<'a>(&mut self, octets: &'a [u8]) -> Result<&'a [u8], Stop> {
         if self.updates == SIZE_UPDATES_MAX {
             return Err(DecodeError::SizeUpdatesTooMany.into());
         }
-        let (size, len) = integer::decode(octets, 5)?;
+        let (size, rest) = integer::decode(octets, 5)?;
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         if size > self.table_size_max {
             return Err(DecodeError::SizeUpdateTooLarge.into());
@@ -217,16 +227,7 @@ impl Decoder {
         self.update_needed = None;
         self.updates += 1;
         self.table.set_size_max(size);
-        Ok(len)
-    }
-
-    #[inline]
-    fn begin_field(&mut self) -> Result<(), DecodeError> {
-        if self.is_at_begin {
-            self.check_update_came()?;
-            self.is_at_begin = false;
-        }
-        Ok(())
+        Ok(rest)
     }
 
     fn check_update_came(&self) -> Result<(), DecodeError> {

@@ -204,8 +204,8 @@ impl Window {
     }
 
     #[inline]
-    fn short(&self) -> Short {
-        SHORT[(self.bits >> (64 - SHORT_BITS)) as usize]
+    fn short(&self) -> &'static Short {
+        &SHORT[(self.bits >> (64 - SHORT_BITS)) as usize]
     }
 }
 

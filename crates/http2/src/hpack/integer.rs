@@ -6,34 +6,35 @@ use super::error::{DecodeError, Stop};
 /// values reach 2^28, more than any length or size that we would take, and the sum cannot overflow.
 const MORE_OCTETS_MAX: usize = 4;
 
-/// The integer in the low `bits` of the first octet and in those behind it: its value, and how many octets it takes.
+/// The integer in the low `bits` of the first octet and in those behind it, and the octets behind the integer.
 #[inline]
-pub(super) fn decode(octets: &[u8], bits: u32) -> Result<(usize, usize), Stop> {
-    let Some((first, more)) = octets.split_first() else {
+pub(super) fn decode(octets: &[u8], bits: u32) -> Result<(usize, &[u8]), Stop> {
+    let Some((first, rest)) = octets.split_first() else {
         return Err(Stop::NotWhole);
     };
     let prefix_max = (1 << bits) - 1;
     let prefix = usize::from(*first) & prefix_max;
     if prefix < prefix_max {
-        Ok((prefix, 1))
+        Ok((prefix, rest))
     } else {
-        decode_more(prefix, more)
+        decode_more(prefix, rest)
     }
 }
 
-fn decode_more(prefix: usize, more: &[u8]) -> Result<(usize, usize), Stop> {
+fn decode_more(prefix: usize, octets: &[u8]) -> Result<(usize, &[u8]), Stop> {
     let mut value = prefix;
-    for (at, octet) in more.iter().take(MORE_OCTETS_MAX).enumerate() {
+    let mut rest = octets;
+    for at in 0..MORE_OCTETS_MAX {
+        let Some((octet, behind)) = rest.split_first() else {
+            return Err(Stop::NotWhole);
+        };
         value += usize::from(octet & 0x7f) << (7 * at);
+        rest = behind;
         if octet & 0x80 == 0 {
-            return Ok((value, at + 2));
+            return Ok((value, rest));
         }
     }
-    if more.len() < MORE_OCTETS_MAX {
-        Err(Stop::NotWhole)
-    } else {
-        Err(DecodeError::IntegerTooLong.into())
-    }
+    Err(DecodeError::IntegerTooLong.into())
 }
 
 /// Writes `value` into the low `bits` of an octet whose other bits are those of `pattern`, and into octets behind it.
@@ -58,7 +59,7 @@ mod tests {
 
     #[track_caller]
     fn check(octets: &[u8], bits: u32, value: usize) {
-        assert_eq!(decode(octets, bits), Ok((value, octets.len())));
+        assert_eq!(decode(octets, bits), Ok((value, &[][..])));
         for len in 0..octets.len() {
             assert_eq!(decode(&octets[..len], bits), Err(Stop::NotWhole));
         }

@@ -11,8 +11,8 @@ pub(super) struct Literal<'a> {
     pub(super) is_added: bool,
     /// It must stay a literal at every hop (6.2.3).
     pub(super) never_indexed: bool,
-    /// How many octets it takes.
-    pub(super) len: usize,
+    /// The octets behind it.
+    pub(super) rest: &'a [u8],
 }
 
 pub(super) enum Name<'a> {
@@ -32,18 +32,20 @@ impl<'a> Literal<'a> {
     #[inline]
     pub(super) fn read(first: u8, octets: &'a [u8]) -> Result<Self, Stop> {
         let is_added = first & 0x40 != 0;
-        let (index, mut len) = integer::decode(octets, if is_added { 6 } else { 4 })?;
-        let name = match index {
-            0 => Name::New(StringLiteral::read(octets, &mut len)?),
-            _ => Name::Of(index),
+        let (index, rest) = integer::decode(octets, if is_added { 6 } else { 4 })?;
+        let (name, rest) = if index > 0 {
+            (Name::Of(index), rest)
+        } else {
+            let (name, rest) = StringLiteral::read(rest)?;
+            (Name::New(name), rest)
         };
-        let value = StringLiteral::read(octets, &mut len)?;
+        let (value, rest) = StringLiteral::read(rest)?;
         Ok(Self {
             name,
             value,
             is_added,
             never_indexed: first & 0xf0 == 0x10,
-            len,
+            rest,
         })
     }
 
@@ -59,17 +61,16 @@ impl<'a> Literal<'a> {
 }
 
 impl<'a> StringLiteral<'a> {
-    /// The string at `at`, which moves behind it.
+    /// The string at the begin of `octets`, and what is behind it.
     #[inline]
-    fn read(octets: &'a [u8], at: &mut usize) -> Result<Self, Stop> {
-        let rest = &octets[*at..];
-        let (len, begin) = integer::decode(rest, 7)?;
-        let string = rest.get(begin..begin + len).ok_or(Stop::NotWhole)?;
-        *at += begin + len;
-        Ok(Self {
+    fn read(octets: &'a [u8]) -> Result<(Self, &'a [u8]), Stop> {
+        let (len, rest) = integer::decode(octets, 7)?;
+        let (string, rest) = rest.split_at_checked(len).ok_or(Stop::NotWhole)?;
+        let string = Self {
             octets: string,
-            is_huffman: rest[0] & 0x80 != 0,
-        })
+            is_huffman: octets[0] & 0x80 != 0,
+        };
+        Ok((string, rest))
     }
 
     #[inline]

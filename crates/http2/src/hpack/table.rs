@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 /// What an entry counts beside its name and value (RFC 7541, 4.1).
 const ENTRY_OVERHEAD: u32 = 32;
 
-/// The least room behind the entries in a new buffer, so that small ones do not make them move often.
-const ROOM_MIN: usize = 64;
+/// The least room behind the entries in a new buffer.
+const ROOM_MIN: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Table {
@@ -40,7 +40,8 @@ struct Span {
 impl Span {
     #[inline]
     fn of(self, bytes: &[u8]) -> &[u8] {
-        &bytes[usize::from(self.begin)..][..usize::from(self.len)]
+        let begin = usize::from(self.begin);
+        &bytes[begin..begin + usize::from(self.len)]
     }
 }
 
@@ -146,11 +147,13 @@ impl Table {
             name,
             value: Span { len: 0, ..name },
         });
-        self.make_room(value.len());
-        let value = self.append(value);
-        let newest = self.entries.back_mut().expect("it was pushed above");
-        newest.value = value;
-        self.size += newest.size();
+        self.size += u32::from(name.len) + ENTRY_OVERHEAD;
+        if !value.is_empty() {
+            self.make_room(value.len());
+            let value = self.append(value);
+            self.size += u32::from(value.len);
+            self.entries.back_mut().expect("it was pushed above").value = value;
+        }
     }
 
     fn append(&mut self, string: &[u8]) -> Span {
@@ -171,9 +174,10 @@ impl Table {
 
     /// Moves the strings of all entries to a new buffer that has room for `len` bytes more.
     fn move_entries(&mut self, len: usize) {
-        let strings = self.entries.iter().map(|it| it.size() - ENTRY_OVERHEAD);
-        let strings = strings.sum::<u32>() as usize;
-        let room = (strings / 4).max(ROOM_MIN);
+        let count = self.entries.len();
+        let strings = self.size as usize - count * ENTRY_OVERHEAD as usize;
+        // To move costs by bytes and by entries, so the room until the next time grows with both.
+        let room = ROOM_MIN + strings / 4 + count * 2;
         let capacity = (strings + len + room).min(self.size_max as usize);
         let mut bytes = Vec::with_capacity(capacity);
         let begins = self
