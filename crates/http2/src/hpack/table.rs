@@ -167,7 +167,7 @@ impl Table {
 
     #[inline]
     fn make_room(&mut self, len: usize) {
-        if self.bytes.capacity() - self.bytes.len() < len {
+        if self.bytes.len() + len > self.bytes.capacity().min(self.size_max as usize) {
             self.move_entries(len);
         }
     }

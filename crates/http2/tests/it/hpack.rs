@@ -3,6 +3,7 @@
 mod appendix_c;
 mod blocks;
 mod corpus;
+mod encoder;
 mod properties;
 mod traps;
 
