@@ -68,6 +68,21 @@ fn the_oldest_of_many_entries_gives_its_name_to_the_one_that_evicts_it() {
 }
 
 #[test]
+fn a_name_that_entry_after_entry_takes_outlives_their_values() {
+    let mut decoder = Decoder::new(4096);
+    let name = vec![b'n'; 1_000];
+    decode(&mut decoder, &block(|out| added(out, &name, b""))).unwrap();
+    for round in 0..1_000_usize {
+        let value = round.to_string().repeat(round % 9);
+        let taking = block(|out| added_with_name_of(out, NEWEST, value.as_bytes()));
+        decode(&mut decoder, &taking).unwrap();
+        assert_eq!(decoder.table().next(), Some((&name[..], value.as_bytes())));
+        assert!(decoder.table().all(|entry| entry.0 == name));
+        assert!(decoder.held_bytes() <= 4096 * 5 / 4);
+    }
+}
+
+#[test]
 fn an_entry_that_is_larger_than_the_table_empties_it_and_is_no_error() {
     let mut decoder = Decoder::new(100);
     decode(&mut decoder, &block(|out| added(out, b"name", b"value"))).unwrap();
