@@ -6,9 +6,10 @@
 //! Holds: what a block gives, also its error, does not depend on where it is cut. A representation is looked at octet by
 //! octet, and Huffman strings only once it is whole.
 
+use super::error::{DecodeError, Stop};
 use super::literal::{Literal, Name};
 use super::table::Table;
-use super::{DecodeError, integer, static_table};
+use super::{integer, static_table};
 
 /// The index of the newest entry of the dynamic table (RFC 7541, 2.3.3).
 const FIRST_DYNAMIC: usize = static_table::FIELDS.len() + 1;
@@ -35,10 +36,10 @@ pub struct Field<'a> {
 pub struct Decoder {
     table: Table,
     /// The limit of our SETTINGS. The peer may choose a lower one for the table.
-    table_size_max: usize,
+    table_size_max: u32,
     /// The lowest limit since the last block, if the table's own was over it. The next block begins with an update to this
     /// or less.
-    update_needed: Option<usize>,
+    update_needed: Option<u32>,
     /// No field of the block has come.
     is_at_begin: bool,
     updates: u8,
@@ -46,11 +47,12 @@ pub struct Decoder {
 
 impl Decoder {
     /// Of a new connection. `table_size_max` is the SETTINGS_HEADER_TABLE_SIZE that holds: 4,096 until the peer
-    /// acknowledges ours (RFC 9113, 6.5.2 and 6.5.3).
+    /// acknowledges ours (RFC 9113, 6.5.2 and 6.5.3). It is at most 65,535, which is checked.
     pub fn new(table_size_max: u32) -> Self {
+        assert!(table_size_max <= Table::SIZE_MAX, "a table is smaller");
         Self {
-            table: Table::new(table_size_max as usize),
-            table_size_max: table_size_max as usize,
+            table: Table::new(table_size_max),
+            table_size_max,
             update_needed: None,
             is_at_begin: true,
             updates: 0,
@@ -58,12 +60,13 @@ impl Decoder {
     }
 
     /// A new limit holds, because the peer acknowledged our SETTINGS. If the table's own is over it, the peer must begin
-    /// its next block with a size update (RFC 7541, 4.2). It is called between blocks.
+    /// its next block with a size update (RFC 7541, 4.2). It is called between blocks, with at most 65,535.
     pub fn set_table_size_max(&mut self, table_size_max: u32) {
-        self.table_size_max = table_size_max as usize;
-        if self.table.size_max() > self.table_size_max {
-            self.table.set_size_max(self.table_size_max);
-            self.update_needed = Some(self.table_size_max);
+        assert!(table_size_max <= Table::SIZE_MAX, "a table is smaller");
+        self.table_size_max = table_size_max;
+        if self.table.size_max() > table_size_max {
+            self.table.set_size_max(table_size_max);
+            self.update_needed = Some(table_size_max);
         }
     }
 
@@ -85,16 +88,23 @@ impl Decoder {
         visit: &mut impl FnMut(Field<'_>),
     ) -> Result<usize, DecodeError> {
         let mut rest = fragment;
+        if self.is_at_begin {
+            rest = self.size_updates(rest)?;
+            if self.is_at_begin {
+                return Ok(fragment.len() - rest.len());
+            }
+        }
         while let Some(first) = rest.first() {
-            let len = match first {
-                0x80.. => self.indexed(rest, visit)?,
-                0x20..0x40 => self.size_update(rest)?,
-                _ => self.literal(rest, scratch, visit)?,
+            let behind = match first {
+                0x80.. => self.indexed(*first, rest, visit),
+                0x20..0x40 => Err(DecodeError::SizeUpdateNotFirst.into()),
+                _ => self.literal(*first, rest, scratch, visit),
             };
-            let Some(len) = len else {
-                break;
-            };
-            rest = &rest[len..];
+            match behind {
+                Ok(behind) => rest = behind,
+                Err(Stop::NotWhole) => break,
+                Err(Stop::Error(error)) => return Err(error),
+            }
         }
         Ok(fragment.len() - rest.len())
     }
@@ -119,100 +129,105 @@ impl Decoder {
 
     /// An indexed field (RFC 7541, 6.1).
     #[inline]
-    fn indexed(
-        &mut self,
-        octets: &[u8],
+    fn indexed<'a>(
+        &self,
+        first: u8,
+        octets: &'a [u8],
         visit: &mut impl FnMut(Field<'_>),
-    ) -> Result<Option<usize>, DecodeError> {
-        self.begin_field()?;
-        let Some((index, len)) = integer::decode(octets, 7)? else {
-            return Ok(None);
+    ) -> Result<&'a [u8], Stop> {
+        let (index, rest) = match first & 0x7f {
+            0x7f => integer::decode(octets, 7)?,
+            index => (usize::from(index), &octets[1..]),
         };
-        let (name, value) = self.get(index)?;
+        let (name, value) = match static_table::FIELDS.get(index.wrapping_sub(1)) {
+            Some(field) => *field,
+            None => match index.checked_sub(FIRST_DYNAMIC) {
+                Some(index) => self.entry(index)?,
+                None => return Err(DecodeError::IndexZero.into()),
+            },
+        };
         visit(Field {
             name,
             value,
             never_indexed: false,
         });
-        Ok(Some(len))
+        Ok(rest)
     }
 
     /// A literal field (RFC 7541, 6.2).
-    fn literal(
+    fn literal<'a>(
         &mut self,
-        octets: &[u8],
+        first: u8,
+        octets: &'a [u8],
         scratch: &mut Vec<u8>,
         visit: &mut impl FnMut(Field<'_>),
-    ) -> Result<Option<usize>, DecodeError> {
-        self.begin_field()?;
-        let Some(literal) = Literal::read(octets)? else {
-            return Ok(None);
-        };
+    ) -> Result<&'a [u8], Stop> {
+        let literal = Literal::read(first, octets)?;
         let (name_room, value_room) = literal.scratch_lens();
         if scratch.len() < name_room + value_room {
             scratch.resize(name_room + value_room, 0);
         }
         let (name_scratch, value_scratch) = scratch.split_at_mut(name_room);
-        let value = literal.value.decode(value_scratch)?;
-        let never_indexed = literal.never_indexed;
-        let new_or_static = match literal.name {
-            Name::New(name) => name.decode(name_scratch)?,
-            Name::Of(index) if index < FIRST_DYNAMIC => static_table::FIELDS[index - 1].0,
-            Name::Of(index) => {
-                let index = index - FIRST_DYNAMIC;
-                let (name, _) = self.table.get(index).ok_or(DecodeError::IndexBeyondTable)?;
-                visit(Field {
-                    name,
-                    value,
-                    never_indexed,
-                });
-                if literal.is_added {
-                    self.table.insert_with_name_of(index, value);
-                }
-                return Ok(Some(literal.len));
-            }
+        // An entry's name stays where it is in the table; every other one is here.
+        let (name, index) = match literal.name {
+            Name::New(name) => (name.decode(name_scratch)?, None),
+            Name::Of(index) => match index.checked_sub(FIRST_DYNAMIC) {
+                Some(index) => (&[][..], Some(index)),
+                None => (static_table::FIELDS[index - 1].0, None),
+            },
         };
+        let value = literal.value.decode(value_scratch)?;
         visit(Field {
-            name: new_or_static,
+            name: match index {
+                Some(index) => self.entry(index)?.0,
+                None => name,
+            },
             value,
-            never_indexed,
+            never_indexed: literal.never_indexed,
         });
         if literal.is_added {
-            self.table.insert(new_or_static, value);
+            match index {
+                Some(index) => self.table.insert_with_name_of(index, value),
+                None => self.table.insert(name, value),
+            }
         }
-        Ok(Some(literal.len))
+        Ok(literal.rest)
+    }
+
+    /// Takes the size updates off the begin of a block (RFC 7541, 4.2), and notes whether a field comes next.
+    fn size_updates<'a>(&mut self, mut rest: &'a [u8]) -> Result<&'a [u8], DecodeError> {
+        while let Some(first) = rest.first() {
+            let 0x20..0x40 = first else {
+                self.check_update_came()?;
+                self.is_at_begin = false;
+                break;
+            };
+            match self.size_update(rest) {
+                Ok(behind) => rest = behind,
+                Err(Stop::NotWhole) => break,
+                Err(Stop::Error(error)) => return Err(error),
+            }
+        }
+        Ok(rest)
     }
 
     /// A dynamic table size update (RFC 7541, 6.3).
-    fn size_update(&mut self, octets: &[u8]) -> Result<Option<usize>, DecodeError> {
-        if !self.is_at_begin {
-            return Err(DecodeError::SizeUpdateNotFirst);
-        }
+    fn size_update<'a>(&mut self, octets: &'a [u8]) -> Result<&'a [u8], Stop> {
         if self.updates == SIZE_UPDATES_MAX {
-            return Err(DecodeError::SizeUpdatesTooMany);
+            return Err(DecodeError::SizeUpdatesTooMany.into());
         }
-        let Some((size, len)) = integer::decode(octets, 5)? else {
-            return Ok(None);
-        };
+        let (size, rest) = integer::decode(octets, 5)?;
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
         if size > self.table_size_max {
-            return Err(DecodeError::SizeUpdateTooLarge);
+            return Err(DecodeError::SizeUpdateTooLarge.into());
         }
         if self.update_needed.is_some_and(|limit| size > limit) {
-            return Err(DecodeError::SizeUpdateMissing);
+            return Err(DecodeError::SizeUpdateMissing.into());
         }
         self.update_needed = None;
         self.updates += 1;
         self.table.set_size_max(size);
-        Ok(Some(len))
-    }
-
-    #[inline]
-    fn begin_field(&mut self) -> Result<(), DecodeError> {
-        if self.is_at_begin {
-            self.check_update_came()?;
-            self.is_at_begin = false;
-        }
-        Ok(())
+        Ok(rest)
     }
 
     fn check_update_came(&self) -> Result<(), DecodeError> {
@@ -222,15 +237,9 @@ impl Decoder {
         }
     }
 
-    /// A field of the static table or of the dynamic one behind it (RFC 7541, 2.3.3).
+    /// An entry of the dynamic table, whose indices begin behind those of the static one (RFC 7541, 2.3.3).
     #[inline]
-    fn get(&self, index: usize) -> Result<(&[u8], &[u8]), DecodeError> {
-        if let Some(field) = static_table::FIELDS.get(index.wrapping_sub(1)) {
-            return Ok(*field);
-        }
-        let index = index
-            .checked_sub(FIRST_DYNAMIC)
-            .ok_or(DecodeError::IndexZero)?;
+    fn entry(&self, index: usize) -> Result<(&[u8], &[u8]), DecodeError> {
         self.table.get(index).ok_or(DecodeError::IndexBeyondTable)
     }
 }

@@ -20,20 +20,23 @@ const HUFFMAN: u8 = 0x80;
 
 /// Writes a field to the end of `out`. Its name is in lower case (RFC 9113, 8.2).
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    match static_table::index_of(name, value) {
+    let named = static_table::index_of_name(name);
+    match named.and_then(|first| static_table::index_of_value(first, value)) {
         Some(index) => integer::encode(out, INDEXED, 7, index),
-        None => literal(out, WITHOUT_INDEXING, name, value),
+        None => literal(out, WITHOUT_INDEXING, named, name, value),
     }
 }
 
 /// Writes a field that no hop may put into a table, because its value is a secret or never comes again
 /// (RFC 7541, 7.1.3). Its name is in lower case.
 pub fn never_indexed(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    literal(out, NEVER_INDEXED, name, value);
+    let named = static_table::index_of_name(name);
+    literal(out, NEVER_INDEXED, named, name, value);
 }
 
-fn literal(out: &mut Vec<u8>, pattern: u8, name: &[u8], value: &[u8]) {
-    if let Some(index) = static_table::index_of_name(name) {
+/// A literal, with the name of the static field at `named` or a new one.
+fn literal(out: &mut Vec<u8>, pattern: u8, named: Option<usize>, name: &[u8], value: &[u8]) {
+    if let Some(index) = named {
         integer::encode(out, pattern, 4, index);
     } else {
         out.push(pattern);

@@ -52,3 +52,17 @@ impl fmt::Display for DecodeError {
 }
 
 impl Error for DecodeError {}
+
+/// Why nothing more of a fragment is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// What is next goes on in another fragment.
+    NotWhole,
+    Error(DecodeError),
+}
+
+impl From<DecodeError> for Stop {
+    fn from(error: DecodeError) -> Self {
+        Self::Error(error)
+    }
+}

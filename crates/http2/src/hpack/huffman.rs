@@ -21,7 +21,6 @@ static LENGTHS: [u8; 257] = [
     21, 26, 27, 27, 26, 27, 24, 21, 21, 26, 26, 28, 27, 27, 27, 20, 24, 20, 21, 22, 21, 21, 23, 22,
     22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26, 30,
 ];
-const EOS: usize = 256;
 const LENGTH_MIN: usize = 5;
 const LENGTH_MAX: usize = 30;
 
@@ -104,26 +103,48 @@ const fn runs() -> [Run; LENGTH_MAX + 1] {
 /// How many bits are looked up at once.
 const SHORT_BITS: usize = 12;
 
-/// The symbols that twelve bits begin with. Bits 0 to 7 are the first symbol, 8 to 15 the second; from bit 16 on stands
-/// the length of their codes together, from bit 24 on their number. It is 0 where the first code is longer.
-static SHORT: [u32; 1 << SHORT_BITS] = short();
+/// What twelve bits begin with.
+static SHORT: [Short; 1 << SHORT_BITS] = short();
 
-const fn short() -> [u32; 1 << SHORT_BITS] {
+/// One or two symbols, or none if the first code is longer.
+#[derive(Clone, Copy)]
+struct Short {
+    symbols: [u8; 2],
+    count: u8,
+    /// Bits of their codes.
+    length: u8,
+}
+
+const fn short() -> [Short; 1 << SHORT_BITS] {
     let (codes, symbols) = (codes(), symbols());
-    let mut short = [0; 1 << SHORT_BITS];
+    let mut short = [Short {
+        symbols: [0; 2],
+        count: 0,
+        length: 0,
+    }; 1 << SHORT_BITS];
     let mut a = 0;
     while LENGTHS[symbols[a] as usize] as usize <= SHORT_BITS {
         let first = symbols[a] as usize;
-        let length = LENGTHS[first] as usize;
-        let entry = first as u32 | (length as u32) << 16 | 1 << 24;
-        set(&mut short, codes[first], length, entry);
+        let length = LENGTHS[first];
+        let one = Short {
+            symbols: [first as u8, 0],
+            count: 1,
+            length,
+        };
+        set(&mut short, codes[first], one);
         let mut b = 0;
-        while length + LENGTHS[symbols[b] as usize] as usize <= SHORT_BITS {
+        while length + LENGTHS[symbols[b] as usize] <= SHORT_BITS as u8 {
             let second = symbols[b] as usize;
-            let both = length + LENGTHS[second] as usize;
-            let entry = first as u32 | (second as u32) << 8 | (both as u32) << 16 | 2 << 24;
-            let code = codes[first] << LENGTHS[second] | codes[second];
-            set(&mut short, code, both, entry);
+            let two = Short {
+                symbols: [first as u8, second as u8],
+                count: 2,
+                length: length + LENGTHS[second],
+            };
+            set(
+                &mut short,
+                codes[first] << LENGTHS[second] | codes[second],
+                two,
+            );
             b += 1;
         }
         a += 1;
@@ -131,17 +152,18 @@ const fn short() -> [u32; 1 << SHORT_BITS] {
     short
 }
 
-/// Sets the entries of all twelve bits that begin with these `length` bits.
-const fn set(short: &mut [u32; 1 << SHORT_BITS], bits: u32, length: usize, entry: u32) {
-    let mut at = (bits as usize) << (SHORT_BITS - length);
-    let end = (bits as usize + 1) << (SHORT_BITS - length);
+/// Sets the entries of all twelve bits that begin with these codes.
+const fn set(short: &mut [Short; 1 << SHORT_BITS], codes: u32, entry: Short) {
+    let others = SHORT_BITS - entry.length as usize;
+    let mut at = (codes as usize) << others;
+    let end = (codes as usize + 1) << others;
     while at < end {
         short[at] = entry;
         at += 1;
     }
 }
 
-/// The shortest code that begins with a number of ones and has more than twelve bits.
+/// Of codes with more than twelve bits, the shortest that begins with a number of ones.
 static LONG_FROM: [u8; 33] = long_from();
 
 const fn long_from() -> [u8; 33] {
@@ -166,71 +188,106 @@ pub(super) fn decoded_len_max(encoded_len: usize) -> usize {
     encoded_len * 8 / LENGTH_MIN + 1
 }
 
-/// Decodes a string to the begin of `out`, which has room for [`decoded_len_max`], and says how long it is.
-pub(super) fn decode(mut octets: &[u8], out: &mut [u8]) -> Result<usize, DecodeError> {
-    // The next bits, from the highest on, and how many of them are of the string.
-    let (mut window, mut bits) = (0_u64, 0);
-    let mut len = 0;
-    loop {
-        if bits < LENGTH_MAX {
-            (window, bits) = refilled(window, bits, &mut octets);
-            if bits < LENGTH_MAX {
-                // The string ends here. Behind it are ones, as its padding should be.
-                window |= u64::MAX >> bits;
-                if window == u64::MAX {
-                    return if bits < 8 {
-                        Ok(len)
-                    } else {
-                        Err(DecodeError::HuffmanPaddingTooLong)
-                    };
-                }
-            }
-        }
-        let entry = SHORT[(window >> (64 - SHORT_BITS)) as usize];
-        let (mut count, mut length) = ((entry >> 24) as usize, (entry >> 16 & 0xff) as usize);
-        let mut symbols = entry as u16;
-        if count == 0 {
-            (symbols, length) = long(window);
-            count = 1;
-        } else if length > bits {
-            length = usize::from(LENGTHS[usize::from(symbols & 0xff)]);
-            count = 1;
-        }
-        if length > bits {
-            return Err(DecodeError::HuffmanPaddingNotOnes);
-        }
-        if usize::from(symbols) == EOS && length == LENGTH_MAX {
-            return Err(DecodeError::HuffmanEos);
-        }
-        out[len..len + 2].copy_from_slice(&symbols.to_le_bytes());
-        len += count;
-        window <<= length;
-        bits -= length;
+/// The next bits of a string.
+struct Window {
+    /// From the highest on.
+    bits: u64,
+    /// How many of them have come from the string.
+    count: usize,
+}
+
+impl Window {
+    #[inline]
+    fn take(&mut self, length: usize) {
+        self.bits <<= length;
+        self.count -= length;
+    }
+
+    #[inline]
+    fn short(&self) -> &'static Short {
+        &SHORT[(self.bits >> (64 - SHORT_BITS)) as usize]
     }
 }
 
-/// Fills the window from the begin of `octets`.
-#[inline]
-fn refilled(window: u64, bits: usize, octets: &mut &[u8]) -> (u64, usize) {
-    if let Some(next) = octets.first_chunk() {
-        // Bits of an octet that does not fit whole come again, as they are.
-        let count = (63 - bits) / 8;
-        *octets = &octets[count..];
-        return (window | u64::from_be_bytes(*next) >> bits, bits + count * 8);
+/// Decodes a string to the begin of `out`, which has room for [`decoded_len_max`], and says how long it is.
+pub(super) fn decode(mut octets: &[u8], out: &mut [u8]) -> Result<usize, DecodeError> {
+    let mut window = Window { bits: 0, count: 0 };
+    let mut len = 0;
+    while let Some(next) = octets.first_chunk() {
+        // The bits of an octet that does not fit whole come again, as they are.
+        window.bits |= u64::from_be_bytes(*next) >> window.count;
+        let taken = (63 - window.count) / 8;
+        window.count += taken * 8;
+        octets = &octets[taken..];
+        while window.count >= SHORT_BITS {
+            let short = window.short();
+            if short.count == 0 {
+                if window.count < LENGTH_MAX {
+                    break;
+                }
+                let (symbol, length) = long(window.bits)?;
+                out[len] = symbol;
+                len += 1;
+                window.take(length);
+            } else {
+                out[len..len + 2].copy_from_slice(&short.symbols);
+                len += usize::from(short.count);
+                window.take(usize::from(short.length));
+            }
+        }
     }
-    let (mut window, mut bits) = (window, bits);
-    while bits <= 56
-        && let Some((next, rest)) = octets.split_first()
-    {
-        window |= u64::from(*next) << (56 - bits);
-        bits += 8;
-        *octets = rest;
+    decode_end(window, octets, out, len)
+}
+
+/// Decodes the last octets of a string, up to its padding.
+fn decode_end(
+    mut window: Window,
+    mut octets: &[u8],
+    out: &mut [u8],
+    mut len: usize,
+) -> Result<usize, DecodeError> {
+    loop {
+        while window.count <= 56
+            && let Some((next, rest)) = octets.split_first()
+        {
+            window.bits |= u64::from(*next) << (56 - window.count);
+            window.count += 8;
+            octets = rest;
+        }
+        if window.count < LENGTH_MAX {
+            // All that is left. Behind it are ones, as its padding should be.
+            window.bits |= u64::MAX >> window.count;
+            if window.bits == u64::MAX {
+                return match window.count {
+                    0..8 => Ok(len),
+                    _ => Err(DecodeError::HuffmanPaddingTooLong),
+                };
+            }
+        }
+        let short = window.short();
+        let length = usize::from(short.length);
+        if short.count > 0 && length <= window.count {
+            out[len..len + 2].copy_from_slice(&short.symbols);
+            len += usize::from(short.count);
+            window.take(length);
+            continue;
+        }
+        let (symbol, length) = match short.count {
+            0 => long(window.bits)?,
+            _ => (short.symbols[0], length_of(short.symbols[0])),
+        };
+        if length > window.count {
+            return Err(DecodeError::HuffmanPaddingNotOnes);
+        }
+        out[len] = symbol;
+        len += 1;
+        window.take(length);
     }
-    (window, bits)
 }
 
 /// The symbol whose code of more than twelve bits the window begins with, and the length of the code.
-fn long(window: u64) -> (u16, usize) {
+#[inline]
+fn long(window: u64) -> Result<(u8, usize), DecodeError> {
     let bits = (window >> 32) as u32;
     let mut length = usize::from(LONG_FROM[bits.leading_ones() as usize]);
     while bits > RUNS[length].last {
@@ -238,15 +295,19 @@ fn long(window: u64) -> (u16, usize) {
     }
     let run = &RUNS[length];
     let at = run.at + (bits >> (32 - length)) - run.first;
-    (SYMBOLS[at as usize], length)
+    match u8::try_from(SYMBOLS[at as usize]) {
+        Ok(symbol) => Ok((symbol, length)),
+        Err(_) => Err(DecodeError::HuffmanEos),
+    }
+}
+
+fn length_of(symbol: u8) -> usize {
+    usize::from(LENGTHS[usize::from(symbol)])
 }
 
 /// How many octets a string takes when it is encoded.
 pub(super) fn encoded_len(string: &[u8]) -> usize {
-    let bits: usize = string
-        .iter()
-        .map(|symbol| usize::from(LENGTHS[usize::from(*symbol)]))
-        .sum();
+    let bits: usize = string.iter().map(|symbol| length_of(*symbol)).sum();
     bits.div_ceil(8)
 }
 
@@ -254,10 +315,8 @@ pub(super) fn encoded_len(string: &[u8]) -> usize {
 pub(super) fn encode(out: &mut Vec<u8>, string: &[u8]) {
     let (mut window, mut bits) = (0_u64, 0);
     for symbol in string {
-        let symbol = usize::from(*symbol);
-        let length = usize::from(LENGTHS[symbol]);
-        window = window << length | u64::from(CODES[symbol]);
-        bits += length;
+        window = window << length_of(*symbol) | u64::from(CODES[usize::from(*symbol)]);
+        bits += length_of(*symbol);
         while bits >= 8 {
             bits -= 8;
             out.push((window >> bits) as u8);

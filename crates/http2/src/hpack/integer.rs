@@ -1,40 +1,40 @@
 //! Integers: RFC 7541, 5.1.
 
-use super::DecodeError;
+use super::error::{DecodeError, Stop};
 
 /// The most octets that an integer takes after its first. The RFC leaves the limit to each decoder. With four of them
 /// values reach 2^28, more than any length or size that we would take, and the sum cannot overflow.
 const MORE_OCTETS_MAX: usize = 4;
 
-/// The integer in the low `bits` of the first octet and in what follows it: its value, and how many octets it takes.
-/// `None` if it goes on beyond `octets`.
+/// The integer in the low `bits` of the first octet and in those behind it, and the octets behind the integer.
 #[inline]
-pub(super) fn decode(octets: &[u8], bits: u32) -> Result<Option<(usize, usize)>, DecodeError> {
-    let Some((first, more)) = octets.split_first() else {
-        return Ok(None);
+pub(super) fn decode(octets: &[u8], bits: u32) -> Result<(usize, &[u8]), Stop> {
+    let Some((first, rest)) = octets.split_first() else {
+        return Err(Stop::NotWhole);
     };
     let prefix_max = (1 << bits) - 1;
     let prefix = usize::from(*first) & prefix_max;
     if prefix < prefix_max {
-        Ok(Some((prefix, 1)))
+        Ok((prefix, rest))
     } else {
-        decode_more(prefix, more)
+        decode_more(prefix, rest)
     }
 }
 
-fn decode_more(prefix: usize, more: &[u8]) -> Result<Option<(usize, usize)>, DecodeError> {
+fn decode_more(prefix: usize, octets: &[u8]) -> Result<(usize, &[u8]), Stop> {
     let mut value = prefix;
-    for (at, octet) in more.iter().take(MORE_OCTETS_MAX).enumerate() {
+    let mut rest = octets;
+    for at in 0..MORE_OCTETS_MAX {
+        let Some((octet, behind)) = rest.split_first() else {
+            return Err(Stop::NotWhole);
+        };
         value += usize::from(octet & 0x7f) << (7 * at);
+        rest = behind;
         if octet & 0x80 == 0 {
-            return Ok(Some((value, at + 2)));
+            return Ok((value, rest));
         }
     }
-    if more.len() < MORE_OCTETS_MAX {
-        Ok(None)
-    } else {
-        Err(DecodeError::IntegerTooLong)
-    }
+    Err(DecodeError::IntegerTooLong.into())
 }
 
 /// Writes `value` into the low `bits` of an octet whose other bits are those of `pattern`, and into octets behind it.
@@ -59,9 +59,9 @@ mod tests {
 
     #[track_caller]
     fn check(octets: &[u8], bits: u32, value: usize) {
-        assert_eq!(decode(octets, bits), Ok(Some((value, octets.len()))));
+        assert_eq!(decode(octets, bits), Ok((value, &[][..])));
         for len in 0..octets.len() {
-            assert_eq!(decode(&octets[..len], bits), Ok(None));
+            assert_eq!(decode(&octets[..len], bits), Err(Stop::NotWhole));
         }
         let mut out = Vec::new();
         encode(&mut out, 0, bits, value);
@@ -86,9 +86,9 @@ mod tests {
     fn four_octets_behind_the_first_are_the_most() {
         let value = 31 + (1 << 28) - 1;
         check(&[31, 0xff, 0xff, 0xff, 0x7f], 5, value);
-        let too_long = Err(DecodeError::IntegerTooLong);
+        let too_long = Err(Stop::Error(DecodeError::IntegerTooLong));
         assert_eq!(decode(&[31, 0x80, 0x80, 0x80, 0x80], 5), too_long);
         assert_eq!(decode(&[31, 0xff, 0xff, 0xff, 0xff, 0xff], 5), too_long);
-        assert_eq!(decode(&[31, 0x80, 0x80, 0x80], 5), Ok(None));
+        assert_eq!(decode(&[31, 0x80, 0x80, 0x80], 5), Err(Stop::NotWhole));
     }
 }

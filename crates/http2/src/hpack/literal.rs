@@ -1,6 +1,7 @@
 //! Literal fields as they stand in a block: RFC 7541, 5.2 and 6.2. Nothing is decoded or looked up here.
 
-use super::{DecodeError, huffman, integer};
+use super::error::{DecodeError, Stop};
+use super::{huffman, integer};
 
 /// A literal field (RFC 7541, 6.2).
 pub(super) struct Literal<'a> {
@@ -10,8 +11,8 @@ pub(super) struct Literal<'a> {
     pub(super) is_added: bool,
     /// It must stay a literal at every hop (6.2.3).
     pub(super) never_indexed: bool,
-    /// How many octets it takes.
-    pub(super) len: usize,
+    /// The octets behind it.
+    pub(super) rest: &'a [u8],
 }
 
 pub(super) enum Name<'a> {
@@ -27,34 +28,28 @@ pub(super) struct StringLiteral<'a> {
 }
 
 impl<'a> Literal<'a> {
-    /// The field at the begin of `octets`, which are not empty. `None` if it goes on beyond them.
+    /// The field at the begin of `octets`, the first of which is `first`.
     #[inline]
-    pub(super) fn read(octets: &'a [u8]) -> Result<Option<Self>, DecodeError> {
-        let is_added = octets[0] & 0x40 != 0;
-        let Some((index, mut len)) = integer::decode(octets, if is_added { 6 } else { 4 })? else {
-            return Ok(None);
-        };
-        let name = if index > 0 {
-            Name::Of(index)
+    pub(super) fn read(first: u8, octets: &'a [u8]) -> Result<Self, Stop> {
+        let is_added = first & 0x40 != 0;
+        let (index, rest) = integer::decode(octets, if is_added { 6 } else { 4 })?;
+        let (name, rest) = if index > 0 {
+            (Name::Of(index), rest)
         } else {
-            match StringLiteral::read(octets, &mut len)? {
-                Some(name) => Name::New(name),
-                None => return Ok(None),
-            }
+            let (name, rest) = StringLiteral::read(rest)?;
+            (Name::New(name), rest)
         };
-        let Some(value) = StringLiteral::read(octets, &mut len)? else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
+        let (value, rest) = StringLiteral::read(rest)?;
+        Ok(Self {
             name,
             value,
             is_added,
-            never_indexed: octets[0] & 0xf0 == 0x10,
-            len,
-        }))
+            never_indexed: first & 0xf0 == 0x10,
+            rest,
+        })
     }
 
-    /// The room that name and value need to be decoded.
+    /// How much room name and value need to be decoded.
     #[inline]
     pub(super) fn scratch_lens(&self) -> (usize, usize) {
         let name = match &self.name {
@@ -66,23 +61,19 @@ impl<'a> Literal<'a> {
 }
 
 impl<'a> StringLiteral<'a> {
-    /// The string at `at`, which moves behind it.
+    /// The string at the begin of `octets`, and what is behind it.
     #[inline]
-    fn read(octets: &'a [u8], at: &mut usize) -> Result<Option<Self>, DecodeError> {
-        let rest = &octets[*at..];
-        let Some((len, begin)) = integer::decode(rest, 7)? else {
-            return Ok(None);
-        };
-        let Some(string) = rest.get(begin..begin + len) else {
-            return Ok(None);
-        };
-        *at += begin + len;
-        Ok(Some(Self {
+    fn read(octets: &'a [u8]) -> Result<(Self, &'a [u8]), Stop> {
+        let (len, rest) = integer::decode(octets, 7)?;
+        let (string, rest) = rest.split_at_checked(len).ok_or(Stop::NotWhole)?;
+        let string = Self {
             octets: string,
-            is_huffman: rest[0] & 0x80 != 0,
-        }))
+            is_huffman: octets[0] & 0x80 != 0,
+        };
+        Ok((string, rest))
     }
 
+    #[inline]
     fn scratch_len(&self) -> usize {
         if self.is_huffman {
             huffman::decoded_len_max(self.octets.len())

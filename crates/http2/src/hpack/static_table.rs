@@ -65,14 +65,16 @@ pub(super) static FIELDS: [(&[u8], &[u8]); 61] = [
     (b"www-authenticate", b""),
 ];
 
-/// The index of the field with this name and value.
-pub(super) fn index_of(name: &[u8], value: &[u8]) -> Option<usize> {
-    let at = FIELDS.iter().position(|field| *field == (name, value));
-    at.map(|at| at + 1)
-}
-
 /// The first index of a field with this name.
 pub(super) fn index_of_name(name: &[u8]) -> Option<usize> {
     let at = FIELDS.iter().position(|field| field.0 == name);
     at.map(|at| at + 1)
+}
+
+/// The index of the field with this value among those that have the name of the one at `first`. They follow one another.
+pub(super) fn index_of_value(first: usize, value: &[u8]) -> Option<usize> {
+    let fields = &FIELDS[first - 1..];
+    let named = fields.iter().take_while(|field| field.0 == fields[0].0);
+    let at = named.map(|field| field.1).position(|it| it == value);
+    at.map(|at| first + at)
 }

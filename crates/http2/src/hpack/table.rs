@@ -1,36 +1,61 @@
 //! The decoder's dynamic table: RFC 7541, 2.3.2 and 4.
 //!
-//! Names and values stand one behind the other in one buffer, oldest first. Eviction forgets an entry and leaves its
-//! bytes where they are. When the end of the buffer is reached, the bytes of the entries move to a new one of the size
-//! that they need.
+//! New names and values are appended to one buffer. An entry that takes its name from another one points to the same
+//! bytes, so a peer cannot make us copy a long name for each octet it sends. Eviction forgets an entry and leaves its
+//! bytes where they are. When the buffer is full, what entries point to moves to a new one of the size that they need.
 //!
 //! Holds: the buffer never exceeds the table's size limit. Beside it an entry takes 8 bytes, and it counts 32 (4.1), so
 //! the heap of a table is at most 5/4 of a limit that is a power of two. A table that was never filled has no heap.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 /// What an entry counts beside its name and value (RFC 7541, 4.1).
-const ENTRY_OVERHEAD: usize = 32;
+const ENTRY_OVERHEAD: u32 = 32;
+
+/// The least room behind the entries in a new buffer.
+const ROOM_MIN: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Table {
     bytes: Vec<u8>,
-    /// Oldest first, as their bytes.
+    /// Oldest first.
     entries: VecDeque<Entry>,
-    size: usize,
-    size_max: usize,
+    size: u32,
+    size_max: u32,
 }
 
-/// The value of an entry ends where the next entry begins.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
-    begin: u32,
-    name_len: u32,
+    name: Span,
+    value: Span,
+}
+
+/// A range of the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    begin: u16,
+    len: u16,
+}
+
+impl Span {
+    #[inline]
+    fn of(self, bytes: &[u8]) -> &[u8] {
+        let begin = usize::from(self.begin);
+        &bytes[begin..begin + usize::from(self.len)]
+    }
+}
+
+impl Entry {
+    fn size(self) -> u32 {
+        u32::from(self.name.len) + u32::from(self.value.len) + ENTRY_OVERHEAD
+    }
 }
 
 impl Table {
-    pub(super) fn new(size_max: usize) -> Self {
+    /// The largest limit: what an entry's numbers reach.
+    pub(super) const SIZE_MAX: u32 = u16::MAX as u32;
+
+    pub(super) fn new(size_max: u32) -> Self {
         Self {
             bytes: Vec::new(),
             entries: VecDeque::new(),
@@ -39,20 +64,22 @@ impl Table {
         }
     }
 
-    pub(super) fn size_max(&self) -> usize {
+    pub(super) fn size_max(&self) -> u32 {
         self.size_max
     }
 
     /// A new size limit: what does not fit any more is evicted, and its memory given back (RFC 7541, 4.3).
-    pub(super) fn set_size_max(&mut self, size_max: usize) {
+    pub(super) fn set_size_max(&mut self, size_max: u32) {
         self.size_max = size_max;
         self.evict_to(size_max);
         if self.entries.is_empty() {
             self.free();
-        } else if self.bytes.capacity() > size_max {
-            self.replace(self.moved(b"", b""));
-            self.entries.shrink_to_fit();
+            return;
         }
+        if self.bytes.capacity() > size_max as usize {
+            self.move_entries(0);
+        }
+        self.entries.shrink_to((size_max / ENTRY_OVERHEAD) as usize);
     }
 
     /// Bytes of heap.
@@ -63,74 +90,50 @@ impl Table {
     /// Name and value of an entry. The newest has the index 0.
     #[inline]
     pub(super) fn get(&self, index: usize) -> Option<(&[u8], &[u8])> {
-        let (name, value) = self.ranges(index)?;
-        Some((&self.bytes[name], &self.bytes[value]))
+        let entry = self.entry(index)?;
+        Some((entry.name.of(&self.bytes), entry.value.of(&self.bytes)))
     }
 
     #[inline]
-    fn ranges(&self, index: usize) -> Option<(Range<usize>, Range<usize>)> {
-        let at = self.entries.len().checked_sub(index + 1)?;
-        let entry = &self.entries[at];
-        let end = match self.entries.get(at + 1) {
-            Some(next) => next.begin as usize,
-            None => self.bytes.len(),
-        };
-        let begin = entry.begin as usize;
-        let middle = begin + entry.name_len as usize;
-        Some((begin..middle, middle..end))
+    fn entry(&self, index: usize) -> Option<&Entry> {
+        self.entries.get(self.entries.len().wrapping_sub(index + 1))
     }
 
     /// Adds an entry. The oldest are evicted for it; if it is larger than the table, that empties it (RFC 7541, 4.4).
     pub(super) fn insert(&mut self, name: &[u8], value: &[u8]) {
-        if !self.evict_for(name.len(), value.len()) {
-            return;
+        if self.evict_for(name.len(), value.len()) {
+            self.make_room(name.len() + value.len());
+            let name = self.append(name);
+            self.push(name, value);
         }
-        if self.has_room(name.len() + value.len()) {
-            self.bytes.extend_from_slice(name);
-            self.bytes.extend_from_slice(value);
-        } else {
-            self.replace(self.moved(name, value));
-        }
-        self.push(name.len(), value.len());
     }
 
-    /// Adds an entry that has the name of the one at `index`. That one may be evicted for it: its bytes are still there
-    /// when the name is copied (RFC 7541, 4.4).
+    /// Adds an entry that has the name of the one at `index`. That one may be evicted for it: the bytes of the name stay
+    /// in use (RFC 7541, 4.4).
     pub(super) fn insert_with_name_of(&mut self, index: usize, value: &[u8]) {
-        let Some((name, _)) = self.ranges(index) else {
+        let Some(&Entry { name, .. }) = self.entry(index) else {
             return;
         };
-        let name_len = name.len();
-        if !self.evict_for(name_len, value.len()) {
-            return;
+        if self.evict_for(usize::from(name.len), value.len()) {
+            self.push(name, value);
         }
-        if self.has_room(name_len + value.len()) {
-            self.bytes.extend_from_within(name);
-            self.bytes.extend_from_slice(value);
-        } else {
-            self.replace(self.moved(&self.bytes[name], value));
-        }
-        self.push(name_len, value.len());
     }
 
     /// Evicts entries until one of these lengths fits, and says whether it ever does.
     fn evict_for(&mut self, name_len: usize, value_len: usize) -> bool {
-        let size = name_len + value_len + ENTRY_OVERHEAD;
-        let Some(room_for) = self.size_max.checked_sub(size) else {
+        let size = name_len + value_len + ENTRY_OVERHEAD as usize;
+        if size > self.size_max as usize {
             self.free();
             return false;
-        };
-        self.evict_to(room_for);
+        }
+        self.evict_to(self.size_max - size as u32);
         true
     }
 
-    fn evict_to(&mut self, size: usize) {
+    fn evict_to(&mut self, size: u32) {
         while self.size > size {
-            let (name, value) = self
-                .ranges(self.entries.len() - 1)
-                .expect("a table that has a size has an entry");
-            self.size -= name.len() + value.len() + ENTRY_OVERHEAD;
-            self.entries.pop_front();
+            let oldest = self.entries.pop_front();
+            self.size -= oldest.expect("a table that has a size has an entry").size();
         }
     }
 
@@ -138,43 +141,83 @@ impl Table {
         *self = Self::new(self.size_max);
     }
 
-    fn has_room(&self, len: usize) -> bool {
-        self.bytes.capacity() - self.bytes.len() >= len
+    /// The entry is there before its value, so that its name moves with the others.
+    fn push(&mut self, name: Span, value: &[u8]) {
+        self.entries.push_back(Entry {
+            name,
+            value: Span { len: 0, ..name },
+        });
+        self.size += u32::from(name.len) + ENTRY_OVERHEAD;
+        if !value.is_empty() {
+            self.make_room(value.len());
+            let value = self.append(value);
+            self.size += u32::from(value.len);
+            self.entries.back_mut().expect("it was pushed above").value = value;
+        }
     }
 
-    /// A new buffer with the bytes of all entries and of a new one. A quarter more than that is its room to grow, so that
-    /// entries do not move at each insertion.
-    fn moved(&self, name: &[u8], value: &[u8]) -> Vec<u8> {
-        let kept = &self.bytes[self.begin()..];
-        let len = kept.len() + name.len() + value.len();
-        let mut bytes = Vec::with_capacity((len + len / 4).min(self.size_max));
-        bytes.extend_from_slice(kept);
-        bytes.extend_from_slice(name);
-        bytes.extend_from_slice(value);
-        bytes
+    fn append(&mut self, string: &[u8]) -> Span {
+        let begin = self.bytes.len() as u16;
+        self.bytes.extend_from_slice(string);
+        Span {
+            begin,
+            len: string.len() as u16,
+        }
     }
 
-    fn replace(&mut self, bytes: Vec<u8>) {
-        let gone = self.begin() as u32;
-        for entry in &mut self.entries {
-            entry.begin -= gone;
+    #[inline]
+    fn make_room(&mut self, len: usize) {
+        if self.bytes.len() + len > self.bytes.capacity().min(self.size_max as usize) {
+            self.move_entries(len);
+        }
+    }
+
+    /// Moves the strings of all entries to a new buffer that has room for `len` bytes more.
+    fn move_entries(&mut self, len: usize) {
+        let count = self.entries.len();
+        let strings = self.size as usize - count * ENTRY_OVERHEAD as usize;
+        // To move costs by bytes and by entries, so the room until the next time grows with both.
+        let room = ROOM_MIN + strings / 4 + count * 2;
+        let capacity = (strings + len + room).min(self.size_max as usize);
+        let mut bytes = Vec::with_capacity(capacity);
+        let begins = self
+            .entries
+            .iter()
+            .map(|it| it.name.begin.min(it.value.begin));
+        let begin = begins.min().unwrap_or(0);
+        let end = &self.bytes[usize::from(begin)..];
+        if end.len() <= strings {
+            // From the first string on, little or nothing lies between them.
+            bytes.extend_from_slice(end);
+            for entry in &mut self.entries {
+                entry.name.begin -= begin;
+                entry.value.begin -= begin;
+            }
+        } else {
+            self.move_each(&mut bytes);
         }
         self.bytes = bytes;
     }
 
-    /// Where the bytes of the oldest entry begin.
-    fn begin(&self) -> usize {
-        self.entries
-            .front()
-            .map_or(self.bytes.len(), |oldest| oldest.begin as usize)
-    }
-
-    /// The entry whose bytes are the last ones.
-    fn push(&mut self, name_len: usize, value_len: usize) {
-        self.size += name_len + value_len + ENTRY_OVERHEAD;
-        self.entries.push_back(Entry {
-            begin: (self.bytes.len() - name_len - value_len) as u32,
-            name_len: name_len as u32,
-        });
+    fn move_each(&mut self, bytes: &mut Vec<u8>) {
+        let mut moved = |span: Span| {
+            let begin = bytes.len() as u16;
+            bytes.extend_from_slice(span.of(&self.bytes));
+            Span { begin, ..span }
+        };
+        // The name of the entry before: where it was, and where it is.
+        let mut last = None;
+        for entry in &mut self.entries {
+            entry.name = match last {
+                Some((name, moved)) if name == entry.name => moved,
+                _ => {
+                    let name = entry.name;
+                    let moved = moved(name);
+                    last = Some((name, moved));
+                    moved
+                }
+            };
+            entry.value = moved(entry.value);
+        }
     }
 }

@@ -1,6 +1,11 @@
 //! Header compression, from outside.
 
 mod appendix_c;
+mod blocks;
+mod corpus;
+mod encoder;
+mod properties;
+mod traps;
 
 use longlived_http2::hpack::{DecodeError, Decoder};
 
