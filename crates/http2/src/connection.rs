@@ -232,13 +232,19 @@ impl<V> Connection<V> {
         frame::rst_stream(out, id, code);
     }
 
+    /// Since when a header block is under way. Half frames of other types are small, or belong to no call: they may take their time.
+    fn header_block_since(&self) -> Option<Instant> {
+        let of_a_block = self.block.is_some() || frame::begins_block(&self.half_frame);
+        self.half_since.filter(|_| of_a_block)
+    }
+
     /// The earliest time at which [`expire`](Self::expire) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let settings = self
             .settings_sent
             .map(|at| at + self.config.settings_timeout);
         let half = self
-            .half_since
+            .header_block_since()
             .map(|at| at + self.config.header_block_timeout);
         let closing = self
             .closing
@@ -259,10 +265,10 @@ impl<V> Connection<V> {
                 "SETTINGS were not acknowledged in time (6.5.3)",
             ));
         }
-        if over(self.half_since, self.config.header_block_timeout) {
+        if over(self.header_block_since(), self.config.header_block_timeout) {
             return Err(ConnectionError::new(
                 ErrorCode::ENHANCE_YOUR_CALM,
-                "a frame or a header block did not come whole in time",
+                "a header block did not come whole in time",
             ));
         }
         Ok(())

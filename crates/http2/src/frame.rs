@@ -118,6 +118,11 @@ impl FrameHead {
     }
 }
 
+/// Whether the begin of a frame is that of HEADERS, as far as it has come.
+pub(crate) fn begins_block(half_frame: &[u8]) -> bool {
+    half_frame.get(3) == Some(&FrameType::Headers.byte())
+}
+
 /// Writes a control frame whole.
 fn control(out: &mut Output, kind: FrameType, flags: u8, stream_id: u32, payload: &[&[u8]]) {
     let length = payload.iter().map(|part| part.len()).sum::<usize>() as u32;

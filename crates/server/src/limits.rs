@@ -110,6 +110,15 @@ pub(crate) const RESET_STREAMS_REMEMBERED_MAX: usize = STREAMS_PER_CONNECTION_MA
 /// token may need a little more. Met as: HTTP status 431.
 pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
+/// From the first byte of a request's headers to the last: they may come in pieces, and are kept until they are whole. Met as:
+/// `GOAWAY(ENHANCE_YOUR_CALM)`.
+#[cfg(feature = "own-http2")]
+pub(crate) const HEADER_BLOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Frames of a peer, DATA aside, that one connection looks at before its streams have their turn. Met as: nothing.
+#[cfg(feature = "own-http2")]
+pub(crate) const CONNECTION_TURN_FRAMES: u32 = 64;
+
 /// Bytes of requests that one stream may have on their way to us. Enough for one large publish batch within a
 /// round trip. Met as: flow control.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;

@@ -31,8 +31,8 @@ impl<V> Connection<V> {
     }
 
     /// Bytes of DATA that may be sent on this connection now.
-    pub fn connection_send_window(&self) -> usize {
-        self.send_window as usize
+    pub fn connection_send_window(&self) -> u32 {
+        self.send_window
     }
 
     /// A stream that waits for a window and now may send, or `None` when there is no more. Those that wait longest come first.

@@ -12,9 +12,12 @@ mod context;
 mod followers;
 mod half_sent;
 mod heartbeats;
+#[cfg(feature = "own-http2")]
+mod http2;
 mod inbound;
 mod io;
 mod keepalive;
+mod outlet;
 mod request_body;
 mod response_body;
 mod returned;
@@ -52,7 +55,7 @@ use followers::{Detached, Followers};
 use half_sent::HalfSent;
 pub use half_sent::{HalfSentTotal, RequestError};
 use heartbeats::Heartbeats;
-use io::{Io, IoHandle, Left};
+use io::{Io, IoHandle, Left, Sending};
 use keepalive::{Gone, Keepalive};
 use request_body::RequestBody;
 pub use response_body::{Follower, Heartbeat, ResponseBody};
@@ -89,6 +92,10 @@ pub enum ConnectionEnd {
     /// The peer's bytes were not HTTP/2, or broke its rules, or the socket failed.
     #[error(transparent)]
     Http2(#[from] h2::Error),
+    /// The peer broke a rule of HTTP/2.
+    #[cfg(feature = "own-http2")]
+    #[error(transparent)]
+    Protocol(#[from] longlived_http2::ConnectionError),
     /// The socket failed while the preface was read or collected frames were written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -140,6 +147,20 @@ where
         }
         Ok(Ok((socket, Begin::Http2(preface)))) => (socket, preface),
     };
+    #[cfg(feature = "own-http2")]
+    if settings.own_http2 {
+        let half_sent = HalfSent::new(settings, shared.half_sent);
+        let begun = http2::Begun {
+            socket,
+            preface,
+            config: shared.http2,
+            until,
+        };
+        let (service, counts) = (shared.service, shared.counts);
+        return http2::Connection::new(begun, service, accepted, counts, settings, half_sent)
+            .run(drain)
+            .await;
+    }
     let (io, handle) = io::split(socket, preface);
     let http2 = {
         let handshake = timeout_at(until, settings.http2().handshake(io));
@@ -194,7 +215,8 @@ where
     full: Option<Full>,
     streams_max: u32,
     streams: StreamSet<Stream<S::Future, B>>,
-    keepalive: Option<Keepalive>,
+    keepalive: Keepalive,
+    pings: Option<h2::PingPong>,
     half_sent: Arc<HalfSent>,
 }
 
@@ -215,9 +237,8 @@ where
         settings: &ConnectionSettings,
         half_sent: Arc<HalfSent>,
     ) -> Self {
-        let keepalive = http2
-            .ping_pong()
-            .map(|pings| Keepalive::new(pings, settings, accepted.queue));
+        let pings = http2.ping_pong();
+        let keepalive = Keepalive::new(settings, accepted.queue);
         let wakes = Wakes::new();
         io.stage(wakes.socket.clone());
         Self {
@@ -237,6 +258,7 @@ where
             full: None,
             streams_max: settings.streams_max,
             keepalive,
+            pings,
             half_sent,
         }
     }
@@ -261,8 +283,13 @@ where
                         self.http2.graceful_shutdown();
                         self.wakes.mark(SOCKET);
                     }
-                    if let Some(keepalive) = &mut self.keepalive
-                        && keepalive.poll_gone(&mut control, &self.wire.io) == Poll::Ready(Gone)
+                    if let Some(pings) = &mut self.pings
+                        && let io = &self.wire.io
+                        && let (received, taken) = (io.last_received(), io.taken())
+                        && self
+                            .keepalive
+                            .poll_gone(&mut control, pings, received, taken)
+                            == Poll::Ready(Gone)
                     {
                         return Poll::Ready(ConnectionEnd::PeerVanished);
                     }
@@ -359,7 +386,10 @@ where
             (self.streams).for_each_woken(|stream| stream.detach(followers, io));
         }
         if groups {
-            let (left, detached) = self.wire.followers.poll(&self.wire.io, &mut Turn::new());
+            let (left, detached) = {
+                let Wire { followers, io, .. } = &mut self.wire;
+                followers.poll(&mut io.sender(), &mut Turn::new())
+            };
             self.resume(detached);
             if left {
                 self.wakes.mark(GROUPS);
@@ -437,7 +467,7 @@ where
     }
 
     /// Streams that were taken out of their groups read for themselves.
-    fn resume(&mut self, detached: Vec<Detached>) {
+    fn resume(&mut self, detached: Vec<Detached<Sending>>) {
         for one in detached {
             if let Some(stream) = self.streams.wake(one.slot) {
                 stream.resume(one);

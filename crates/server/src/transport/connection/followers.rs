@@ -16,15 +16,13 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use slab::Slab;
 use smallvec::SmallVec;
-use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use super::io::{IoHandle, Sender, Sent};
+use super::outlet::{Outlet, Sent};
 use super::response_body::Follower;
 use super::shared_reader::{SharedPiece, SharedReader};
 use super::stream_set::Turn;
 use super::wakes::GroupWakes;
-use super::windows::Spent;
 use crate::limits;
 
 /// The bytes that a stream got while it was in a group.
@@ -39,9 +37,9 @@ pub struct Followed {
 }
 
 /// A stream that was taken out of its group and reads for itself.
-pub(super) struct Detached {
+pub(super) struct Detached<M> {
     pub(super) slot: u32,
-    pub(super) spent: Spent,
+    pub(super) sending: M,
     /// The rest of the last piece, still to be sent.
     pub(super) rest: Bytes,
     pub(super) followed: Followed,
@@ -51,21 +49,21 @@ pub(super) struct Detached {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
-pub(super) struct Followers<R> {
-    groups: Slab<Group<R>>,
+pub(super) struct Followers<R, M> {
+    groups: Slab<Group<R, M>>,
     wakes: GroupWakes,
     // Where the last turn ended before it was through.
     next: usize,
     // Streams that were taken out of their group in this turn.
-    detached: Vec<Detached>,
+    detached: Vec<Detached<M>>,
     // Slots of streams that may join once their group has sent its piece: 64 to a word.
     retries: Vec<u64>,
 }
 
-struct Group<R> {
+struct Group<R, M> {
     reader: R,
     waker: Waker,
-    members: SmallVec<[Member; 1]>,
+    members: SmallVec<[Member<M>; 1]>,
     events: u64,
     last_sent_at: Instant,
     under_way: Option<UnderWay>,
@@ -82,10 +80,10 @@ struct UnderWay {
     sent: usize,
 }
 
-struct Member {
-    stream: u32,
+struct Member<M> {
     slot: u32,
-    spent: Spent,
+    /// The stream, as the outlet knows it.
+    sending: M,
     // How many events the group had sent when this one joined.
     since: u64,
 }
@@ -102,7 +100,7 @@ enum Halt {
     Detach,
 }
 
-impl<R: SharedReader> Followers<R> {
+impl<R: SharedReader, M: Copy> Followers<R, M> {
     /// Groups are woken through `wakes`.
     pub(super) fn new(wakes: GroupWakes) -> Self {
         Self {
@@ -119,38 +117,36 @@ impl<R: SharedReader> Followers<R> {
     pub(super) fn attach(
         &mut self,
         follower: &mut dyn Follower<R>,
-        stream: u32,
         slot: u32,
-        spent: Spent,
+        sending: M,
     ) -> Option<Place> {
         let place = self.join(follower, slot)?;
         let group = &mut self.groups[place];
         group.members.push(Member {
-            stream,
             slot,
-            spent,
+            sending,
             since: group.events,
         });
         Some(Place(place as u32))
     }
 
     /// Takes a stream out of its group.
-    pub(super) fn detach<T>(
+    pub(super) fn detach(
         &mut self,
         place: Place,
         slot: u32,
-        io: &IoHandle<T>,
-    ) -> Option<Detached> {
+        outlet: &mut impl Outlet<Member = M>,
+    ) -> Option<Detached<M>> {
         let index = place.0 as usize;
         let group = self.groups.get_mut(index)?;
         let at = group.members.iter().position(|one| one.slot == slot)?;
         let detached = group.detach(at);
-        self.remove_empty(index, io);
+        self.remove_empty(index, outlet);
         Some(detached)
     }
 
     /// Takes all streams out of their groups.
-    pub(super) fn detach_all(&mut self) -> Vec<Detached> {
+    pub(super) fn detach_all(&mut self) -> Vec<Detached<M>> {
         self.groups
             .iter_mut()
             .for_each(|(_, group)| group.detach_all(&mut self.detached));
@@ -180,11 +176,11 @@ impl<R: SharedReader> Followers<R> {
     }
 
     /// Sends pieces until the turn is over; whether something is left, and which streams were detached.
-    pub(super) fn poll<T: AsyncWrite + Unpin>(
+    pub(super) fn poll(
         &mut self,
-        io: &IoHandle<T>,
+        outlet: &mut impl Outlet<Member = M>,
         turn: &mut Turn,
-    ) -> (bool, Vec<Detached>) {
+    ) -> (bool, Vec<Detached<M>>) {
         let mut left = false;
         let woken = self.wakes.take();
         let (first, end) = (self.next, self.groups.capacity());
@@ -196,12 +192,12 @@ impl<R: SharedReader> Followers<R> {
             let Some(group) = self.groups.get_mut(index) else {
                 continue;
             };
-            match group.poll(io, turn, &mut self.detached) {
+            match group.poll(outlet, turn, &mut self.detached) {
                 Halt::Waits => {}
                 Halt::NoWindow => {
                     group.reader.hold(true);
                     if !std::mem::replace(&mut group.queued, true) {
-                        io.windows().wait_as_group(index as u32);
+                        outlet.wait_as_group(index as u32);
                     }
                 }
                 Halt::Later => {
@@ -214,12 +210,12 @@ impl<R: SharedReader> Followers<R> {
                 }
                 Halt::Detach => group.detach_all(&mut self.detached),
             }
-            self.remove_empty(index, io);
+            self.remove_empty(index, outlet);
         }
         (left, std::mem::take(&mut self.detached))
     }
 
-    fn remove_empty<T>(&mut self, index: usize, io: &IoHandle<T>) {
+    fn remove_empty(&mut self, index: usize, outlet: &mut impl Outlet<Member = M>) {
         if self
             .groups
             .get(index)
@@ -227,7 +223,7 @@ impl<R: SharedReader> Followers<R> {
         {
             let group = self.groups.remove(index);
             if group.queued {
-                io.windows().forget_group(index as u32);
+                outlet.forget_group(index as u32);
             }
         }
         if self.groups.is_empty() {
@@ -260,7 +256,7 @@ impl<R: SharedReader> Followers<R> {
 
     /// Slots of the streams that came too early. An event for a group and for a stream beside it wakes both, and the
     /// stream reads it first; polled again after the group has had its turn, the stream can join.
-    pub(super) fn take_retries(&mut self) -> impl Iterator<Item = u32> + use<R> {
+    pub(super) fn take_retries(&mut self) -> impl Iterator<Item = u32> + use<R, M> {
         let words = std::mem::take(&mut self.retries).into_iter().enumerate();
         words.flat_map(|(word, bits)| {
             let first = word as u32 * u64::BITS;
@@ -293,19 +289,18 @@ impl<R: SharedReader> Followers<R> {
     }
 }
 
-impl<R: SharedReader> Group<R> {
-    fn poll<T: AsyncWrite + Unpin>(
+impl<R: SharedReader, M: Copy> Group<R, M> {
+    fn poll(
         &mut self,
-        io: &IoHandle<T>,
+        outlet: &mut impl Outlet<Member = M>,
         turn: &mut Turn,
-        detached: &mut Vec<Detached>,
+        detached: &mut Vec<Detached<M>>,
     ) -> Halt {
-        let mut sender = io.sender();
         loop {
             if self.queued {
                 return Halt::NoWindow;
             }
-            if turn.is_over() || sender.is_blocked() {
+            if turn.is_over() || outlet.is_blocked() {
                 return Halt::Later;
             }
             if self.under_way.is_none() {
@@ -322,18 +317,18 @@ impl<R: SharedReader> Group<R> {
                     }
                 }
             }
-            if let Some(halt) = self.send(&mut sender, turn, detached) {
+            if let Some(halt) = self.send(outlet, turn, detached) {
                 return halt;
             }
         }
     }
 
     /// Sends the piece under way to the streams that have not got it. `None` when all have.
-    fn send<T: AsyncWrite + Unpin>(
+    fn send(
         &mut self,
-        sender: &mut Sender<'_, T>,
+        outlet: &mut impl Outlet<Member = M>,
         turn: &mut Turn,
-        detached: &mut Vec<Detached>,
+        detached: &mut Vec<Detached<M>>,
     ) -> Option<Halt> {
         while let Some(under_way) = &mut self.under_way {
             let Some(member) = self.members.get_mut(under_way.next) else {
@@ -348,7 +343,7 @@ impl<R: SharedReader> Group<R> {
             }
             let rest = &under_way.piece.bytes[under_way.sent..];
             // The rare condition stands first: this is looked at for each delivery.
-            if sender.has_too_much_unread(member.stream, &mut member.spent)
+            if outlet.has_too_much_unread(&mut member.sending)
                 && under_way.sent == 0
                 && rest.len() < limits::SMALL_FRAME_BYTES
             {
@@ -357,7 +352,7 @@ impl<R: SharedReader> Group<R> {
                 detached.push(self.detach(next));
                 continue;
             }
-            match sender.send(member.stream, &mut member.spent, rest) {
+            match outlet.send(&mut member.sending, rest) {
                 Sent::All => {
                     turn.spend(rest.len());
                     under_way.next += 1;
@@ -369,7 +364,7 @@ impl<R: SharedReader> Group<R> {
                 }
                 Sent::Part(sent) | Sent::Overflown(sent) => {
                     under_way.sent += sent;
-                    if sender.is_used_up() {
+                    if outlet.is_used_up() {
                         // It is the connection's window: all streams wait for it.
                         return Some(Halt::NoWindow);
                     }
@@ -381,18 +376,18 @@ impl<R: SharedReader> Group<R> {
         None
     }
 
-    fn detach_all(&mut self, detached: &mut Vec<Detached>) {
+    fn detach_all(&mut self, detached: &mut Vec<Detached<M>>) {
         while let Some(last) = self.members.len().checked_sub(1) {
             detached.push(self.detach(last));
         }
     }
 
     /// Takes a stream out. If it has a part of the piece under way, it gets the rest with it.
-    fn detach(&mut self, at: usize) -> Detached {
+    fn detach(&mut self, at: usize) -> Detached<M> {
         let member = self.members.remove(at);
         let mut detached = Detached {
             slot: member.slot,
-            spent: member.spent,
+            sending: member.sending,
             rest: Bytes::new(),
             followed: Followed {
                 position: self.reader.position(),

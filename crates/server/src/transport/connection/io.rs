@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-pub(super) use data::{Sender, Sent};
+pub(super) use data::{Sender, Sending};
 
 use super::inbound::{HELD_BYTES_MAX, Inbound};
 use super::windows::{NoCapacity, Spent, Windows};

@@ -15,10 +15,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::io::IoHandle;
 use super::send_queue::Queued;
 use super::{ConnectionSettings, SendQueue};
 use crate::limits;
@@ -27,8 +25,26 @@ use crate::limits;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Gone;
 
+/// The PINGs of one connection, one at a time.
+pub(super) trait Pings {
+    /// Sends one. It fails only on a connection that is closing, whose end the keepalive's timer then forces.
+    fn send(&mut self);
+
+    /// Ready once when the answer has come.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+impl Pings for h2::PingPong {
+    fn send(&mut self) {
+        let _ = self.send_ping(h2::Ping::opaque());
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_pong(cx).map(|_| ())
+    }
+}
+
 pub(super) struct Keepalive {
-    ping_pong: PingPong,
     interval: Duration,
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
@@ -49,13 +65,8 @@ pub(super) struct Keepalive {
 }
 
 impl Keepalive {
-    pub(super) fn new(
-        ping_pong: PingPong,
-        settings: &ConnectionSettings,
-        queue: Option<SendQueue>,
-    ) -> Self {
+    pub(super) fn new(settings: &ConnectionSettings, queue: Option<SendQueue>) -> Self {
         Self {
-            ping_pong,
             interval: settings.keepalive_interval,
             timeout: settings.keepalive_timeout,
             timer: Box::pin(sleep(settings.keepalive_interval)),
@@ -69,10 +80,15 @@ impl Keepalive {
         }
     }
 
-    /// Ready when the peer is gone.
-    pub(super) fn poll_gone<T>(&mut self, cx: &mut Context<'_>, io: &IoHandle<T>) -> Poll<Gone> {
-        let last_received = io.last_received();
-        if self.asked.is_some() && self.ping_pong.poll_pong(cx).is_ready() {
+    /// Ready when the peer is gone, which last sent something at `last_received`. The socket has taken `taken` bytes.
+    pub(super) fn poll_gone(
+        &mut self,
+        cx: &mut Context<'_>,
+        pings: &mut impl Pings,
+        last_received: Instant,
+        taken: u64,
+    ) -> Poll<Gone> {
+        if self.asked.is_some() && pings.poll_answer(cx).is_ready() {
             self.asked = None;
             self.read = self.before;
             self.timer.as_mut().reset(last_received + self.interval);
@@ -85,13 +101,12 @@ impl Keepalive {
                 None => {
                     self.overdue = false;
                     self.seen = None;
-                    self.before = io.taken();
-                    // It fails only on a connection that is closing, whose end the same timer then forces.
-                    let _ = self.ping_pong.send_ping(Ping::opaque());
+                    self.before = taken;
+                    pings.send();
                     self.asked = Some(Instant::now());
                     self.timer.as_mut().reset(Instant::now() + self.timeout);
                     // Registers for the answer.
-                    if self.ping_pong.poll_pong(cx).is_ready() {
+                    if pings.poll_answer(cx).is_ready() {
                         self.asked = None;
                         self.timer.as_mut().reset(Instant::now() + self.interval);
                     }
@@ -109,7 +124,7 @@ impl Keepalive {
                     self.timer.as_mut().reset(Instant::now() + grace);
                 }
                 Some(asked) => {
-                    if !self.may_read(asked, io.taken()) {
+                    if !self.may_read(asked, taken) {
                         return Poll::Ready(Gone);
                     }
                     self.timer.as_mut().reset(Instant::now() + self.timeout);

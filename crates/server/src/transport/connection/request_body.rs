@@ -1,6 +1,6 @@
 //! A request's body as HTTP/2 receives it.
 //!
-//! Holds: capacity is released only for bytes that were taken; a message that was begun is there in full within
+//! Holds: a message that was begun is there in full within
 //! `request_timeout`, and counted until then.
 //! Does not: wait for a message to begin; a caller that needs one does.
 
@@ -12,15 +12,59 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
+use http::HeaderMap;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::half_sent::{HalfSent, Held, RequestError};
 use crate::framing::Framing;
 
-/// The receiving half of a stream.
-pub(super) struct RequestBody {
-    stream: RecvStream,
+/// The receiving half of a stream, as HTTP/2 gives it. Capacity is released for bytes that were taken.
+pub(super) trait Content: Send + Unpin + 'static {
+    /// The next bytes; `None` at the end of the content.
+    fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Box<dyn Error + Send + Sync>>>>;
+
+    /// The trailers, after the content.
+    fn poll_trailers(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<HeaderMap>, Box<dyn Error + Send + Sync>>>;
+
+    /// Whether there are neither bytes nor trailers left.
+    fn is_ended(&self) -> bool;
+}
+
+impl Content for RecvStream {
+    fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Box<dyn Error + Send + Sync>>>> {
+        let data = ready!(RecvStream::poll_data(self, cx));
+        if let Some(Ok(data)) = &data {
+            // An error means that the stream is gone; the next poll tells.
+            let _ = self.flow_control().release_capacity(data.len());
+        }
+        Poll::Ready(data.map(|data| data.map_err(Into::into)))
+    }
+
+    fn poll_trailers(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<HeaderMap>, Box<dyn Error + Send + Sync>>> {
+        RecvStream::poll_trailers(self, cx).map_err(Into::into)
+    }
+
+    fn is_ended(&self) -> bool {
+        self.is_end_stream()
+    }
+}
+
+/// The messages of a request.
+pub(super) struct RequestBody<C> {
+    content: C,
     /// All data was taken; trailers may follow.
     data_ended: bool,
     framing: Framing,
@@ -29,10 +73,10 @@ pub(super) struct RequestBody {
     expiry: Option<Pin<Box<Sleep>>>,
 }
 
-impl RequestBody {
-    pub(super) fn new(stream: RecvStream, half_sent: Arc<HalfSent>) -> Self {
+impl<C: Content> RequestBody<C> {
+    pub(super) fn new(content: C, half_sent: Arc<HalfSent>) -> Self {
         Self {
-            stream,
+            content,
             data_ended: false,
             framing: Framing::default(),
             held: Held::nothing(half_sent),
@@ -65,7 +109,7 @@ impl RequestBody {
     }
 }
 
-impl Body for RequestBody {
+impl<C: Content> Body for RequestBody<C> {
     type Data = Bytes;
     type Error = Box<dyn Error + Send + Sync>;
 
@@ -74,7 +118,7 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if !self.data_ended {
-            match self.stream.poll_data(cx) {
+            match self.content.poll_data(cx) {
                 Poll::Pending => {
                     return self.poll_expired(cx).map(|error| Some(Err(error.into())));
                 }
@@ -82,22 +126,20 @@ impl Body for RequestBody {
                     if let Err(error) = self.received(&data) {
                         return Poll::Ready(Some(Err(error.into())));
                     }
-                    // An error means that the stream is gone; the next poll tells.
-                    let _ = self.stream.flow_control().release_capacity(data.len());
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
                 Poll::Ready(None) => self.data_ended = true,
             }
         }
-        match ready!(self.stream.poll_trailers(cx)) {
+        match ready!(self.content.poll_trailers(cx)) {
             Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
             Ok(None) => Poll::Ready(None),
-            Err(error) => Poll::Ready(Some(Err(error.into()))),
+            Err(error) => Poll::Ready(Some(Err(error))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        self.content.is_ended()
     }
 }

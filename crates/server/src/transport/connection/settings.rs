@@ -34,6 +34,12 @@ pub struct ConnectionSettings {
     pub request_timeout: Duration,
     /// Bytes of messages that have not come whole.
     pub half_sent_bytes_max: usize,
+    /// From the first byte of a request's headers to the last.
+    #[cfg(feature = "own-http2")]
+    pub header_block_timeout: Duration,
+    /// HTTP/2 is ours, and not that of the h2 crate.
+    #[cfg(feature = "own-http2")]
+    pub own_http2: bool,
 }
 
 impl Default for ConnectionSettings {
@@ -52,11 +58,29 @@ impl Default for ConnectionSettings {
             connection_window_bytes: limits::CONNECTION_WINDOW_BYTES,
             request_timeout: limits::REQUEST_TIMEOUT,
             half_sent_bytes_max: limits::HALF_SENT_BYTES_MAX,
+            #[cfg(feature = "own-http2")]
+            header_block_timeout: limits::HEADER_BLOCK_TIMEOUT,
+            #[cfg(feature = "own-http2")]
+            own_http2: true,
         }
     }
 }
 
 impl ConnectionSettings {
+    /// The limits of our own HTTP/2.
+    #[cfg(feature = "own-http2")]
+    pub(in crate::transport) fn own_http2(&self) -> longlived_http2::Config {
+        longlived_http2::Config {
+            streams_max: self.streams_max,
+            stream_window: self.stream_window_bytes,
+            connection_window: self.connection_window_bytes,
+            header_list_bytes_max: self.header_list_bytes_max,
+            header_block_timeout: self.header_block_timeout,
+            go_away_timeout: limits::GOAWAY_GRACE,
+            ..longlived_http2::Config::default()
+        }
+    }
+
     /// The HTTP/2 side of these limits.
     pub(super) fn http2(&self) -> h2::server::Builder {
         let mut builder = h2::server::Builder::new();

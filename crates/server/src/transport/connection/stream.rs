@@ -22,7 +22,8 @@ use tokio::io::AsyncWrite;
 
 use super::followers::{Detached, Followers, Place};
 use super::heartbeats::Heartbeats;
-use super::io::{IoHandle, Sent};
+use super::io::{IoHandle, Sending};
+use super::outlet::Sent;
 use super::response_body::{Heartbeat, ResponseBody};
 use super::stream_set::{Member, Turn};
 use super::wake_set::StreamWaker;
@@ -32,7 +33,7 @@ use crate::limits;
 /// The state that the streams of a connection share.
 pub(super) struct Wire<T, R> {
     pub(super) io: IoHandle<T>,
-    pub(super) followers: Followers<R>,
+    pub(super) followers: Followers<R, Sending>,
     /// How often everything that HTTP/2 had to say has gone out.
     pub(super) flushes: u32,
     pub(super) heartbeats: Heartbeats,
@@ -79,7 +80,10 @@ impl<F, B> Stream<F, B> {
 
 impl<F, B: ResponseBody> Stream<F, B> {
     /// When its body wants to send a heartbeat.
-    pub(super) fn heartbeat(&mut self, followers: &Followers<B::Reader>) -> Option<Heartbeat> {
+    pub(super) fn heartbeat(
+        &mut self,
+        followers: &Followers<B::Reader, Sending>,
+    ) -> Option<Heartbeat> {
         match &mut self.stage {
             Stage::Sending { body, out } => {
                 let last_sent_at = out.place.and_then(|place| followers.last_sent_at(place));
@@ -90,20 +94,24 @@ impl<F, B: ResponseBody> Stream<F, B> {
     }
 
     /// Leaves its group if it is in one: it was woken, maybe because its peer has reset it.
-    pub(super) fn detach<T>(&mut self, followers: &mut Followers<B::Reader>, io: &IoHandle<T>) {
+    pub(super) fn detach<T: AsyncWrite + Unpin>(
+        &mut self,
+        followers: &mut Followers<B::Reader, Sending>,
+        io: &IoHandle<T>,
+    ) {
         if let Stage::Sending { out, .. } = &self.stage
             && let Some(place) = out.place
-            && let Some(detached) = followers.detach(place, self.slot, io)
+            && let Some(detached) = followers.detach(place, self.slot, &mut io.sender())
         {
             self.resume(detached);
         }
     }
 
     /// It was taken out of its group and reads for itself.
-    pub(super) fn resume(&mut self, detached: Detached) {
+    pub(super) fn resume(&mut self, detached: Detached<Sending>) {
         if let Stage::Sending { body, out } = &mut self.stage {
             out.place = None;
-            out.spent = detached.spent;
+            out.spent = detached.sending.spent;
             out.rest = detached.rest;
             if let Some(follower) = body.follower() {
                 follower.unfollow(detached.followed);
@@ -139,8 +147,11 @@ where
                     if let Some(heartbeat) = follower.heartbeat(None) {
                         wire.heartbeat_moved |= wire.heartbeats.wants(heartbeat.until);
                     }
-                    out.place =
-                        (wire.followers).attach(follower, self.number, self.slot, out.spent);
+                    let sending = Sending {
+                        number: self.number,
+                        spent: out.spent,
+                    };
+                    out.place = wire.followers.attach(follower, self.slot, sending);
                 }
             }
             _ => {}
@@ -426,12 +437,12 @@ impl Outgoing {
 }
 
 /// Goes on in the next turn.
-fn again(own: &StreamWaker) -> Poll<()> {
+pub(super) fn again<T>(own: &StreamWaker) -> Poll<T> {
     own.raise();
     Poll::Pending
 }
 
-fn log_body_error(error: impl Into<Box<dyn Error + Send + Sync>>) {
+pub(super) fn log_body_error(error: impl Into<Box<dyn Error + Send + Sync>>) {
     let error = error.into();
     tracing::error!(error = error.as_ref() as &dyn Error, "response body failed");
 }

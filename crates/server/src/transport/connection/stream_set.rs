@@ -144,6 +144,28 @@ impl<S> StreamSet<S> {
         });
     }
 
+    /// The stream in a slot.
+    #[cfg(feature = "own-http2")]
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut S> {
+        self.slots
+            .get_mut(slot as usize)
+            .map(|slot| &mut slot.stream)
+    }
+
+    /// Takes a stream out that is over for another reason than that it was polled.
+    #[cfg(feature = "own-http2")]
+    pub(super) fn remove(&mut self, slot: u32) -> Option<S> {
+        let slot = self.slots.try_remove(slot as usize)?;
+        self.shrink();
+        Some(slot.stream)
+    }
+
+    fn shrink(&mut self) {
+        if self.slots.is_empty() && self.slots.capacity() > KEPT {
+            self.slots = Slab::new();
+        }
+    }
+
     /// The stream in a slot, which is woken.
     pub(super) fn wake(&mut self, slot: u32) -> Option<&mut S> {
         let slot = self.slots.get_mut(slot as usize)?;
@@ -282,9 +304,7 @@ impl<S> StreamSet<S> {
         let mut cx = Context::from_waker(&slot.waker);
         if slot.stream.poll(&mut cx, &slot.own, turn, wire).is_ready() {
             self.slots.remove(key);
-            if self.slots.is_empty() && self.slots.capacity() > KEPT {
-                self.slots = Slab::new();
-            }
+            self.shrink();
         }
     }
 }

@@ -191,7 +191,8 @@ async fn no_data_comes_without_a_head_when_the_peer_resets_at_once() {
         let stream = 2 * number - 1;
         near.write_all(&call(stream)).await.expect("it is read");
         if number % 2 == 0 {
-            let asked = || count(&counts.asked) as u32 == number;
+            // A call that is reset at once may be dropped before it is polled.
+            let asked = || counts.aborts.lock().len() as u32 == number;
             until("it is begun", asked).await;
         }
         near.write_all(&reset(stream)).await.expect("it is read");

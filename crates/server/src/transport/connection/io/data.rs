@@ -12,6 +12,7 @@ use tokio::io::AsyncWrite;
 
 use super::Staged;
 use crate::limits;
+use crate::transport::connection::outlet::{Outlet, Sent};
 use crate::transport::connection::windows::{NoCapacity, Spent};
 
 /// Bytes of DATA in one frame: every peer takes this size (RFC 9113, 4.2).
@@ -26,17 +27,40 @@ const FRAMES_AT_ONCE: usize = 4;
 /// Writes DATA frames.
 pub(in crate::transport::connection) struct Sender<'a, T>(pub(super) MutexGuard<'a, Staged<T>>);
 
-/// The outcome for bytes that were to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::transport::connection) enum Sent {
-    /// All of it is on its way.
-    All,
-    /// This part of it; for the rest the stream waits for capacity in a window.
-    Part(usize),
-    /// This part of it; for the rest the socket is full.
-    Blocked(usize),
-    /// So much of it; the stream is to end, since its peer breaks the rules.
-    Overflown(usize),
+/// A stream and the bytes that it has sent.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::transport::connection) struct Sending {
+    pub(in crate::transport::connection) number: u32,
+    pub(in crate::transport::connection) spent: Spent,
+}
+
+impl<T: AsyncWrite + Unpin> Outlet for Sender<'_, T> {
+    type Member = Sending;
+
+    fn send(&mut self, member: &mut Sending, bytes: &[u8]) -> Sent {
+        Sender::send(self, member.number, &mut member.spent, bytes)
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.0.blocked
+    }
+
+    fn has_too_much_unread(&mut self, member: &mut Sending) -> bool {
+        let (number, spent) = (member.number, &mut member.spent);
+        self.0.windows.has_too_much_unread(number, spent)
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.0.windows.is_used_up()
+    }
+
+    fn wait_as_group(&mut self, group: u32) {
+        self.0.windows.wait_as_group(group);
+    }
+
+    fn forget_group(&mut self, group: u32) {
+        self.0.windows.forget_group(group);
+    }
 }
 
 impl<T: AsyncWrite + Unpin> Sender<'_, T> {
@@ -57,25 +81,6 @@ impl<T: AsyncWrite + Unpin> Sender<'_, T> {
             }
         }
         Sent::All
-    }
-
-    /// Whether the last written bytes still wait for the socket, so that more would only wait behind them.
-    pub(in crate::transport::connection) fn is_blocked(&self) -> bool {
-        self.0.blocked
-    }
-
-    /// Whether the peer may have too many small frames unread for another one of this stream.
-    pub(in crate::transport::connection) fn has_too_much_unread(
-        &mut self,
-        stream: u32,
-        spent: &mut Spent,
-    ) -> bool {
-        self.0.windows.has_too_much_unread(stream, spent)
-    }
-
-    /// Whether the connection's window is used up.
-    pub(in crate::transport::connection) fn is_used_up(&self) -> bool {
-        self.0.windows.is_used_up()
     }
 
     fn send_frames(&mut self, stream: u32, spent: &mut Spent, rest: &[u8]) -> Result<usize, Stop> {

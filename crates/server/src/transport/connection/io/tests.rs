@@ -3,6 +3,7 @@ use std::task::Waker;
 
 use proptest::prelude::*;
 
+use super::super::outlet::Sent;
 use super::*;
 
 /// Takes the bytes of its script, then everything.

@@ -1,0 +1,622 @@
+//! One connection over HTTP/2 of our own: one task that drives the socket and all its streams.
+//!
+//! A round is: the streams that were woken and the groups that read for several of them, then what the peer sent, then one write.
+//! So their bytes leave in as few writes as possible, and a wake-up costs the runtime one poll for any number of streams.
+//!
+//! Holds: when the peer goes, or falls silent, or the server is killed, every call and body of the connection is dropped at once; what a
+//! peer sends is handled in portions, and other connections have their turn between them.
+//! Does not: know gRPC.
+
+mod io;
+mod request_body;
+mod response_head;
+mod stream;
+mod wire;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use longlived_http2::{ConnectionError, ErrorCode, Event, FrameType, Opening, Slot};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop;
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tower::Service;
+
+use self::io::{Input, Io};
+use self::request_body::{Inbox, Outbox};
+use self::stream::Stream;
+use self::wire::{Frames, Sending, Wire};
+use super::followers::{Detached, Followers};
+use super::half_sent::HalfSent;
+use super::heartbeats::Heartbeats;
+use super::keepalive::{Gone, Keepalive, Pings};
+use super::request_body::RequestBody;
+use super::response_body::ResponseBody;
+use super::stream_set::{StreamSet, Turn};
+use super::wakes::{CONTROL, GROUPS, SOCKET, STREAMS, Wakes};
+use super::{Accepted, ConnectionContext, ConnectionEnd, ConnectionSettings};
+use crate::lifecycle::Drain;
+use crate::limits;
+use crate::transport::abort::StreamAbort;
+use crate::transport::connection_counts::{ConnectionCounts, Full};
+
+/// One waiter for the connection's window is woken for each of these bytes in it; a waiter that needs less leaves the rest to the next.
+const SHARE_BYTES: u32 = 1024;
+
+/// The payload of our keepalive's PING.
+const KEEPALIVE_PING: [u8; 8] = *b"keep up?";
+
+/// A connection whose preface has come.
+pub(super) struct Begun<T> {
+    pub(super) socket: T,
+    /// Read already.
+    pub(super) preface: &'static [u8],
+    /// The limits of HTTP/2.
+    pub(super) config: Arc<longlived_http2::Config>,
+    /// When the peer's SETTINGS must have come.
+    pub(super) until: Instant,
+}
+
+pub(super) struct Connection<T, S, B>
+where
+    S: Service<Request<tonic::body::Body>>,
+    B: ResponseBody,
+{
+    wakes: Wakes,
+    wire: Wire<T, B::Reader>,
+    service: S,
+    context: Arc<ConnectionContext>,
+    counts: ConnectionCounts,
+    /// While as many streams are open as may be.
+    full: Option<Full>,
+    streams_max: u32,
+    stream_window: u32,
+    streams: StreamSet<Stream<S::Future, B>>,
+    keepalive: Keepalive,
+    /// The answer to the keepalive's PING has come.
+    answered: bool,
+    half_sent: Arc<HalfSent>,
+    /// When the peer's SETTINGS must have come; `None` when they have.
+    begin_until: Option<Instant>,
+    deadline: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+/// The keepalive's way to this connection's PINGs.
+struct OwnPings<'a, T> {
+    frames: &'a mut Frames<T>,
+    answered: &'a mut bool,
+}
+
+impl<T> Pings for OwnPings<'_, T> {
+    fn send(&mut self) {
+        let Frames { http2, io, .. } = &mut *self.frames;
+        http2.ping(KEEPALIVE_PING, &mut io.out);
+    }
+
+    fn poll_answer(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::take(self.answered) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl<T, S, B> Connection<T, S, B>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
+    S::Future: Unpin,
+    B: ResponseBody,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    pub(super) fn new(
+        begun: Begun<T>,
+        service: S,
+        accepted: Accepted,
+        counts: ConnectionCounts,
+        settings: &ConnectionSettings,
+        half_sent: Arc<HalfSent>,
+    ) -> Self {
+        let wakes = Wakes::new();
+        let io = Io::new(begun.socket, begun.preface, wakes.socket.clone());
+        Self {
+            streams: StreamSet::new(wakes.streams.clone()),
+            wire: Wire {
+                frames: Frames::new(io, longlived_http2::Connection::new(begun.config)),
+                followers: Followers::new(wakes.groups()),
+                heartbeats: Heartbeats::default(),
+                heartbeat_moved: false,
+            },
+            wakes,
+            service,
+            context: accepted.context,
+            counts,
+            full: None,
+            streams_max: settings.streams_max,
+            stream_window: settings.stream_window_bytes,
+            keepalive: Keepalive::new(settings, accepted.queue),
+            answered: false,
+            half_sent,
+            begin_until: Some(begun.until),
+            deadline: None,
+        }
+    }
+
+    pub(super) async fn run(mut self, drain: &Drain) -> ConnectionEnd {
+        let mut going_away = pin!(drain.going_away());
+        let mut killed = pin!(drain.killed());
+        let mut told = false;
+        let mut leaving = None;
+        // Streams were woken and wait for the socket.
+        let mut held_back = false;
+        let end = poll_fn(|cx| {
+            self.wakes.begin(cx.waker());
+            self.wire.frames.io.begin();
+            let mut orders = |cx: &mut Context<'_>| {
+                if killed.as_mut().poll(cx).is_ready() {
+                    Orders::End
+                } else if !told && going_away.as_mut().poll(cx).is_ready() {
+                    told = true;
+                    Orders::GoAway
+                } else {
+                    Orders::Nothing
+                }
+            };
+            let polled = self.poll(cx, &mut orders, &mut held_back);
+            self.wire.frames.io.end();
+            if polled.is_pending() && told && self.has_left(&mut leaving) {
+                return Poll::Ready(ConnectionEnd::Closed);
+            }
+            polled
+        })
+        .await;
+        // So that each knows at its end the bytes that were sent for it.
+        let detached = self.wire.followers.detach_all();
+        self.resume(detached);
+        let Self { wire, streams, .. } = self;
+        drop(streams);
+        if matches!(end, ConnectionEnd::Protocol(_))
+            || (told && matches!(end, ConnectionEnd::Closed))
+        {
+            let mut io = wire.frames.io;
+            // In a box of its own: inline, every connection would be as large as this future.
+            let lingered = Box::pin(timeout(
+                limits::GOAWAY_GRACE,
+                poll_fn(move |cx| io.poll_linger(cx)),
+            ));
+            // A peer that does not close is not waited for.
+            let _ = lingered.await;
+        }
+        end
+    }
+
+    /// After GOAWAY: whether the last stream has ended, and the peer knows or has had its time.
+    fn has_left(&mut self, leaving: &mut Option<Pin<Box<Sleep>>>) -> bool {
+        if !self.streams.is_empty() {
+            *leaving = None;
+            return false;
+        }
+        let Frames { http2, io, .. } = &self.wire.frames;
+        if http2.is_last_stream_said() && io.is_written() {
+            return true;
+        }
+        leaving
+            .get_or_insert_with(|| Box::pin(sleep(2 * limits::GOAWAY_GRACE)))
+            .as_mut()
+            .poll(&mut Context::from_waker(&self.wakes.control))
+            .is_ready()
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        orders: &mut impl FnMut(&mut Context<'_>) -> Orders,
+        held_back: &mut bool,
+    ) -> Poll<ConnectionEnd> {
+        for _ in 0..limits::CONNECTION_TURN_ROUNDS {
+            if self.wakes.take(CONTROL)
+                && let Poll::Ready(end) = self.poll_control(orders)
+            {
+                return Poll::Ready(end);
+            }
+            let groups = self.wakes.take(GROUPS) || *held_back;
+            let streams = self.wakes.take(STREAMS) || *held_back;
+            if groups || streams {
+                *held_back = self.wire.frames.io.is_blocked();
+                if *held_back {
+                    self.streams.poll_blocked(&mut self.wire);
+                    self.wire.followers.hold();
+                } else {
+                    self.poll_streams(groups, streams);
+                }
+            }
+            if self.wakes.take(SOCKET)
+                && let Poll::Ready(end) = self.poll_socket()
+            {
+                return Poll::Ready(end);
+            }
+            self.release();
+            self.look_whether_full();
+            if self.wakes.any_woken() {
+                if coop::has_budget_remaining() {
+                    continue;
+                }
+                // Nothing would make progress before the runtime has had its turn.
+                break;
+            }
+            if let Err(error) = self.wire.frames.io.write() {
+                return Poll::Ready(ConnectionEnd::Io(error));
+            }
+            let io = &self.wire.frames.io;
+            if !io.is_blocked() && (*held_back || io.has_unseen()) {
+                if io.has_unseen() {
+                    self.wakes.mark(SOCKET);
+                }
+                continue;
+            }
+            self.look_at_deadline();
+            if self.wakes.end() {
+                return Poll::Pending;
+            }
+        }
+        if let Err(error) = self.wire.frames.io.write() {
+            return Poll::Ready(ConnectionEnd::Io(error));
+        }
+        self.look_at_deadline();
+        self.wakes.give_way(cx.waker());
+        Poll::Pending
+    }
+
+    /// Orders of the node, and timers.
+    fn poll_control(
+        &mut self,
+        orders: &mut impl FnMut(&mut Context<'_>) -> Orders,
+    ) -> Poll<ConnectionEnd> {
+        let control = self.wakes.control.clone();
+        let cx = &mut Context::from_waker(&control);
+        match orders(cx) {
+            Orders::Nothing => {}
+            Orders::End => return Poll::Ready(ConnectionEnd::Killed),
+            Orders::GoAway => {
+                let Frames { http2, io, .. } = &mut self.wire.frames;
+                http2.go_away(Instant::now().into_std(), &mut io.out);
+            }
+        }
+        let frames = &mut self.wire.frames;
+        let (received, taken) = (frames.io.last_received(), frames.io.taken());
+        let mut pings = OwnPings {
+            frames,
+            answered: &mut self.answered,
+        };
+        if self.keepalive.poll_gone(cx, &mut pings, received, taken) == Poll::Ready(Gone) {
+            return Poll::Ready(ConnectionEnd::PeerVanished);
+        }
+        while let Poll::Ready(now) = self.wire.heartbeats.poll(cx) {
+            let followers = &self.wire.followers;
+            let heartbeat = |stream: &mut Stream<_, _>| stream.heartbeat(followers);
+            let earliest = self.streams.wake_silent(now, heartbeat);
+            self.wire.heartbeats.again(now, earliest);
+        }
+        if let Some((_, timer)) = &mut self.deadline
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            self.deadline = None;
+            return self.poll_expired();
+        }
+        Poll::Pending
+    }
+
+    /// A time that HTTP/2 sets is over.
+    fn poll_expired(&mut self) -> Poll<ConnectionEnd> {
+        let now = Instant::now();
+        if self.begin_until.is_some_and(|until| until <= now) {
+            return Poll::Ready(ConnectionEnd::HandshakeTimeout);
+        }
+        let Frames { http2, io, .. } = &mut self.wire.frames;
+        match http2.expire(now.into_std(), &mut io.out) {
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(self.fail(error)),
+        }
+    }
+
+    /// Sets the timer for the earliest time that matters.
+    fn look_at_deadline(&mut self) {
+        let http2 = self.wire.frames.http2.deadline().map(Instant::from_std);
+        let Some(at) = http2.into_iter().chain(self.begin_until).min() else {
+            self.deadline = None;
+            return;
+        };
+        match &mut self.deadline {
+            Some((set, _)) if *set == at => {}
+            Some((set, timer)) => {
+                *set = at;
+                timer.as_mut().reset(at);
+                self.wakes.mark(CONTROL);
+            }
+            None => {
+                self.deadline = Some((at, Box::pin(sleep_until(at))));
+                self.wakes.mark(CONTROL);
+            }
+        }
+    }
+
+    /// The peer broke a rule of HTTP/2: it is told, and the connection ends.
+    fn fail(&mut self, error: ConnectionError) -> ConnectionEnd {
+        let Frames { http2, io, .. } = &mut self.wire.frames;
+        http2.fail(&error, &mut io.out);
+        ConnectionEnd::Protocol(error)
+    }
+
+    /// Notes when the limit of open streams is reached, and when it no longer is.
+    fn look_whether_full(&mut self) {
+        let full = self.streams.len() >= self.streams_max as usize;
+        if full != self.full.is_some() {
+            self.full = full.then(|| self.counts.count_full(self.context.peer, self.streams_max));
+        }
+    }
+
+    /// Streams that were woken go on, and pieces read for several are sent; streams that ended are dropped.
+    fn poll_streams(&mut self, groups: bool, streams: bool) {
+        // Each has a turn of its own, so that neither holds up the other.
+        if streams && self.streams.poll_woken(&mut Turn::new(), &mut self.wire) {
+            self.wakes.mark(STREAMS);
+            // The groups do not wait for those that had no turn.
+            let Wire {
+                followers, frames, ..
+            } = &mut self.wire;
+            (self.streams).for_each_woken(|stream| stream.detach(followers, frames));
+        }
+        if groups {
+            let Wire {
+                followers, frames, ..
+            } = &mut self.wire;
+            let (left, detached) = followers.poll(frames, &mut Turn::new());
+            self.resume(detached);
+            if left {
+                self.wakes.mark(GROUPS);
+            }
+            for slot in self.wire.followers.take_retries() {
+                self.streams.wake(slot);
+            }
+        }
+        if std::mem::take(&mut self.wire.heartbeat_moved) {
+            self.wakes.mark(CONTROL);
+        }
+    }
+
+    /// Streams that were taken out of their groups read for themselves.
+    fn resume(&mut self, detached: Vec<Detached<Slot>>) {
+        for one in detached {
+            if let Some(stream) = self.streams.wake(one.slot) {
+                stream.resume(one);
+            }
+        }
+    }
+
+    /// Capacity in windows goes to those that waited for it.
+    fn release(&mut self) {
+        for group in self.wire.frames.take_waiting_groups() {
+            self.wire.followers.release(group);
+        }
+        let mut left = self.wire.frames.http2.connection_send_window();
+        while left > 0
+            && let Some(slot) = self.wire.frames.http2.next_writable()
+        {
+            let key = self.wire.frames.http2.value(slot).key;
+            // A group goes on as one.
+            if let Some(stream) = self.streams.get_mut(key)
+                && stream.place().is_none()
+            {
+                self.streams.wake(key);
+            }
+            left = left.saturating_sub(SHARE_BYTES);
+        }
+    }
+
+    /// Writes what waited for the socket, and takes what the peer sent: one portion of it.
+    fn poll_socket(&mut self) -> Poll<ConnectionEnd> {
+        if self.wire.frames.io.is_blocked()
+            && let Err(error) = self.wire.frames.io.write()
+        {
+            return Poll::Ready(ConnectionEnd::Io(error));
+        }
+        let mut portion = Portion::default();
+        loop {
+            let buffer = match self.wire.frames.io.poll_read() {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(ConnectionEnd::Io(error)),
+                Poll::Ready(Ok(Input::Closed)) => return Poll::Ready(ConnectionEnd::Closed),
+                Poll::Ready(Ok(Input::Bytes(buffer))) => buffer,
+            };
+            let seen = self.look_at(&buffer, &mut portion);
+            let all = seen.is_ok_and(|seen| seen == buffer.len());
+            self.wire
+                .frames
+                .io
+                .put_back(buffer, seen.unwrap_or(usize::MAX));
+            if let Err(error) = seen {
+                return Poll::Ready(self.fail(error));
+            }
+            if !all {
+                if portion.is_over() {
+                    self.wakes.mark(SOCKET);
+                }
+                // Or answers wait for the socket: reading goes on when it has taken them.
+                return Poll::Pending;
+            }
+            if portion.is_over() {
+                self.wakes.mark(SOCKET);
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Takes frames until the portion is over, and says how many bytes they were.
+    fn look_at(&mut self, bytes: &[u8], portion: &mut Portion) -> Result<usize, ConnectionError> {
+        let now = Instant::now().into_std();
+        let mut seen = 0;
+        while seen < bytes.len() && !portion.is_over() {
+            let Frames { http2, io, .. } = &mut self.wire.frames;
+            let received = http2.receive(&bytes[seen..], now, &mut io.out)?;
+            if received.consumed == 0 {
+                break;
+            }
+            seen += received.consumed;
+            if let Some(frame) = received.frame {
+                portion.count(frame);
+                // The first frame is SETTINGS, or there would be an error.
+                self.begin_until = None;
+            }
+            if let Some(event) = received.event {
+                self.event(event, portion);
+            }
+        }
+        Ok(seen)
+    }
+
+    fn event(&mut self, event: Event<'_, Sending>, portion: &mut Portion) {
+        match event {
+            Event::Request(request, opening) => {
+                portion.calls += 1;
+                self.call(*request, opening);
+            }
+            Event::HeadTooLarge { opening, .. } => {
+                portion.refused += 1;
+                self.answer_too_large(opening);
+            }
+            Event::Malformed(_) | Event::Refused => portion.refused += 1,
+            Event::Data { slot, bytes, end } => {
+                let key = self.wire.frames.http2.value(slot).key;
+                let inbox = self
+                    .streams
+                    .get_mut(key)
+                    .and_then(|one| one.inbox().as_ref());
+                match inbox {
+                    // The call still reads.
+                    Some(inbox) if Arc::strong_count(inbox) > 1 => inbox.put(bytes, end),
+                    _ => {
+                        let Frames { http2, io, .. } = &mut self.wire.frames;
+                        http2.taken(slot, bytes.len(), &mut io.out);
+                    }
+                }
+            }
+            Event::Trailers { slot, trailers } => {
+                let key = self.wire.frames.http2.value(slot).key;
+                if let Some(stream) = self.streams.get_mut(key)
+                    && let Some(inbox) = stream.inbox()
+                {
+                    inbox.put_trailers(trailers);
+                }
+            }
+            Event::Reset { value, code } => self.drop_stream(&value, code),
+            Event::Failed { value, error } => {
+                portion.refused += 1;
+                self.drop_stream(&value, error.code);
+            }
+            Event::WindowUpdate { slot, increment } => self.wire.frames.widened(slot, increment),
+            Event::Pong(payload) => {
+                if payload == KEEPALIVE_PING {
+                    self.answered = true;
+                    self.wakes.mark(CONTROL);
+                }
+            }
+            // It closes the connection when its calls have ended.
+            Event::GoAway(_) => {}
+        }
+    }
+
+    /// HTTP/2 has closed the stream.
+    fn drop_stream(&mut self, sending: &Sending, code: ErrorCode) {
+        self.wire.frames.forget(sending);
+        if let Some(mut stream) = self.streams.remove(sending.key) {
+            let Wire {
+                followers, frames, ..
+            } = &mut self.wire;
+            stream.detach(followers, frames);
+            if let Some(inbox) = stream.inbox() {
+                inbox.reset(code);
+            }
+        }
+    }
+
+    fn call(&mut self, request: Request<()>, opening: Opening) {
+        let socket = self.wakes.socket.clone();
+        let Frames { http2, io, .. } = &mut self.wire.frames;
+        match self.service.poll_ready(&mut Context::from_waker(&socket)) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(never)) => match never {},
+            Poll::Pending => {
+                http2.refuse(opening, ErrorCode::REFUSED_STREAM, &mut io.out);
+                return;
+            }
+        }
+        let expects_continue = request
+            .headers()
+            .get(header::EXPECT)
+            .is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let (service, window) = (&mut self.service, self.stream_window);
+        let (context, half_sent) = (&self.context, &self.half_sent);
+        self.streams.insert(|key, own| {
+            let inbox = (!opening.is_request_ended())
+                .then(|| Inbox::new(Arc::clone(own), window, expects_continue));
+            let mut request = request.map(|()| match &inbox {
+                None => tonic::body::Body::empty(),
+                Some(inbox) => {
+                    let outbox = Outbox(Arc::clone(inbox));
+                    tonic::body::Body::new(RequestBody::new(outbox, Arc::clone(half_sent)))
+                }
+            });
+            request.extensions_mut().insert(Arc::clone(context));
+            let abort = StreamAbort::of(Arc::clone(own));
+            request.extensions_mut().insert(abort);
+            let at = http2.open(opening, Sending::new(key));
+            Stream::new(service.call(request), at, key, inbox)
+        });
+    }
+
+    /// A header list over the limit.
+    fn answer_too_large(&mut self, opening: Opening) {
+        let frames = &mut self.wire.frames;
+        let at = frames.http2.open(opening, Sending::new(u32::MAX));
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        response_head::head(&mut frames.block, status, &HeaderMap::new());
+        let out = &mut frames.io.out;
+        frames.http2.respond(at, &frames.block, true, out);
+        frames.close(at);
+    }
+}
+
+/// What the node wants.
+enum Orders {
+    Nothing,
+    GoAway,
+    End,
+}
+
+/// What was taken in one round.
+#[derive(Default)]
+struct Portion {
+    frames: u32,
+    calls: u32,
+    refused: u32,
+}
+
+impl Portion {
+    fn count(&mut self, frame: FrameType) {
+        if frame != FrameType::Data {
+            self.frames += 1;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.frames >= limits::CONNECTION_TURN_FRAMES
+            || self.calls >= limits::CONNECTION_TURN_CALLS
+            || self.refused >= limits::CONNECTION_TURN_HEADS
+    }
+}

@@ -1,0 +1,234 @@
+//! The socket of a connection, and the buffers that the connections of a thread use in turn.
+//!
+//! Frames for the peer are collected in one buffer and written in one call at the end of a round. A buffer is lent for one poll of the
+//! connection's task. What the socket did not take, and what was read and not yet looked at, is kept with the connection, at its size.
+//!
+//! Holds: an idle connection has no buffer; written means flushed.
+//! Does not: know frames.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use longlived_http2::Output;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::limits;
+
+thread_local! {
+    static INPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static OUTPUT: Cell<Option<Output>> = const { Cell::new(None) };
+}
+
+/// The socket, and what was read and is to be written.
+pub(super) struct Io<T> {
+    socket: T,
+    /// Is woken when a socket that was full takes more, and when there is something to read.
+    task: Waker,
+    /// Frames for the peer; empty and without memory between the polls of the task.
+    pub(super) out: Output,
+    /// What the socket did not take in an earlier poll, and how much of it is control frames.
+    rest: Box<[u8]>,
+    rest_control: usize,
+    /// Read and not looked at yet.
+    unseen: Vec<u8>,
+    /// The socket takes nothing now.
+    blocked: bool,
+    /// The socket took bytes that it may hold in a buffer of its own, as TLS does, until it is flushed.
+    unflushed: bool,
+    /// Bytes that the socket has taken.
+    taken: u64,
+    last_received: Instant,
+    failed: Option<io::Error>,
+}
+
+/// What there is to look at.
+pub(super) enum Input {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// The peer has closed its side.
+    Closed,
+}
+
+impl<T> Io<T> {
+    /// `received` was read already.
+    pub(super) fn new(socket: T, received: &[u8], task: Waker) -> Self {
+        Self {
+            socket,
+            task,
+            out: Output::default(),
+            rest: Box::default(),
+            rest_control: 0,
+            unseen: received.to_vec(),
+            blocked: false,
+            unflushed: false,
+            taken: 0,
+            last_received: Instant::now(),
+            failed: None,
+        }
+    }
+
+    /// The task's poll begins: the thread's buffer is lent.
+    pub(super) fn begin(&mut self) {
+        let capacity = limits::STAGED_BYTES_MAX;
+        self.out = OUTPUT
+            .take()
+            .unwrap_or_else(|| Output::with_capacity(capacity));
+        let rest = std::mem::take(&mut self.rest);
+        self.out.put_rest(&rest, self.rest_control);
+    }
+
+    /// The task's poll ends: what was not written is kept, and the buffer serves others.
+    pub(super) fn end(&mut self) {
+        let mut out = std::mem::take(&mut self.out);
+        (self.rest, self.rest_control) = out.take_rest();
+        OUTPUT.set(Some(out));
+    }
+
+    /// Whether the last written bytes still wait for the socket, so that more would only wait behind them.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Whether the socket has taken everything, between the polls of the task.
+    pub(super) fn is_written(&self) -> bool {
+        self.rest.is_empty() && !self.unflushed
+    }
+
+    /// When the peer last sent anything.
+    pub(super) fn last_received(&self) -> Instant {
+        self.last_received
+    }
+
+    /// Bytes that the socket has taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Puts back the buffer of [`Io::poll_read`], of which `seen` bytes were looked at.
+    pub(super) fn put_back(&mut self, mut buffer: Vec<u8>, seen: usize) {
+        if seen < buffer.len() {
+            self.unseen = buffer[seen..].to_vec();
+        }
+        if buffer.capacity() >= limits::READ_BYTES_MAX {
+            buffer.clear();
+            INPUT.set(buffer);
+        }
+    }
+
+    /// Whether bytes were read that nobody has looked at.
+    pub(super) fn has_unseen(&self) -> bool {
+        !self.unseen.is_empty()
+    }
+}
+
+impl<T: AsyncRead + Unpin> Io<T> {
+    /// The next bytes of the peer, those first that were read before.
+    pub(super) fn poll_read(&mut self) -> Poll<io::Result<Input>> {
+        if !self.unseen.is_empty() {
+            return Poll::Ready(Ok(Input::Bytes(std::mem::take(&mut self.unseen))));
+        }
+        let mut buffer = INPUT.take();
+        buffer.resize(limits::READ_BYTES_MAX, 0);
+        let mut into = ReadBuf::new(&mut buffer);
+        let polled =
+            Pin::new(&mut self.socket).poll_read(&mut Context::from_waker(&self.task), &mut into);
+        let count = into.filled().len();
+        match polled {
+            Poll::Ready(Ok(())) if count > 0 => {
+                self.last_received = Instant::now();
+                buffer.truncate(count);
+                Poll::Ready(Ok(Input::Bytes(buffer)))
+            }
+            polled => {
+                self.put_back(buffer, usize::MAX);
+                polled.map_ok(|()| Input::Closed)
+            }
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Io<T> {
+    /// Writes what is collected, as much as the socket takes. An error is that of the socket.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        match self.poll_written() {
+            Poll::Ready(written) => written,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Room for more: writes if too much is collected. `false` if the socket is full or has failed.
+    pub(super) fn make_room(&mut self) -> bool {
+        if self.failed.is_some() || (self.blocked && !self.out.is_empty()) {
+            return false;
+        }
+        if self.out.len() < limits::STAGED_BYTES_MAX {
+            return true;
+        }
+        match self.poll_written() {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(error)) => {
+                self.failed = Some(error);
+                false
+            }
+            Poll::Pending => false,
+        }
+    }
+
+    fn poll_written(&mut self) -> Poll<io::Result<()>> {
+        let cx = &mut Context::from_waker(&self.task);
+        while !self.out.is_empty() {
+            let polled = Pin::new(&mut self.socket).poll_write(cx, self.out.bytes());
+            self.blocked = polled.is_pending();
+            match ready!(polled) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => {
+                    self.out.written(count);
+                    self.taken += count as u64;
+                    self.unflushed = true;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        if self.unflushed {
+            // Until the socket has passed on what it holds, it counts as full.
+            let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+            self.blocked = flushed.is_pending();
+            ready!(flushed)?;
+            self.unflushed = false;
+        }
+        self.blocked = false;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says that nothing more will be written, and drops what the peer still sends: a socket that is closed with unread bytes takes
+    /// the last frames with it. Ready when the peer has closed its side.
+    pub(super) fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()>
+    where
+        T: AsyncRead,
+    {
+        self.task = cx.waker().clone();
+        self.begin();
+        let written = self.poll_written();
+        self.end();
+        match ready!(written) {
+            Ok(()) => {}
+            Err(_) => return Poll::Ready(()),
+        }
+        if ready!(Pin::new(&mut self.socket).poll_shutdown(cx)).is_err() {
+            return Poll::Ready(());
+        }
+        self.unseen = Vec::new();
+        loop {
+            match ready!(self.poll_read()) {
+                Ok(Input::Bytes(buffer)) => self.put_back(buffer, usize::MAX),
+                Ok(Input::Closed) | Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+}

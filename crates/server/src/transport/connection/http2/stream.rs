@@ -1,0 +1,453 @@
+//! One call on a connection: waits for the response, then moves its body onto the wire.
+//!
+//! Holds: the body is asked for a chunk only when the windows have capacity for some of it, and keeps only the rest of one.
+//! A `StreamAbort` resets the stream at once, also while nothing can be sent.
+//! Does not: share its turn; after `STREAM_TURN_BYTES` the other streams go first. Nor see the peer's resets: the connection
+//! drops the stream.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderMap, Response, StatusCode};
+use longlived_http2::{ErrorCode, Slot};
+use tokio::io::AsyncWrite;
+
+use super::request_body::Inbox;
+use super::response_head;
+use super::wire::{Frames, Wire};
+use crate::limits;
+use crate::transport::connection::followers::{Detached, Followers, Place};
+use crate::transport::connection::outlet::{Outlet, Sent};
+use crate::transport::connection::response_body::{Heartbeat, ResponseBody};
+use crate::transport::connection::stream::{again, log_body_error};
+use crate::transport::connection::stream_set::{Member, Turn};
+use crate::transport::connection::wake_set::StreamWaker;
+
+/// Heads of responses that may wait for the socket, in bytes, beside other control frames. They come before the content of others; more of
+/// them would pile up, also for streams that are reset.
+const HEADS_WAITING_BYTES: usize = 4 * 1024;
+
+/// Ends when the stream has nothing more to do here.
+pub(super) struct Stream<F, B> {
+    at: Slot,
+    key: u32,
+    /// While the request may go on.
+    inbox: Option<Arc<Inbox>>,
+    stage: Stage<F, B>,
+}
+
+enum Stage<F, B> {
+    /// The service works on the response.
+    Calling(F),
+    /// The response waits for the socket.
+    Answered(Response<B>),
+    /// The body goes out.
+    Sending {
+        body: B,
+        out: Outgoing,
+    },
+    Ended,
+}
+
+impl<F, B> Stream<F, B> {
+    /// With this key among the streams of its connection.
+    pub(super) fn new(call: F, at: Slot, key: u32, inbox: Option<Arc<Inbox>>) -> Self {
+        Self {
+            at,
+            key,
+            inbox,
+            stage: Stage::Calling(call),
+        }
+    }
+
+    /// Where the content of its request goes, while that may go on.
+    pub(super) fn inbox(&mut self) -> &mut Option<Arc<Inbox>> {
+        &mut self.inbox
+    }
+}
+
+impl<F, B: ResponseBody> Stream<F, B> {
+    /// When its body wants to send a heartbeat.
+    pub(super) fn heartbeat(
+        &mut self,
+        followers: &Followers<B::Reader, Slot>,
+    ) -> Option<Heartbeat> {
+        match &mut self.stage {
+            Stage::Sending { body, out } => {
+                let last_sent_at = out.place.and_then(|place| followers.last_sent_at(place));
+                body.follower()?.heartbeat(last_sent_at)
+            }
+            Stage::Calling(_) | Stage::Answered(_) | Stage::Ended => None,
+        }
+    }
+
+    /// Its group, if it is in one.
+    pub(super) fn place(&self) -> Option<Place> {
+        match &self.stage {
+            Stage::Sending { out, .. } => out.place,
+            Stage::Calling(_) | Stage::Answered(_) | Stage::Ended => None,
+        }
+    }
+
+    /// Leaves its group if it is in one: it was woken, or is over.
+    pub(super) fn detach<T: AsyncWrite + Unpin>(
+        &mut self,
+        followers: &mut Followers<B::Reader, Slot>,
+        frames: &mut Frames<T>,
+    ) {
+        if let Some(place) = self.place()
+            && let Some(detached) = followers.detach(place, self.key, frames)
+        {
+            self.resume(detached);
+        }
+    }
+
+    /// It was taken out of its group and reads for itself.
+    pub(super) fn resume(&mut self, detached: Detached<Slot>) {
+        if let Stage::Sending { body, out } = &mut self.stage {
+            out.place = None;
+            out.rest = detached.rest;
+            if let Some(follower) = body.follower() {
+                follower.unfollow(detached.followed);
+            }
+        }
+    }
+
+    /// Gives credit back for what the call has taken of the request, and asks for the rest if the client waits for that.
+    fn follow_orders<T>(&mut self, frames: &mut Frames<T>) {
+        let Some(inbox) = &self.inbox else {
+            return;
+        };
+        let (taken, inform) = inbox.orders();
+        if taken > 0 {
+            frames.http2.taken(self.at, taken, &mut frames.io.out);
+        }
+        if inform && matches!(self.stage, Stage::Calling(_)) {
+            response_head::head(&mut frames.block, StatusCode::CONTINUE, &HeaderMap::new());
+            frames
+                .http2
+                .inform(self.at, &frames.block, &mut frames.io.out);
+        }
+    }
+}
+
+impl<F, B, T> Member<Wire<T, B::Reader>> for Stream<F, B>
+where
+    F: Future<Output = Result<Response<B>, Infallible>> + Unpin,
+    B: ResponseBody,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    T: AsyncWrite + Unpin,
+{
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        own: &StreamWaker,
+        turn: &mut Turn,
+        wire: &mut Wire<T, B::Reader>,
+    ) -> Poll<()> {
+        self.detach(&mut wire.followers, &mut wire.frames);
+        let polled = self.poll_stage(cx, own, turn, &mut wire.frames);
+        match polled {
+            Poll::Ready(End::Sent) => {
+                wire.frames.close(self.at);
+                return Poll::Ready(());
+            }
+            Poll::Ready(End::Reset(code)) => {
+                wire.frames.reset(self.at, code);
+                return Poll::Ready(());
+            }
+            Poll::Pending => {}
+        }
+        self.follow_orders(&mut wire.frames);
+        if let Stage::Sending { body, out } = &mut self.stage
+            && std::mem::take(&mut out.at_rest)
+            && let Some(follower) = body.follower()
+        {
+            if let Some(heartbeat) = follower.heartbeat(None) {
+                wire.heartbeat_moved |= wire.heartbeats.wants(heartbeat.until);
+            }
+            out.place = wire.followers.attach(follower, self.key, self.at);
+        }
+        Poll::Pending
+    }
+
+    fn waits_for_socket(&mut self, cx: &mut Context<'_>, own: &StreamWaker) -> bool {
+        match &mut self.stage {
+            // One in a group has to leave it first.
+            Stage::Sending { out, .. } if out.place.is_some() => false,
+            Stage::Sending { body, out } => {
+                let waits = !own.is_aborted();
+                if waits {
+                    // Trailers wait for the socket as well.
+                    let _ = body.poll_while_blocked(cx);
+                    out.hold(body);
+                }
+                waits
+            }
+            Stage::Answered(_) => !own.is_aborted(),
+            Stage::Calling(_) | Stage::Ended => false,
+        }
+    }
+}
+
+/// How a stream ends.
+enum End {
+    /// Its response was sent whole.
+    Sent,
+    /// By a reset.
+    Reset(ErrorCode),
+}
+
+impl<F, B> Stream<F, B>
+where
+    F: Future<Output = Result<Response<B>, Infallible>> + Unpin,
+    B: ResponseBody,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn poll_stage<T: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        own: &StreamWaker,
+        turn: &mut Turn,
+        frames: &mut Frames<T>,
+    ) -> Poll<End> {
+        if own.is_aborted() {
+            return Poll::Ready(End::Reset(ErrorCode::CANCEL));
+        }
+        let mut opened = false;
+        if let Stage::Calling(call) = &mut self.stage {
+            let response = match ready!(Pin::new(call).poll(cx)) {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+            self.stage = Stage::Answered(response);
+        }
+        if matches!(self.stage, Stage::Answered(_)) {
+            if turn.is_blocked() && frames.io.out.control_bytes() >= HEADS_WAITING_BYTES {
+                return Poll::Pending;
+            }
+            let Stage::Answered(response) = std::mem::replace(&mut self.stage, Stage::Ended) else {
+                unreachable!("looked at before");
+            };
+            turn.spend_head();
+            let (head, mut body) = response.into_parts();
+            opened = true;
+            let out = match Outgoing::open(self.at, head, &mut body, cx, frames) {
+                Ok(out) => out,
+                Err(end) => return Poll::Ready(end),
+            };
+            self.stage = Stage::Sending { body, out };
+        }
+        match &mut self.stage {
+            Stage::Sending { body, out } => out.turn(self.at, opened, body, cx, own, turn, frames),
+            Stage::Calling(_) | Stage::Answered(_) | Stage::Ended => {
+                Poll::Ready(End::Reset(ErrorCode::INTERNAL_ERROR))
+            }
+        }
+    }
+}
+
+/// The sending half of a stream.
+struct Outgoing {
+    /// The rest of the last chunk, for which the windows had no capacity.
+    rest: Bytes,
+    /// Its group, if it is in one.
+    place: Option<Place>,
+    /// The body had nothing to say when it was last asked.
+    at_rest: bool,
+}
+
+impl Outgoing {
+    /// Sends the head. The stream may be over with it.
+    fn open<B, T>(
+        at: Slot,
+        mut head: Parts,
+        body: &mut B,
+        cx: &mut Context<'_>,
+        frames: &mut Frames<T>,
+    ) -> Result<Self, End>
+    where
+        B: ResponseBody,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        // A response that has only a status is one frame, and only in that form may it ask to be retried; so the body is
+        // looked at before the head goes.
+        let first = if body.is_end_stream() {
+            Poll::Ready(None)
+        } else {
+            Pin::new(&mut *body).poll_frame(cx)
+        };
+        let (first, end) = match first {
+            Poll::Pending => (Bytes::new(), false),
+            Poll::Ready(None) => (Bytes::new(), true),
+            Poll::Ready(Some(Err(error))) => {
+                log_body_error(error);
+                return Err(End::Reset(ErrorCode::INTERNAL_ERROR));
+            }
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => (data, false),
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        head.headers.extend(trailers);
+                    }
+                    (Bytes::new(), true)
+                }
+            },
+        };
+        response_head::head(&mut frames.block, head.status, &head.headers);
+        let out = &mut frames.io.out;
+        frames.http2.respond(at, &frames.block, end, out);
+        // The answer to HEAD ends with its head.
+        if frames.http2.is_response_ended(at) {
+            return Err(End::Sent);
+        }
+        Ok(Self {
+            rest: first,
+            place: None,
+            at_rest: false,
+        })
+    }
+
+    /// Moves chunks while the windows have capacity, the body has chunks, and it is this stream's turn. One whose head was sent in this
+    /// turn sends no more than a chunk: the heads of others come before its content.
+    #[allow(clippy::too_many_arguments, reason = "each from another owner")]
+    fn turn<B, T>(
+        &mut self,
+        at: Slot,
+        opened: bool,
+        body: &mut B,
+        cx: &mut Context<'_>,
+        own: &StreamWaker,
+        turn: &mut Turn,
+        frames: &mut Frames<T>,
+    ) -> Poll<End>
+    where
+        B: ResponseBody,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        T: AsyncWrite + Unpin,
+    {
+        if turn.is_blocked() {
+            return Poll::Pending;
+        }
+        if opened && self.rest.is_empty() {
+            // The body was just asked, and had nothing to say.
+            return again(own);
+        }
+        let mut moved = 0;
+        loop {
+            if !self.rest.is_empty() {
+                let sent = frames.send(&mut { at }, &self.rest);
+                let count = match sent {
+                    Sent::All => self.rest.len(),
+                    Sent::Part(count) | Sent::Blocked(count) | Sent::Overflown(count) => count,
+                };
+                let rest = self.rest.split_off(count);
+                self.rest = rest;
+                moved += count;
+                turn.spend(count);
+                match sent {
+                    Sent::All => {}
+                    Sent::Part(_) | Sent::Overflown(_) => {
+                        ready!(self.stalled(at, body, cx, frames));
+                    }
+                    Sent::Blocked(_) => {
+                        turn.end();
+                        return again(own);
+                    }
+                }
+            }
+            if body.is_end_stream() {
+                return end(at, frames);
+            }
+            if frames.http2.send_window(at) == 0 {
+                ready!(self.stalled(at, body, cx, frames));
+            }
+            if moved >= limits::STREAM_TURN_BYTES || turn.is_over() {
+                return again(own);
+            }
+            let frame = match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Pending => {
+                    self.at_rest = true;
+                    return Poll::Pending;
+                }
+                Poll::Ready(None) => return end(at, frames),
+                Poll::Ready(Some(Err(error))) => {
+                    log_body_error(error);
+                    return Poll::Ready(End::Reset(ErrorCode::INTERNAL_ERROR));
+                }
+                Poll::Ready(Some(Ok(frame))) => frame,
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    // Counts an empty chunk too: a body that gives nothing else must not keep the turn.
+                    moved += 1;
+                    self.rest = large_enough(at, data, body, frames);
+                    if opened {
+                        return again(own);
+                    }
+                }
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        response_head::trailers(&mut frames.block, &trailers);
+                        let out = &mut frames.io.out;
+                        frames.http2.trailers(at, &frames.block, out);
+                        return Poll::Ready(End::Sent);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for capacity in a window. Ready when the trailers are next, which need none.
+    fn stalled<B: ResponseBody, T>(
+        &mut self,
+        at: Slot,
+        body: &mut B,
+        cx: &mut Context<'_>,
+        frames: &mut Frames<T>,
+    ) -> Poll<()> {
+        frames.http2.wait_for_window(at);
+        if body.poll_while_blocked(cx).is_ready() && self.rest.is_empty() {
+            return Poll::Ready(());
+        }
+        self.hold(body);
+        Poll::Pending
+    }
+
+    /// Tells the body that flow control, HTTP/2's or that of the socket, holds its bytes. A group is told as one.
+    fn hold<B: ResponseBody>(&self, body: &mut B) {
+        if let Some(follower) = body.follower() {
+            follower.hold(!self.rest.is_empty());
+        }
+    }
+}
+
+/// Ends a response without trailers.
+fn end<T>(at: Slot, frames: &mut Frames<T>) -> Poll<End> {
+    let nothing = frames.http2.data(at, &[], true, &mut frames.io.out);
+    debug_assert_eq!(nothing, 0, "an empty frame needs no window");
+    Poll::Ready(End::Sent)
+}
+
+/// A piece as it may be sent: with more behind it where small ones pile up at the peer.
+fn large_enough<B: ResponseBody, T: AsyncWrite + Unpin>(
+    at: Slot,
+    piece: Bytes,
+    body: &mut B,
+    frames: &mut Frames<T>,
+) -> Bytes {
+    let small = (1..limits::SMALL_FRAME_BYTES).contains(&piece.len());
+    if small
+        && frames.has_too_much_unread(&mut { at })
+        && let Some(follower) = body.follower()
+    {
+        return follower.larger(piece, limits::SMALL_FRAME_BYTES);
+    }
+    piece
+}
