@@ -12,9 +12,11 @@
 mod anything;
 mod blocks;
 mod closing;
+mod corpus;
 mod credit;
 mod cuts;
 mod dialogue;
+mod fixed_elsewhere;
 mod hpack;
 mod in_step;
 mod messages;
