@@ -8,15 +8,15 @@ use crate::{anything, cuts, wire};
 
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/frames");
-    let mut files: Vec<PathBuf> = (std::fs::read_dir(folder).unwrap())
-        .map(|entry| entry.unwrap().path())
+    let mut files: Vec<PathBuf> = (std::fs::read_dir(folder).expect("the folder"))
+        .map(|entry| entry.expect("a file").path())
         .collect();
     files.sort();
     files
 }
 
 fn bytes(file: &Path) -> Vec<u8> {
-    let text = std::fs::read_to_string(file).unwrap();
+    let text = std::fs::read_to_string(file).expect("text");
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let digits: Vec<u8> = (lines.flat_map(|line| line.bytes()))
         .filter(|it| !it.is_ascii_whitespace())

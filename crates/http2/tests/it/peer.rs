@@ -14,10 +14,6 @@ use crate::wire::{self, ACK, END_HEADERS, END_STREAM};
 
 /// What both ends have said on a stream that the peer opened.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each says a thing of its own"
-)]
 struct Stream {
     /// Bytes of DATA that the peer may send, less the initial window.
     credit: i64,
