@@ -1,15 +1,16 @@
 //! `longlived bench fanout --against`: the same load on longlived and on others, in one run, side by side.
 //!
 //! - [`programs`]: starts the others; says why one cannot be measured.
-//! - [`mod@floor`]: the bare sender.
+//! - [`mod@floor`]: the bare sender; [`grpc_go`]: builds the hub of grpc-go.
 //! - [`comparison`]: medians, ratios, JSON; [`table`]: the same as text.
 //!
-//! Holds: all of them run on the same cores, one after the other, in turns (longlived, floor, redis, nats, longlived,
-//! ...), so that other work of the machine falls on each of them. The same load generator paces, publishes and counts
+//! Holds: all of them run on the same cores, one after the other, in turns (longlived, floor, redis, nats, grpc-go,
+//! longlived, ...), so that other work of the machine falls on each of them. The same load generator paces, publishes and counts
 //! for each; only the protocol differs.
 
 mod comparison;
 mod floor;
+mod grpc_go;
 mod programs;
 mod table;
 

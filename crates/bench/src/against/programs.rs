@@ -1,16 +1,19 @@
 //! The servers that longlived is compared with: their programs, their flags, and their abilities.
 //!
 //! Holds: each is started in its best form for this load (nothing kept, nothing verbose), on 127.0.0.1 and a free
-//! port, in an empty directory that is gone with it.
+//! port, in an empty directory that is gone with it. The hub of grpc-go is built in such a directory too.
 
+use std::cell::OnceCell;
 use std::io::pipe;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
+use longlived_console::note;
 use tempfile::TempDir;
 
+use super::grpc_go;
 use crate::args::{CommonArgs, FanoutLoad, Peer, Topics};
 use crate::load::control::{Protocol, SHARED_TOPIC};
 use crate::load::inbox;
@@ -32,6 +35,9 @@ pub(super) struct Programs {
     load: FanoutLoad,
     redis: Option<PathBuf>,
     nats: Option<PathBuf>,
+    go: Option<PathBuf>,
+    /// The hub of grpc-go, built when it is first asked for; or why there is none.
+    hub: OnceCell<Result<PathBuf, String>>,
     /// Working directories; gone when the measurement is.
     scratch: Option<TempDir>,
 }
@@ -45,6 +51,8 @@ impl Programs {
             load,
             redis: find_in(&folders, "redis-server"),
             nats: find_in(&folders, "nats-server"),
+            go: find_in(&folders, "go"),
+            hub: OnceCell::new(),
             scratch: TempDir::new().ok(),
         }
     }
@@ -53,6 +61,7 @@ impl Programs {
     pub(super) fn why_not(&self, peer: Peer) -> Option<String> {
         let (program, found) = match peer {
             Peer::Longlived | Peer::Floor => return None,
+            Peer::GrpcGo => return self.hub().as_ref().err().cloned(),
             Peer::Redis => ("redis-server", &self.redis),
             Peer::Nats => ("nats-server", &self.nats),
         };
@@ -69,7 +78,7 @@ impl Programs {
 
     pub(super) fn protocol(&self, peer: Peer) -> Protocol {
         match peer {
-            Peer::Longlived => Protocol::Grpc,
+            Peer::Longlived | Peer::GrpcGo => Protocol::Grpc,
             Peer::Redis => Protocol::Resp,
             Peer::Nats => Protocol::Nats,
             Peer::Floor => Protocol::Records {
@@ -100,6 +109,7 @@ impl Programs {
             Peer::Floor => self.start_floor(cores),
             Peer::Redis => self.start_redis(cores),
             Peer::Nats => self.start_nats(cores),
+            Peer::GrpcGo => self.start_hub(cores),
         }
     }
 
@@ -149,6 +159,22 @@ impl Programs {
             .current_dir(self.scratch()?)
             .args(["--addr", "127.0.0.1", "--port", "-1"]);
         launch(command, nats_listens_on, cores).context("nats-server")
+    }
+
+    fn start_hub(&self, cores: &Cores) -> anyhow::Result<Server> {
+        let program = self.hub().as_ref().map_err(|why| anyhow!("{why}"))?;
+        launch(Command::new(program), listening_on, cores).context("the hub of grpc-go")
+    }
+
+    fn hub(&self) -> &Result<PathBuf, String> {
+        self.hub.get_or_init(|| {
+            let go = self.go.as_ref();
+            let go = go.ok_or("not installed: it is built with Go, and no go is in PATH")?;
+            let folder = self.scratch().map_err(|error| error.to_string())?;
+            let folder = folder.join("grpc-go");
+            note("building the hub of grpc-go");
+            grpc_go::build(go, &folder)
+        })
     }
 
     fn scratch(&self) -> anyhow::Result<&Path> {
@@ -209,6 +235,8 @@ mod tests {
             },
             redis: None,
             nats: Some("/usr/sbin/nats-server".into()),
+            go: None,
+            hub: OnceCell::new(),
             scratch: None,
         }
     }
@@ -225,6 +253,8 @@ mod tests {
         let streams = why(100, Topics::One, Peer::Nats).unwrap();
         assert!(streams.starts_with("not applicable"), "{streams}");
         assert_eq!(why(100, Topics::Inbox, Peer::Nats), None);
+        let grpc_go = why(100, Topics::One, Peer::GrpcGo).unwrap();
+        assert!(grpc_go.starts_with("not installed: "), "{grpc_go}");
         assert_eq!(why(100, Topics::One, Peer::Floor), None);
         assert_eq!(why(100, Topics::One, Peer::Longlived), None);
     }

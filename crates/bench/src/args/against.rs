@@ -2,13 +2,11 @@
 
 use clap::ValueEnum;
 use longlived_console::values;
-use serde::Serialize;
 
 use super::common::Topics;
 
 /// The servers that are measured in turns with longlived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Peer {
     /// longlived itself
     #[value(skip)]
@@ -19,6 +17,8 @@ pub(crate) enum Peer {
     Redis,
     /// nats-server: PUB and SUB
     Nats,
+    /// A hub of grpc-go, which is built with the Go in the PATH: nothing kept
+    GrpcGo,
 }
 
 impl Peer {
@@ -28,6 +28,7 @@ impl Peer {
             Self::Floor => "floor",
             Self::Redis => "redis",
             Self::Nats => "nats",
+            Self::GrpcGo => "grpc-go",
         }
     }
 }

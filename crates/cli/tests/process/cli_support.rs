@@ -156,13 +156,18 @@ impl Process {
     }
 
     /// Waits until it ends by itself.
-    pub(crate) fn ended(mut self) -> Ended {
+    pub(crate) fn ended(self) -> Ended {
+        self.ended_within(PATIENCE)
+    }
+
+    /// The same of one that may take longer than anything else here.
+    pub(crate) fn ended_within(mut self, patience: Duration) -> Ended {
         let (stdout, stderr) = (&self.stdout, &self.stderr);
         let printed = || {
             let (stdout, stderr) = (stdout.all().join("\n"), stderr.all().join("\n"));
             format!("its end; it printed:\n{stdout}\n{stderr}")
         };
-        let status = until(printed, || self.child.try_wait().unwrap());
+        let status = until_within(patience, printed, || self.child.try_wait().unwrap());
         Ended {
             code: status.code(),
             stdout: self.stdout.whole(),
@@ -172,8 +177,16 @@ impl Process {
 }
 
 /// Asks again and again until there is a value. Tests of commands have no runtime.
-pub(crate) fn until<T>(what: impl FnOnce() -> String, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) fn until<T>(what: impl FnOnce() -> String, found: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, found)
+}
+
+fn until_within<T>(
+    patience: Duration,
+    what: impl FnOnce() -> String,
+    mut found: impl FnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         if let Some(found) = found() {
             return found;
