@@ -14,7 +14,11 @@ use crate::limits;
 
 /// The preface of an HTTP/2 client, before its first frame (RFC 9113, 3.4).
 const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The longest that a method of HTTP/1 has: OPTIONS.
+/// The methods of HTTP/1.1 (RFC 9110, 9.3, and RFC 5789). A request with another is not worth an answer.
+const METHODS: [&[u8]; 9] = [
+    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH",
+];
+/// The longest of them.
 const METHOD_BYTES_MAX: usize = 7;
 
 /// The protocol of a peer that does not speak HTTP/2.
@@ -56,7 +60,8 @@ impl Stranger {
             _ if letters == begin.len() => None,
             _ if begin[letters] != b' ' => Some(Self::Other),
             _ if begin.starts_with(b"PROXY ") => Some(Self::ProxyProtocol),
-            _ => Some(Self::Http1),
+            _ if METHODS.contains(&&begin[..letters]) => Some(Self::Http1),
+            _ => Some(Self::Other),
         }
     }
 }
@@ -144,6 +149,7 @@ mod tests {
             (b"POST /", Some(Stranger::Http1)),
             (b"GET / HTTP/1.1", Some(Stranger::Http1)),
             (b"OPTIONS *", Some(Stranger::Http1)),
+            (b"INVALID CONNECTION", Some(Stranger::Other)),
             (b"PROXY TCP4 1.2.3.4", Some(Stranger::ProxyProtocol)),
             (b"\x16\x03\x01", Some(Stranger::Tls)),
             (b"\x16", Some(Stranger::Tls)),
