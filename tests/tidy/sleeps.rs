@@ -11,6 +11,7 @@ use crate::source::{self, Source};
 const PAUSED: &[&str] = &[
     "crates/broker/src/store/tests/",
     "crates/server/tests/it/transport/following",
+    "crates/http2/tests/it/in_step",
     "crates/simulation/",
     "crates/instructions/",
     "tests/tidy/",

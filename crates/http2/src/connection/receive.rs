@@ -18,7 +18,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What the next byte belongs to.
 #[derive(Debug)]
 pub(super) enum Reading {
-    /// The preface, of which so many bytes have come.
+    /// The preface, and how many bytes of it have come.
     Preface(usize),
     /// A frame's head.
     Frame,

@@ -211,7 +211,7 @@ fn a_message_that_has_begun_comes_whole() {
     );
 }
 
-/// A conversation of so many frames, within the rules but for what closed streams get.
+/// A conversation of that number of frames, within the rules but for what closed streams get.
 fn run(seed: u64, frames: usize) -> Server {
     let rng = &mut SmallRng::seed_from_u64(seed);
     let mut server = Server::begun(Config {

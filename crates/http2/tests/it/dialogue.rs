@@ -26,7 +26,7 @@ impl Choices<'_> {
         (wide + self.byte()) % limit
     }
 
-    /// True once in so many times.
+    /// True once in `n` times.
     pub(crate) fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == times - 1
     }
@@ -43,7 +43,7 @@ pub(crate) struct Dialogue {
     next: u32,
     /// Its table of header compression has a field.
     added: bool,
-    /// Once in so many frames a rule is broken; 0: never.
+    /// One frame in this number breaks a rule; 0: none.
     breaks: usize,
 }
 

@@ -6,6 +6,8 @@
 mod details;
 mod headers;
 mod reason;
+#[cfg(feature = "own-http2")]
+mod reset;
 
 use std::time::Duration;
 
@@ -205,6 +207,8 @@ pub(crate) fn of_request(error: &RequestError) -> Status {
             let refusal = Refusal::new(Reason::HalfSentExhausted, text);
             refusal.with("limit", limit).after(RETRY_SOON).status()
         }
+        #[cfg(feature = "own-http2")]
+        RequestError::Reset(code) => reset::status(*code, text),
     }
 }
 

@@ -9,6 +9,7 @@
 //! Does not: know gRPC beyond what `Stream` needs for its shortest answer.
 
 mod context;
+mod end;
 mod followers;
 mod half_sent;
 mod heartbeats;
@@ -50,6 +51,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tower::Service;
 
 pub use context::{Accepted, ConnectionContext};
+pub use end::ConnectionEnd;
 pub use followers::Followed;
 use followers::{Detached, Followers};
 use half_sent::HalfSent;
@@ -76,36 +78,6 @@ use crate::limits;
 use crate::transport::abort::StreamAbort;
 use crate::transport::connection_counts::{ConnectionCounts, Full};
 use crate::transport::context::AcceptContext;
-
-/// Why a connection ended.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectionEnd {
-    /// By the peer, or by a drain when its last stream had ended.
-    #[error("closed")]
-    Closed,
-    /// The preface was not complete within `handshake_timeout`.
-    #[error("no HTTP/2 preface in time")]
-    HandshakeTimeout,
-    /// It spoke something else.
-    #[error("it does not speak HTTP/2 but {}", .0.as_str())]
-    Stranger(Stranger),
-    /// The peer's bytes were not HTTP/2, or broke its rules, or the socket failed.
-    #[error(transparent)]
-    Http2(#[from] h2::Error),
-    /// The peer broke a rule of HTTP/2.
-    #[cfg(feature = "own-http2")]
-    #[error(transparent)]
-    Protocol(#[from] longlived_http2::ConnectionError),
-    /// The socket failed while the preface was read or collected frames were written.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    /// The peer did not answer within `keepalive_timeout`, nor within the time that slow reading may have added.
-    #[error("no answer to a keepalive ping")]
-    PeerVanished,
-    /// The server ended before the connection's streams had.
-    #[error("the server ended")]
-    Killed,
-}
 
 /// Serves one accepted connection until it ends, over the socket that `establish` gives. That, the first bytes and the begin
 /// of HTTP/2 have one deadline together, `handshake_timeout`.
@@ -186,6 +158,19 @@ where
     )
     .run(drain)
     .await
+}
+
+/// Ready when the peer does not answer.
+fn poll_gone<T>(
+    keepalive: &mut Keepalive,
+    pings: &mut Option<h2::PingPong>,
+    io: &IoHandle<T>,
+    cx: &mut Context<'_>,
+) -> Poll<Gone> {
+    match pings {
+        Some(pings) => keepalive.poll_gone(cx, pings, io.last_received(), io.taken()),
+        None => Poll::Pending,
+    }
 }
 
 /// The usable socket, and the first bytes of its peer.
@@ -283,14 +268,8 @@ where
                         self.http2.graceful_shutdown();
                         self.wakes.mark(SOCKET);
                     }
-                    if let Some(pings) = &mut self.pings
-                        && let io = &self.wire.io
-                        && let (received, taken) = (io.last_received(), io.taken())
-                        && self
-                            .keepalive
-                            .poll_gone(&mut control, pings, received, taken)
-                            == Poll::Ready(Gone)
-                    {
+                    let (keepalive, pings) = (&mut self.keepalive, &mut self.pings);
+                    if poll_gone(keepalive, pings, &self.wire.io, &mut control).is_ready() {
                         return Poll::Ready(ConnectionEnd::PeerVanished);
                     }
                     self.poll_heartbeats();

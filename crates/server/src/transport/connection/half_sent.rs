@@ -29,6 +29,10 @@ pub enum RequestError {
         "the messages under way to this node have more than the limit half_sent_bytes_max_total of {0} bytes"
     )]
     NodeExhausted(usize),
+    /// The client has reset the stream, with this code of RFC 9113, 7.
+    #[cfg(feature = "own-http2")]
+    #[error("the client reset the stream: {0}")]
+    Reset(longlived_http2::ErrorCode),
 }
 
 /// The count of a node; clones are the same one.

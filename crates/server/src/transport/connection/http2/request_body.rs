@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use parking_lot::Mutex;
-use tonic::{Code, Status};
 
+use super::super::half_sent::RequestError;
 use super::super::request_body::Content;
 use super::super::wake_set::StreamWaker;
 use longlived_http2::ErrorCode;
@@ -156,41 +156,6 @@ impl Content for Outbox {
     }
 }
 
-/// Why there is no more of a request, as gRPC maps the codes of HTTP/2 to its own
-/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#errors>).
 fn error(code: ErrorCode) -> Box<dyn Error + Send + Sync> {
-    let grpc = match code {
-        ErrorCode::REFUSED_STREAM => Code::Unavailable,
-        ErrorCode::CANCEL => Code::Cancelled,
-        ErrorCode::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
-        ErrorCode::INADEQUATE_SECURITY => Code::PermissionDenied,
-        _ => Code::Internal,
-    };
-    Box::new(Status::new(
-        grpc,
-        format!("the client reset the stream: {code}"),
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_code_of_a_reset_has_the_status_that_grpc_gives_it() {
-        for (code, expected) in [
-            (ErrorCode::CANCEL, Code::Cancelled),
-            (ErrorCode::REFUSED_STREAM, Code::Unavailable),
-            (ErrorCode::ENHANCE_YOUR_CALM, Code::ResourceExhausted),
-            (ErrorCode::INADEQUATE_SECURITY, Code::PermissionDenied),
-            (ErrorCode::NO_ERROR, Code::Internal),
-            (ErrorCode::PROTOCOL_ERROR, Code::Internal),
-            (ErrorCode::STREAM_CLOSED, Code::Internal),
-            (ErrorCode(0xff), Code::Internal),
-        ] {
-            let status = error(code);
-            let status = status.downcast_ref::<Status>().expect("a status");
-            assert_eq!(status.code(), expected, "{code}");
-        }
-    }
+    Box::new(RequestError::Reset(code))
 }

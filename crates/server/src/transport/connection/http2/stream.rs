@@ -342,13 +342,7 @@ impl Outgoing {
         let mut moved = 0;
         loop {
             if !self.rest.is_empty() {
-                let sent = frames.send(&mut { at }, &self.rest);
-                let count = match sent {
-                    Sent::All => self.rest.len(),
-                    Sent::Part(count) | Sent::Blocked(count) | Sent::Overflown(count) => count,
-                };
-                let rest = self.rest.split_off(count);
-                self.rest = rest;
+                let (count, sent) = self.send_rest(at, frames);
                 moved += count;
                 turn.spend(count);
                 match sent {
@@ -402,6 +396,21 @@ impl Outgoing {
                 }
             }
         }
+    }
+
+    /// Sends as much of the last chunk as may go, and says how much that is.
+    fn send_rest<T: AsyncWrite + Unpin>(
+        &mut self,
+        at: Slot,
+        frames: &mut Frames<T>,
+    ) -> (usize, Sent) {
+        let sent = frames.send(&mut { at }, &self.rest);
+        let count = match sent {
+            Sent::All => self.rest.len(),
+            Sent::Part(count) | Sent::Blocked(count) | Sent::Overflown(count) => count,
+        };
+        self.rest = self.rest.split_off(count);
+        (count, sent)
     }
 
     /// Waits for capacity in a window. Ready when the trailers are next, which need none.

@@ -1,0 +1,231 @@
+//! What the peer sends, in portions, and what it means for the streams of the connection.
+//!
+//! Holds: a portion is a bounded number of frames and calls; the rest waits, and the streams have their turn before it.
+//! Does not: know the rules of HTTP/2; `longlived_http2` does.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use longlived_http2::{ConnectionError, ErrorCode, Event, FrameType, Opening};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tower::Service;
+
+use super::io::Input;
+use super::request_body::{Inbox, Outbox};
+use super::response_head;
+use super::stream::Stream;
+use super::wire::{Frames, Sending, Wire};
+use super::{Connection, KEEPALIVE_PING};
+use crate::limits;
+use crate::transport::abort::StreamAbort;
+use crate::transport::connection::ConnectionEnd;
+use crate::transport::connection::request_body::RequestBody;
+use crate::transport::connection::response_body::ResponseBody;
+use crate::transport::connection::wakes::{CONTROL, SOCKET};
+
+impl<T, S, B> Connection<T, S, B>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
+    S::Future: Unpin,
+    B: ResponseBody,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// Writes what waited for the socket, and takes what the peer sent: one portion of it.
+    pub(super) fn poll_socket(&mut self) -> Poll<ConnectionEnd> {
+        if self.wire.frames.io.is_blocked()
+            && let Err(error) = self.wire.frames.io.write()
+        {
+            return Poll::Ready(ConnectionEnd::Io(error));
+        }
+        let mut portion = Portion::default();
+        loop {
+            let buffer = match self.wire.frames.io.poll_read() {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(ConnectionEnd::Io(error)),
+                Poll::Ready(Ok(Input::Closed)) => return Poll::Ready(ConnectionEnd::Closed),
+                Poll::Ready(Ok(Input::Bytes(buffer))) => buffer,
+            };
+            let seen = self.look_at(&buffer, &mut portion);
+            let all = seen.is_ok_and(|seen| seen == buffer.len());
+            self.wire
+                .frames
+                .io
+                .put_back(buffer, seen.unwrap_or(usize::MAX));
+            if let Err(error) = seen {
+                return Poll::Ready(self.fail(error));
+            }
+            if !all {
+                if portion.is_over() {
+                    self.wakes.mark(SOCKET);
+                }
+                // Or answers wait for the socket: reading goes on when it has taken them.
+                return Poll::Pending;
+            }
+            if portion.is_over() {
+                self.wakes.mark(SOCKET);
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Takes frames until the portion is over, and says how many bytes they were.
+    fn look_at(&mut self, bytes: &[u8], portion: &mut Portion) -> Result<usize, ConnectionError> {
+        let now = Instant::now().into_std();
+        let mut seen = 0;
+        while seen < bytes.len() && !portion.is_over() {
+            let Frames { http2, io, .. } = &mut self.wire.frames;
+            let received = http2.receive(&bytes[seen..], now, &mut io.out)?;
+            if received.consumed == 0 {
+                break;
+            }
+            seen += received.consumed;
+            if let Some(frame) = received.frame {
+                portion.count(frame);
+                // The first frame is SETTINGS, or there would be an error.
+                self.begin_until = None;
+            }
+            if let Some(event) = received.event {
+                self.event(event, portion);
+            }
+        }
+        Ok(seen)
+    }
+
+    fn event(&mut self, event: Event<'_, Sending>, portion: &mut Portion) {
+        match event {
+            Event::Request(request, opening) => {
+                portion.calls += 1;
+                self.call(*request, opening);
+            }
+            Event::HeadTooLarge { opening, .. } => {
+                portion.refused += 1;
+                self.answer_too_large(opening);
+            }
+            Event::Malformed(_) | Event::Refused => portion.refused += 1,
+            Event::Data { slot, bytes, end } => {
+                let key = self.wire.frames.http2.value(slot).key;
+                let inbox = self
+                    .streams
+                    .get_mut(key)
+                    .and_then(|one| one.inbox().as_ref());
+                match inbox {
+                    // The call still reads.
+                    Some(inbox) if Arc::strong_count(inbox) > 1 => inbox.put(bytes, end),
+                    _ => {
+                        let Frames { http2, io, .. } = &mut self.wire.frames;
+                        http2.taken(slot, bytes.len(), &mut io.out);
+                    }
+                }
+            }
+            Event::Trailers { slot, trailers } => {
+                let key = self.wire.frames.http2.value(slot).key;
+                if let Some(stream) = self.streams.get_mut(key)
+                    && let Some(inbox) = stream.inbox()
+                {
+                    inbox.put_trailers(trailers);
+                }
+            }
+            Event::Reset { value, code } => self.drop_stream(&value, code),
+            Event::Failed { value, error } => {
+                portion.refused += 1;
+                self.drop_stream(&value, error.code);
+            }
+            Event::WindowUpdate { slot, increment } => self.wire.frames.widened(slot, increment),
+            Event::Pong(payload) => {
+                if payload == KEEPALIVE_PING {
+                    self.answered = true;
+                    self.wakes.mark(CONTROL);
+                }
+            }
+            // It closes the connection when its calls have ended.
+            Event::GoAway(_) => {}
+        }
+    }
+
+    /// HTTP/2 has closed the stream.
+    fn drop_stream(&mut self, sending: &Sending, code: ErrorCode) {
+        self.wire.frames.forget(sending);
+        if let Some(mut stream) = self.streams.remove(sending.key) {
+            let Wire {
+                followers, frames, ..
+            } = &mut self.wire;
+            stream.detach(followers, frames);
+            if let Some(inbox) = stream.inbox() {
+                inbox.reset(code);
+            }
+        }
+    }
+
+    fn call(&mut self, request: Request<()>, opening: Opening) {
+        let socket = self.wakes.socket.clone();
+        let Frames { http2, io, .. } = &mut self.wire.frames;
+        match self.service.poll_ready(&mut Context::from_waker(&socket)) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(never)) => match never {},
+            Poll::Pending => {
+                http2.refuse(opening, ErrorCode::REFUSED_STREAM, &mut io.out);
+                return;
+            }
+        }
+        let expects_continue = request
+            .headers()
+            .get(header::EXPECT)
+            .is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let (service, window) = (&mut self.service, self.stream_window);
+        let (context, half_sent) = (&self.context, &self.half_sent);
+        self.streams.insert(|key, own| {
+            let inbox = (!opening.is_request_ended())
+                .then(|| Inbox::new(Arc::clone(own), window, expects_continue));
+            let mut request = request.map(|()| match &inbox {
+                None => tonic::body::Body::empty(),
+                Some(inbox) => {
+                    let outbox = Outbox(Arc::clone(inbox));
+                    tonic::body::Body::new(RequestBody::new(outbox, Arc::clone(half_sent)))
+                }
+            });
+            request.extensions_mut().insert(Arc::clone(context));
+            let abort = StreamAbort::of(Arc::clone(own));
+            request.extensions_mut().insert(abort);
+            let at = http2.open(opening, Sending::new(key));
+            Stream::new(service.call(request), at, key, inbox)
+        });
+    }
+
+    /// A header list over the limit.
+    fn answer_too_large(&mut self, opening: Opening) {
+        let frames = &mut self.wire.frames;
+        let at = frames.http2.open(opening, Sending::new(u32::MAX));
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        response_head::head(&mut frames.block, status, &HeaderMap::new());
+        let out = &mut frames.io.out;
+        frames.http2.respond(at, &frames.block, true, out);
+        frames.close(at);
+    }
+}
+
+/// What was taken in one round.
+#[derive(Default)]
+struct Portion {
+    frames: u32,
+    calls: u32,
+    refused: u32,
+}
+
+impl Portion {
+    fn count(&mut self, frame: FrameType) {
+        if frame != FrameType::Data {
+            self.frames += 1;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.frames >= limits::CONNECTION_TURN_FRAMES
+            || self.calls >= limits::CONNECTION_TURN_CALLS
+            || self.refused >= limits::CONNECTION_TURN_HEADS
+    }
+}
