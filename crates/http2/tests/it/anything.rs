@@ -202,7 +202,10 @@ fn any_bytes_are_taken_or_refused_lawfully() {
         let run = std::panic::catch_unwind(|| whatever(&bytes, seed));
         if let Err(panic) = run {
             eprintln!("seed {seed}: LONGLIVED_FUZZ_SEED={seed} LONGLIVED_FUZZ_ROUNDS=1 repeats it");
-            eprintln!("its input, for tests/corpus/frames: {}", hex(&bytes));
+            let file = format!("{}/frames_{seed}.hex", env!("CARGO_TARGET_TMPDIR"));
+            std::fs::write(&file, hex(&bytes[wire::PREFACE.len().min(bytes.len())..]))
+                .expect("a file");
+            eprintln!("its input, for tests/corpus/frames when it is mended: {file}");
             std::panic::resume_unwind(panic);
         }
     }

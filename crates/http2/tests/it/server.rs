@@ -69,6 +69,8 @@ pub(crate) struct Server {
     pub(crate) answers: bool,
     /// The socket takes what the server sends.
     pub(crate) flushes: bool,
+    /// Bytes in `out` that the judge has seen.
+    pub(crate) judged: usize,
     pub(crate) error: Option<ConnectionError>,
 }
 
@@ -83,6 +85,7 @@ impl Server {
             take: Take::AtOnce,
             answers: false,
             flushes: true,
+            judged: 0,
             error: None,
         }
     }
@@ -133,7 +136,7 @@ impl Server {
                 self.answer(id);
             }
         }
-        if consumed == bytes.len() && self.flushes {
+        if consumed == bytes.len() {
             self.peer.settled();
         }
         consumed
@@ -148,13 +151,14 @@ impl Server {
         self.flush();
     }
 
-    /// What the connection sent goes to the peer.
+    /// What the connection sent goes before the judge, and to the peer if the socket takes it.
     #[track_caller]
     pub(crate) fn flush(&mut self) {
+        self.peer.received(&self.out.bytes()[self.judged..]);
         if self.flushes {
-            self.peer.received(self.out.bytes());
             self.out.written(self.out.len());
         }
+        self.judged = self.out.len();
     }
 
     fn event(
