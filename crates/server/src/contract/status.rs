@@ -22,6 +22,8 @@ use self::{
     reason::Reason,
 };
 use super::{CloseReason, InvalidRequest, PagesExhausted, RegisterError, RequestStreamError};
+#[cfg(feature = "own-http2")]
+use crate::transport::connection::HeadersTooLarge;
 use crate::transport::connection::RequestError;
 
 /// How long a client waits when it is refused for a limit that time will lift.
@@ -244,6 +246,16 @@ pub(crate) fn of_decoder(status: &Status, message: &str, bytes_max: usize) -> St
 fn too_large(text: String, limit: usize) -> Status {
     let refusal = Refusal::new(Reason::RequestTooLarge, text);
     refusal.with("limit", limit).status()
+}
+
+/// A call whose headers are over their limit.
+#[cfg(feature = "own-http2")]
+pub(crate) fn headers_too_large(too_large: HeadersTooLarge) -> Status {
+    let limit = too_large.bytes_max as usize;
+    let text = format!(
+        "the headers have more than the limit header_list_bytes_max of {limit} bytes, 32 of them for each header"
+    );
+    self::too_large(text, limit)
 }
 
 /// How a call ends that came without its request message.

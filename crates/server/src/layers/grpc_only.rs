@@ -1,6 +1,7 @@
 //! Answers requests that are not gRPC in plain HTTP, so that a browser or a probe sees its mistake.
 //!
-//! Holds: only `POST` with a gRPC content type goes on; else 405 or 415, without a body.
+//! Holds: only `POST` with a gRPC content type goes on; else 405 or 415, without a body. Headers over their limit are answered here
+//! too, in gRPC or in HTTP.
 
 use std::task::{Context, Poll};
 
@@ -8,6 +9,10 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower::{Layer, Service};
 
 use super::answer::PassOrAnswer;
+#[cfg(feature = "own-http2")]
+use crate::contract::{Contract, status};
+#[cfg(feature = "own-http2")]
+use crate::transport::connection::HeadersTooLarge;
 
 /// Wraps a service in `GrpcOnlyService`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +56,10 @@ where
 }
 
 fn refusal<Q, B: Default>(request: &Request<Q>) -> Option<Response<B>> {
+    #[cfg(feature = "own-http2")]
+    if let Some(too_large) = request.extensions().get() {
+        return Some(headers_too_large(*too_large, request));
+    }
     let mut response = Response::new(B::default());
     if request.method() != Method::POST {
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
@@ -67,6 +76,25 @@ fn refusal<Q, B: Default>(request: &Request<Q>) -> Option<Response<B>> {
         return None;
     }
     Some(response)
+}
+
+/// gRPC hears it in gRPC, and any other client in HTTP.
+#[cfg(feature = "own-http2")]
+fn headers_too_large<Q, B: Default>(
+    too_large: HeadersTooLarge,
+    request: &Request<Q>,
+) -> Response<B> {
+    if request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(is_grpc)
+    {
+        let status = status::headers_too_large(too_large);
+        return status::trailers_only(&status, Contract::of(request.uri().path()));
+    }
+    let mut response = Response::new(B::default());
+    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    response
 }
 
 /// `application/grpc`, also with the format `+proto` or parameters; not `application/grpc-web`, nor a format that

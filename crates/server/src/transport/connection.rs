@@ -50,6 +50,8 @@ use tokio::task::coop;
 use tokio::time::{Instant, sleep, timeout_at};
 use tower::Service;
 
+#[cfg(feature = "own-http2")]
+pub(crate) use context::HeadersTooLarge;
 pub use context::{Accepted, ConnectionContext};
 pub use end::ConnectionEnd;
 pub use followers::Followed;

@@ -22,3 +22,11 @@ pub struct Accepted {
     /// Where its bytes are that the peer's kernel has not acknowledged; `None` for one that is not the kernel's.
     pub queue: Option<SendQueue>,
 }
+
+/// In the extensions of a request whose headers were over their limit, and which has none of them: it is answered and not served.
+#[cfg(feature = "own-http2")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadersTooLarge {
+    /// The limit, in bytes.
+    pub(crate) bytes_max: u32,
+}

@@ -74,6 +74,7 @@ where
     full: Option<Full>,
     streams_max: u32,
     stream_window: u32,
+    header_list_bytes_max: u32,
     streams: StreamSet<Stream<S::Future, B>>,
     keepalive: Keepalive,
     /// The answer to the keepalive's PING has come.
@@ -138,6 +139,7 @@ where
             full: None,
             streams_max: settings.streams_max,
             stream_window: settings.stream_window_bytes,
+            header_list_bytes_max: settings.header_list_bytes_max,
             keepalive: Keepalive::new(settings, accepted.queue),
             answered: false,
             half_sent,

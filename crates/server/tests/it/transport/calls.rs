@@ -215,3 +215,34 @@ async fn a_malformed_timeout_is_named() {
             .contains("grpc-timeout")
     );
 }
+
+#[cfg(feature = "own-http2")]
+#[tokio::test]
+async fn headers_over_their_limit_are_refused_in_words_and_the_connection_goes_on() {
+    let node = node();
+    let mut client = Client::connect(node.address).await;
+    // One large header, and many small ones, which cost 32 bytes each beside their own.
+    let large = vec![("x-large".to_owned(), "v".repeat(17_000))];
+    let many = (0..500)
+        .map(|n| (format!("x-{n}"), String::new()))
+        .collect();
+    for headers in [large, many] {
+        let mut asked = request("/test/echo");
+        for (name, value) in &headers {
+            let name: http::HeaderName = name.parse().expect("a name");
+            asked
+                .headers_mut()
+                .insert(name, value.parse().expect("a value"));
+        }
+        let reply = client.send(asked, None).await.expect("a response");
+        assert_eq!(reply.http_status, 200);
+        let grpc = |name| reply.headers[name].to_str().expect("text").to_owned();
+        assert_eq!(grpc("grpc-status"), "8");
+        assert!(grpc("grpc-message").contains("header_list_bytes_max"));
+    }
+    let mut reply = client
+        .send(request("/test/echo"), Some(Bytes::from_static(b"hello")))
+        .await
+        .expect("a response");
+    assert_eq!(reply.all().await, (b"hello".to_vec(), Some("0".to_owned())));
+}

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use longlived_http2::{ConnectionError, ErrorCode, Event, FrameType, Opening};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -16,16 +16,15 @@ use tower::Service;
 
 use super::io::Input;
 use super::request_body::{Inbox, Outbox};
-use super::response_head;
 use super::stream::Stream;
 use super::wire::{Frames, Sending, Wire};
 use super::{Connection, KEEPALIVE_PING};
 use crate::limits;
 use crate::transport::abort::StreamAbort;
-use crate::transport::connection::ConnectionEnd;
 use crate::transport::connection::request_body::RequestBody;
 use crate::transport::connection::response_body::ResponseBody;
 use crate::transport::connection::wakes::{CONTROL, SOCKET};
+use crate::transport::connection::{ConnectionEnd, HeadersTooLarge};
 
 impl<T, S, B> Connection<T, S, B>
 where
@@ -102,9 +101,9 @@ where
                 portion.calls += 1;
                 self.call(*request, opening);
             }
-            Event::HeadTooLarge { opening, .. } => {
+            Event::HeadTooLarge { opening, grpc } => {
                 portion.refused += 1;
-                self.answer_too_large(opening);
+                self.call_without_headers(opening, grpc);
             }
             Event::Malformed(_) | Event::Refused => portion.refused += 1,
             Event::Data { slot, bytes, end } => {
@@ -196,15 +195,19 @@ where
         });
     }
 
-    /// A header list over the limit.
-    fn answer_too_large(&mut self, opening: Opening) {
-        let frames = &mut self.wire.frames;
-        let at = frames.http2.open(opening, Sending::new(u32::MAX));
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        response_head::head(&mut frames.block, status, &HeaderMap::new());
-        let out = &mut frames.io.out;
-        frames.http2.respond(at, &frames.block, true, out);
-        frames.close(at);
+    /// A request whose headers are over their limit is answered by the service, which has the words for it.
+    fn call_without_headers(&mut self, opening: Opening, grpc: bool) {
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        if grpc {
+            let kind = HeaderValue::from_static("application/grpc");
+            request.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
+        let bytes_max = self.header_list_bytes_max;
+        request
+            .extensions_mut()
+            .insert(HeadersTooLarge { bytes_max });
+        self.call(request, opening);
     }
 }
 
