@@ -119,6 +119,11 @@ pub(crate) const HEADER_BLOCK_TIMEOUT: Duration = Duration::from_secs(10);
 #[cfg(feature = "own-http2")]
 pub(crate) const CONNECTION_TURN_FRAMES: u32 = 64;
 
+/// The same in bytes. An octet of a header block takes up to 340 instructions to decode, and up to 1,024 of them are decoded at once.
+/// Met as: nothing.
+#[cfg(feature = "own-http2")]
+pub(crate) const CONNECTION_TURN_OCTETS: usize = 512;
+
 /// Bytes of requests that one stream may have on their way to us. Enough for one large publish batch within a
 /// round trip. Met as: flow control.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;

@@ -1,6 +1,4 @@
-//! The peer's frames other than DATA, when they are whole (RFC 9113, 5.1 and 6).
-
-use std::time::Instant;
+//! The peer's frames other than DATA and header blocks, when they are whole (RFC 9113, 5.1 and 6).
 
 use super::Connection;
 use super::closing::{Closing, GO_AWAY_PING};
@@ -18,25 +16,9 @@ impl<V> Connection<V> {
         &mut self,
         head: FrameHead,
         payload: &[u8],
-        since: Instant,
         out: &mut Output,
     ) -> Result<Option<Event<'a, V>>, ConnectionError> {
         match head.kind {
-            FrameType::Headers => {
-                if head.stream_id.is_multiple_of(2) {
-                    return Err(ConnectionError::protocol(
-                        "a client opens a stream of even number (5.1.1)",
-                    ));
-                }
-                self.begin_block(head, payload, since, out)
-            }
-            FrameType::Continuation => {
-                let event = self.continue_block(head, payload, since, out);
-                if self.block.is_none() {
-                    self.half_since = None;
-                }
-                event
-            }
             FrameType::Priority => {
                 self.priority(head.stream_id, number(payload) & 0x7fff_ffff, out)
             }
@@ -57,7 +39,11 @@ impl<V> Connection<V> {
             FrameType::WindowUpdate => {
                 self.window_update(head.stream_id, number(payload) & 0x7fff_ffff, out)
             }
-            FrameType::Data | FrameType::PushPromise | FrameType::Unknown => {
+            FrameType::Data
+            | FrameType::Headers
+            | FrameType::Continuation
+            | FrameType::PushPromise
+            | FrameType::Unknown => {
                 unreachable!("handled before")
             }
         }

@@ -2,18 +2,20 @@
 //!
 //! Every block is decoded to its end, also one of a stream that is refused or ignored: the tables of both ends must agree (4.3).
 
-use std::time::Instant;
-
 use super::Connection;
 use super::closing::Closing;
+use super::receive::Reading;
 use crate::closed::Closed;
 use crate::error::{ConnectionError, ErrorCode, StreamError};
-use crate::event::{Event, Opening};
+use crate::event::{Event, Opening, Received};
 use crate::frame::{self, FrameHead};
 use crate::output::Output;
 use crate::request::{Head, NoHead};
 use crate::slot::Slot;
 use crate::streams::NO_CONTENT_LENGTH;
+
+/// Octets of a header block that one call decodes. The dearest octets take some 340 instructions each.
+pub(super) const OCTETS_AT_ONCE: usize = 1_024;
 
 /// A header block that is under way.
 #[derive(Debug)]
@@ -21,10 +23,18 @@ pub(super) struct Block {
     pub(super) id: u32,
     end_stream: bool,
     meaning: Meaning,
-    /// The begin of a field that goes on in the next frame.
+    /// The begin of a field that goes on in what comes next.
     rest: Vec<u8>,
-    /// Bytes of the block that have come.
+    /// Bytes of the block's frames so far.
     bytes: usize,
+}
+
+/// The rest of a frame of a header block.
+#[derive(Debug)]
+pub(super) struct Fragment {
+    left: u32,
+    padding: u32,
+    end_headers: bool,
 }
 
 /// What a block is for.
@@ -58,41 +68,60 @@ impl Block {
 }
 
 impl<V> Connection<V> {
-    pub(super) fn begin_block<'a>(
+    /// HEADERS begins: `fields` are those before the fragment.
+    pub(super) fn begin_block(
         &mut self,
         head: FrameHead,
-        payload: &[u8],
-        since: Instant,
-        out: &mut Output,
-    ) -> Result<Option<Event<'a, V>>, ConnectionError> {
-        let (fragment, depends_on) = unwrap(head, payload)?;
+        fields: &[u8],
+    ) -> Result<Fragment, ConnectionError> {
+        if head.stream_id.is_multiple_of(2) {
+            return Err(ConnectionError::protocol(
+                "a client opens a stream of even number (5.1.1)",
+            ));
+        }
+        let (padding, depends_on) = fields_of(head, fields)?;
+        let Some(left) = (head.length - fields.len() as u32).checked_sub(padding) else {
+            return Err(ConnectionError::protocol("more padding than payload (6.2)"));
+        };
         let mut meaning = self.meaning(head)?;
         if depends_on == Some(head.stream_id) && !matches!(meaning, Meaning::Ignored) {
             meaning = Meaning::Wrong(StreamError::malformed("a stream depends on itself"));
         }
         self.decoder.begin_block();
-        let block = Box::new(Block {
+        self.block = Some(Box::new(Block {
             id: head.stream_id,
             end_stream: head.has(frame::END_STREAM),
             meaning,
             rest: Vec::new(),
             bytes: 0,
-        });
-        self.fragment(block, head, fragment, since, out)
+        }));
+        self.next_fragment(head, left, padding)
     }
 
-    pub(super) fn continue_block<'a>(
+    /// CONTINUATION begins.
+    pub(super) fn continue_block(&mut self, head: FrameHead) -> Result<Fragment, ConnectionError> {
+        self.next_fragment(head, head.length, 0)
+    }
+
+    fn next_fragment(
         &mut self,
         head: FrameHead,
-        payload: &[u8],
-        since: Instant,
-        out: &mut Output,
-    ) -> Result<Option<Event<'a, V>>, ConnectionError> {
-        let block = self
-            .block
-            .take()
-            .expect("CONTINUATION goes on with a block");
-        self.fragment(block, head, payload, since, out)
+        left: u32,
+        padding: u32,
+    ) -> Result<Fragment, ConnectionError> {
+        let block = self.block.as_mut().expect("a block is under way");
+        block.bytes += left as usize;
+        if block.bytes > self.config.header_block_bytes_max() {
+            return Err(ConnectionError::new(
+                ErrorCode::ENHANCE_YOUR_CALM,
+                "a header block is over four times the limit of its list",
+            ));
+        }
+        Ok(Fragment {
+            left,
+            padding,
+            end_headers: head.has(frame::END_HEADERS),
+        })
     }
 
     /// What a block of this stream means in the stream's state (5.1).
@@ -144,30 +173,40 @@ impl<V> Connection<V> {
         }
     }
 
-    fn fragment<'a>(
+    /// The next bytes of a frame of a header block.
+    pub(super) fn fragment_piece<'a>(
         &mut self,
-        mut block: Box<Block>,
-        frame: FrameHead,
-        fragment: &[u8],
-        since: Instant,
+        input: &[u8],
         out: &mut Output,
-    ) -> Result<Option<Event<'a, V>>, ConnectionError> {
-        block.bytes += fragment.len();
-        if block.bytes > self.config.header_block_bytes_max() {
-            return Err(ConnectionError::new(
-                ErrorCode::ENHANCE_YOUR_CALM,
-                "a header block is over four times the limit of its list",
-            ));
+    ) -> Result<Received<'a, V>, ConnectionError> {
+        let Reading::Fragment(fragment) = &mut self.reading else {
+            unreachable!("asked amid a header block");
+        };
+        let n = input.len().min(fragment.left as usize).min(OCTETS_AT_ONCE);
+        fragment.left -= n as u32;
+        let mut consumed = n;
+        if fragment.left == 0 {
+            let padding = (input.len() - n).min(fragment.padding as usize);
+            fragment.padding -= padding as u32;
+            consumed += padding;
         }
-        self.decode(&mut block, fragment, out)?;
-        if !frame.has(frame::END_HEADERS) {
-            self.half_since.get_or_insert(since);
-            self.block = Some(block);
-            return Ok(None);
+        let over = fragment.left == 0 && fragment.padding == 0;
+        let end_headers = fragment.end_headers;
+        let mut block = self.block.take().expect("a block is under way");
+        self.decode(&mut block, &input[..n], out)?;
+        let mut received = Received::bytes(consumed);
+        if over {
+            self.reading = Reading::Frame;
+            if end_headers {
+                self.half_since = None;
+                let ended = self.decoder.end_block(&block.rest);
+                ended.map_err(|_| COMPRESSION)?;
+                received.event = self.whole(*block, out);
+                return Ok(received);
+            }
         }
-        let ended = self.decoder.end_block(&block.rest);
-        ended.map_err(|_| COMPRESSION)?;
-        Ok(self.whole(*block, out))
+        self.block = Some(block);
+        Ok(received)
     }
 
     fn decode(
@@ -280,24 +319,24 @@ const COMPRESSION: ConnectionError = ConnectionError::new(
     "a header block cannot be decoded (RFC 7541)",
 );
 
-/// The fragment of a HEADERS frame without padding and priority, and the stream that it says to depend on.
-fn unwrap(head: FrameHead, payload: &[u8]) -> Result<(&[u8], Option<u32>), ConnectionError> {
-    const SHORT: ConnectionError =
-        ConnectionError::frame_size("HEADERS without room for its own fields (4.2)");
-    let (mut rest, mut padding) = (payload, 0);
-    if head.has(frame::PADDED) {
-        let (length, after) = rest.split_first().ok_or(SHORT)?;
-        (rest, padding) = (after, usize::from(*length));
+/// How many bytes a HEADERS frame has between its head and its fragment: the length of the padding, and the priority (6.2).
+pub(super) fn fields_bytes(head: FrameHead) -> usize {
+    usize::from(head.has(frame::PADDED)) + 5 * usize::from(head.has(frame::PRIORITY))
+}
+
+/// The length of the padding of a HEADERS frame, and the stream that it says to depend on.
+fn fields_of(head: FrameHead, fields: &[u8]) -> Result<(u32, Option<u32>), ConnectionError> {
+    if fields.len() < fields_bytes(head) {
+        return Err(ConnectionError::frame_size(
+            "HEADERS without room for its own fields (4.2)",
+        ));
     }
-    let mut depends_on = None;
-    if head.has(frame::PRIORITY) {
-        let (priority, after) = rest.split_first_chunk::<5>().ok_or(SHORT)?;
-        let [a, b, c, d, _] = *priority;
-        depends_on = Some(u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff);
-        rest = after;
+    let (mut rest, mut padding) = (fields, 0);
+    if head.has(frame::PADDED)
+        && let [length, after @ ..] = rest
+    {
+        (rest, padding) = (after, u32::from(*length));
     }
-    let Some(length) = rest.len().checked_sub(padding) else {
-        return Err(ConnectionError::protocol("more padding than payload (6.2)"));
-    };
-    Ok((&rest[..length], depends_on))
+    let depends_on = (rest.first_chunk().copied()).map(u32::from_be_bytes);
+    Ok((padding, depends_on.map(|id| id & 0x7fff_ffff)))
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Connection;
 use super::closing::Closing;
 use super::content::Data;
+use super::headers::{self, Fragment};
 use crate::error::{ConnectionError, ErrorCode};
 use crate::event::Received;
 use crate::frame::{self, FrameHead, FrameType, HEAD_BYTES};
@@ -24,6 +25,8 @@ pub(super) enum Reading {
     Frame,
     /// The payload of DATA.
     Data(Data),
+    /// The payload of a frame of a header block.
+    Fragment(Fragment),
     /// The payload of a frame that is ignored.
     Ignored(u32),
     /// Nothing more: the connection has failed.
@@ -40,7 +43,7 @@ impl Reading {
 }
 
 impl<V> Connection<V> {
-    /// Takes bytes of the peer: at most one frame, or a piece of DATA. It is called again until it has consumed all, or consumes nothing
+    /// Takes bytes of the peer: at most one frame, or a piece of DATA, or 1,024 octets of a header block. It is called again until it has consumed all, or consumes nothing
     /// because more control frames wait for the socket than [`CONTROL_BYTES_MAX`].
     ///
     /// An error ends the connection: the caller calls [`fail`](Self::fail) with it.
@@ -68,6 +71,7 @@ impl<V> Connection<V> {
             }
             Reading::Frame => self.frame(input, now, out),
             Reading::Data(_) => Ok(self.data_piece(input, out)),
+            Reading::Fragment(_) => self.fragment_piece(input, out),
             Reading::Ignored(left) => {
                 let n = input.len().min(*left as usize);
                 *left -= n as u32;
@@ -95,7 +99,7 @@ impl<V> Connection<V> {
         }
     }
 
-    /// A frame from its head on. One that is not whole is kept, but for DATA, which is handed on in pieces.
+    /// A frame from its head on. One that is not whole is kept, but for DATA and header blocks, which are taken in pieces.
     fn frame<'a>(
         &mut self,
         input: &'a [u8],
@@ -119,7 +123,8 @@ impl<V> Connection<V> {
         let needed = HEAD_BYTES
             + match head.kind {
                 FrameType::Data => usize::from(head.has(frame::PADDED) && head.length > 0),
-                FrameType::Unknown => 0,
+                FrameType::Headers => headers::fields_bytes(head).min(head.length as usize),
+                FrameType::Continuation | FrameType::Unknown => 0,
                 _ => head.length as usize,
             };
         let kept;
@@ -134,37 +139,48 @@ impl<V> Connection<V> {
             kept = std::mem::take(&mut self.half_frame);
             &kept[..]
         };
-        // A header block is under way since its first byte came.
-        let mut since = now;
+        let since = self.half_since;
         if self.block.is_none() {
-            since = self.half_since.take().unwrap_or(now);
+            self.half_since = None;
         }
         let payload = &whole[HEAD_BYTES..];
-        let received = match head.kind {
+        let event = match head.kind {
             FrameType::Data => self.begin_data(head, payload.first().copied(), out)?,
+            FrameType::Headers => {
+                // A block is under way since its first byte came.
+                self.half_since = since.or(Some(now));
+                self.reading = Reading::Fragment(self.begin_block(head, payload)?);
+                None
+            }
+            FrameType::Continuation => {
+                self.reading = Reading::Fragment(self.continue_block(head)?);
+                None
+            }
             FrameType::Unknown => {
                 if head.length > 0 {
                     self.reading = Reading::Ignored(head.length);
                 }
                 None
             }
-            _ => self.control(head, payload, since, out)?,
+            _ => self.control(head, payload, out)?,
         };
-        if head.kind == FrameType::Data
-            && received.is_none()
-            && matches!(self.reading, Reading::Data(_))
-        {
-            let piece = self.data_piece(&input[consumed..], out);
+        let frame = Some(head.kind);
+        if event.is_some() {
             return Ok(Received {
-                consumed: consumed + piece.consumed,
-                frame: Some(FrameType::Data),
-                event: piece.event,
+                consumed,
+                frame,
+                event,
             });
         }
+        let piece = match self.reading {
+            Reading::Data(_) => self.data_piece(&input[consumed..], out),
+            Reading::Fragment(_) => self.fragment_piece(&input[consumed..], out)?,
+            _ => Received::bytes(0),
+        };
         Ok(Received {
-            consumed,
-            frame: Some(head.kind),
-            event: received,
+            consumed: consumed + piece.consumed,
+            frame,
+            event: piece.event,
         })
     }
 

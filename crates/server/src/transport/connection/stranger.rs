@@ -14,11 +14,7 @@ use crate::limits;
 
 /// The preface of an HTTP/2 client, before its first frame (RFC 9113, 3.4).
 const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The methods of HTTP/1.1 (RFC 9110, 9.3, and RFC 5789). A request with another is not worth an answer.
-const METHODS: [&[u8]; 9] = [
-    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH",
-];
-/// The longest of them.
+/// The longest that a method of HTTP/1 has: OPTIONS.
 const METHOD_BYTES_MAX: usize = 7;
 
 /// The protocol of a peer that does not speak HTTP/2.
@@ -60,8 +56,11 @@ impl Stranger {
             _ if letters == begin.len() => None,
             _ if begin[letters] != b' ' => Some(Self::Other),
             _ if begin.starts_with(b"PROXY ") => Some(Self::ProxyProtocol),
-            _ if METHODS.contains(&&begin[..letters]) => Some(Self::Http1),
-            _ => Some(Self::Other),
+            // The target of a request of HTTP/1: a path, `*`, a URI or a host (RFC 9112, 3.2). Prose is none.
+            _ => match begin.get(letters + 1)? {
+                b'A'..=b'Z' | b' ' => Some(Self::Other),
+                _ => Some(Self::Http1),
+            },
         }
     }
 }

@@ -83,6 +83,9 @@ where
                 break;
             }
             seen += received.consumed;
+            if !matches!(received.event, Some(Event::Data { .. })) {
+                portion.octets += received.consumed;
+            }
             if let Some(frame) = received.frame {
                 portion.count(frame);
                 // The first frame is SETTINGS, or there would be an error.
@@ -215,6 +218,8 @@ where
 #[derive(Default)]
 struct Portion {
     frames: u32,
+    /// Bytes of frames other than DATA, and of DATA that nobody reads.
+    octets: usize,
     calls: u32,
     refused: u32,
 }
@@ -228,6 +233,7 @@ impl Portion {
 
     fn is_over(&self) -> bool {
         self.frames >= limits::CONNECTION_TURN_FRAMES
+            || self.octets >= limits::CONNECTION_TURN_OCTETS
             || self.calls >= limits::CONNECTION_TURN_CALLS
             || self.refused >= limits::CONNECTION_TURN_HEADS
     }
