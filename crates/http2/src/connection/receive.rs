@@ -120,13 +120,7 @@ impl<V> Connection<V> {
         };
         let head = FrameHead::parse(bytes);
         self.check(head)?;
-        let needed = HEAD_BYTES
-            + match head.kind {
-                FrameType::Data => usize::from(head.has(frame::PADDED) && head.length > 0),
-                FrameType::Headers => headers::fields_bytes(head).min(head.length as usize),
-                FrameType::Continuation | FrameType::Unknown => 0,
-                _ => head.length as usize,
-            };
+        let needed = bytes_needed(head);
         let kept;
         let whole = if self.half_frame.is_empty() && input.len() >= needed {
             consumed = needed;
@@ -245,4 +239,15 @@ impl<V> Connection<V> {
         }
         Ok(())
     }
+}
+
+/// The bytes of a frame that must have come before it is looked at.
+fn bytes_needed(head: FrameHead) -> usize {
+    HEAD_BYTES
+        + match head.kind {
+            FrameType::Data => usize::from(head.has(frame::PADDED) && head.length > 0),
+            FrameType::Headers => headers::fields_bytes(head).min(head.length as usize),
+            FrameType::Continuation | FrameType::Unknown => 0,
+            _ => head.length as usize,
+        }
 }
