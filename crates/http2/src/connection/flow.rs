@@ -12,11 +12,6 @@ use crate::slot::Slot;
 use crate::streams::{Stream, Waits};
 
 impl<V> Connection<V> {
-    /// The window of a stream for DATA to the peer. It may be negative (6.9.2).
-    fn stream_window(&self, stream: &Stream<V>) -> i64 {
-        i64::from(self.peer.initial_window) + i64::from(stream.send_offset)
-    }
-
     /// The window of a stream for the peer's DATA.
     pub(super) fn stream_receive_window(&self, stream: &Stream<V>) -> i64 {
         i64::from(self.receive_initial) + i64::from(stream.receive_offset)
@@ -24,10 +19,11 @@ impl<V> Connection<V> {
 
     /// Bytes of DATA that may be sent on this stream now.
     pub fn send_window(&self, slot: Slot) -> usize {
-        let window = self.stream_window(self.streams.get(slot));
-        // A negative window allows nothing.
-        let window = u32::try_from(window).unwrap_or(0);
-        window.min(self.send_window) as usize
+        usable(self.stream_window(slot), self.send_window)
+    }
+
+    fn stream_window(&self, slot: Slot) -> i64 {
+        stream_window(self.peer.initial_window, self.streams.get(slot))
     }
 
     /// Bytes of DATA that may be sent on this connection now.
@@ -44,7 +40,7 @@ impl<V> Connection<V> {
         while self.send_window > 0
             && let Some(slot) = self.streams.first(Waits::Connection)
         {
-            if self.stream_window(self.streams.get(slot)) > 0 {
+            if self.stream_window(slot) > 0 {
                 self.streams.stop_waiting(slot);
                 return Some(slot);
             }
@@ -62,7 +58,7 @@ impl<V> Connection<V> {
         let mut next = self.streams.first(Waits::Stream);
         while let Some(slot) = next {
             next = self.streams.after(slot);
-            if self.stream_window(self.streams.get(slot)) > 0 {
+            if self.stream_window(slot) > 0 {
                 self.streams.wait(slot, Waits::Connection);
             }
         }
@@ -71,19 +67,12 @@ impl<V> Connection<V> {
     /// The stream has more to send than its windows allow: [`next_writable`](Self::next_writable) names it when it may go on.
     /// [`data`](Self::data) does this by itself for bytes that it does not take.
     pub fn wait_for_window(&mut self, slot: Slot) {
-        let what = if self.stream_window(self.streams.get(slot)) <= 0 {
+        let what = if self.stream_window(slot) <= 0 {
             Waits::Stream
         } else {
             Waits::Connection
         };
         self.streams.wait(slot, what);
-    }
-
-    /// `sent` bytes of DATA use up both windows.
-    pub(super) fn use_send_windows(&mut self, slot: Slot, sent: u32) {
-        self.send_window -= sent;
-        // A window is at least `sent`, so the offset stays above -(2^31).
-        self.streams.get_mut(slot).send_offset -= sent.cast_signed();
     }
 
     /// SETTINGS_INITIAL_WINDOW_SIZE has moved all windows of streams; none may pass 2^31-1 (6.9.2).
@@ -129,7 +118,7 @@ impl<V> Connection<V> {
         if increment == 0 {
             return Err(StreamError::malformed("WINDOW_UPDATE by 0 (6.9)"));
         }
-        let window = self.stream_window(self.streams.get(slot)) + i64::from(increment);
+        let window = self.stream_window(slot) + i64::from(increment);
         if window > i64::from(WINDOW_MAX) {
             return Err(StreamError::new(
                 ErrorCode::FLOW_CONTROL_ERROR,
@@ -239,4 +228,15 @@ impl<V> Connection<V> {
         stream.receive_offset += credit.cast_signed();
         frame::window_update(out, stream.id, credit);
     }
+}
+
+/// The window of a stream for DATA to the peer. It may be negative (6.9.2).
+pub(super) fn stream_window<V>(initial: u32, stream: &Stream<V>) -> i64 {
+    i64::from(initial) + i64::from(stream.send_offset)
+}
+
+/// The bytes that two windows allow: a negative one allows nothing.
+pub(super) fn usable(stream: i64, connection: u32) -> usize {
+    let stream = u32::try_from(stream).unwrap_or(0);
+    stream.min(connection) as usize
 }

@@ -1,6 +1,7 @@
 //! Frames of responses. Nothing is queued here: what a window does not allow stays with the caller.
 
 use super::Connection;
+use super::flow::{stream_window, usable};
 use crate::frame;
 use crate::hpack;
 use crate::output::Output;
@@ -47,15 +48,21 @@ impl<V> Connection<V> {
     /// Sends as much of `bytes` as the windows allow, and says how much that is. With `end`, the response ends with the last of them.
     /// If some are left, [`next_writable`](Self::next_writable) names the stream when it may go on.
     pub fn data(&mut self, slot: Slot, bytes: &[u8], end: bool, out: &mut Output) -> usize {
-        let stream = self.streams.get(slot);
+        let (initial, connection) = (self.peer.initial_window, self.send_window);
+        let stream = self.streams.get_mut(slot);
         if stream.response_ended {
             // The answer to HEAD has no content.
             debug_assert!(stream.head_request, "a response ends once");
             return bytes.len();
         }
-        let id = stream.id;
-        let sent = self.send_window(slot).min(bytes.len());
+        let window = usable(stream_window(initial, stream), connection);
+        let sent = window.min(bytes.len());
         let ends = end && sent == bytes.len();
+        // A window is at least `sent`, so the offset stays above -(2^31).
+        stream.send_offset -= (sent as u32).cast_signed();
+        stream.response_ended = ends;
+        let id = stream.id;
+        self.send_window -= sent as u32;
         let mut rest = &bytes[..sent];
         while rest.len() > DATA_BYTES_MAX {
             let (part, after) = rest.split_at(DATA_BYTES_MAX);
@@ -64,10 +71,6 @@ impl<V> Connection<V> {
         }
         if !rest.is_empty() || ends {
             frame::data(out, id, rest, ends);
-        }
-        self.use_send_windows(slot, sent as u32);
-        if ends {
-            self.streams.get_mut(slot).response_ended = true;
         }
         if sent < bytes.len() {
             self.wait_for_window(slot);

@@ -43,18 +43,16 @@ where
         }
         let mut portion = Portion::default();
         loop {
-            let buffer = match self.wire.frames.io.poll_read() {
+            let (buffer, count) = match self.wire.frames.io.poll_read() {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(ConnectionEnd::Io(error)),
                 Poll::Ready(Ok(Input::Closed)) => return Poll::Ready(ConnectionEnd::Closed),
-                Poll::Ready(Ok(Input::Bytes(buffer))) => buffer,
+                Poll::Ready(Ok(Input::Bytes(buffer, count))) => (buffer, count),
             };
-            let seen = self.look_at(&buffer, &mut portion);
-            let all = seen.is_ok_and(|seen| seen == buffer.len());
-            self.wire
-                .frames
-                .io
-                .put_back(buffer, seen.unwrap_or(usize::MAX));
+            let seen = self.look_at(&buffer[..count], &mut portion);
+            let unseen = seen.unwrap_or(count)..count;
+            let all = unseen.is_empty();
+            self.wire.frames.io.put_back(buffer, unseen);
             if let Err(error) = seen {
                 return Poll::Ready(self.fail(error));
             }

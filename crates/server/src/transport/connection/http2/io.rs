@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -46,8 +47,8 @@ pub(super) struct Io<T> {
 
 /// What there is to look at.
 pub(super) enum Input {
-    /// These bytes.
-    Bytes(Vec<u8>),
+    /// The first bytes of this buffer, and how many.
+    Bytes(Vec<u8>, usize),
     /// The peer has closed its side.
     Closed,
 }
@@ -107,13 +108,12 @@ impl<T> Io<T> {
         self.taken
     }
 
-    /// Puts back the buffer of [`Io::poll_read`], of which `seen` bytes were looked at.
-    pub(super) fn put_back(&mut self, mut buffer: Vec<u8>, seen: usize) {
-        if seen < buffer.len() {
-            self.unseen = buffer[seen..].to_vec();
+    /// Puts back the buffer of [`Io::poll_read`], in which these bytes were not looked at.
+    pub(super) fn put_back(&mut self, buffer: Vec<u8>, unseen: Range<usize>) {
+        if !unseen.is_empty() {
+            self.unseen = buffer[unseen].to_vec();
         }
-        if buffer.capacity() >= limits::READ_BYTES_MAX {
-            buffer.clear();
+        if buffer.len() == limits::READ_BYTES_MAX {
             INPUT.set(buffer);
         }
     }
@@ -128,9 +128,12 @@ impl<T: AsyncRead + Unpin> Io<T> {
     /// The next bytes of the peer, those first that were read before.
     pub(super) fn poll_read(&mut self) -> Poll<io::Result<Input>> {
         if !self.unseen.is_empty() {
-            return Poll::Ready(Ok(Input::Bytes(std::mem::take(&mut self.unseen))));
+            let unseen = std::mem::take(&mut self.unseen);
+            let count = unseen.len();
+            return Poll::Ready(Ok(Input::Bytes(unseen, count)));
         }
         let mut buffer = INPUT.take();
+        // Zeros once a thread, and not once a read.
         buffer.resize(limits::READ_BYTES_MAX, 0);
         let mut into = ReadBuf::new(&mut buffer);
         let polled =
@@ -139,11 +142,10 @@ impl<T: AsyncRead + Unpin> Io<T> {
         match polled {
             Poll::Ready(Ok(())) if count > 0 => {
                 self.last_received = Instant::now();
-                buffer.truncate(count);
-                Poll::Ready(Ok(Input::Bytes(buffer)))
+                Poll::Ready(Ok(Input::Bytes(buffer, count)))
             }
             polled => {
-                self.put_back(buffer, usize::MAX);
+                self.put_back(buffer, 0..0);
                 polled.map_ok(|()| Input::Closed)
             }
         }
@@ -226,7 +228,7 @@ impl<T: AsyncWrite + Unpin> Io<T> {
         self.unseen = Vec::new();
         loop {
             match ready!(self.poll_read()) {
-                Ok(Input::Bytes(buffer)) => self.put_back(buffer, usize::MAX),
+                Ok(Input::Bytes(buffer, _)) => self.put_back(buffer, 0..0),
                 Ok(Input::Closed) | Err(_) => return Poll::Ready(()),
             }
         }
