@@ -13,6 +13,8 @@ pub struct Received<'a, V> {
     pub consumed: usize,
     /// The frame that has come, once a frame: DATA with its first bytes, others when they are whole.
     pub frame: Option<FrameType>,
+    /// It is DATA that has no content and ends no request: an honest peer has little use for it.
+    pub empty: bool,
     /// What it means.
     pub event: Option<Event<'a, V>>,
 }
@@ -22,6 +24,7 @@ impl<V> Received<'_, V> {
         Self {
             consumed,
             frame: None,
+            empty: false,
             event: None,
         }
     }

@@ -119,6 +119,28 @@ pub(crate) const HEADER_BLOCK_TIMEOUT: Duration = Duration::from_secs(10);
 #[cfg(feature = "own-http2")]
 pub(crate) const CONNECTION_TURN_FRAMES: u32 = 64;
 
+/// Frames that ask for nothing (PING, SETTINGS, PRIORITY, unknown ones, WINDOW_UPDATE, empty DATA, frames of closed streams) which a peer
+/// may send at once beyond what answers ours. Met as: `GOAWAY(ENHANCE_YOUR_CALM)`.
+#[cfg(feature = "own-http2")]
+pub(crate) const IDLE_FRAMES_MAX: i32 = 2_048;
+
+/// And as many of them each second.
+#[cfg(feature = "own-http2")]
+pub(crate) const IDLE_FRAMES_A_SECOND: i32 = 100;
+
+/// And as many for each call.
+#[cfg(feature = "own-http2")]
+pub(crate) const IDLE_FRAMES_PER_CALL: i32 = 4;
+
+/// The most of them that DATA of ours allows: a peer answers late, when it has read.
+#[cfg(feature = "own-http2")]
+pub(crate) const IDLE_FRAMES_CREDIT_MAX: i32 = 1 << 20;
+
+/// Calls that a peer may cancel at once in ten seconds, for each stream that may be open: those that are answered, or older than 100 ms,
+/// do not count. Met as: `GOAWAY(ENHANCE_YOUR_CALM)`.
+#[cfg(feature = "own-http2")]
+pub(crate) const CANCELS_PER_STREAM_MAX: u32 = 4;
+
 /// The same in bytes. An octet of a header block takes up to 340 instructions to decode, and up to 1,024 of them are decoded at once.
 /// Met as: nothing.
 #[cfg(feature = "own-http2")]

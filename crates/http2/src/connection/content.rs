@@ -21,6 +21,11 @@ pub(super) struct Data {
 }
 
 impl Data {
+    /// It has no content and ends nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.content == 0 && !self.end
+    }
+
     /// The stream was closed.
     pub(super) fn forget(&mut self, slot: Slot) {
         if self.slot == Some(slot) {

@@ -163,9 +163,11 @@ impl<V> Connection<V> {
             return Ok(Received {
                 consumed,
                 frame,
+                empty: false,
                 event,
             });
         }
+        let empty = matches!(&self.reading, Reading::Data(data) if data.is_empty());
         let piece = match self.reading {
             Reading::Data(_) => self.data_piece(&input[consumed..], out),
             Reading::Fragment(_) => self.fragment_piece(&input[consumed..], out)?,
@@ -174,6 +176,7 @@ impl<V> Connection<V> {
         Ok(Received {
             consumed: consumed + piece.consumed,
             frame,
+            empty,
             event: piece.event,
         })
     }

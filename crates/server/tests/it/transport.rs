@@ -6,6 +6,8 @@ mod buffering;
 mod calls;
 mod drain;
 mod establishing;
+#[cfg(feature = "own-http2")]
+mod floods;
 mod following;
 mod generated;
 mod liveness;

@@ -9,6 +9,7 @@
 
 mod incoming;
 mod io;
+mod policy;
 mod request_body;
 mod response_head;
 mod stream;
@@ -29,6 +30,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tower::Service;
 
 use self::io::Io;
+use self::policy::Policy;
 use self::stream::Stream;
 use self::wire::{Frames, Wire};
 use super::followers::{Detached, Followers};
@@ -93,8 +95,11 @@ struct OwnPings<'a, T> {
 
 impl<T> Pings for OwnPings<'_, T> {
     fn send(&mut self) {
-        let Frames { http2, io, .. } = &mut *self.frames;
+        let Frames {
+            http2, io, policy, ..
+        } = &mut *self.frames;
         http2.ping(KEEPALIVE_PING, &mut io.out);
+        policy.asked();
     }
 
     fn poll_answer(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
@@ -127,7 +132,11 @@ where
         Self {
             streams: StreamSet::new(wakes.streams.clone()),
             wire: Wire {
-                frames: Frames::new(io, longlived_http2::Connection::new(begun.config)),
+                frames: Frames::new(
+                    io,
+                    longlived_http2::Connection::new(begun.config),
+                    Policy::new(settings.streams_max),
+                ),
                 followers: Followers::new(wakes.groups()),
                 heartbeats: Heartbeats::default(),
                 heartbeat_moved: false,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderValue, Method, Request, Response, header};
-use longlived_http2::{ConnectionError, ErrorCode, Event, FrameType, Opening};
+use longlived_http2::{ConnectionError, ErrorCode, Event, FrameType, Opening, Slot};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tower::Service;
@@ -72,11 +72,13 @@ where
 
     /// Takes frames until the portion is over, and says how many bytes they were.
     fn look_at(&mut self, bytes: &[u8], portion: &mut Portion) -> Result<usize, ConnectionError> {
-        let now = Instant::now().into_std();
+        let now = Instant::now();
         let mut seen = 0;
         while seen < bytes.len() && !portion.is_over() {
-            let Frames { http2, io, .. } = &mut self.wire.frames;
-            let received = http2.receive(&bytes[seen..], now, &mut io.out)?;
+            let Frames {
+                http2, io, policy, ..
+            } = &mut self.wire.frames;
+            let received = http2.receive(&bytes[seen..], now.into_std(), &mut io.out)?;
             if received.consumed == 0 {
                 break;
             }
@@ -86,42 +88,47 @@ where
             }
             if let Some(frame) = received.frame {
                 portion.count(frame);
+                if received.empty || asks_for_nothing(frame, received.event.as_ref()) {
+                    policy.idle_frame(now)?;
+                } else if frame == FrameType::Data {
+                    policy.received_data();
+                }
                 // The first frame is SETTINGS, or there would be an error.
                 self.begin_until = None;
             }
             if let Some(event) = received.event {
-                self.event(event, portion);
+                self.event(event, now, portion)?;
             }
         }
         Ok(seen)
     }
 
-    fn event(&mut self, event: Event<'_, Sending>, portion: &mut Portion) {
+    fn event(
+        &mut self,
+        event: Event<'_, Sending>,
+        now: Instant,
+        portion: &mut Portion,
+    ) -> Result<(), ConnectionError> {
+        let policy = &mut self.wire.frames.policy;
         match event {
             Event::Request(request, opening) => {
+                policy.called();
                 portion.calls += 1;
-                self.call(*request, opening);
+                self.call(*request, opening, now);
             }
             Event::HeadTooLarge { opening, grpc } => {
                 portion.refused += 1;
-                self.call_without_headers(opening, grpc);
+                self.call_without_headers(opening, grpc, now);
             }
-            Event::Malformed(_) | Event::Refused => portion.refused += 1,
-            Event::Data { slot, bytes, end } => {
-                let key = self.wire.frames.http2.value(slot).key;
-                let inbox = self
-                    .streams
-                    .get_mut(key)
-                    .and_then(|one| one.inbox().as_ref());
-                match inbox {
-                    // The call still reads.
-                    Some(inbox) if Arc::strong_count(inbox) > 1 => inbox.put(bytes, end),
-                    _ => {
-                        let Frames { http2, io, .. } = &mut self.wire.frames;
-                        http2.taken(slot, bytes.len(), &mut io.out);
-                    }
-                }
+            Event::Malformed(_) => {
+                portion.refused += 1;
+                policy.fault(now)?;
             }
+            Event::Refused => {
+                portion.refused += 1;
+                policy.over_the_limit(now)?;
+            }
+            Event::Data { slot, bytes, end } => self.content(slot, bytes, end),
             Event::Trailers { slot, trailers } => {
                 let key = self.wire.frames.http2.value(slot).key;
                 if let Some(stream) = self.streams.get_mut(key)
@@ -130,9 +137,15 @@ where
                     inbox.put_trailers(trailers);
                 }
             }
-            Event::Reset { value, code } => self.drop_stream(&value, code),
+            Event::Reset { value, code } => {
+                let stream = self.streams.get_mut(value.key);
+                let answered = stream.is_some_and(|stream| stream.is_answered());
+                policy.cancelled(now, value.called_at, answered)?;
+                self.drop_stream(&value, code);
+            }
             Event::Failed { value, error } => {
                 portion.refused += 1;
+                policy.fault(now)?;
                 self.drop_stream(&value, error.code);
             }
             Event::WindowUpdate { slot, increment } => self.wire.frames.widened(slot, increment),
@@ -144,6 +157,17 @@ where
             }
             // It closes the connection when its calls have ended.
             Event::GoAway(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Content of a request, which its call reads or has left.
+    fn content(&mut self, slot: Slot, bytes: &[u8], end: bool) {
+        let Frames { http2, io, .. } = &mut self.wire.frames;
+        let stream = self.streams.get_mut(http2.value(slot).key);
+        match stream.and_then(|stream| stream.inbox().as_ref()) {
+            Some(inbox) if Arc::strong_count(inbox) > 1 => inbox.put(bytes, end),
+            _ => http2.taken(slot, bytes.len(), &mut io.out),
         }
     }
 
@@ -161,9 +185,12 @@ where
         }
     }
 
-    fn call(&mut self, request: Request<()>, opening: Opening) {
+    fn call(&mut self, request: Request<()>, opening: Opening, now: Instant) {
         let socket = self.wakes.socket.clone();
-        let Frames { http2, io, .. } = &mut self.wire.frames;
+        let Frames {
+            http2, io, policy, ..
+        } = &mut self.wire.frames;
+        let called_at = policy.clock(now);
         match self.service.poll_ready(&mut Context::from_waker(&socket)) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(never)) => match never {},
@@ -191,13 +218,13 @@ where
             request.extensions_mut().insert(Arc::clone(context));
             let abort = StreamAbort::of(Arc::clone(own));
             request.extensions_mut().insert(abort);
-            let at = http2.open(opening, Sending::new(key));
+            let at = http2.open(opening, Sending::new(key, called_at));
             Stream::new(service.call(request), at, key, inbox)
         });
     }
 
     /// A request whose headers are over their limit is answered by the service, which has the words for it.
-    fn call_without_headers(&mut self, opening: Opening, grpc: bool) {
+    fn call_without_headers(&mut self, opening: Opening, grpc: bool, now: Instant) {
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         if grpc {
@@ -208,7 +235,18 @@ where
         request
             .extensions_mut()
             .insert(HeadersTooLarge { bytes_max });
-        self.call(request, opening);
+        self.call(request, opening, now);
+    }
+}
+
+/// Whether a frame costs the server work and asks it for nothing: what honest peers send of these answers something of ours.
+fn asks_for_nothing(frame: FrameType, event: Option<&Event<'_, Sending>>) -> bool {
+    match frame {
+        // DATA spends a window, also that of a stream which the peer does not know to be closed. Empty DATA is told apart.
+        FrameType::Headers | FrameType::Data => false,
+        // Of a closed stream.
+        FrameType::RstStream => event.is_none(),
+        _ => true,
     }
 }
 

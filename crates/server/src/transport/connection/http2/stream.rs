@@ -66,6 +66,11 @@ impl<F, B> Stream<F, B> {
         }
     }
 
+    /// Whether its response has begun.
+    pub(super) fn is_answered(&self) -> bool {
+        matches!(self.stage, Stage::Sending { .. })
+    }
+
     /// Where the content of its request goes, while that may go on.
     pub(super) fn inbox(&mut self) -> &mut Option<Arc<Inbox>> {
         &mut self.inbox

@@ -4,6 +4,7 @@ use longlived_http2::{Connection, ErrorCode, Slot};
 use tokio::io::AsyncWrite;
 
 use super::io::Io;
+use super::policy::Policy;
 use crate::limits;
 use crate::transport::connection::followers::Followers;
 use crate::transport::connection::heartbeats::Heartbeats;
@@ -29,6 +30,7 @@ pub(super) struct Frames<T> {
     pub(super) io: Io<T>,
     pub(super) http2: Connection<Sending>,
     pub(super) unread: Unread,
+    pub(super) policy: Policy,
     /// The block of a head or of trailers, while it is made.
     pub(super) block: Vec<u8>,
     /// Groups that found the connection's window used up.
@@ -40,15 +42,18 @@ pub(super) struct Frames<T> {
 pub(super) struct Sending {
     /// Its place among the streams of the connection.
     pub(super) key: u32,
+    /// When its call came, of [`Policy::clock`].
+    pub(super) called_at: u32,
     /// Bytes that were sent and for which no WINDOW_UPDATE has come.
     outstanding: i64,
     unread: Share,
 }
 
 impl Sending {
-    pub(super) fn new(key: u32) -> Self {
+    pub(super) fn new(key: u32, called_at: u32) -> Self {
         Self {
             key,
+            called_at,
             outstanding: 0,
             unread: Share::default(),
         }
@@ -56,8 +61,9 @@ impl Sending {
 }
 
 impl<T> Frames<T> {
-    pub(super) fn new(io: Io<T>, http2: Connection<Sending>) -> Self {
+    pub(super) fn new(io: Io<T>, http2: Connection<Sending>, policy: Policy) -> Self {
         Self {
+            policy,
             unread: Unread::new(http2.connection_send_window().into()),
             io,
             http2,
@@ -125,6 +131,7 @@ impl<T: AsyncWrite + Unpin> Outlet for Frames<T> {
             sending.outstanding += i64::from(sent as u32);
             for frame in part[..sent].chunks(FRAME_BYTES_MAX) {
                 self.unread.sent(&mut sending.unread, frame.len());
+                self.policy.sent_data(1);
             }
             done += sent;
             if sent < part.len() {
