@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::wire;
+
 /// A whole frame.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Frame {
@@ -106,12 +108,16 @@ impl Frames {
         })
     }
 
-    /// The head of the next frame, once, as soon as it has come.
+    /// The head of the next frame, once, as soon as it has come, with the length of its padding if it is padded.
     pub(super) fn next_head(&mut self) -> Option<Head> {
         if self.head_at > self.frame_at {
             return None;
         }
         let head = self.head(self.head_at)?;
+        let padded = head.flags & wire::PADDED != 0 && head.length > 0;
+        if padded && self.bytes.len() <= self.head_at + 9 {
+            return None;
+        }
         self.head_at += 9 + head.length;
         Some(head)
     }
