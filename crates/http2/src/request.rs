@@ -32,6 +32,8 @@ pub(crate) struct Head {
     /// `:method` is HEAD.
     pub(crate) is_head_request: bool,
     fields: HeaderMap,
+    /// The `cookie` fields, joined.
+    cookies: Vec<u8>,
     trailers: bool,
 }
 
@@ -64,6 +66,7 @@ impl Head {
             grpc: false,
             is_head_request: false,
             fields: HeaderMap::new(),
+            cookies: Vec::new(),
             trailers: false,
         }
     }
@@ -92,6 +95,7 @@ impl Head {
         if self.is_too_large() {
             if !was_too_large {
                 self.fields = HeaderMap::new();
+                self.cookies = Vec::new();
             }
             if field.name == header::CONTENT_TYPE.as_str().as_bytes() {
                 self.grpc = is_grpc(field.value);
@@ -138,12 +142,12 @@ impl Head {
                 }
             } else if name == header::CONTENT_TYPE {
                 self.grpc = is_grpc(field.value);
-            } else if name == header::COOKIE
-                && let Some(cookies) = self.fields.get_mut(&name)
-            {
+            } else if name == header::COOKIE {
                 // One string, in the order of the fields (8.2.3).
-                let joined = [cookies.as_bytes(), b"; ", value.as_bytes()].concat();
-                *cookies = fields::value(&joined)?;
+                if !self.cookies.is_empty() {
+                    self.cookies.extend_from_slice(b"; ");
+                }
+                self.cookies.extend_from_slice(value.as_bytes());
                 return Ok(());
             }
         }
@@ -216,7 +220,11 @@ impl Head {
         })
     }
 
-    fn build(self) -> Result<Request<()>, Malformed> {
+    fn build(mut self) -> Result<Request<()>, Malformed> {
+        if !self.cookies.is_empty() {
+            let cookies = fields::value(&self.cookies)?;
+            self.fields.insert(header::COOKIE, cookies);
+        }
         let method = self.method.ok_or(Malformed("no :method (8.3.1)"))?;
         let mut hosts = self.fields.get_all(header::HOST).iter();
         let host = hosts.next().map(http::HeaderValue::as_bytes);

@@ -134,7 +134,17 @@ pub(crate) const IDLE_FRAMES_PER_CALL: i32 = 4;
 
 /// The most of them that DATA of ours allows: a peer answers late, when it has read.
 #[cfg(feature = "own-http2")]
-pub(crate) const IDLE_FRAMES_CREDIT_MAX: i32 = 1 << 20;
+pub(crate) const IDLE_FRAMES_CREDIT_MAX: i32 = 1 << 16;
+
+/// DATA frames that a peer may have sent for a stream before it knows that we closed it: its window, in frames of a small message. Met as
+/// [`IDLE_FRAMES_MAX`].
+#[cfg(feature = "own-http2")]
+pub(crate) const LATE_FRAMES_PER_STREAM: i32 =
+    (STREAM_WINDOW_BYTES / SMALLEST_MESSAGE_BYTES).cast_signed();
+
+/// Work with DATA in one round, in pieces and bytes: a piece counts 16, and 64 bytes count 1. Met as: nothing.
+#[cfg(feature = "own-http2")]
+pub(crate) const CONNECTION_TURN_DATA: usize = 16 * 1_024;
 
 /// Calls that a peer may cancel at once in ten seconds, for each stream that may be open: those that are answered, or older than 100 ms,
 /// do not count. Met as: `GOAWAY(ENHANCE_YOUR_CALM)`.

@@ -195,7 +195,7 @@ fn several_cookie_fields_become_one() {
     ]);
     assert_eq!(
         cookies.unwrap(),
-        "POST http://a.test/ cookie=a=1; b=2; c=3;x-a=1;"
+        "POST http://a.test/ x-a=1;cookie=a=1; b=2; c=3;"
     );
 }
 

@@ -410,7 +410,7 @@ pub(crate) fn topic_name(text: &str) -> Result<TopicName, InvalidRequest> {
     })
 }
 
-/// Checks a text that is not the name of a topic.
+/// Checks a message to publish against the limits of an event.
 pub(crate) fn checked(message: Message, event_bytes_max: usize) -> Result<Message, InvalidRequest> {
     message.check(event_bytes_max)?;
     Ok(message)

@@ -85,6 +85,10 @@ where
     /// When the peer's SETTINGS must have come; `None` when they have.
     begin_until: Option<Instant>,
     deadline: Option<(Instant, Pin<Box<Sleep>>)>,
+    /// A deadline is over. What the peer sent before is looked at first: this end may have been the one that was late.
+    expired: bool,
+    /// There was nothing more to read when the socket was last asked.
+    drained: bool,
 }
 
 /// The keepalive's way to this connection's PINGs.
@@ -154,6 +158,8 @@ where
             half_sent,
             begin_until: Some(begun.until),
             deadline: None,
+            expired: false,
+            drained: false,
         }
     }
 
@@ -250,6 +256,12 @@ where
             {
                 return Poll::Ready(end);
             }
+            if self.expired && self.drained {
+                self.expired = false;
+                if let Poll::Ready(end) = self.poll_expired() {
+                    return Poll::Ready(end);
+                }
+            }
             self.release();
             self.look_whether_full();
             if self.wakes.any_woken() {
@@ -316,7 +328,8 @@ where
             && timer.as_mut().poll(cx).is_ready()
         {
             self.deadline = None;
-            return self.poll_expired();
+            self.expired = true;
+            self.wakes.mark(SOCKET);
         }
         Poll::Pending
     }
@@ -423,8 +436,8 @@ where
                 && stream.place().is_none()
             {
                 self.streams.wake(key);
+                left = left.saturating_sub(SHARE_BYTES);
             }
-            left = left.saturating_sub(SHARE_BYTES);
         }
     }
 }

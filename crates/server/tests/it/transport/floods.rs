@@ -141,3 +141,28 @@ async fn a_reader_that_answers_each_frame_of_ours_is_no_flood() {
     }
     assert!(count(&counts.said) > 20_000);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_answers_every_four_kibibytes_is_no_flood() {
+    let (near, counts) = peer(Says {
+        chunks: 1_300,
+        bytes: 16 << 10,
+    })
+    .await;
+    let (mut from, mut to) = tokio::io::split(near);
+    to.write_all(&call(1)).await.expect("it is read");
+    let mut buffer = vec![0; 64 << 10];
+    // As Go's library: a WINDOW_UPDATE for the stream and one for the connection.
+    let answers = [window_update(0, 4_096), window_update(1, 4_096)].concat();
+    let mut read = 0;
+    while read < 20 << 20 {
+        let came = from.read(&mut buffer).await.expect("it goes on");
+        assert!(came > 0, "the server has hung up after {read} bytes");
+        let before = read / 4_096;
+        read += came;
+        for _ in before..read / 4_096 {
+            to.write_all(&answers).await.expect("it is read");
+        }
+    }
+    assert!(count(&counts.said) > 1_000);
+}

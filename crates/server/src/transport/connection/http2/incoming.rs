@@ -41,16 +41,20 @@ where
         {
             return Poll::Ready(ConnectionEnd::Io(error));
         }
+        self.drained = false;
         let mut portion = Portion::default();
         loop {
-            let (buffer, count) = match self.wire.frames.io.poll_read() {
-                Poll::Pending => return Poll::Pending,
+            let (buffer, range) = match self.wire.frames.io.poll_read() {
+                Poll::Pending => {
+                    self.drained = true;
+                    return Poll::Pending;
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(ConnectionEnd::Io(error)),
                 Poll::Ready(Ok(Input::Closed)) => return Poll::Ready(ConnectionEnd::Closed),
-                Poll::Ready(Ok(Input::Bytes(buffer, count))) => (buffer, count),
+                Poll::Ready(Ok(Input::Bytes(buffer, range))) => (buffer, range),
             };
-            let seen = self.look_at(&buffer[..count], &mut portion);
-            let unseen = seen.unwrap_or(count)..count;
+            let seen = self.look_at(&buffer[range.clone()], &mut portion);
+            let unseen = seen.map_or(range.end, |seen| range.start + seen)..range.end;
             let all = unseen.is_empty();
             self.wire.frames.io.put_back(buffer, unseen);
             if let Err(error) = seen {
@@ -83,15 +87,20 @@ where
                 break;
             }
             seen += received.consumed;
-            if !matches!(received.event, Some(Event::Data { .. })) {
-                portion.octets += received.consumed;
+            match &received.event {
+                Some(Event::Data { bytes, .. }) => portion.data += 16 + bytes.len() / 64,
+                _ => portion.octets += received.consumed,
             }
             if let Some(frame) = received.frame {
                 portion.count(frame);
-                if received.empty || asks_for_nothing(frame, received.event.as_ref()) {
-                    policy.idle_frame(now)?;
-                } else if frame == FrameType::Data {
-                    policy.received_data();
+                match (frame, &received.event) {
+                    (FrameType::Data, _) if received.empty => policy.received_empty_data(now)?,
+                    (FrameType::Data, None) => policy.received_late_data(now)?,
+                    (FrameType::Data, Some(_)) => policy.received_data(),
+                    (frame, event) if asks_for_nothing(frame, event.as_ref()) => {
+                        policy.idle_frame(now)?;
+                    }
+                    _ => {}
                 }
                 // The first frame is SETTINGS, or there would be an error.
                 self.begin_until = None;
@@ -122,10 +131,12 @@ where
             }
             Event::Malformed(_) => {
                 portion.refused += 1;
+                policy.closed_early();
                 policy.fault(now)?;
             }
             Event::Refused => {
                 portion.refused += 1;
+                policy.closed_early();
                 policy.over_the_limit(now)?;
             }
             Event::Data { slot, bytes, end } => self.content(slot, bytes, end),
@@ -145,6 +156,7 @@ where
             }
             Event::Failed { value, error } => {
                 portion.refused += 1;
+                policy.closed_early();
                 policy.fault(now)?;
                 self.drop_stream(&value, error.code);
             }
@@ -195,6 +207,7 @@ where
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(never)) => match never {},
             Poll::Pending => {
+                policy.closed_early();
                 http2.refuse(opening, ErrorCode::REFUSED_STREAM, &mut io.out);
                 return;
             }
@@ -242,7 +255,7 @@ where
 /// Whether a frame costs the server work and asks it for nothing: what honest peers send of these answers something of ours.
 fn asks_for_nothing(frame: FrameType, event: Option<&Event<'_, Sending>>) -> bool {
     match frame {
-        // DATA spends a window, also that of a stream which the peer does not know to be closed. Empty DATA is told apart.
+        // DATA is counted by itself.
         FrameType::Headers | FrameType::Data => false,
         // Of a closed stream.
         FrameType::RstStream => event.is_none(),
@@ -256,6 +269,8 @@ struct Portion {
     frames: u32,
     /// Bytes of frames other than DATA, and of DATA that nobody reads.
     octets: usize,
+    /// Content, as [`limits::CONNECTION_TURN_DATA`] counts it.
+    data: usize,
     calls: u32,
     refused: u32,
 }
@@ -270,6 +285,7 @@ impl Portion {
     fn is_over(&self) -> bool {
         self.frames >= limits::CONNECTION_TURN_FRAMES
             || self.octets >= limits::CONNECTION_TURN_OCTETS
+            || self.data >= limits::CONNECTION_TURN_DATA
             || self.calls >= limits::CONNECTION_TURN_CALLS
             || self.refused >= limits::CONNECTION_TURN_HEADS
     }

@@ -33,8 +33,9 @@ pub(super) struct Io<T> {
     /// What the socket did not take in an earlier poll, and how much of it is control frames.
     rest: Box<[u8]>,
     rest_control: usize,
-    /// Read and not looked at yet.
+    /// Read, and how much of it was looked at.
     unseen: Vec<u8>,
+    seen: usize,
     /// The socket takes nothing now.
     blocked: bool,
     /// The socket took bytes that it may hold in a buffer of its own, as TLS does, until it is flushed.
@@ -47,8 +48,8 @@ pub(super) struct Io<T> {
 
 /// What there is to look at.
 pub(super) enum Input {
-    /// The first bytes of this buffer, and how many.
-    Bytes(Vec<u8>, usize),
+    /// Those in this range of the buffer.
+    Bytes(Vec<u8>, Range<usize>),
     /// The peer has closed its side.
     Closed,
 }
@@ -63,6 +64,7 @@ impl<T> Io<T> {
             rest: Box::default(),
             rest_control: 0,
             unseen: received.to_vec(),
+            seen: 0,
             blocked: false,
             unflushed: false,
             taken: 0,
@@ -110,11 +112,13 @@ impl<T> Io<T> {
 
     /// Puts back the buffer of [`Io::poll_read`], in which these bytes were not looked at.
     pub(super) fn put_back(&mut self, buffer: Vec<u8>, unseen: Range<usize>) {
-        if !unseen.is_empty() {
-            self.unseen = buffer[unseen].to_vec();
-        }
         if buffer.len() == limits::READ_BYTES_MAX {
+            self.unseen = buffer[unseen].to_vec();
+            self.seen = 0;
             INPUT.set(buffer);
+        } else if !unseen.is_empty() {
+            // It is what was kept before.
+            (self.unseen, self.seen) = (buffer, unseen.start);
         }
     }
 
@@ -129,8 +133,8 @@ impl<T: AsyncRead + Unpin> Io<T> {
     pub(super) fn poll_read(&mut self) -> Poll<io::Result<Input>> {
         if !self.unseen.is_empty() {
             let unseen = std::mem::take(&mut self.unseen);
-            let count = unseen.len();
-            return Poll::Ready(Ok(Input::Bytes(unseen, count)));
+            let range = std::mem::take(&mut self.seen)..unseen.len();
+            return Poll::Ready(Ok(Input::Bytes(unseen, range)));
         }
         let mut buffer = INPUT.take();
         // Zeros once a thread, and not once a read.
@@ -142,7 +146,7 @@ impl<T: AsyncRead + Unpin> Io<T> {
         match polled {
             Poll::Ready(Ok(())) if count > 0 => {
                 self.last_received = Instant::now();
-                Poll::Ready(Ok(Input::Bytes(buffer, count)))
+                Poll::Ready(Ok(Input::Bytes(buffer, 0..count)))
             }
             polled => {
                 self.put_back(buffer, 0..0);

@@ -21,6 +21,10 @@ pub(super) struct Policy {
     began: Instant,
     /// Frames that ask for nothing. Negative: credit.
     idle_frames: Level,
+    /// Empty DATA, beyond what comes with content.
+    empty_data: Level,
+    /// DATA of streams that are closed, beyond what the peer may have sent before it knew.
+    late_data: Level,
     /// Calls that were cancelled before they were answered.
     cancels: Level,
     cancels_max: i32,
@@ -50,6 +54,11 @@ impl Level {
         self.count += 1;
         self.count
     }
+
+    #[inline]
+    fn credit(&mut self, frames: i32) {
+        self.count = (self.count - frames).max(-limits::IDLE_FRAMES_CREDIT_MAX);
+    }
 }
 
 impl Policy {
@@ -59,6 +68,8 @@ impl Policy {
         Self {
             began: Instant::now(),
             idle_frames: Level::default(),
+            empty_data: Level::default(),
+            late_data: Level::default(),
             cancels: Level::default(),
             cancels_max: i32::try_from(cancels_max).unwrap_or(i32::MAX),
             faults: Level::default(),
@@ -71,31 +82,50 @@ impl Policy {
         now.duration_since(self.began).as_millis() as u32
     }
 
-    /// We sent DATA frames: the peer may answer each with two WINDOW_UPDATEs and a PING.
+    /// We sent a DATA frame of this size: the peer may answer it with two WINDOW_UPDATEs and a PING, and once more for each 4 KiB that it
+    /// reads, as Go's library does.
     #[inline]
-    pub(super) fn sent_data(&mut self, frames: i32) {
-        self.credit(3 * frames);
+    pub(super) fn sent_data(&mut self, bytes: usize) {
+        let reads = i32::try_from(bytes / 4_096).unwrap_or(i32::MAX / 4);
+        self.idle_frames.credit(3 * (1 + reads));
     }
 
     /// DATA with content has come: a client may flush with an empty frame, and pad.
     pub(super) fn received_data(&mut self) {
-        self.credit(2);
+        self.empty_data.credit(2);
+    }
+
+    /// Empty DATA.
+    pub(super) fn received_empty_data(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        let now = self.clock(now);
+        let count = self.empty_data.raise(now, limits::IDLE_FRAMES_A_SECOND);
+        within(count, limits::IDLE_FRAMES_MAX, "a flood of empty DATA")
+    }
+
+    /// We closed a stream whose request had not ended: the peer may have sent a window of small frames before it knows.
+    pub(super) fn closed_early(&mut self) {
+        self.late_data.credit(limits::LATE_FRAMES_PER_STREAM);
+    }
+
+    /// DATA of a closed stream.
+    pub(super) fn received_late_data(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        let now = self.clock(now);
+        let count = self.late_data.raise(now, limits::IDLE_FRAMES_A_SECOND);
+        within(
+            count,
+            limits::IDLE_FRAMES_MAX,
+            "a flood of DATA for closed streams",
+        )
     }
 
     /// A call has come: it may be accompanied by a few frames that ask for nothing.
     pub(super) fn called(&mut self) {
-        self.credit(limits::IDLE_FRAMES_PER_CALL);
+        self.idle_frames.credit(limits::IDLE_FRAMES_PER_CALL);
     }
 
     /// We asked for an answer.
     pub(super) fn asked(&mut self) {
-        self.credit(1);
-    }
-
-    #[inline]
-    fn credit(&mut self, frames: i32) {
-        let count = self.idle_frames.count - frames;
-        self.idle_frames.count = count.max(-limits::IDLE_FRAMES_CREDIT_MAX);
+        self.idle_frames.credit(1);
     }
 
     /// A frame that asks for nothing.
@@ -130,7 +160,7 @@ impl Policy {
     }
 
     fn refused(&mut self, now: u32) -> Result<(), ConnectionError> {
-        let count = self.cancels.raise(now, self.cancels_max / 10);
+        let count = self.cancels.raise(now, (self.cancels_max / 10).max(1));
         within(
             count,
             self.cancels_max,
@@ -176,7 +206,9 @@ mod tests {
         assert_eq!(error.code, ErrorCode::ENHANCE_YOUR_CALM);
 
         let mut policy = Policy::new(100);
-        policy.sent_data(1_000);
+        for _ in 0..1_000 {
+            policy.sent_data(100);
+        }
         for _ in 0..limits::IDLE_FRAMES_MAX + 3_000 {
             assert_eq!(policy.idle_frame(now), Ok(()));
         }
@@ -196,7 +228,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn credit_has_an_end_and_time_adds_none() {
         let mut policy = Policy::new(100);
-        policy.sent_data(i32::MAX / 3);
+        for _ in 0..limits::IDLE_FRAMES_CREDIT_MAX {
+            policy.sent_data(100);
+        }
         let now = after(Instant::now(), 1_000_000);
         for _ in 0..limits::IDLE_FRAMES_CREDIT_MAX + limits::IDLE_FRAMES_MAX {
             assert_eq!(policy.idle_frame(now), Ok(()));

@@ -85,6 +85,15 @@ impl Inbox {
         state.wake();
     }
 
+    /// The stream is over: a request that has not ended never will.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        if state.end.is_none() {
+            state.end = Some(End::Reset(ErrorCode::CANCEL));
+            state.wake();
+        }
+    }
+
     /// What the stream has to do for the call: bytes that it took, and whether 100 is to be sent.
     pub(super) fn orders(&self) -> (usize, bool) {
         let state = &mut *self.state.lock();
@@ -104,6 +113,17 @@ impl State {
 /// The call's side of an [`Inbox`].
 #[derive(Debug)]
 pub(super) struct Outbox(pub(super) Arc<Inbox>);
+
+/// The call reads no more: what has come is dropped, and its window bytes go back.
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.taken += std::mem::take(&mut state.content).len();
+        if state.taken > 0 {
+            self.0.stream.raise();
+        }
+    }
+}
 
 impl Content for Outbox {
     fn poll_data(

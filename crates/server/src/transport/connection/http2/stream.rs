@@ -55,6 +55,15 @@ enum Stage<F, B> {
     Ended,
 }
 
+/// A body that was moved out of its call hears that there is no more.
+impl<F, B> Drop for Stream<F, B> {
+    fn drop(&mut self) {
+        if let Some(inbox) = &self.inbox {
+            inbox.close();
+        }
+    }
+}
+
 impl<F, B> Stream<F, B> {
     /// With this key among the streams of its connection.
     pub(super) fn new(call: F, at: Slot, key: u32, inbox: Option<Arc<Inbox>>) -> Self {

@@ -96,12 +96,18 @@ impl<T> Frames<T> {
 
     /// Closes a stream whose response has ended.
     pub(super) fn close(&mut self, slot: Slot) {
+        if !self.http2.is_request_ended(slot) {
+            self.policy.closed_early();
+        }
         let sending = self.http2.close(slot, &mut self.io.out);
         self.forget(&sending);
     }
 
     /// Resets a stream.
     pub(super) fn reset(&mut self, slot: Slot, code: ErrorCode) {
+        if !self.http2.is_request_ended(slot) {
+            self.policy.closed_early();
+        }
         let sending = self.http2.reset(slot, code, &mut self.io.out);
         self.forget(&sending);
     }
@@ -131,7 +137,7 @@ impl<T: AsyncWrite + Unpin> Outlet for Frames<T> {
             sending.outstanding += i64::from(sent as u32);
             for frame in part[..sent].chunks(FRAME_BYTES_MAX) {
                 self.unread.sent(&mut sending.unread, frame.len());
-                self.policy.sent_data(1);
+                self.policy.sent_data(frame.len());
             }
             done += sent;
             if sent < part.len() {
