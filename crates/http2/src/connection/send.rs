@@ -9,7 +9,7 @@ use crate::slot::Slot;
 
 /// The payload of a DATA frame, at most: a peer that reads several streams sees each of them in turn. It is the size that
 /// every peer takes (RFC 9113, 4.2).
-const DATA_BYTES_MAX: usize = frame::SIZE_MIN as usize;
+pub const DATA_BYTES_MAX: usize = frame::SIZE_MIN as usize;
 
 impl<V> Connection<V> {
     /// Sends the head of the response: a block of [`encode`](crate::hpack::encode). With `end` the response has no content and no

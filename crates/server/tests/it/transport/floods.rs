@@ -166,3 +166,15 @@ async fn a_reader_that_answers_every_four_kibibytes_is_no_flood() {
     }
     assert!(count(&counts.said) > 1_000);
 }
+
+#[tokio::test(start_paused = true)]
+async fn header_blocks_for_a_stream_that_we_closed_are_a_flood() {
+    let (mut near, _counts) = peer(WITHOUT_END).await;
+    // A window that grows by nothing has the stream reset.
+    let broken = [call(1), window_update(1, 0)].concat();
+    near.write_all(&broken).await.expect("it is read");
+    assert_eq!(
+        flood(near, 10_000, |_| call(1)).await,
+        Some(ENHANCE_YOUR_CALM)
+    );
+}

@@ -252,11 +252,12 @@ where
     }
 }
 
-/// Whether a frame costs the server work and asks it for nothing: what honest peers send of these answers something of ours.
+/// Whether a frame costs the server work and asks it for nothing: what honest peers send of these answers something of ours, or, as
+/// HEADERS, comes with a call, which allows for it.
 fn asks_for_nothing(frame: FrameType, event: Option<&Event<'_, Sending>>) -> bool {
     match frame {
-        // DATA is counted by itself.
-        FrameType::Headers | FrameType::Data => false,
+        // Counted by itself.
+        FrameType::Data => false,
         // Of a closed stream.
         FrameType::RstStream => event.is_none(),
         _ => true,

@@ -119,7 +119,8 @@ impl Drop for Outbox {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.taken += std::mem::take(&mut state.content).len();
-        if state.taken > 0 {
+        // A request that has ended needs no credit.
+        if state.taken > 0 && state.end.is_none() {
             self.0.stream.raise();
         }
     }

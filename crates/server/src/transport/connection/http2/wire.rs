@@ -1,6 +1,6 @@
 //! What the streams of a connection share: its HTTP/2, its socket, and the groups that send the same.
 
-use longlived_http2::{Connection, ErrorCode, Slot};
+use longlived_http2::{Connection, DATA_BYTES_MAX, ErrorCode, Slot};
 use tokio::io::AsyncWrite;
 
 use super::io::Io;
@@ -13,8 +13,6 @@ use crate::transport::connection::unread::{Share, Unread};
 
 /// Bytes that one call hands to HTTP/2: after them the socket is asked whether it takes more.
 const BYTES_AT_ONCE: usize = limits::STAGED_BYTES_MAX;
-/// Bytes of DATA in one frame: every peer takes this size (RFC 9113, 4.2).
-const FRAME_BYTES_MAX: usize = 16_384;
 
 /// The state that the streams of a connection share.
 pub(super) struct Wire<T, R> {
@@ -135,7 +133,7 @@ impl<T: AsyncWrite + Unpin> Outlet for Frames<T> {
             let sent = self.http2.data(*slot, part, false, &mut self.io.out);
             let sending = self.http2.value_mut(*slot);
             sending.outstanding += i64::from(sent as u32);
-            for frame in part[..sent].chunks(FRAME_BYTES_MAX) {
+            for frame in part[..sent].chunks(DATA_BYTES_MAX) {
                 self.unread.sent(&mut sending.unread, frame.len());
                 self.policy.sent_data(frame.len());
             }
