@@ -88,7 +88,7 @@ pub(crate) const STRANGER_LINGER: Duration = Duration::from_secs(1);
 /// Silence after which the kernel probes the peer, for connections whose HTTP/2 side is stuck.
 pub(crate) const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Streams open at once on one connection (unlimited by default in h2). Clients wait at this limit, so it stands
+/// Streams open at once on one connection . Clients wait at this limit, so it stands
 /// well above the 100 per connection that the client library uses. Met as: `SETTINGS_MAX_CONCURRENT_STREAMS`,
 /// then `RST_STREAM(REFUSED_STREAM)`.
 pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
@@ -98,62 +98,44 @@ pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
 /// `GOAWAY(ENHANCE_YOUR_CALM)`.
 pub(crate) const LOCAL_ERROR_RESETS_MAX: usize = 256;
 
-/// Streams the peer opened and reset before we looked at them ("rapid reset"). Met as:
-/// `GOAWAY(ENHANCE_YOUR_CALM)`.
-pub(crate) const PENDING_ACCEPT_RESETS_MAX: usize = 64;
-
-/// Streams we reset and still remember for a second, so that frames already on their way are no protocol error.
-/// Beyond it such frames can cost the peer its connection, so it covers a connection whose streams all stall.
-pub(crate) const RESET_STREAMS_REMEMBERED_MAX: usize = STREAMS_PER_CONNECTION_MAX as usize;
-
-/// Bytes of request headers of one call (16 MiB by default in h2). gRPC implementations accept 8 KiB; a bearer
+/// Bytes of request headers of one call. gRPC implementations accept 8 KiB; a bearer
 /// token may need a little more. Met as: HTTP status 431.
 pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
 /// From the first byte of a request's headers to the last: they may come in pieces, and are kept until they are whole. Met as:
 /// `GOAWAY(ENHANCE_YOUR_CALM)`.
-#[cfg(feature = "own-http2")]
 pub(crate) const HEADER_BLOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Frames of a peer, DATA aside, that one connection looks at before its streams have their turn. Met as: nothing.
-#[cfg(feature = "own-http2")]
 pub(crate) const CONNECTION_TURN_FRAMES: u32 = 64;
 
 /// Frames that ask for nothing (PING, SETTINGS, PRIORITY, unknown ones, WINDOW_UPDATE, empty DATA, frames of closed streams) which a peer
 /// may send at once beyond what answers ours. Met as: `GOAWAY(ENHANCE_YOUR_CALM)`.
-#[cfg(feature = "own-http2")]
 pub(crate) const IDLE_FRAMES_MAX: i32 = 2_048;
 
 /// And as many of them each second.
-#[cfg(feature = "own-http2")]
 pub(crate) const IDLE_FRAMES_A_SECOND: i32 = 100;
 
 /// And as many for each call.
-#[cfg(feature = "own-http2")]
 pub(crate) const IDLE_FRAMES_PER_CALL: i32 = 4;
 
 /// The most of them that DATA of ours allows: a peer answers late, when it has read.
-#[cfg(feature = "own-http2")]
 pub(crate) const IDLE_FRAMES_CREDIT_MAX: i32 = 1 << 16;
 
 /// DATA frames that a peer may have sent for a stream before it knows that we closed it: its window, in frames of a small message. Met as
 /// [`IDLE_FRAMES_MAX`].
-#[cfg(feature = "own-http2")]
 pub(crate) const LATE_FRAMES_PER_STREAM: i32 =
     (STREAM_WINDOW_BYTES / SMALLEST_MESSAGE_BYTES).cast_signed();
 
 /// Work with DATA in one round, in pieces and bytes: a piece counts 16, and 64 bytes count 1. Met as: nothing.
-#[cfg(feature = "own-http2")]
 pub(crate) const CONNECTION_TURN_DATA: usize = 16 * 1_024;
 
 /// Calls that a peer may cancel at once in ten seconds, for each stream that may be open: those that are answered, or older than 100 ms,
 /// do not count. Met as: `GOAWAY(ENHANCE_YOUR_CALM)`.
-#[cfg(feature = "own-http2")]
 pub(crate) const CANCELS_PER_STREAM_MAX: u32 = 4;
 
 /// The same in bytes. An octet of a header block takes up to 340 instructions to decode, and up to 1,024 of them are decoded at once.
 /// Met as: nothing.
-#[cfg(feature = "own-http2")]
 pub(crate) const CONNECTION_TURN_OCTETS: usize = 512;
 
 /// Bytes of requests that one stream may have on their way to us. Enough for one large publish batch within a
@@ -164,10 +146,7 @@ pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// are no whole message count against `HALF_SENT_BYTES_MAX`. Met as: flow control.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// Bytes of the smallest message that can be published, with the five before it. A connection's window may be full of
-/// such messages, each in two DATA frames, while they are not read. HTTP/2 then holds 49 MiB for that connection
-/// (measured; 25 MiB where each is one frame), and its list of frames does not shrink until the connection ends.
-/// Smaller frames, which no gRPC client sends, and more of them than that, are met as: `GOAWAY(ENHANCE_YOUR_CALM)`.
+/// Bytes of the smallest message that can be published, with the five before it. Met as: nothing; other limits are made of it.
 pub(crate) const SMALLEST_MESSAGE_BYTES: u32 = 11;
 
 /// How long a call waits for its first message, and for the rest of any message that was begun. Longer than a slow
@@ -188,8 +167,8 @@ pub(crate) const HALF_SENT_BYTES_MAX: usize = 16 << 20;
 /// as: RESOURCE_EXHAUSTED with a pushback.
 pub(crate) const HALF_SENT_BYTES_MAX_TOTAL: usize = 256 << 20;
 
-/// A DATA frame below this many bytes costs Rust's h2, ours and that of a peer, the difference to it for as long as the
-/// frame waits for its reader. That is about the memory of its bookkeeping. See `connection/unread.rs`.
+/// A DATA frame below this many bytes costs a peer that uses Rust's h2 the difference to it for as long as the frame waits for its
+/// reader. That is about the memory of its bookkeeping. See `connection/unread.rs`.
 pub(crate) const SMALL_FRAME_BYTES: usize = 256;
 
 /// The least cost of small frames that a counting peer allows, with the smallest window for the connection; the limit
@@ -199,9 +178,6 @@ pub(crate) const UNREAD_COST_LEAST: u64 = 100 * SMALL_FRAME_BYTES as u64;
 /// Bytes that one connection collects before it writes them, so that many small frames are one write. Held only
 /// while the socket takes no more, given back otherwise.
 pub(crate) const STAGED_BYTES_MAX: usize = 64 * 1024;
-
-/// DATA of at least this size goes to the socket without being copied into the staging buffer first.
-pub(crate) const STAGED_WRITE_BYTES_MAX: usize = 8 * 1024;
 
 /// Bytes read from a socket at once, into a buffer that the thread's connections share.
 pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
@@ -213,12 +189,10 @@ pub(crate) const STREAM_TURN_BYTES: usize = 64 * 1024;
 /// connections have their turn.
 pub(crate) const CONNECTION_TURN_BYTES: usize = 256 * 1024;
 
-/// Heads of responses that the streams of a connection hand to HTTP/2 before these are written. HTTP/2 keeps a slot for
-/// each that waits, and never gives slots back.
+/// Heads of responses that the streams of a connection send in one round, and requests refused in it. Met as: nothing.
 pub(crate) const CONNECTION_TURN_HEADS: u32 = 16;
 
-/// Calls that HTTP/2 is shown before they are taken up and their first messages read. It keeps two slots for each, some
-/// 500 bytes, and never gives slots back: a hundred calls that come together would leave 62 KiB behind.
+/// Calls that reach their handlers in one round, before the other streams have their turn. Met as: nothing.
 pub(crate) const CONNECTION_TURN_CALLS: u32 = 7;
 
 /// How long a connection without streams stays after GOAWAY. A peer that follows HTTP/2 has closed it by then, and the

@@ -6,7 +6,6 @@
 mod details;
 mod headers;
 mod reason;
-#[cfg(feature = "own-http2")]
 mod reset;
 
 use std::time::Duration;
@@ -22,7 +21,6 @@ use self::{
     reason::Reason,
 };
 use super::{CloseReason, InvalidRequest, PagesExhausted, RegisterError, RequestStreamError};
-#[cfg(feature = "own-http2")]
 use crate::transport::connection::HeadersTooLarge;
 use crate::transport::connection::RequestError;
 
@@ -209,7 +207,6 @@ pub(crate) fn of_request(error: &RequestError) -> Status {
             let refusal = Refusal::new(Reason::HalfSentExhausted, text);
             refusal.with("limit", limit).after(RETRY_SOON).status()
         }
-        #[cfg(feature = "own-http2")]
         RequestError::Reset(code) => reset::status(*code, text),
     }
 }
@@ -249,7 +246,6 @@ fn too_large(text: String, limit: usize) -> Status {
 }
 
 /// A call whose headers are over their limit.
-#[cfg(feature = "own-http2")]
 pub(crate) fn headers_too_large(too_large: HeadersTooLarge) -> Status {
     let limit = too_large.bytes_max as usize;
     let text = format!(

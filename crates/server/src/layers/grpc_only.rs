@@ -9,9 +9,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower::{Layer, Service};
 
 use super::answer::PassOrAnswer;
-#[cfg(feature = "own-http2")]
 use crate::contract::{Contract, status};
-#[cfg(feature = "own-http2")]
 use crate::transport::connection::HeadersTooLarge;
 
 /// Wraps a service in `GrpcOnlyService`.
@@ -56,7 +54,6 @@ where
 }
 
 fn refusal<Q, B: Default>(request: &Request<Q>) -> Option<Response<B>> {
-    #[cfg(feature = "own-http2")]
     if let Some(too_large) = request.extensions().get() {
         return Some(headers_too_large(*too_large, request));
     }
@@ -79,7 +76,6 @@ fn refusal<Q, B: Default>(request: &Request<Q>) -> Option<Response<B>> {
 }
 
 /// gRPC hears it in gRPC, and any other client in HTTP.
-#[cfg(feature = "own-http2")]
 fn headers_too_large<Q, B: Default>(
     too_large: HeadersTooLarge,
     request: &Request<Q>,

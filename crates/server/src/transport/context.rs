@@ -18,7 +18,6 @@ pub struct AcceptContext<S> {
     pub(super) half_sent: HalfSentTotal,
     pub(super) drain: Drain,
     pub(super) tasks: Tasks,
-    #[cfg(feature = "own-http2")]
     pub(super) http2: Arc<longlived_http2::Config>,
 }
 
@@ -33,8 +32,7 @@ impl<S> AcceptContext<S> {
     ) -> Self {
         Self {
             half_sent: HalfSentTotal::new(settings.half_sent_bytes_max_total),
-            #[cfg(feature = "own-http2")]
-            http2: Arc::new(settings.connection.own_http2()),
+            http2: Arc::new(settings.connection.http2()),
             service,
             settings: Arc::new(settings),
             counts,

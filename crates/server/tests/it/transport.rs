@@ -6,7 +6,6 @@ mod buffering;
 mod calls;
 mod drain;
 mod establishing;
-#[cfg(feature = "own-http2")]
 mod floods;
 mod following;
 mod generated;

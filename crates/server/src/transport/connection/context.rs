@@ -24,7 +24,6 @@ pub struct Accepted {
 }
 
 /// In the extensions of a request whose headers were over their limit, and which has none of them: it is answered and not served.
-#[cfg(feature = "own-http2")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadersTooLarge {
     /// The limit, in bytes.

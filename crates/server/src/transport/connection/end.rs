@@ -14,11 +14,7 @@ pub enum ConnectionEnd {
     /// It spoke something else.
     #[error("it does not speak HTTP/2 but {}", .0.as_str())]
     Stranger(Stranger),
-    /// The peer's bytes were not HTTP/2, or broke its rules, or the socket failed.
-    #[error(transparent)]
-    Http2(#[from] h2::Error),
     /// The peer broke a rule of HTTP/2.
-    #[cfg(feature = "own-http2")]
     #[error(transparent)]
     Protocol(#[from] longlived_http2::ConnectionError),
     /// The socket failed while the preface was read or collected frames were written.

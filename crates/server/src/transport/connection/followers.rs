@@ -14,15 +14,17 @@
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use longlived_http2::Slot;
 use slab::Slab;
 use smallvec::SmallVec;
+use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use super::outlet::{Outlet, Sent};
 use super::response_body::Follower;
 use super::shared_reader::{SharedPiece, SharedReader};
 use super::stream_set::Turn;
 use super::wakes::GroupWakes;
+use super::wire::{Frames, Sent};
 use crate::limits;
 
 /// The bytes that a stream got while it was in a group.
@@ -37,9 +39,8 @@ pub struct Followed {
 }
 
 /// A stream that was taken out of its group and reads for itself.
-pub(super) struct Detached<M> {
+pub(super) struct Detached {
     pub(super) slot: u32,
-    pub(super) sending: M,
     /// The rest of the last piece, still to be sent.
     pub(super) rest: Bytes,
     pub(super) followed: Followed,
@@ -49,21 +50,21 @@ pub(super) struct Detached<M> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
-pub(super) struct Followers<R, M> {
-    groups: Slab<Group<R, M>>,
+pub(super) struct Followers<R> {
+    groups: Slab<Group<R>>,
     wakes: GroupWakes,
     // Where the last turn ended before it was through.
     next: usize,
     // Streams that were taken out of their group in this turn.
-    detached: Vec<Detached<M>>,
+    detached: Vec<Detached>,
     // Slots of streams that may join once their group has sent its piece: 64 to a word.
     retries: Vec<u64>,
 }
 
-struct Group<R, M> {
+struct Group<R> {
     reader: R,
     waker: Waker,
-    members: SmallVec<[Member<M>; 1]>,
+    members: SmallVec<[Member; 1]>,
     events: u64,
     last_sent_at: Instant,
     under_way: Option<UnderWay>,
@@ -80,10 +81,10 @@ struct UnderWay {
     sent: usize,
 }
 
-struct Member<M> {
+struct Member {
     slot: u32,
-    /// The stream, as the outlet knows it.
-    sending: M,
+    /// The stream, as HTTP/2 knows it.
+    at: Slot,
     // How many events the group had sent when this one joined.
     since: u64,
 }
@@ -100,7 +101,7 @@ enum Halt {
     Detach,
 }
 
-impl<R: SharedReader, M: Copy> Followers<R, M> {
+impl<R: SharedReader> Followers<R> {
     /// Groups are woken through `wakes`.
     pub(super) fn new(wakes: GroupWakes) -> Self {
         Self {
@@ -118,35 +119,35 @@ impl<R: SharedReader, M: Copy> Followers<R, M> {
         &mut self,
         follower: &mut dyn Follower<R>,
         slot: u32,
-        sending: M,
+        at: Slot,
     ) -> Option<Place> {
         let place = self.join(follower, slot)?;
         let group = &mut self.groups[place];
         group.members.push(Member {
             slot,
-            sending,
+            at,
             since: group.events,
         });
         Some(Place(place as u32))
     }
 
     /// Takes a stream out of its group.
-    pub(super) fn detach(
+    pub(super) fn detach<T>(
         &mut self,
         place: Place,
         slot: u32,
-        outlet: &mut impl Outlet<Member = M>,
-    ) -> Option<Detached<M>> {
+        frames: &mut Frames<T>,
+    ) -> Option<Detached> {
         let index = place.0 as usize;
         let group = self.groups.get_mut(index)?;
         let at = group.members.iter().position(|one| one.slot == slot)?;
         let detached = group.detach(at);
-        self.remove_empty(index, outlet);
+        self.remove_empty(index, frames);
         Some(detached)
     }
 
     /// Takes all streams out of their groups.
-    pub(super) fn detach_all(&mut self) -> Vec<Detached<M>> {
+    pub(super) fn detach_all(&mut self) -> Vec<Detached> {
         self.groups
             .iter_mut()
             .for_each(|(_, group)| group.detach_all(&mut self.detached));
@@ -176,11 +177,11 @@ impl<R: SharedReader, M: Copy> Followers<R, M> {
     }
 
     /// Sends pieces until the turn is over; whether something is left, and which streams were detached.
-    pub(super) fn poll(
+    pub(super) fn poll<T: AsyncWrite + Unpin>(
         &mut self,
-        outlet: &mut impl Outlet<Member = M>,
+        frames: &mut Frames<T>,
         turn: &mut Turn,
-    ) -> (bool, Vec<Detached<M>>) {
+    ) -> (bool, Vec<Detached>) {
         let mut left = false;
         let woken = self.wakes.take();
         let (first, end) = (self.next, self.groups.capacity());
@@ -192,12 +193,12 @@ impl<R: SharedReader, M: Copy> Followers<R, M> {
             let Some(group) = self.groups.get_mut(index) else {
                 continue;
             };
-            match group.poll(outlet, turn, &mut self.detached) {
+            match group.poll(frames, turn, &mut self.detached) {
                 Halt::Waits => {}
                 Halt::NoWindow => {
                     group.reader.hold(true);
                     if !std::mem::replace(&mut group.queued, true) {
-                        outlet.wait_as_group(index as u32);
+                        frames.wait_as_group(index as u32);
                     }
                 }
                 Halt::Later => {
@@ -210,12 +211,12 @@ impl<R: SharedReader, M: Copy> Followers<R, M> {
                 }
                 Halt::Detach => group.detach_all(&mut self.detached),
             }
-            self.remove_empty(index, outlet);
+            self.remove_empty(index, frames);
         }
         (left, std::mem::take(&mut self.detached))
     }
 
-    fn remove_empty(&mut self, index: usize, outlet: &mut impl Outlet<Member = M>) {
+    fn remove_empty<T>(&mut self, index: usize, frames: &mut Frames<T>) {
         if self
             .groups
             .get(index)
@@ -223,7 +224,7 @@ impl<R: SharedReader, M: Copy> Followers<R, M> {
         {
             let group = self.groups.remove(index);
             if group.queued {
-                outlet.forget_group(index as u32);
+                frames.forget_group(index as u32);
             }
         }
         if self.groups.is_empty() {
@@ -256,7 +257,7 @@ impl<R: SharedReader, M: Copy> Followers<R, M> {
 
     /// Slots of the streams that came too early. An event for a group and for a stream beside it wakes both, and the
     /// stream reads it first; polled again after the group has had its turn, the stream can join.
-    pub(super) fn take_retries(&mut self) -> impl Iterator<Item = u32> + use<R, M> {
+    pub(super) fn take_retries(&mut self) -> impl Iterator<Item = u32> + use<R> {
         let words = std::mem::take(&mut self.retries).into_iter().enumerate();
         words.flat_map(|(word, bits)| {
             let first = word as u32 * u64::BITS;
@@ -289,18 +290,18 @@ impl<R: SharedReader, M: Copy> Followers<R, M> {
     }
 }
 
-impl<R: SharedReader, M: Copy> Group<R, M> {
-    fn poll(
+impl<R: SharedReader> Group<R> {
+    fn poll<T: AsyncWrite + Unpin>(
         &mut self,
-        outlet: &mut impl Outlet<Member = M>,
+        frames: &mut Frames<T>,
         turn: &mut Turn,
-        detached: &mut Vec<Detached<M>>,
+        detached: &mut Vec<Detached>,
     ) -> Halt {
         loop {
             if self.queued {
                 return Halt::NoWindow;
             }
-            if turn.is_over() || outlet.is_blocked() {
+            if turn.is_over() || frames.is_blocked() {
                 return Halt::Later;
             }
             if self.under_way.is_none() {
@@ -317,18 +318,18 @@ impl<R: SharedReader, M: Copy> Group<R, M> {
                     }
                 }
             }
-            if let Some(halt) = self.send(outlet, turn, detached) {
+            if let Some(halt) = self.send(frames, turn, detached) {
                 return halt;
             }
         }
     }
 
     /// Sends the piece under way to the streams that have not got it. `None` when all have.
-    fn send(
+    fn send<T: AsyncWrite + Unpin>(
         &mut self,
-        outlet: &mut impl Outlet<Member = M>,
+        frames: &mut Frames<T>,
         turn: &mut Turn,
-        detached: &mut Vec<Detached<M>>,
+        detached: &mut Vec<Detached>,
     ) -> Option<Halt> {
         while let Some(under_way) = &mut self.under_way {
             let Some(member) = self.members.get_mut(under_way.next) else {
@@ -343,7 +344,7 @@ impl<R: SharedReader, M: Copy> Group<R, M> {
             }
             let rest = &under_way.piece.bytes[under_way.sent..];
             // The rare condition stands first: this is looked at for each delivery.
-            if outlet.has_too_much_unread(&mut member.sending)
+            if frames.has_too_much_unread()
                 && under_way.sent == 0
                 && rest.len() < limits::SMALL_FRAME_BYTES
             {
@@ -352,7 +353,7 @@ impl<R: SharedReader, M: Copy> Group<R, M> {
                 detached.push(self.detach(next));
                 continue;
             }
-            match outlet.send(&mut member.sending, rest) {
+            match frames.send(member.at, rest) {
                 Sent::All => {
                     turn.spend(rest.len());
                     under_way.next += 1;
@@ -362,9 +363,9 @@ impl<R: SharedReader, M: Copy> Group<R, M> {
                     under_way.sent += sent;
                     return Some(Halt::Later);
                 }
-                Sent::Part(sent) | Sent::Overflown(sent) => {
+                Sent::Part(sent) => {
                     under_way.sent += sent;
-                    if outlet.is_used_up() {
+                    if frames.is_used_up() {
                         // It is the connection's window: all streams wait for it.
                         return Some(Halt::NoWindow);
                     }
@@ -376,18 +377,17 @@ impl<R: SharedReader, M: Copy> Group<R, M> {
         None
     }
 
-    fn detach_all(&mut self, detached: &mut Vec<Detached<M>>) {
+    fn detach_all(&mut self, detached: &mut Vec<Detached>) {
         while let Some(last) = self.members.len().checked_sub(1) {
             detached.push(self.detach(last));
         }
     }
 
     /// Takes a stream out. If it has a part of the piece under way, it gets the rest with it.
-    fn detach(&mut self, at: usize) -> Detached<M> {
+    fn detach(&mut self, at: usize) -> Detached {
         let member = self.members.remove(at);
         let mut detached = Detached {
             slot: member.slot,
-            sending: member.sending,
             rest: Bytes::new(),
             followed: Followed {
                 position: self.reader.position(),

@@ -30,7 +30,6 @@ pub enum RequestError {
     )]
     NodeExhausted(usize),
     /// The client has reset the stream, with this code of RFC 9113, 7.
-    #[cfg(feature = "own-http2")]
     #[error("the client reset the stream: {0}")]
     Reset(longlived_http2::ErrorCode),
 }

@@ -34,16 +34,6 @@ pub(super) trait Pings {
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-impl Pings for h2::PingPong {
-    fn send(&mut self) {
-        let _ = self.send_ping(h2::Ping::opaque());
-    }
-
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_pong(cx).map(|_| ())
-    }
-}
-
 pub(super) struct Keepalive {
     interval: Duration,
     timeout: Duration,

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep};
@@ -35,31 +34,6 @@ pub(super) trait Content: Send + Unpin + 'static {
 
     /// Whether there are neither bytes nor trailers left.
     fn is_ended(&self) -> bool;
-}
-
-impl Content for RecvStream {
-    fn poll_data(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Box<dyn Error + Send + Sync>>>> {
-        let data = ready!(RecvStream::poll_data(self, cx));
-        if let Some(Ok(data)) = &data {
-            // An error means that the stream is gone; the next poll tells.
-            let _ = self.flow_control().release_capacity(data.len());
-        }
-        Poll::Ready(data.map(|data| data.map_err(Into::into)))
-    }
-
-    fn poll_trailers(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<HeaderMap>, Box<dyn Error + Send + Sync>>> {
-        RecvStream::poll_trailers(self, cx).map_err(Into::into)
-    }
-
-    fn is_ended(&self) -> bool {
-        self.is_end_stream()
-    }
 }
 
 /// The messages of a request.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::framing::PREFIX_BYTES;
 use crate::limits;
 
 /// The limits of every connection; made once and shared.
@@ -18,12 +17,6 @@ pub struct ConnectionSettings {
     pub keepalive_slowest_reader: u32,
     /// Streams open at once.
     pub streams_max: u32,
-    /// Streams reset because of the peer's errors, over the connection's life.
-    pub local_error_resets_max: usize,
-    /// Streams reset by the peer before they were looked at.
-    pub pending_accept_resets_max: usize,
-    /// Streams we reset and still remember.
-    pub reset_streams_remembered_max: usize,
     /// Bytes of request headers.
     pub header_list_bytes_max: u32,
     /// Request bytes on their way, per stream.
@@ -35,11 +28,7 @@ pub struct ConnectionSettings {
     /// Bytes of messages that have not come whole.
     pub half_sent_bytes_max: usize,
     /// From the first byte of a request's headers to the last.
-    #[cfg(feature = "own-http2")]
     pub header_block_timeout: Duration,
-    /// HTTP/2 is ours, and not that of the h2 crate.
-    #[cfg(feature = "own-http2")]
-    pub own_http2: bool,
 }
 
 impl Default for ConnectionSettings {
@@ -50,26 +39,19 @@ impl Default for ConnectionSettings {
             keepalive_timeout: limits::KEEPALIVE_TIMEOUT,
             keepalive_slowest_reader: limits::KEEPALIVE_SLOWEST_READER,
             streams_max: limits::STREAMS_PER_CONNECTION_MAX,
-            local_error_resets_max: limits::LOCAL_ERROR_RESETS_MAX,
-            pending_accept_resets_max: limits::PENDING_ACCEPT_RESETS_MAX,
-            reset_streams_remembered_max: limits::RESET_STREAMS_REMEMBERED_MAX,
             header_list_bytes_max: limits::HEADER_LIST_BYTES_MAX,
             stream_window_bytes: limits::STREAM_WINDOW_BYTES,
             connection_window_bytes: limits::CONNECTION_WINDOW_BYTES,
             request_timeout: limits::REQUEST_TIMEOUT,
             half_sent_bytes_max: limits::HALF_SENT_BYTES_MAX,
-            #[cfg(feature = "own-http2")]
             header_block_timeout: limits::HEADER_BLOCK_TIMEOUT,
-            #[cfg(feature = "own-http2")]
-            own_http2: true,
         }
     }
 }
 
 impl ConnectionSettings {
-    /// The limits of our own HTTP/2.
-    #[cfg(feature = "own-http2")]
-    pub(in crate::transport) fn own_http2(&self) -> longlived_http2::Config {
+    /// Those that HTTP/2 holds.
+    pub(in crate::transport) fn http2(&self) -> longlived_http2::Config {
         longlived_http2::Config {
             streams_max: self.streams_max,
             stream_window: self.stream_window_bytes,
@@ -81,28 +63,4 @@ impl ConnectionSettings {
             ..longlived_http2::Config::default()
         }
     }
-
-    /// The HTTP/2 side of these limits.
-    pub(super) fn http2(&self) -> h2::server::Builder {
-        let mut builder = h2::server::Builder::new();
-        builder
-            .max_concurrent_streams(self.streams_max)
-            .max_local_error_reset_streams(Some(self.local_error_resets_max))
-            .max_pending_accept_reset_streams(self.pending_accept_resets_max)
-            .max_concurrent_reset_streams(self.reset_streams_remembered_max)
-            .max_header_list_size(self.header_list_bytes_max)
-            .initial_window_size(self.stream_window_bytes)
-            .initial_connection_window_size(self.connection_window_bytes)
-            .data_frame_budget(small_frames_budget(self.connection_window_bytes));
-        builder
-    }
-}
-
-/// The budget of HTTP/2 for small DATA frames: a connection's window full of the smallest messages. Each comes in two
-/// frames, since some clients send the prefix by itself.
-fn small_frames_budget(window_bytes: u32) -> usize {
-    let messages = window_bytes.div_ceil(limits::SMALLEST_MESSAGE_BYTES) as usize;
-    let rest = limits::SMALLEST_MESSAGE_BYTES as usize - PREFIX_BYTES;
-    let small = limits::SMALL_FRAME_BYTES;
-    messages * ((small - PREFIX_BYTES) + (small - rest))
 }

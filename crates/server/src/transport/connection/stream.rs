@@ -1,59 +1,50 @@
 //! One call on a connection: waits for the response, then moves its body onto the wire.
 //!
-//! HTTP/2 writes the head and the end of a response. The body between them goes through `Sender`, once the head is out.
-//!
-//! Holds: the body is asked for a chunk only when the windows have capacity for some of it, and keeps only the rest of
-//! one. A reset by the peer, the end of the connection or a `StreamAbort` drops the call and its body at once, also
-//! while nothing can be sent.
-//! Does not: share its turn; after `STREAM_TURN_BYTES` the other streams go first.
+//! Holds: the body is asked for a chunk only when the windows have capacity for some of it, and keeps only the rest of one.
+//! A `StreamAbort` resets the stream at once, also while nothing can be sent.
+//! Does not: share its turn; after `STREAM_TURN_BYTES` the other streams go first. Nor see the peer's resets: the connection
+//! drops the stream.
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, SendStream};
-use http::Response;
 use http::response::Parts;
+use http::{HeaderMap, Response, StatusCode};
+use longlived_http2::{ErrorCode, Slot};
 use tokio::io::AsyncWrite;
 
 use super::followers::{Detached, Followers, Place};
-use super::heartbeats::Heartbeats;
-use super::io::{IoHandle, Sending};
-use super::outlet::Sent;
+use super::inbox::Inbox;
 use super::response_body::{Heartbeat, ResponseBody};
+use super::response_head;
 use super::stream_set::{Member, Turn};
 use super::wake_set::StreamWaker;
-use super::windows::Spent;
+use super::wire::{Frames, Sent, Wire};
 use crate::limits;
 
-/// The state that the streams of a connection share.
-pub(super) struct Wire<T, R> {
-    pub(super) io: IoHandle<T>,
-    pub(super) followers: Followers<R, Sending>,
-    /// How often everything that HTTP/2 had to say has gone out.
-    pub(super) flushes: u32,
-    pub(super) heartbeats: Heartbeats,
-    /// A stream wants to be asked earlier than all others.
-    pub(super) heartbeat_moved: bool,
-}
+/// Heads of responses that may wait for the socket, in bytes, beside other control frames. They come before the content of others; more of
+/// them would pile up, also for streams that are reset.
+const HEADS_WAITING_BYTES: usize = 4 * 1024;
 
 /// Ends when the stream has nothing more to do here.
 pub(super) struct Stream<F, B> {
-    number: u32,
-    slot: u32,
+    at: Slot,
+    key: u32,
+    /// While the request may go on.
+    inbox: Option<Arc<Inbox>>,
     stage: Stage<F, B>,
 }
 
 enum Stage<F, B> {
     /// The service works on the response.
-    Calling {
-        call: F,
-        respond: SendResponse<Bytes>,
-    },
+    Calling(F),
+    /// The response waits for the socket.
+    Answered(Response<B>),
     /// The body goes out.
     Sending {
         body: B,
@@ -62,60 +53,95 @@ enum Stage<F, B> {
     Ended,
 }
 
+/// A body that was moved out of its call hears that there is no more.
+impl<F, B> Drop for Stream<F, B> {
+    fn drop(&mut self) {
+        if let Some(inbox) = &self.inbox {
+            inbox.close();
+        }
+    }
+}
+
 impl<F, B> Stream<F, B> {
-    /// In this slot of its set.
-    pub(super) fn new(call: F, respond: SendResponse<Bytes>, slot: u32) -> Self {
+    /// With this key among the streams of its connection.
+    pub(super) fn new(call: F, at: Slot, key: u32, inbox: Option<Arc<Inbox>>) -> Self {
         Self {
-            number: respond.stream_id().as_u32(),
-            slot,
-            stage: Stage::Calling { call, respond },
+            at,
+            key,
+            inbox,
+            stage: Stage::Calling(call),
         }
     }
 
-    /// The number that HTTP/2 knows it by.
-    pub(super) fn number(&self) -> u32 {
-        self.number
+    /// Whether its response has begun.
+    pub(super) fn is_answered(&self) -> bool {
+        matches!(self.stage, Stage::Sending { .. })
+    }
+
+    /// Where the content of its request goes, while that may go on.
+    pub(super) fn inbox(&mut self) -> &mut Option<Arc<Inbox>> {
+        &mut self.inbox
     }
 }
 
 impl<F, B: ResponseBody> Stream<F, B> {
     /// When its body wants to send a heartbeat.
-    pub(super) fn heartbeat(
-        &mut self,
-        followers: &Followers<B::Reader, Sending>,
-    ) -> Option<Heartbeat> {
+    pub(super) fn heartbeat(&mut self, followers: &Followers<B::Reader>) -> Option<Heartbeat> {
         match &mut self.stage {
             Stage::Sending { body, out } => {
                 let last_sent_at = out.place.and_then(|place| followers.last_sent_at(place));
                 body.follower()?.heartbeat(last_sent_at)
             }
-            Stage::Calling { .. } | Stage::Ended => None,
+            Stage::Calling(_) | Stage::Answered(_) | Stage::Ended => None,
         }
     }
 
-    /// Leaves its group if it is in one: it was woken, maybe because its peer has reset it.
+    /// Its group, if it is in one.
+    pub(super) fn place(&self) -> Option<Place> {
+        match &self.stage {
+            Stage::Sending { out, .. } => out.place,
+            Stage::Calling(_) | Stage::Answered(_) | Stage::Ended => None,
+        }
+    }
+
+    /// Leaves its group if it is in one: it was woken, or is over.
     pub(super) fn detach<T: AsyncWrite + Unpin>(
         &mut self,
-        followers: &mut Followers<B::Reader, Sending>,
-        io: &IoHandle<T>,
+        followers: &mut Followers<B::Reader>,
+        frames: &mut Frames<T>,
     ) {
-        if let Stage::Sending { out, .. } = &self.stage
-            && let Some(place) = out.place
-            && let Some(detached) = followers.detach(place, self.slot, &mut io.sender())
+        if let Some(place) = self.place()
+            && let Some(detached) = followers.detach(place, self.key, frames)
         {
             self.resume(detached);
         }
     }
 
     /// It was taken out of its group and reads for itself.
-    pub(super) fn resume(&mut self, detached: Detached<Sending>) {
+    pub(super) fn resume(&mut self, detached: Detached) {
         if let Stage::Sending { body, out } = &mut self.stage {
             out.place = None;
-            out.spent = detached.sending.spent;
             out.rest = detached.rest;
             if let Some(follower) = body.follower() {
                 follower.unfollow(detached.followed);
             }
+        }
+    }
+
+    /// Gives credit back for what the call has taken of the request, and asks for the rest if the client waits for that.
+    fn follow_orders<T>(&mut self, frames: &mut Frames<T>) {
+        let Some(inbox) = &self.inbox else {
+            return;
+        };
+        let (taken, inform) = inbox.orders();
+        if taken > 0 {
+            frames.http2.taken(self.at, taken, &mut frames.io.out);
+        }
+        if inform && matches!(self.stage, Stage::Calling(_)) {
+            response_head::head(&mut frames.block, StatusCode::CONTINUE, &HeaderMap::new());
+            frames
+                .http2
+                .inform(self.at, &frames.block, &mut frames.io.out);
         }
     }
 }
@@ -134,29 +160,30 @@ where
         turn: &mut Turn,
         wire: &mut Wire<T, B::Reader>,
     ) -> Poll<()> {
-        self.detach(&mut wire.followers, &wire.io);
-        let polled = self.poll_stage(cx, own, turn, wire);
-        match &mut self.stage {
-            Stage::Sending { out, .. } if polled.is_ready() => {
-                wire.io.windows().close(self.number, out.spent);
+        self.detach(&mut wire.followers, &mut wire.frames);
+        let polled = self.poll_stage(cx, own, turn, &mut wire.frames);
+        match polled {
+            Poll::Ready(End::Sent) => {
+                wire.frames.close(self.at);
+                return Poll::Ready(());
             }
-            _ if polled.is_ready() => wire.io.windows().close(self.number, Spent::default()),
-            Stage::Sending { body, out } if out.at_rest => {
-                out.at_rest = false;
-                if let Some(follower) = body.follower() {
-                    if let Some(heartbeat) = follower.heartbeat(None) {
-                        wire.heartbeat_moved |= wire.heartbeats.wants(heartbeat.until);
-                    }
-                    let sending = Sending {
-                        number: self.number,
-                        spent: out.spent,
-                    };
-                    out.place = wire.followers.attach(follower, self.slot, sending);
-                }
+            Poll::Ready(End::Reset(code)) => {
+                wire.frames.reset(self.at, code);
+                return Poll::Ready(());
             }
-            _ => {}
+            Poll::Pending => {}
         }
-        polled
+        self.follow_orders(&mut wire.frames);
+        if let Stage::Sending { body, out } = &mut self.stage
+            && std::mem::take(&mut out.at_rest)
+            && let Some(follower) = body.follower()
+        {
+            if let Some(heartbeat) = follower.heartbeat(None) {
+                wire.heartbeat_moved |= wire.heartbeats.wants(heartbeat.until);
+            }
+            out.place = wire.followers.attach(follower, self.key, self.at);
+        }
+        Poll::Pending
     }
 
     fn waits_for_socket(&mut self, cx: &mut Context<'_>, own: &StreamWaker) -> bool {
@@ -164,7 +191,7 @@ where
             // One in a group has to leave it first.
             Stage::Sending { out, .. } if out.place.is_some() => false,
             Stage::Sending { body, out } => {
-                let waits = !own.is_aborted() && out.poll_reset(cx).is_pending();
+                let waits = !own.is_aborted();
                 if waits {
                     // Trailers wait for the socket as well.
                     let _ = body.poll_while_blocked(cx);
@@ -172,9 +199,18 @@ where
                 }
                 waits
             }
-            Stage::Calling { .. } | Stage::Ended => false,
+            Stage::Answered(_) => !own.is_aborted(),
+            Stage::Calling(_) | Stage::Ended => false,
         }
     }
+}
+
+/// How a stream ends.
+enum End {
+    /// Its response was sent whole.
+    Sent,
+    /// By a reset.
+    Reset(ErrorCode),
 }
 
 impl<F, B> Stream<F, B>
@@ -188,171 +224,152 @@ where
         cx: &mut Context<'_>,
         own: &StreamWaker,
         turn: &mut Turn,
-        wire: &mut Wire<T, B::Reader>,
-    ) -> Poll<()> {
-        if let Stage::Calling { call, respond } = &mut self.stage {
-            if own.is_aborted() {
-                respond.send_reset(Reason::CANCEL);
-                return Poll::Ready(());
+        frames: &mut Frames<T>,
+    ) -> Poll<End> {
+        if own.is_aborted() {
+            return Poll::Ready(End::Reset(ErrorCode::CANCEL));
+        }
+        let mut opened = false;
+        if let Stage::Calling(call) = &mut self.stage {
+            let response = match ready!(Pin::new(call).poll(cx)) {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+            self.stage = Stage::Answered(response);
+        }
+        if matches!(self.stage, Stage::Answered(_)) {
+            if turn.is_blocked() && frames.io.out.control_bytes() >= HEADS_WAITING_BYTES {
+                return Poll::Pending;
             }
-            let response = match Pin::new(call).poll(cx) {
-                Poll::Ready(Ok(response)) => response,
-                Poll::Ready(Err(never)) => match never {},
-                // A caller that has gone needs no answer; dropping the call ends the work for it.
-                Poll::Pending => return respond.poll_reset(cx).map(|_| ()),
+            let Stage::Answered(response) = std::mem::replace(&mut self.stage, Stage::Ended) else {
+                unreachable!("looked at before");
             };
             turn.spend_head();
-            let Stage::Calling { respond, .. } = std::mem::replace(&mut self.stage, Stage::Ended)
-            else {
-                return Poll::Ready(());
-            };
             let (head, mut body) = response.into_parts();
-            let Some(out) = Outgoing::open(head, respond, &mut body, cx, wire.flushes) else {
-                return Poll::Ready(());
+            opened = true;
+            let out = match Outgoing::open(self.at, head, &mut body, cx, frames) {
+                Ok(out) => out,
+                Err(end) => return Poll::Ready(end),
             };
             self.stage = Stage::Sending { body, out };
         }
         match &mut self.stage {
-            Stage::Sending { body, out } => out.turn(self.number, body, cx, own, turn, wire),
-            Stage::Calling { .. } | Stage::Ended => Poll::Ready(()),
+            Stage::Sending { body, out } => out.turn(self.at, opened, body, cx, own, turn, frames),
+            Stage::Calling(_) | Stage::Answered(_) | Stage::Ended => {
+                Poll::Ready(End::Reset(ErrorCode::INTERNAL_ERROR))
+            }
         }
     }
 }
 
 /// The sending half of a stream.
-pub(super) struct Outgoing {
-    stream: SendStream<Bytes>,
-    spent: Spent,
+struct Outgoing {
     /// The rest of the last chunk, for which the windows had no capacity.
     rest: Bytes,
     /// Its group, if it is in one.
     place: Option<Place>,
-    /// `Wire::flushes` when the head was handed to HTTP/2; it has gone out when that is another.
-    opened_at: Option<u32>,
     /// The body had nothing to say when it was last asked.
     at_rest: bool,
 }
 
 impl Outgoing {
-    /// Sends the headers. None if the stream is over with them.
-    fn open<B>(
-        head: Parts,
-        mut respond: SendResponse<Bytes>,
+    /// Sends the head. The stream may be over with it.
+    fn open<B, T>(
+        at: Slot,
+        mut head: Parts,
         body: &mut B,
         cx: &mut Context<'_>,
-        flushes: u32,
-    ) -> Option<Self>
+        frames: &mut Frames<T>,
+    ) -> Result<Self, End>
     where
         B: ResponseBody,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let mut response = Response::from_parts(head, ());
-        // A response that has only a status is one frame, and only in that form may it ask to be retried; so the
-        // body is looked at before the headers go.
+        // A response that has only a status is one frame, and only in that form may it ask to be retried; so the body is
+        // looked at before the head goes.
         let first = if body.is_end_stream() {
             Poll::Ready(None)
         } else {
             Pin::new(&mut *body).poll_frame(cx)
         };
-        let first = match first {
-            Poll::Pending => Bytes::new(),
-            Poll::Ready(None) => {
-                // The error is that of a stream which is gone.
-                let _ = respond.send_response(response, true);
-                return None;
-            }
+        let (first, end) = match first {
+            Poll::Pending => (Bytes::new(), false),
+            Poll::Ready(None) => (Bytes::new(), true),
             Poll::Ready(Some(Err(error))) => {
                 log_body_error(error);
-                respond.send_reset(Reason::INTERNAL_ERROR);
-                return None;
+                return Err(End::Reset(ErrorCode::INTERNAL_ERROR));
             }
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => data,
+                Ok(data) => (data, false),
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
-                        response.headers_mut().extend(trailers);
+                        head.headers.extend(trailers);
                     }
-                    let _ = respond.send_response(response, true);
-                    return None;
+                    (Bytes::new(), true)
                 }
             },
         };
-        let stream = respond.send_response(response, false).ok()?;
-        Some(Self {
-            stream,
-            spent: Spent::default(),
+        response_head::head(&mut frames.block, head.status, &head.headers);
+        let out = &mut frames.io.out;
+        frames.http2.respond(at, &frames.block, end, out);
+        // The answer to HEAD ends with its head.
+        if frames.http2.is_response_ended(at) {
+            return Err(End::Sent);
+        }
+        Ok(Self {
             rest: first,
             place: None,
-            opened_at: Some(flushes),
             at_rest: false,
         })
     }
 
-    /// Moves chunks while the windows have capacity, the body has chunks, and it is this stream's turn.
+    /// Moves chunks while the windows have capacity, the body has chunks, and it is this stream's turn. One whose head was sent in this
+    /// turn sends no more than a chunk: the heads of others come before its content.
+    #[allow(clippy::too_many_arguments, reason = "each from another owner")]
     fn turn<B, T>(
         &mut self,
-        number: u32,
+        at: Slot,
+        opened: bool,
         body: &mut B,
         cx: &mut Context<'_>,
         own: &StreamWaker,
         turn: &mut Turn,
-        wire: &Wire<T, B::Reader>,
-    ) -> Poll<()>
+        frames: &mut Frames<T>,
+    ) -> Poll<End>
     where
         B: ResponseBody,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
         T: AsyncWrite + Unpin,
     {
-        if own.is_aborted() {
-            self.stream.send_reset(Reason::CANCEL);
-            return Poll::Ready(());
-        }
-        // Nothing is sent once HTTP/2 has read a reset (RFC 9113, 6.4). It reads between the turns only, so one check
-        // in a turn is enough. It also drops the head then, and DATA without one must not follow.
-        if self.poll_reset(cx).is_ready() {
-            return Poll::Ready(());
-        }
         if turn.is_blocked() {
             return Poll::Pending;
         }
-        if self.opened_at == Some(wire.flushes) {
-            // Its head goes first, in this very turn unless the socket is full.
-            own.raise();
-            return Poll::Pending;
+        if opened && self.rest.is_empty() {
+            // The body was just asked, and had nothing to say.
+            return again(own);
         }
-        self.opened_at = None;
         let mut moved = 0;
         loop {
             if !self.rest.is_empty() {
-                let sent = wire.io.sender().send(number, &mut self.spent, &self.rest);
-                let rest = match sent {
-                    Sent::All => self.rest.split_off(self.rest.len()),
-                    Sent::Part(count) | Sent::Blocked(count) | Sent::Overflown(count) => {
-                        self.rest.split_off(count)
-                    }
-                };
-                let count = std::mem::replace(&mut self.rest, rest).len();
+                let (count, sent) = self.send_rest(at, frames);
                 moved += count;
                 turn.spend(count);
                 match sent {
                     Sent::All => {}
-                    Sent::Part(_) => return self.stalled(number, body, cx, wire),
+                    Sent::Part(_) => {
+                        ready!(self.stalled(at, body, cx, frames));
+                    }
                     Sent::Blocked(_) => {
                         turn.end();
                         return again(own);
                     }
-                    Sent::Overflown(_) => {
-                        self.stream.send_reset(Reason::FLOW_CONTROL_ERROR);
-                        return Poll::Ready(());
-                    }
                 }
             }
             if body.is_end_stream() {
-                let _ = self.stream.send_data(Bytes::new(), true);
-                return Poll::Ready(());
+                return end(at, frames);
             }
-            if !wire.io.has_window(number, &mut self.spent) {
-                ready!(self.stalled(number, body, cx, wire));
+            if frames.http2.send_window(at) == 0 {
+                ready!(self.stalled(at, body, cx, frames));
             }
             if moved >= limits::STREAM_TURN_BYTES || turn.is_over() {
                 return again(own);
@@ -362,14 +379,10 @@ impl Outgoing {
                     self.at_rest = true;
                     return Poll::Pending;
                 }
-                Poll::Ready(None) => {
-                    let _ = self.stream.send_data(Bytes::new(), true);
-                    return Poll::Ready(());
-                }
+                Poll::Ready(None) => return end(at, frames),
                 Poll::Ready(Some(Err(error))) => {
                     log_body_error(error);
-                    self.stream.send_reset(Reason::INTERNAL_ERROR);
-                    return Poll::Ready(());
+                    return Poll::Ready(End::Reset(ErrorCode::INTERNAL_ERROR));
                 }
                 Poll::Ready(Some(Ok(frame))) => frame,
             };
@@ -377,45 +390,47 @@ impl Outgoing {
                 Ok(data) => {
                     // Counts an empty chunk too: a body that gives nothing else must not keep the turn.
                     moved += 1;
-                    self.rest = self.large_enough(number, data, body, wire);
+                    self.rest = large_enough(data, body, frames);
+                    if opened {
+                        return again(own);
+                    }
                 }
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
-                        let _ = self.stream.send_trailers(trailers);
-                        return Poll::Ready(());
+                        response_head::trailers(&mut frames.block, &trailers);
+                        let out = &mut frames.io.out;
+                        frames.http2.trailers(at, &frames.block, out);
+                        return Poll::Ready(End::Sent);
                     }
                 }
             }
         }
     }
 
-    /// A piece as it may be sent: with more behind it where small ones pile up at the peer.
-    fn large_enough<B: ResponseBody, T: AsyncWrite + Unpin>(
+    /// Sends as much of the last chunk as may go, and says how much that is.
+    fn send_rest<T: AsyncWrite + Unpin>(
         &mut self,
-        number: u32,
-        piece: Bytes,
-        body: &mut B,
-        wire: &Wire<T, B::Reader>,
-    ) -> Bytes {
-        let small = (1..limits::SMALL_FRAME_BYTES).contains(&piece.len());
-        if small
-            && (wire.io.windows()).has_too_much_unread(number, &mut self.spent)
-            && let Some(follower) = body.follower()
-        {
-            return follower.larger(piece, limits::SMALL_FRAME_BYTES);
-        }
-        piece
+        at: Slot,
+        frames: &mut Frames<T>,
+    ) -> (usize, Sent) {
+        let sent = frames.send(at, &self.rest);
+        let count = match sent {
+            Sent::All => self.rest.len(),
+            Sent::Part(count) | Sent::Blocked(count) => count,
+        };
+        self.rest = self.rest.split_off(count);
+        (count, sent)
     }
 
     /// Waits for capacity in a window. Ready when the trailers are next, which need none.
     fn stalled<B: ResponseBody, T>(
         &mut self,
-        number: u32,
+        at: Slot,
         body: &mut B,
         cx: &mut Context<'_>,
-        wire: &Wire<T, B::Reader>,
+        frames: &mut Frames<T>,
     ) -> Poll<()> {
-        wire.io.windows().wait(number, self.spent);
+        frames.http2.wait_for_window(at);
         if body.poll_while_blocked(cx).is_ready() && self.rest.is_empty() {
             return Poll::Ready(());
         }
@@ -429,20 +444,34 @@ impl Outgoing {
             follower.hold(!self.rest.is_empty());
         }
     }
+}
 
-    /// Ready when its peer has reset the stream.
-    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.stream.poll_reset(cx).map(|_| ())
+/// Ends a response without trailers.
+fn end<T>(at: Slot, frames: &mut Frames<T>) -> Poll<End> {
+    let nothing = frames.http2.data(at, &[], true, &mut frames.io.out);
+    debug_assert_eq!(nothing, 0, "an empty frame needs no window");
+    Poll::Ready(End::Sent)
+}
+
+/// A piece as it may be sent: with more behind it where small ones pile up at the peer.
+fn large_enough<B: ResponseBody, T>(piece: Bytes, body: &mut B, frames: &mut Frames<T>) -> Bytes {
+    let small = (1..limits::SMALL_FRAME_BYTES).contains(&piece.len());
+    if small
+        && frames.has_too_much_unread()
+        && let Some(follower) = body.follower()
+    {
+        return follower.larger(piece, limits::SMALL_FRAME_BYTES);
     }
+    piece
 }
 
 /// Goes on in the next turn.
-pub(super) fn again<T>(own: &StreamWaker) -> Poll<T> {
+fn again<T>(own: &StreamWaker) -> Poll<T> {
     own.raise();
     Poll::Pending
 }
 
-pub(super) fn log_body_error(error: impl Into<Box<dyn Error + Send + Sync>>) {
+fn log_body_error(error: impl Into<Box<dyn Error + Send + Sync>>) {
     let error = error.into();
     tracing::error!(error = error.as_ref() as &dyn Error, "response body failed");
 }

@@ -145,7 +145,6 @@ impl<S> StreamSet<S> {
     }
 
     /// The stream in a slot.
-    #[cfg(feature = "own-http2")]
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut S> {
         self.slots
             .get_mut(slot as usize)
@@ -153,7 +152,6 @@ impl<S> StreamSet<S> {
     }
 
     /// Takes a stream out that is over for another reason than that it was polled.
-    #[cfg(feature = "own-http2")]
     pub(super) fn remove(&mut self, slot: u32) -> Option<S> {
         let slot = self.slots.try_remove(slot as usize)?;
         self.shrink();

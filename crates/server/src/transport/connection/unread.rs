@@ -22,7 +22,7 @@ pub(super) struct Unread {
     // Above it the pieces have to be larger.
     limit: u64,
     // The peer's window for the connection when nothing waits there.
-    window: i64,
+    window: u32,
     // Counts how often everything was read: shares of an earlier generation are void.
     generation: u32,
 }
@@ -32,10 +32,12 @@ pub(super) struct Unread {
 pub(super) struct Share {
     cost: u32,
     generation: u32,
+    // Bytes that were sent and for which no WINDOW_UPDATE has come; below 0 when the peer has widened the window beyond them.
+    outstanding: i32,
 }
 
 impl Unread {
-    pub(super) fn new(window: i64) -> Self {
+    pub(super) fn new(window: u32) -> Self {
         Self {
             cost: 0,
             limit: limit(window),
@@ -47,16 +49,17 @@ impl Unread {
     /// A frame of `bytes` was sent.
     #[inline]
     pub(super) fn sent(&mut self, share: &mut Share, bytes: usize) {
+        // No window is larger than 2^31-1 (RFC 9113, 6.9.1).
+        share.outstanding = share
+            .outstanding
+            .saturating_add((bytes as u32).cast_signed());
         if let Some(cost) = limits::SMALL_FRAME_BYTES.checked_sub(bytes) {
             let cost = cost as u32;
-            if share.generation == self.generation {
-                share.cost = share.cost.saturating_add(cost);
-            } else {
-                *share = Share {
-                    cost,
-                    generation: self.generation,
-                };
+            if share.generation != self.generation {
+                share.cost = 0;
+                share.generation = self.generation;
             }
+            share.cost = share.cost.saturating_add(cost);
             self.cost += u64::from(cost);
         }
     }
@@ -67,30 +70,26 @@ impl Unread {
         self.cost > self.limit
     }
 
-    /// Of `before` bytes that a stream had sent without a WINDOW_UPDATE, `left` are left.
-    pub(super) fn given_back(&mut self, share: &mut Share, before: i64, left: i64) {
-        if share.cost == 0 || share.generation != self.generation || left >= before {
-            return;
-        }
-        let kept = match (u64::try_from(before), u64::try_from(left)) {
+    /// The peer sent a WINDOW_UPDATE for a stream.
+    pub(super) fn stream_window(&mut self, share: &mut Share, increment: u32) {
+        let before = share.outstanding;
+        share.outstanding = before.saturating_sub_unsigned(increment);
+        let kept = match (u64::try_from(before), u64::try_from(share.outstanding)) {
             (Ok(before), Ok(left)) => u64::from(share.cost) * left / before.max(1),
             _ => 0,
         };
-        let kept = u32::try_from(kept).unwrap_or(share.cost);
-        self.cost = self.cost.saturating_sub(u64::from(share.cost - kept));
-        share.cost = kept;
+        self.keep(share, kept as u32);
     }
 
     /// The peer sent a WINDOW_UPDATE for the connection, whose window is this now.
-    pub(super) fn connection_window(&mut self, window: i64) {
+    pub(super) fn connection_window(&mut self, window: u32) {
         if window > self.window {
             self.window = window;
             self.limit = limit(window);
         }
         // Few bytes are few frames, of any streams.
-        let waiting = u64::try_from(self.window - window).unwrap_or(0);
-        let frames_max = waiting.div_ceil(u64::from(limits::SMALLEST_MESSAGE_BYTES));
-        let cost_max = frames_max * limits::SMALL_FRAME_BYTES as u64;
+        let frames_max = (self.window - window).div_ceil(limits::SMALLEST_MESSAGE_BYTES);
+        let cost_max = u64::from(frames_max) * limits::SMALL_FRAME_BYTES as u64;
         if cost_max < self.cost && cost_max <= self.limit / 4 {
             self.cost = cost_max;
             self.generation = self.generation.wrapping_add(1);
@@ -99,14 +98,22 @@ impl Unread {
 
     /// A stream is over, and its waiting frames with it.
     pub(super) fn closed(&mut self, mut share: Share) {
-        self.given_back(&mut share, 1, 0);
+        self.keep(&mut share, 0);
+    }
+
+    /// Of a stream's frames only some are left unread, which cost so much.
+    fn keep(&mut self, share: &mut Share, cost: u32) {
+        if share.generation == self.generation {
+            let read = share.cost.saturating_sub(cost);
+            self.cost = self.cost.saturating_sub(read.into());
+            share.cost -= read;
+        }
     }
 }
 
 /// Three quarters of the limit of a peer with such a window.
-fn limit(window: i64) -> u64 {
-    let window = u64::try_from(window).unwrap_or(0);
-    let allowed = (window / 2).max(limits::UNREAD_COST_LEAST);
+fn limit(window: u32) -> u64 {
+    let allowed = u64::from(window / 2).max(limits::UNREAD_COST_LEAST);
     allowed / 4 * 3
 }
 
@@ -116,7 +123,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::windows::{Spent, Windows};
+    use super::*;
     use crate::limits::{SMALL_FRAME_BYTES, UNREAD_COST_LEAST};
 
     const STREAMS: usize = 8;
@@ -148,7 +155,7 @@ mod tests {
         }
 
         /// Reads one frame, and sends a WINDOW_UPDATE once half of a window was read.
-        fn read(&mut self, stream: usize, windows: &mut Windows) {
+        fn read(&mut self, stream: usize, sender: &mut Sender) {
             let Some(bytes) = self.waits[stream].pop_front() else {
                 return;
             };
@@ -157,12 +164,52 @@ mod tests {
             self.read_of_all += bytes;
             if self.read[stream] * 2 >= self.stream_window {
                 let back = std::mem::take(&mut self.read[stream]);
-                windows.give(stream as u32 * 2 + 1, back as u32);
+                sender.widen(stream, back);
             }
             if self.read_of_all * 2 >= self.connection_window {
                 let back = std::mem::take(&mut self.read_of_all);
-                windows.give_connection(back as u32);
+                sender.widen_connection(back);
             }
+        }
+    }
+
+    /// The server's side: windows, and what it counts.
+    struct Sender {
+        unread: Unread,
+        shares: [Share; STREAMS],
+        windows: [usize; STREAMS],
+        connection_window: usize,
+    }
+
+    impl Sender {
+        fn new(stream_window: usize, connection_window: usize) -> Self {
+            Self {
+                unread: Unread::new(connection_window as u32),
+                shares: [Share::default(); STREAMS],
+                windows: [stream_window; STREAMS],
+                connection_window,
+            }
+        }
+
+        /// Whether the windows had room for the frame.
+        fn send(&mut self, stream: usize, bytes: usize) -> bool {
+            let fits = bytes <= self.windows[stream].min(self.connection_window);
+            if fits {
+                self.windows[stream] -= bytes;
+                self.connection_window -= bytes;
+                self.unread.sent(&mut self.shares[stream], bytes);
+            }
+            fits
+        }
+
+        fn widen(&mut self, stream: usize, bytes: usize) {
+            self.windows[stream] += bytes;
+            (self.unread).stream_window(&mut self.shares[stream], bytes as u32);
+        }
+
+        fn widen_connection(&mut self, bytes: usize) {
+            self.connection_window += bytes;
+            (self.unread).connection_window(self.connection_window as u32);
         }
     }
 
@@ -175,13 +222,7 @@ mod tests {
             least in 16usize..200, spread in 1usize..100,
             reads in prop::array::uniform8(0u8..=2), seed: u64,
         ) {
-            let mut windows = Windows::new();
-            let mut spent = [Spent::default(); STREAMS];
-            windows.set_initial(stream_window as u32);
-            windows.give_connection((connection_window - 65_535) as u32);
-            for stream in 0..STREAMS as u32 {
-                windows.open(stream * 2 + 1, stream);
-            }
+            let mut sender = Sender::new(stream_window, connection_window);
             let mut peer = Peer {
                 stream_window,
                 connection_window,
@@ -195,21 +236,18 @@ mod tests {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let random = (state >> 33) as usize;
                 let stream = random % STREAMS;
-                let number = stream as u32 * 2 + 1;
-                let spent = &mut spent[stream];
                 let mut bytes = least + random / STREAMS % spread;
-                if bytes < SMALL_FRAME_BYTES && windows.has_too_much_unread(number, spent) {
+                if bytes < SMALL_FRAME_BYTES && sender.unread.is_too_much() {
                     bytes = SMALL_FRAME_BYTES;
                 }
-                if windows.capacity(number, spent, bytes) == Ok(bytes) {
-                    windows.spend(spent, bytes);
+                if sender.send(stream, bytes) {
                     peer.receive(stream, bytes);
                 }
                 // 0 never reads, 1 now and then a little, 2 all that there is.
                 match reads[stream] {
                     0 => {}
-                    1 => if turn % 3 == 0 { peer.read(stream, &mut windows) },
-                    _ => while !peer.waits[stream].is_empty() { peer.read(stream, &mut windows) },
+                    1 => if turn % 3 == 0 { peer.read(stream, &mut sender) },
+                    _ => while !peer.waits[stream].is_empty() { peer.read(stream, &mut sender) },
                 }
             }
         }
@@ -217,23 +255,25 @@ mod tests {
 
     #[test]
     fn streams_that_are_over_and_readers_that_read_leave_nothing_behind() {
-        let mut windows = Windows::new();
-        let mut spent = Spent::default();
-        windows.open(1, 0);
-        windows.set_initial(1 << 20);
-        windows.give_connection(1 << 30);
-        let small = |windows: &mut Windows, spent: &mut Spent| {
+        let mut sender = Sender::new(1 << 20, 1 << 20);
+        let small = |sender: &mut Sender| {
             let mut frames = 0;
-            while frames < 8_000_000 && !windows.has_too_much_unread(1, spent) {
-                windows.spend(spent, 20);
-                windows.give(1, 20);
+            while frames < 8_000_000 && !sender.unread.is_too_much() && sender.send(0, 20) {
+                sender.widen(0, 20);
+                sender.widen_connection(20);
                 frames += 1;
             }
             frames
         };
         // It gives back all that it got.
-        assert_eq!(small(&mut windows, &mut spent), 8_000_000);
-        windows.close(1, spent);
-        assert!(!windows.has_too_much_unread(1, &mut Spent::default()));
+        assert_eq!(small(&mut sender), 8_000_000);
+        // From here on the reader of one stream takes nothing, and the other none at all.
+        while !sender.unread.is_too_much() {
+            assert!(sender.send(0, 20) && sender.send(1, 20));
+        }
+        for share in std::mem::take(&mut sender.shares) {
+            sender.unread.closed(share);
+        }
+        assert_eq!(sender.unread.cost, 0);
     }
 }

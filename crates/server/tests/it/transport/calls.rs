@@ -216,7 +216,6 @@ async fn a_malformed_timeout_is_named() {
     );
 }
 
-#[cfg(feature = "own-http2")]
 #[tokio::test]
 async fn headers_over_their_limit_are_refused_in_words_and_the_connection_goes_on() {
     let node = node();

@@ -72,7 +72,6 @@ where
         let settings = ConnectionSettings {
             keepalive_interval: Duration::from_secs(3_600),
             // Peers of these tests say little at a time, each millisecond.
-            #[cfg(feature = "own-http2")]
             header_block_timeout: Duration::from_secs(3_600),
             ..ConnectionSettings::default()
         };

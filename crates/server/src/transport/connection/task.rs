@@ -8,12 +8,6 @@
 //! Does not: know gRPC.
 
 mod incoming;
-mod io;
-mod policy;
-mod request_body;
-mod response_head;
-mod stream;
-mod wire;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -23,23 +17,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use longlived_http2::{ConnectionError, Slot};
+use longlived_http2::ConnectionError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tower::Service;
 
-use self::io::Io;
-use self::policy::Policy;
-use self::stream::Stream;
-use self::wire::{Frames, Wire};
 use super::followers::{Detached, Followers};
 use super::half_sent::HalfSent;
 use super::heartbeats::Heartbeats;
+use super::io::Io;
 use super::keepalive::{Gone, Keepalive, Pings};
+use super::policy::Policy;
 use super::response_body::ResponseBody;
+use super::stream::Stream;
 use super::stream_set::{StreamSet, Turn};
 use super::wakes::{CONTROL, GROUPS, SOCKET, STREAMS, Wakes};
+use super::wire::{Frames, Wire};
 use super::{Accepted, ConnectionContext, ConnectionEnd, ConnectionSettings};
 use crate::lifecycle::Drain;
 use crate::limits;
@@ -413,7 +407,7 @@ where
     }
 
     /// Streams that were taken out of their groups read for themselves.
-    fn resume(&mut self, detached: Vec<Detached<Slot>>) {
+    fn resume(&mut self, detached: Vec<Detached>) {
         for one in detached {
             if let Some(stream) = self.streams.wake(one.slot) {
                 stream.resume(one);

@@ -14,16 +14,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::io::Input;
-use super::request_body::{Inbox, Outbox};
-use super::stream::Stream;
-use super::wire::{Frames, Sending, Wire};
 use super::{Connection, KEEPALIVE_PING};
 use crate::limits;
 use crate::transport::abort::StreamAbort;
+use crate::transport::connection::inbox::{Inbox, Outbox};
+use crate::transport::connection::io::Input;
 use crate::transport::connection::request_body::RequestBody;
 use crate::transport::connection::response_body::ResponseBody;
+use crate::transport::connection::stream::Stream;
 use crate::transport::connection::wakes::{CONTROL, SOCKET};
+use crate::transport::connection::wire::{Frames, Sending, Wire};
 use crate::transport::connection::{ConnectionEnd, HeadersTooLarge};
 
 impl<T, S, B> Connection<T, S, B>

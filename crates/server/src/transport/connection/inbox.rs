@@ -1,7 +1,7 @@
 //! The content of a request, on its way from the connection to the call: one buffer, whatever frames it came in.
 //!
 //! Holds: credit of the stream's window is given back for bytes that the call has taken.
-//! Does not: know messages; [`RequestBody`](super::super::request_body::RequestBody) does.
+//! Does not: know messages; [`RequestBody`](super::request_body::RequestBody) does.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use parking_lot::Mutex;
 
-use super::super::half_sent::RequestError;
-use super::super::request_body::Content;
-use super::super::wake_set::StreamWaker;
+use super::half_sent::RequestError;
+use super::request_body::Content;
+use super::wake_set::StreamWaker;
 use longlived_http2::ErrorCode;
 
 /// Where the connection puts the content of one request.

@@ -3,13 +3,12 @@
 use longlived_http2::{Connection, DATA_BYTES_MAX, ErrorCode, Slot};
 use tokio::io::AsyncWrite;
 
+use super::followers::Followers;
+use super::heartbeats::Heartbeats;
 use super::io::Io;
 use super::policy::Policy;
+use super::unread::{Share, Unread};
 use crate::limits;
-use crate::transport::connection::followers::Followers;
-use crate::transport::connection::heartbeats::Heartbeats;
-use crate::transport::connection::outlet::{Outlet, Sent};
-use crate::transport::connection::unread::{Share, Unread};
 
 /// Bytes that one call hands to HTTP/2: after them the socket is asked whether it takes more.
 const BYTES_AT_ONCE: usize = limits::STAGED_BYTES_MAX;
@@ -17,7 +16,7 @@ const BYTES_AT_ONCE: usize = limits::STAGED_BYTES_MAX;
 /// The state that the streams of a connection share.
 pub(super) struct Wire<T, R> {
     pub(super) frames: Frames<T>,
-    pub(super) followers: Followers<R, Slot>,
+    pub(super) followers: Followers<R>,
     pub(super) heartbeats: Heartbeats,
     /// A stream wants to be asked earlier than all others.
     pub(super) heartbeat_moved: bool,
@@ -42,8 +41,6 @@ pub(super) struct Sending {
     pub(super) key: u32,
     /// When its call came, of [`Policy::clock`].
     pub(super) called_at: u32,
-    /// Bytes that were sent and for which no WINDOW_UPDATE has come.
-    outstanding: i64,
     unread: Share,
 }
 
@@ -52,7 +49,6 @@ impl Sending {
         Self {
             key,
             called_at,
-            outstanding: 0,
             unread: Share::default(),
         }
     }
@@ -62,7 +58,7 @@ impl<T> Frames<T> {
     pub(super) fn new(io: Io<T>, http2: Connection<Sending>, policy: Policy) -> Self {
         Self {
             policy,
-            unread: Unread::new(http2.connection_send_window().into()),
+            unread: Unread::new(http2.connection_send_window()),
             io,
             http2,
             block: Vec::new(),
@@ -74,17 +70,11 @@ impl<T> Frames<T> {
     pub(super) fn widened(&mut self, slot: Option<Slot>, increment: u32) {
         let Some(slot) = slot else {
             let window = self.http2.connection_send_window();
-            self.unread.connection_window(window.into());
+            self.unread.connection_window(window);
             return;
         };
-        let Sending {
-            outstanding,
-            unread,
-            ..
-        } = self.http2.value_mut(slot);
-        let before = *outstanding;
-        *outstanding -= i64::from(increment);
-        self.unread.given_back(unread, before, *outstanding);
+        let sending = self.http2.value_mut(slot);
+        self.unread.stream_window(&mut sending.unread, increment);
     }
 
     /// A stream is over.
@@ -117,12 +107,36 @@ impl<T> Frames<T> {
         }
         std::mem::take(&mut self.waiting_groups)
     }
+
+    /// Whether the last written bytes still wait for the socket, so that more would only wait behind them.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.io.is_blocked()
+    }
+
+    /// Whether the peer may have too many small frames unread for another one.
+    pub(super) fn has_too_much_unread(&self) -> bool {
+        self.unread.is_too_much()
+    }
+
+    /// Whether the connection's window is used up.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.http2.connection_send_window() == 0
+    }
+
+    /// A group found the connection's window used up. It does not wait already.
+    pub(super) fn wait_as_group(&mut self, group: u32) {
+        self.waiting_groups.push(group);
+    }
+
+    /// A group waits no longer.
+    pub(super) fn forget_group(&mut self, group: u32) {
+        self.waiting_groups.retain(|one| *one != group);
+    }
 }
 
-impl<T: AsyncWrite + Unpin> Outlet for Frames<T> {
-    type Member = Slot;
-
-    fn send(&mut self, slot: &mut Slot, bytes: &[u8]) -> Sent {
+impl<T: AsyncWrite + Unpin> Frames<T> {
+    /// Sends as much of a stream's bytes as may go now.
+    pub(super) fn send(&mut self, slot: Slot, bytes: &[u8]) -> Sent {
         let mut done = 0;
         while done < bytes.len() {
             if !self.io.make_room() {
@@ -130,9 +144,8 @@ impl<T: AsyncWrite + Unpin> Outlet for Frames<T> {
             }
             let part = &bytes[done..];
             let part = &part[..part.len().min(BYTES_AT_ONCE)];
-            let sent = self.http2.data(*slot, part, false, &mut self.io.out);
-            let sending = self.http2.value_mut(*slot);
-            sending.outstanding += i64::from(sent as u32);
+            let sent = self.http2.data(slot, part, false, &mut self.io.out);
+            let sending = self.http2.value_mut(slot);
             for frame in part[..sent].chunks(DATA_BYTES_MAX) {
                 self.unread.sent(&mut sending.unread, frame.len());
                 self.policy.sent_data(frame.len());
@@ -144,24 +157,15 @@ impl<T: AsyncWrite + Unpin> Outlet for Frames<T> {
         }
         Sent::All
     }
+}
 
-    fn is_blocked(&self) -> bool {
-        self.io.is_blocked()
-    }
-
-    fn has_too_much_unread(&mut self, _slot: &mut Slot) -> bool {
-        self.unread.is_too_much()
-    }
-
-    fn is_used_up(&self) -> bool {
-        self.http2.connection_send_window() == 0
-    }
-
-    fn wait_as_group(&mut self, group: u32) {
-        self.waiting_groups.push(group);
-    }
-
-    fn forget_group(&mut self, group: u32) {
-        self.waiting_groups.retain(|one| *one != group);
-    }
+/// The outcome for bytes that were to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// All of it is on its way.
+    All,
+    /// This part of it; for the rest the stream waits for capacity in a window.
+    Part(usize),
+    /// This part of it; for the rest the socket is full.
+    Blocked(usize),
 }
