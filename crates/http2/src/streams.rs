@@ -262,9 +262,9 @@ impl<V> Streams<V> {
     }
 }
 
-/// Room for one more: exactly one at first, since most connections have one stream, and then half as many again.
+/// Room for one more: exactly one at first, since most connections have one stream, and then a quarter more at a time.
 fn grow<T>(entries: &mut Vec<T>) {
     if entries.len() == entries.capacity() {
-        entries.reserve_exact((entries.len() / 2).max(1));
+        entries.reserve_exact((entries.len() / 4).max(1));
     }
 }

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio_util::sync::{
+    CancellationToken, WaitForCancellationFuture, WaitForCancellationFutureOwned,
+};
 
 /// Shared state of the drain; clones are the same one.
 #[derive(Clone, Debug, Default)]
@@ -67,8 +69,13 @@ impl Drain {
         self.inner.going_away.cancelled()
     }
 
-    /// Returns when step 3 is taken.
-    pub fn killed(&self) -> WaitForCancellationFuture<'_> {
-        self.inner.killed.cancelled()
+    /// The same, for a future that is kept.
+    pub fn going_away_owned(&self) -> WaitForCancellationFutureOwned {
+        self.inner.going_away.clone().cancelled_owned()
+    }
+
+    /// Returns when step 3 is taken, for a future that is kept.
+    pub fn killed(&self) -> WaitForCancellationFutureOwned {
+        self.inner.killed.clone().cancelled_owned()
     }
 }

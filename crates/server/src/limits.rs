@@ -60,6 +60,10 @@ pub(crate) const KEEPALIVE_SLOWEST_READER: u32 = 16 * 1024;
 /// as: a closed connection.
 pub(crate) const KEEPALIVE_BEHIND_MAX: Duration = Duration::from_secs(300);
 
+/// How long the question to a silent peer is put off while its kernel acknowledges what is sent to it. The kernel of a proxy, or of a
+/// program that hangs, does so too, so the peer itself is asked after that. Met as: nothing.
+pub(crate) const KEEPALIVE_PUT_OFF_MAX: Duration = Duration::from_secs(300);
+
 /// How long sent bytes may stay unacknowledged by the peer's kernel, or its window shut, before the kernel gives the
 /// connection up. A slow reader's window opens in large steps, and it is waited for as above, so it is longer than that. A
 /// peer that is gone is found by keepalive long before; this is for a connection whose HTTP/2 side is stuck. Met as: a

@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use tokio::time::sleep;
 use tower::Service;
@@ -32,18 +33,20 @@ where
     S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
+        + Sync
         + 'static,
     S::Future: Send + Unpin,
     B: ResponseBody + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let shared = Arc::new(shared);
     let AcceptContext {
         settings,
         counts,
         drain,
         tasks,
         ..
-    } = &shared;
+    } = &*shared;
     let mut failures = Seldom::new(limits::ACCEPT_LOG_INTERVAL);
     loop {
         let accepted = tokio::select! {
@@ -75,17 +78,17 @@ where
                 peer,
                 listener: address,
             }),
-            queue: L::queue(&raw, peer),
+            queue: L::queue(&raw),
         };
         let socket = listener.establish(raw);
         let context = Arc::clone(&accepted.context);
-        let shared = shared.clone();
-        tasks.spawn("connection", async move {
-            // Made in here: handed in, it would be held twice.
-            let end = serve_connection(socket, accepted, shared).await;
+        // Not an async block: that would hold the future of the connection twice.
+        let served = serve_connection(socket, accepted, Arc::clone(&shared));
+        let ended = move |end| {
             drop(open);
             log_end(&context, &end);
-        });
+        };
+        tasks.spawn("connection", served.map(ended));
     }
 }
 

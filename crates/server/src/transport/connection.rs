@@ -13,6 +13,7 @@ mod heartbeats;
 mod inbox;
 mod io;
 mod keepalive;
+mod linger;
 mod policy;
 mod request_body;
 mod response_body;
@@ -25,6 +26,7 @@ mod stream;
 mod stream_set;
 mod sync;
 mod task;
+mod timer;
 mod unread;
 mod wake_set;
 mod wakes;
@@ -33,18 +35,23 @@ mod wire;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tower::Service;
 
 pub(crate) use context::HeadersTooLarge;
 pub use context::{Accepted, ConnectionContext};
 pub use end::ConnectionEnd;
 pub use followers::Followed;
-use half_sent::HalfSent;
 pub use half_sent::{HalfSentTotal, RequestError};
+use linger::Lingering;
 pub use response_body::{Follower, Heartbeat, ResponseBody};
 pub use send_queue::SendQueue;
 pub use settings::ConnectionSettings;
@@ -53,71 +60,151 @@ pub use shared_reader::NotShared;
 pub use shared_reader::{SharedPiece, SharedReader};
 use stranger::Begin;
 pub use stranger::Stranger;
-use task::{Begun, Connection};
+use task::{Begun, Connection, Order};
 
+use crate::lifecycle::Drain;
 use crate::transport::context::AcceptContext;
 
-/// Serves one accepted connection until it ends, over the socket that `establish` gives. That, the first bytes and the begin
-/// of HTTP/2 have one deadline together, `handshake_timeout`.
+/// Serves one accepted connection until it ends, over the socket that `establish` gives. That, the first bytes and the peer's SETTINGS
+/// have one deadline together, `handshake_timeout`.
 ///
 /// The service of `shared` must always be ready: a limit answers with a status and does not wait. A call that finds it busy is
 /// reset with `REFUSED_STREAM`, which clients may retry.
-pub async fn serve_connection<T, S, B>(
+pub fn serve_connection<T, S, B>(
     establish: impl Future<Output = std::io::Result<T>>,
     accepted: Accepted,
-    shared: AcceptContext<S>,
-) -> ConnectionEnd
+    shared: Arc<AcceptContext<S>>,
+) -> impl Future<Output = ConnectionEnd>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
     S::Future: Unpin,
     B: ResponseBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    // Its parts are used where they are: bound to names of their own, they would be held twice.
-    let (settings, drain) = (&*shared.settings.connection, &shared.drain);
-    let until = Instant::now() + settings.handshake_timeout;
+    ServeConnection::Begin {
+        begin: Box::pin(begin(establish, accepted, shared)),
+    }
+}
+
+pin_project! {
+    /// The future of one connection. Not an async block: that would hold the connection twice, and connections are many.
+    #[project = Stage]
+    enum ServeConnection<F, T, S, B>
+    where
+        S: Service<Request<tonic::body::Body>>,
+        B: ResponseBody,
+    {
+        /// In a box, which is freed with the preface.
+        Begin { begin: Pin<Box<F>> },
+        Serving {
+            connection: Option<Connection<T, S, B>>,
+            drain: Drain,
+            // The node's next order.
+            #[pin]
+            ordered: WaitForCancellationFutureOwned,
+            was_told: bool,
+        },
+        Lingering { lingering: Box<Lingering<T>> },
+    }
+}
+
+impl<F, T, S, B> Future for ServeConnection<F, T, S, B>
+where
+    F: Future<Output = Result<Connection<T, S, B>, ConnectionEnd>>,
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
+    S::Future: Unpin,
+    B: ResponseBody,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Output = ConnectionEnd;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ConnectionEnd> {
+        loop {
+            match self.as_mut().project() {
+                Stage::Begin { begin } => match ready!(begin.as_mut().poll(cx)) {
+                    Ok(connection) => {
+                        let drain = connection.drain().clone();
+                        let ordered = drain.going_away_owned();
+                        self.set(Self::Serving {
+                            connection: Some(connection),
+                            drain,
+                            ordered,
+                            was_told: false,
+                        });
+                    }
+                    Err(end) => return Poll::Ready(end),
+                },
+                Stage::Serving {
+                    connection,
+                    drain,
+                    mut ordered,
+                    was_told,
+                } => {
+                    let serving = connection.as_mut().expect("it ends once");
+                    let end = ready!(serving.poll(cx, |cx| {
+                        ready!(ordered.as_mut().poll(cx));
+                        if std::mem::replace(was_told, true) {
+                            return Poll::Ready(Order::End);
+                        }
+                        ordered.set(drain.killed());
+                        Poll::Ready(Order::GoAway)
+                    }));
+                    let last = connection.take().expect("it ends once").end(&end);
+                    let Some(io) = last else {
+                        return Poll::Ready(end);
+                    };
+                    let lingering = Box::new(Lingering::new(io, end));
+                    self.set(Self::Lingering { lingering });
+                }
+                Stage::Lingering { lingering } => return lingering.poll(cx),
+            }
+        }
+    }
+}
+
+/// Until the preface has come.
+async fn begin<T, S, B>(
+    establish: impl Future<Output = std::io::Result<T>>,
+    accepted: Accepted,
+    shared: Arc<AcceptContext<S>>,
+) -> Result<Connection<T, S, B>, ConnectionEnd>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
+    S::Future: Unpin,
+    B: ResponseBody,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let until = Instant::now() + shared.settings.connection.handshake_timeout;
+    let first = async {
+        let mut socket = establish.await?;
+        let begin = stranger::begin(&mut socket).await?;
+        std::io::Result::Ok((socket, begin))
+    };
     let first = tokio::select! {
         biased;
         // Nothing was promised to a peer without a request.
-        () = drain.going_away() => return ConnectionEnd::Closed,
-        first = timeout_at(until, begin(establish)) => first,
+        () = shared.drain.going_away() => return Err(ConnectionEnd::Closed),
+        first = timeout_at(until, first) => first,
     };
-    let (socket, preface) = match first {
-        Err(_) => return ConnectionEnd::HandshakeTimeout,
-        Ok(Err(error)) => return ConnectionEnd::Io(error),
-        Ok(Ok((_, Begin::Closed))) => return ConnectionEnd::Closed,
-        Ok(Ok((socket, Begin::Stranger(stranger, words)))) => {
-            shared
-                .counts
-                .count_stranger(accepted.context.peer, stranger);
-            // In a box of its own: inline, every connection would be as large as this future.
-            Box::pin(stranger::turn_away(socket, stranger, &words)).await;
-            return ConnectionEnd::Stranger(stranger);
+    let (socket, first) = first.map_err(|_| ConnectionEnd::HandshakeTimeout)??;
+    match first {
+        Begin::Closed => Err(ConnectionEnd::Closed),
+        Begin::Stranger(stranger, words) => {
+            let peer = accepted.context.peer;
+            shared.counts.count_stranger(peer, stranger);
+            stranger::turn_away(socket, stranger, &words).await;
+            Err(ConnectionEnd::Stranger(stranger))
         }
-        Ok(Ok((socket, Begin::Http2(preface)))) => (socket, preface),
-    };
-    let half_sent = HalfSent::new(settings, shared.half_sent);
-    let begun = Begun {
-        socket,
-        preface,
-        config: shared.http2,
-        until,
-    };
-    let (service, counts) = (shared.service, shared.counts);
-    Connection::new(begun, service, accepted, counts, settings, half_sent)
-        .run(drain)
-        .await
-}
-
-/// The usable socket, and the first bytes of its peer.
-async fn begin<T>(
-    establish: impl Future<Output = std::io::Result<T>>,
-) -> std::io::Result<(T, Begin)>
-where
-    T: AsyncRead + Unpin,
-{
-    let mut socket = establish.await?;
-    let begin = stranger::begin(&mut socket).await?;
-    Ok((socket, begin))
+        Begin::Http2(preface) => {
+            let begun = Begun {
+                socket,
+                preface,
+                until,
+            };
+            Ok(Connection::new(begun, accepted, shared))
+        }
+    }
 }

@@ -42,8 +42,8 @@ pub trait Listener: Send + 'static {
     }
 
     /// Where its bytes are that the peer has not acknowledged, if the kernel knows it.
-    fn queue(raw: &Self::Raw, peer: SocketAddr) -> Option<SendQueue> {
-        let _ = (raw, peer);
+    fn queue(raw: &Self::Raw) -> Option<SendQueue> {
+        let _ = raw;
         None
     }
 }
@@ -95,8 +95,8 @@ impl Listener for TcpListener {
         Ok(())
     }
 
-    fn queue(raw: &TcpStream, peer: SocketAddr) -> Option<SendQueue> {
+    fn queue(raw: &TcpStream) -> Option<SendQueue> {
         let local = raw.local_addr().ok()?;
-        Some(SendQueue::new(local, peer))
+        Some(SendQueue::new(local))
     }
 }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::response_body::Follower;
 use super::shared_reader::{SharedPiece, SharedReader};
-use super::stream_set::Turn;
+use super::stream_set::{Turn, grow};
 use super::wakes::GroupWakes;
 use super::wire::{Frames, Sent};
 use crate::limits;
@@ -272,6 +272,7 @@ impl<R: SharedReader> Followers<R> {
         if !follower.follow(&mut reader) {
             return None;
         }
+        grow(&mut self.groups);
         let entry = self.groups.vacant_entry();
         let place = entry.key();
         let waker = self.wakes.waker(place);

@@ -20,7 +20,7 @@ use crate::limits;
 
 thread_local! {
     static INPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static OUTPUT: Cell<Option<Output>> = const { Cell::new(None) };
+    static OUTPUT: Cell<Option<Box<Output>>> = const { Cell::new(None) };
 }
 
 /// The socket, and what was read and is to be written.
@@ -28,14 +28,10 @@ pub(super) struct Io<T> {
     socket: T,
     /// Is woken when a socket that was full takes more, and when there is something to read.
     task: Waker,
-    /// Frames for the peer; empty and without memory between the polls of the task.
-    pub(super) out: Output,
-    /// What the socket did not take in an earlier poll, and how much of it is control frames.
-    rest: Box<[u8]>,
-    rest_control: usize,
-    /// Read, and how much of it was looked at.
-    unseen: Vec<u8>,
-    seen: usize,
+    /// Frames for the peer, while the task is polled.
+    lent: Option<Box<Output>>,
+    /// What is left between the polls; most connections have nothing.
+    kept: Option<Box<Kept>>,
     /// The socket takes nothing now.
     blocked: bool,
     /// The socket took bytes that it may hold in a buffer of its own, as TLS does, until it is flushed.
@@ -43,6 +39,17 @@ pub(super) struct Io<T> {
     /// Bytes that the socket has taken.
     taken: u64,
     last_received: Instant,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// What the socket did not take in an earlier poll, and how much of it is control frames.
+    rest: Box<[u8]>,
+    rest_control: usize,
+    /// Read, and how much of it was looked at.
+    unseen: Vec<u8>,
+    seen: usize,
+    /// The socket failed while room was made.
     failed: Option<io::Error>,
 }
 
@@ -60,34 +67,56 @@ impl<T> Io<T> {
         Self {
             socket,
             task,
-            out: Output::default(),
-            rest: Box::default(),
-            rest_control: 0,
-            unseen: received.to_vec(),
-            seen: 0,
+            lent: None,
+            kept: Some(Box::new(Kept {
+                unseen: received.to_vec(),
+                ..Kept::default()
+            })),
             blocked: false,
             unflushed: false,
             taken: 0,
             last_received: Instant::now(),
-            failed: None,
         }
     }
 
     /// The task's poll begins: the thread's buffer is lent.
     pub(super) fn begin(&mut self) {
-        let capacity = limits::STAGED_BYTES_MAX;
-        self.out = OUTPUT
+        let mut out = OUTPUT
             .take()
-            .unwrap_or_else(|| Output::with_capacity(capacity));
-        let rest = std::mem::take(&mut self.rest);
-        self.out.put_rest(&rest, self.rest_control);
+            .unwrap_or_else(|| Box::new(Output::with_capacity(limits::STAGED_BYTES_MAX)));
+        if let Some(kept) = &mut self.kept {
+            out.put_rest(&std::mem::take(&mut kept.rest), kept.rest_control);
+        }
+        self.lent = Some(out);
     }
 
     /// The task's poll ends: what was not written is kept, and the buffer serves others.
     pub(super) fn end(&mut self) {
-        let mut out = std::mem::take(&mut self.out);
-        (self.rest, self.rest_control) = out.take_rest();
+        let Some(mut out) = self.lent.take() else {
+            return;
+        };
+        if !out.is_empty() {
+            let kept = self.kept();
+            (kept.rest, kept.rest_control) = out.take_rest();
+        }
         OUTPUT.set(Some(out));
+        if let Some(kept) = &self.kept
+            && kept.rest.is_empty()
+            && kept.unseen.is_empty()
+            && kept.failed.is_none()
+        {
+            self.kept = None;
+        }
+    }
+
+    fn kept(&mut self) -> &mut Kept {
+        self.kept.get_or_insert_default()
+    }
+
+    /// Frames for the peer.
+    #[inline]
+    pub(super) fn out(&mut self) -> &mut Output {
+        self.lent.as_mut().expect("lent while the task is polled")
     }
 
     /// Whether the last written bytes still wait for the socket, so that more would only wait behind them.
@@ -95,9 +124,9 @@ impl<T> Io<T> {
         self.blocked
     }
 
-    /// Whether the socket has taken everything, between the polls of the task.
+    /// Whether the socket has taken everything.
     pub(super) fn is_written(&self) -> bool {
-        self.rest.is_empty() && !self.unflushed
+        !self.unflushed && self.lent.as_ref().is_none_or(|out| out.is_empty())
     }
 
     /// When the peer last sent anything.
@@ -113,27 +142,33 @@ impl<T> Io<T> {
     /// Puts back the buffer of [`Io::poll_read`], in which these bytes were not looked at.
     pub(super) fn put_back(&mut self, buffer: Vec<u8>, unseen: Range<usize>) {
         if buffer.len() == limits::READ_BYTES_MAX {
-            self.unseen = buffer[unseen].to_vec();
-            self.seen = 0;
+            if !unseen.is_empty() {
+                let kept = self.kept();
+                kept.unseen = buffer[unseen].to_vec();
+                kept.seen = 0;
+            }
             INPUT.set(buffer);
         } else if !unseen.is_empty() {
             // It is what was kept before.
-            (self.unseen, self.seen) = (buffer, unseen.start);
+            let kept = self.kept();
+            (kept.unseen, kept.seen) = (buffer, unseen.start);
         }
     }
 
     /// Whether bytes were read that nobody has looked at.
     pub(super) fn has_unseen(&self) -> bool {
-        !self.unseen.is_empty()
+        (self.kept.as_ref()).is_some_and(|kept| !kept.unseen.is_empty())
     }
 }
 
 impl<T: AsyncRead + Unpin> Io<T> {
     /// The next bytes of the peer, those first that were read before.
     pub(super) fn poll_read(&mut self) -> Poll<io::Result<Input>> {
-        if !self.unseen.is_empty() {
-            let unseen = std::mem::take(&mut self.unseen);
-            let range = std::mem::take(&mut self.seen)..unseen.len();
+        if let Some(kept) = &mut self.kept
+            && !kept.unseen.is_empty()
+        {
+            let unseen = std::mem::take(&mut kept.unseen);
+            let range = std::mem::take(&mut kept.seen)..unseen.len();
             return Poll::Ready(Ok(Input::Bytes(unseen, range)));
         }
         let mut buffer = INPUT.take();
@@ -159,7 +194,7 @@ impl<T: AsyncRead + Unpin> Io<T> {
 impl<T: AsyncWrite + Unpin> Io<T> {
     /// Writes what is collected, as much as the socket takes. An error is that of the socket.
     pub(super) fn write(&mut self) -> io::Result<()> {
-        if let Some(error) = self.failed.take() {
+        if let Some(error) = self.kept.as_mut().and_then(|kept| kept.failed.take()) {
             return Err(error);
         }
         match self.poll_written() {
@@ -170,16 +205,19 @@ impl<T: AsyncWrite + Unpin> Io<T> {
 
     /// Room for more: writes if too much is collected. `false` if the socket is full or has failed.
     pub(super) fn make_room(&mut self) -> bool {
-        if self.failed.is_some() || (self.blocked && !self.out.is_empty()) {
+        let waiting = self.out().len();
+        if self.blocked && waiting > 0 {
             return false;
         }
-        if self.out.len() < limits::STAGED_BYTES_MAX {
+        if waiting < limits::STAGED_BYTES_MAX {
             return true;
         }
         match self.poll_written() {
             Poll::Ready(Ok(())) => true,
             Poll::Ready(Err(error)) => {
-                self.failed = Some(error);
+                // Nothing is written any more, and the task ends with its next write.
+                self.blocked = true;
+                self.kept().failed = Some(error);
                 false
             }
             Poll::Pending => false,
@@ -188,13 +226,14 @@ impl<T: AsyncWrite + Unpin> Io<T> {
 
     fn poll_written(&mut self) -> Poll<io::Result<()>> {
         let cx = &mut Context::from_waker(&self.task);
-        while !self.out.is_empty() {
-            let polled = Pin::new(&mut self.socket).poll_write(cx, self.out.bytes());
+        let out = self.lent.as_mut().expect("lent while the task is polled");
+        while !out.is_empty() {
+            let polled = Pin::new(&mut self.socket).poll_write(cx, out.bytes());
             self.blocked = polled.is_pending();
             match ready!(polled) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(count) => {
-                    self.out.written(count);
+                    out.written(count);
                     self.taken += count as u64;
                     self.unflushed = true;
                 }
@@ -229,7 +268,7 @@ impl<T: AsyncWrite + Unpin> Io<T> {
         if ready!(Pin::new(&mut self.socket).poll_shutdown(cx)).is_err() {
             return Poll::Ready(());
         }
-        self.unseen = Vec::new();
+        self.kept = None;
         loop {
             match ready!(self.poll_read()) {
                 Ok(Input::Bytes(buffer, _)) => self.put_back(buffer, 0..0),

@@ -1,19 +1,34 @@
 //! Heads and trailers of responses, as header blocks (RFC 9113, 8.3.2).
 
+use std::cell::Cell;
+
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use longlived_http2::hpack::encode;
 
-/// Writes the block of a response's head. Fields that only a connection of HTTP/1.1 has are left out (8.2.2).
-pub(super) fn head(block: &mut Vec<u8>, status: StatusCode, fields: &HeaderMap) {
-    block.clear();
-    encode::field(block, b":status", status.as_str().as_bytes());
-    put(block, fields);
+thread_local! {
+    /// Where a block is made, for the connections of a thread in turn.
+    static BLOCK: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Writes the block of trailers.
-pub(super) fn trailers(block: &mut Vec<u8>, fields: &HeaderMap) {
+/// Makes the block of a response's head and has it sent. Fields that only a connection of HTTP/1.1 has are left out (8.2.2).
+pub(super) fn head(status: StatusCode, fields: &HeaderMap, send: impl FnOnce(&[u8])) {
+    with_block(send, |block| {
+        encode::field(block, b":status", status.as_str().as_bytes());
+        put(block, fields);
+    });
+}
+
+/// Makes the block of trailers and has it sent.
+pub(super) fn trailers(fields: &HeaderMap, send: impl FnOnce(&[u8])) {
+    with_block(send, |block| put(block, fields));
+}
+
+fn with_block(send: impl FnOnce(&[u8]), make: impl FnOnce(&mut Vec<u8>)) {
+    let mut block = BLOCK.take();
     block.clear();
-    put(block, fields);
+    make(&mut block);
+    send(&block);
+    BLOCK.set(block);
 }
 
 fn put(block: &mut Vec<u8>, fields: &HeaderMap) {

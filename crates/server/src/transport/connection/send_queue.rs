@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use crate::limits;
 
-/// The connection between two addresses, as the kernel knows it.
+/// The near address of a connection, by which, with the peer's, the kernel knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct SendQueue {
     local: SocketAddr,
-    peer: SocketAddr,
 }
 
 /// The counts.
@@ -40,14 +39,14 @@ impl Queued {
 
 impl SendQueue {
     /// Of a TCP connection of this process.
-    pub fn new(local: SocketAddr, peer: SocketAddr) -> Self {
-        Self { local, peer }
+    pub fn new(local: SocketAddr) -> Self {
+        Self { local }
     }
 
-    /// `None` where the kernel does not tell.
-    pub(super) fn look(&self) -> Option<Queued> {
+    /// The counts of the connection with this peer. `None` where the kernel does not tell.
+    pub(super) fn look(&self, peer: SocketAddr) -> Option<Queued> {
         #[cfg(target_os = "linux")]
-        let queued = diag::ask(self.local, self.peer).ok().flatten();
+        let queued = diag::ask(self.local, peer).ok().flatten();
         #[cfg(not(target_os = "linux"))]
         let queued = None;
         queued
@@ -178,13 +177,13 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let mut far = TcpStream::connect(address).expect("it listens");
         let (mut near, peer) = listener.accept().expect("it was connected to");
-        let queue = SendQueue::new(near.local_addr().expect("an address"), peer);
-        let before = queue.look().expect("Linux tells");
+        let queue = SendQueue::new(near.local_addr().expect("an address"));
+        let before = queue.look(peer).expect("Linux tells");
         assert_eq!(before.waiting, 0);
         near.write_all(&[7; 1_000]).expect("there is room");
         let mut taken = [0; 1_000];
         far.read_exact(&mut taken).expect("it was sent");
-        let after = queue.look().expect("Linux tells");
+        let after = queue.look(peer).expect("Linux tells");
         assert_eq!(after.acknowledged - before.acknowledged, 1_000);
 
         // More than both kernels take for a reader that does not read.
@@ -194,7 +193,7 @@ mod tests {
         while let Ok(count) = near.write(&piece) {
             written += count as u64;
         }
-        let full = queue.look().expect("Linux tells");
+        let full = queue.look(peer).expect("Linux tells");
         assert!(full.waiting > 0, "{full:?}");
         // A live kernel acknowledges bytes in flight at once.
         assert!(full.unanswered < Some(Duration::from_secs(10)), "{full:?}");
@@ -209,6 +208,6 @@ mod tests {
     #[test]
     fn a_connection_that_is_not_there_is_nothing() {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
-        assert_eq!(SendQueue::new(nowhere, nowhere).look(), None);
+        assert_eq!(SendQueue::new(nowhere).look(nowhere), None);
     }
 }

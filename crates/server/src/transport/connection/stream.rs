@@ -44,7 +44,7 @@ enum Stage<F, B> {
     /// The service works on the response.
     Calling(F),
     /// The response waits for the socket.
-    Answered(Response<B>),
+    Answered(Box<Response<B>>),
     /// The body goes out.
     Sending {
         body: B,
@@ -135,13 +135,17 @@ impl<F, B: ResponseBody> Stream<F, B> {
         };
         let (taken, inform) = inbox.orders();
         if taken > 0 {
-            frames.http2.taken(self.at, taken, &mut frames.io.out);
+            frames.http2.taken(self.at, taken, frames.io.out());
         }
         if inform && matches!(self.stage, Stage::Calling(_)) {
-            response_head::head(&mut frames.block, StatusCode::CONTINUE, &HeaderMap::new());
-            frames
-                .http2
-                .inform(self.at, &frames.block, &mut frames.io.out);
+            let Frames { http2, io, .. } = frames;
+            response_head::head(StatusCode::CONTINUE, &HeaderMap::new(), |block| {
+                http2.inform(self.at, block, io.out());
+            });
+        }
+        if Arc::strong_count(inbox) == 1 {
+            // The call has let go of its request: content that still comes is dropped where it comes in.
+            self.inbox = None;
         }
     }
 }
@@ -179,7 +183,7 @@ where
             && let Some(follower) = body.follower()
         {
             if let Some(heartbeat) = follower.heartbeat(None) {
-                wire.heartbeat_moved |= wire.heartbeats.wants(heartbeat.until);
+                wire.heartbeats.wants(heartbeat.until);
             }
             out.place = wire.followers.attach(follower, self.key, self.at);
         }
@@ -230,20 +234,26 @@ where
             return Poll::Ready(End::Reset(ErrorCode::CANCEL));
         }
         let mut opened = false;
-        if let Stage::Calling(call) = &mut self.stage {
-            let response = match ready!(Pin::new(call).poll(cx)) {
-                Ok(response) => response,
+        let waits = turn.is_blocked() && frames.io.out().control_bytes() >= HEADS_WAITING_BYTES;
+        let response = match &mut self.stage {
+            Stage::Calling(call) => match ready!(Pin::new(call).poll(cx)) {
+                Ok(response) if waits => {
+                    self.stage = Stage::Answered(Box::new(response));
+                    return Poll::Pending;
+                }
+                Ok(response) => Some(response),
                 Err(never) => match never {},
-            };
-            self.stage = Stage::Answered(response);
-        }
-        if matches!(self.stage, Stage::Answered(_)) {
-            if turn.is_blocked() && frames.io.out.control_bytes() >= HEADS_WAITING_BYTES {
-                return Poll::Pending;
-            }
-            let Stage::Answered(response) = std::mem::replace(&mut self.stage, Stage::Ended) else {
-                unreachable!("looked at before");
-            };
+            },
+            Stage::Answered(_) if waits => return Poll::Pending,
+            Stage::Answered(_) => match std::mem::replace(&mut self.stage, Stage::Ended) {
+                Stage::Answered(response) => Some(*response),
+                _ => None,
+            },
+            Stage::Sending { .. } | Stage::Ended => None,
+        };
+        if let Some(response) = response {
+            // The call goes before its response is sent.
+            self.stage = Stage::Ended;
             turn.spend_head();
             let (head, mut body) = response.into_parts();
             opened = true;
@@ -309,9 +319,10 @@ impl Outgoing {
                 }
             },
         };
-        response_head::head(&mut frames.block, head.status, &head.headers);
-        let out = &mut frames.io.out;
-        frames.http2.respond(at, &frames.block, end, out);
+        let Frames { http2, io, .. } = frames;
+        response_head::head(head.status, &head.headers, |block| {
+            http2.respond(at, block, end, io.out());
+        });
         // The answer to HEAD ends with its head.
         if frames.http2.is_response_ended(at) {
             return Err(End::Sent);
@@ -346,7 +357,8 @@ impl Outgoing {
         }
         if opened && self.rest.is_empty() {
             // The body was just asked, and had nothing to say.
-            return again(own);
+            self.at_rest = true;
+            return Poll::Pending;
         }
         let mut moved = 0;
         loop {
@@ -397,10 +409,7 @@ impl Outgoing {
                 }
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
-                        response_head::trailers(&mut frames.block, &trailers);
-                        let out = &mut frames.io.out;
-                        frames.http2.trailers(at, &frames.block, out);
-                        return Poll::Ready(End::Sent);
+                        return end_with(at, &trailers, frames);
                     }
                 }
             }
@@ -448,8 +457,15 @@ impl Outgoing {
 
 /// Ends a response without trailers.
 fn end<T>(at: Slot, frames: &mut Frames<T>) -> Poll<End> {
-    let nothing = frames.http2.data(at, &[], true, &mut frames.io.out);
+    let nothing = frames.http2.data(at, &[], true, frames.io.out());
     debug_assert_eq!(nothing, 0, "an empty frame needs no window");
+    Poll::Ready(End::Sent)
+}
+
+/// Ends a response with trailers.
+fn end_with<T>(at: Slot, trailers: &HeaderMap, frames: &mut Frames<T>) -> Poll<End> {
+    let Frames { http2, io, .. } = frames;
+    response_head::trailers(trailers, |block| http2.trailers(at, block, io.out()));
     Poll::Ready(End::Sent)
 }
 

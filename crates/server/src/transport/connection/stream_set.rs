@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use futures_util::task::waker_ref;
 use slab::Slab;
 use tokio::time::Instant;
 
@@ -101,8 +102,6 @@ pub(super) struct StreamSet<S> {
 struct Slot<S> {
     stream: S,
     own: Arc<StreamWaker>,
-    /// `own` as others know it.
-    waker: Waker,
 }
 
 /// Resets the stream (`RST_STREAM(CANCEL)`) within one poll of its connection.
@@ -133,15 +132,12 @@ impl<S> StreamSet<S> {
 
     /// A stream that is to be polled, made for the slot and the waker that it gets.
     pub(super) fn insert(&mut self, stream: impl FnOnce(u32, &Arc<StreamWaker>) -> S) {
+        grow(&mut self.slots);
         let entry = self.slots.vacant_entry();
         let own = self.woken.waker(entry.key());
         own.raise();
         let stream = stream(entry.key() as u32, &own);
-        entry.insert(Slot {
-            stream,
-            waker: Waker::from(Arc::clone(&own)),
-            own,
-        });
+        entry.insert(Slot { stream, own });
     }
 
     /// The stream in a slot.
@@ -287,8 +283,9 @@ impl<S> StreamSet<S> {
         S: Member<W>,
     {
         self.slots.get_mut(key).is_some_and(|slot| {
-            let mut cx = Context::from_waker(&slot.waker);
-            slot.stream.waits_for_socket(&mut cx, &slot.own)
+            let waker = waker_ref(&slot.own);
+            slot.stream
+                .waits_for_socket(&mut Context::from_waker(&waker), &slot.own)
         })
     }
 
@@ -299,11 +296,19 @@ impl<S> StreamSet<S> {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        let mut cx = Context::from_waker(&slot.waker);
+        let waker = waker_ref(&slot.own);
+        let mut cx = Context::from_waker(&waker);
         if slot.stream.poll(&mut cx, &slot.own, turn, wire).is_ready() {
             self.slots.remove(key);
             self.shrink();
         }
+    }
+}
+
+/// Room for one more: exactly one at first, since most connections have one, and then a quarter more at a time.
+pub(super) fn grow<T>(slots: &mut Slab<T>) {
+    if slots.len() == slots.capacity() {
+        slots.reserve_exact((slots.len() / 4).max(1));
     }
 }
 

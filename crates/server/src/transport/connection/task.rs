@@ -1,4 +1,4 @@
-//! One connection over HTTP/2 of our own: one task that drives the socket and all its streams.
+//! The task of a connection, which drives the socket and all its streams.
 //!
 //! A round is: the streams that were woken and the groups that read for several of them, then what the peer sent, then one write.
 //! So their bytes leave in as few writes as possible, and a wake-up costs the runtime one poll for any number of streams.
@@ -11,8 +11,6 @@ mod incoming;
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::future::{Future as _, poll_fn};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -20,24 +18,26 @@ use http::{Request, Response};
 use longlived_http2::ConnectionError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::time::Instant;
 use tower::Service;
 
 use super::followers::{Detached, Followers};
 use super::half_sent::HalfSent;
 use super::heartbeats::Heartbeats;
 use super::io::Io;
-use super::keepalive::{Gone, Keepalive, Pings};
+use super::keepalive::{Keepalive, Traffic, Verdict};
 use super::policy::Policy;
 use super::response_body::ResponseBody;
 use super::stream::Stream;
 use super::stream_set::{StreamSet, Turn};
+use super::timer::Timer;
 use super::wakes::{CONTROL, GROUPS, SOCKET, STREAMS, Wakes};
 use super::wire::{Frames, Wire};
-use super::{Accepted, ConnectionContext, ConnectionEnd, ConnectionSettings};
+use super::{Accepted, ConnectionContext, ConnectionEnd};
 use crate::lifecycle::Drain;
 use crate::limits;
-use crate::transport::connection_counts::{ConnectionCounts, Full};
+use crate::transport::connection_counts::Full;
+use crate::transport::context::AcceptContext;
 
 /// One waiter for the connection's window is woken for each of these bytes in it; a waiter that needs less leaves the rest to the next.
 const SHARE_BYTES: u32 = 1024;
@@ -50,12 +50,22 @@ pub(super) struct Begun<T> {
     pub(super) socket: T,
     /// Read already.
     pub(super) preface: &'static [u8],
-    /// The limits of HTTP/2.
-    pub(super) config: Arc<longlived_http2::Config>,
     /// When the peer's SETTINGS must have come.
     pub(super) until: Instant,
 }
 
+/// What the node wants of a connection.
+pub(super) enum Order {
+    /// No more calls, and an end with the last one.
+    GoAway,
+    /// An end at once.
+    End,
+}
+
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says a thing of its own"
+)]
 pub(super) struct Connection<T, S, B>
 where
     S: Service<Request<tonic::body::Body>>,
@@ -63,182 +73,107 @@ where
 {
     wakes: Wakes,
     wire: Wire<T, B::Reader>,
-    service: S,
+    shared: Arc<AcceptContext<S>>,
     context: Arc<ConnectionContext>,
-    counts: ConnectionCounts,
+    half_sent: Arc<HalfSent>,
     /// While as many streams are open as may be.
     full: Option<Full>,
-    streams_max: u32,
-    stream_window: u32,
-    header_list_bytes_max: u32,
     streams: StreamSet<Stream<S::Future, B>>,
     keepalive: Keepalive,
-    /// The answer to the keepalive's PING has come.
-    answered: bool,
-    half_sent: Arc<HalfSent>,
+    timer: Timer,
     /// When the peer's SETTINGS must have come; `None` when they have.
     begin_until: Option<Instant>,
-    deadline: Option<(Instant, Pin<Box<Sleep>>)>,
-    /// A deadline is over. What the peer sent before is looked at first: this end may have been the one that was late.
+    /// After GOAWAY and the last stream: for how long the peer is waited for.
+    leaving_until: Option<Instant>,
+    /// The peer was told to go.
+    told: bool,
+    /// Streams were woken and wait for the socket.
+    held_back: bool,
+    /// A time that HTTP/2 sets is over. What the peer sent before is looked at first: this end may have been the one that was late.
     expired: bool,
     /// There was nothing more to read when the socket was last asked.
     drained: bool,
 }
 
-/// The keepalive's way to this connection's PINGs.
-struct OwnPings<'a, T> {
-    frames: &'a mut Frames<T>,
-    answered: &'a mut bool,
-}
-
-impl<T> Pings for OwnPings<'_, T> {
-    fn send(&mut self) {
-        let Frames {
-            http2, io, policy, ..
-        } = &mut *self.frames;
-        http2.ping(KEEPALIVE_PING, &mut io.out);
-        policy.asked();
-    }
-
-    fn poll_answer(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        if std::mem::take(self.answered) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    }
-}
-
 impl<T, S, B> Connection<T, S, B>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
     S::Future: Unpin,
     B: ResponseBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    pub(super) fn new(
-        begun: Begun<T>,
-        service: S,
-        accepted: Accepted,
-        counts: ConnectionCounts,
-        settings: &ConnectionSettings,
-        half_sent: Arc<HalfSent>,
-    ) -> Self {
+    pub(super) fn new(begun: Begun<T>, accepted: Accepted, shared: Arc<AcceptContext<S>>) -> Self {
         let wakes = Wakes::new();
         let io = Io::new(begun.socket, begun.preface, wakes.socket.clone());
+        let http2 = longlived_http2::Connection::new(Arc::clone(&shared.http2));
+        let settings = &shared.settings.connection;
         Self {
             streams: StreamSet::new(wakes.streams.clone()),
             wire: Wire {
-                frames: Frames::new(
-                    io,
-                    longlived_http2::Connection::new(begun.config),
-                    Policy::new(settings.streams_max),
-                ),
+                frames: Frames::new(io, http2, Policy::new(settings.streams_max)),
                 followers: Followers::new(wakes.groups()),
                 heartbeats: Heartbeats::default(),
-                heartbeat_moved: false,
             },
             wakes,
-            service,
             context: accepted.context,
-            counts,
+            half_sent: HalfSent::new(settings, shared.half_sent.clone()),
             full: None,
-            streams_max: settings.streams_max,
-            stream_window: settings.stream_window_bytes,
-            header_list_bytes_max: settings.header_list_bytes_max,
             keepalive: Keepalive::new(settings, accepted.queue),
-            answered: false,
-            half_sent,
+            timer: Timer::new(begun.until),
             begin_until: Some(begun.until),
-            deadline: None,
+            leaving_until: None,
+            told: false,
+            held_back: false,
             expired: false,
             drained: false,
+            shared,
         }
     }
 
-    pub(super) async fn run(mut self, drain: &Drain) -> ConnectionEnd {
-        let mut going_away = pin!(drain.going_away());
-        let mut killed = pin!(drain.killed());
-        let mut told = false;
-        let mut leaving = None;
-        // Streams were woken and wait for the socket.
-        let mut held_back = false;
-        let end = poll_fn(|cx| {
-            self.wakes.begin(cx.waker());
-            self.wire.frames.io.begin();
-            let mut orders = |cx: &mut Context<'_>| {
-                if killed.as_mut().poll(cx).is_ready() {
-                    Orders::End
-                } else if !told && going_away.as_mut().poll(cx).is_ready() {
-                    told = true;
-                    Orders::GoAway
-                } else {
-                    Orders::Nothing
-                }
-            };
-            let polled = self.poll(cx, &mut orders, &mut held_back);
-            self.wire.frames.io.end();
-            if polled.is_pending() && told && self.has_left(&mut leaving) {
-                return Poll::Ready(ConnectionEnd::Closed);
-            }
-            polled
-        })
-        .await;
-        // So that each knows at its end the bytes that were sent for it.
-        let detached = self.wire.followers.detach_all();
-        self.resume(detached);
-        let Self { wire, streams, .. } = self;
-        drop(streams);
-        if matches!(end, ConnectionEnd::Protocol(_))
-            || (told && matches!(end, ConnectionEnd::Closed))
-        {
-            let mut io = wire.frames.io;
-            // In a box of its own: inline, every connection would be as large as this future.
-            let lingered = Box::pin(timeout(
-                limits::GOAWAY_GRACE,
-                poll_fn(move |cx| io.poll_linger(cx)),
-            ));
-            // A peer that does not close is not waited for.
-            let _ = lingered.await;
-        }
-        end
+    pub(super) fn drain(&self) -> &Drain {
+        &self.shared.drain
     }
 
-    /// After GOAWAY: whether the last stream has ended, and the peer knows or has had its time.
-    fn has_left(&mut self, leaving: &mut Option<Pin<Box<Sleep>>>) -> bool {
-        if !self.streams.is_empty() {
-            *leaving = None;
-            return false;
-        }
-        let Frames { http2, io, .. } = &self.wire.frames;
-        if http2.is_last_stream_said() && io.is_written() {
-            return true;
-        }
-        leaving
-            .get_or_insert_with(|| Box::pin(sleep(2 * limits::GOAWAY_GRACE)))
-            .as_mut()
-            .poll(&mut Context::from_waker(&self.wakes.control))
-            .is_ready()
-    }
-
-    fn poll(
+    /// Serves until the connection ends. `order` is ready once for each order of the node.
+    pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        orders: &mut impl FnMut(&mut Context<'_>) -> Orders,
-        held_back: &mut bool,
+        order: impl FnMut(&mut Context<'_>) -> Poll<Order>,
+    ) -> Poll<ConnectionEnd> {
+        self.wakes.begin(cx.waker());
+        self.wire.frames.io.begin();
+        let polled = self.poll_rounds(cx, order);
+        self.wire.frames.io.end();
+        polled
+    }
+
+    /// The connection has ended: its streams end, and know the bytes that were sent for them. Its socket, if the peer is to read what was
+    /// said last.
+    pub(super) fn end(mut self, end: &ConnectionEnd) -> Option<Io<T>> {
+        let detached = self.wire.followers.detach_all();
+        self.resume(detached);
+        let was_told = self.told && matches!(end, ConnectionEnd::Closed);
+        let lingers = was_told || matches!(end, ConnectionEnd::Protocol(_));
+        lingers.then_some(self.wire.frames.io)
+    }
+
+    fn poll_rounds(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut order: impl FnMut(&mut Context<'_>) -> Poll<Order>,
     ) -> Poll<ConnectionEnd> {
         for _ in 0..limits::CONNECTION_TURN_ROUNDS {
             if self.wakes.take(CONTROL)
-                && let Poll::Ready(end) = self.poll_control(orders)
+                && let Poll::Ready(end) = self.poll_control(&mut order)
             {
                 return Poll::Ready(end);
             }
-            let groups = self.wakes.take(GROUPS) || *held_back;
-            let streams = self.wakes.take(STREAMS) || *held_back;
+            let groups = self.wakes.take(GROUPS) || self.held_back;
+            let streams = self.wakes.take(STREAMS) || self.held_back;
             if groups || streams {
-                *held_back = self.wire.frames.io.is_blocked();
-                if *held_back {
+                self.held_back = self.wire.frames.io.is_blocked();
+                if self.held_back {
                     self.streams.poll_blocked(&mut self.wire);
                     self.wire.followers.hold();
                 } else {
@@ -269,13 +204,16 @@ where
                 return Poll::Ready(ConnectionEnd::Io(error));
             }
             let io = &self.wire.frames.io;
-            if !io.is_blocked() && (*held_back || io.has_unseen()) {
+            if !io.is_blocked() && (self.held_back || io.has_unseen()) {
                 if io.has_unseen() {
                     self.wakes.mark(SOCKET);
                 }
                 continue;
             }
-            self.look_at_deadline();
+            if self.has_left() {
+                return Poll::Ready(ConnectionEnd::Closed);
+            }
+            self.set_timer();
             if self.wakes.end() {
                 return Poll::Pending;
             }
@@ -283,45 +221,62 @@ where
         if let Err(error) = self.wire.frames.io.write() {
             return Poll::Ready(ConnectionEnd::Io(error));
         }
-        self.look_at_deadline();
+        self.set_timer();
         self.wakes.give_way(cx.waker());
         Poll::Pending
     }
 
-    /// Orders of the node, and timers.
+    /// Orders of the node, and the timer.
     fn poll_control(
         &mut self,
-        orders: &mut impl FnMut(&mut Context<'_>) -> Orders,
+        order: &mut impl FnMut(&mut Context<'_>) -> Poll<Order>,
     ) -> Poll<ConnectionEnd> {
         let control = self.wakes.control.clone();
         let cx = &mut Context::from_waker(&control);
-        match orders(cx) {
-            Orders::Nothing => {}
-            Orders::End => return Poll::Ready(ConnectionEnd::Killed),
-            Orders::GoAway => {
-                let Frames { http2, io, .. } = &mut self.wire.frames;
-                http2.go_away(Instant::now().into_std(), &mut io.out);
+        while let Poll::Ready(order) = order(cx) {
+            match order {
+                Order::GoAway => {
+                    self.told = true;
+                    let Frames { http2, io, .. } = &mut self.wire.frames;
+                    http2.go_away(Instant::now().into_std(), io.out());
+                }
+                Order::End => return Poll::Ready(ConnectionEnd::Killed),
             }
         }
-        let frames = &mut self.wire.frames;
-        let (received, taken) = (frames.io.last_received(), frames.io.taken());
-        let mut pings = OwnPings {
-            frames,
-            answered: &mut self.answered,
-        };
-        if self.keepalive.poll_gone(cx, &mut pings, received, taken) == Poll::Ready(Gone) {
-            return Poll::Ready(ConnectionEnd::PeerVanished);
+        if self.timer.poll(cx).is_ready() {
+            return self.poll_due();
         }
-        while let Poll::Ready(now) = self.wire.heartbeats.poll(cx) {
+        Poll::Pending
+    }
+
+    /// Whatever is due by now.
+    fn poll_due(&mut self) -> Poll<ConnectionEnd> {
+        let now = Instant::now();
+        let Frames {
+            http2, io, policy, ..
+        } = &mut self.wire.frames;
+        let traffic = Traffic {
+            peer: self.context.peer,
+            last_received: io.last_received(),
+            taken: io.taken(),
+        };
+        let settings = &self.shared.settings.connection;
+        match self.keepalive.look(settings, now, traffic) {
+            Verdict::Wait => {}
+            Verdict::Ask => {
+                http2.ping(KEEPALIVE_PING, io.out());
+                policy.asked();
+            }
+            Verdict::Gone => return Poll::Ready(ConnectionEnd::PeerVanished),
+        }
+        // Also those that may speak and need not yet: what they say shares one write, and one timer, with the others.
+        if self.wire.heartbeats.due().is_some() {
             let followers = &self.wire.followers;
             let heartbeat = |stream: &mut Stream<_, _>| stream.heartbeat(followers);
             let earliest = self.streams.wake_silent(now, heartbeat);
             self.wire.heartbeats.again(now, earliest);
         }
-        if let Some((_, timer)) = &mut self.deadline
-            && timer.as_mut().poll(cx).is_ready()
-        {
-            self.deadline = None;
+        if self.http2_due().is_some_and(|at| at <= now) {
             self.expired = true;
             self.wakes.mark(SOCKET);
         }
@@ -335,45 +290,58 @@ where
             return Poll::Ready(ConnectionEnd::HandshakeTimeout);
         }
         let Frames { http2, io, .. } = &mut self.wire.frames;
-        match http2.expire(now.into_std(), &mut io.out) {
+        match http2.expire(now.into_std(), io.out()) {
             Ok(()) => Poll::Pending,
             Err(error) => Poll::Ready(self.fail(error)),
         }
     }
 
-    /// Sets the timer for the earliest time that matters.
-    fn look_at_deadline(&mut self) {
+    /// When the next of the times that HTTP/2 sets is over.
+    fn http2_due(&self) -> Option<Instant> {
         let http2 = self.wire.frames.http2.deadline().map(Instant::from_std);
-        let Some(at) = http2.into_iter().chain(self.begin_until).min() else {
-            self.deadline = None;
-            return;
-        };
-        match &mut self.deadline {
-            Some((set, _)) if *set == at => {}
-            Some((set, timer)) => {
-                *set = at;
-                timer.as_mut().reset(at);
-                self.wakes.mark(CONTROL);
-            }
-            None => {
-                self.deadline = Some((at, Box::pin(sleep_until(at))));
-                self.wakes.mark(CONTROL);
-            }
+        http2.into_iter().chain(self.begin_until).min()
+    }
+
+    /// The timer is to fire no later than at the earliest time that matters.
+    fn set_timer(&mut self) {
+        // One that is over and waits for the socket to be read is not waited for again.
+        let http2 = self.http2_due().filter(|_| !self.expired);
+        let others = [http2, self.wire.heartbeats.due(), self.leaving_until];
+        let due = self.keepalive.due();
+        let at = others.into_iter().flatten().fold(due, Instant::min);
+        if self.timer.no_later_than(at) {
+            self.wakes.mark(CONTROL);
         }
+    }
+
+    /// After GOAWAY: whether the last stream has ended, and the peer knows or has had its time.
+    fn has_left(&mut self) -> bool {
+        if !self.told || !self.streams.is_empty() {
+            self.leaving_until = None;
+            return false;
+        }
+        let Frames { http2, io, .. } = &self.wire.frames;
+        if http2.is_last_stream_said() && io.is_written() {
+            return true;
+        }
+        let now = Instant::now();
+        *(self.leaving_until).get_or_insert(now + 2 * limits::GOAWAY_GRACE) <= now
     }
 
     /// The peer broke a rule of HTTP/2: it is told, and the connection ends.
     fn fail(&mut self, error: ConnectionError) -> ConnectionEnd {
         let Frames { http2, io, .. } = &mut self.wire.frames;
-        http2.fail(&error, &mut io.out);
+        http2.fail(&error, io.out());
         ConnectionEnd::Protocol(error)
     }
 
     /// Notes when the limit of open streams is reached, and when it no longer is.
     fn look_whether_full(&mut self) {
-        let full = self.streams.len() >= self.streams_max as usize;
+        let streams_max = self.shared.settings.connection.streams_max;
+        let full = self.streams.len() >= streams_max as usize;
         if full != self.full.is_some() {
-            self.full = full.then(|| self.counts.count_full(self.context.peer, self.streams_max));
+            let counts = &self.shared.counts;
+            self.full = full.then(|| counts.count_full(self.context.peer, streams_max));
         }
     }
 
@@ -400,9 +368,6 @@ where
             for slot in self.wire.followers.take_retries() {
                 self.streams.wake(slot);
             }
-        }
-        if std::mem::take(&mut self.wire.heartbeat_moved) {
-            self.wakes.mark(CONTROL);
         }
     }
 
@@ -434,11 +399,4 @@ where
             }
         }
     }
-}
-
-/// What the node wants.
-enum Orders {
-    Nothing,
-    GoAway,
-    End,
 }

@@ -4,7 +4,9 @@
 //! Does not: know the content of a slot.
 
 use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::Waker;
+
+use futures_util::task::ArcWake;
 
 use super::sync::{AtomicBool, AtomicU64, Ordering};
 
@@ -53,13 +55,9 @@ impl StreamWaker {
     }
 }
 
-impl Wake for StreamWaker {
-    fn wake(self: Arc<Self>) {
-        self.raise();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.raise();
+impl ArcWake for StreamWaker {
+    fn wake_by_ref(arc_self: &Arc<Self>) {
+        arc_self.raise();
     }
 }
 
@@ -76,6 +74,7 @@ impl WakeSet {
     pub(super) fn waker(&mut self, slot: usize) -> Arc<StreamWaker> {
         let (block, bit) = (slot / BLOCK, slot % BLOCK);
         if block == self.blocks.len() {
+            self.blocks.reserve_exact(1);
             self.blocks.push(Arc::new(Block {
                 woken: AtomicU64::new(0),
                 task: self.task.clone(),

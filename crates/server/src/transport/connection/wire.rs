@@ -18,8 +18,6 @@ pub(super) struct Wire<T, R> {
     pub(super) frames: Frames<T>,
     pub(super) followers: Followers<R>,
     pub(super) heartbeats: Heartbeats,
-    /// A stream wants to be asked earlier than all others.
-    pub(super) heartbeat_moved: bool,
 }
 
 /// The frames that go out.
@@ -28,8 +26,6 @@ pub(super) struct Frames<T> {
     pub(super) http2: Connection<Sending>,
     pub(super) unread: Unread,
     pub(super) policy: Policy,
-    /// The block of a head or of trailers, while it is made.
-    pub(super) block: Vec<u8>,
     /// Groups that found the connection's window used up.
     waiting_groups: Vec<u32>,
 }
@@ -61,7 +57,6 @@ impl<T> Frames<T> {
             unread: Unread::new(http2.connection_send_window()),
             io,
             http2,
-            block: Vec::new(),
             waiting_groups: Vec::new(),
         }
     }
@@ -87,7 +82,7 @@ impl<T> Frames<T> {
         if !self.http2.is_request_ended(slot) {
             self.policy.closed_early();
         }
-        let sending = self.http2.close(slot, &mut self.io.out);
+        let sending = self.http2.close(slot, self.io.out());
         self.forget(&sending);
     }
 
@@ -96,7 +91,7 @@ impl<T> Frames<T> {
         if !self.http2.is_request_ended(slot) {
             self.policy.closed_early();
         }
-        let sending = self.http2.reset(slot, code, &mut self.io.out);
+        let sending = self.http2.reset(slot, code, self.io.out());
         self.forget(&sending);
     }
 
@@ -144,7 +139,7 @@ impl<T: AsyncWrite + Unpin> Frames<T> {
             }
             let part = &bytes[done..];
             let part = &part[..part.len().min(BYTES_AT_ONCE)];
-            let sent = self.http2.data(slot, part, false, &mut self.io.out);
+            let sent = self.http2.data(slot, part, false, self.io.out());
             let sending = self.http2.value_mut(slot);
             for frame in part[..sent].chunks(DATA_BYTES_MAX) {
                 self.unread.sent(&mut sending.unread, frame.len());

@@ -113,7 +113,7 @@ where
     let counts = Counts::default();
     let service = {
         let counts = counts.clone();
-        let calls = AtomicUsize::new(0);
+        let calls = Arc::new(AtomicUsize::new(0));
         service_fn(move |request: Request<tonic::body::Body>| {
             let is_first = calls.fetch_add(1, Ordering::SeqCst) == 0;
             let counts = counts.clone();
@@ -151,7 +151,7 @@ pub(super) fn over_pipe<S, B>(
     service: S,
 ) -> (DuplexStream, impl Future<Output = ConnectionEnd>)
 where
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
     S::Future: Unpin,
     B: ResponseBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -167,7 +167,7 @@ fn serve<T, S, B>(
 ) -> impl Future<Output = ConnectionEnd>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
     S::Future: Unpin,
     B: ResponseBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -186,7 +186,7 @@ where
     };
     let counts = ConnectionCounts::default();
     let shared = AcceptContext::new(service, settings, counts, Drain::new(), Tasks::new());
-    serve_connection(ready(Ok(socket)), accepted, shared)
+    serve_connection(ready(Ok(socket)), accepted, Arc::new(shared))
 }
 
 /// Turns of all tasks that are woken. The pipes are in memory and the tests on one thread, so that each task that can

@@ -126,6 +126,7 @@ where
     S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
+        + Sync
         + 'static,
     S::Future: Send + Unpin,
     B: ResponseBody + Send + 'static,

@@ -22,14 +22,14 @@ use crate::transport::connection::io::Input;
 use crate::transport::connection::request_body::RequestBody;
 use crate::transport::connection::response_body::ResponseBody;
 use crate::transport::connection::stream::Stream;
-use crate::transport::connection::wakes::{CONTROL, SOCKET};
+use crate::transport::connection::wakes::SOCKET;
 use crate::transport::connection::wire::{Frames, Sending, Wire};
 use crate::transport::connection::{ConnectionEnd, HeadersTooLarge};
 
 impl<T, S, B> Connection<T, S, B>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
     S::Future: Unpin,
     B: ResponseBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -82,7 +82,7 @@ where
             let Frames {
                 http2, io, policy, ..
             } = &mut self.wire.frames;
-            let received = http2.receive(&bytes[seen..], now.into_std(), &mut io.out)?;
+            let received = http2.receive(&bytes[seen..], now.into_std(), io.out())?;
             if received.consumed == 0 {
                 break;
             }
@@ -163,8 +163,8 @@ where
             Event::WindowUpdate { slot, increment } => self.wire.frames.widened(slot, increment),
             Event::Pong(payload) => {
                 if payload == KEEPALIVE_PING {
-                    self.answered = true;
-                    self.wakes.mark(CONTROL);
+                    let settings = &self.shared.settings.connection;
+                    self.keepalive.answered(settings, now);
                 }
             }
             // It closes the connection when its calls have ended.
@@ -179,7 +179,7 @@ where
         let stream = self.streams.get_mut(http2.value(slot).key);
         match stream.and_then(|stream| stream.inbox().as_ref()) {
             Some(inbox) if Arc::strong_count(inbox) > 1 => inbox.put(bytes, end),
-            _ => http2.taken(slot, bytes.len(), &mut io.out),
+            _ => http2.taken(slot, bytes.len(), io.out()),
         }
     }
 
@@ -203,12 +203,13 @@ where
             http2, io, policy, ..
         } = &mut self.wire.frames;
         let called_at = policy.clock(now);
-        match self.service.poll_ready(&mut Context::from_waker(&socket)) {
+        let mut service = self.shared.service.clone();
+        match service.poll_ready(&mut Context::from_waker(&socket)) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(never)) => match never {},
             Poll::Pending => {
                 policy.closed_early();
-                http2.refuse(opening, ErrorCode::REFUSED_STREAM, &mut io.out);
+                http2.refuse(opening, ErrorCode::REFUSED_STREAM, io.out());
                 return;
             }
         }
@@ -216,7 +217,7 @@ where
             .headers()
             .get(header::EXPECT)
             .is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        let (service, window) = (&mut self.service, self.stream_window);
+        let window = self.shared.settings.connection.stream_window_bytes;
         let (context, half_sent) = (&self.context, &self.half_sent);
         self.streams.insert(|key, own| {
             let inbox = (!opening.is_request_ended())
@@ -244,7 +245,7 @@ where
             let kind = HeaderValue::from_static("application/grpc");
             request.headers_mut().insert(header::CONTENT_TYPE, kind);
         }
-        let bytes_max = self.header_list_bytes_max;
+        let bytes_max = self.shared.settings.connection.header_list_bytes_max;
         request
             .extensions_mut()
             .insert(HeadersTooLarge { bytes_max });
