@@ -214,5 +214,5 @@ pub(crate) fn data(out: &mut Output, stream_id: u32, payload: &[u8], end_stream:
         flags: if end_stream { END_STREAM } else { 0 },
         stream_id,
     };
-    out.data(&head.bytes(), payload);
+    out.data(head.bytes(), payload);
 }

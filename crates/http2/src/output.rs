@@ -1,5 +1,7 @@
 //! The buffer that the caller lends for frames to the peer.
 
+use crate::frame::HEAD_BYTES;
+
 /// Control bytes that may wait for the socket before nothing more is read: each frame that asks for an answer would add
 /// to them. A PING is 17 bytes, so some 960 answers fit.
 pub const CONTROL_BYTES_MAX: usize = 16 * 1024;
@@ -72,9 +74,9 @@ impl Output {
         self.control += bytes.len();
     }
 
-    pub(crate) fn data(&mut self, head: &[u8], payload: &[u8]) {
+    pub(crate) fn data(&mut self, head: [u8; HEAD_BYTES], payload: &[u8]) {
         self.bytes.reserve(head.len() + payload.len());
-        self.bytes.extend_from_slice(head);
+        self.bytes.extend_from_slice(&head);
         self.bytes.extend_from_slice(payload);
     }
 }

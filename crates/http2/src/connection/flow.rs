@@ -31,6 +31,14 @@ impl<V> Connection<V> {
         self.send_window
     }
 
+    /// Whether [`next_writable`](Self::next_writable) may name a stream.
+    #[inline]
+    pub fn has_waiters(&self) -> bool {
+        self.look_again
+            || (self.streams.first(Waits::Nothing)).is_some()
+            || (self.streams.first(Waits::Connection)).is_some()
+    }
+
     /// A stream that waits for a window and now may send, or `None` when there is no more. Those that wait longest come first.
     pub fn next_writable(&mut self) -> Option<Slot> {
         if let Some(slot) = self.streams.first(Waits::Nothing) {

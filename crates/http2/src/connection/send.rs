@@ -48,12 +48,24 @@ impl<V> Connection<V> {
     /// Sends as much of `bytes` as the windows allow, and says how much that is. With `end`, the response ends with the last of them.
     /// If some are left, [`next_writable`](Self::next_writable) names the stream when it may go on.
     pub fn data(&mut self, slot: Slot, bytes: &[u8], end: bool, out: &mut Output) -> usize {
+        self.data_and_value(slot, bytes, end, out).0
+    }
+
+    /// As [`data`](Self::data), for a caller that counts what was sent with its value: a delivery looks a stream up once.
+    #[inline]
+    pub fn data_and_value(
+        &mut self,
+        slot: Slot,
+        bytes: &[u8],
+        end: bool,
+        out: &mut Output,
+    ) -> (usize, &mut V) {
         let (initial, connection) = (self.peer.initial_window, self.send_window);
         let stream = self.streams.get_mut(slot);
         if stream.response_ended {
             // The answer to HEAD has no content.
             debug_assert!(stream.head_request, "a response ends once");
-            return bytes.len();
+            return (bytes.len(), self.value_mut(slot));
         }
         let window = usable(stream_window(initial, stream), connection);
         let sent = window.min(bytes.len());
@@ -75,7 +87,7 @@ impl<V> Connection<V> {
         if sent < bytes.len() {
             self.wait_for_window(slot);
         }
-        sent
+        (sent, self.value_mut(slot))
     }
 
     /// Whether this end has sent all of the response.

@@ -186,7 +186,11 @@ impl<R: SharedReader> Followers<R> {
         let woken = self.wakes.take();
         let (first, end) = (self.next, self.groups.capacity());
         self.next = 0;
-        for index in (first..end).chain(0..first) {
+        for step in 0..end {
+            let mut index = first + step;
+            if index >= end {
+                index -= end;
+            }
             if woken & GroupWakes::bit(index) == 0 {
                 continue;
             }
@@ -211,7 +215,9 @@ impl<R: SharedReader> Followers<R> {
                 }
                 Halt::Detach => group.detach_all(&mut self.detached),
             }
-            self.remove_empty(index, frames);
+            if group.members.is_empty() {
+                self.remove_empty(index, frames);
+            }
         }
         (left, std::mem::take(&mut self.detached))
     }
@@ -253,6 +259,11 @@ impl<R: SharedReader> Followers<R> {
             self.retries[word as usize] |= 1 << bit;
         }
         joined.then_some(place)
+    }
+
+    /// Whether streams came too early.
+    pub(super) fn has_retries(&self) -> bool {
+        !self.retries.is_empty()
     }
 
     /// Slots of the streams that came too early. An event for a group and for a stream beside it wakes both, and the

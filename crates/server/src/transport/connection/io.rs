@@ -119,6 +119,13 @@ impl<T> Io<T> {
         self.lent.as_mut().expect("lent while the task is polled")
     }
 
+    /// Whether more may be collected, without a write.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        let waiting = self.lent.as_ref().map_or(0, |out| out.len());
+        waiting == 0 || (!self.blocked && waiting < limits::STAGED_BYTES_MAX)
+    }
+
     /// Whether the last written bytes still wait for the socket, so that more would only wait behind them.
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked
@@ -203,14 +210,10 @@ impl<T: AsyncWrite + Unpin> Io<T> {
         }
     }
 
-    /// Room for more: writes if too much is collected. `false` if the socket is full or has failed.
+    /// Writes because too much is collected. `false` if the socket is full or has failed.
     pub(super) fn make_room(&mut self) -> bool {
-        let waiting = self.out().len();
-        if self.blocked && waiting > 0 {
+        if self.blocked {
             return false;
-        }
-        if waiting < limits::STAGED_BYTES_MAX {
-            return true;
         }
         match self.poll_written() {
             Poll::Ready(Ok(())) => true,

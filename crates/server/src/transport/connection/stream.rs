@@ -357,8 +357,7 @@ impl Outgoing {
         }
         if opened && self.rest.is_empty() {
             // The body was just asked, and had nothing to say.
-            self.at_rest = true;
-            return Poll::Pending;
+            return again(own);
         }
         let mut moved = 0;
         loop {

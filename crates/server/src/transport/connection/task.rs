@@ -93,6 +93,8 @@ where
     expired: bool,
     /// There was nothing more to read when the socket was last asked.
     drained: bool,
+    /// A time may have come to be earlier than the timer's.
+    untimed: bool,
 }
 
 impl<T, S, B> Connection<T, S, B>
@@ -127,6 +129,7 @@ where
             held_back: false,
             expired: false,
             drained: false,
+            untimed: true,
             shared,
         }
     }
@@ -164,14 +167,17 @@ where
         mut order: impl FnMut(&mut Context<'_>) -> Poll<Order>,
     ) -> Poll<ConnectionEnd> {
         for _ in 0..limits::CONNECTION_TURN_ROUNDS {
-            if self.wakes.take(CONTROL)
-                && let Poll::Ready(end) = self.poll_control(&mut order)
-            {
-                return Poll::Ready(end);
+            if self.wakes.take(CONTROL) {
+                self.untimed = true;
+                if let Poll::Ready(end) = self.poll_control(&mut order) {
+                    return Poll::Ready(end);
+                }
             }
             let groups = self.wakes.take(GROUPS) || self.held_back;
             let streams = self.wakes.take(STREAMS) || self.held_back;
             if groups || streams {
+                // A stream may want to be asked earlier than all others.
+                self.untimed |= streams;
                 self.held_back = self.wire.frames.io.is_blocked();
                 if self.held_back {
                     self.streams.poll_blocked(&mut self.wire);
@@ -180,10 +186,11 @@ where
                     self.poll_streams(groups, streams);
                 }
             }
-            if self.wakes.take(SOCKET)
-                && let Poll::Ready(end) = self.poll_socket()
-            {
-                return Poll::Ready(end);
+            if self.wakes.take(SOCKET) {
+                self.untimed = true;
+                if let Poll::Ready(end) = self.poll_socket() {
+                    return Poll::Ready(end);
+                }
             }
             if self.expired && self.drained {
                 self.expired = false;
@@ -213,7 +220,9 @@ where
             if self.has_left() {
                 return Poll::Ready(ConnectionEnd::Closed);
             }
-            self.set_timer();
+            if std::mem::take(&mut self.untimed) {
+                self.set_timer();
+            }
             if self.wakes.end() {
                 return Poll::Pending;
             }
@@ -221,7 +230,9 @@ where
         if let Err(error) = self.wire.frames.io.write() {
             return Poll::Ready(ConnectionEnd::Io(error));
         }
-        self.set_timer();
+        if std::mem::take(&mut self.untimed) {
+            self.set_timer();
+        }
         self.wakes.give_way(cx.waker());
         Poll::Pending
     }
@@ -361,12 +372,16 @@ where
                 followers, frames, ..
             } = &mut self.wire;
             let (left, detached) = followers.poll(frames, &mut Turn::new());
-            self.resume(detached);
+            if !detached.is_empty() {
+                self.resume(detached);
+            }
             if left {
                 self.wakes.mark(GROUPS);
             }
-            for slot in self.wire.followers.take_retries() {
-                self.streams.wake(slot);
+            if self.wire.followers.has_retries() {
+                for slot in self.wire.followers.take_retries() {
+                    self.streams.wake(slot);
+                }
             }
         }
     }
@@ -382,8 +397,13 @@ where
 
     /// Capacity in windows goes to those that waited for it.
     fn release(&mut self) {
-        for group in self.wire.frames.take_waiting_groups() {
-            self.wire.followers.release(group);
+        if self.wire.frames.has_waiting_groups() {
+            for group in self.wire.frames.take_waiting_groups() {
+                self.wire.followers.release(group);
+            }
+        }
+        if !self.wire.frames.http2.has_waiters() {
+            return;
         }
         let mut left = self.wire.frames.http2.connection_send_window();
         while left > 0

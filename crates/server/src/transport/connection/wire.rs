@@ -95,6 +95,11 @@ impl<T> Frames<T> {
         self.forget(&sending);
     }
 
+    /// Whether groups wait for the connection's window.
+    pub(super) fn has_waiting_groups(&self) -> bool {
+        !self.waiting_groups.is_empty()
+    }
+
     /// Groups that may go on, now that the connection's window has capacity.
     pub(super) fn take_waiting_groups(&mut self) -> Vec<u32> {
         if self.http2.connection_send_window() == 0 {
@@ -134,16 +139,18 @@ impl<T: AsyncWrite + Unpin> Frames<T> {
     pub(super) fn send(&mut self, slot: Slot, bytes: &[u8]) -> Sent {
         let mut done = 0;
         while done < bytes.len() {
-            if !self.io.make_room() {
+            if !self.io.has_room() && !self.io.make_room() {
                 return Sent::Blocked(done);
             }
             let part = &bytes[done..];
             let part = &part[..part.len().min(BYTES_AT_ONCE)];
-            let sent = self.http2.data(slot, part, false, self.io.out());
-            let sending = self.http2.value_mut(slot);
-            for frame in part[..sent].chunks(DATA_BYTES_MAX) {
-                self.unread.sent(&mut sending.unread, frame.len());
-                self.policy.sent_data(frame.len());
+            let (sent, stream) = self.http2.data_and_value(slot, part, false, self.io.out());
+            let mut left = sent;
+            while left > 0 {
+                let frame = left.min(DATA_BYTES_MAX);
+                self.unread.sent(&mut stream.unread, frame);
+                self.policy.sent_data(frame);
+                left -= frame;
             }
             done += sent;
             if sent < part.len() {
