@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Connection;
 use super::receive::Reading;
+use crate::closed::Closed;
 use crate::error::{ConnectionError, ErrorCode};
 use crate::frame;
 use crate::output::Output;
@@ -52,6 +53,13 @@ impl<V> Connection<V> {
     /// The last GOAWAY of an orderly end.
     pub(super) fn go_away_now(&mut self, out: &mut Output) {
         self.closing = Closing::After(self.highest_opened);
+        // The peer sends a request that is not whole again elsewhere (8.7).
+        if let Some(block) = &mut self.block
+            && block.is_request()
+        {
+            block.forget(block.id);
+            self.closed.insert(block.id, Closed::ByUs);
+        }
         frame::go_away(out, self.highest_opened, ErrorCode::NO_ERROR, "");
     }
 

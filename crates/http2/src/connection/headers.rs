@@ -59,6 +59,11 @@ impl Block {
         size_of::<Self>() + self.rest.capacity() + head
     }
 
+    /// It opens a stream.
+    pub(super) fn is_request(&self) -> bool {
+        matches!(self.meaning, Meaning::Request(_))
+    }
+
     /// This stream was closed. If it is the block's, the block says nothing any more.
     pub(super) fn forget(&mut self, id: u32) {
         if self.id == id {

@@ -96,6 +96,56 @@ fn an_error_names_the_highest_stream_that_was_handed_out() {
 }
 
 #[test]
+fn an_orderly_end_names_the_highest_stream_that_was_handed_out() {
+    for answered in [true, false] {
+        let mut server = announced();
+        // Malformed, and so never handed out.
+        server.send(&wire::headers(7, &wire::block(&[("x-a", "1")]), true));
+        if answered {
+            server.send(&wire::pong(GO_AWAY_PING));
+        } else {
+            server.wait(Duration::from_secs(1));
+        }
+        server.send(&wire::window_update(0, 0));
+        assert_eq!(server.peer.go_aways[1..], [(1, 0), (1, 1)]);
+    }
+}
+
+#[test]
+fn a_request_that_is_not_whole_when_the_last_stream_is_said_is_never_handed_out() {
+    let mut server = announced();
+    let request = post(&[]);
+    let (first, rest) = request.split_at(9);
+    server.send(&wire::frame(wire::HEADERS, 0, 3, first));
+    server.wait(Duration::from_secs(1));
+    assert_eq!(server.peer.go_aways[1..], [(1, 0)]);
+    server.take_said();
+    // The peer sends it again on another connection.
+    server.send(&wire::frame(wire::CONTINUATION, wire::END_HEADERS, 3, rest));
+    server.send(&wire::data(3, b"content", true));
+    assert_eq!(server.take_said(), []);
+    // One that began before goes on.
+    server.send(&wire::data(1, b"content", true));
+    assert_eq!(
+        server.take_said(),
+        [Said::Data(1, b"content".to_vec(), true)]
+    );
+}
+
+#[test]
+fn trailers_that_are_not_whole_when_the_last_stream_is_said_are_handed_out() {
+    let mut server = announced();
+    let trailers = wire::block(&[("x-sum", "1")]);
+    let (first, rest) = trailers.split_at(3);
+    server.send(&wire::frame(wire::HEADERS, wire::END_STREAM, 1, first));
+    server.wait(Duration::from_secs(1));
+    server.take_said();
+    server.send(&wire::frame(wire::CONTINUATION, wire::END_HEADERS, 1, rest));
+    let trailers = "x-sum=1;".to_owned();
+    assert_eq!(server.take_said(), [Said::Trailers(1, trailers)]);
+}
+
+#[test]
 fn an_error_after_the_last_stream_was_said_names_the_same() {
     let mut server = announced();
     server.send(&wire::pong(GO_AWAY_PING));
@@ -118,6 +168,17 @@ fn after_an_error_everything_is_taken_and_dropped() {
     }
     assert!(server.out.is_empty());
     assert_eq!(server.connection.deadline(), None);
+    assert_eq!(server.connection.held().half_frames, 0);
+}
+
+#[test]
+fn half_a_frame_is_not_kept_after_an_error() {
+    let mut server = Server::new(Config::default());
+    server.send(&[wire::PREFACE, &wire::settings(&[])].concat());
+    server.send(&wire::ping(*b"half of ")[..13]);
+    assert!(server.connection.held().half_frames > 0);
+    server.wait(Duration::from_secs(10));
+    assert_eq!(server.peer.failed(), Some(ErrorCode::SETTINGS_TIMEOUT.0));
     assert_eq!(server.connection.held().half_frames, 0);
 }
 

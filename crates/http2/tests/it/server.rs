@@ -29,6 +29,14 @@ pub(crate) enum Said {
 }
 
 impl Said {
+    /// The stream that is handed out here.
+    fn opened(&self) -> Option<u32> {
+        match self {
+            Self::Request(id, ..) | Self::TooLarge(id, _) => Some(*id),
+            _ => None,
+        }
+    }
+
     /// The stream whose request ends here.
     fn ended(&self) -> Option<u32> {
         match self {
@@ -123,6 +131,12 @@ impl Server {
             consumed += n;
             if let Some(event) = event {
                 let said = Self::event(&mut self.connection, self.take, event, &mut self.out);
+                if let (Some(id), Some((last, _))) = (said.opened(), self.peer.go_aways.last()) {
+                    assert!(
+                        id <= *last,
+                        "{id} is handed out after the last was said (6.8)"
+                    );
+                }
                 self.said.push(said);
             }
             self.flush();
