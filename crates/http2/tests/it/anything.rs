@@ -94,7 +94,9 @@ fn disturb(server: &mut Server, rng: &mut SmallRng) {
 #[track_caller]
 pub(crate) fn whatever(bytes: &[u8], seed: u64) {
     let rng = &mut SmallRng::seed_from_u64(seed);
-    let mut server = Server::new(config(rng));
+    let config = config(rng);
+    let window = config.connection_window;
+    let mut server = Server::new(config);
     server.take = *pick(
         rng,
         &[crate::server::Take::AtOnce, crate::server::Take::Never],
@@ -115,6 +117,21 @@ pub(crate) fn whatever(bytes: &[u8], seed: u64) {
         assert!(held.total() <= HELD_MAX, "{held:?}");
     }
     empty(&mut server);
+    all_credit_is_back(&mut server, window);
+}
+
+/// What is not given back to the connection's window is less than half of it, and no more than a frame is on its way.
+#[track_caller]
+fn all_credit_is_back(server: &mut Server, window: u32) {
+    if server.error.is_some() {
+        return;
+    }
+    let (connection, out) = (&mut server.connection, &mut server.out);
+    connection.hold_connection_credit(false, out);
+    server.flush();
+    let lost = i64::from(window) - server.peer.connection_credit();
+    let most = i64::from(window / 2) + i64::from(16 * 1024);
+    assert!((0..most).contains(&lost), "{lost} of {window}");
 }
 
 /// When all streams are closed, nothing is left but the table and the streams that were closed last.

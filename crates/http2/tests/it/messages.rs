@@ -127,6 +127,7 @@ fn pseudo_fields_have_values_of_their_kind() {
         (":scheme", "ht tp"),
         (":path", ""),
         (":path", "a"),
+        (":path", "?a=b"),
         (":path", "http://a.test/"),
         (":path", "/a#b"),
         (":path", "/a b"),
@@ -264,6 +265,17 @@ fn content_length_is_one_number() {
         with(&[("content-length", "1"), ("content-length", "2")]),
         None
     );
+    // Content could still come.
+    for lengths in [&["+1"][..], &["1", "2"], &["2", "1"], &["1", ""]] {
+        let mut server = Server::usual();
+        let fields: Vec<_> = lengths.iter().map(|it| ("content-length", *it)).collect();
+        server.send(&wire::headers(1, &post(&fields), false));
+        assert_eq!(
+            server.take_said(),
+            [Said::Malformed(PROTOCOL)],
+            "{lengths:?}"
+        );
+    }
     // The request ends with its head.
     assert_eq!(with(&[("content-length", "1")]), None);
     assert!(with(&[("content-length", "0")]).is_some());

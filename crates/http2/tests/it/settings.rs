@@ -95,6 +95,17 @@ fn values_that_a_setting_must_not_have_end_the_connection() {
 }
 
 #[test]
+fn an_initial_window_is_too_wide_also_where_all_streams_have_used_theirs() {
+    let mut server = Server::usual();
+    server.send(&wire::headers(1, &post(&[]), true));
+    server.respond(1, false);
+    assert_eq!(server.data(1, &[0; 100], false), 100);
+    server.send(&wire::settings(&[(wire::INITIAL_WINDOW_SIZE, 0x8000_0000)]));
+    let code = ErrorCode::FLOW_CONTROL_ERROR.0;
+    assert_eq!(server.peer.failed(), Some(code));
+}
+
+#[test]
 fn of_one_setting_twice_the_last_holds() {
     let mut server = Server::usual();
     server.send(&wire::settings(&[
@@ -132,6 +143,26 @@ fn narrow(stream_window: u32) -> Server {
     });
     server.send(&[PREFACE, &wire::settings(&[])].concat());
     server
+}
+
+#[test]
+fn a_wider_window_holds_from_sending_it() {
+    let mut server = Server::new(Config {
+        stream_window: 80_000,
+        connection_window: 200_000,
+        ..Config::default()
+    });
+    server.take = crate::server::Take::Never;
+    server.send(&[PREFACE, &wire::settings(&[])].concat());
+    server.send(&wire::headers(1, &post(&[]), false));
+    for _ in 0..5 {
+        server.send(&wire::data(1, &[0; 16_000], false));
+    }
+    assert_eq!(server.connection.open_streams(), 1);
+    server.send(&wire::settings_ack());
+    server.send(&wire::data(1, &[0], false));
+    let code = ErrorCode::FLOW_CONTROL_ERROR.0;
+    assert_eq!(server.said.last(), Some(&Said::Failed(1, code)));
 }
 
 #[test]

@@ -38,6 +38,8 @@ enum State {
     Idle,
     /// Of even number: a server could open it, and this one does not (5.1.1).
     Even,
+    /// The same, below one that was opened.
+    EvenBelow,
     /// The request is under way.
     Open,
     /// The request has ended, and the response has not.
@@ -98,7 +100,9 @@ fn server_in(state: State) -> Server {
             server.send(&open);
             server.answer(ID);
         }
-        State::Skipped => _ = server.send(&wire::headers(ID + 2, &post(&[]), true)),
+        State::EvenBelow | State::Skipped => {
+            server.send(&wire::headers(ID + 2, &post(&[]), true));
+        }
         State::Forgotten => {
             server.send(&whole);
             server.answer(ID);
@@ -129,7 +133,7 @@ fn frames(id: u32) -> [Vec<u8>; 8] {
 }
 
 #[rustfmt::skip]
-const TABLE: [(State, [Does; 8]); 12] = {
+const TABLE: [(State, [Does; 8]); 13] = {
     use State::*;
     const PUSH: Does = Connection(PROTOCOL);
     const ALONE: Does = Connection(PROTOCOL);
@@ -137,6 +141,7 @@ const TABLE: [(State, [Does; 8]); 12] = {
         //                  DATA                  HEADERS               HEADERS, END_STREAM   PRIORITY RST_STREAM            PUSH  WINDOW_UPDATE         CONTINUATION
         (Idle,             [Connection(PROTOCOL), Request,              Stream(PROTOCOL),     Nothing, Connection(PROTOCOL), PUSH, Connection(PROTOCOL), ALONE]),
         (Even,             [Connection(PROTOCOL), Connection(PROTOCOL), Connection(PROTOCOL), Nothing, Connection(PROTOCOL), PUSH, Connection(PROTOCOL), ALONE]),
+        (EvenBelow,        [Connection(PROTOCOL), Connection(PROTOCOL), Connection(PROTOCOL), Nothing, Connection(PROTOCOL), PUSH, Connection(PROTOCOL), ALONE]),
         (Open,             [Data,                 Stream(PROTOCOL),     Trailers,             Nothing, Reset,                PUSH, Widen,                ALONE]),
         (HalfClosedLocal,  [Data,                 Stream(PROTOCOL),     Trailers,             Nothing, Reset,                PUSH, Widen,                ALONE]),
         (HalfClosedRemote, [Stream(CLOSED),       Stream(CLOSED),       Stream(CLOSED),       Nothing, Reset,                PUSH, Widen,                ALONE]),
@@ -177,7 +182,11 @@ fn outcome(server: &mut Server, id: u32, frame: &[u8]) -> Does {
 #[test]
 fn each_frame_does_in_each_state_what_the_rfc_says() {
     for (state, row) in TABLE {
-        let id = if matches!(state, State::Even) { 4 } else { ID };
+        let id = if matches!(state, State::Even | State::EvenBelow) {
+            4
+        } else {
+            ID
+        };
         for (frame, expected) in frames(id).iter().zip(row) {
             let mut server = server_in(state);
             let does = outcome(&mut server, id, frame);
@@ -194,6 +203,45 @@ fn each_frame_does_in_each_state_what_the_rfc_says() {
             assert_eq!(server.peer.connection_credit(), 65_535 - sent, "{state:?}");
             assert!(server.peer.is_sending(next) || matches!(state, State::Refused));
         }
+    }
+}
+
+#[test]
+fn how_a_stream_was_closed_is_known_until_32_others_are() {
+    let states = [State::Ended, State::ResetByPeer, State::ResetByServer];
+    for (state, expected) in states
+        .into_iter()
+        .zip([Connection(CLOSED), Stream(CLOSED), Nothing])
+    {
+        for others in [1, 31, 32] {
+            let mut server = server_in(state);
+            for id in (ID + 2..).step_by(2).take(others) {
+                server.send(&wire::headers(id, &post(&[]), true));
+                server.answer(id);
+            }
+            server.take_said();
+            let does = outcome(&mut server, ID, &wire::data(ID, b"late", false));
+            let expected = if others < 32 { expected } else { Nothing };
+            assert_eq!(does, expected, "{state:?} and {others} others");
+        }
+    }
+}
+
+#[test]
+fn content_that_is_under_way_when_its_stream_is_closed_is_dropped() {
+    for ends in [false, true] {
+        let mut server = server_in(State::Open);
+        let content = wire::data(ID, b"first and last", ends);
+        server.send(&content[..14]);
+        assert_eq!(
+            server.take_said(),
+            [Said::Data(ID, b"first".to_vec(), false)]
+        );
+        server.reset(ID, 8);
+        server.send(&content[14..]);
+        server.send(&wire::headers(ID + 2, &post(&[]), false));
+        assert!(matches!(server.take_said()[..], [Said::Request(7, ..)]));
+        assert_eq!(server.peer.connection_credit(), 65_535 - 14);
     }
 }
 
@@ -280,12 +328,35 @@ fn frames_of_the_wrong_size_or_on_the_wrong_stream_end_the_connection() {
     ] {
         let mut server = Server::usual();
         server.send(&wire::headers(1, &post(&[]), false));
-        server.send(&wire::frame(kind, flags, stream, &vec![0; length]));
+        server.send(&wire::frame(kind, flags, stream, &vec![1; length]));
         assert_eq!(
             server.peer.failed(),
             Some(code.0),
             "type {kind}, flags {flags}, stream {stream}, {length} bytes"
         );
+    }
+}
+
+#[test]
+fn padding_leaves_room_for_its_own_length() {
+    for (padding, ends) in [(3, false), (4, true), (255, true)] {
+        let mut server = Server::usual();
+        server.send(&wire::headers(1, &post(&[]), false));
+        server.send(&wire::frame(
+            wire::DATA,
+            wire::PADDED,
+            1,
+            &[padding, 0, 0, 0],
+        ));
+        assert_eq!(
+            server.peer.failed(),
+            ends.then_some(PROTOCOL.0),
+            "{padding}"
+        );
+        // What comes next is no padding.
+        server.send(&wire::data(1, b"next", false));
+        let next = server.said.last() == Some(&Said::Data(1, b"next".to_vec(), false));
+        assert_eq!(next, !ends);
     }
 }
 
