@@ -2,6 +2,8 @@
 //!
 //! Does not: read, or keep account of windows.
 
+use crate::block::Block;
+
 /// The largest window there is.
 pub const WINDOW_MAX: u32 = (1 << 31) - 1;
 /// The initial size of every window (RFC 9113, 6.9.2).
@@ -47,53 +49,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 /// `POST http://t/`, and nothing more to come.
 pub fn call(stream: u32) -> Vec<u8> {
-    call_to(stream, "/", None, &[])
-}
-
-/// The same to another path, with this much padding. The field block is split into CONTINUATION frames at `cuts`, which
-/// rise.
-pub fn call_to(stream: u32, path: &str, padding: Option<u8>, cuts: &[usize]) -> Vec<u8> {
-    // Their names stand in HPACK's static table.
-    let mut fields = vec![0x83, 0x86, 0x04, path.len() as u8];
-    fields.extend(path.as_bytes());
-    fields.extend([0x01, 1, b't']);
-    let mut pieces = Vec::new();
-    let mut from = 0;
-    for cut in cuts {
-        let to = (*cut).min(fields.len());
-        pieces.push(&fields[from..to]);
-        from = to;
-    }
-    pieces.push(&fields[from..]);
-    let mut bytes = Vec::new();
-    for (index, piece) in pieces.iter().enumerate() {
-        let is_last = index + 1 == pieces.len();
-        let mut flags = if is_last { END_HEADERS } else { 0 };
-        if index > 0 {
-            bytes.extend(frame(CONTINUATION, flags, stream, piece));
-            continue;
-        }
-        flags |= END_STREAM;
-        let mut payload = piece.to_vec();
-        if let Some(padding) = padding {
-            flags |= PADDED;
-            payload.insert(0, padding);
-            payload.extend(vec![0; padding.into()]);
-        }
-        bytes.extend(frame(HEADERS, flags, stream, &payload));
-    }
-    bytes
-}
-
-/// A gRPC call whose messages are to come.
-pub fn grpc_call(stream: u32, path: &str) -> Vec<u8> {
-    let mut fields = vec![0x83, 0x86, 0x04, path.len() as u8];
-    fields.extend(path.as_bytes());
-    fields.extend([0x01, 1, b't']);
-    let content_type = b"application/grpc";
-    fields.extend([0x0f, 0x10, content_type.len() as u8]);
-    fields.extend(content_type);
-    frame(HEADERS, END_HEADERS, stream, &fields)
+    Block::post("/").headers(stream, END_STREAM)
 }
 
 /// WINDOW_UPDATE of a stream, or of the connection (0).

@@ -3,6 +3,8 @@
 //! - [`wait`]: one patience for all, and waiting for a condition.
 //! - [`grpc`]: the five bytes before each message.
 //! - [`frames`]: HTTP/2 frames written by hand.
+//! - [`block`]: header blocks written by hand.
+//! - [`attacker`]: a peer that sends such frames, and notes what it is told.
 //! - [`raw`]: an HTTP/2 client that leaves windows and resets to the test.
 //! - [`requests`]: requests of the contract with nothing special in them.
 //! - [`responses`]: the responses of one subscription, one by one.
@@ -10,6 +12,8 @@
 //!
 //! Does not: know the server or the client. The code that starts one of them stands in the tests of its crate.
 
+pub mod attacker;
+pub mod block;
 pub mod frames;
 pub mod grpc;
 pub mod raw;

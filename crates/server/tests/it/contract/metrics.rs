@@ -40,7 +40,7 @@ async fn ask(address: SocketAddr, request: &str) -> std::io::Result<String> {
 }
 
 /// The value of each sample; its labels are part of its name. Holds the text against its format on the way.
-pub(super) async fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
+pub(crate) async fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
     let answer = ask(address, GET).await.expect("an answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");

@@ -17,9 +17,10 @@ use super::{
     store_trouble::{Mood, Moody},
     support::{Frame, Node, framed, message, request, within},
 };
+use longlived_testkit::block::Block;
 use longlived_testkit::frames::{
     ACK, DATA, END_STREAM, FRAME_HEADER_BYTES, GOAWAY, HEADERS, PADDED, PING, RST_STREAM, SETTINGS,
-    WINDOW_INITIAL, WINDOW_MAX, WINDOW_UPDATE, frame, grpc_call, hello, window_update,
+    WINDOW_INITIAL, WINDOW_MAX, WINDOW_UPDATE, frame, hello, window_update,
 };
 
 const PUBLISH_STREAM: &str = "/longlived.v1.PublishService/PublishStream";
@@ -110,7 +111,7 @@ impl Peer {
         let stream = 2 * self.streams.len() as u32 + 1;
         self.streams.insert(stream, Seen::default());
         self.windows.insert(stream, self.initial);
-        self.write(&grpc_call(stream, path)).await;
+        self.write(&Block::grpc(path).headers(stream, 0)).await;
         stream
     }
 

@@ -9,9 +9,10 @@ use longlived_api::v1::{
     self, SlowPolicy, session_request::Request, topic_service_client::TopicServiceClient,
 };
 use longlived_testkit::{
+    block::Block,
     frames::{
-        DATA, END_STREAM, FRAME_HEADER_BYTES, HEADERS, WINDOW_INITIAL, WINDOW_MAX, frame,
-        grpc_call, hello, window_update,
+        DATA, END_STREAM, FRAME_HEADER_BYTES, HEADERS, WINDOW_INITIAL, WINDOW_MAX, frame, hello,
+        window_update,
     },
     grpc::Messages,
 };
@@ -251,7 +252,7 @@ impl ByHand {
     }
 
     async fn call(&mut self, stream: u32) {
-        self.send(&grpc_call(stream, PATH)).await;
+        self.send(&Block::grpc(PATH).headers(stream, 0)).await;
     }
 
     async fn say(&mut self, stream: u32, request: &Bytes) {

@@ -36,9 +36,9 @@ pub(super) use longlived_testkit::{
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A node that runs until it is told to drain, or the test ends.
-pub(super) struct Node {
-    pub(super) address: SocketAddr,
-    pub(super) metrics: Option<SocketAddr>,
+pub(crate) struct Node {
+    pub(crate) address: SocketAddr,
+    pub(crate) metrics: Option<SocketAddr>,
     channel: Channel,
     stop: Option<oneshot::Sender<()>>,
     run: Option<JoinHandle<Result<(), ServeError>>>,
@@ -55,7 +55,7 @@ impl Node {
         Self::start_with(|_| {})
     }
 
-    pub(super) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: ANY_PORT,
             metrics_listen: Some(ANY_PORT),

@@ -13,8 +13,9 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc::Sender;
 
 use super::support::{Node, node_with, until, within};
+use longlived_testkit::block::Block;
 use longlived_testkit::frames::{
-    FRAME_HEADER_BYTES, PING, WINDOW_INITIAL, WINDOW_MAX, frame, grpc_call, hello, window_update,
+    FRAME_HEADER_BYTES, PING, WINDOW_INITIAL, WINDOW_MAX, frame, hello, window_update,
 };
 
 const ACK: u8 = 1;
@@ -56,7 +57,7 @@ fn reads_slowly(address: SocketAddr, path: &'static str) -> Arc<Progress> {
         let mut socket = std::net::TcpStream::from(socket);
         let mut says = hello(WINDOW_MAX);
         says.extend(window_update(0, WINDOW_MAX - WINDOW_INITIAL));
-        says.extend(grpc_call(1, path));
+        says.extend(Block::grpc(path).headers(1, 0));
         socket.write_all(&says).expect("the kernel takes it");
         let mut bytes = Vec::new();
         let mut piece = [0; PIECE_BYTES];

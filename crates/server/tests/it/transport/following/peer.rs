@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, VecDeque};
 use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+use longlived_testkit::block::Block;
 use longlived_testkit::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEADER_BYTES, GOAWAY, HEADERS, PING,
-    RST_STREAM, SETTINGS, WINDOW_INITIAL, WINDOW_MAX, WINDOW_UPDATE, call_to, frame, hello,
-    initial_window, reset, window_update,
+    RST_STREAM, SETTINGS, WINDOW_INITIAL, WINDOW_MAX, WINDOW_UPDATE, frame, hello, initial_window,
+    reset, window_update,
 };
 
 /// How the peer calls.
@@ -104,7 +105,7 @@ impl Peer {
     pub(super) fn call(&mut self, path: &str, shape: &Shape) -> u32 {
         let stream = self.next_stream();
         self.streams.insert(stream, Seen::default());
-        let bytes = call_to(stream, path, shape.padding, &shape.cuts);
+        let bytes = Block::post(path).in_frames(stream, shape.padding, &shape.cuts);
         self.say(bytes, Effect::Called(stream));
         stream
     }

@@ -1,0 +1,93 @@
+//! Peers that ask and never read: the answers fill the socket, and then the server must not read on.
+
+use longlived_testkit::attacker::Attacker;
+use longlived_testkit::block::Block;
+use longlived_testkit::frames::{END_STREAM, PING, frame, initial_window};
+
+use super::arena::Arena;
+use super::{CHECK, WATCH, attacked, call, headers, scale, streams};
+
+/// Turns of the neighbour without a byte that the kernel takes: the server does not read.
+const TURNS: u64 = 20;
+/// More than the kernel's buffers take.
+const BYTES_MAX: usize = 256 << 20;
+
+/// Pushes what `round` gives until the server reads no more, or has ended the connection.
+async fn push(arena: &Arena, attacker: &mut Attacker, mut round: impl FnMut(u32) -> Vec<u8>) {
+    let (mut pushed, mut number) = (0, 0);
+    let mut rest = Vec::new();
+    loop {
+        if rest.is_empty() {
+            rest = round(number);
+            number += 1;
+        }
+        let taken = attacker.push(&rest);
+        rest.drain(..taken);
+        pushed += taken;
+        assert!(pushed < BYTES_MAX, "the server reads on and on");
+        if taken == 0 {
+            arena.neighbour_is_answered(TURNS).await;
+            let taken = attacker.push(&rest);
+            rest.drain(..taken);
+            pushed += taken;
+            if taken == 0 {
+                return;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn answers_to_pings_and_settings_that_are_not_read_are_bounded() {
+    attacked(async |arena| {
+        for frames in [
+            frame(PING, 0, 0, b"are you?").repeat(50),
+            initial_window(9).repeat(50),
+        ] {
+            let mut attacker = Attacker::hello(arena.address()).await;
+            push(arena, &mut attacker, |_| frames.clone()).await;
+        }
+    });
+}
+
+/// Calls allow for a few such frames each.
+#[test]
+fn answers_to_calls_that_are_not_read_are_bounded() {
+    attacked(async |arena| {
+        let checks = |number| headers(2 * number + 1, END_STREAM, &Block::grpc(CHECK));
+        let unknown = |number| headers(2 * number + 1, END_STREAM, &Block::grpc("/no/Method"));
+        let with_pings = |number| {
+            let ping = frame(PING, 0, 0, b"are you?").repeat(4);
+            [unknown(number), ping].concat()
+        };
+        let forms: [&dyn Fn(u32) -> Vec<u8>; 3] = [&with_pings, &unknown, &checks];
+        // A quarter of a million calls each, until the buffers of both kernels are full.
+        for form in forms.into_iter().take(scale() as usize) {
+            let mut attacker = Attacker::hello(arena.address()).await;
+            push(arena, &mut attacker, form).await;
+        }
+    });
+}
+
+/// Each stream that is open has an answer of its own to wait with.
+#[test]
+fn open_calls_of_a_peer_that_does_not_read_are_bounded() {
+    attacked(async |arena| {
+        let mut attackers = Vec::new();
+        for _ in 0..4 {
+            let mut attacker = Attacker::hello(arena.address()).await;
+            let calls: Vec<u8> = streams(1_024)
+                .flat_map(|stream| call(stream, WATCH))
+                .collect();
+            let mut rest = &calls[..];
+            while !rest.is_empty() {
+                let taken = attacker.push(rest);
+                rest = &rest[taken..];
+                arena.neighbour_is_answered(1).await;
+            }
+            attackers.push(attacker);
+        }
+        arena.neighbour_is_answered(TURNS).await;
+    });
+}
