@@ -63,8 +63,6 @@ pub struct Connection<V> {
     unreturned: u32,
     /// Nothing is given back to the connection's window now.
     credit_held: bool,
-    /// Request bytes of all streams that the caller has not taken.
-    untaken: usize,
     /// The initial window of the peer's DATA, as far as it must hold to it.
     receive_initial: u32,
     streams: Streams<V>,
@@ -116,7 +114,6 @@ impl<V> Connection<V> {
             receive_window: INITIAL_WINDOW,
             unreturned: 0,
             credit_held: false,
-            untaken: 0,
             receive_initial: INITIAL_WINDOW,
             streams: Streams::default(),
             closed: ClosedStreams::default(),
@@ -202,7 +199,6 @@ impl<V> Connection<V> {
     /// Resets an open stream and gives its value back.
     pub fn reset(&mut self, slot: Slot, code: ErrorCode, out: &mut Output) -> V {
         let stream = self.remove(slot);
-        self.return_connection_credit(0, out);
         self.reset_id(stream.id, code, out);
         stream.value
     }
@@ -215,7 +211,6 @@ impl<V> Connection<V> {
             "the response has ended"
         );
         let stream = self.remove(slot);
-        self.return_connection_credit(0, out);
         if stream.request_ended {
             self.closed.insert(stream.id, Closed::Ended);
         } else {
@@ -230,9 +225,7 @@ impl<V> Connection<V> {
         if let Some(block) = &mut self.block {
             block.forget(id);
         }
-        let stream = self.streams.remove(slot);
-        self.untaken -= stream.untaken as usize;
-        stream
+        self.streams.remove(slot)
     }
 
     fn reset_id(&mut self, id: u32, code: ErrorCode, out: &mut Output) {

@@ -62,6 +62,8 @@ pub enum Event<'a, V> {
         slot: Slot,
         /// The trailers.
         trailers: HeaderMap,
+        /// Bytes of heap that they hold.
+        held_bytes: usize,
     },
     /// The peer reset the stream, which is closed.
     Reset {
@@ -98,12 +100,18 @@ pub struct Opening {
     pub(crate) request_ended: bool,
     pub(crate) head_request: bool,
     pub(crate) content_left: u64,
+    pub(crate) held_bytes: usize,
 }
 
 impl Opening {
     /// The stream's identifier.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Bytes of heap that the request's fields hold.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// Whether the request has no content and no trailers.

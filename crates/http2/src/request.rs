@@ -1,6 +1,7 @@
 //! The head of a request, and its trailers, built from the fields of a header block (RFC 9113, 8.1 to 8.5).
 
 mod fields;
+mod held;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Uri, Version, header};
@@ -20,6 +21,8 @@ const FIELD_BYTES: usize = 32;
 pub(crate) struct Head {
     list_bytes: usize,
     list_bytes_max: usize,
+    /// Of the names and values that are kept.
+    text_bytes: usize,
     malformed: Option<&'static str>,
     regular_seen: bool,
     method: Option<Method>,
@@ -56,6 +59,7 @@ impl Head {
         Self {
             list_bytes: 0,
             list_bytes_max: list_bytes_max as usize,
+            text_bytes: 0,
             malformed: None,
             regular_seen: false,
             method: None,
@@ -82,9 +86,9 @@ impl Head {
         self.list_bytes > self.list_bytes_max
     }
 
-    /// Bytes that it holds, about.
+    /// Bytes of heap that its fields hold.
     pub(crate) fn held_bytes(&self) -> usize {
-        size_of::<Self>() + self.list_bytes.min(self.list_bytes_max)
+        held::map_bytes(&self.fields) + self.text_bytes
     }
 
     /// Takes the next field. What came of a list that is over its limit is dropped, and the rest of it is only counted.
@@ -96,6 +100,7 @@ impl Head {
             if !was_too_large {
                 self.fields = HeaderMap::new();
                 self.cookies = Vec::new();
+                self.text_bytes = 0;
             }
             if field.name == header::CONTENT_TYPE.as_str().as_bytes() {
                 self.grpc = is_grpc(field.value);
@@ -113,6 +118,7 @@ impl Head {
 
     fn take(&mut self, field: Field<'_>) -> Result<(), Malformed> {
         if field.name.first() == Some(&b':') {
+            self.text_bytes += field.value.len();
             return self.pseudo(field);
         }
         self.regular_seen = true;
@@ -148,11 +154,15 @@ impl Head {
                     self.cookies.extend_from_slice(b"; ");
                 }
                 self.cookies.extend_from_slice(value.as_bytes());
+                self.text_bytes += value.len();
                 return Ok(());
             }
         }
-        (self.fields.try_append(name, value))
+        let repeated = (self.fields.try_append(name, value))
             .map_err(|_| Malformed("more fields than a map of them takes"))?;
+        // A map keeps a name once.
+        let name_bytes = if repeated { 0 } else { field.name.len() };
+        self.text_bytes += name_bytes + field.value.len();
         Ok(())
     }
 

@@ -28,9 +28,6 @@ pub struct Config {
     pub stream_window: u32,
     /// Request bytes of a connection that may be on their way, 65,535 to 2^31-1: a smaller window cannot be said (6.9.2).
     pub connection_window: u32,
-    /// Request bytes of a connection that the caller has not taken, beyond which the connection's window gets nothing back until it has taken
-    /// some.
-    pub untaken_bytes_max: usize,
     /// The size of a header list, as 10.5.1 counts it (SETTINGS_MAX_HEADER_LIST_SIZE). A block over four times as many bytes
     /// ends the connection.
     pub header_list_bytes_max: u32,
@@ -50,7 +47,6 @@ impl Default for Config {
             streams_max: 100,
             stream_window: INITIAL_WINDOW,
             connection_window: INITIAL_WINDOW,
-            untaken_bytes_max: 16 << 20,
             header_list_bytes_max: 16 * 1024,
             header_table_bytes: HEADER_TABLE,
             settings_timeout: Duration::from_secs(10),

@@ -143,7 +143,6 @@ impl<V> Connection<V> {
         stream.end_seen = end;
         stream.receive_offset -= length.cast_signed();
         stream.untaken += content;
-        self.untaken += content as usize;
         Ok(Ok(Some(slot)))
     }
 

@@ -22,9 +22,7 @@ impl<V> Connection<V> {
             FrameType::Priority => {
                 self.priority(head.stream_id, number(payload) & 0x7fff_ffff, out)
             }
-            FrameType::RstStream => {
-                self.rst_stream(head.stream_id, ErrorCode(number(payload)), out)
-            }
+            FrameType::RstStream => self.rst_stream(head.stream_id, ErrorCode(number(payload))),
             FrameType::Settings => {
                 if head.has(frame::ACK) {
                     self.settings_acknowledged();
@@ -114,7 +112,6 @@ impl<V> Connection<V> {
         &mut self,
         id: u32,
         code: ErrorCode,
-        out: &mut Output,
     ) -> Result<Option<Event<'a, V>>, ConnectionError> {
         if self.is_idle(id) {
             return Err(ConnectionError::protocol(
@@ -125,7 +122,6 @@ impl<V> Connection<V> {
             return Ok(None);
         };
         let stream = self.remove(slot);
-        self.return_connection_credit(0, out);
         self.closed.insert(id, Closed::ByPeer);
         let value = stream.value;
         Ok(Some(Event::Reset { value, code }))

@@ -167,14 +167,18 @@ impl<V> Connection<V> {
     pub(super) fn return_connection_credit(&mut self, came: u32, out: &mut Output) {
         self.unreturned += came;
         let half = self.config.connection_window / 2;
-        let window = self.config.connection_window as usize;
-        // What is on its way may still come.
-        let most = self.config.untaken_bytes_max.saturating_sub(window);
-        let held = self.credit_held || self.untaken > most;
-        if !held && self.unreturned > 0 && (self.unreturned >= half || self.receive_window == 0) {
+        if !self.credit_held
+            && self.unreturned > 0
+            && (self.unreturned >= half || self.receive_window == 0)
+        {
             frame::window_update(out, 0, self.unreturned);
             self.receive_window += std::mem::take(&mut self.unreturned);
         }
+    }
+
+    /// Bytes of DATA that the peer may send on this connection now.
+    pub fn connection_receive_window(&self) -> u32 {
+        self.receive_window
     }
 
     /// While credit is held, nothing is given back to the connection's window: the peer stops when it is used up.
@@ -188,8 +192,6 @@ impl<V> Connection<V> {
         let stream = self.streams.get_mut(slot);
         debug_assert!(bytes <= stream.untaken as usize, "bytes that have come");
         stream.untaken -= bytes as u32;
-        self.untaken -= bytes;
-        self.return_connection_credit(0, out);
         self.return_stream_credit(slot, out);
     }
 

@@ -53,7 +53,9 @@ enum Meaning {
 impl Block {
     pub(super) fn held_bytes(&self) -> usize {
         let head = match &self.meaning {
-            Meaning::Request(head) | Meaning::Trailers(_, head) => head.held_bytes(),
+            Meaning::Request(head) | Meaning::Trailers(_, head) => {
+                size_of::<Head>() + head.held_bytes()
+            }
             Meaning::Refused | Meaning::Wrong(_) | Meaning::Ignored => 0,
         };
         size_of::<Self>() + self.rest.capacity() + head
@@ -279,6 +281,7 @@ impl<V> Connection<V> {
             request_ended,
             head_request: false,
             content_left: NO_CONTENT_LENGTH,
+            held_bytes: head.held_bytes(),
         };
         let grpc = head.grpc;
         opening.head_request = head.is_head_request;
@@ -299,12 +302,17 @@ impl<V> Connection<V> {
     }
 
     fn request_trailers<'a>(&mut self, slot: Slot, head: Head, out: &mut Output) -> Event<'a, V> {
+        let held_bytes = head.held_bytes();
         let error = match head.into_trailers() {
             Ok(trailers) => {
                 let stream = self.streams.get_mut(slot);
                 if matches!(stream.content_left, 0 | NO_CONTENT_LENGTH) {
                     stream.request_ended = true;
-                    return Event::Trailers { slot, trailers };
+                    return Event::Trailers {
+                        slot,
+                        trailers,
+                        held_bytes,
+                    };
                 }
                 StreamError::malformed("less content than content-length says (8.1.1)")
             }

@@ -81,39 +81,6 @@ fn credit_comes_back_no_later_than_at_a_window_of_zero() {
 }
 
 #[test]
-fn credit_of_the_connection_waits_while_too_much_is_not_taken() {
-    for over in ["taken", "answered", "reset by us", "reset by the peer"] {
-        let mut server = Server::begun(Config {
-            untaken_bytes_max: WINDOW as usize + 50_000,
-            ..Config::default()
-        });
-        server.take = Take::Never;
-        for id in [1, 3] {
-            server.send(&wire::headers(id, &post(&[]), false));
-            for _ in 0..2 {
-                server.send(&wire::data(id, &[0; 16_000], false));
-            }
-        }
-        // Half of the window has come, and 50,000 bytes are not over it yet; with the next they are.
-        assert_eq!(updates(&mut server, 0), [48_000], "{over}");
-        server.send(&wire::data(1, &[0; 16_000], false));
-        server.send(&wire::data(3, &[0; 16_000], false));
-        assert_eq!(updates(&mut server, 0), [], "{over}");
-        let slot = server.slot(1);
-        match over {
-            "taken" => {
-                server.connection.taken(slot, 48_000, &mut server.out);
-                server.flush();
-            }
-            "answered" => server.answer(1),
-            "reset by us" => server.reset(1, ErrorCode::CANCEL.0),
-            _ => drop(server.send(&wire::rst_stream(1, ErrorCode::CANCEL.0))),
-        }
-        assert_eq!(updates(&mut server, 0), [48_000], "{over}");
-    }
-}
-
-#[test]
 fn padding_counts_and_comes_back() {
     let mut server = Server::begun(Config {
         stream_window: 1_000,

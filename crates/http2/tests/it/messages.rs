@@ -1,6 +1,9 @@
 //! Which requests are malformed (RFC 9113, 8.1 to 8.5), and what a good one becomes.
 
-use longlived_http2::{Config, ErrorCode};
+use std::sync::Arc;
+use std::time::Instant;
+
+use longlived_http2::{Config, Connection, ErrorCode, Event, Output};
 
 use crate::server::{Said, Server};
 use crate::wire::{self, POST, block, post};
@@ -372,4 +375,53 @@ fn a_list_at_its_limit_is_taken() {
         let is_request = matches!(server.said[..], [Said::Request(..)]);
         assert_eq!(is_request, fits, "{:?}", server.said);
     }
+}
+
+/// What the connection says that the fields of a request hold, and those of its trailers.
+fn held(fields: &[(&str, &str)]) -> (usize, usize) {
+    let mut connection = Connection::<()>::new(Arc::new(Config::default()));
+    let mut out = Output::default();
+    let bytes = [
+        wire::begin(),
+        wire::headers(1, &post(fields), false),
+        wire::headers(1, &block(fields), true),
+    ]
+    .concat();
+    let (mut rest, mut held) = (&bytes[..], (0, 0));
+    while !rest.is_empty() {
+        let received = (connection.receive(rest, Instant::now(), &mut out)).expect("no error");
+        rest = &rest[received.consumed..];
+        match received.event {
+            Some(Event::Request(_, opening)) => {
+                held.0 = opening.held_bytes();
+                connection.open(opening, ());
+            }
+            Some(Event::Trailers { held_bytes, .. }) => held.1 = held_bytes,
+            _ => {}
+        }
+    }
+    held
+}
+
+#[test]
+fn fields_count_as_what_their_map_holds() {
+    // What a counting allocator saw for such maps, with the text of the fields.
+    for (count, value, tables) in [
+        (440, "v", 1_024 * 4 + 768 * 104),
+        (9, "twenty octets of text", 16 * 4 + 12 * 104),
+        (1, &*"v".repeat(3_000), 8 * 4 + 6 * 104),
+    ] {
+        let names: Vec<_> = (0..count).map(|number| format!("{number:03x}")).collect();
+        let fields: Vec<_> = names.iter().map(|name| (&**name, value)).collect();
+        let text = count * (3 + value.len());
+        let pseudo: usize = POST.iter().map(|(_, value)| value.len()).sum();
+        assert_eq!(held(&fields), (tables + text + pseudo, tables + text));
+    }
+    // One name with many values.
+    let fields = vec![("x", "y"); 400];
+    assert_eq!(held(&fields).1, 8 * 4 + 6 * 104 + 512 * 72 + 1 + 400);
+    assert_eq!(held(&[]).1, 0);
+    // Pieces of one cookie are one field.
+    let cookies = held(&[("cookie", "a=1"), ("cookie", "b=2")]).0;
+    assert!(cookies < held(&[("x-a", "a=1"), ("x-b", "b=2")]).0);
 }

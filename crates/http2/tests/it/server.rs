@@ -209,7 +209,7 @@ impl Server {
                 }
                 Said::Data(id, bytes.to_vec(), end)
             }
-            Event::Trailers { slot, trailers } => {
+            Event::Trailers { slot, trailers, .. } => {
                 let call = connection.value_mut(slot);
                 let id = call.id;
                 if take != Take::Never {

@@ -188,7 +188,7 @@ impl Service<'_> {
                     self.connection.taken(slot, untaken, &mut self.out);
                 }
             }
-            Event::Trailers { slot, trailers } => {
+            Event::Trailers { slot, trailers, .. } => {
                 let call = self.connection.value(slot);
                 assert_eq!(trailers["x-call"], call.number.to_string());
                 let note = |it: &mut super::ledger::Call| it.server.received_end = Some(true);

@@ -56,7 +56,6 @@ impl ConnectionSettings {
             streams_max: self.streams_max,
             stream_window: self.stream_window_bytes,
             connection_window: self.connection_window_bytes,
-            untaken_bytes_max: self.half_sent_bytes_max,
             header_list_bytes_max: self.header_list_bytes_max,
             header_block_timeout: self.header_block_timeout,
             go_away_timeout: limits::GOAWAY_GRACE,

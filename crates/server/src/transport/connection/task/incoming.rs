@@ -140,7 +140,7 @@ where
                 policy.over_the_limit(now)?;
             }
             Event::Data { slot, bytes, end } => self.content(slot, bytes, end),
-            Event::Trailers { slot, trailers } => {
+            Event::Trailers { slot, trailers, .. } => {
                 let key = self.wire.frames.http2.value(slot).key;
                 if let Some(stream) = self.streams.get_mut(key)
                     && let Some(inbox) = stream.inbox()
