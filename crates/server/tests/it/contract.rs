@@ -12,6 +12,7 @@ mod frozen;
 mod half_sent;
 mod leaving;
 mod limits;
+mod memory;
 pub(crate) mod metrics;
 mod opening;
 mod paused;

@@ -1,7 +1,6 @@
 //! Acceptor, connections and layers, seen from the other end of the socket.
 
 mod acceptor;
-#[cfg(feature = "own-http2")]
 mod attacks;
 mod blocked;
 mod buffering;
