@@ -15,7 +15,7 @@ use self::closing::Closing;
 pub use self::closing::GO_AWAY_PING;
 use self::headers::Block;
 use self::receive::Reading;
-pub use self::send::DATA_BYTES_MAX;
+pub use self::send::{DATA_BYTES_MAX, HEADS_MAX, Heads};
 use crate::closed::{Closed, ClosedStreams};
 use crate::error::{ConnectionError, ErrorCode};
 use crate::event::Opening;

@@ -208,11 +208,16 @@ pub(crate) fn headers(
 
 /// One DATA frame (6.1).
 pub(crate) fn data(out: &mut Output, stream_id: u32, payload: &[u8], end_stream: bool) {
+    out.data(data_head(stream_id, payload.len(), end_stream), payload);
+}
+
+/// The head of a DATA frame.
+pub(crate) fn data_head(stream_id: u32, length: usize, end_stream: bool) -> [u8; HEAD_BYTES] {
     let head = FrameHead {
-        length: payload.len() as u32,
+        length: length as u32,
         kind: FrameType::Data,
         flags: if end_stream { END_STREAM } else { 0 },
         stream_id,
     };
-    out.data(head.bytes(), payload);
+    head.bytes()
 }

@@ -53,7 +53,7 @@ mod settings;
 mod slot;
 mod streams;
 
-pub use connection::{Connection, DATA_BYTES_MAX, GO_AWAY_PING, Held};
+pub use connection::{Connection, DATA_BYTES_MAX, GO_AWAY_PING, HEADS_MAX, Heads, Held};
 pub use error::{ConnectionError, ErrorCode, StreamError};
 pub use event::{Event, Opening, Received};
 pub use frame::FrameType;

@@ -69,6 +69,11 @@ impl Output {
         self.control = control;
     }
 
+    /// Adds bytes of DATA frames that [`data_by_reference`](crate::Connection::data_by_reference) made, and that the socket did not take.
+    pub fn put_data(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
     pub(crate) fn control(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         self.control += bytes.len();

@@ -183,6 +183,9 @@ pub(crate) const UNREAD_COST_LEAST: u64 = 100 * SMALL_FRAME_BYTES as u64;
 /// while the socket takes no more, given back otherwise.
 pub(crate) const STAGED_BYTES_MAX: usize = 64 * 1024;
 
+/// DATA of at least this size goes to the socket without being copied first.
+pub(crate) const STAGED_WRITE_BYTES_MAX: usize = 8 * 1024;
+
 /// Bytes read from a socket at once, into a buffer that the thread's connections share.
 pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 

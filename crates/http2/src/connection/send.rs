@@ -1,7 +1,6 @@
 //! Frames of responses. Nothing is queued here: what a window does not allow stays with the caller.
 
 use super::Connection;
-use super::flow::{stream_window, usable};
 use crate::frame;
 use crate::hpack;
 use crate::output::Output;
@@ -10,6 +9,23 @@ use crate::slot::Slot;
 /// The payload of a DATA frame, at most: a peer that reads several streams sees each of them in turn. It is the size that
 /// every peer takes (RFC 9113, 4.2).
 pub const DATA_BYTES_MAX: usize = frame::SIZE_MIN as usize;
+
+/// Frames that [`Connection::data_by_reference`] makes heads for at once.
+pub const HEADS_MAX: usize = 4;
+
+/// The heads of DATA frames, whose payloads are [`DATA_BYTES_MAX`] bytes each and the last what is left.
+#[derive(Debug, Default)]
+pub struct Heads {
+    bytes: [[u8; frame::HEAD_BYTES]; HEADS_MAX],
+    count: usize,
+}
+
+impl Heads {
+    /// In their order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes[..self.count].iter().map(|head| &head[..])
+    }
+}
 
 impl<V> Connection<V> {
     /// Sends the head of the response: a block of [`encode`](crate::hpack::encode). With `end` the response has no content and no
@@ -52,7 +68,6 @@ impl<V> Connection<V> {
     }
 
     /// As [`data`](Self::data), for a caller that counts what was sent with its value: a delivery looks a stream up once.
-    #[inline]
     pub fn data_and_value(
         &mut self,
         slot: Slot,
@@ -60,21 +75,36 @@ impl<V> Connection<V> {
         end: bool,
         out: &mut Output,
     ) -> (usize, &mut V) {
-        let (initial, connection) = (self.peer.initial_window, self.send_window);
+        let window = self.send_window(slot);
+        let stream = self.streams.get_mut(slot);
+        // Most of what is sent goes whole into one frame.
+        let one = bytes.len().min(window).min(DATA_BYTES_MAX);
+        if one != bytes.len() || one == 0 || stream.response_ended {
+            return self.data_in_parts(slot, bytes, end, out);
+        }
+        stream.response_ended = end;
+        frame::data(out, stream.id, bytes, end);
+        self.use_send_window(slot, one)
+    }
+
+    fn data_in_parts(
+        &mut self,
+        slot: Slot,
+        bytes: &[u8],
+        end: bool,
+        out: &mut Output,
+    ) -> (usize, &mut V) {
+        let window = self.send_window(slot);
         let stream = self.streams.get_mut(slot);
         if stream.response_ended {
             // The answer to HEAD has no content.
             debug_assert!(stream.head_request, "a response ends once");
             return (bytes.len(), self.value_mut(slot));
         }
-        let window = usable(stream_window(initial, stream), connection);
         let sent = window.min(bytes.len());
         let ends = end && sent == bytes.len();
-        // A window is at least `sent`, so the offset stays above -(2^31).
-        stream.send_offset -= (sent as u32).cast_signed();
         stream.response_ended = ends;
         let id = stream.id;
-        self.send_window -= sent as u32;
         let mut rest = &bytes[..sent];
         while rest.len() > DATA_BYTES_MAX {
             let (part, after) = rest.split_at(DATA_BYTES_MAX);
@@ -84,10 +114,43 @@ impl<V> Connection<V> {
         if !rest.is_empty() || ends {
             frame::data(out, id, rest, ends);
         }
+        self.use_send_window(slot, sent);
         if sent < bytes.len() {
             self.wait_for_window(slot);
         }
         (sent, self.value_mut(slot))
+    }
+
+    /// Sends as much of `bytes` as the windows allow, at most [`HEADS_MAX`] frames, without copying them: the caller writes each head, and after it
+    /// the bytes that it is about, before anything else. Says how much of `bytes` that is, and the stream's value.
+    pub fn data_by_reference(
+        &mut self,
+        slot: Slot,
+        bytes: &[u8],
+        heads: &mut Heads,
+    ) -> (usize, &mut V) {
+        let most = HEADS_MAX * DATA_BYTES_MAX;
+        let sent = self.send_window(slot).min(bytes.len()).min(most);
+        let stream = self.streams.get(slot);
+        debug_assert!(!stream.response_ended, "a response ends once");
+        heads.count = 0;
+        for part in bytes[..sent].chunks(DATA_BYTES_MAX) {
+            heads.bytes[heads.count] = frame::data_head(stream.id, part.len(), false);
+            heads.count += 1;
+        }
+        self.use_send_window(slot, sent);
+        if sent < bytes.len().min(most) {
+            self.wait_for_window(slot);
+        }
+        (sent, self.value_mut(slot))
+    }
+
+    fn use_send_window(&mut self, slot: Slot, sent: usize) -> (usize, &mut V) {
+        self.send_window -= sent as u32;
+        let stream = self.streams.get_mut(slot);
+        // A window is at least `sent`, so the offset stays above -(2^31).
+        stream.send_offset -= (sent as u32).cast_signed();
+        (sent, &mut stream.value)
     }
 
     /// Whether this end has sent all of the response.

@@ -7,12 +7,13 @@
 //! Does not: know frames.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use longlived_http2::Output;
+use longlived_http2::{DATA_BYTES_MAX, HEADS_MAX, Heads, Output};
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -218,13 +219,61 @@ impl<T: AsyncWrite + Unpin> Io<T> {
         match self.poll_written() {
             Poll::Ready(Ok(())) => true,
             Poll::Ready(Err(error)) => {
-                // Nothing is written any more, and the task ends with its next write.
-                self.blocked = true;
-                self.kept().failed = Some(error);
+                self.fail(error);
                 false
             }
             Poll::Pending => false,
         }
+    }
+
+    /// Whether the socket takes several pieces in one call, and takes some now.
+    pub(super) fn takes_pieces(&self) -> bool {
+        !self.blocked && self.socket.is_write_vectored()
+    }
+
+    /// Writes what is collected, and after it frames of these heads and bytes, in one call. What the socket does not take is collected: a copy of
+    /// bytes that are shared is made for a socket that is full, and for no other.
+    pub(super) fn write_frames(&mut self, heads: &Heads, bytes: &[u8]) {
+        let polled = self.poll_write_pieces(heads, bytes);
+        self.blocked = polled.is_pending();
+        let mut taken = match polled {
+            Poll::Ready(Ok(count)) => count,
+            Poll::Ready(Err(error)) => {
+                self.fail(error);
+                return;
+            }
+            Poll::Pending => 0,
+        };
+        self.taken += taken as u64;
+        self.unflushed |= taken > 0;
+        let out = self.out();
+        let collected = taken.min(out.len());
+        out.written(collected);
+        taken -= collected;
+        for (head, part) in heads.iter().zip(bytes.chunks(DATA_BYTES_MAX)) {
+            for piece in [head, part] {
+                let gone = taken.min(piece.len());
+                out.put_data(&piece[gone..]);
+                taken -= gone;
+            }
+        }
+    }
+
+    fn poll_write_pieces(&mut self, heads: &Heads, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let cx = &mut Context::from_waker(&self.task);
+        let out = self.lent.as_ref().expect("lent while the task is polled");
+        let mut pieces: SmallVec<[IoSlice<'_>; 1 + 2 * HEADS_MAX]> = SmallVec::new();
+        pieces.push(IoSlice::new(out.bytes()));
+        for (head, part) in heads.iter().zip(bytes.chunks(DATA_BYTES_MAX)) {
+            pieces.extend([IoSlice::new(head), IoSlice::new(part)]);
+        }
+        Pin::new(&mut self.socket).poll_write_vectored(cx, &pieces)
+    }
+
+    /// Nothing is written any more, and the task ends with its next write.
+    fn fail(&mut self, error: io::Error) {
+        self.blocked = true;
+        self.kept().failed = Some(error);
     }
 
     fn poll_written(&mut self) -> Poll<io::Result<()>> {

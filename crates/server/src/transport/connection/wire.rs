@@ -1,6 +1,6 @@
 //! What the streams of a connection share: its HTTP/2, its socket, and the groups that send the same.
 
-use longlived_http2::{Connection, DATA_BYTES_MAX, ErrorCode, Slot};
+use longlived_http2::{Connection, DATA_BYTES_MAX, ErrorCode, Heads, Slot};
 use tokio::io::AsyncWrite;
 
 use super::followers::Followers;
@@ -144,7 +144,18 @@ impl<T: AsyncWrite + Unpin> Frames<T> {
             }
             let part = &bytes[done..];
             let part = &part[..part.len().min(BYTES_AT_ONCE)];
-            let (sent, stream) = self.http2.data_and_value(slot, part, false, self.io.out());
+            let by_reference =
+                part.len() >= limits::STAGED_WRITE_BYTES_MAX && self.io.takes_pieces();
+            let (sent, stream) = if by_reference {
+                let mut heads = Heads::default();
+                let (sent, stream) = self.http2.data_by_reference(slot, part, &mut heads);
+                if sent > 0 {
+                    self.io.write_frames(&heads, &part[..sent]);
+                }
+                (sent, stream)
+            } else {
+                (self.http2).data_and_value(slot, part, false, self.io.out())
+            };
             let mut left = sent;
             while left > 0 {
                 let frame = left.min(DATA_BYTES_MAX);
