@@ -109,11 +109,13 @@ impl FrameHead {
 
     /// The bytes of this head.
     pub(crate) fn bytes(self) -> [u8; HEAD_BYTES] {
-        let mut bytes = [0; HEAD_BYTES];
-        bytes[..3].copy_from_slice(&self.length.to_be_bytes()[1..]);
-        bytes[3] = self.kind.byte();
-        bytes[4] = self.flags;
-        bytes[5..].copy_from_slice(&self.stream_id.to_be_bytes());
+        // All but the last octet as one number: each DATA frame has a head.
+        let length = u64::from(self.length) << 40;
+        let kind = u64::from(self.kind.byte()) << 32 | u64::from(self.flags) << 24;
+        let [.., last] = self.stream_id.to_be_bytes();
+        let most = length | kind | u64::from(self.stream_id >> 8);
+        let mut bytes = [last; HEAD_BYTES];
+        bytes[..8].copy_from_slice(&most.to_be_bytes());
         bytes
     }
 }

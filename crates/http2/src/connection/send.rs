@@ -1,6 +1,7 @@
 //! Frames of responses. Nothing is queued here: what a window does not allow stays with the caller.
 
 use super::Connection;
+use super::flow::{stream_window, usable};
 use crate::frame;
 use crate::hpack;
 use crate::output::Output;
@@ -75,33 +76,30 @@ impl<V> Connection<V> {
         end: bool,
         out: &mut Output,
     ) -> (usize, &mut V) {
-        let window = self.send_window(slot);
+        let (initial, connection) = (self.peer.initial_window, self.send_window);
         let stream = self.streams.get_mut(slot);
-        // Most of what is sent goes whole into one frame.
-        let one = bytes.len().min(window).min(DATA_BYTES_MAX);
-        if one != bytes.len() || one == 0 || stream.response_ended {
-            return self.data_in_parts(slot, bytes, end, out);
+        let window = usable(stream_window(initial, stream), connection);
+        let mut sent = bytes.len();
+        if sent <= window.min(DATA_BYTES_MAX) && sent > 0 && !stream.response_ended {
+            // Most of what is sent goes whole into one frame.
+            stream.response_ended = end;
+            stream.send_offset -= (sent as u32).cast_signed();
+            self.send_window = connection - sent as u32;
+            frame::data(out, stream.id, bytes, end);
+        } else {
+            sent = self.data_in_parts(slot, bytes, end, out);
         }
-        stream.response_ended = end;
-        frame::data(out, stream.id, bytes, end);
-        self.use_send_window(slot, one)
+        (sent, self.value_mut(slot))
     }
 
-    fn data_in_parts(
-        &mut self,
-        slot: Slot,
-        bytes: &[u8],
-        end: bool,
-        out: &mut Output,
-    ) -> (usize, &mut V) {
-        let window = self.send_window(slot);
+    fn data_in_parts(&mut self, slot: Slot, bytes: &[u8], end: bool, out: &mut Output) -> usize {
+        let sent = self.send_window(slot).min(bytes.len());
         let stream = self.streams.get_mut(slot);
         if stream.response_ended {
             // The answer to HEAD has no content.
             debug_assert!(stream.head_request, "a response ends once");
-            return (bytes.len(), self.value_mut(slot));
+            return bytes.len();
         }
-        let sent = window.min(bytes.len());
         let ends = end && sent == bytes.len();
         stream.response_ended = ends;
         let id = stream.id;
@@ -118,7 +116,7 @@ impl<V> Connection<V> {
         if sent < bytes.len() {
             self.wait_for_window(slot);
         }
-        (sent, self.value_mut(slot))
+        sent
     }
 
     /// Sends as much of `bytes` as the windows allow, at most [`HEADS_MAX`] frames, without copying them: the caller writes each head, and after it
@@ -132,8 +130,12 @@ impl<V> Connection<V> {
         let most = HEADS_MAX * DATA_BYTES_MAX;
         let sent = self.send_window(slot).min(bytes.len()).min(most);
         let stream = self.streams.get(slot);
-        debug_assert!(!stream.response_ended, "a response ends once");
         heads.count = 0;
+        if stream.response_ended {
+            // The answer to HEAD has no content.
+            debug_assert!(stream.head_request, "a response ends once");
+            return (bytes.len(), self.value_mut(slot));
+        }
         for part in bytes[..sent].chunks(DATA_BYTES_MAX) {
             heads.bytes[heads.count] = frame::data_head(stream.id, part.len(), false);
             heads.count += 1;
@@ -145,12 +147,10 @@ impl<V> Connection<V> {
         (sent, self.value_mut(slot))
     }
 
-    fn use_send_window(&mut self, slot: Slot, sent: usize) -> (usize, &mut V) {
+    fn use_send_window(&mut self, slot: Slot, sent: usize) {
         self.send_window -= sent as u32;
-        let stream = self.streams.get_mut(slot);
         // A window is at least `sent`, so the offset stays above -(2^31).
-        stream.send_offset -= (sent as u32).cast_signed();
-        (sent, &mut stream.value)
+        self.streams.get_mut(slot).send_offset -= (sent as u32).cast_signed();
     }
 
     /// Whether this end has sent all of the response.

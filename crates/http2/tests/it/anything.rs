@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
 
 use crate::dialogue::{self, Choices};
-use crate::server::{Server, response, trailers};
+use crate::server::{Server, put_data, response, trailers};
 use crate::wire;
 
 /// A frame that is not whole is held in twice its size at most.
@@ -54,7 +54,7 @@ fn act(server: &mut Server, rng: &mut SmallRng) {
         }
         2..6 if call.answered && !ended => {
             let bytes = vec![0; rng.random_range(0..40_000)];
-            connection.data(slot, &bytes, rng.random_bool(0.3), out);
+            put_data(connection, slot, &bytes, rng.random_bool(0.3), out);
         }
         6 if call.answered && !ended => connection.trailers(slot, &trailers(), out),
         7..9 => {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longlived_http2::hpack::encode;
-use longlived_http2::{Config, Connection, ConnectionError, Event, Output, Slot};
+use longlived_http2::{
+    Config, Connection, ConnectionError, DATA_BYTES_MAX, Event, Heads, Output, Slot,
+};
 
 use crate::peer::{Frame, Peer};
 use crate::wire;
@@ -250,7 +252,7 @@ impl Server {
     #[track_caller]
     pub(crate) fn data(&mut self, id: u32, bytes: &[u8], end: bool) -> usize {
         let slot = self.slot(id);
-        let sent = self.connection.data(slot, bytes, end, &mut self.out);
+        let sent = put_data(&mut self.connection, slot, bytes, end, &mut self.out);
         self.flush();
         sent
     }
@@ -326,6 +328,32 @@ fn fields(fields: &http::HeaderMap) -> String {
         format!("{name}={value};")
     });
     lines.collect()
+}
+
+/// Sends content, and much of it by each of the two ways: whole frames of the connection's, and heads for bytes that the caller writes.
+pub(crate) fn put_data<V>(
+    connection: &mut Connection<V>,
+    slot: Slot,
+    bytes: &[u8],
+    end: bool,
+    out: &mut Output,
+) -> usize {
+    if end || bytes.len() < 1_000 {
+        return connection.data(slot, bytes, end, out);
+    }
+    let (copied, referred) = bytes.split_at(bytes.len() / 3);
+    let sent = connection.data(slot, copied, false, out);
+    if sent < copied.len() {
+        return sent;
+    }
+    let mut heads = Heads::default();
+    let (by_reference, _) = connection.data_by_reference(slot, referred, &mut heads);
+    let mut parts = referred[..by_reference].chunks(DATA_BYTES_MAX);
+    for head in heads.iter() {
+        out.put_data(head);
+        out.put_data(parts.next().expect("a head is of some bytes"));
+    }
+    sent + by_reference
 }
 
 /// The head of a response with this status.

@@ -21,6 +21,9 @@ pub(super) struct Policy {
     began: Instant,
     /// Frames that ask for nothing. Negative: credit.
     idle_frames: Level,
+    /// DATA frames that we sent and that are not yet credit, and their bytes.
+    sent_frames: u32,
+    sent_bytes: u64,
     /// Empty DATA, beyond what comes with content.
     empty_data: Level,
     /// DATA of streams that are closed, beyond what the peer may have sent before it knew.
@@ -68,6 +71,8 @@ impl Policy {
         Self {
             began: Instant::now(),
             idle_frames: Level::default(),
+            sent_frames: 0,
+            sent_bytes: 0,
             empty_data: Level::default(),
             late_data: Level::default(),
             cancels: Level::default(),
@@ -86,8 +91,18 @@ impl Policy {
     /// reads, as Go's library does.
     #[inline]
     pub(super) fn sent_data(&mut self, bytes: usize) {
-        let reads = i32::try_from(bytes / 4_096).unwrap_or(i32::MAX / 4);
-        self.idle_frames.credit(3 * (1 + reads));
+        // Only summed up: it is done for each delivery.
+        self.sent_frames = self.sent_frames.saturating_add(1);
+        self.sent_bytes += bytes as u64;
+    }
+
+    /// What was sent since the last look becomes credit.
+    fn credit_for_data(&mut self) {
+        let frames = u64::from(std::mem::take(&mut self.sent_frames));
+        let reads = std::mem::take(&mut self.sent_bytes) / 4_096;
+        let credit = i32::try_from(3 * (frames + reads)).unwrap_or(i32::MAX);
+        self.idle_frames
+            .credit(credit.min(limits::IDLE_FRAMES_CREDIT_MAX));
     }
 
     /// DATA with content has come: a client may flush with an empty frame, and pad.
@@ -131,6 +146,7 @@ impl Policy {
     /// A frame that asks for nothing.
     pub(super) fn idle_frame(&mut self, now: Instant) -> Result<(), ConnectionError> {
         let now = self.clock(now);
+        self.credit_for_data();
         let count = self.idle_frames.raise(now, limits::IDLE_FRAMES_A_SECOND);
         within(
             count,
@@ -209,7 +225,9 @@ mod tests {
         for _ in 0..1_000 {
             policy.sent_data(100);
         }
-        for _ in 0..limits::IDLE_FRAMES_MAX + 3_000 {
+        // Three for each frame, and for each 4 KiB of them.
+        let credit = 3 * (1_000 + 100_000 / 4_096);
+        for _ in 0..limits::IDLE_FRAMES_MAX + credit {
             assert_eq!(policy.idle_frame(now), Ok(()));
         }
         assert!(policy.idle_frame(now).is_err());
