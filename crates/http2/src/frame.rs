@@ -209,11 +209,13 @@ pub(crate) fn headers(
 }
 
 /// One DATA frame (6.1).
+#[inline]
 pub(crate) fn data(out: &mut Output, stream_id: u32, payload: &[u8], end_stream: bool) {
     out.data(data_head(stream_id, payload.len(), end_stream), payload);
 }
 
 /// The head of a DATA frame.
+#[inline]
 pub(crate) fn data_head(stream_id: u32, length: usize, end_stream: bool) -> [u8; HEAD_BYTES] {
     let head = FrameHead {
         length: length as u32,

@@ -79,6 +79,7 @@ impl Output {
         self.control += bytes.len();
     }
 
+    #[inline]
     pub(crate) fn data(&mut self, head: [u8; HEAD_BYTES], payload: &[u8]) {
         self.bytes.reserve(head.len() + payload.len());
         self.bytes.extend_from_slice(&head);

@@ -137,6 +137,23 @@ impl<T> Frames<T> {
 impl<T: AsyncWrite + Unpin> Frames<T> {
     /// Sends as much of a stream's bytes as may go now.
     pub(super) fn send(&mut self, slot: Slot, bytes: &[u8]) -> Sent {
+        if bytes.len() >= limits::STAGED_WRITE_BYTES_MAX || !self.io.has_room() {
+            return self.send_in_parts(slot, bytes);
+        }
+        let (sent, stream) = (self.http2).data_and_value(slot, bytes, false, self.io.out());
+        if sent > 0 {
+            self.unread.sent(&mut stream.unread, sent);
+            self.policy.sent_data(sent);
+        }
+        if sent == bytes.len() {
+            Sent::All
+        } else {
+            Sent::Part(sent)
+        }
+    }
+
+    #[inline(never)]
+    fn send_in_parts(&mut self, slot: Slot, bytes: &[u8]) -> Sent {
         let mut done = 0;
         while done < bytes.len() {
             if !self.io.has_room() && !self.io.make_room() {
@@ -144,9 +161,8 @@ impl<T: AsyncWrite + Unpin> Frames<T> {
             }
             let part = &bytes[done..];
             let part = &part[..part.len().min(BYTES_AT_ONCE)];
-            let by_reference =
-                part.len() >= limits::STAGED_WRITE_BYTES_MAX && self.io.takes_pieces();
-            let (sent, stream) = if by_reference {
+            let large = part.len() >= limits::STAGED_WRITE_BYTES_MAX;
+            let (sent, stream) = if large && self.io.takes_pieces() {
                 let mut heads = Heads::default();
                 let (sent, stream) = self.http2.data_by_reference(slot, part, &mut heads);
                 if sent > 0 {
@@ -156,12 +172,9 @@ impl<T: AsyncWrite + Unpin> Frames<T> {
             } else {
                 (self.http2).data_and_value(slot, part, false, self.io.out())
             };
-            let mut left = sent;
-            while left > 0 {
-                let frame = left.min(DATA_BYTES_MAX);
-                self.unread.sent(&mut stream.unread, frame);
-                self.policy.sent_data(frame);
-                left -= frame;
+            for frame in part[..sent].chunks(DATA_BYTES_MAX) {
+                self.unread.sent(&mut stream.unread, frame.len());
+                self.policy.sent_data(frame.len());
             }
             done += sent;
             if sent < part.len() {

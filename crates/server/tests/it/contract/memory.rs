@@ -50,7 +50,7 @@ fn skip_to_data(mut socket: impl io::Read) -> io::Result<()> {
     }
 }
 
-/// The heap that so many connections with so many streams each add to a node that has as many already: tables that grow have grown.
+/// The heap that connections with this number of streams each add to a node that has as many already: tables that grow have grown.
 fn added(connections: usize, streams: usize) -> i64 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
