@@ -120,6 +120,25 @@ pub(crate) struct Args {
     )]
     streams_max: u32,
 
+    /// Bytes of requests that the server holds for one connection: headers, and messages that are not whole or wait. Near it the
+    /// connection gets no more flow-control credit. If nothing else would make room, its largest call ends.
+    #[arg(
+        long,
+        env = "LONGLIVED_CONNECTION_BYTES_MAX",
+        value_name = "BYTES", value_parser = connection_bytes(),
+        default_value_t = Config::default().acceptor.connection.connection_bytes_max
+    )]
+    connection_bytes_max: usize,
+
+    /// The same for all connections together. Beyond it the largest call ends, of the connection that holds most.
+    #[arg(
+        long,
+        env = "LONGLIVED_HELD_BYTES_MAX",
+        value_name = "BYTES", value_parser = held_bytes(),
+        default_value_t = Config::default().acceptor.held_bytes_max
+    )]
+    held_bytes_max: usize,
+
     /// The longest silence promised to a subscriber that does not request another (1s to 5min).
     #[arg(long, env = "LONGLIVED_MAX_SILENCE", default_value = "20s", value_parser = silence)]
     max_silence: Duration,
@@ -203,6 +222,16 @@ fn queue_bytes() -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync
     values::bytes(64 << 10..=1 << 40)
 }
 
+/// Room for two windows of a connection.
+fn connection_bytes() -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+    values::bytes(2 << 20..=1 << 40)
+}
+
+/// Room for one connection.
+fn held_bytes() -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+    values::bytes(2 << 20..=1 << 50)
+}
+
 /// A limit of more than a day is a mistake: nobody would be there to see it reached.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -236,6 +265,13 @@ impl Args {
             let wrong = format!(
                 "invalid value '{}' for '--publish-queue-bytes-max': must be at least --event-bytes-max, which is {}",
                 self.publish_queue_bytes_max, self.event_bytes_max
+            );
+            return Err(clap::Error::raw(ErrorKind::ValueValidation, wrong));
+        }
+        if self.held_bytes_max < self.connection_bytes_max {
+            let wrong = format!(
+                "invalid value '{}' for '--held-bytes-max': must be at least --connection-bytes-max, which is {}",
+                self.held_bytes_max, self.connection_bytes_max
             );
             return Err(clap::Error::raw(ErrorKind::ValueValidation, wrong));
         }
@@ -281,8 +317,10 @@ impl Args {
         };
         config.log.sweep_interval = retention_interval.min(config.log.sweep_interval);
         config.acceptor.connections_max = self.connections_max;
+        config.acceptor.held_bytes_max = self.held_bytes_max;
         let connection = std::sync::Arc::make_mut(&mut config.acceptor.connection);
         connection.streams_max = self.streams_max;
+        connection.connection_bytes_max = self.connection_bytes_max;
         connection.request_timeout = self.request_timeout;
         connection.keepalive_interval = self.keepalive_interval;
         connection.keepalive_timeout = self.keepalive_timeout;

@@ -147,7 +147,7 @@ pub(crate) const CONNECTION_TURN_OCTETS: usize = 512;
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
 /// Bytes of requests that one connection may have on their way to us, which we hold unread. Bytes that were read and
-/// are no whole message count against `HALF_SENT_BYTES_MAX`. Met as: flow control.
+/// wait for their call count against `CONNECTION_BYTES_MAX`. Met as: flow control.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// Bytes of the smallest message that can be published, with the five before it. Met as: nothing; other limits are made of it.
@@ -163,13 +163,15 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// later by this, to callers that never half-close.
 pub(crate) const REQUEST_END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Bytes that one connection may have sent of messages that have not come whole: sixteen of the largest, or a hundred
-/// streams with 160 KiB each. The only one under way may be larger. Met as: RESOURCE_EXHAUSTED with a pushback.
-pub(crate) const HALF_SENT_BYTES_MAX: usize = 16 << 20;
+/// Bytes of requests that the server holds for one connection: frames, header fields and trailers, content that its call has not taken,
+/// and messages that have not come whole. Sixteen of the largest messages, or a hundred streams with 150 KiB each. Within one
+/// `CONNECTION_WINDOW_BYTES` of it the connection gets no more credit, and what waits for the store is waited for. A message that is the only one under
+/// way may be larger. Met as: flow control; RESOURCE_EXHAUSTED with a pushback for the largest call, when nothing else would go on.
+pub(crate) const CONNECTION_BYTES_MAX: usize = 16 << 20;
 
-/// The same for all connections together. Messages that come whole within one HTTP/2 frame (16 KiB) never count. Met
-/// as: RESOURCE_EXHAUSTED with a pushback.
-pub(crate) const HALF_SENT_BYTES_MAX_TOTAL: usize = 256 << 20;
+/// The same for all connections together, in steps of 4 KiB a connection. Met as: RESOURCE_EXHAUSTED with a pushback for the largest call of
+/// the connection that holds most.
+pub(crate) const HELD_BYTES_MAX: usize = 256 << 20;
 
 /// A DATA frame below this many bytes costs a peer that uses Rust's h2 the difference to it for as long as the frame waits for its
 /// reader. That is about the memory of its bookkeeping. See `connection/unread.rs`.

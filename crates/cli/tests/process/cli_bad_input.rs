@@ -242,6 +242,12 @@ fn an_environment_variable_that_was_the_cause_is_named() {
             2,
             "--event-bytes-max",
         ),
+        (
+            &["serve", "--held-bytes-max", "2MiB"],
+            ("LONGLIVED_CONNECTION_BYTES_MAX", "4MiB"),
+            2,
+            "--connection-bytes-max",
+        ),
         (&["serve"], ("LONGLIVED_DATA_DIR", file), 2, "--data-dir"),
         (
             &["new-epoch"],

@@ -181,6 +181,11 @@ impl<V> Connection<V> {
         self.receive_window
     }
 
+    /// Whether nothing is given back to the connection's window now.
+    pub fn holds_connection_credit(&self) -> bool {
+        self.credit_held
+    }
+
     /// While credit is held, nothing is given back to the connection's window: the peer stops when it is used up.
     pub fn hold_connection_credit(&mut self, held: bool, out: &mut Output) {
         self.credit_held = held;

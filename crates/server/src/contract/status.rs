@@ -204,7 +204,7 @@ pub(crate) fn of_request(error: &RequestError) -> Status {
     match error {
         RequestError::TimedOut(_) => Refusal::new(Reason::RequestTimedOut, text).status(),
         RequestError::ConnectionExhausted(limit) | RequestError::NodeExhausted(limit) => {
-            let refusal = Refusal::new(Reason::HalfSentExhausted, text);
+            let refusal = Refusal::new(Reason::HeldBytesExhausted, text);
             refusal.with("limit", limit).after(RETRY_SOON).status()
         }
         RequestError::Reset(code) => reset::status(*code, text),

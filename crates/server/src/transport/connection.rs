@@ -5,10 +5,10 @@
 //!
 //! Does not: know gRPC.
 
+mod account;
 mod context;
 mod end;
 mod followers;
-mod half_sent;
 mod heartbeats;
 mod inbox;
 mod io;
@@ -16,6 +16,7 @@ mod keepalive;
 mod linger;
 mod policy;
 mod request_body;
+mod request_error;
 mod response_body;
 mod response_head;
 mod send_queue;
@@ -46,12 +47,15 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tower::Service;
 
+pub use account::Accounts;
+#[cfg(any(test, feature = "testkit"))]
+pub use account::{ConnectionHeld, Kind};
 pub(crate) use context::HeadersTooLarge;
 pub use context::{Accepted, ConnectionContext};
 pub use end::ConnectionEnd;
 pub use followers::Followed;
-pub use half_sent::{HalfSentTotal, RequestError};
 use linger::Lingering;
+pub use request_error::RequestError;
 pub use response_body::{Follower, Heartbeat, ResponseBody};
 pub use send_queue::SendQueue;
 pub use settings::ConnectionSettings;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::connection::HalfSentTotal;
+use super::connection::Accounts;
 use super::connection_counts::ConnectionCounts;
 use super::settings::AcceptorSettings;
 use crate::lifecycle::Drain;
@@ -15,7 +15,7 @@ pub struct AcceptContext<S> {
     pub(super) service: S,
     pub(super) settings: Arc<AcceptorSettings>,
     pub(super) counts: ConnectionCounts,
-    pub(super) half_sent: HalfSentTotal,
+    pub(super) accounts: Accounts,
     pub(super) drain: Drain,
     pub(super) tasks: Tasks,
     pub(super) http2: Arc<longlived_http2::Config>,
@@ -31,7 +31,7 @@ impl<S> AcceptContext<S> {
         tasks: Tasks,
     ) -> Self {
         Self {
-            half_sent: HalfSentTotal::new(settings.half_sent_bytes_max_total),
+            accounts: Accounts::new(settings.held_bytes_max, Arc::clone(&settings.connection)),
             http2: Arc::new(settings.connection.http2()),
             service,
             settings: Arc::new(settings),
@@ -39,5 +39,11 @@ impl<S> AcceptContext<S> {
             drain,
             tasks,
         }
+    }
+
+    /// What its connections hold.
+    #[cfg(any(test, feature = "testkit"))]
+    pub fn accounts(&self) -> Accounts {
+        self.accounts.clone()
     }
 }

@@ -18,8 +18,8 @@ pub struct AcceptorSettings {
     pub tcp_user_timeout: Duration,
     /// Silence after which the kernel probes the peer.
     pub tcp_keepalive: Duration,
-    /// Bytes of request messages that have not come whole, of all connections together.
-    pub half_sent_bytes_max_total: usize,
+    /// Bytes of requests that are held, of all connections together.
+    pub held_bytes_max: usize,
     /// The limits of each connection.
     pub connection: Arc<ConnectionSettings>,
 }
@@ -38,7 +38,7 @@ impl Default for AcceptorSettings {
             open_files: OpenFiles::default(),
             tcp_user_timeout: limits::TCP_USER_TIMEOUT,
             tcp_keepalive: limits::TCP_KEEPALIVE,
-            half_sent_bytes_max_total: limits::HALF_SENT_BYTES_MAX_TOTAL,
+            held_bytes_max: limits::HELD_BYTES_MAX,
             connection: Arc::default(),
         }
     }

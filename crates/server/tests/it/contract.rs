@@ -10,6 +10,7 @@ mod fights;
 mod filters;
 mod frozen;
 mod half_sent;
+mod held;
 mod leaving;
 mod limits;
 mod memory;

@@ -1,6 +1,7 @@
 //! Acceptor, connections and layers, seen from the other end of the socket.
 
 mod acceptor;
+mod accounts;
 mod attacks;
 mod blocked;
 mod buffering;

@@ -70,8 +70,8 @@ reasons! {
     RequestTimedOut, DeadlineExceeded, "REQUEST_TIMED_OUT";
     /// HTTP/2 failed under the request.
     RequestLost, Unknown, "REQUEST_LOST";
-    /// Too much of requests is under way.
-    HalfSentExhausted, ResourceExhausted, "HALF_SENT_EXHAUSTED";
+    /// Too much of requests is held.
+    HeldBytesExhausted, ResourceExhausted, "HELD_BYTES_EXHAUSTED";
     /// Too many pages wait for their readers.
     PagesExhausted, ResourceExhausted, "PAGES_EXHAUSTED";
     /// The log has no room for another topic.

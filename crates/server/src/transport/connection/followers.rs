@@ -55,8 +55,6 @@ pub(super) struct Followers<R> {
     wakes: GroupWakes,
     // Where the last turn ended before it was through.
     next: usize,
-    // Streams that were taken out of their group in this turn.
-    detached: Vec<Detached>,
     // Slots of streams that may join once their group has sent its piece: 64 to a word.
     retries: Vec<u64>,
 }
@@ -108,7 +106,6 @@ impl<R: SharedReader> Followers<R> {
             groups: Slab::new(),
             wakes,
             next: 0,
-            detached: Vec::new(),
             retries: Vec::new(),
         }
     }
@@ -148,11 +145,12 @@ impl<R: SharedReader> Followers<R> {
 
     /// Takes all streams out of their groups.
     pub(super) fn detach_all(&mut self) -> Vec<Detached> {
-        self.groups
-            .iter_mut()
-            .for_each(|(_, group)| group.detach_all(&mut self.detached));
+        let mut detached = Vec::new();
+        for (_, group) in &mut self.groups {
+            group.detach_all(&mut detached);
+        }
         self.groups = Slab::new();
-        std::mem::take(&mut self.detached)
+        detached
     }
 
     /// When an event was last sent to a group.
@@ -183,6 +181,8 @@ impl<R: SharedReader> Followers<R> {
         turn: &mut Turn,
     ) -> (bool, Vec<Detached>) {
         let mut left = false;
+        // Streams that were taken out of their group in this turn.
+        let mut detached = Vec::new();
         let woken = self.wakes.take();
         let (first, end) = (self.next, self.groups.capacity());
         self.next = 0;
@@ -197,7 +197,7 @@ impl<R: SharedReader> Followers<R> {
             let Some(group) = self.groups.get_mut(index) else {
                 continue;
             };
-            match group.poll(frames, turn, &mut self.detached) {
+            match group.poll(frames, turn, &mut detached) {
                 Halt::Waits => {}
                 Halt::NoWindow => {
                     group.reader.hold(true);
@@ -213,13 +213,13 @@ impl<R: SharedReader> Followers<R> {
                     left = true;
                     break;
                 }
-                Halt::Detach => group.detach_all(&mut self.detached),
+                Halt::Detach => group.detach_all(&mut detached),
             }
             if group.members.is_empty() {
                 self.remove_empty(index, frames);
             }
         }
-        (left, std::mem::take(&mut self.detached))
+        (left, detached)
     }
 
     fn remove_empty<T>(&mut self, index: usize, frames: &mut Frames<T>) {

@@ -1,6 +1,7 @@
 //! The content of a request, on its way from the connection to the call: one buffer, whatever frames it came in.
 //!
-//! Holds: credit of the stream's window is given back for bytes that the call has taken.
+//! Holds: credit of the stream's window is given back for bytes that the call has taken. What is held is counted until the call asks for
+//! more: by then it has passed on what it took, but for a message that is not whole.
 //! Does not: know messages; [`RequestBody`](super::request_body::RequestBody) does.
 
 use std::error::Error;
@@ -11,8 +12,8 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use parking_lot::Mutex;
 
-use super::half_sent::RequestError;
-use super::request_body::Content;
+use super::RequestError;
+use super::account::{Account, Held, HeldBytes};
 use super::wake_set::StreamWaker;
 use longlived_http2::ErrorCode;
 
@@ -26,9 +27,12 @@ pub(super) struct Inbox {
     batch: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     content: BytesMut,
+    /// Bytes that the call was given last. It has some of them until it asks again.
+    given: usize,
+    held: Held,
     end: Option<End>,
     /// The call waits for content.
     waiting: Option<Waker>,
@@ -38,42 +42,69 @@ struct State {
     expects_continue: bool,
     /// The call wants the content.
     wanted: bool,
+    /// The call reads no more.
+    left: bool,
 }
 
 /// How a request ends.
 #[derive(Debug)]
 enum End {
     Whole(Option<HeaderMap>),
-    Reset(ErrorCode),
+    /// The call gets this error for the rest.
+    Cut(RequestError),
 }
 
 impl Inbox {
-    /// `window` bytes of the request may be on their way.
-    pub(super) fn new(stream: Arc<StreamWaker>, window: u32, expects_continue: bool) -> Arc<Self> {
+    /// `window` bytes of the request may be on their way, and `fields` are held by its header fields.
+    pub(super) fn new(
+        stream: Arc<StreamWaker>,
+        account: Arc<Account>,
+        fields: usize,
+        window: u32,
+        expects_continue: bool,
+    ) -> Arc<Self> {
+        let mut held = Held::nothing(account);
+        held.set_fields(fields);
         Arc::new(Self {
             state: Mutex::new(State {
+                content: BytesMut::new(),
+                given: 0,
+                held,
+                end: None,
+                waiting: None,
+                taken: 0,
                 expects_continue,
-                ..State::default()
+                wanted: false,
+                left: false,
             }),
             stream,
             batch: (window / 2).max(1) as usize,
         })
     }
 
-    /// Bytes have come; the request ends with them or not.
-    pub(super) fn put(&self, bytes: &[u8], end: bool) {
+    /// Bytes have come; the request ends with them or not. `false` if nobody wants them.
+    pub(super) fn put(&self, bytes: &[u8], end: bool) -> bool {
         let mut state = self.state.lock();
+        if state.left || state.end.is_some() {
+            return false;
+        }
         state.content.extend_from_slice(bytes);
+        state.count();
         if end {
             state.end = Some(End::Whole(None));
         }
         state.wake();
+        true
     }
 
-    /// The request ends with these trailers.
-    pub(super) fn put_trailers(&self, trailers: HeaderMap) {
+    /// The request ends with these trailers, which hold so many bytes.
+    pub(super) fn put_trailers(&self, trailers: HeaderMap, held_bytes: usize) {
         let mut state = self.state.lock();
+        if state.left || state.end.is_some() {
+            return;
+        }
         state.end = Some(End::Whole(Some(trailers)));
+        state.held.set_trailers(held_bytes);
         state.wake();
     }
 
@@ -81,33 +112,99 @@ impl Inbox {
     pub(super) fn reset(&self, code: ErrorCode) {
         let mut state = self.state.lock();
         state.content = BytesMut::new();
-        state.end = Some(End::Reset(code));
-        state.wake();
+        state.cut_short(RequestError::Reset(code));
+        state.count();
     }
 
     /// The stream is over: a request that has not ended never will.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
         if state.end.is_none() {
-            state.end = Some(End::Reset(ErrorCode::CANCEL));
-            state.wake();
+            state.cut_short(RequestError::Reset(ErrorCode::CANCEL));
         }
     }
 
-    /// What the stream has to do for the call: bytes that it took, and whether 100 is to be sent.
-    pub(super) fn orders(&self) -> (usize, bool) {
+    /// What is held of a request that can be cut: its call still reads.
+    pub(super) fn held_bytes(&self) -> Option<HeldBytes> {
+        let state = self.state.lock();
+        let reads = match &state.end {
+            None => true,
+            Some(End::Whole(trailers)) => trailers.is_some() || !state.content.is_empty(),
+            Some(End::Cut(_)) => false,
+        };
+        (reads && !state.left).then(|| state.held.bytes())
+    }
+
+    /// The call is told to end, and gets nothing more. What it holds itself is written off.
+    pub(super) fn cut(&self, error: RequestError) {
+        let mut state = self.state.lock();
+        state.taken += std::mem::take(&mut state.content).len();
+        state.cut_short(error);
+        let given = state.given;
+        state.held.write_off(given);
+        if state.taken > 0 {
+            self.stream.raise();
+        }
+    }
+
+    /// What the stream has to do for the call.
+    pub(super) fn orders(&self) -> Orders {
         let state = &mut *self.state.lock();
-        let inform = state.wanted && std::mem::take(&mut state.expects_continue);
-        (std::mem::take(&mut state.taken), inform)
+        Orders {
+            taken: std::mem::take(&mut state.taken),
+            inform: state.wanted && std::mem::take(&mut state.expects_continue),
+            left: state.left,
+        }
     }
 }
 
 impl State {
+    /// Counts the content, while the message that is not whole is as long as before.
+    fn count(&mut self) {
+        let content = self.content.capacity() + self.given;
+        self.held.set_content(content);
+    }
+
+    fn cut_short(&mut self, error: RequestError) {
+        self.end = Some(End::Cut(error));
+        self.held.set_trailers(0);
+        self.wake();
+    }
+
     fn wake(&mut self) {
         if let Some(waiting) = self.waiting.take() {
             waiting.wake();
         }
     }
+}
+
+/// In the extensions of a request while it has its header fields: services drop both together. A clone, which nobody makes, counts
+/// nothing.
+#[derive(Debug)]
+pub(super) struct WithFields(pub(super) Option<Arc<Inbox>>);
+
+impl Clone for WithFields {
+    fn clone(&self) -> Self {
+        Self(None)
+    }
+}
+
+impl Drop for WithFields {
+    fn drop(&mut self) {
+        if let Some(inbox) = &self.0 {
+            inbox.state.lock().held.set_fields(0);
+        }
+    }
+}
+
+/// What a stream has to do for its call.
+pub(super) struct Orders {
+    /// Bytes that the call took.
+    pub(super) taken: usize,
+    /// 100 is to be sent.
+    pub(super) inform: bool,
+    /// The call reads no more: what still comes is dropped.
+    pub(super) left: bool,
 }
 
 /// The call's side of an [`Inbox`].
@@ -118,7 +215,12 @@ pub(super) struct Outbox(pub(super) Arc<Inbox>);
 impl Drop for Outbox {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
+        state.left = true;
         state.taken += std::mem::take(&mut state.content).len();
+        if let Some(End::Whole(trailers)) = &mut state.end {
+            *trailers = None;
+        }
+        state.held.clear();
         // A request that has ended needs no credit.
         if state.taken > 0 && state.end.is_none() {
             self.0.stream.raise();
@@ -126,13 +228,22 @@ impl Drop for Outbox {
     }
 }
 
-impl Content for Outbox {
-    fn poll_data(
+impl Outbox {
+    /// The next bytes; `None` at the end of the content. The caller holds `under_way` bytes of those before: a message that is not
+    /// whole.
+    pub(super) fn poll_data(
         &mut self,
+        under_way: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Box<dyn Error + Send + Sync>>>> {
         let inbox = &*self.0;
         let mut state = inbox.state.lock();
+        if let Some(End::Cut(error)) = state.end {
+            return Poll::Ready(Some(Err(error.into())));
+        }
+        state.given = state.content.capacity();
+        let content = state.given;
+        state.held.set(content, under_way);
         if !std::mem::replace(&mut state.wanted, true) && state.expects_continue {
             inbox.stream.raise();
         }
@@ -146,24 +257,25 @@ impl Content for Outbox {
             }
             return Poll::Ready(Some(Ok(bytes)));
         }
-        match &state.end {
-            Some(End::Whole(_)) => Poll::Ready(None),
-            Some(End::Reset(code)) => Poll::Ready(Some(Err(error(*code)))),
-            None => {
-                state.waiting = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        if state.end.is_some() {
+            return Poll::Ready(None);
         }
+        state.waiting = Some(cx.waker().clone());
+        Poll::Pending
     }
 
-    fn poll_trailers(
+    /// The trailers, after the content.
+    pub(super) fn poll_trailers(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<HeaderMap>, Box<dyn Error + Send + Sync>>> {
-        let mut state = self.0.state.lock();
+        let state = &mut *self.0.state.lock();
         match &mut state.end {
-            Some(End::Whole(trailers)) => Poll::Ready(Ok(trailers.take())),
-            Some(End::Reset(code)) => Poll::Ready(Err(error(*code))),
+            Some(End::Whole(trailers)) => {
+                state.held.set_trailers(0);
+                Poll::Ready(Ok(trailers.take()))
+            }
+            Some(End::Cut(error)) => Poll::Ready(Err((*error).into())),
             None => {
                 state.waiting = Some(cx.waker().clone());
                 Poll::Pending
@@ -171,12 +283,9 @@ impl Content for Outbox {
         }
     }
 
-    fn is_ended(&self) -> bool {
+    /// Whether there are neither bytes nor trailers left.
+    pub(super) fn is_ended(&self) -> bool {
         let state = self.0.state.lock();
         state.content.is_empty() && matches!(state.end, Some(End::Whole(None)))
     }
-}
-
-fn error(code: ErrorCode) -> Box<dyn Error + Send + Sync> {
-    Box::new(RequestError::Reset(code))
 }

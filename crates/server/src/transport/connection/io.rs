@@ -134,7 +134,11 @@ impl<T> Io<T> {
 
     /// Whether the socket has taken everything.
     pub(super) fn is_written(&self) -> bool {
-        !self.unflushed && self.lent.as_ref().is_none_or(|out| out.is_empty())
+        let waiting = self
+            .lent
+            .as_ref()
+            .map_or(self.rest_bytes(), |out| out.len());
+        !self.unflushed && waiting == 0
     }
 
     /// When the peer last sent anything.
@@ -161,6 +165,16 @@ impl<T> Io<T> {
             let kept = self.kept();
             (kept.unseen, kept.seen) = (buffer, unseen.start);
         }
+    }
+
+    /// Bytes that the socket did not take, between the polls of the task.
+    pub(super) fn rest_bytes(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.rest.len())
+    }
+
+    /// Bytes that were read and not looked at.
+    pub(super) fn unseen_bytes(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.unseen.len())
     }
 
     /// Whether bytes were read that nobody has looked at.

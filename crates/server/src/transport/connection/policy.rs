@@ -23,7 +23,7 @@ pub(super) struct Policy {
     idle_frames: Level,
     /// DATA frames that we sent and that are not yet credit, and their bytes.
     sent_frames: u32,
-    sent_bytes: u64,
+    sent_bytes: u32,
     /// Empty DATA, beyond what comes with content.
     empty_data: Level,
     /// DATA of streams that are closed, beyond what the peer may have sent before it knew.
@@ -93,13 +93,13 @@ impl Policy {
     pub(super) fn sent_data(&mut self, bytes: usize) {
         // Only summed up: it is done for each delivery.
         self.sent_frames = self.sent_frames.saturating_add(1);
-        self.sent_bytes += bytes as u64;
+        self.sent_bytes = self.sent_bytes.saturating_add(bytes as u32);
     }
 
     /// What was sent since the last look becomes credit.
     fn credit_for_data(&mut self) {
         let frames = u64::from(std::mem::take(&mut self.sent_frames));
-        let reads = std::mem::take(&mut self.sent_bytes) / 4_096;
+        let reads = u64::from(std::mem::take(&mut self.sent_bytes) / 4_096);
         let credit = i32::try_from(3 * (frames + reads)).unwrap_or(i32::MAX);
         self.idle_frames
             .credit(credit.min(limits::IDLE_FRAMES_CREDIT_MAX));

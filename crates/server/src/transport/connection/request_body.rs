@@ -7,58 +7,43 @@
 use std::error::Error;
 use std::future::Future as _;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::half_sent::{HalfSent, Held, RequestError};
+use super::RequestError;
+use super::inbox::Outbox;
 use crate::framing::Framing;
 
-/// The receiving half of a stream, as HTTP/2 gives it. Capacity is released for bytes that were taken.
-pub(super) trait Content: Send + Unpin + 'static {
-    /// The next bytes; `None` at the end of the content.
-    fn poll_data(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Box<dyn Error + Send + Sync>>>>;
-
-    /// The trailers, after the content.
-    fn poll_trailers(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<HeaderMap>, Box<dyn Error + Send + Sync>>>;
-
-    /// Whether there are neither bytes nor trailers left.
-    fn is_ended(&self) -> bool;
-}
-
 /// The messages of a request.
-pub(super) struct RequestBody<C> {
-    content: C,
+pub(super) struct RequestBody {
+    content: Outbox,
     /// All data was taken; trailers may follow.
     data_ended: bool,
     framing: Framing,
-    held: Held,
+    /// Bytes of the message that is not whole.
+    under_way: usize,
+    request_timeout: Duration,
     /// Runs while a message is under way and nothing of it is there to be read.
     expiry: Option<Pin<Box<Sleep>>>,
 }
 
-impl<C: Content> RequestBody<C> {
-    pub(super) fn new(content: C, half_sent: Arc<HalfSent>) -> Self {
+impl RequestBody {
+    pub(super) fn new(content: Outbox, request_timeout: Duration) -> Self {
         Self {
             content,
             data_ended: false,
             framing: Framing::default(),
-            held: Held::nothing(half_sent),
+            under_way: 0,
+            request_timeout,
             expiry: None,
         }
     }
 
-    fn received(&mut self, data: &Bytes) -> Result<(), RequestError> {
+    fn received(&mut self, data: &Bytes) {
         let (ended, under_way) = self.framing.advance(data);
         // A timer that is over and could not say so: we were not asked, so it is not the peer that was late.
         let unasked = self
@@ -68,22 +53,22 @@ impl<C: Content> RequestBody<C> {
         if ended || unasked {
             self.expiry = None;
         }
-        self.held.set(under_way)
+        self.under_way = under_way;
     }
 
     /// Ready when the rest of the message under way takes too long.
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<RequestError> {
-        if !self.held.is_some() {
+        if self.under_way == 0 {
             return Poll::Pending;
         }
-        let limit = self.held.request_timeout();
+        let limit = self.request_timeout;
         let expiry = self.expiry.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(expiry.as_mut().poll(cx));
         Poll::Ready(RequestError::TimedOut(limit))
     }
 }
 
-impl<C: Content> Body for RequestBody<C> {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = Box<dyn Error + Send + Sync>;
 
@@ -92,14 +77,13 @@ impl<C: Content> Body for RequestBody<C> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if !self.data_ended {
-            match self.content.poll_data(cx) {
+            let under_way = self.under_way;
+            match self.content.poll_data(under_way, cx) {
                 Poll::Pending => {
                     return self.poll_expired(cx).map(|error| Some(Err(error.into())));
                 }
                 Poll::Ready(Some(Ok(data))) => {
-                    if let Err(error) = self.received(&data) {
-                        return Poll::Ready(Some(Err(error.into())));
-                    }
+                    self.received(&data);
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),

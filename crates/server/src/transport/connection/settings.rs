@@ -25,8 +25,8 @@ pub struct ConnectionSettings {
     pub connection_window_bytes: u32,
     /// From a call's begin to its first message, and from the begin of any message to its end.
     pub request_timeout: Duration,
-    /// Bytes of messages that have not come whole.
-    pub half_sent_bytes_max: usize,
+    /// Bytes of requests that are held.
+    pub connection_bytes_max: usize,
     /// From the first byte of a request's headers to the last.
     pub header_block_timeout: Duration,
 }
@@ -43,7 +43,7 @@ impl Default for ConnectionSettings {
             stream_window_bytes: limits::STREAM_WINDOW_BYTES,
             connection_window_bytes: limits::CONNECTION_WINDOW_BYTES,
             request_timeout: limits::REQUEST_TIMEOUT,
-            half_sent_bytes_max: limits::HALF_SENT_BYTES_MAX,
+            connection_bytes_max: limits::CONNECTION_BYTES_MAX,
             header_block_timeout: limits::HEADER_BLOCK_TIMEOUT,
         }
     }

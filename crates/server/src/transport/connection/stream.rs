@@ -18,8 +18,10 @@ use http::{HeaderMap, Response, StatusCode};
 use longlived_http2::{ErrorCode, Slot};
 use tokio::io::AsyncWrite;
 
+use super::RequestError;
+use super::account::HeldBytes;
 use super::followers::{Detached, Followers, Place};
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Orders};
 use super::response_body::{Heartbeat, ResponseBody};
 use super::response_head;
 use super::stream_set::{Member, Turn};
@@ -78,6 +80,23 @@ impl<F, B> Stream<F, B> {
         matches!(self.stage, Stage::Sending { .. })
     }
 
+    /// The identifier of its place in HTTP/2.
+    pub(super) fn at(&self) -> Slot {
+        self.at
+    }
+
+    /// What is held of its request, if its call can be told to end: a call that reads no more ends by itself.
+    pub(super) fn held_bytes(&self) -> Option<HeldBytes> {
+        self.inbox.as_ref()?.held_bytes()
+    }
+
+    /// Its call is told to end: it gets this error in place of the rest of its request.
+    pub(super) fn cut(&mut self, error: RequestError) {
+        if let Some(inbox) = &self.inbox {
+            inbox.cut(error);
+        }
+    }
+
     /// Where the content of its request goes, while that may go on.
     pub(super) fn inbox(&mut self) -> &mut Option<Arc<Inbox>> {
         &mut self.inbox
@@ -128,12 +147,35 @@ impl<F, B: ResponseBody> Stream<F, B> {
         }
     }
 
+    /// Counts the rest of a chunk, which waits for a window or the socket.
+    fn count_rest<T>(&mut self, frames: &mut Frames<T>) {
+        if let Stage::Sending { out, .. } = &mut self.stage {
+            // A chunk is far smaller.
+            let rest = u32::try_from(out.rest.len()).unwrap_or(u32::MAX);
+            if rest != out.counted {
+                frames.rest_bytes += rest as usize;
+                frames.rest_bytes -= std::mem::replace(&mut out.counted, rest) as usize;
+            }
+        }
+    }
+
+    /// The stream is over.
+    pub(super) fn forget_rest<T>(&mut self, frames: &mut Frames<T>) {
+        if let Stage::Sending { out, .. } = &mut self.stage {
+            frames.rest_bytes -= std::mem::take(&mut out.counted) as usize;
+        }
+    }
+
     /// Gives credit back for what the call has taken of the request, and asks for the rest if the client waits for that.
     fn follow_orders<T>(&mut self, frames: &mut Frames<T>) {
         let Some(inbox) = &self.inbox else {
             return;
         };
-        let (taken, inform) = inbox.orders();
+        let Orders {
+            taken,
+            inform,
+            left,
+        } = inbox.orders();
         if taken > 0 {
             frames.http2.taken(self.at, taken, frames.io.out());
         }
@@ -143,8 +185,8 @@ impl<F, B: ResponseBody> Stream<F, B> {
                 http2.inform(self.at, block, io.out());
             });
         }
-        if Arc::strong_count(inbox) == 1 {
-            // The call has let go of its request: content that still comes is dropped where it comes in.
+        if left {
+            // Content that still comes is dropped where it comes in.
             self.inbox = None;
         }
     }
@@ -166,6 +208,9 @@ where
     ) -> Poll<()> {
         self.detach(&mut wire.followers, &mut wire.frames);
         let polled = self.poll_stage(cx, own, turn, &mut wire.frames);
+        if polled.is_ready() {
+            self.forget_rest(&mut wire.frames);
+        }
         match polled {
             Poll::Ready(End::Sent) => {
                 wire.frames.close(self.at);
@@ -177,6 +222,7 @@ where
             }
             Poll::Pending => {}
         }
+        self.count_rest(&mut wire.frames);
         self.follow_orders(&mut wire.frames);
         if let Stage::Sending { body, out } = &mut self.stage
             && std::mem::take(&mut out.at_rest)
@@ -280,6 +326,8 @@ struct Outgoing {
     place: Option<Place>,
     /// The body had nothing to say when it was last asked.
     at_rest: bool,
+    /// Bytes of the rest that are counted.
+    counted: u32,
 }
 
 impl Outgoing {
@@ -331,6 +379,7 @@ impl Outgoing {
             rest: first,
             place: None,
             at_rest: false,
+            counted: 0,
         })
     }
 

@@ -160,6 +160,11 @@ impl<S> StreamSet<S> {
         }
     }
 
+    /// All streams.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut S> {
+        self.slots.iter_mut().map(|(_, slot)| &mut slot.stream)
+    }
+
     /// The stream in a slot, which is woken.
     pub(super) fn wake(&mut self, slot: u32) -> Option<&mut S> {
         let slot = self.slots.get_mut(slot as usize)?;

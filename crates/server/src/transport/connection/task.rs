@@ -7,6 +7,7 @@
 //! peer sends is handled in portions, and other connections have their turn between them.
 //! Does not: know gRPC.
 
+mod caps;
 mod incoming;
 
 use std::convert::Infallible;
@@ -21,8 +22,8 @@ use tokio::task::coop;
 use tokio::time::Instant;
 use tower::Service;
 
+use super::account::OwnAccount;
 use super::followers::{Detached, Followers};
-use super::half_sent::HalfSent;
 use super::heartbeats::Heartbeats;
 use super::io::Io;
 use super::keepalive::{Keepalive, Traffic, Verdict};
@@ -75,7 +76,9 @@ where
     wire: Wire<T, B::Reader>,
     shared: Arc<AcceptContext<S>>,
     context: Arc<ConnectionContext>,
-    half_sent: Arc<HalfSent>,
+    account: OwnAccount,
+    /// How often there was one.
+    account_made: u8,
     /// While as many streams are open as may be.
     full: Option<Full>,
     streams: StreamSet<Stream<S::Future, B>>,
@@ -119,7 +122,8 @@ where
             },
             wakes,
             context: accepted.context,
-            half_sent: HalfSent::new(settings, shared.half_sent.clone()),
+            account: OwnAccount::default(),
+            account_made: 0,
             full: None,
             keepalive: Keepalive::new(settings, accepted.queue),
             timer: Timer::new(begun.until),
@@ -148,6 +152,7 @@ where
         self.wire.frames.io.begin();
         let polled = self.poll_rounds(cx, order);
         self.wire.frames.io.end();
+        self.count_answers();
         polled
     }
 
@@ -191,6 +196,7 @@ where
                 if let Poll::Ready(end) = self.poll_socket() {
                     return Poll::Ready(end);
                 }
+                self.keep_within_caps();
             }
             if self.expired && self.drained {
                 self.expired = false;

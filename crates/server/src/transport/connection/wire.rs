@@ -28,6 +28,8 @@ pub(super) struct Frames<T> {
     pub(super) policy: Policy,
     /// Groups that found the connection's window used up.
     waiting_groups: Vec<u32>,
+    /// Bytes of chunks of all streams that wait for a window or the socket.
+    pub(super) rest_bytes: usize,
 }
 
 /// A stream, as HTTP/2 keeps it for us.
@@ -58,6 +60,7 @@ impl<T> Frames<T> {
             io,
             http2,
             waiting_groups: Vec::new(),
+            rest_bytes: 0,
         }
     }
 

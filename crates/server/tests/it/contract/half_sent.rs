@@ -89,10 +89,10 @@ async fn a_stream_that_has_nothing_to_publish_yet_goes_on() {
     reply.message().await;
 }
 
-/// A publish of 40 KiB; its first half, and its second.
+/// A publish of 20 KiB; its first half, which comes in one piece, and its second.
 fn halves() -> (Bytes, Bytes) {
-    let mut whole = framed(&message("t", &"x".repeat(40 << 10)).encode_to_vec());
-    (whole.split_to(30 << 10), whole)
+    let mut whole = framed(&message("t", &"x".repeat(20 << 10)).encode_to_vec());
+    (whole.split_to(15 << 10), whole)
 }
 
 async fn assert_stored(raw: &mut Raw) {
@@ -104,7 +104,7 @@ async fn assert_stored(raw: &mut Raw) {
 #[tokio::test]
 async fn the_bytes_of_a_connections_incomplete_messages_are_bounded() {
     let node = Node::start_with(|config| {
-        Arc::make_mut(&mut config.acceptor.connection).half_sent_bytes_max = 70 << 10;
+        Arc::make_mut(&mut config.acceptor.connection).connection_bytes_max = 40 << 10;
     });
     let mut raw = Raw::connect(node.address).await;
     let (first, second) = halves();
@@ -119,7 +119,7 @@ async fn the_bytes_of_a_connections_incomplete_messages_are_bounded() {
     let reply = RawReply::of(response).await;
     assert_eq!(reply.header("grpc-status"), Some("8"));
     let says = reply.header("grpc-message").expect("a message");
-    assert!(says.contains("half_sent_bytes_max"), "{says}");
+    assert!(says.contains("connection_bytes_max"), "{says}");
     let wait = reply.header("grpc-retry-pushback-ms").expect("a wait");
     assert!(wait.parse::<u32>().expect("a number") <= 5_000);
     // Messages under way before are not disturbed, and release their bytes.
@@ -137,7 +137,7 @@ async fn the_bytes_of_a_connections_incomplete_messages_are_bounded() {
 
 #[tokio::test]
 async fn the_bytes_of_all_connections_incomplete_messages_are_bounded() {
-    let node = Node::start_with(|config| config.acceptor.half_sent_bytes_max_total = 70 << 10);
+    let node = Node::start_with(|config| config.acceptor.held_bytes_max = 34 << 10);
     let (first, _) = halves();
     let mut connections = Vec::new();
     for _ in 0..2 {
@@ -151,7 +151,7 @@ async fn the_bytes_of_all_connections_incomplete_messages_are_bounded() {
     let mut raw = Raw::connect(node.address).await;
     let (response, mut stream) = raw.begin(PUBLISH, &[]).await;
     send(&mut stream, first.clone());
-    refused(response, "8", "half_sent_bytes_max_total", "the third").await;
+    refused(response, "8", "held_bytes_max", "the third").await;
     for (raw, ..) in connections {
         raw.vanish();
     }

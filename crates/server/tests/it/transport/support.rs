@@ -18,7 +18,7 @@ use longlived_server::listener::Listener;
 use longlived_server::testkit::acceptor::{
     self, AcceptContext, AcceptorSettings, ConnectionCounts,
 };
-use longlived_server::testkit::connection::{NotShared, ResponseBody};
+use longlived_server::testkit::connection::{Accounts, NotShared, ResponseBody};
 use longlived_server::testkit::{AbortOnDrop, CallRecord, Drain, Layers, StreamAbort, Tasks, bind};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -42,6 +42,7 @@ pub(super) struct Node {
     pub(super) drain: Drain,
     pub(super) tasks: Tasks,
     pub(super) counts: ConnectionCounts,
+    pub(super) accounts: Accounts,
     pub(super) calls: Arc<Calls>,
     _abort: AbortOnDrop,
 }
@@ -108,6 +109,7 @@ pub(super) fn node_over(
         drain.clone(),
         tasks.clone(),
     );
+    let accounts = shared.accounts();
     tasks.spawn("acceptor", acceptor::accept(listener, address, shared));
     let abort = tasks.abort_on_drop();
     Node {
@@ -115,6 +117,7 @@ pub(super) fn node_over(
         drain,
         tasks,
         counts,
+        accounts,
         calls,
         _abort: abort,
     }
@@ -177,13 +180,14 @@ impl Service<Request<tonic::body::Body>> for TestService {
             let (head, body) = request.into_parts();
             let does = match head.uri.path() {
                 "/test/echo" => {
-                    let body = body
-                        .collect()
-                        .await
-                        .expect("the request arrives")
-                        .to_bytes();
                     record.add_events(1);
-                    Does::Chunk(body)
+                    match body.collect().await {
+                        Ok(body) => Does::Chunk(body.to_bytes()),
+                        Err(status) if status.message().contains("connection_bytes_max") => {
+                            Does::Status("8")
+                        }
+                        Err(status) => panic!("the request arrives: {status}"),
+                    }
                 }
                 "/test/endless" => Does::Endless { next: 0 },
                 "/test/sizes" => Does::Sizes {

@@ -17,7 +17,7 @@ use tower::Service;
 use super::{Connection, KEEPALIVE_PING};
 use crate::limits;
 use crate::transport::abort::StreamAbort;
-use crate::transport::connection::inbox::{Inbox, Outbox};
+use crate::transport::connection::inbox::{Inbox, Outbox, WithFields};
 use crate::transport::connection::io::Input;
 use crate::transport::connection::request_body::RequestBody;
 use crate::transport::connection::response_body::ResponseBody;
@@ -140,12 +140,16 @@ where
                 policy.over_the_limit(now)?;
             }
             Event::Data { slot, bytes, end } => self.content(slot, bytes, end),
-            Event::Trailers { slot, trailers, .. } => {
+            Event::Trailers {
+                slot,
+                trailers,
+                held_bytes,
+            } => {
                 let key = self.wire.frames.http2.value(slot).key;
                 if let Some(stream) = self.streams.get_mut(key)
                     && let Some(inbox) = stream.inbox()
                 {
-                    inbox.put_trailers(trailers);
+                    inbox.put_trailers(trailers, held_bytes);
                 }
             }
             Event::Reset { value, code } => {
@@ -178,7 +182,7 @@ where
         let Frames { http2, io, .. } = &mut self.wire.frames;
         let stream = self.streams.get_mut(http2.value(slot).key);
         match stream.and_then(|stream| stream.inbox().as_ref()) {
-            Some(inbox) if Arc::strong_count(inbox) > 1 => inbox.put(bytes, end),
+            Some(inbox) if inbox.put(bytes, end) => {}
             _ => http2.taken(slot, bytes.len(), io.out()),
         }
     }
@@ -191,6 +195,7 @@ where
                 followers, frames, ..
             } = &mut self.wire;
             stream.detach(followers, frames);
+            stream.forget_rest(frames);
             if let Some(inbox) = stream.inbox() {
                 inbox.reset(code);
             }
@@ -218,17 +223,27 @@ where
             .get(header::EXPECT)
             .is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let window = self.shared.settings.connection.stream_window_bytes;
-        let (context, half_sent) = (&self.context, &self.half_sent);
+        let timeout = self.shared.settings.connection.request_timeout;
+        let context = &self.context;
+        let account = (self.account).open(&self.shared.accounts, context, &self.wakes.socket);
         self.streams.insert(|key, own| {
-            let inbox = (!opening.is_request_ended())
-                .then(|| Inbox::new(Arc::clone(own), window, expects_continue));
+            let inbox = Inbox::new(
+                Arc::clone(own),
+                Arc::clone(account),
+                opening.held_bytes(),
+                window,
+                expects_continue,
+            );
+            let with_fields = WithFields(Some(Arc::clone(&inbox)));
+            let inbox = (!opening.is_request_ended()).then_some(inbox);
             let mut request = request.map(|()| match &inbox {
                 None => tonic::body::Body::empty(),
                 Some(inbox) => {
                     let outbox = Outbox(Arc::clone(inbox));
-                    tonic::body::Body::new(RequestBody::new(outbox, Arc::clone(half_sent)))
+                    tonic::body::Body::new(RequestBody::new(outbox, timeout))
                 }
             });
+            request.extensions_mut().insert(with_fields);
             request.extensions_mut().insert(Arc::clone(context));
             let abort = StreamAbort::of(Arc::clone(own));
             request.extensions_mut().insert(abort);

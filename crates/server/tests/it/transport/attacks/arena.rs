@@ -102,7 +102,7 @@ pub(super) fn attacked(attack: impl AsyncFnOnce(&Arena)) {
 impl Arena {
     fn open() -> Self {
         let node = Node::start_with(|config| {
-            config.acceptor.half_sent_bytes_max_total = COUNTED_BYTES_MAX;
+            config.acceptor.held_bytes_max = COUNTED_BYTES_MAX;
         });
         Self {
             node,
