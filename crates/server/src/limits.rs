@@ -126,6 +126,13 @@ pub(crate) const IDLE_FRAMES_PER_CALL: i32 = 4;
 /// The most of them that DATA of ours allows: a peer answers late, when it has read.
 pub(crate) const IDLE_FRAMES_CREDIT_MAX: i32 = 1 << 16;
 
+/// The fewest bytes that an honest peer gives back with one WINDOW_UPDATE. gRPC's C library gives back each message when its application
+/// takes it, and the five bytes before the message by themselves. Met as: WINDOW_UPDATEs for fewer count for [`IDLE_FRAMES_MAX`].
+pub(crate) const GIVEN_BACK_BYTES_MIN: u32 = 5;
+
+/// The most WINDOW_UPDATEs that DATA of ours allows beside [`IDLE_FRAMES_CREDIT_MAX`], for the same reason.
+pub(crate) const WINDOW_UPDATES_MAX: u32 = 1 << 16;
+
 /// DATA frames that a peer may have sent for a stream before it knows that we closed it: its window, in frames of a small message. Met as
 /// [`IDLE_FRAMES_MAX`].
 pub(crate) const LATE_FRAMES_PER_STREAM: i32 =

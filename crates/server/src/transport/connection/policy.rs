@@ -24,6 +24,8 @@ pub(super) struct Policy {
     /// DATA frames that we sent and that are not yet credit, and their bytes.
     sent_frames: u32,
     sent_bytes: u32,
+    /// WINDOW_UPDATEs that may still come for what we sent, and are not counted among those.
+    window_updates: u32,
     /// Empty DATA, beyond what comes with content.
     empty_data: Level,
     /// DATA of streams that are closed, beyond what the peer may have sent before it knew.
@@ -73,6 +75,7 @@ impl Policy {
             idle_frames: Level::default(),
             sent_frames: 0,
             sent_bytes: 0,
+            window_updates: 0,
             empty_data: Level::default(),
             late_data: Level::default(),
             cancels: Level::default(),
@@ -88,7 +91,7 @@ impl Policy {
     }
 
     /// We sent a DATA frame of this size: the peer may answer it with two WINDOW_UPDATEs and a PING, and once more for each 4 KiB that it
-    /// reads, as Go's library does.
+    /// reads, as Go's library does. It may also give back each message by itself, as gRPC's C library does.
     #[inline]
     pub(super) fn sent_data(&mut self, bytes: usize) {
         // Only summed up: it is done for each delivery.
@@ -99,7 +102,12 @@ impl Policy {
     /// What was sent since the last look becomes credit.
     fn credit_for_data(&mut self) {
         let frames = u64::from(std::mem::take(&mut self.sent_frames));
-        let reads = u64::from(std::mem::take(&mut self.sent_bytes) / 4_096);
+        let bytes = std::mem::take(&mut self.sent_bytes);
+        let updates = self
+            .window_updates
+            .saturating_add(bytes / limits::GIVEN_BACK_BYTES_MIN);
+        self.window_updates = updates.min(limits::WINDOW_UPDATES_MAX);
+        let reads = u64::from(bytes / 4_096);
         let credit = i32::try_from(3 * (frames + reads)).unwrap_or(i32::MAX);
         self.idle_frames
             .credit(credit.min(limits::IDLE_FRAMES_CREDIT_MAX));
@@ -141,6 +149,16 @@ impl Policy {
     /// We asked for an answer.
     pub(super) fn asked(&mut self) {
         self.idle_frames.credit(1);
+    }
+
+    /// WINDOW_UPDATE.
+    pub(super) fn window_update(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        self.credit_for_data();
+        match self.window_updates.checked_sub(1) {
+            Some(left) => self.window_updates = left,
+            None => self.idle_frame(now)?,
+        }
+        Ok(())
     }
 
     /// A frame that asks for nothing.
@@ -254,6 +272,27 @@ mod tests {
             assert_eq!(policy.idle_frame(now), Ok(()));
         }
         assert!(policy.idle_frame(now).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_we_sent_may_be_given_back_in_small_pieces_and_no_other_frame_takes_part() {
+        let mut policy = Policy::new(100);
+        policy.sent_data(16 << 10);
+        let now = Instant::now();
+        for _ in 0..limits::IDLE_FRAMES_MAX + 15 {
+            assert_eq!(policy.idle_frame(now), Ok(()));
+        }
+        assert!(policy.idle_frame(now).is_err());
+        for _ in 0..(16 << 10) / 5 {
+            assert_eq!(policy.window_update(now), Ok(()));
+        }
+        assert!(policy.window_update(now).is_err());
+        for _ in 0..1_000 {
+            policy.sent_data(16 << 10);
+        }
+        for _ in 0..limits::WINDOW_UPDATES_MAX {
+            assert_eq!(policy.window_update(now), Ok(()));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use longlived_testkit::frames::{GOAWAY, PING, call, frame, hello, reset, window_update};
+use longlived_testkit::frames::{
+    DATA, FRAME_HEADER_BYTES, GOAWAY, PING, call, frame, hello, reset, window_update,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::piped::{Says, WITHOUT_END, connection, count};
@@ -165,6 +167,55 @@ async fn a_reader_that_answers_every_four_kibibytes_is_no_flood() {
         }
     }
     assert!(count(&counts.said) > 1_000);
+}
+
+/// The bytes of DATA among whole frames, which are taken out.
+fn data_among(came: &mut Vec<u8>) -> usize {
+    let mut data = 0;
+    while let [high, middle, low, kind, ..] = came[..] {
+        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        if came.len() < FRAME_HEADER_BYTES + length {
+            break;
+        }
+        if kind == DATA {
+            data += length;
+        }
+        came.drain(..FRAME_HEADER_BYTES + length);
+    }
+    data
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_gives_back_each_small_message_is_no_flood() {
+    const MESSAGE: usize = 21;
+    // As gRPC's C library, whose application takes one message after the other: the five bytes before a message are given back by
+    // themselves, and then the message; both for the stream and for the connection.
+    let given_back: Vec<u8> = [5, MESSAGE as u32 - 5]
+        .into_iter()
+        .flat_map(|bytes| [window_update(1, bytes), window_update(0, bytes)].concat())
+        .collect();
+    let ping = frame(PING, 0, 0, b"how fast");
+    let answers_alone = [&given_back[..], &ping].concat();
+    // Messages that are sent together, and each in a DATA frame.
+    for (chunks, messages, answers) in [(100, 780, &given_back), (20_000, 1, &answers_alone)] {
+        let bytes = messages * MESSAGE;
+        let (mut near, _counts) = peer(Says { chunks, bytes }).await;
+        near.write_all(&call(1)).await.expect("it is read");
+        let (mut from, mut to) = tokio::io::split(near);
+        let mut buffer = vec![0; 64 << 10];
+        let mut came = Vec::new();
+        let (mut read, mut given) = (0, 0);
+        while given < chunks * messages {
+            let more = from.read(&mut buffer).await.expect("it goes on");
+            assert!(more > 0, "the server has hung up after {given} messages");
+            came.extend_from_slice(&buffer[..more]);
+            read += data_among(&mut came);
+            for _ in given..read / MESSAGE {
+                to.write_all(answers).await.expect("it is read");
+            }
+            given = read / MESSAGE;
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -113,7 +113,7 @@ fn a_connection_at_rest_has_no_account() {
         own.forget_if_empty(&mut made);
     }
     assert!(own.get().is_some());
-    assert_eq!(size_of::<OwnAccount>(), 16);
+    assert_eq!(size_of::<OwnAccount>(), 8);
 }
 
 #[derive(Clone, Debug)]

@@ -97,6 +97,7 @@ where
                     (FrameType::Data, _) if received.empty => policy.received_empty_data(now)?,
                     (FrameType::Data, None) => policy.received_late_data(now)?,
                     (FrameType::Data, Some(_)) => policy.received_data(),
+                    (FrameType::WindowUpdate, _) => policy.window_update(now)?,
                     (frame, event) if asks_for_nothing(frame, event.as_ref()) => {
                         policy.idle_frame(now)?;
                     }
@@ -272,8 +273,8 @@ where
 /// HEADERS, comes with a call, which allows for it.
 fn asks_for_nothing(frame: FrameType, event: Option<&Event<'_, Sending>>) -> bool {
     match frame {
-        // Counted by itself.
-        FrameType::Data => false,
+        // Counted by themselves.
+        FrameType::Data | FrameType::WindowUpdate => false,
         // Of a closed stream.
         FrameType::RstStream => event.is_none(),
         _ => true,
