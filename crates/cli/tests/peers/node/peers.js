@@ -54,7 +54,14 @@ async function writeAll(call, count, make) {
   }
 }
 
+// All of them are handed over at once, before the first can be sent: the client does not pace itself.
 function publishStream(client, messages) {
+  return publishOn(client, messages, async (call) => {
+    for (let number = 0; number < messages; number += 1) call.write(message(number));
+  });
+}
+
+function publishOn(client, messages, write) {
   return new Promise((resolve, reject) => {
     const call = client.makeBidiStreamRequest(PUBLISH_STREAM, asIs, asIs, new grpc.Metadata(), deadline());
     let answers = 0;
@@ -64,7 +71,7 @@ function publishStream(client, messages) {
       if (answers === messages) resolve();
       else reject(new Error(`${answers} answers to ${messages} messages`));
     });
-    writeAll(call, messages, message).then(() => call.end(), reject);
+    write(call).then(() => call.end(), reject);
   });
 }
 
@@ -91,7 +98,7 @@ function session(client, messages) {
     call.on("data", (response) => {
       const kind = response[0] >> 3;
       if (kind === WELCOME) {
-        publishing = publishStream(client, messages);
+        publishing = publishOn(client, messages, (publisher) => writeAll(publisher, messages, message));
         publishing.catch(reject);
         writeAll(call, messages, request).catch(reject);
       } else if (kind === EVENT) events += 1;
