@@ -190,7 +190,8 @@ impl<V> Connection<V> {
     pub fn held(&self) -> Held {
         Held {
             half_frames: self.half_frame.capacity(),
-            header_blocks: self.block.as_ref().map_or(0, |block| block.held_bytes()),
+            header_blocks: self.block.as_ref().map_or(0, |block| block.held_bytes())
+                + self.decoder.held_literal_bytes(),
             header_table: self.decoder.held_bytes(),
             streams: self.streams.held_bytes() + self.closed.held_bytes(),
         }

@@ -13,6 +13,9 @@ pub struct Received<'a, V> {
     pub consumed: usize,
     /// The frame that has come, once a frame: DATA with its first bytes, others when they are whole.
     pub frame: Option<FrameType>,
+    /// What was done for frames other than DATA, in octets of a header block: a field counts at least eight. A caller that has other
+    /// things to do counts this, and not only what was consumed.
+    pub work: usize,
     /// It is DATA that has no content and ends no request: an honest peer has little use for it.
     pub empty: bool,
     /// What it means.
@@ -24,6 +27,7 @@ impl<V> Received<'_, V> {
         Self {
             consumed,
             frame: None,
+            work: consumed,
             empty: false,
             event: None,
         }

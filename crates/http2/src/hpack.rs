@@ -8,6 +8,7 @@ mod error;
 mod huffman;
 mod integer;
 mod literal;
+mod long;
 mod static_table;
 mod table;
 

@@ -12,6 +12,12 @@ use crate::hpack::Field;
 /// What a field costs beyond its name and value (10.5.1).
 const FIELD_BYTES: usize = 32;
 
+/// The longest name of a field. To make a name of octets and to find it in a map takes some 60 instructions an octet.
+const NAME_BYTES_MAX: usize = 512;
+
+/// The longest value of a pseudo-header field. A path should have 8,000 octets at least (RFC 9110, 4.1).
+const PSEUDO_BYTES_MAX: usize = 8_192;
+
 /// The fields of one header block, as they come.
 #[derive(Debug)]
 #[expect(
@@ -96,6 +102,10 @@ impl Head {
         let size = field.name.len() + field.value.len() + FIELD_BYTES;
         let was_too_large = self.is_too_large();
         self.list_bytes = self.list_bytes.saturating_add(size);
+        let is_pseudo = field.name.first() == Some(&b':');
+        if field.name.len() > NAME_BYTES_MAX || is_pseudo && field.value.len() > PSEUDO_BYTES_MAX {
+            self.list_bytes = self.list_bytes.max(self.list_bytes_max + 1);
+        }
         if self.is_too_large() {
             if !was_too_large {
                 self.fields = HeaderMap::new();

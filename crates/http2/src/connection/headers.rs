@@ -17,6 +17,9 @@ use crate::streams::NO_CONTENT_LENGTH;
 /// Octets of a header block that one call decodes. The dearest octets take some 340 instructions each.
 pub(super) const OCTETS_AT_ONCE: usize = 1_024;
 
+/// A field, or a piece of one, is at least as much work as so many octets.
+const FIELD_OCTETS: usize = 8;
+
 /// A header block that is under way.
 #[derive(Debug)]
 pub(super) struct Block {
@@ -186,22 +189,26 @@ impl<V> Connection<V> {
         input: &[u8],
         out: &mut Output,
     ) -> Result<Received<'a, V>, ConnectionError> {
-        let Reading::Fragment(fragment) = &mut self.reading else {
+        let Reading::Fragment(fragment) = &self.reading else {
             unreachable!("asked amid a header block");
         };
         let n = input.len().min(fragment.left as usize).min(OCTETS_AT_ONCE);
-        fragment.left -= n as u32;
-        let mut consumed = n;
+        let mut block = self.block.take().expect("a block is under way");
+        let (taken, work) = self.decode(&mut block, &input[..n], out)?;
+        let Reading::Fragment(fragment) = &mut self.reading else {
+            unreachable!("asked amid a header block");
+        };
+        fragment.left -= taken as u32;
+        let mut consumed = taken;
         if fragment.left == 0 {
-            let padding = (input.len() - n).min(fragment.padding as usize);
+            let padding = (input.len() - taken).min(fragment.padding as usize);
             fragment.padding -= padding as u32;
             consumed += padding;
         }
         let over = fragment.left == 0 && fragment.padding == 0;
         let end_headers = fragment.end_headers;
-        let mut block = self.block.take().expect("a block is under way");
-        self.decode(&mut block, &input[..n], out)?;
         let mut received = Received::bytes(consumed);
+        received.work = work.max(consumed);
         if over {
             self.reading = Reading::Frame;
             if end_headers {
@@ -216,13 +223,15 @@ impl<V> Connection<V> {
         Ok(received)
     }
 
+    /// Decodes some of a fragment. It says how many octets it took, and how much work that was.
     fn decode(
         &mut self,
         block: &mut Block,
         fragment: &[u8],
         out: &mut Output,
-    ) -> Result<(), ConnectionError> {
+    ) -> Result<(usize, usize), ConnectionError> {
         let mut rest = std::mem::take(&mut block.rest);
+        let kept = rest.len();
         let input = if rest.is_empty() {
             fragment
         } else {
@@ -232,20 +241,25 @@ impl<V> Connection<V> {
         let decoded = match &mut block.meaning {
             Meaning::Request(head) | Meaning::Trailers(_, head) => {
                 let field = &mut |field: crate::hpack::Field<'_>| head.field(field);
-                self.decoder.decode(input, &mut out.scratch, field)
+                self.decoder.decode_some(input, &mut out.scratch, field)
             }
             Meaning::Refused | Meaning::Wrong(_) | Meaning::Ignored => {
-                self.decoder.decode(input, &mut out.scratch, &mut |_| {})
+                (self.decoder).decode_some(input, &mut out.scratch, &mut |_| {})
             }
         };
         let decoded = decoded.map_err(|_| COMPRESSION)?;
+        let work = decoded.fields * FIELD_OCTETS;
+        if decoded.is_paused {
+            // What was kept is the begin of one field, and more than that was taken.
+            return Ok((decoded.taken - kept, work));
+        }
         if rest.is_empty() {
-            block.rest = fragment[decoded..].to_vec();
+            block.rest = fragment[decoded.taken..].to_vec();
         } else {
-            rest.drain(..decoded);
+            rest.drain(..decoded.taken);
             block.rest = rest;
         }
-        Ok(())
+        Ok((fragment.len(), work))
     }
 
     /// The block is whole.

@@ -43,8 +43,9 @@ impl Reading {
 }
 
 impl<V> Connection<V> {
-    /// Takes bytes of the peer: at most one frame, or a piece of DATA, or 1,024 octets of a header block. It is called again until it has consumed all, or consumes nothing
-    /// because more control frames wait for the socket than [`CONTROL_BYTES_MAX`].
+    /// Takes bytes of the peer: at most one frame, or a piece of DATA, or 1,024 octets or 32 fields of a header block. It is called
+    /// again until it has consumed all, or consumes nothing because more control frames wait for the socket than
+    /// [`CONTROL_BYTES_MAX`].
     ///
     /// An error ends the connection: the caller calls [`fail`](Self::fail) with it.
     pub fn receive<'a>(
@@ -163,6 +164,7 @@ impl<V> Connection<V> {
             return Ok(Received {
                 consumed,
                 frame,
+                work: consumed,
                 empty: false,
                 event,
             });
@@ -176,6 +178,7 @@ impl<V> Connection<V> {
         Ok(Received {
             consumed: consumed + piece.consumed,
             frame,
+            work: consumed + piece.work,
             empty,
             event: piece.event,
         })

@@ -4,10 +4,11 @@
 //! the dynamic table.
 //!
 //! Holds: what a block gives, also its error, does not depend on where it is cut. A representation is looked at octet by
-//! octet, and Huffman strings only once it is whole.
+//! octet, and Huffman strings only once it is whole. Long ones are decoded in pieces, as their octets come.
 
 use super::error::{DecodeError, Stop};
-use super::literal::{Literal, Name};
+use super::literal::{Header, Literal};
+use super::long::{Long, Step};
 use super::table::Table;
 use super::{integer, static_table};
 
@@ -17,6 +18,19 @@ const FIRST_DYNAMIC: usize = static_table::FIELDS.len() + 1;
 /// The most dynamic table size updates that a block may begin with: the lowest limit since the last block, and the one
 /// that holds (RFC 7541, 4.2).
 const SIZE_UPDATES_MAX: u8 = 2;
+
+/// The fields that are decoded at once. One field, with the map that it is put into, takes some 1,000 instructions.
+const FIELDS_AT_ONCE: usize = 32;
+
+/// What [`Decoder::decode_some`] did.
+pub(crate) struct Decoded {
+    /// The octets that it took.
+    pub(crate) taken: usize,
+    /// Fields and pieces of fields.
+    pub(crate) fields: usize,
+    /// What is left can be decoded at once. Otherwise it is the begin of a representation.
+    pub(crate) is_paused: bool,
+}
 
 /// A field as it was decoded. It borrows from the block, the table or the scratch buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +54,8 @@ pub struct Decoder {
     /// The lowest limit since the last block, if the table's own was over it. The next block begins with an update to this
     /// or less.
     update_needed: Option<u32>,
+    /// A literal field with a long Huffman string that is not whole.
+    long: Option<Box<Long>>,
     /// No field of the block has come.
     is_at_begin: bool,
     updates: u8,
@@ -54,6 +70,7 @@ impl Decoder {
             table: Table::new(table_size_max),
             table_size_max,
             update_needed: None,
+            long: None,
             is_at_begin: true,
             updates: 0,
         }
@@ -74,6 +91,7 @@ impl Decoder {
     pub fn begin_block(&mut self) {
         self.is_at_begin = true;
         self.updates = 0;
+        self.long = None;
     }
 
     /// Decodes all representations that are whole in `fragment`, in their order, and says how many octets they take. The
@@ -87,31 +105,73 @@ impl Decoder {
         scratch: &mut Vec<u8>,
         visit: &mut impl FnMut(Field<'_>),
     ) -> Result<usize, DecodeError> {
+        let mut taken = 0;
+        loop {
+            let some = self.decode_some(&fragment[taken..], scratch, visit)?;
+            taken += some.taken;
+            if !some.is_paused {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// The same, but after 32 fields, or a piece of a long string, it pauses.
+    pub(crate) fn decode_some(
+        &mut self,
+        fragment: &[u8],
+        scratch: &mut Vec<u8>,
+        visit: &mut impl FnMut(Field<'_>),
+    ) -> Result<Decoded, DecodeError> {
         let mut rest = fragment;
         if self.is_at_begin {
             rest = self.size_updates(rest)?;
-            if self.is_at_begin {
-                return Ok(fragment.len() - rest.len());
-            }
         }
-        while let Some(first) = rest.first() {
+        let (mut fields, mut is_paused) = (0, false);
+        while !self.is_at_begin
+            && let Some(first) = rest.first()
+        {
+            if fields == FIELDS_AT_ONCE {
+                is_paused = true;
+                break;
+            }
+            fields += 1;
             let behind = match first {
+                _ if self.long.is_some() => {
+                    // A piece of it is enough at once.
+                    fields = FIELDS_AT_ONCE;
+                    self.long_literal(rest, scratch, visit)
+                }
                 0x80.. => self.indexed(*first, rest, visit),
                 0x20..0x40 => Err(DecodeError::SizeUpdateNotFirst.into()),
                 _ => self.literal(*first, rest, scratch, visit),
             };
             match behind {
                 Ok(behind) => rest = behind,
+                Err(Stop::Long) => {
+                    let (long, behind) = match Long::begin(*first, rest) {
+                        Ok(begun) => begun,
+                        Err(Stop::Error(error)) => return Err(error),
+                        Err(Stop::NotWhole | Stop::Long) => {
+                            unreachable!("what comes before it is whole and short")
+                        }
+                    };
+                    self.long = Some(Box::new(long));
+                    rest = behind;
+                }
                 Err(Stop::NotWhole) => break,
                 Err(Stop::Error(error)) => return Err(error),
             }
         }
-        Ok(fragment.len() - rest.len())
+        Ok(Decoded {
+            taken: fragment.len() - rest.len(),
+            fields,
+            is_paused,
+        })
     }
 
     /// At the end of a block, with what [`decode`](Self::decode) did not take.
     pub fn end_block(&mut self, rest: &[u8]) -> Result<(), DecodeError> {
-        if !rest.is_empty() {
+        if !rest.is_empty() || self.long.is_some() {
             return Err(DecodeError::Truncated);
         }
         self.check_update_came()
@@ -120,6 +180,11 @@ impl Decoder {
     /// Bytes of heap.
     pub fn held_bytes(&self) -> usize {
         self.table.held_bytes()
+    }
+
+    /// Bytes of heap of a literal field that is not whole.
+    pub(crate) fn held_literal_bytes(&self) -> usize {
+        self.long.as_ref().map_or(0, |long| long.held_bytes())
     }
 
     /// What the dynamic table has, in the order of its indices: the newest first.
@@ -168,30 +233,79 @@ impl Decoder {
             scratch.resize(name_room + value_room, 0);
         }
         let (name_scratch, value_scratch) = scratch.split_at_mut(name_room);
-        // An entry's name stays where it is in the table; every other one is here.
-        let (name, index) = match literal.name {
-            Name::New(name) => (name.decode(name_scratch)?, None),
-            Name::Of(index) => match index.checked_sub(FIRST_DYNAMIC) {
-                Some(index) => (&[][..], Some(index)),
-                None => (static_table::FIELDS[index - 1].0, None),
-            },
+        let name = match &literal.name {
+            Some(name) => name.decode(name_scratch)?,
+            None => &[],
         };
         let value = literal.value.decode(value_scratch)?;
+        self.field(literal.header, name, value, visit)?;
+        Ok(literal.rest)
+    }
+
+    /// A literal field that is whole. `name` is its name if no other field has it.
+    #[inline]
+    fn field(
+        &mut self,
+        header: Header,
+        name: &[u8],
+        value: &[u8],
+        visit: &mut impl FnMut(Field<'_>),
+    ) -> Result<(), DecodeError> {
+        let entry = header.index.checked_sub(FIRST_DYNAMIC);
+        // An entry's name stays where it is in the table.
+        let name = match header.index {
+            1..FIRST_DYNAMIC => static_table::FIELDS[header.index - 1].0,
+            _ => name,
+        };
         visit(Field {
-            name: match index {
-                Some(index) => self.entry(index)?.0,
+            name: match entry {
+                Some(entry) => self.entry(entry)?.0,
                 None => name,
             },
             value,
-            never_indexed: literal.never_indexed,
+            never_indexed: header.never_indexed,
         });
-        if literal.is_added {
-            match index {
-                Some(index) => self.table.insert_with_name_of(index, value),
+        if header.is_added {
+            match entry {
+                Some(entry) => self.table.insert_with_name_of(entry, value),
                 None => self.table.insert(name, value),
             }
         }
-        Ok(literal.rest)
+        Ok(())
+    }
+
+    /// The next octets of a literal field with a long string.
+    fn long_literal<'a>(
+        &mut self,
+        octets: &'a [u8],
+        scratch: &mut Vec<u8>,
+        visit: &mut impl FnMut(Field<'_>),
+    ) -> Result<&'a [u8], Stop> {
+        let mut long = self.long.take().expect("a long literal is under way");
+        let value;
+        let (value, rest) = match long.step(octets) {
+            Ok((Step::WholeLong(decoded), rest)) => {
+                value = decoded;
+                (&value[..], rest)
+            }
+            Ok((Step::Whole(string), rest)) => {
+                let room = string.scratch_len();
+                if scratch.len() < room {
+                    scratch.resize(room, 0);
+                }
+                (string.decode(scratch)?, rest)
+            }
+            Ok((Step::GoesOn, rest)) => {
+                self.long = Some(long);
+                return Ok(rest);
+            }
+            Err(stop) => {
+                self.long = Some(long);
+                return Err(stop);
+            }
+        };
+        self.field(long.header, &long.name, value, visit)?;
+        Ok(rest)
     }
 
     /// Takes the size updates off the begin of a block (RFC 7541, 4.2), and notes whether a field comes next.
@@ -204,7 +318,7 @@ impl Decoder {
             };
             match self.size_update(rest) {
                 Ok(behind) => rest = behind,
-                Err(Stop::NotWhole) => break,
+                Err(Stop::NotWhole | Stop::Long) => break,
                 Err(Stop::Error(error)) => return Err(error),
             }
         }

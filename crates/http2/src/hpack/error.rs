@@ -58,6 +58,8 @@ impl Error for DecodeError {}
 pub(super) enum Stop {
     /// What is next goes on in another fragment.
     NotWhole,
+    /// A string of it is long: it is decoded in pieces.
+    Long,
     Error(DecodeError),
 }
 

@@ -189,6 +189,7 @@ pub(super) fn decoded_len_max(encoded_len: usize) -> usize {
 }
 
 /// The next bits of a string.
+#[derive(Debug, Default)]
 struct Window {
     /// From the highest on.
     bits: u64,
@@ -207,11 +208,96 @@ impl Window {
     fn short(&self) -> &'static Short {
         &SHORT[(self.bits >> (64 - SHORT_BITS)) as usize]
     }
+
+    /// Takes whole octets as long as they fit, and gives those behind them.
+    #[inline]
+    fn fill<'a>(&mut self, mut octets: &'a [u8]) -> &'a [u8] {
+        while self.count <= 56
+            && let Some((next, rest)) = octets.split_first()
+        {
+            self.bits |= u64::from(*next) << (56 - self.count);
+            self.count += 8;
+            octets = rest;
+        }
+        octets
+    }
+
+    /// Writes the next one or two symbols, of which all bits have come, and says how many they are.
+    fn symbols(&mut self, out: &mut [u8]) -> Result<usize, DecodeError> {
+        let short = self.short();
+        if short.count > 0 {
+            out[..2].copy_from_slice(&short.symbols);
+            self.take(usize::from(short.length));
+            return Ok(usize::from(short.count));
+        }
+        let (symbol, length) = long(self.bits)?;
+        out[0] = symbol;
+        self.take(length);
+        Ok(1)
+    }
 }
 
 /// Decodes a string to the begin of `out`, which has room for [`decoded_len_max`], and says how long it is.
-pub(super) fn decode(mut octets: &[u8], out: &mut [u8]) -> Result<usize, DecodeError> {
-    let mut window = Window { bits: 0, count: 0 };
+pub(super) fn decode(octets: &[u8], out: &mut [u8]) -> Result<usize, DecodeError> {
+    let mut window = Window::default();
+    let (rest, len) = decode_most(&mut window, octets, out)?;
+    decode_end(window, rest, out, len)
+}
+
+/// Decodes a string whose octets come in pieces.
+///
+/// Holds: what a piece gives, also its error, depends on the octets that have come, and not on where they are cut.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    /// Fewer bits than the longest code has.
+    window: Window,
+}
+
+impl Pieces {
+    /// Decodes what a piece makes certain, to the end of `out`.
+    pub(super) fn push(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        let begin = room(out, octets.len());
+        let window = &mut self.window;
+        let (mut octets, mut len) = decode_most(window, octets, &mut out[begin..])?;
+        loop {
+            octets = window.fill(octets);
+            if window.count < LENGTH_MAX {
+                break;
+            }
+            len += window.symbols(&mut out[begin + len..])?;
+        }
+        out.truncate(begin + len);
+        Ok(())
+    }
+
+    /// Decodes what is left at the end of the string.
+    pub(super) fn end(self, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        let begin = room(out, 0);
+        let len = decode_end(self.window, &[], &mut out[begin..], 0)?;
+        out.truncate(begin + len);
+        Ok(())
+    }
+}
+
+/// Makes room behind `out` for what so many octets, and the bits of a window, may stand for. It says where the room begins.
+fn room(out: &mut Vec<u8>, octets: usize) -> usize {
+    let begin = out.len();
+    let end = begin + decoded_len_max(octets + size_of::<u64>());
+    if end > out.capacity() {
+        // A quarter more than is needed: a string may be long.
+        out.reserve_exact(end + end / 4 - begin);
+    }
+    out.resize(end, 0);
+    begin
+}
+
+/// Decodes a string up to its last octets, which are left, and says how many it wrote.
+#[inline]
+fn decode_most<'a>(
+    window: &mut Window,
+    mut octets: &'a [u8],
+    out: &mut [u8],
+) -> Result<(&'a [u8], usize), DecodeError> {
     let mut len = 0;
     while let Some(next) = octets.first_chunk() {
         // The bits of an octet that does not fit whole come again, as they are.
@@ -236,7 +322,7 @@ pub(super) fn decode(mut octets: &[u8], out: &mut [u8]) -> Result<usize, DecodeE
             }
         }
     }
-    decode_end(window, octets, out, len)
+    Ok((octets, len))
 }
 
 /// Decodes the last octets of a string, up to its padding.
@@ -247,13 +333,7 @@ fn decode_end(
     mut len: usize,
 ) -> Result<usize, DecodeError> {
     loop {
-        while window.count <= 56
-            && let Some((next, rest)) = octets.split_first()
-        {
-            window.bits |= u64::from(*next) << (56 - window.count);
-            window.count += 8;
-            octets = rest;
-        }
+        octets = window.fill(octets);
         if window.count < LENGTH_MAX {
             // All that is left. Behind it are ones, as its padding should be.
             window.bits |= u64::MAX >> window.count;

@@ -196,7 +196,8 @@ def main():
     with ThreadPoolExecutor(AT_ONCE) as runs:
         results = runs.map(lambda fault: run(program, [fault.test], fault.name), chosen)
         for fault, (_, failed) in zip(chosen, results):
-            by = " ".join(sorted(failed & passing))
+            first, *more = sorted(failed & passing) or [""]
+            by = first + (f" and {len(more)} more" if more else "")
             survived += not by
             print(f"{fault.name:60} {by or f'NOT FOUND by {fault.test}'}", flush=True)
     print(f"{len(chosen) - survived} of {len(chosen)} found")

@@ -13,8 +13,9 @@ use crate::wire;
 
 /// A frame that is not whole is held in twice its size at most.
 const HALF_FRAME_MAX: usize = 2 * (9 + wire::FRAME);
-/// Of a block, a string that is not whole, and a list of fields at its limit of 4,096.
-const BLOCK_MAX: usize = 2 * 4 * 4_096 + 4_096 + 1_024;
+/// Of a block, a string that is not whole, in twice its size as it came or as it is decoded, and a list of fields at its
+/// limit of 4,096.
+const BLOCK_MAX: usize = 2 * 4 * 4_096 + 4_096 + 2_048;
 /// The table: 4,096 bytes, and 8 for each entry, in vectors that grow by doubling.
 const TABLE_MAX: usize = 4_096 + 2 * 8 * 128;
 /// Eight streams, and the streams that were closed last.

@@ -238,3 +238,28 @@ fn a_field_in_the_table_counts_each_time_it_is_named() {
     let held = server.connection.held().total();
     assert!(held < 16 * 1024, "{held} bytes are held");
 }
+
+#[test]
+fn one_call_decodes_some_of_a_block_and_no_more() {
+    let many = [post(&[]), vec![0x90; 1_000]].concat();
+    let mut long = post(&[]);
+    long.extend([0x00, 1, b'a', 0xff, 0xff, 0x66]);
+    // 13,310 octets of symbols of five bits, which are eight in five octets.
+    long.resize(long.len() + 13_310, 0);
+    for block in [many, long] {
+        let mut server = Server::usual();
+        let mut rest = &wire::headers(1, &block, true)[..];
+        let mut request = false;
+        while !rest.is_empty() {
+            let received = (server.connection)
+                .receive(rest, server.now, &mut server.out)
+                .expect("no rule is broken");
+            assert!(received.consumed > 0 && received.work >= received.consumed);
+            assert!(received.work <= 1_024 + 9, "{}", received.work);
+            rest = &rest[received.consumed..];
+            request = received.event.is_some();
+        }
+        assert!(request, "the last call gives the request");
+        assert_eq!(server.connection.held().header_blocks, 0);
+    }
+}

@@ -425,3 +425,22 @@ fn fields_count_as_what_their_map_holds() {
     let cookies = held(&[("cookie", "a=1"), ("cookie", "b=2")]).0;
     assert!(cookies < held(&[("x-a", "a=1"), ("x-b", "b=2")]).0);
 }
+
+#[test]
+fn a_name_or_a_path_that_is_too_long_makes_a_list_too_large() {
+    let outcome = |path: usize, name: usize| {
+        let mut server = Server::usual();
+        let path = format!("/{}", "p".repeat(path - 1));
+        let fields = POST.iter().map(|field| match *field {
+            (":path", _) => (":path", &path[..]),
+            field => field,
+        });
+        let name = "n".repeat(name);
+        let fields: Vec<_> = fields.chain([(&name[..], "1")]).collect();
+        server.send(&wire::headers(1, &block(&fields), true));
+        matches!(server.said[..], [Said::Request(..)])
+    };
+    assert!(outcome(8_192, 512));
+    assert!(!outcome(8_193, 1));
+    assert!(!outcome(1, 513));
+}

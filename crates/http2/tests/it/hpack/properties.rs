@@ -50,6 +50,8 @@ fn string() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         6 => "[a-z0-9 :/.-]{0,20}".prop_map(String::into_bytes),
         2 => vec(any::<u8>(), 0..20),
+        // Longer than what is decoded at once.
+        1 => (vec(any::<u8>(), 1..20), 1..400_usize).prop_map(|(some, times)| some.repeat(times)),
         1 => (any::<u8>(), 0..3000_usize).prop_map(|(octet, len)| vec![octet; len]),
     ]
 }

@@ -363,3 +363,120 @@ fn a_huffman_string_is_decoded_once_it_is_whole() {
     assert_eq!(taken, Ok(literal.len()));
     assert_eq!(values, [b"www.example.com"]);
 }
+
+/// A Huffman string of this length, and what it stands for: symbols of 5, 13 and 30 bits.
+fn long_string(len: usize) -> (Vec<u8>, Vec<u8>) {
+    let (mut bits, mut decoded) = (String::new(), Vec::new());
+    while bits.len() < len * 8 {
+        for (symbol, code) in [
+            (b'0', "00000"),
+            (b'$', "1111111111001"),
+            (b'\n', "111111111111111111111111111100"),
+            (b'&', "11111000"),
+        ] {
+            bits.push_str(code);
+            decoded.push(symbol);
+        }
+    }
+    while !bits.len().is_multiple_of(8) {
+        bits.push('1');
+    }
+    let octets = bits.as_bytes().chunks(8).map(|octet| {
+        let octet = str::from_utf8(octet).expect("digits");
+        u8::from_str_radix(octet, 2).expect("digits")
+    });
+    (octets.collect(), decoded)
+}
+
+#[test]
+fn long_huffman_strings_are_decoded_as_short_ones() {
+    let (short, long) = (long_string(100), long_string(5_000));
+    for (name, value) in [(&long, &short), (&short, &long), (&long, &long)] {
+        for pattern in [0x00, 0x10, 0x40] {
+            let literal = block(|out| {
+                out.push(pattern);
+                huffman(out, &name.0);
+                huffman(out, &value.0);
+                out.push(0x82);
+            });
+            for size in [1, 7, 1_000, literal.len()] {
+                let mut decoder = Decoder::new(65_535);
+                let fragments: Vec<_> = literal.chunks(size).collect();
+                let fields = decode_fragments(&mut decoder, &fragments).unwrap();
+                assert_eq!(fields[0].name, name.1, "{size} octets a fragment");
+                assert_eq!(fields[0].value, value.1, "{size} octets a fragment");
+                assert_eq!(fields[0].never_indexed, pattern == 0x10);
+                assert_eq!(fields.len(), 2);
+                let newest = decoder.table().next();
+                let expected = (pattern == 0x40).then_some((&name.1[..], &value.1[..]));
+                assert_eq!(newest, expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_huffman_string_has_names_of_both_tables() {
+    let (encoded, decoded) = long_string(3_000);
+    let literal = block(|out| {
+        added(out, b"name", b"");
+        for index in [62, 1] {
+            integer(out, 0x00, 4, index);
+            huffman(out, &encoded);
+        }
+    });
+    let fields = decode(&mut Decoder::new(4096), &literal).unwrap();
+    let names: Vec<_> = fields.iter().map(|it| &it.name[..]).collect();
+    assert_eq!(names, [&b"name"[..], b"name", b":authority"]);
+    assert!(fields[1..].iter().all(|it| it.value == decoded));
+    let beyond = block(|out| {
+        integer(out, 0x00, 4, 62);
+        huffman(out, &encoded);
+    });
+    refuses(&beyond, DecodeError::IndexBeyondTable);
+}
+
+#[test]
+fn a_long_huffman_string_is_refused_as_a_short_one() {
+    let (encoded, _) = long_string(3_000);
+    for (end, error) in [
+        ("ff ff ff ff", DecodeError::HuffmanEos),
+        ("ff ff", DecodeError::HuffmanPaddingTooLong),
+        ("ff fe", DecodeError::HuffmanPaddingNotOnes),
+    ] {
+        let octets = [&encoded[..], &octets(end)].concat();
+        refuses(&huffman_literal(&octets), error);
+        let as_name = block(|out| {
+            out.push(0x00);
+            huffman(out, &octets);
+            plain(out, b"");
+        });
+        refuses(&as_name, error);
+    }
+    // EOS is found as soon as it has come.
+    let amid = [&octets("ff ff ff ff")[..], &encoded].concat();
+    let literal = huffman_literal(&amid);
+    let (mut decoder, mut scratch) = (Decoder::new(4096), Vec::new());
+    decoder.begin_block();
+    let outcome = decoder.decode(&literal[..12], &mut scratch, &mut |_| panic!("a field"));
+    assert_eq!(outcome, Err(DecodeError::HuffmanEos));
+    // It ends too early.
+    let cut = huffman_literal(&encoded);
+    for end in [1_000, cut.len() - 1] {
+        refuses(&cut[..end], DecodeError::Truncated);
+    }
+    let without_value = block(|out| {
+        out.push(0x00);
+        huffman(out, &encoded);
+    });
+    refuses(&without_value, DecodeError::Truncated);
+}
+
+#[test]
+fn a_block_after_one_that_ended_amid_a_long_string_begins_anew() {
+    let literal = huffman_literal(&long_string(3_000).0);
+    let mut decoder = Decoder::new(4096);
+    let cut = decode(&mut decoder, &literal[..2_000]);
+    assert_eq!(cut, Err(DecodeError::Truncated));
+    assert_eq!(decode(&mut decoder, &[0x82]).map(|it| it.len()), Ok(1));
+}

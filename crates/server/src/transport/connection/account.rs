@@ -243,8 +243,8 @@ impl Account {
         }
     }
 
-    /// Tells the sum of all what has changed by a step or more. It looks again after each change of its own: whoever changes a count last
-    /// finds what it says untold, or told.
+    /// Tells the sum of all what has changed by a step or more. It looks again after each change that it told, so the thread that changes a
+    /// count last finds it told, or tells it.
     fn tell(self: &Arc<Self>) {
         let sum = &self.of.0.bytes;
         loop {

@@ -97,7 +97,7 @@ impl Inbox {
         true
     }
 
-    /// The request ends with these trailers, which hold so many bytes.
+    /// The request ends with these trailers, which hold that number of bytes.
     pub(super) fn put_trailers(&self, trailers: HeaderMap, held_bytes: usize) {
         let mut state = self.state.lock();
         if state.left || state.end.is_some() {

@@ -33,7 +33,7 @@ impl Held {
         }
     }
 
-    /// So many bytes of content are held, and so many of a message that the call has taken and that is not whole.
+    /// The bytes that are held of content, and of a message that the call has taken and that is not whole.
     pub(in super::super) fn set(&mut self, content: usize, message: usize) {
         let sends = content + message > 0;
         // A sender is counted before its bytes, and as long as they are.
@@ -61,18 +61,18 @@ impl Drop for Held {
 }
 
 impl Held {
-    /// So many bytes of content are held, and of the message that is not whole as many as before.
+    /// The bytes that are held of content; of the message that is not whole as many as before.
     pub(in super::super) fn set_content(&mut self, bytes: usize) {
         self.set(bytes, self.message);
     }
 
-    /// So many bytes of header fields are held.
+    /// The bytes that header fields hold.
     pub(in super::super) fn set_fields(&mut self, bytes: usize) {
         self.of.change([(Kind::Fields, self.fields, bytes)]);
         self.fields = bytes;
     }
 
-    /// So many bytes of trailers are held.
+    /// The bytes that trailers hold.
     pub(in super::super) fn set_trailers(&mut self, bytes: usize) {
         self.of.change([(Kind::Trailers, self.trailers, bytes)]);
         self.trailers = bytes;

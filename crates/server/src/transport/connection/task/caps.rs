@@ -43,11 +43,20 @@ where
                 _ => break,
             }
         }
-        if let Some(account) = self.account.get().cloned()
-            && account.is_ordered()
+        if self
+            .account
+            .get()
+            .is_some_and(|account| account.is_ordered())
         {
-            let bytes_max = account.accounts().bytes_max();
-            let ended = self.end_largest(RequestError::NodeExhausted(bytes_max));
+            self.obey();
+        }
+    }
+
+    /// All connections together hold too much, and this one most.
+    fn obey(&mut self) {
+        let bytes_max = self.shared.accounts.bytes_max();
+        let ended = self.end_largest(RequestError::NodeExhausted(bytes_max));
+        if let Some(account) = self.account.get() {
             account.obeyed(ended);
         }
     }

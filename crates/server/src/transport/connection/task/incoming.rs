@@ -89,7 +89,7 @@ where
             seen += received.consumed;
             match &received.event {
                 Some(Event::Data { bytes, .. }) => portion.data += 16 + bytes.len() / 64,
-                _ => portion.octets += received.consumed,
+                _ => portion.octets += received.work,
             }
             if let Some(frame) = received.frame {
                 portion.count(frame);
