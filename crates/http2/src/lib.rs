@@ -20,12 +20,14 @@
 //! | 3.4 | SETTINGS are sent when the preface has come whole | a peer of another protocol gets nothing that it cannot read |
 //! | 4.2, 5.4.1 | a frame of a wrong size ends the connection, also where a stream error would do | no implementation sends one |
 //! | 4.3, 10.5.1 | a header list over the limit is decoded to its end and not built; a block over four times the limit in bytes ends the connection | the tables stay equal, and the work has an end |
+//! | 4.3, 10.5.1 | a field name over 512 octets, or a pseudo-header field over 8,192, makes a list too large | what one call costs has a bound; RFC 9110, 4.1 asks for 8,000 |
 //! | 5.1 | frames of streams that we reset, and of streams closed longer ago than 32 others, are ignored | an honest peer sent them before it knew |
 //! | 5.1 | DATA and HEADERS after END_STREAM of both ends end the connection with STREAM_CLOSED; after the peer's own RST_STREAM they are answered with RST_STREAM | no race explains the first; the RFC asks for the second |
 //! | 5.1.2 | a stream over the limit is reset with REFUSED_STREAM, also before our SETTINGS are acknowledged | the peer may send the request again |
 //! | 5.3.2 | PRIORITY is ignored, but for a stream that depends on itself | the scheme is deprecated |
 //! | 6.5.2 | unknown settings, and an ACK that was not asked for, are ignored | the first is a rule; the second says nothing |
 //! | 6.5.3 | wider limits hold from sending them, narrower ones from the ACK; no ACK within [`Config::settings_timeout`] ends the connection | a peer cannot know earlier |
+//! | 6.8 | a request that is not whole when the last stream is said is not handed on | the peer sends it again elsewhere (8.7) |
 //! | 6.8 | an orderly end is GOAWAY with 2^31-1 and PING, then GOAWAY with the last stream at its ACK or after [`Config::go_away_timeout`] | streams on their way are taken |
 //! | 6.9 | credit of the connection is given back as bytes come, credit of a stream as its call takes them, both at half a window | one call that takes nothing stops its own stream only |
 //! | 6.9.2 | a change of SETTINGS_INITIAL_WINDOW_SIZE is one number for all streams | a peer that changes it again and again costs the same each time |
@@ -33,6 +35,7 @@
 //! | 8.1.1 | a malformed request is reset with PROTOCOL_ERROR and never reaches the caller | |
 //! | 8.2.3 | several `cookie` fields become one | the caller's HTTP has no frames |
 //! | 8.3.1 | `host` must equal `:authority` where both are given; a user in `:authority` is malformed | two names would be read by two programs |
+//! | 8.3.1 | a request may have neither `:authority` nor `host` | the client must send one, but a request without is not malformed by 8.1.1 |
 //! | RFC 7541, 4.2 | the encoder has no dynamic table, and says so in the first block | no state; some peers refuse other sizes |
 //! | RFC 7541, 5.1 | integers have at most four octets after the first | none of ours is larger |
 

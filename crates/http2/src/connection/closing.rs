@@ -88,7 +88,7 @@ impl<V> Connection<V> {
         }
     }
 
-    fn is_before_preface(&self) -> bool {
+    pub(super) fn is_before_preface(&self) -> bool {
         matches!(self.reading, Reading::Preface(_))
     }
 }

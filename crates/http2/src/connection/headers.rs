@@ -17,7 +17,7 @@ use crate::streams::NO_CONTENT_LENGTH;
 /// Octets of a header block that one call decodes. The dearest octets take some 340 instructions each.
 pub(super) const OCTETS_AT_ONCE: usize = 1_024;
 
-/// A field, or a piece of one, is at least as much work as so many octets.
+/// A field, or a piece of one, is at least as much work as this number of octets.
 const FIELD_OCTETS: usize = 8;
 
 /// A header block that is under way.

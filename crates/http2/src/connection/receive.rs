@@ -162,11 +162,9 @@ impl<V> Connection<V> {
         let frame = Some(head.kind);
         if event.is_some() {
             return Ok(Received {
-                consumed,
                 frame,
-                work: consumed,
-                empty: false,
                 event,
+                ..Received::bytes(consumed)
             });
         }
         let empty = matches!(&self.reading, Reading::Data(data) if data.is_empty());

@@ -158,8 +158,11 @@ impl<V> Connection<V> {
         self.streams.get(slot).response_ended
     }
 
-    /// Asks the peer whether it is there. The answer is [`Event::Pong`](crate::Event::Pong) with the same bytes.
+    /// Asks the peer whether it is there. The answer is [`Event::Pong`](crate::Event::Pong) with the same bytes. A peer whose preface has
+    /// not come is not asked: nothing goes before our SETTINGS (3.4).
     pub fn ping(&mut self, payload: [u8; 8], out: &mut Output) {
-        frame::ping(out, payload, false);
+        if !self.is_before_preface() {
+            frame::ping(out, payload, false);
+        }
     }
 }

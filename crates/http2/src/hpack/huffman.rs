@@ -279,7 +279,7 @@ impl Pieces {
     }
 }
 
-/// Makes room behind `out` for what so many octets, and the bits of a window, may stand for. It says where the room begins.
+/// Makes room behind `out` for what this number of octets, and the bits of a window, may stand for. It says where the room begins.
 fn room(out: &mut Vec<u8>, octets: usize) -> usize {
     let begin = out.len();
     let end = begin + decoded_len_max(octets + size_of::<u64>());

@@ -74,6 +74,18 @@ fn an_end_before_the_preface_is_said_after_settings() {
 }
 
 #[test]
+fn nobody_is_asked_before_the_preface() {
+    let mut server = Server::new(Config::default());
+    server.send(&wire::PREFACE[..23]);
+    server.connection.ping(*b"too soon", &mut server.out);
+    assert!(server.out.is_empty());
+    server.send(&wire::PREFACE[23..]);
+    server.connection.ping(*b"are you ", &mut server.out);
+    server.flush();
+    assert_eq!(server.peer.server_pings, [*b"are you "]);
+}
+
+#[test]
 fn a_stranger_is_told_nothing() {
     let mut server = Server::new(Config::default());
     let error = (server.connection)

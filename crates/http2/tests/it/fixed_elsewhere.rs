@@ -3,12 +3,18 @@
 //! | h2 | fixed | here |
 //! |---|---|---|
 //! | 0.4.10 | an end is clean only if the stream was not reset | `states`: Reset and Data with `end` are two events |
+//! | 0.4.12 | a limit of reset streams that are remembered | `states::how_a_stream_was_closed...`: 32 |
+//! | 0.4.13 | a stream that cannot use the connection's window does not take it | below |
 //! | 0.4.13 | padding of DATA given back | `credit::padding_counts_and_comes_back` |
 //! | 0.4.13, 0.4.16 | informational responses | `responses::trailers_come_after_content...` |
 //! | 0.4.14 | credit of padded DATA for a stream that was reset | below |
 //! | 0.4.14 | credit of DATA after GOAWAY | below |
 //! | 0.4.14 | HEADERS of a stream that is reset go before RST_STREAM | below |
 //! | 0.4.14 | the peer's GOAWAY does not close its streams | below |
+//! | 0.4.14 | the connection's window after a stream that waited is reset | `windows::a_stream_that_waits_and_is_closed...` |
+//! | 0.4.14, 0.4.16 | wake-ups of a stream that this end resets, or whose trailers come | there are no wakers: the value is given back, and trailers are an event |
+//! | 0.4.15 | an error of a stream does not end the connection | `messages::head` asks for another request after each |
+//! | 0.4.15 | content that was sent goes before the reset | below |
 //! | 0.4.15 | a header block that is far too large ends the connection | `blocks::a_block_over_four_times...` |
 //! | 0.4.15 | 255 octets of padding | below |
 //! | 0.4.15 | more fields than a map takes | below |
@@ -16,9 +22,14 @@
 //! | 0.4.15 | no empty capacity is told | `windows::the_initial_window_moves_all_windows...` |
 //! | 0.4.16 | credit of content that nobody takes, when the call ends | below |
 //! | 0.4.16 | content that came before a reset is told first | below |
+//! | 0.4.16 | a reset after END_STREAM lets the content be read | below |
+//! | 0.4.16 | a socket that takes 0 bytes | the caller's |
+//! | 0.4.17 | the last DATA does not count as empty | below |
+//! | 0.4.17 | the encoder's table has a limit | it has none: `responses::a_block_over_the_size_of_a_frame...` |
 //! | 0.4.16 to 0.4.20 | many small DATA frames | counted by the caller: [`Received::frame`] |
 //! | 0.4.20 | two different values of `content-length` | `messages::content_length_is_one_number` |
 //! | 0.4.20 | refused streams are counted | `settings::streams_over_the_limit...`: an event each |
+//! | 0.4.20 | an end of the connection while streams come | `closing` |
 //! | 0.4.20 | GOAWAY on a stream | `states::frames_of_the_wrong_size...` |
 //!
 //! [`Received::frame`]: longlived_http2::Received
@@ -158,4 +169,40 @@ fn content_that_came_before_a_reset_is_told_first() {
     let sums = Said::Trailers(1, "x-sum=1;".to_owned());
     let content = Said::Data(1, b"content".to_vec(), false);
     assert_eq!(said[1..], [content, sums, Said::Reset(1, 8)]);
+}
+
+#[test]
+fn a_stream_without_a_window_of_its_own_leaves_the_connections_to_others() {
+    let mut server = Server::usual();
+    server.send(&wire::settings(&[(wire::INITIAL_WINDOW_SIZE, 0)]));
+    for id in [1, 3] {
+        server.send(&wire::headers(id, &post(&[]), true));
+        server.respond(id, false);
+    }
+    server.send(&wire::window_update(3, 100_000));
+    assert_eq!(server.data(3, &vec![0; 65_535], false), 65_535);
+    assert_eq!(server.data(1, b"waits", true), 0);
+    assert_eq!(server.data(3, b"waits", true), 0);
+    server.send(&wire::window_update(0, 5));
+    assert_eq!(server.writable(), [3]);
+    assert_eq!(server.data(3, b"waits", true), 5);
+}
+
+#[test]
+fn the_last_data_is_not_empty() {
+    for (padded, ends) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut server = Server::usual();
+        server.send(&wire::headers(1, &post(&[]), false));
+        let flags = u8::from(ends) | if padded { PADDED } else { 0 };
+        let payload = if padded {
+            wire::padded(b"", 9)
+        } else {
+            Vec::new()
+        };
+        let frame = wire::frame(wire::DATA, flags, 1, &payload);
+        let received = (server.connection)
+            .receive(&frame, server.now, &mut server.out)
+            .expect("no rule is broken");
+        assert_eq!(received.empty, !ends, "padded: {padded}");
+    }
 }

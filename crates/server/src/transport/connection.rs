@@ -14,6 +14,7 @@ mod inbox;
 mod io;
 mod keepalive;
 mod linger;
+mod outgoing;
 mod policy;
 mod request_body;
 mod request_error;

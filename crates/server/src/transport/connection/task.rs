@@ -196,7 +196,7 @@ where
                 if let Poll::Ready(end) = self.poll_socket() {
                     return Poll::Ready(end);
                 }
-                self.keep_within_caps();
+                self.count_frames();
             }
             if self.expired && self.drained {
                 self.expired = false;
@@ -204,6 +204,7 @@ where
                     return Poll::Ready(end);
                 }
             }
+            self.keep_within_caps();
             self.release();
             self.look_whether_full();
             if self.wakes.any_woken() {

@@ -72,7 +72,7 @@ async fn seen(raw: &mut Raw) {
 
 #[tokio::test]
 async fn of_many_half_sent_messages_on_one_connection_the_largest_ends() {
-    let node = Node::start_with(connection_cap(100 * KIB));
+    let node = Node::start_with(connection_cap(90 * KIB));
     let mut raw = Raw::connect(node.address).await;
     let mut calls = Vec::new();
     for part in [8, 8, 14, 8, 8, 8, 8, 8, 8, 8, 8] {

@@ -78,7 +78,7 @@ async fn fields_count_until_their_call_drops_them() {
 #[tokio::test]
 async fn of_calls_that_hold_too_many_fields_the_newest_end() {
     let mut settings = AcceptorSettings::default();
-    Arc::make_mut(&mut settings.connection).connection_bytes_max = 1 << 18;
+    Arc::make_mut(&mut settings.connection).connection_bytes_max = 280 << 10;
     let node = node_with(settings);
     let mut client = Client::connect(node.address).await;
     let mut calls = Vec::new();

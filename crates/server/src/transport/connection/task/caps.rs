@@ -33,9 +33,8 @@ where
         (self.account).open(&self.shared.accounts, &self.context, &self.wakes.socket)
     }
 
-    /// Counts what is half read, gives or holds back credit, and ends calls if too much is held.
+    /// Gives or holds back credit, and ends calls if too much is held.
     pub(super) fn keep_within_caps(&mut self) {
-        self.count_frames();
         while let Some(account) = self.account.get() {
             hold_credit(account, &mut self.wire.frames);
             match excess(account, &self.wire.frames) {
@@ -62,7 +61,7 @@ where
     }
 
     /// Frames that are half read. There are none on the way of a delivery, nor of a message that comes whole.
-    fn count_frames(&mut self) {
+    pub(super) fn count_frames(&mut self) {
         let Frames { http2, io, .. } = &self.wire.frames;
         let held = http2.held();
         let bytes = held.half_frames + held.header_blocks + io.unseen_bytes();

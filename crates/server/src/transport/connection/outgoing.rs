@@ -1,0 +1,252 @@
+//! The sending half of a stream: its head, the chunks of its body, its end.
+//!
+//! Holds: the body is asked for a chunk only when the windows have capacity for some of it, and no more than the rest of one is kept.
+//! Does not: share its turn; after `STREAM_TURN_BYTES` the other streams go first.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::response::Parts;
+use longlived_http2::{ErrorCode, Slot};
+use tokio::io::AsyncWrite;
+
+use super::followers::Place;
+use super::response_body::ResponseBody;
+use super::response_head;
+use super::stream_set::Turn;
+use super::wake_set::StreamWaker;
+use super::wire::{Frames, Sent};
+use crate::limits;
+
+/// How a stream ends.
+pub(super) enum End {
+    /// Its response was sent whole.
+    Sent,
+    /// By a reset.
+    Reset(ErrorCode),
+}
+
+/// The sending half of a stream.
+pub(super) struct Outgoing {
+    /// The rest of the last chunk, for which the windows had no capacity.
+    pub(super) rest: Bytes,
+    /// Its group, if it is in one.
+    pub(super) place: Option<Place>,
+    /// The body had nothing to say when it was last asked.
+    pub(super) at_rest: bool,
+    /// Bytes of the rest that are counted.
+    pub(super) counted: u32,
+}
+
+impl Outgoing {
+    /// Sends the head. The stream may be over with it.
+    pub(super) fn open<B, T>(
+        at: Slot,
+        mut head: Parts,
+        body: &mut B,
+        cx: &mut Context<'_>,
+        frames: &mut Frames<T>,
+    ) -> Result<Self, End>
+    where
+        B: ResponseBody,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        // A response that has only a status is one frame, and only in that form may it ask to be retried; so the body is
+        // looked at before the head goes.
+        let first = if body.is_end_stream() {
+            Poll::Ready(None)
+        } else {
+            Pin::new(&mut *body).poll_frame(cx)
+        };
+        let (first, end) = match first {
+            Poll::Pending => (Bytes::new(), false),
+            Poll::Ready(None) => (Bytes::new(), true),
+            Poll::Ready(Some(Err(error))) => {
+                log_body_error(error);
+                return Err(End::Reset(ErrorCode::INTERNAL_ERROR));
+            }
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => (data, false),
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        head.headers.extend(trailers);
+                    }
+                    (Bytes::new(), true)
+                }
+            },
+        };
+        let Frames { http2, io, .. } = frames;
+        response_head::head(head.status, &head.headers, |block| {
+            http2.respond(at, block, end, io.out());
+        });
+        // The answer to HEAD ends with its head.
+        if frames.http2.is_response_ended(at) {
+            return Err(End::Sent);
+        }
+        Ok(Self {
+            rest: first,
+            place: None,
+            at_rest: false,
+            counted: 0,
+        })
+    }
+
+    /// Moves chunks while the windows have capacity, the body has chunks, and it is this stream's turn. One whose head was sent in this
+    /// turn sends no more than a chunk: the heads of others come before its content.
+    #[allow(clippy::too_many_arguments, reason = "each from another owner")]
+    pub(super) fn turn<B, T>(
+        &mut self,
+        at: Slot,
+        opened: bool,
+        body: &mut B,
+        cx: &mut Context<'_>,
+        own: &StreamWaker,
+        turn: &mut Turn,
+        frames: &mut Frames<T>,
+    ) -> Poll<End>
+    where
+        B: ResponseBody,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        T: AsyncWrite + Unpin,
+    {
+        if turn.is_blocked() {
+            return Poll::Pending;
+        }
+        if opened && self.rest.is_empty() {
+            // The body was just asked, and had nothing to say.
+            return again(own);
+        }
+        let mut moved = 0;
+        loop {
+            if !self.rest.is_empty() {
+                let (count, sent) = self.send_rest(at, frames);
+                moved += count;
+                turn.spend(count);
+                match sent {
+                    Sent::All => {}
+                    Sent::Part(_) => {
+                        ready!(self.stalled(at, body, cx, frames));
+                    }
+                    Sent::Blocked(_) => {
+                        turn.end();
+                        return again(own);
+                    }
+                }
+            }
+            if body.is_end_stream() {
+                return end(at, frames);
+            }
+            if frames.http2.send_window(at) == 0 {
+                ready!(self.stalled(at, body, cx, frames));
+            }
+            if moved >= limits::STREAM_TURN_BYTES || turn.is_over() {
+                return again(own);
+            }
+            let frame = match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Pending => {
+                    self.at_rest = true;
+                    return Poll::Pending;
+                }
+                Poll::Ready(None) => return end(at, frames),
+                Poll::Ready(Some(Err(error))) => {
+                    log_body_error(error);
+                    return Poll::Ready(End::Reset(ErrorCode::INTERNAL_ERROR));
+                }
+                Poll::Ready(Some(Ok(frame))) => frame,
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    // Counts an empty chunk too: a body that gives nothing else must not keep the turn.
+                    moved += 1;
+                    self.rest = large_enough(data, body, frames);
+                    if opened {
+                        return again(own);
+                    }
+                }
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        return end_with(at, &trailers, frames);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends as much of the last chunk as may go, and says how much that is.
+    fn send_rest<T: AsyncWrite + Unpin>(
+        &mut self,
+        at: Slot,
+        frames: &mut Frames<T>,
+    ) -> (usize, Sent) {
+        let sent = frames.send(at, &self.rest);
+        let count = match sent {
+            Sent::All => self.rest.len(),
+            Sent::Part(count) | Sent::Blocked(count) => count,
+        };
+        self.rest = self.rest.split_off(count);
+        (count, sent)
+    }
+
+    /// Waits for capacity in a window. Ready when the trailers are next, which need none.
+    fn stalled<B: ResponseBody, T>(
+        &mut self,
+        at: Slot,
+        body: &mut B,
+        cx: &mut Context<'_>,
+        frames: &mut Frames<T>,
+    ) -> Poll<()> {
+        frames.http2.wait_for_window(at);
+        if body.poll_while_blocked(cx).is_ready() && self.rest.is_empty() {
+            return Poll::Ready(());
+        }
+        self.hold(body);
+        Poll::Pending
+    }
+
+    /// Tells the body that flow control, HTTP/2's or that of the socket, holds its bytes. A group is told as one.
+    pub(super) fn hold<B: ResponseBody>(&self, body: &mut B) {
+        if let Some(follower) = body.follower() {
+            follower.hold(!self.rest.is_empty());
+        }
+    }
+}
+
+/// Ends a response without trailers.
+fn end<T>(at: Slot, frames: &mut Frames<T>) -> Poll<End> {
+    let nothing = frames.http2.data(at, &[], true, frames.io.out());
+    debug_assert_eq!(nothing, 0, "an empty frame needs no window");
+    Poll::Ready(End::Sent)
+}
+
+/// Ends a response with trailers.
+fn end_with<T>(at: Slot, trailers: &HeaderMap, frames: &mut Frames<T>) -> Poll<End> {
+    let Frames { http2, io, .. } = frames;
+    response_head::trailers(trailers, |block| http2.trailers(at, block, io.out()));
+    Poll::Ready(End::Sent)
+}
+
+/// A piece as it may be sent: with more behind it where small ones pile up at the peer.
+fn large_enough<B: ResponseBody, T>(piece: Bytes, body: &mut B, frames: &mut Frames<T>) -> Bytes {
+    let small = (1..limits::SMALL_FRAME_BYTES).contains(&piece.len());
+    if small
+        && frames.has_too_much_unread()
+        && let Some(follower) = body.follower()
+    {
+        return follower.larger(piece, limits::SMALL_FRAME_BYTES);
+    }
+    piece
+}
+
+/// Goes on in the next turn.
+fn again<T>(own: &StreamWaker) -> Poll<T> {
+    own.raise();
+    Poll::Pending
+}
+
+fn log_body_error(error: impl Into<Box<dyn Error + Send + Sync>>) {
+    let error = error.into();
+    tracing::error!(error = error.as_ref() as &dyn Error, "response body failed");
+}
