@@ -23,23 +23,29 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let named = static_table::index_of_name(name);
     match named.and_then(|first| static_table::index_of_value(first, value)) {
         Some(index) => integer::encode(out, INDEXED, 7, index),
-        None => literal(out, WITHOUT_INDEXING, named, name, value),
+        None => literal(out, named, name, value),
     }
 }
 
 /// Writes a field that no hop may put into a table, because its value is a secret or never comes again
-/// (RFC 7541, 7.1.3). Its name is in lower case.
+/// (RFC 7541, 7.1.3). Its name is in lower case. Its strings are plain: encoding what is sent once costs more than it saves.
 pub fn never_indexed(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    let named = static_table::index_of_name(name);
-    literal(out, NEVER_INDEXED, named, name, value);
+    match static_table::index_of_name(name) {
+        Some(index) => integer::encode(out, NEVER_INDEXED, 4, index),
+        None => {
+            out.push(NEVER_INDEXED);
+            plain(out, name);
+        }
+    }
+    plain(out, value);
 }
 
 /// A literal, with the name of the static field at `named` or a new one.
-fn literal(out: &mut Vec<u8>, pattern: u8, named: Option<usize>, name: &[u8], value: &[u8]) {
+fn literal(out: &mut Vec<u8>, named: Option<usize>, name: &[u8], value: &[u8]) {
     if let Some(index) = named {
-        integer::encode(out, pattern, 4, index);
+        integer::encode(out, WITHOUT_INDEXING, 4, index);
     } else {
-        out.push(pattern);
+        out.push(WITHOUT_INDEXING);
         string(out, name);
     }
     string(out, value);
@@ -52,7 +58,12 @@ fn string(out: &mut Vec<u8>, string: &[u8]) {
         integer::encode(out, HUFFMAN, 7, huffman_len);
         huffman::encode(out, string);
     } else {
-        integer::encode(out, 0, 7, string.len());
-        out.extend_from_slice(string);
+        plain(out, string);
     }
+}
+
+/// A string literal as it is.
+fn plain(out: &mut Vec<u8>, string: &[u8]) {
+    integer::encode(out, 0, 7, string.len());
+    out.extend_from_slice(string);
 }

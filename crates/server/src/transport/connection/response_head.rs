@@ -1,6 +1,7 @@
 //! Heads and trailers of responses, as header blocks (RFC 9113, 8.3.2).
 
 use std::cell::Cell;
+use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use longlived_http2::hpack::encode;
@@ -31,8 +32,21 @@ fn with_block(send: impl FnOnce(&[u8]), make: impl FnOnce(&mut Vec<u8>)) {
     BLOCK.set(block);
 }
 
+/// The field that every response of gRPC has, made once.
+static GRPC: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut field = Vec::new();
+    encode::field(&mut field, b"content-type", GRPC_CONTENT_TYPE);
+    field
+});
+
+const GRPC_CONTENT_TYPE: &[u8] = b"application/grpc";
+
 fn put(block: &mut Vec<u8>, fields: &HeaderMap) {
     for (name, value) in fields {
+        if *name == header::CONTENT_TYPE && value.as_bytes() == GRPC_CONTENT_TYPE {
+            block.extend_from_slice(&GRPC);
+            continue;
+        }
         if is_of_the_connection(name) {
             continue;
         }
