@@ -113,8 +113,8 @@ fn huffman(codes: &[(u64, u32)], length: usize) -> Vec<u8> {
     unreachable!("the codes go round");
 }
 
-fn kind(name: &str) -> Option<Vec<u8>> {
-    let long = vec![b'a'; 16_000];
+/// Many fields.
+fn fields(name: &str) -> Option<Vec<u8>> {
     let bytes = match name {
         "usual_request" => request(|out| {
             for (name, value) in [
@@ -144,6 +144,15 @@ fn kind(name: &str) -> Option<Vec<u8>> {
         }),
         "fields_over_the_limit" => request(|out| out.extend([0x90; 16_000])),
         "added_fields" => request(|out| out.extend([0x41, 0].repeat(8_000))),
+        _ => return None,
+    };
+    Some(bytes)
+}
+
+/// Long strings.
+fn strings(name: &str) -> Option<Vec<u8>> {
+    let long = vec![b'a'; 16_000];
+    let bytes = match name {
         "huffman_60000" => request(|out| {
             literal(
                 out,
@@ -166,6 +175,15 @@ fn kind(name: &str) -> Option<Vec<u8>> {
         "a_long_name" => request(|out| literal(out, Err(&long), 0x00, b"")),
         "a_long_value" => request(|out| literal(out, Err(b"a"), 0x00, &long)),
         "a_long_cookie" => request(|out| literal(out, Err(b"cookie"), 0x00, &long)),
+        _ => return None,
+    };
+    Some(bytes)
+}
+
+/// Long pseudo-header fields, and SETTINGS.
+fn others(name: &str) -> Option<Vec<u8>> {
+    let long = vec![b'a'; 16_000];
+    let bytes = match name {
         "a_long_path" => block(1, &{
             let mut fields = vec![0x83, 0x86];
             literal(
@@ -202,6 +220,10 @@ fn kind(name: &str) -> Option<Vec<u8>> {
         _ => return None,
     };
     Some(bytes)
+}
+
+fn kind(name: &str) -> Option<Vec<u8>> {
+    (fields(name).or_else(|| strings(name))).or_else(|| others(name))
 }
 
 const KINDS: [&str; 16] = [
