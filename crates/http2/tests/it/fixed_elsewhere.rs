@@ -174,7 +174,6 @@ fn content_that_came_before_a_reset_is_told_first() {
 #[test]
 fn a_stream_without_a_window_of_its_own_leaves_the_connections_to_others() {
     let mut server = Server::usual();
-    server.send(&wire::settings(&[(wire::INITIAL_WINDOW_SIZE, 0)]));
     for id in [1, 3] {
         server.send(&wire::headers(id, &post(&[]), true));
         server.respond(id, false);
@@ -183,6 +182,8 @@ fn a_stream_without_a_window_of_its_own_leaves_the_connections_to_others() {
     assert_eq!(server.data(3, &vec![0; 65_535], false), 65_535);
     assert_eq!(server.data(1, b"waits", true), 0);
     assert_eq!(server.data(3, b"waits", true), 0);
+    // Both wait for the connection, and then one has no window of its own any more.
+    server.send(&wire::settings(&[(wire::INITIAL_WINDOW_SIZE, 0)]));
     server.send(&wire::window_update(0, 5));
     assert_eq!(server.writable(), [3]);
     assert_eq!(server.data(3, b"waits", true), 5);
