@@ -110,7 +110,7 @@ pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// `GOAWAY(ENHANCE_YOUR_CALM)`.
 pub(crate) const HEADER_BLOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Frames of a peer, DATA aside, that one connection looks at before its streams have their turn. Met as: nothing.
+/// Frames of a peer, DATA aside, that one connection looks at before its streams and other connections have their turn. Met as: nothing.
 pub(crate) const CONNECTION_TURN_FRAMES: u32 = 64;
 
 /// Frames that ask for nothing (PING, SETTINGS, PRIORITY, unknown ones, WINDOW_UPDATE, empty DATA, frames of closed streams) which a peer
@@ -208,8 +208,8 @@ pub(crate) const CONNECTION_TURN_BYTES: usize = 256 * 1024;
 /// Heads of responses that the streams of a connection send in one round, and requests refused in it. Met as: nothing.
 pub(crate) const CONNECTION_TURN_HEADS: u32 = 16;
 
-/// Calls that reach their handlers in one round, before the other streams have their turn. Met as: nothing.
-pub(crate) const CONNECTION_TURN_CALLS: u32 = 7;
+/// Calls that reach their handlers before the other streams and other connections have their turn. Met as: nothing.
+pub(crate) const CONNECTION_TURN_CALLS: u32 = 6;
 
 /// How long a connection without streams stays after GOAWAY. A peer that follows HTTP/2 has closed it by then, and the
 /// bytes of the last stream have gone out. Another peer must not hold up the end of the node. Met as: a closed

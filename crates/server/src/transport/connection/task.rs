@@ -1,7 +1,8 @@
 //! The task of a connection, which drives the socket and all its streams.
 //!
 //! A round is: the streams that were woken and the groups that read for several of them, then what the peer sent, then one write.
-//! So their bytes leave in as few writes as possible, and a wake-up costs the runtime one poll for any number of streams.
+//! So their bytes leave in as few writes as possible, and a wake-up costs the runtime one poll for any number of streams. A poll has
+//! several rounds, and takes one portion of what the peer sent.
 //!
 //! Holds: when the peer goes, or falls silent, or the server is killed, every call and body of the connection is dropped at once; what a
 //! peer sends is handled in portions, and other connections have their turn between them.
@@ -22,6 +23,7 @@ use tokio::task::coop;
 use tokio::time::Instant;
 use tower::Service;
 
+use self::incoming::Taken;
 use super::account::OwnAccount;
 use super::followers::{Detached, Followers};
 use super::heartbeats::Heartbeats;
@@ -191,10 +193,13 @@ where
                     self.poll_streams(groups, streams);
                 }
             }
+            let mut gives_way = false;
             if self.wakes.take(SOCKET) {
                 self.untimed = true;
-                if let Poll::Ready(end) = self.poll_socket() {
-                    return Poll::Ready(end);
+                match self.poll_socket() {
+                    Taken::All => {}
+                    Taken::Portion => gives_way = true,
+                    Taken::End(end) => return Poll::Ready(end),
                 }
                 self.count_frames();
             }
@@ -207,6 +212,10 @@ where
             self.keep_within_caps();
             self.release();
             self.look_whether_full();
+            if gives_way {
+                // The peer has more to say: other connections have their turn before it.
+                break;
+            }
             if self.wakes.any_woken() {
                 if coop::has_budget_remaining() {
                     continue;

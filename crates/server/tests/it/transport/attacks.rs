@@ -12,6 +12,7 @@ mod continuation;
 mod hpack;
 mod illegal;
 mod made_you_reset;
+mod portions;
 mod requests;
 mod settings;
 mod slow;

@@ -1,6 +1,6 @@
 //! What the peer sends, in portions, and what it means for the streams of the connection.
 //!
-//! Holds: a portion is a bounded number of frames and calls; the rest waits, and the streams have their turn before it.
+//! Holds: a portion is a bounded number of frames and calls; the rest waits for the next poll of the connection's task.
 //! Does not: know the rules of HTTP/2; `longlived_http2` does.
 
 use std::convert::Infallible;
@@ -26,6 +26,16 @@ use crate::transport::connection::wakes::SOCKET;
 use crate::transport::connection::wire::{Frames, Sending, Wire};
 use crate::transport::connection::{ConnectionEnd, HeadersTooLarge};
 
+/// What the look at the socket came to.
+pub(super) enum Taken {
+    /// Everything that is there, or nothing because answers wait for the socket.
+    All,
+    /// A portion; there is more.
+    Portion,
+    /// The connection is over.
+    End(ConnectionEnd),
+}
+
 impl<T, S, B> Connection<T, S, B>
 where
     T: AsyncRead + AsyncWrite + Unpin,
@@ -35,11 +45,11 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// Writes what waited for the socket, and takes what the peer sent: one portion of it.
-    pub(super) fn poll_socket(&mut self) -> Poll<ConnectionEnd> {
+    pub(super) fn poll_socket(&mut self) -> Taken {
         if self.wire.frames.io.is_blocked()
             && let Err(error) = self.wire.frames.io.write()
         {
-            return Poll::Ready(ConnectionEnd::Io(error));
+            return Taken::End(ConnectionEnd::Io(error));
         }
         self.drained = false;
         let mut portion = Portion::default();
@@ -47,10 +57,10 @@ where
             let (buffer, range) = match self.wire.frames.io.poll_read() {
                 Poll::Pending => {
                     self.drained = true;
-                    return Poll::Pending;
+                    return Taken::All;
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(ConnectionEnd::Io(error)),
-                Poll::Ready(Ok(Input::Closed)) => return Poll::Ready(ConnectionEnd::Closed),
+                Poll::Ready(Err(error)) => return Taken::End(ConnectionEnd::Io(error)),
+                Poll::Ready(Ok(Input::Closed)) => return Taken::End(ConnectionEnd::Closed),
                 Poll::Ready(Ok(Input::Bytes(buffer, range))) => (buffer, range),
             };
             let seen = self.look_at(&buffer[range.clone()], &mut portion);
@@ -58,18 +68,15 @@ where
             let all = unseen.is_empty();
             self.wire.frames.io.put_back(buffer, unseen);
             if let Err(error) = seen {
-                return Poll::Ready(self.fail(error));
-            }
-            if !all {
-                if portion.is_over() {
-                    self.wakes.mark(SOCKET);
-                }
-                // Or answers wait for the socket: reading goes on when it has taken them.
-                return Poll::Pending;
+                return Taken::End(self.fail(error));
             }
             if portion.is_over() {
                 self.wakes.mark(SOCKET);
-                return Poll::Pending;
+                return Taken::Portion;
+            }
+            if !all {
+                // Answers wait for the socket: reading goes on when it has taken them.
+                return Taken::All;
             }
         }
     }
