@@ -145,9 +145,9 @@ pub(crate) const CONNECTION_TURN_DATA: usize = 16 * 1_024;
 /// do not count. Met as: `GOAWAY(ENHANCE_YOUR_CALM)`.
 pub(crate) const CANCELS_PER_STREAM_MAX: u32 = 4;
 
-/// The same in bytes. An octet of a header block takes up to 340 instructions to decode, and up to 1,024 of them are decoded at once.
-/// Met as: nothing.
-pub(crate) const CONNECTION_TURN_OCTETS: usize = 512;
+/// The same as work with header blocks, in octets: a field counts as eight at least, and takes some 1,000 instructions. What comes last may
+/// go beyond it: a piece that is decoded at once takes 100,000 instructions at most. Met as: nothing.
+pub(crate) const CONNECTION_TURN_OCTETS: usize = 1_024;
 
 /// Bytes of requests that one stream may have on their way to us. Enough for one large publish batch within a
 /// round trip. Met as: flow control.

@@ -41,6 +41,8 @@ mod server_kill;
 mod server_log;
 mod server_lost_reply;
 mod server_metrics;
+#[cfg(target_os = "linux")]
+mod server_neighbours;
 mod server_open_files;
 mod server_peers;
 #[cfg(target_os = "linux")]

@@ -30,12 +30,11 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 /// Writes a field that no hop may put into a table, because its value is a secret or never comes again
 /// (RFC 7541, 7.1.3). Its name is in lower case. Its strings are plain: encoding what is sent once costs more than it saves.
 pub fn never_indexed(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    match static_table::index_of_name(name) {
-        Some(index) => integer::encode(out, NEVER_INDEXED, 4, index),
-        None => {
-            out.push(NEVER_INDEXED);
-            plain(out, name);
-        }
+    if let Some(index) = static_table::index_of_name(name) {
+        integer::encode(out, NEVER_INDEXED, 4, index);
+    } else {
+        out.push(NEVER_INDEXED);
+        plain(out, name);
     }
     plain(out, value);
 }

@@ -183,15 +183,7 @@ where
             let groups = self.wakes.take(GROUPS) || self.held_back;
             let streams = self.wakes.take(STREAMS) || self.held_back;
             if groups || streams {
-                // A stream may want to be asked earlier than all others.
-                self.untimed |= streams;
-                self.held_back = self.wire.frames.io.is_blocked();
-                if self.held_back {
-                    self.streams.poll_blocked(&mut self.wire);
-                    self.wire.followers.hold();
-                } else {
-                    self.poll_streams(groups, streams);
-                }
+                self.poll_woken(groups, streams);
             }
             let mut gives_way = false;
             if self.wakes.take(SOCKET) {
@@ -304,7 +296,11 @@ where
             self.wire.heartbeats.again(now, earliest);
         }
         if self.http2_due().is_some_and(|at| at <= now) {
-            self.expired = true;
+            if std::mem::replace(&mut self.expired, true) {
+                // There has been something to read ever since.
+                self.expired = false;
+                return self.poll_expired();
+            }
             self.wakes.mark(SOCKET);
         }
         Poll::Pending
@@ -323,17 +319,25 @@ where
         }
     }
 
-    /// When the next of the times that HTTP/2 sets is over.
+    /// When the next of the times that HTTP/2 sets is over. One that is waits for the socket to be read, and not for long: a peer that
+    /// always sends must not escape it.
     fn http2_due(&self) -> Option<Instant> {
         let http2 = self.wire.frames.http2.deadline().map(Instant::from_std);
-        http2.into_iter().chain(self.begin_until).min()
+        let due = http2.into_iter().chain(self.begin_until).min()?;
+        Some(if self.expired {
+            due + limits::KEEPALIVE_GRACE
+        } else {
+            due
+        })
     }
 
     /// The timer is to fire no later than at the earliest time that matters.
     fn set_timer(&mut self) {
-        // One that is over and waits for the socket to be read is not waited for again.
-        let http2 = self.http2_due().filter(|_| !self.expired);
-        let others = [http2, self.wire.heartbeats.due(), self.leaving_until];
+        let others = [
+            self.http2_due(),
+            self.wire.heartbeats.due(),
+            self.leaving_until,
+        ];
         let due = self.keepalive.due();
         let at = others.into_iter().flatten().fold(due, Instant::min);
         if self.timer.no_later_than(at) {
@@ -369,6 +373,19 @@ where
         if full != self.full.is_some() {
             let counts = &self.shared.counts;
             self.full = full.then(|| counts.count_full(self.context.peer, streams_max));
+        }
+    }
+
+    /// Streams and groups were woken.
+    fn poll_woken(&mut self, groups: bool, streams: bool) {
+        // A stream may want to be asked earlier than all others.
+        self.untimed |= streams;
+        self.held_back = self.wire.frames.io.is_blocked();
+        if self.held_back {
+            self.streams.poll_blocked(&mut self.wire);
+            self.wire.followers.hold();
+        } else {
+            self.poll_streams(groups, streams);
         }
     }
 

@@ -16,8 +16,8 @@ use longlived_testkit::wait::until;
 
 /// What the peers of a node may make it hold.
 const HELD_BYTES_MAX: usize = 64 << 20;
-/// What counts octets counts half of it: a buffer that grows has room for as many again.
-const COUNTED_BYTES_MAX: usize = HELD_BYTES_MAX / 2;
+/// What is counted of it: a buffer that grows has room for as many again, and stands beside its larger copy for a moment.
+const COUNTED_BYTES_MAX: usize = HELD_BYTES_MAX / 3;
 /// What is not held for a peer: tables and buffers of the node, and the attackers themselves.
 const BESIDE_BYTES_MAX: usize = 8 << 20;
 /// What may be left of it: buffers of the thread, tables that have grown.
