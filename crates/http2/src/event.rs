@@ -11,13 +11,15 @@ use crate::slot::Slot;
 pub struct Received<'a, V> {
     /// Bytes of the input that were taken.
     pub consumed: usize,
-    /// The frame that has come, once a frame: DATA with its first bytes, others when they are whole.
+    /// The frame that has come, once a frame: DATA with its head, others when they are whole.
     pub frame: Option<FrameType>,
     /// What was done for frames other than DATA, in octets of a header block: a field counts at least eight. A caller that has other
     /// things to do counts this, and not only what was consumed.
     pub work: usize,
     /// It is DATA that has no content and ends no request: an honest peer has little use for it.
     pub empty: bool,
+    /// It is DATA of a stream that is closed.
+    pub late: bool,
     /// What it means.
     pub event: Option<Event<'a, V>>,
 }
@@ -29,6 +31,7 @@ impl<V> Received<'_, V> {
             frame: None,
             work: consumed,
             empty: false,
+            late: false,
             event: None,
         }
     }

@@ -198,8 +198,12 @@ impl<V> Streams<V> {
         self.get(slot).waits
     }
 
-    /// The stream stands last among those that wait for the same.
+    /// The stream stands last among those that wait for the same, unless it waits for that already.
     pub(crate) fn wait(&mut self, slot: Slot, what: Waits) {
+        if self.get(slot).waits == Some(what) {
+            // It has got nothing since: it keeps its place.
+            return;
+        }
         self.stop_waiting(slot);
         let last = self.list(what).last;
         let stream = self.get_mut(slot);

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// `net.core.somaxconn`. Met as: a slow connect.
 pub(crate) const BACKLOG: i32 = 65_535;
 
-/// Connections open at once. Each costs about 28 KiB with one stream, so this many take some 2.7 GiB. Met as: the
+/// Connections open at once. Each costs about 4 KiB with one stream, so this many take some 400 MiB. Met as: the
 /// connection is closed right after it was accepted, counted, and named in the log once a second.
 pub(crate) const CONNECTIONS_MAX: usize = 100_000;
 
@@ -97,13 +97,13 @@ pub(crate) const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// then `RST_STREAM(REFUSED_STREAM)`.
 pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
 
-/// Streams we had to reset because the peer broke the protocol on them, over the life of the connection. A peer
+/// Streams we had to reset because the peer broke the protocol on them; the count falls by 25 a second. A peer
 /// that provokes resets makes us work for streams that do not count as open (the attack called "made you reset"). Met as:
 /// `GOAWAY(ENHANCE_YOUR_CALM)`.
 pub(crate) const LOCAL_ERROR_RESETS_MAX: usize = 256;
 
 /// Bytes of request headers of one call. gRPC implementations accept 8 KiB; a bearer
-/// token may need a little more. Met as: HTTP status 431.
+/// token may need a little more. Met as: RESOURCE_EXHAUSTED in gRPC, HTTP status 431 otherwise.
 pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
 /// From the first byte of a request's headers to the last: they may come in pieces, and are kept until they are whole. Met as:
@@ -112,6 +112,10 @@ pub(crate) const HEADER_BLOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Frames of a peer, DATA aside, that one connection looks at before its streams and other connections have their turn. Met as: nothing.
 pub(crate) const CONNECTION_TURN_FRAMES: u32 = 64;
+
+/// And work with header blocks that it does before them, in octets: a field counts as eight at least, and takes some 1,000 instructions. What comes last may
+/// go beyond it: a piece that is decoded at once takes 100,000 instructions at most. Met as: nothing.
+pub(crate) const CONNECTION_TURN_OCTETS: usize = 1_024;
 
 /// Frames that ask for nothing (PING, SETTINGS, PRIORITY, unknown ones, WINDOW_UPDATE, empty DATA, frames of closed streams) which a peer
 /// may send at once beyond what answers ours. Met as: `GOAWAY(ENHANCE_YOUR_CALM)`.
@@ -145,15 +149,11 @@ pub(crate) const CONNECTION_TURN_DATA: usize = 16 * 1_024;
 /// do not count. Met as: `GOAWAY(ENHANCE_YOUR_CALM)`.
 pub(crate) const CANCELS_PER_STREAM_MAX: u32 = 4;
 
-/// The same as work with header blocks, in octets: a field counts as eight at least, and takes some 1,000 instructions. What comes last may
-/// go beyond it: a piece that is decoded at once takes 100,000 instructions at most. Met as: nothing.
-pub(crate) const CONNECTION_TURN_OCTETS: usize = 1_024;
-
 /// Bytes of requests that one stream may have on their way to us. Enough for one large publish batch within a
 /// round trip. Met as: flow control.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// Bytes of requests that one connection may have on their way to us, which we hold unread. Bytes that were read and
+/// Bytes of requests that one connection may have on their way to us. Bytes that were read and
 /// wait for their call count against `CONNECTION_BYTES_MAX`. Met as: flow control.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 

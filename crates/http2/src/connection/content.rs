@@ -26,6 +26,11 @@ impl Data {
         self.content == 0 && !self.end
     }
 
+    /// Its stream is closed, and its bytes are dropped.
+    pub(super) fn is_late(&self) -> bool {
+        self.slot.is_none()
+    }
+
     /// The stream was closed.
     pub(super) fn forget(&mut self, slot: Slot) {
         if self.slot == Some(slot) {

@@ -34,6 +34,14 @@ pub(super) enum Reading {
 }
 
 impl Reading {
+    /// Whether DATA has begun that has no content and ends nothing, and whether its stream is closed.
+    fn empty_and_late(&self) -> (bool, bool) {
+        match self {
+            Self::Data(data) => (data.is_empty(), data.is_late()),
+            _ => (false, false),
+        }
+    }
+
     /// A stream was closed: what still comes for it is dropped.
     pub(super) fn forget(&mut self, slot: Slot) {
         if let Self::Data(data) = self {
@@ -159,15 +167,14 @@ impl<V> Connection<V> {
             }
             _ => self.control(head, payload, out)?,
         };
-        let frame = Some(head.kind);
         if event.is_some() {
             return Ok(Received {
-                frame,
+                frame: Some(head.kind),
                 event,
                 ..Received::bytes(consumed)
             });
         }
-        let empty = matches!(&self.reading, Reading::Data(data) if data.is_empty());
+        let (empty, late) = self.reading.empty_and_late();
         let piece = match self.reading {
             Reading::Data(_) => self.data_piece(&input[consumed..], out),
             Reading::Fragment(_) => self.fragment_piece(&input[consumed..], out)?,
@@ -175,9 +182,10 @@ impl<V> Connection<V> {
         };
         Ok(Received {
             consumed: consumed + piece.consumed,
-            frame,
+            frame: Some(head.kind),
             work: consumed + piece.work,
             empty,
+            late,
             event: piece.event,
         })
     }

@@ -1,7 +1,7 @@
 //! The messages of a publishing stream, as they arrive.
 //!
 //! Holds: a message is read where it lies; a payload is a view of the received bytes, unless it would keep many more of
-//! them in memory than its own. Does not: bound the requests of a peer; flow control, the half-sent limits and the
+//! them in memory than its own. Does not: bound the requests of a peer; flow control, the caps of what is held and the
 //! pipeline do.
 
 use std::{

@@ -281,6 +281,22 @@ impl Account {
         }
     }
 
+    /// Those who watch are shown it no longer, unless it was just found to hold most.
+    fn unlist(&self) -> bool {
+        if self.listed.load(SeqCst) == UNLISTED {
+            return true;
+        }
+        let mut listed = self.of.0.listed.lock();
+        let idle = !self.ordered.load(SeqCst);
+        if idle {
+            let key = self.listed.swap(UNLISTED, SeqCst);
+            if key < CLOSED {
+                listed.remove(key as usize);
+            }
+        }
+        idle
+    }
+
     /// The connection is over. What its calls still hold stays counted.
     fn close(self: &Arc<Self>) {
         for kind in [Kind::Frames, Kind::Answers] {
@@ -335,8 +351,9 @@ impl OwnAccount {
     pub(super) fn forget_if_empty(&mut self, made: &mut u8) {
         if let Some(account) = &self.0
             && *made < OFTEN
-            && Arc::strong_count(account) == 1
             && account.is_empty()
+            && account.unlist()
+            && Arc::strong_count(account) == 1
         {
             *made += 1;
             self.0 = None;
@@ -363,7 +380,12 @@ impl Account {
     /// The connection has ended a call, or had none to end.
     pub(super) fn obeyed(&self, ended: bool) {
         if !ended {
+            let before = self.capped();
             self.barren.store(true, SeqCst);
+            // What has come meanwhile may have seen it fruitful.
+            if self.capped() > before {
+                self.barren.store(false, SeqCst);
+            }
         }
         self.ordered.store(false, SeqCst);
         self.of.0.ordered.store(false, SeqCst);

@@ -17,13 +17,12 @@
 //!
 //! Does not: have a timer; the connection's one timer asks it.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::ConnectionSettings;
 use super::send_queue::Queued;
-use super::{ConnectionSettings, SendQueue};
 use crate::limits;
 
 /// What is to be done about a peer.
@@ -45,10 +44,9 @@ pub(super) struct Keepalive {
     read: u64,
     /// The same by the last look at the peer's kernel, ...
     looked_at: u64,
-    /// ... and the bytes that it had acknowledged then.
+    /// ... and the bytes that it had acknowledged then. Both are moved on by a question that is answered: its own acknowledgement says nothing
+    /// new. 0: it was never looked at.
     acknowledged: u64,
-    /// The question to the kernel.
-    queue: Option<SendQueue>,
 }
 
 struct Question {
@@ -61,10 +59,9 @@ struct Question {
     seen: Option<(Queued, Instant)>,
 }
 
-/// What is known of the peer.
+/// What a connection has received and sent.
 #[derive(Clone, Copy)]
 pub(super) struct Traffic {
-    pub(super) peer: SocketAddr,
     /// When the peer last sent something.
     pub(super) last_received: Instant,
     /// Bytes that the socket has taken.
@@ -72,14 +69,13 @@ pub(super) struct Traffic {
 }
 
 impl Keepalive {
-    pub(super) fn new(settings: &ConnectionSettings, queue: Option<SendQueue>) -> Self {
+    pub(super) fn new(settings: &ConnectionSettings) -> Self {
         Self {
             due: Instant::now() + settings.keepalive_interval,
             question: None,
             read: 0,
             looked_at: 0,
             acknowledged: 0,
-            queue,
         }
     }
 
@@ -88,20 +84,25 @@ impl Keepalive {
         self.due
     }
 
-    /// The answer to the question has come.
-    pub(super) fn answered(&mut self, settings: &ConnectionSettings, now: Instant) {
+    /// The answer to the question has come, when the socket had taken `taken` bytes.
+    pub(super) fn answered(&mut self, settings: &ConnectionSettings, now: Instant, taken: u64) {
         if let Some(question) = self.question.take() {
             self.read = question.before;
             self.due = now + settings.keepalive_interval;
+            if self.acknowledged > 0 {
+                self.acknowledged += taken - self.looked_at;
+            }
+            self.looked_at = taken;
         }
     }
 
-    /// What is to be done, now that [`Keepalive::due`] may be over.
+    /// What is to be done, now that [`Keepalive::due`] may be over. `kernel` asks for the counts of the peer's kernel.
     pub(super) fn look(
         &mut self,
         settings: &ConnectionSettings,
         now: Instant,
         traffic: Traffic,
+        kernel: impl FnOnce() -> Option<Queued>,
     ) -> Verdict {
         if now < self.due {
             return Verdict::Wait;
@@ -113,7 +114,7 @@ impl Keepalive {
                 self.due = traffic.last_received + interval;
                 return Verdict::Wait;
             }
-            if silent < limits::KEEPALIVE_PUT_OFF_MAX && self.acknowledges(traffic) {
+            if silent < limits::KEEPALIVE_PUT_OFF_MAX && self.acknowledges(traffic, kernel) {
                 self.due = now + interval;
                 return Verdict::Wait;
             }
@@ -137,8 +138,7 @@ impl Keepalive {
             self.due = now + timeout.min(limits::KEEPALIVE_GRACE);
         } else {
             let behind = traffic.taken - self.read;
-            let look = || self.queue.as_ref()?.look(traffic.peer);
-            if !question.may_be_read(settings, look, now, behind) {
+            if !question.may_be_read(settings, kernel, now, behind) {
                 return Verdict::Gone;
             }
             self.due = now + timeout;
@@ -148,13 +148,12 @@ impl Keepalive {
 
     /// Whether the peer's kernel has acknowledged more than when it was last looked at. It is not asked if nothing was sent since, nor
     /// the first time: then there is no earlier count.
-    fn acknowledges(&mut self, traffic: Traffic) -> bool {
+    fn acknowledges(&mut self, traffic: Traffic, kernel: impl FnOnce() -> Option<Queued>) -> bool {
         let before = std::mem::replace(&mut self.looked_at, traffic.taken);
         if before == traffic.taken {
             return false;
         }
-        let queue = self.queue.as_ref();
-        let Some(queued) = queue.and_then(|queue| queue.look(traffic.peer)) else {
+        let Some(queued) = kernel() else {
             return false;
         };
         let acknowledged = std::mem::replace(&mut self.acknowledged, queued.acknowledged);
@@ -167,14 +166,14 @@ impl Question {
     fn may_be_read(
         &mut self,
         settings: &ConnectionSettings,
-        look: impl FnOnce() -> Option<Queued>,
+        kernel: impl FnOnce() -> Option<Queued>,
         now: Instant,
         behind: u64,
     ) -> bool {
         if behind <= limits::KEEPALIVE_QUEUE_BYTES.into() {
             return false;
         }
-        let Some(queued) = look() else {
+        let Some(queued) = kernel() else {
             return false;
         };
         if queued.unanswered >= Some(settings.keepalive_interval + settings.keepalive_timeout) {
@@ -194,5 +193,74 @@ impl Question {
         let allowed = Duration::from_millis(behind * 1_000 / slowest);
         let allowed = allowed.min(limits::KEEPALIVE_BEHIND_MAX);
         now.duration_since(since) < settings.keepalive_timeout + allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer whose kernel acknowledges all that it is sent, and which answers each question at once.
+    struct Peer {
+        keepalive: Keepalive,
+        settings: ConnectionSettings,
+        traffic: Traffic,
+    }
+
+    const PING_BYTES: u64 = 17;
+
+    impl Peer {
+        fn new() -> Self {
+            let settings = ConnectionSettings::default();
+            Self {
+                keepalive: Keepalive::new(&settings),
+                traffic: Traffic {
+                    last_received: Instant::now(),
+                    taken: 100,
+                },
+                settings,
+            }
+        }
+
+        /// The seconds in `seconds` at which it is asked, when `sent` bytes are sent to it each second.
+        async fn asked(&mut self, seconds: u64, sent: u64) -> Vec<u64> {
+            let begin = Instant::now();
+            let mut asked = Vec::new();
+            for second in 1..=seconds {
+                tokio::time::sleep_until(begin + Duration::from_secs(second)).await;
+                self.traffic.taken += sent;
+                let (settings, now) = (&self.settings, Instant::now());
+                let acknowledged = self.traffic.taken;
+                let kernel = || {
+                    Some(Queued {
+                        acknowledged,
+                        waiting: 0,
+                        unanswered: None,
+                    })
+                };
+                let verdict = self.keepalive.look(settings, now, self.traffic, kernel);
+                if verdict == Verdict::Ask {
+                    asked.push(second);
+                    self.traffic.taken += PING_BYTES;
+                    self.traffic.last_received = now;
+                    self.keepalive.answered(settings, now, self.traffic.taken);
+                }
+            }
+            asked
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_to_which_nothing_is_sent_is_asked_each_interval() {
+        let mut peer = Peer::new();
+        assert_eq!(peer.asked(100, 0).await, [20, 40, 60, 80, 100]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_whose_kernel_acknowledges_is_asked_every_five_minutes() {
+        let mut peer = Peer::new();
+        // The first look has none before it.
+        assert_eq!(peer.asked(700, 1).await, [20, 320, 620]);
+        assert_eq!(peer.asked(60, 0).await, [20, 40, 60]);
     }
 }

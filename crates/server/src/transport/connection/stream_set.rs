@@ -22,9 +22,7 @@ use crate::transport::abort::Abort;
 /// An empty set keeps the memory of this number of streams.
 const KEPT: usize = 16;
 
-/// The rest of a turn's budget: bytes that the streams may still send before the socket is looked at, and heads that
-/// they may hand to HTTP/2. Handing over all waiting heads at once would make HTTP/2 keep a frame per stream, and never
-/// release that memory.
+/// The rest of a turn's budget: bytes that the streams may still send before the socket is looked at, and heads of responses.
 pub(super) struct Turn {
     bytes: usize,
     heads: u32,

@@ -1,7 +1,7 @@
 //! The task of a connection, which drives the socket and all its streams.
 //!
-//! A round is: the streams that were woken and the groups that read for several of them, then what the peer sent, then one write.
-//! So their bytes leave in as few writes as possible, and a wake-up costs the runtime one poll for any number of streams. A poll has
+//! A round is: what the peer sent, then the streams that were woken and the groups that read for several of them, then one write.
+//! So answers to the peer's frames stand before content, bytes leave in as few writes as possible, and a wake-up costs the runtime one poll for any number of streams. A poll has
 //! several rounds, and takes one portion of what the peer sent.
 //!
 //! Holds: when the peer goes, or falls silent, or the server is killed, every call and body of the connection is dropped at once; what a
@@ -36,7 +36,7 @@ use super::stream_set::{StreamSet, Turn};
 use super::timer::Timer;
 use super::wakes::{CONTROL, GROUPS, SOCKET, STREAMS, Wakes};
 use super::wire::{Frames, Wire};
-use super::{Accepted, ConnectionContext, ConnectionEnd};
+use super::{Accepted, ConnectionContext, ConnectionEnd, SendQueue};
 use crate::lifecycle::Drain;
 use crate::limits;
 use crate::transport::connection_counts::Full;
@@ -85,6 +85,8 @@ where
     full: Option<Full>,
     streams: StreamSet<Stream<S::Future, B>>,
     keepalive: Keepalive,
+    /// Where the kernel's counts of the peer are to be had.
+    queue: Option<SendQueue>,
     timer: Timer,
     /// When the peer's SETTINGS must have come; `None` when they have.
     begin_until: Option<Instant>,
@@ -127,7 +129,8 @@ where
             account: OwnAccount::default(),
             account_made: 0,
             full: None,
-            keepalive: Keepalive::new(settings, accepted.queue),
+            keepalive: Keepalive::new(settings),
+            queue: accepted.queue,
             timer: Timer::new(begun.until),
             begin_until: Some(begun.until),
             leaving_until: None,
@@ -180,11 +183,6 @@ where
                     return Poll::Ready(end);
                 }
             }
-            let groups = self.wakes.take(GROUPS) || self.held_back;
-            let streams = self.wakes.take(STREAMS) || self.held_back;
-            if groups || streams {
-                self.poll_woken(groups, streams);
-            }
             let mut gives_way = false;
             if self.wakes.take(SOCKET) {
                 self.untimed = true;
@@ -200,6 +198,11 @@ where
                 if let Poll::Ready(end) = self.poll_expired() {
                     return Poll::Ready(end);
                 }
+            }
+            let groups = self.wakes.take(GROUPS) || self.held_back;
+            let streams = self.wakes.take(STREAMS) || self.held_back;
+            if groups || streams {
+                self.poll_woken(groups, streams);
             }
             self.keep_within_caps();
             self.release();
@@ -275,12 +278,12 @@ where
             http2, io, policy, ..
         } = &mut self.wire.frames;
         let traffic = Traffic {
-            peer: self.context.peer,
             last_received: io.last_received(),
             taken: io.taken(),
         };
         let settings = &self.shared.settings.connection;
-        match self.keepalive.look(settings, now, traffic) {
+        let kernel = || self.queue.as_ref()?.look(self.context.peer);
+        match self.keepalive.look(settings, now, traffic, kernel) {
             Verdict::Wait => {}
             Verdict::Ask => {
                 http2.ping(KEEPALIVE_PING, io.out());
@@ -356,7 +359,11 @@ where
             return true;
         }
         let now = Instant::now();
-        *(self.leaving_until).get_or_insert(now + 2 * limits::GOAWAY_GRACE) <= now
+        let until = self.leaving_until.get_or_insert_with(|| {
+            self.untimed = true;
+            now + 2 * limits::GOAWAY_GRACE
+        });
+        *until <= now
     }
 
     /// The peer broke a rule of HTTP/2: it is told, and the connection ends.

@@ -1,8 +1,8 @@
 //! The sources of a connection's wake-ups. It wakes the task no oftener than needed.
 //!
 //! The task has four sources of work: its streams, those that read for several streams, its socket and its timers. Each
-//! has a waker of its own. A wake-up while the task is being polled only notes the source (streams that send wake the
-//! HTTP/2 side, which is polled next anyway), and a hundred streams that are woken together reach the runtime once.
+//! has a waker of its own. A wake-up while the task is being polled only notes the source, which the task looks at before it
+//! sleeps, and a hundred streams that are woken together reach the runtime once.
 //!
 //! Holds: a source that was woken by any thread, at any time, is polled after that.
 

@@ -1,6 +1,6 @@
 //! What the streams of a connection share: its HTTP/2, its socket, and the groups that send the same.
 
-use longlived_http2::{Connection, DATA_BYTES_MAX, ErrorCode, Heads, Slot};
+use longlived_http2::{Connection, DATA_BYTES_MAX, ErrorCode, HEADS_MAX, Heads, Slot};
 use tokio::io::AsyncWrite;
 
 use super::followers::Followers;
@@ -12,6 +12,7 @@ use crate::limits;
 
 /// Bytes that one call hands to HTTP/2: after them the socket is asked whether it takes more.
 const BYTES_AT_ONCE: usize = limits::STAGED_BYTES_MAX;
+const _: () = assert!(BYTES_AT_ONCE <= HEADS_MAX * DATA_BYTES_MAX);
 
 /// The state that the streams of a connection share.
 pub(super) struct Wire<T, R> {

@@ -42,8 +42,13 @@ async fn numbers(node: &Node, is_so: impl Fn(&ConnectionHeld) -> bool) -> Connec
     only().expect("it is listed")
 }
 
-fn is_empty(held: &ConnectionHeld) -> bool {
-    Kind::ALL.into_iter().all(|kind| held.of(kind) == 0)
+/// Returns when no connection holds anything.
+async fn nothing_is_held(node: &Node) {
+    let is_empty = |held: &ConnectionHeld| Kind::ALL.into_iter().all(|kind| held.of(kind) == 0);
+    until("nothing is held", || {
+        node.accounts.connections().iter().all(is_empty)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -61,7 +66,7 @@ async fn an_open_call_counts_with_all_that_was_sent_for_it() {
     assert!(held.of(Kind::Trailers) < 60_000, "{held}");
     assert!(node.accounts.bytes() > 70_000);
     stream.send_reset(h2::Reason::CANCEL);
-    numbers(&node, is_empty).await;
+    nothing_is_held(&node).await;
     assert_eq!(node.accounts.bytes(), 0);
 }
 
@@ -72,7 +77,7 @@ async fn fields_count_until_their_call_drops_them() {
     let (response, _stream) = begin(&mut client, "/test/quiet").await;
     response.await.expect("a response");
     // It has dropped its request, which goes on.
-    numbers(&node, is_empty).await;
+    nothing_is_held(&node).await;
 }
 
 #[tokio::test]
@@ -97,7 +102,7 @@ async fn of_calls_that_hold_too_many_fields_the_newest_end() {
         let reply = Reply::of(response).await.all().await;
         assert_eq!(reply, (b"hello".to_vec(), Some("0".to_owned())));
     }
-    numbers(&node, is_empty).await;
+    nothing_is_held(&node).await;
 }
 
 #[tokio::test]
@@ -113,7 +118,7 @@ async fn what_a_call_no_longer_reads_is_not_held() {
     stream.send_trailers(fields()).expect("the stream stands");
     // Answered after all of it has come.
     client.ask("/test/unknown").await;
-    numbers(&node, is_empty).await;
+    nothing_is_held(&node).await;
 }
 
 #[tokio::test]
@@ -225,10 +230,7 @@ async fn run(node: &Node, steps: Vec<Step>) {
     calls.clear();
     until("all calls end", || node.calls.live() == 0).await;
     until("nothing is held", || node.accounts.bytes() == 0).await;
-    until("no kind is held", || {
-        node.accounts.connections().iter().all(is_empty)
-    })
-    .await;
+    nothing_is_held(node).await;
     client.vanish();
     until("the connection goes", || {
         node.accounts.connections().is_empty()

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use longlived_testkit::block::Block;
 use longlived_testkit::frames::{
     DATA, FRAME_HEADER_BYTES, GOAWAY, PING, call, frame, hello, reset, window_update,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::piped::{Says, WITHOUT_END, connection, count};
+use super::piped::{Says, WITHOUT_END, connection, count, turns};
 
 const ENHANCE_YOUR_CALM: u32 = 0x0b;
 
@@ -142,6 +143,30 @@ async fn a_reader_that_answers_each_frame_of_ours_is_no_flood() {
         }
     }
     assert!(count(&counts.said) > 20_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_sends_head_and_payload_of_each_frame_by_themselves_is_no_flood() {
+    let (near, _counts) = peer(WITHOUT_END).await;
+    let (mut from, mut to) = tokio::io::split(near);
+    let head = Block::post("/").headers(1, 0);
+    to.write_all(&head).await.expect("it is read");
+    let data = frame(DATA, 0, 1, b"x");
+    let (head, payload) = data.split_at(FRAME_HEADER_BYTES);
+    for _ in 0..5_000 {
+        for part in [head, payload] {
+            to.write_all(part).await.expect("it is read");
+            turns(2).await;
+        }
+    }
+    let mut said = vec![0; 1 << 20];
+    let mut came = 0;
+    while let Ok(Ok(count @ 1..)) =
+        tokio::time::timeout(Duration::from_millis(10), from.read(&mut said[came..])).await
+    {
+        came += count;
+    }
+    assert_eq!(code_of(&said[..came]), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -51,6 +51,13 @@ where
         }
     }
 
+    /// Holds back the connection's credit if what came last brought it near the cap: the next piece must not give any.
+    pub(super) fn hold_credit(&mut self) {
+        if let Some(account) = self.account.get() {
+            hold_credit(account, &mut self.wire.frames);
+        }
+    }
+
     /// All connections together hold too much, and this one most.
     fn obey(&mut self) {
         let bytes_max = self.shared.accounts.bytes_max();

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use http::{HeaderValue, Method, Request, Response, header};
 use longlived_http2::{ConnectionError, ErrorCode, Event, FrameType, Opening, Slot};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop;
 use tokio::time::Instant;
 use tower::Service;
 
@@ -56,7 +57,8 @@ where
         loop {
             let (buffer, range) = match self.wire.frames.io.poll_read() {
                 Poll::Pending => {
-                    self.drained = true;
+                    // A task that has used its budget up is told so whatever there is.
+                    self.drained = coop::has_budget_remaining();
                     return Taken::All;
                 }
                 Poll::Ready(Err(error)) => return Taken::End(ConnectionEnd::Io(error)),
@@ -96,14 +98,17 @@ where
             seen += received.consumed;
             match &received.event {
                 Some(Event::Data { bytes, .. }) => portion.data += 16 + bytes.len() / 64,
+                _ if received.frame.is_some_and(is_small) => {}
                 _ => portion.octets += received.work,
             }
             if let Some(frame) = received.frame {
                 portion.count(frame);
                 match (frame, &received.event) {
                     (FrameType::Data, _) if received.empty => policy.received_empty_data(now)?,
-                    (FrameType::Data, None) => policy.received_late_data(now)?,
-                    (FrameType::Data, Some(_)) => policy.received_data(),
+                    // After the last GOAWAY much is late that was sent before the peer knew.
+                    (FrameType::Data, _) if received.late && self.told => {}
+                    (FrameType::Data, _) if received.late => policy.received_late_data(now)?,
+                    (FrameType::Data, _) => policy.received_data(),
                     (FrameType::WindowUpdate, _) => policy.window_update(now)?,
                     (frame, event) if asks_for_nothing(frame, event.as_ref()) => {
                         policy.idle_frame(now)?;
@@ -147,7 +152,10 @@ where
                 policy.closed_early();
                 policy.over_the_limit(now)?;
             }
-            Event::Data { slot, bytes, end } => self.content(slot, bytes, end),
+            Event::Data { slot, bytes, end } => {
+                self.content(slot, bytes, end);
+                self.hold_credit();
+            }
             Event::Trailers {
                 slot,
                 trailers,
@@ -176,7 +184,8 @@ where
             Event::Pong(payload) => {
                 if payload == KEEPALIVE_PING {
                     let settings = &self.shared.settings.connection;
-                    self.keepalive.answered(settings, now);
+                    let taken = self.wire.frames.io.taken();
+                    self.keepalive.answered(settings, now, taken);
                 }
             }
             // It closes the connection when its calls have ended.
@@ -286,6 +295,14 @@ fn asks_for_nothing(frame: FrameType, event: Option<&Event<'_, Sending>>) -> boo
         FrameType::RstStream => event.is_none(),
         _ => true,
     }
+}
+
+/// A frame of a few octets, which are not worth to be counted.
+fn is_small(frame: FrameType) -> bool {
+    matches!(
+        frame,
+        FrameType::Ping | FrameType::WindowUpdate | FrameType::RstStream | FrameType::Priority
+    )
 }
 
 /// What was taken in one round.
