@@ -86,7 +86,8 @@ impl<T> Io<T> {
             .take()
             .unwrap_or_else(|| Box::new(Output::with_capacity(limits::STAGED_BYTES_MAX)));
         if let Some(kept) = &mut self.kept {
-            out.put_rest(&std::mem::take(&mut kept.rest), kept.rest_control);
+            let (rest, control) = (&mut kept.rest, &mut kept.rest_control);
+            out.put_rest(&std::mem::take(rest), std::mem::take(control));
         }
         self.lent = Some(out);
     }
@@ -341,5 +342,33 @@ impl<T: AsyncWrite + Unpin> Io<T> {
                 Ok(Input::Closed) | Err(_) => return Poll::Ready(()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use longlived_http2::{Config, Connection};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_written_no_longer_waits_while_other_bytes_are_kept() {
+        let (_near, far) = tokio::io::duplex(1_024);
+        let mut io = Io::new(far, b"read and not looked at", Waker::noop().clone());
+        let mut http2 = Connection::<()>::new(Arc::new(Config::default()));
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        io.begin();
+        let received = http2.receive(preface, Instant::now().into_std(), io.out());
+        assert!(received.is_ok() && io.out().control_bytes() > 0);
+        io.end();
+        io.begin();
+        assert!(io.out().control_bytes() > 0, "SETTINGS wait for the socket");
+        io.write().expect("there is room");
+        io.end();
+        assert!(io.has_unseen());
+        io.begin();
+        assert_eq!(io.out().control_bytes(), 0);
     }
 }
