@@ -299,11 +299,7 @@ where
             self.wire.heartbeats.again(now, earliest);
         }
         if self.http2_due().is_some_and(|at| at <= now) {
-            if std::mem::replace(&mut self.expired, true) {
-                // There has been something to read ever since.
-                self.expired = false;
-                return self.poll_expired();
-            }
+            self.expired = true;
             self.wakes.mark(SOCKET);
         }
         Poll::Pending
@@ -322,16 +318,14 @@ where
         }
     }
 
-    /// When the next of the times that HTTP/2 sets is over. One that is waits for the socket to be read, and not for long: a peer that
-    /// always sends must not escape it.
+    /// When the next of the times that HTTP/2 sets is over. One that is waits until the socket is empty: what the peer sent in time may
+    /// stand behind a hundred calls, on a node to which a million subscribers come back at once.
     fn http2_due(&self) -> Option<Instant> {
+        if self.expired {
+            return None;
+        }
         let http2 = self.wire.frames.http2.deadline().map(Instant::from_std);
-        let due = http2.into_iter().chain(self.begin_until).min()?;
-        Some(if self.expired {
-            due + limits::KEEPALIVE_GRACE
-        } else {
-            due
-        })
+        http2.into_iter().chain(self.begin_until).min()
     }
 
     /// The timer is to fire no later than at the earliest time that matters.
