@@ -41,6 +41,17 @@ fn a_stream_sends_until_its_window_is_empty_and_goes_on_when_it_is_not() {
 }
 
 #[test]
+fn a_stream_that_sends_piece_by_piece_stops_when_its_window_is_empty() {
+    let mut server = with_streams(&[1]);
+    server.send(&initial(10));
+    for _ in 0..2 {
+        assert_eq!(server.data(1, &[1; 5], false), 5);
+    }
+    assert_eq!(server.data(1, &[1; 5], false), 0);
+    assert_eq!(server.connection.connection_send_window(), 65_535 - 10);
+}
+
+#[test]
 fn streams_share_the_window_of_the_connection_in_turns() {
     let mut server = with_streams(&[1, 3, 5]);
     server.send(&initial(1_000_000));
