@@ -6,11 +6,16 @@
 //! Only `counted` is to be counted. Its visitor adds up the size of the list, as a connection does that drops a list over
 //! its limit.
 
+#[path = "shared/strings.rs"]
+mod strings;
+
 use std::env;
 use std::hint::black_box;
 use std::process::ExitCode;
 
 use longlived_http2::hpack::Decoder;
+
+use strings::{huffman, string};
 
 const BLOCK_LEN: usize = 16_384;
 const TABLE_SIZE_MAX: u32 = 4_096;
@@ -66,44 +71,16 @@ fn repeated(octets: &[u8]) -> Vec<u8> {
 /// Adds an entry with a name of this length and an empty value.
 fn entry(name_len: usize) -> Vec<u8> {
     let mut block = vec![0x40];
-    push_string(&mut block, 0x00, &vec![b'n'; name_len]);
+    string(&mut block, 0x00, &vec![b'n'; name_len]);
     block.push(0);
     block
 }
 
 /// A literal whose value is these codes and their lengths, as often as a block takes.
 fn huffman_literal(codes: &[(u64, u32)]) -> Vec<u8> {
-    let mut value = Vec::new();
-    let (mut bits, mut count) = (0_u64, 0);
-    for (code, length) in codes.iter().cycle() {
-        bits = bits << length | code;
-        count += length;
-        while count >= 8 {
-            count -= 8;
-            value.push((bits >> count) as u8);
-        }
-        if count == 0 && value.len() > BLOCK_LEN - 100 {
-            break;
-        }
-    }
     let mut block = vec![0x00, 0];
-    push_string(&mut block, 0x80, &value);
+    string(&mut block, 0x80, &huffman(codes, BLOCK_LEN - 99));
     block
-}
-
-/// A string literal (RFC 7541, 5.2).
-fn push_string(block: &mut Vec<u8>, pattern: u8, string: &[u8]) {
-    if let Some(mut rest) = string.len().checked_sub(0x7f) {
-        block.push(pattern | 0x7f);
-        while rest >= 0x80 {
-            block.push(rest as u8 | 0x80);
-            rest >>= 7;
-        }
-        block.push(rest as u8);
-    } else {
-        block.push(pattern | string.len() as u8);
-    }
-    block.extend_from_slice(string);
 }
 
 #[inline(never)]

@@ -12,12 +12,17 @@
     reason = "the crate takes the caller's clock"
 )]
 
+#[path = "shared/strings.rs"]
+mod strings;
+
 use std::env;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use longlived_http2::{Config, Connection, ConnectionError, Event, Output, Received};
+
+use strings::{huffman, string};
 
 const FRAME: usize = 16_384;
 const HEADERS: u8 = 1;
@@ -55,21 +60,6 @@ fn block(stream: u32, block: &[u8]) -> Vec<u8> {
     frames
 }
 
-/// A string literal (RFC 7541, 5.2).
-fn string(block: &mut Vec<u8>, pattern: u8, string: &[u8]) {
-    if let Some(mut rest) = string.len().checked_sub(0x7f) {
-        block.push(pattern | 0x7f);
-        while rest >= 0x80 {
-            block.push(rest as u8 | 0x80);
-            rest >>= 7;
-        }
-        block.push(rest as u8);
-    } else {
-        block.push(pattern | string.len() as u8);
-    }
-    block.extend_from_slice(string);
-}
-
 /// A literal with a name of its own, or that of the static table.
 fn literal(block: &mut Vec<u8>, name: Result<u8, &[u8]>, pattern: u8, value: &[u8]) {
     match name {
@@ -93,24 +83,6 @@ fn request(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut fields = post();
     write(&mut fields);
     block(1, &fields)
-}
-
-/// A Huffman string of these codes and their lengths.
-fn huffman(codes: &[(u64, u32)], length: usize) -> Vec<u8> {
-    let mut value = Vec::new();
-    let (mut bits, mut count) = (0_u64, 0);
-    for (code, length_of_code) in codes.iter().cycle() {
-        bits = bits << length_of_code | code;
-        count += length_of_code;
-        while count >= 8 {
-            count -= 8;
-            value.push((bits >> count) as u8);
-        }
-        if count == 0 && value.len() >= length {
-            return value;
-        }
-    }
-    unreachable!("the codes go round");
 }
 
 /// Many fields.

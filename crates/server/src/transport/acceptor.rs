@@ -4,19 +4,15 @@
 //! socket, never a spinning core or the listener.
 //! Does not: read a byte; each connection is a task of its own.
 
-use std::convert::Infallible;
-use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use http::{Request, Response};
 use tokio::time::sleep;
-use tower::Service;
 
 use super::connection::{
-    Accepted, ConnectionContext, ConnectionEnd, ResponseBody, serve_connection,
+    Accepted, ConnectionContext, ConnectionEnd, ConnectionService, ResponseBody, serve_connection,
 };
 pub use super::connection_counts::ConnectionCounts;
 pub use super::context::AcceptContext;
@@ -30,14 +26,9 @@ use crate::throttle::Seldom;
 pub async fn accept<L, S, B>(mut listener: L, address: SocketAddr, shared: AcceptContext<S>)
 where
     L: Listener,
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send + Unpin,
+    S: ConnectionService<B> + Send + Sync + 'static,
+    S::Future: Send,
     B: ResponseBody + Send + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let shared = Arc::new(shared);
     let AcceptContext {

@@ -21,6 +21,7 @@ mod request_error;
 mod response_body;
 mod response_head;
 mod send_queue;
+mod service;
 mod settings;
 mod shared_reader;
 mod stranger;
@@ -34,14 +35,12 @@ mod wake_set;
 mod wakes;
 mod wire;
 
-use std::convert::Infallible;
-use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::Request;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
@@ -59,6 +58,7 @@ use linger::Lingering;
 pub use request_error::RequestError;
 pub use response_body::{Follower, Heartbeat, ResponseBody};
 pub use send_queue::SendQueue;
+pub use service::ConnectionService;
 pub use settings::ConnectionSettings;
 #[cfg(any(test, feature = "testkit"))]
 pub use shared_reader::NotShared;
@@ -82,10 +82,8 @@ pub fn serve_connection<T, S, B>(
 ) -> impl Future<Output = ConnectionEnd>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
-    S::Future: Unpin,
+    S: ConnectionService<B>,
     B: ResponseBody,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     ServeConnection::Begin {
         begin: Box::pin(begin(establish, accepted, shared)),
@@ -118,10 +116,8 @@ impl<F, T, S, B> Future for ServeConnection<F, T, S, B>
 where
     F: Future<Output = Result<Connection<T, S, B>, ConnectionEnd>>,
     T: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
-    S::Future: Unpin,
+    S: ConnectionService<B>,
     B: ResponseBody,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     type Output = ConnectionEnd;
 
@@ -177,10 +173,8 @@ async fn begin<T, S, B>(
 ) -> Result<Connection<T, S, B>, ConnectionEnd>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
-    S::Future: Unpin,
+    S: ConnectionService<B>,
     B: ResponseBody,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let until = Instant::now() + shared.settings.connection.handshake_timeout;
     let first = async {

@@ -16,7 +16,10 @@ mod held;
 mod numbers;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -369,7 +372,10 @@ impl Account {
 
     /// The connection waits until less is held, or no longer does. It looks at the counts after this.
     pub(super) fn set_waits(&self, waits: bool) {
-        self.waits.store(waits, SeqCst);
+        // Only the connection writes it, for each piece of content, and seldom anything else than it is.
+        if self.waits.load(Relaxed) != waits {
+            self.waits.store(waits, SeqCst);
+        }
     }
 
     /// Whether the connection is to end its largest call.

@@ -52,7 +52,6 @@ impl Outgoing {
     ) -> Result<Self, End>
     where
         B: ResponseBody,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         // A response that has only a status is one frame, and only in that form may it ask to be retried; so the body is
         // looked at before the head goes.
@@ -109,7 +108,6 @@ impl Outgoing {
     ) -> Poll<End>
     where
         B: ResponseBody,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
         T: AsyncWrite + Unpin,
     {
         if turn.is_blocked() {

@@ -3,6 +3,7 @@
 //! Most bodies are only polled for their frames. A body that sends the same as others for a long time is a follower: it
 //! leaves the reading to a reader that they share.
 
+use std::error::Error;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -21,8 +22,10 @@ pub struct Heartbeat {
     pub until: Instant,
 }
 
-/// A service for a connection.
-pub trait ResponseBody: Body<Data = Bytes> + Unpin {
+/// The body of a response.
+pub trait ResponseBody:
+    Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin
+{
     /// Reads for several of them; [`NotShared`] where each reads for itself.
     type Reader: SharedReader;
 

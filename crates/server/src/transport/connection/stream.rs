@@ -4,7 +4,6 @@
 //! Does not: see the peer's resets: the connection drops the stream.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -192,7 +191,6 @@ impl<F, B, T> Member<Wire<T, B::Reader>> for Stream<F, B>
 where
     F: Future<Output = Result<Response<B>, Infallible>> + Unpin,
     B: ResponseBody,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
     T: AsyncWrite + Unpin,
 {
     fn poll(
@@ -255,7 +253,6 @@ impl<F, B> Stream<F, B>
 where
     F: Future<Output = Result<Response<B>, Infallible>> + Unpin,
     B: ResponseBody,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     fn poll_stage<T: AsyncWrite + Unpin>(
         &mut self,

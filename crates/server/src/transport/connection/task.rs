@@ -1,8 +1,8 @@
 //! The task of a connection, which drives the socket and all its streams.
 //!
 //! A round is: what the peer sent, then the streams that were woken and the groups that read for several of them, then one write.
-//! So answers to the peer's frames stand before content, bytes leave in as few writes as possible, and a wake-up costs the runtime one poll for any number of streams. A poll has
-//! several rounds, and takes one portion of what the peer sent.
+//! So answers to the peer's frames stand before content, bytes leave in as few writes as possible, and a wake-up costs the runtime one
+//! poll for any number of streams. A poll has several rounds, and takes one portion of what the peer sent.
 //!
 //! Holds: when the peer goes, or falls silent, or the server is killed, every call and body of the connection is dropped at once; what a
 //! peer sends is handled in portions, and other connections have their turn between them.
@@ -11,12 +11,10 @@
 mod caps;
 mod incoming;
 
-use std::convert::Infallible;
-use std::error::Error;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::Request;
 use longlived_http2::ConnectionError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
@@ -31,6 +29,7 @@ use super::io::Io;
 use super::keepalive::{Keepalive, Traffic, Verdict};
 use super::policy::Policy;
 use super::response_body::ResponseBody;
+use super::service::ConnectionService;
 use super::stream::Stream;
 use super::stream_set::{StreamSet, Turn};
 use super::timer::Timer;
@@ -107,10 +106,8 @@ where
 impl<T, S, B> Connection<T, S, B>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
-    S::Future: Unpin,
+    S: ConnectionService<B>,
     B: ResponseBody,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     pub(super) fn new(begun: Begun<T>, accepted: Accepted, shared: Arc<AcceptContext<S>>) -> Self {
         let wakes = Wakes::new();

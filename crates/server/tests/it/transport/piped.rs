@@ -3,7 +3,6 @@
 
 use std::{
     convert::Infallible,
-    error::Error,
     future::{Future, poll_fn, ready},
     net::SocketAddr,
     pin::Pin,
@@ -21,13 +20,13 @@ use longlived_server::testkit::{
     Drain, StreamAbort, Tasks,
     acceptor::{AcceptContext, AcceptorSettings, ConnectionCounts},
     connection::{
-        Accepted, ConnectionContext, ConnectionEnd, ConnectionSettings, NotShared, ResponseBody,
-        serve_connection,
+        Accepted, ConnectionContext, ConnectionEnd, ConnectionService, ConnectionSettings,
+        NotShared, ResponseBody, serve_connection,
     },
 };
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
-use tower::{Service, service_fn};
+use tower::service_fn;
 
 use super::support::{abort_of, spawn, until};
 
@@ -151,10 +150,8 @@ pub(super) fn over_pipe<S, B>(
     service: S,
 ) -> (DuplexStream, impl Future<Output = ConnectionEnd>)
 where
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
-    S::Future: Unpin,
+    S: ConnectionService<B>,
     B: ResponseBody,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (near, far) = tokio::io::duplex(socket_bytes);
     (near, serve(far, settings, service))
@@ -167,10 +164,8 @@ fn serve<T, S, B>(
 ) -> impl Future<Output = ConnectionEnd>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
-    S::Future: Unpin,
+    S: ConnectionService<B>,
     B: ResponseBody,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let accepted = Accepted {

@@ -1,7 +1,6 @@
 //! A node whose service has a path for each need of a test.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -18,7 +17,7 @@ use longlived_server::listener::Listener;
 use longlived_server::testkit::acceptor::{
     self, AcceptContext, AcceptorSettings, ConnectionCounts,
 };
-use longlived_server::testkit::connection::{Accounts, NotShared, ResponseBody};
+use longlived_server::testkit::connection::{Accounts, ConnectionService, NotShared, ResponseBody};
 use longlived_server::testkit::{AbortOnDrop, CallRecord, Drain, Layers, StreamAbort, Tasks, bind};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -126,14 +125,9 @@ pub(super) fn node_over(
 /// A node with a service of the test's own, until the guard is dropped.
 pub(super) fn node_of<S, B>(service: S, drain: Drain) -> (SocketAddr, AbortOnDrop)
 where
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send + Unpin,
+    S: ConnectionService<B> + Send + Sync + 'static,
+    S::Future: Send,
     B: ResponseBody + Send + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let tasks = Tasks::new();
     let (address, listener) = listener();

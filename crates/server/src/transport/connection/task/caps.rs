@@ -6,28 +6,23 @@
 //!
 //! Does not: count; [`Account`] does.
 
-use std::convert::Infallible;
-use std::error::Error;
 use std::sync::Arc;
 
-use http::{Request, Response};
 use longlived_http2::DATA_BYTES_MAX;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tower::Service;
 
 use super::Connection;
 use crate::transport::connection::account::{Account, Kind};
 use crate::transport::connection::response_body::ResponseBody;
+use crate::transport::connection::service::ConnectionService;
 use crate::transport::connection::wire::Frames;
 use crate::transport::connection::{ConnectionSettings, RequestError};
 
 impl<T, S, B> Connection<T, S, B>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
-    S::Future: Unpin,
+    S: ConnectionService<B>,
     B: ResponseBody,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     fn open_account(&mut self) -> &Arc<Account> {
         (self.account).open(&self.shared.accounts, &self.context, &self.wakes.socket)

@@ -3,17 +3,14 @@
 //! Holds: a portion is a bounded number of frames and calls; the rest waits for the next poll of the connection's task.
 //! Does not: know the rules of HTTP/2; `longlived_http2` does.
 
-use std::convert::Infallible;
-use std::error::Error;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, header};
 use longlived_http2::{ConnectionError, ErrorCode, Event, FrameType, Opening, Slot};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
 use tokio::time::Instant;
-use tower::Service;
 
 use super::{Connection, KEEPALIVE_PING};
 use crate::limits;
@@ -22,6 +19,7 @@ use crate::transport::connection::inbox::{Inbox, Outbox, WithFields};
 use crate::transport::connection::io::Input;
 use crate::transport::connection::request_body::RequestBody;
 use crate::transport::connection::response_body::ResponseBody;
+use crate::transport::connection::service::ConnectionService;
 use crate::transport::connection::stream::Stream;
 use crate::transport::connection::wakes::SOCKET;
 use crate::transport::connection::wire::{Frames, Sending, Wire};
@@ -40,10 +38,8 @@ pub(super) enum Taken {
 impl<T, S, B> Connection<T, S, B>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<tonic::body::Body>, Response = Response<B>, Error = Infallible> + Clone,
-    S::Future: Unpin,
+    S: ConnectionService<B>,
     B: ResponseBody,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// Writes what waited for the socket, and takes what the peer sent: one portion of it.
     pub(super) fn poll_socket(&mut self) -> Taken {
@@ -297,7 +293,7 @@ fn asks_for_nothing(frame: FrameType, event: Option<&Event<'_, Sending>>) -> boo
     }
 }
 
-/// A frame of a few octets, which are not worth to be counted.
+/// A frame of a few octets: the number of such frames bounds their work.
 fn is_small(frame: FrameType) -> bool {
     matches!(
         frame,
