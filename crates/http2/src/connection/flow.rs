@@ -200,51 +200,25 @@ impl<V> Connection<V> {
         self.return_stream_credit(slot, out);
     }
 
-    /// The window of a stream for the peer's DATA, once the peer knows our SETTINGS. Credit is given by this one: a peer that has
-    /// used a wider window before has a negative one then (6.9.2), and waits for all of it.
-    fn acknowledged_window(&self, stream: &Stream<V>) -> i64 {
-        i64::from(self.config.stream_window) + i64::from(stream.receive_offset)
-    }
-
     /// The stream's window gets back what nobody holds: at half of it, and never later than at 0. A request of which the last frame
     /// has begun needs none.
     pub(super) fn return_stream_credit(&mut self, slot: Slot, out: &mut Output) {
-        let stream = self.streams.get(slot);
+        let stream = self.streams.get_mut(slot);
         if stream.end_seen {
             return;
         }
-        let window = self.acknowledged_window(stream);
+        // The window for the peer's DATA once the peer knows our SETTINGS. A peer that has used a wider window before has a negative one
+        // then (6.9.2), and waits for all of it.
         let whole = i64::from(self.config.stream_window);
+        let window = whole + i64::from(stream.receive_offset);
         let credit = whole - i64::from(stream.untaken) - window;
         if (credit >= whole / 2 || window <= 0)
             && let Ok(credit @ 1..) = u32::try_from(credit)
         {
-            self.widen_receive_window(slot, credit, out);
+            // The window after it is below 2^31, and the initial window is not negative: so is the offset.
+            stream.receive_offset += credit.cast_signed();
+            frame::window_update(out, stream.id, credit);
         }
-    }
-
-    /// The peer may send at least `bytes` more on this stream, beyond the usual window too: a message that has begun comes whole.
-    pub fn reserve(&mut self, slot: Slot, bytes: u32, out: &mut Output) {
-        let stream = self.streams.get(slot);
-        if stream.end_seen {
-            return;
-        }
-        // Before the peer knows a narrower window than the usual one, its own is wider by the difference, and still within 2^31-1.
-        let most = WINDOW_MAX
-            - self
-                .receive_initial
-                .saturating_sub(self.config.stream_window);
-        let missing = i64::from(bytes.min(most)) - self.acknowledged_window(stream);
-        if let Ok(missing @ 1..) = u32::try_from(missing) {
-            self.widen_receive_window(slot, missing, out);
-        }
-    }
-
-    fn widen_receive_window(&mut self, slot: Slot, credit: u32, out: &mut Output) {
-        let stream = self.streams.get_mut(slot);
-        // The window after it is below 2^31, and the initial window is not negative: so is the offset.
-        stream.receive_offset += credit.cast_signed();
-        frame::window_update(out, stream.id, credit);
     }
 }
 

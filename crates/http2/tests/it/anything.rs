@@ -65,7 +65,6 @@ fn act(server: &mut Server, rng: &mut SmallRng) {
         }
         9 if ended => _ = connection.close(slot, out),
         10 => _ = connection.reset(slot, ErrorCode::CANCEL, out),
-        11 => connection.reserve(slot, rng.random_range(0..1_000_000), out),
         _ => {}
     }
     server.flush();

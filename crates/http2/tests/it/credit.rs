@@ -222,36 +222,9 @@ fn a_request_that_has_ended_gets_no_credit() {
         let slot = server.slot(1);
         let untaken = server.connection.value(slot).untaken;
         server.connection.taken(slot, untaken, &mut server.out);
-        server.connection.reserve(slot, 100_000, &mut server.out);
         server.flush();
         assert_eq!(updates(&mut server, 1), []);
     }
-}
-
-#[test]
-fn a_message_that_has_begun_comes_whole() {
-    let mut server = Server::begun(Config {
-        stream_window: 1_000,
-        ..Config::default()
-    });
-    server.take = Take::Never;
-    server.send(&wire::headers(1, &post(&[]), false));
-    server.send(&wire::data(1, &[0; 600], false));
-    let slot = server.slot(1);
-    server.connection.reserve(slot, 400, &mut server.out);
-    server.flush();
-    assert_eq!(updates(&mut server, 1), [], "so much fits");
-    server.connection.reserve(slot, 9_400, &mut server.out);
-    server.flush();
-    assert_eq!(updates(&mut server, 1), [9_000]);
-    server.send(&wire::data(1, &[0; 9_400], false));
-    server.connection.taken(slot, 10_000, &mut server.out);
-    server.flush();
-    assert_eq!(
-        server.peer.stream_credit(1),
-        1_000,
-        "the usual window again"
-    );
 }
 
 /// A conversation of that number of frames, within the rules but for what closed streams get.

@@ -201,39 +201,6 @@ fn content_that_came_before_a_narrower_window_is_given_back_after_it() {
 }
 
 #[test]
-fn a_message_that_was_let_in_before_a_narrower_window_comes_whole_after_it() {
-    let mut server = narrow(1_000);
-    server.send(&wire::headers(1, &post(&[]), false));
-    let slot = server.slot(1);
-    (server.connection).reserve(slot, 50_000, &mut server.out);
-    server.flush();
-    server.send(&wire::settings_ack());
-    assert_eq!(server.peer.may_send(1), 50_000);
-}
-
-#[test]
-fn a_reservation_never_moves_a_window_over_the_largest() {
-    for stream_window in [1, 1_000, 65_535, 100_000, 0x7fff_ffff] {
-        for acknowledged in [true, false] {
-            let mut server = narrow(stream_window);
-            if acknowledged {
-                server.send(&wire::settings_ack());
-            }
-            server.send(&wire::headers(1, &post(&[]), false));
-            let slot = server.slot(1);
-            for bytes in [u32::MAX, 0x7fff_ffff, 0x7fff_0000, 1] {
-                server.connection.reserve(slot, bytes, &mut server.out);
-                server.flush();
-            }
-            if !acknowledged {
-                server.send(&wire::settings_ack());
-            }
-            assert!(server.peer.stream_credit(1) > 0x7ffe_0000);
-        }
-    }
-}
-
-#[test]
 fn a_smaller_table_holds_from_its_acknowledgement() {
     let mut server = Server::new(Config {
         header_table_bytes: 0,

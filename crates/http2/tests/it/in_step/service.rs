@@ -237,9 +237,6 @@ impl Service<'_> {
             let taken = self.rng.random_range(1..=call.untaken);
             call.untaken -= taken;
             connection.taken(slot, taken, out);
-            if self.rng.random_bool(0.1) {
-                connection.reserve(slot, self.rng.random_range(0..100_000), out);
-            }
         }
         let call = connection.value_mut(slot);
         let received = ledger.note(number, |it| it.server.received);
