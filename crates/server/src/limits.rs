@@ -110,7 +110,7 @@ pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// `GOAWAY(ENHANCE_YOUR_CALM)`.
 pub(crate) const HEADER_BLOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Frames of a peer, DATA aside, that one connection looks at before its streams and other connections have their turn. Met as: nothing.
+/// Frames of a peer, DATA of calls aside, that one connection looks at before its streams and other connections have their turn. Met as: nothing.
 pub(crate) const CONNECTION_TURN_FRAMES: u32 = 64;
 
 /// And work with header blocks that it does before them, in octets: a field counts as eight at least, and takes some 1,000 instructions. What comes last may
@@ -142,7 +142,7 @@ pub(crate) const WINDOW_UPDATES_MAX: u32 = 1 << 16;
 pub(crate) const LATE_FRAMES_PER_STREAM: i32 =
     (STREAM_WINDOW_BYTES / SMALLEST_MESSAGE_BYTES).cast_signed();
 
-/// Work with DATA in one round, in pieces and bytes: a piece counts 16, and 64 bytes count 1. Met as: nothing.
+/// Work with DATA in one round, in pieces and bytes: a piece counts 48, as it takes some 700 instructions, and 64 bytes count 1. Met as: nothing.
 pub(crate) const CONNECTION_TURN_DATA: usize = 16 * 1_024;
 
 /// Calls that a peer may cancel at once in ten seconds, for each stream that may be open: those that are answered, or older than 100 ms,
@@ -205,8 +205,14 @@ pub(crate) const STREAM_TURN_BYTES: usize = 64 * 1024;
 /// connections have their turn.
 pub(crate) const CONNECTION_TURN_BYTES: usize = 256 * 1024;
 
-/// Heads of responses that the streams of a connection send in one round, and requests refused in it. Met as: nothing.
+/// Heads of responses that the streams of a connection send in one round, and requests refused or calls cancelled in it. Met as: nothing.
 pub(crate) const CONNECTION_TURN_HEADS: u32 = 16;
+
+/// Turns of a connection whose answers are written together, while the peer has more to say. Met as: nothing.
+pub(crate) const HELD_ANSWERS_TURNS: u8 = 4;
+
+/// Bytes of them that are written at once. Met as: nothing.
+pub(crate) const HELD_ANSWERS_BYTES: usize = 16 * 1024;
 
 /// Calls that reach their handlers before the other streams and other connections have their turn. Met as: nothing.
 pub(crate) const CONNECTION_TURN_CALLS: u32 = 6;

@@ -4,6 +4,7 @@
 //! - [`grpc`]: the five bytes before each message.
 //! - [`frames`]: HTTP/2 frames written by hand.
 //! - [`block`]: header blocks written by hand.
+//! - [`attacks`]: what such frames make a server do, kind by kind.
 //! - [`attacker`]: a peer that sends such frames, and notes what it is told.
 //! - [`raw`]: an HTTP/2 client that leaves windows and resets to the test.
 //! - [`requests`]: requests of the contract with nothing special in them.
@@ -13,6 +14,7 @@
 //! Does not: know the server or the client. The code that starts one of them stands in the tests of its crate.
 
 pub mod attacker;
+pub mod attacks;
 pub mod block;
 pub mod frames;
 pub mod grpc;

@@ -9,18 +9,13 @@ use std::thread;
 use std::time::Duration;
 
 use longlived_testkit::attacker::Attacker;
-use longlived_testkit::block::Block;
-use longlived_testkit::frames::{
-    DATA, END_STREAM, PING, frame, initial_window, reset, window_update,
-};
+use longlived_testkit::attacks::{ATTACKS, Attack, CHECK};
 use longlived_testkit::raw;
 use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::support::{Server, framed, number, until};
 
-const CHECK: &str = "/grpc.health.v1.Health/Check";
-const WATCH: &str = "/grpc.health.v1.Health/Watch";
 /// Of each figure.
 const CALLS: usize = 2_000;
 /// A figure that takes longer than this has as many calls as came by then.
@@ -34,111 +29,6 @@ const MUST: [(usize, Duration); 3] = [
 /// Bytes that an attacker writes at once.
 const WRITE_BYTES: usize = 32 << 10;
 
-/// What an attacker does.
-struct Kind {
-    name: &'static str,
-    /// First, on each connection.
-    begin: fn() -> Vec<u8>,
-    /// Again and again.
-    round: fn(u32) -> Vec<u8>,
-}
-
-fn nothing() -> Vec<u8> {
-    Vec::new()
-}
-
-/// A call that is answered and stays open.
-fn watch(stream: u32) -> Vec<u8> {
-    let message = frame(DATA, END_STREAM, stream, &[0; 5]);
-    [Block::grpc(WATCH).headers(stream, 0), message].concat()
-}
-
-fn stream(round: u32) -> u32 {
-    2 * round + 1
-}
-
-const KINDS: [Kind; 12] = [
-    Kind {
-        name: "rapid reset",
-        begin: nothing,
-        round: |round| {
-            let call = Block::grpc(WATCH).headers(stream(round), 0);
-            [call, reset(stream(round))].concat()
-        },
-    },
-    Kind {
-        name: "window of 1,000 streams up and down",
-        begin: || (0..1_000).flat_map(|round| watch(stream(round))).collect(),
-        round: |_| [initial_window(0), initial_window(1 << 20)].concat(),
-    },
-    Kind {
-        name: "calls with 400 fields",
-        begin: nothing,
-        round: |round| {
-            let block = Block::grpc("/no/Method").tiny_fields(400);
-            block.headers(stream(round), END_STREAM)
-        },
-    },
-    Kind {
-        name: "trailers of 460 fields",
-        begin: nothing,
-        round: |round| {
-            let trailers = Block::default().tiny_fields(460);
-            let trailers = trailers.headers(stream(round), END_STREAM);
-            let call = Block::grpc(CHECK).headers(stream(round), 0);
-            let message = frame(DATA, 0, stream(round), &[0; 5]);
-            [call, message, trailers].concat()
-        },
-    },
-    Kind {
-        name: "requests that are malformed",
-        begin: nothing,
-        round: |round| Block::grpc(CHECK).field("A", "b").headers(stream(round), 0),
-    },
-    Kind {
-        name: "DATA of streams that the server closed",
-        begin: nothing,
-        round: |round| {
-            // Fewer than may be on their way when the client hears of it.
-            let stream = stream(round / 10_000);
-            if round % 10_000 == 0 {
-                return Block::grpc("/no/Method").headers(stream, 0);
-            }
-            frame(DATA, 0, stream, b"x")
-        },
-    },
-    Kind {
-        name: "PING",
-        begin: nothing,
-        round: |_| frame(PING, 0, 0, b"are you?"),
-    },
-    Kind {
-        name: "SETTINGS",
-        begin: nothing,
-        round: |_| initial_window(9),
-    },
-    Kind {
-        name: "PRIORITY",
-        begin: nothing,
-        round: |_| frame(0x02, 0, 1, &[0, 0, 0, 3, 1]),
-    },
-    Kind {
-        name: "WINDOW_UPDATE",
-        begin: nothing,
-        round: |_| window_update(0, 1),
-    },
-    Kind {
-        name: "unknown frames",
-        begin: nothing,
-        round: |_| frame(0xfa, 0, 0, b"what"),
-    },
-    Kind {
-        name: "RST_STREAM of a closed stream",
-        begin: || [watch(1), reset(1)].concat(),
-        round: |_| reset(1),
-    },
-];
-
 /// Attackers at work, until this is dropped.
 struct Attackers {
     over: Arc<AtomicBool>,
@@ -148,11 +38,11 @@ struct Attackers {
 }
 
 impl Attackers {
-    fn start(server: &Server, kind: &'static Kind, count: usize) -> Self {
+    fn start(server: &Server, attack: &'static Attack, count: usize) -> Self {
         let (over, connections) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let (address, is_over) = (server.address, Arc::clone(&over));
         let made: Arc<AtomicU64> = Arc::clone(&connections);
-        let attack = move || {
+        let work = move || {
             rustix::process::nice(19).expect("it may be nicer");
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -165,13 +55,13 @@ impl Attackers {
                     while !is_over.load(Ordering::Relaxed) {
                         let mut attacker = Attacker::hello(address).await;
                         made.fetch_add(1, Ordering::Relaxed);
-                        attacker.send(&(kind.begin)()).await;
+                        attacker.send(&(attack.begin)()).await;
                         let mut round = 0;
                         let mut goes_on = true;
                         while goes_on && !is_over.load(Ordering::Relaxed) {
                             let mut bytes = Vec::new();
                             while bytes.len() < WRITE_BYTES {
-                                bytes.extend((kind.round)(round));
+                                bytes.extend((attack.round)(round));
                                 round += 1;
                             }
                             goes_on = attacker.send(&bytes).await;
@@ -185,7 +75,7 @@ impl Attackers {
         Self {
             over,
             connections,
-            thread: Some(thread::spawn(attack)),
+            thread: Some(thread::spawn(work)),
         }
     }
 }
@@ -227,12 +117,12 @@ async fn a_neighbour_is_answered_beside_attackers() {
     times(&mut neighbour).await;
     let only = number("LONGLIVED_ATTACK", u64::MAX);
     let mut missed = Vec::new();
-    for (index, kind) in KINDS.iter().enumerate() {
+    for (index, attack) in ATTACKS.iter().enumerate() {
         if only != u64::MAX && only != index as u64 {
             continue;
         }
         for (count, must) in MUST {
-            let attackers = Attackers::start(&server, kind, count);
+            let attackers = Attackers::start(&server, attack, count);
             let made = Arc::clone(&attackers.connections);
             until("the attackers are there", async || {
                 (made.load(Ordering::Relaxed) >= count as u64).then_some(())
@@ -243,12 +133,12 @@ async fn a_neighbour_is_answered_beside_attackers() {
             drop(attackers);
             println!(
                 "{}: {count} attackers ({connections} connections): p50 {median:.2?}, p99 {slow:.2?}, {calls} calls",
-                kind.name
+                attack.name
             );
             if median > must {
                 missed.push(format!(
                     "{} beside {count}: {median:.2?}, not {must:?}",
-                    kind.name
+                    attack.name
                 ));
             }
         }

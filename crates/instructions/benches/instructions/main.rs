@@ -1,5 +1,6 @@
 //! The hot paths, each as a scenario whose instructions are counted under callgrind: one message to 1,000 subscribers,
-//! one reader catching up, one resumption. Each runs in the broker alone, and through the server over HTTP/2.
+//! one reader catching up, one resumption. Each runs in the broker alone, and through the server over HTTP/2. Beside them, one
+//! turn of a connection for each kind of frames that make the server work.
 //!
 //! `instructions list` prints the scenarios, `instructions NAME` runs one and says how many operations it counted;
 //! without a name all run, uncounted, as a test of themselves. `.ci/instructions` has them counted and compares:
@@ -13,9 +14,12 @@ mod client;
 mod counted;
 mod network;
 mod serving;
+mod turns;
 mod world;
 
 use std::process::ExitCode;
+
+use longlived_testkit::attacks::ATTACKS;
 
 // As in the binary.
 #[global_allocator]
@@ -35,8 +39,17 @@ const PAYLOAD_BYTES: usize = 128;
 /// Runs a scenario and returns how many operations were counted.
 type Run = fn() -> usize;
 
-/// The name, the counted operation, and the scenario.
-const SCENARIOS: &[(&str, &str, Run)] = &[
+/// A scenario.
+struct Scenario {
+    name: String,
+    /// What is counted.
+    operation: &'static str,
+    /// Runs it and returns how many operations were counted.
+    run: Box<dyn Fn() -> usize>,
+}
+
+/// The name and the counted operation of the hot paths.
+const PATHS: &[(&str, &str, Run)] = &[
     ("broker_publish_1000", "delivery", broker::publish),
     ("broker_catch_up", "event", broker::catch_up),
     ("broker_resume", "resume", broker::resume),
@@ -53,20 +66,40 @@ const SCENARIOS: &[(&str, &str, Run)] = &[
     ),
 ];
 
+fn scenarios() -> Vec<Scenario> {
+    let paths = PATHS.iter().map(|&(name, operation, run)| Scenario {
+        name: name.to_owned(),
+        operation,
+        run: Box::new(run),
+    });
+    let turns = ATTACKS.iter().map(|attack| Scenario {
+        name: turns::name(attack),
+        operation: turns::OPERATION,
+        run: Box::new(|| turns::serve(attack)),
+    });
+    paths.chain(turns).collect()
+}
+
 fn main() -> ExitCode {
     // `cargo bench` adds a flag of its own.
     let name = std::env::args().skip(1).find(|word| word != "--bench");
+    let scenarios = scenarios();
     if name.as_deref() == Some("list") {
-        for (name, operation, _) in SCENARIOS {
-            println!("{name} {operation}");
+        for scenario in scenarios {
+            println!("{} {}", scenario.name, scenario.operation);
         }
         return ExitCode::SUCCESS;
     }
-    let chosen = |scenario: &str| name.as_deref().is_none_or(|name| name == scenario);
+    let chosen = |scenario: &&Scenario| name.as_deref().is_none_or(|name| name == scenario.name);
     let mut known = false;
-    for (scenario, operation, run) in SCENARIOS.iter().filter(|(name, ..)| chosen(name)) {
+    for scenario in scenarios.iter().filter(chosen) {
         known = true;
-        println!("{scenario} {} {operation}", run());
+        println!(
+            "{} {} {}",
+            scenario.name,
+            (scenario.run)(),
+            scenario.operation
+        );
     }
     if !known {
         eprintln!("there is no such scenario; `list` prints them");

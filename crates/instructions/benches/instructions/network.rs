@@ -109,6 +109,15 @@ pub(crate) struct Socket {
     writes: Arc<Mutex<Pipe>>,
 }
 
+impl Socket {
+    /// Writes bytes; they come with the next delivery.
+    pub(crate) fn say(&self, bytes: &[u8]) {
+        let pipe = &mut *self.writes.lock();
+        pipe.bytes.extend_from_slice(bytes);
+        pipe.written = true;
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::PAYLOAD_BYTES;
 use crate::client::Client;
 use crate::counted::counted;
-use crate::network::Network;
+use crate::network::{Network, Socket};
 
 /// The seed of every run.
 const SEED: u64 = 4;
@@ -75,6 +75,11 @@ impl World {
     pub(crate) fn connect(&self) -> Client {
         let (socket, tasks) = (self.network.connect(), self.tasks.clone());
         self.client(Client::new(socket, &tasks))
+    }
+
+    /// A connection on which the scenario speaks for itself.
+    pub(crate) fn open(&self) -> Socket {
+        self.network.connect()
     }
 
     /// Turns until nobody has anything more to do; the server's are not counted.

@@ -121,10 +121,16 @@ impl<T> Io<T> {
         self.lent.as_mut().expect("lent while the task is polled")
     }
 
+    /// Bytes that are collected, while the task is polled.
+    #[inline]
+    pub(super) fn staged_bytes(&self) -> usize {
+        self.lent.as_ref().map_or(0, |out| out.len())
+    }
+
     /// Whether more may be collected, without a write.
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        let waiting = self.lent.as_ref().map_or(0, |out| out.len());
+        let waiting = self.staged_bytes();
         waiting == 0 || (!self.blocked && waiting < limits::STAGED_BYTES_MAX)
     }
 

@@ -101,6 +101,8 @@ where
     drained: bool,
     /// A time may have come to be earlier than the timer's.
     untimed: bool,
+    /// Turns since the last write, while the peer has more to say.
+    unwritten_turns: u8,
 }
 
 impl<T, S, B> Connection<T, S, B>
@@ -136,6 +138,7 @@ where
             expired: false,
             drained: false,
             untimed: true,
+            unwritten_turns: 0,
             shared,
         }
     }
@@ -168,6 +171,8 @@ where
         lingers.then_some(self.wire.frames.io)
     }
 
+    // Never inlined: the instructions of one call are those of a turn, which `.ci/instructions` counts by this name.
+    #[inline(never)]
     fn poll_rounds(
         &mut self,
         cx: &mut Context<'_>,
@@ -235,7 +240,9 @@ where
                 return Poll::Pending;
             }
         }
-        if let Err(error) = self.wire.frames.io.write() {
+        if !self.waits_for_more_answers()
+            && let Err(error) = self.wire.frames.io.write()
+        {
             return Poll::Ready(ConnectionEnd::Io(error));
         }
         if std::mem::take(&mut self.untimed) {
@@ -243,6 +250,17 @@ where
         }
         self.wakes.give_way(cx.waker());
         Poll::Pending
+    }
+
+    /// Whether what is collected may be written after a later turn: the peer has sent more, whose answers go with it. A turn answers few
+    /// calls, and a write for so few costs as much as they do.
+    fn waits_for_more_answers(&mut self) -> bool {
+        let io = &self.wire.frames.io;
+        let waits = io.has_unseen()
+            && io.staged_bytes() < limits::HELD_ANSWERS_BYTES
+            && self.unwritten_turns + 1 < limits::HELD_ANSWERS_TURNS;
+        self.unwritten_turns = if waits { self.unwritten_turns + 1 } else { 0 };
+        waits
     }
 
     /// Orders of the node, and the timer.

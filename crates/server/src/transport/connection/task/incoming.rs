@@ -93,12 +93,13 @@ where
             }
             seen += received.consumed;
             match &received.event {
-                Some(Event::Data { bytes, .. }) => portion.data += 16 + bytes.len() / 64,
+                Some(Event::Data { bytes, .. }) => portion.data += 48 + bytes.len() / 64,
                 _ if received.frame.is_some_and(is_small) => {}
                 _ => portion.octets += received.work,
             }
             if let Some(frame) = received.frame {
-                portion.count(frame);
+                let is_content = matches!(received.event, Some(Event::Data { .. }));
+                portion.frames += u32::from(!is_content);
                 match (frame, &received.event) {
                     (FrameType::Data, _) if received.empty => policy.received_empty_data(now)?,
                     // After the last GOAWAY much is late that was sent before the peer knew.
@@ -168,6 +169,8 @@ where
                 let stream = self.streams.get_mut(value.key);
                 let answered = stream.is_some_and(|stream| stream.is_answered());
                 policy.cancelled(now, value.called_at, answered)?;
+                // To let go of a call takes as much as to refuse one.
+                portion.refused += 1;
                 self.drop_stream(&value, code);
             }
             Event::Failed { value, error } => {
@@ -304,22 +307,18 @@ fn is_small(frame: FrameType) -> bool {
 /// What was taken in one round.
 #[derive(Default)]
 struct Portion {
+    /// Frames other than content.
     frames: u32,
     /// Bytes of frames other than DATA, and of DATA that nobody reads.
     octets: usize,
     /// Content, as [`limits::CONNECTION_TURN_DATA`] counts it.
     data: usize,
     calls: u32,
+    /// Requests that reach no handler, and calls that end before their answer does.
     refused: u32,
 }
 
 impl Portion {
-    fn count(&mut self, frame: FrameType) {
-        if frame != FrameType::Data {
-            self.frames += 1;
-        }
-    }
-
     fn is_over(&self) -> bool {
         self.frames >= limits::CONNECTION_TURN_FRAMES
             || self.octets >= limits::CONNECTION_TURN_OCTETS
