@@ -63,11 +63,24 @@ pub struct Cursor {
     // The visible sequence when a catch-up came to the tails. The catch-up is over there, even if the log is busy. 0
     // before.
     caught_up_at: Sequence,
-    // Read but not yet handed out. Reading live leaves nothing here.
-    page: Option<Box<Page>>,
-    reading: Option<BoxFuture<'static, Result<Page, ReadError>>>,
+    // Reading live leaves nothing here.
+    history: Option<Box<History>>,
     reset_gap: Option<Box<ResetGap>>,
     waiting: Option<Box<Waiting>>,
+}
+
+/// A part of the history.
+enum History {
+    /// It is being read.
+    Reading(BoxFuture<'static, Result<Page, ReadError>>),
+    /// It was read, and is not all handed out.
+    Read(Page),
+}
+
+impl History {
+    fn is_read(&mut self) -> bool {
+        matches!(self, Self::Read(_))
+    }
 }
 
 /// The gap that a reset has announced: it is handed out before anything else.
@@ -137,27 +150,29 @@ impl Cursor {
             return Poll::Ready(Ok(Delivery::Gap(reset_gap.gap)));
         }
         loop {
-            if let Some(mut page) = self.page.take() {
-                if let Some(delivery) = self.hand_out(&mut page)? {
+            if let Some(mut history) = self.history.take_if(|history| history.is_read())
+                && let History::Read(page) = &mut *history
+            {
+                if let Some(delivery) = self.hand_out(page)? {
                     // The rest of the page is kept for the next call, unless a reader that never calls would hold much
                     // memory by it. Then it is found again.
                     if page.through > self.position && page.held_bytes() <= PAGE_HELD_BYTES_MAX {
-                        self.page = Some(page);
+                        self.history = Some(history);
                     }
                     return Poll::Ready(Ok(delivery));
                 }
                 continue;
             }
-            if self.reading.is_some() {
-                let page = ready!(self.poll_history(cx))?;
+            if let Some(History::Reading(reading)) = self.history.as_deref_mut() {
+                let page = ready!(reading.as_mut().poll(cx));
+                self.history = None;
+                let page = page?;
                 // A scan that found nothing is still news for a client that waits.
-                let scanned = page.says_nothing(self.position);
-                let behind = page.through < self.log.visible();
-                self.page = Some(Box::new(page));
-                if scanned && behind {
-                    self.position = self.page.take().map_or(self.position, |page| page.through);
+                if page.says_nothing(self.position) && page.through < self.log.visible() {
+                    self.position = page.through;
                     return Poll::Ready(Ok(Delivery::Scanned));
                 }
+                self.history = Some(Box::new(History::Read(page)));
                 continue;
             }
             if self.catching_up && (1..=self.position).contains(&self.caught_up_at) {
@@ -186,7 +201,7 @@ impl Cursor {
                     self.position = through;
                     return Poll::Ready(Ok(delivery));
                 }
-                Live::Page(page) => self.page = Some(Box::new(page)),
+                Live::Page(page) => self.history = Some(Box::new(History::Read(page))),
                 Live::Nothing => {
                     self.position = visible;
                     return self.at_head();
@@ -246,8 +261,7 @@ impl Cursor {
     /// Whether there is nothing more to read now, up to the visible sequence.
     pub fn has_nothing_pending(&self) -> bool {
         let has_more = |feed: &Feed| feed.attachment.tail().has_after(self.position);
-        self.page.is_none()
-            && self.reading.is_none()
+        self.history.is_none()
             && !self.catching_up
             && self.reset_gap.is_none()
             && !self.feeds.iter().any(has_more)
@@ -281,7 +295,8 @@ impl Cursor {
             through: visible,
             bytes_max: DELIVERY_BYTES,
         };
-        self.reading = Some(read_joined(self.log.store().clone(), query).boxed());
+        let reading = read_joined(self.log.store().clone(), query).boxed();
+        self.history = Some(Box::new(History::Reading(reading)));
         Ok(())
     }
 
@@ -301,15 +316,6 @@ impl Cursor {
             after: self.position,
         };
         self.feeds.iter().map(wanted).collect()
-    }
-
-    fn poll_history(&mut self, cx: &mut Context<'_>) -> Poll<Result<Page, ReadError>> {
-        let Some(reading) = &mut self.reading else {
-            return Poll::Ready(Ok(Page::default()));
-        };
-        let page = ready!(reading.as_mut().poll(cx));
-        self.reading = None;
-        Poll::Ready(page)
     }
 }
 

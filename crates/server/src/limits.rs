@@ -198,6 +198,12 @@ pub(crate) const STAGED_WRITE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes read from a socket at once, into a buffer that the thread's connections share.
 pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 
+/// The same at first, and after a turn that left some of them: what is left is kept with the connection.
+pub(crate) const READ_BYTES_MIN: u32 = 4 * 1024;
+
+/// After a read that took all it may, the next may take as many times more.
+pub(crate) const READ_BYTES_GROWTH: u32 = 4;
+
 /// Bytes one stream hands over before the others of its connection have their turn.
 pub(crate) const STREAM_TURN_BYTES: usize = 64 * 1024;
 

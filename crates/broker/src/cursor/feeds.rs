@@ -77,8 +77,7 @@ impl Cursor {
 
     /// A page that was read for the former filters, and not handed out yet, is read again for the present ones.
     fn read_again(&mut self) {
-        self.page = None;
-        self.reading = None;
+        self.history = None;
     }
 
     /// Whether a filter is one of the cursor's.

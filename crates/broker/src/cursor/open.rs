@@ -128,8 +128,7 @@ impl Cursor {
             gone_before: place.gone_before,
             catching_up,
             caught_up_at: 0,
-            page: None,
-            reading: None,
+            history: None,
             reset_gap: place.reset_gap.map(Box::new),
             waiting: place.not_before.map(Waiting::until).map(Box::new),
         };

@@ -31,7 +31,7 @@ pub struct ReadOptions {
     pub slow_policy: SlowPolicy,
     /// The largest message with an event to hand out, as a receiver's limit is about messages. An event whose message
     /// is larger becomes a gap.
-    pub message_bytes_max: usize,
+    pub message_bytes_max: u32,
     /// Which contract's messages to hand out.
     pub encoding: Encoding,
     /// How large ones among them are compressed.

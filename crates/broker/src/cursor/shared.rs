@@ -32,7 +32,7 @@ pub struct TailReader {
     position: Sequence,
     encoding: Encoding,
     compression: Compression,
-    message_bytes_max: usize,
+    message_bytes_max: u32,
 }
 
 /// The same frames for every follower.
@@ -123,7 +123,7 @@ pub struct TailSource<'a> {
     tail: &'a Arc<LiveTail>,
     encoding: Encoding,
     compression: Compression,
-    message_bytes_max: usize,
+    message_bytes_max: u32,
 }
 
 impl PartialEq for TailSource<'_> {
@@ -143,8 +143,7 @@ impl Cursor {
         };
         let tail = feed.attachment.tail();
         let at_rest = !self.catching_up
-            && self.page.is_none()
-            && self.reading.is_none()
+            && self.history.is_none()
             && self.reset_gap.is_none()
             && self.waiting.is_none()
             && !tail.has_after(self.position);

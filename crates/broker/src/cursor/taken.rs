@@ -49,7 +49,7 @@ impl Taken {
 
     /// Whether it can go out as it is: no message is above the reader's limit.
     #[inline]
-    pub(super) fn is_plain(&self, message_bytes_max: usize, encoding: Encoding) -> bool {
+    pub(super) fn is_plain(&self, message_bytes_max: u32, encoding: Encoding) -> bool {
         let fits = |slice: &Slice| slice.all_within(message_bytes_max, encoding);
         self.run.iter().all(fits)
     }

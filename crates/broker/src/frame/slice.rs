@@ -71,16 +71,16 @@ impl Slice {
     /// Whether every message is known to be within the limit in this encoding, by the largest message of its batch. A
     /// receiver's limit is about the message, which is the frame without its prefix.
     #[inline]
-    pub fn all_within(&self, message_bytes_max: usize, encoding: Encoding) -> bool {
+    pub fn all_within(&self, message_bytes_max: u32, encoding: Encoding) -> bool {
         let message = self.frames.largest_frame as usize - PREFIX_BYTES;
-        encoding.bytes_max(message) <= message_bytes_max
+        encoding.bytes_max(message) <= message_bytes_max as usize
     }
 
     /// The index of the first event whose message is above the limit in this encoding.
-    pub fn first_above(&self, message_bytes_max: usize, encoding: Encoding) -> Option<usize> {
+    pub fn first_above(&self, message_bytes_max: u32, encoding: Encoding) -> Option<usize> {
         let is_above = |index: &u32| {
             let frame = self.frames.place(*index as usize, encoding);
-            frame.len() - PREFIX_BYTES > message_bytes_max
+            frame.len() - PREFIX_BYTES > message_bytes_max as usize
         };
         let above = (self.begin..self.end).find(is_above)?;
         Some((above - self.begin) as usize)

@@ -57,7 +57,7 @@ proptest! {
     #[test]
     fn a_message_is_above_a_limit_exactly_when_the_received_one_is(
         payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..6),
-        limit in 20_usize..900,
+        limit in 20_u32..900,
     ) {
         let mut writer = EventWriter::new(payloads.len(), 0);
         for (index, payload) in payloads.iter().enumerate() {
@@ -69,9 +69,9 @@ proptest! {
             let mut bytes = slice.encoded(encoding);
             let mut sizes = Vec::new();
             while let Some(prefix) = bytes.get(1..PREFIX_BYTES) {
-                let size = u32::from_be_bytes(prefix.try_into().unwrap()) as usize;
+                let size = u32::from_be_bytes(prefix.try_into().unwrap());
                 sizes.push(size);
-                bytes = bytes.slice(PREFIX_BYTES + size..);
+                bytes = bytes.slice(PREFIX_BYTES + size as usize..);
             }
             let above = sizes.iter().position(|&size| size > limit);
             prop_assert_eq!(slice.first_above(limit, encoding), above);

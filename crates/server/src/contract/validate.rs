@@ -20,7 +20,7 @@ pub(crate) const LABELS_MAX: usize = 16;
 /// Bytes of a label's name and of its value.
 pub(crate) const LABEL_BYTES_MAX: usize = 64;
 /// Largest message a client takes when it does not say: gRPC's usual limit.
-pub(crate) const MESSAGE_BYTES_DEFAULT: usize = 4 << 20;
+pub(crate) const MESSAGE_BYTES_DEFAULT: u32 = 4 << 20;
 /// The quiet a client may ask for: below, heartbeats would be the traffic; above, dead connections would go
 /// unnoticed for too long.
 pub(crate) const SILENCE_MIN: Duration = Duration::from_secs(1);
@@ -178,7 +178,7 @@ pub(crate) fn plan(
             slow_policy: slow_policy(request.slow_policy)?,
             message_bytes_max: match request.max_event_bytes {
                 0 => MESSAGE_BYTES_DEFAULT,
-                bytes => bytes as usize,
+                bytes => bytes,
             },
             encoding: Contract::V1.dialect().encoding(),
             compression,

@@ -111,7 +111,7 @@ impl Reader {
         let options = ReadOptions {
             gap_policy: GapPolicy::Earliest,
             slow_policy: SlowPolicy::Park,
-            message_bytes_max: PAGE_BYTES_MAX as usize,
+            message_bytes_max: PAGE_BYTES_MAX,
             encoding: Contract::V1.dialect().encoding(),
             compression: Compression::Identity,
         };

@@ -408,9 +408,9 @@ mod tests {
 
     #[test]
     fn a_body_stays_small() {
-        // The allocator's next size is 320, and each delivery walks over all of it.
+        // A size of the allocator, and each delivery walks over all of it.
         assert!(
-            size_of::<SessionBody>() <= 256,
+            size_of::<SessionBody>() <= 192,
             "{}",
             size_of::<SessionBody>()
         );

@@ -24,6 +24,7 @@ mod send_queue;
 mod service;
 mod settings;
 mod shared_reader;
+mod slots;
 mod stranger;
 mod stream;
 mod stream_set;

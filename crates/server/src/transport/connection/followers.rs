@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::response_body::Follower;
 use super::shared_reader::{SharedPiece, SharedReader};
-use super::stream_set::{Turn, grow};
+use super::stream_set::Turn;
 use super::wakes::GroupWakes;
 use super::wire::{Frames, Sent};
 use crate::limits;
@@ -283,7 +283,10 @@ impl<R: SharedReader> Followers<R> {
         if !follower.follow(&mut reader) {
             return None;
         }
-        grow(&mut self.groups);
+        if self.groups.len() == self.groups.capacity() {
+            // Exactly one at first, since most connections have one, and then a quarter more at a time.
+            self.groups.reserve_exact((self.groups.len() / 4).max(1));
+        }
         let entry = self.groups.vacant_entry();
         let place = entry.key();
         let waker = self.wakes.waker(place);

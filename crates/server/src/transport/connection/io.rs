@@ -39,6 +39,8 @@ pub(super) struct Io<T> {
     unflushed: bool,
     /// Bytes that the socket has taken.
     taken: u64,
+    /// The most that the next read takes.
+    read_max: u32,
     last_received: Instant,
 }
 
@@ -76,6 +78,7 @@ impl<T> Io<T> {
             blocked: false,
             unflushed: false,
             taken: 0,
+            read_max: limits::READ_BYTES_MIN,
             last_received: Instant::now(),
         }
     }
@@ -162,6 +165,8 @@ impl<T> Io<T> {
     pub(super) fn put_back(&mut self, buffer: Vec<u8>, unseen: Range<usize>) {
         if buffer.len() == limits::READ_BYTES_MAX {
             if !unseen.is_empty() {
+                // The kernel keeps what is not read, and counts it: a million connections may have more to say at once.
+                self.read_max = limits::READ_BYTES_MIN;
                 let kept = self.kept();
                 kept.unseen = buffer[unseen].to_vec();
                 kept.seen = 0;
@@ -203,13 +208,18 @@ impl<T: AsyncRead + Unpin> Io<T> {
         let mut buffer = INPUT.take();
         // Zeros once a thread, and not once a read.
         buffer.resize(limits::READ_BYTES_MAX, 0);
-        let mut into = ReadBuf::new(&mut buffer);
+        let most = self.read_max as usize;
+        let mut into = ReadBuf::new(&mut buffer[..most]);
         let polled =
             Pin::new(&mut self.socket).poll_read(&mut Context::from_waker(&self.task), &mut into);
         let count = into.filled().len();
         match polled {
             Poll::Ready(Ok(())) if count > 0 => {
                 self.last_received = Instant::now();
+                if count == most {
+                    let next = self.read_max * limits::READ_BYTES_GROWTH;
+                    self.read_max = next.min(limits::READ_BYTES_MAX as u32);
+                }
                 Poll::Ready(Ok(Input::Bytes(buffer, 0..count)))
             }
             polled => {

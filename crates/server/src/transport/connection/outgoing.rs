@@ -32,13 +32,35 @@ pub(super) enum End {
 /// The sending half of a stream.
 pub(super) struct Outgoing {
     /// The rest of the last chunk, for which the windows had no capacity.
-    pub(super) rest: Bytes,
+    pub(super) rest: Rest,
     /// Its group, if it is in one.
     pub(super) place: Option<Place>,
     /// The body had nothing to say when it was last asked.
     pub(super) at_rest: bool,
     /// Bytes of the rest that are counted.
     pub(super) counted: u32,
+}
+
+/// Bytes that wait. In a box: most streams have none for hours, and a node has a million of them.
+#[derive(Default)]
+pub(super) struct Rest(Option<Box<Bytes>>);
+
+impl Rest {
+    pub(super) fn new(bytes: Bytes) -> Self {
+        Self((!bytes.is_empty()).then(|| Box::new(bytes)))
+    }
+
+    fn take(&mut self) -> Bytes {
+        self.0.take().map_or_else(Bytes::new, |bytes| *bytes)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |bytes| bytes.len())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
 }
 
 impl Outgoing {
@@ -86,7 +108,7 @@ impl Outgoing {
             return Err(End::Sent);
         }
         Ok(Self {
-            rest: first,
+            rest: Rest::new(first),
             place: None,
             at_rest: false,
             counted: 0,
@@ -117,16 +139,39 @@ impl Outgoing {
             // The body was just asked, and had nothing to say.
             return again(own);
         }
+        let mut rest = self.rest.take();
+        let polled = self.send(at, &mut rest, opened, body, cx, own, turn, frames);
+        self.rest = Rest::new(rest);
+        polled
+    }
+
+    /// Moves chunks, and leaves the rest of the last.
+    #[allow(clippy::too_many_arguments, reason = "each from another owner")]
+    fn send<B, T>(
+        &mut self,
+        at: Slot,
+        rest: &mut Bytes,
+        opened: bool,
+        body: &mut B,
+        cx: &mut Context<'_>,
+        own: &StreamWaker,
+        turn: &mut Turn,
+        frames: &mut Frames<T>,
+    ) -> Poll<End>
+    where
+        B: ResponseBody,
+        T: AsyncWrite + Unpin,
+    {
         let mut moved = 0;
         loop {
-            if !self.rest.is_empty() {
-                let (count, sent) = self.send_rest(at, frames);
+            if !rest.is_empty() {
+                let (count, sent) = send_rest(at, rest, frames);
                 moved += count;
                 turn.spend(count);
                 match sent {
                     Sent::All => {}
                     Sent::Part(_) => {
-                        ready!(self.stalled(at, body, cx, frames));
+                        ready!(stalled(at, rest, body, cx, frames));
                     }
                     Sent::Blocked(_) => {
                         turn.end();
@@ -138,7 +183,7 @@ impl Outgoing {
                 return end(at, frames);
             }
             if frames.http2.send_window(at) == 0 {
-                ready!(self.stalled(at, body, cx, frames));
+                ready!(stalled(at, rest, body, cx, frames));
             }
             if moved >= limits::STREAM_TURN_BYTES || turn.is_over() {
                 return again(own);
@@ -159,7 +204,7 @@ impl Outgoing {
                 Ok(data) => {
                     // Counts an empty chunk too: a body that gives nothing else must not keep the turn.
                     moved += 1;
-                    self.rest = large_enough(data, body, frames);
+                    *rest = large_enough(data, body, frames);
                     if opened {
                         return again(own);
                     }
@@ -173,42 +218,47 @@ impl Outgoing {
         }
     }
 
-    /// Sends as much of the last chunk as may go, and says how much that is.
-    fn send_rest<T: AsyncWrite + Unpin>(
-        &mut self,
-        at: Slot,
-        frames: &mut Frames<T>,
-    ) -> (usize, Sent) {
-        let sent = frames.send(at, &self.rest);
-        let count = match sent {
-            Sent::All => self.rest.len(),
-            Sent::Part(count) | Sent::Blocked(count) => count,
-        };
-        self.rest = self.rest.split_off(count);
-        (count, sent)
-    }
-
-    /// Waits for capacity in a window. Ready when the trailers are next, which need none.
-    fn stalled<B: ResponseBody, T>(
-        &mut self,
-        at: Slot,
-        body: &mut B,
-        cx: &mut Context<'_>,
-        frames: &mut Frames<T>,
-    ) -> Poll<()> {
-        frames.http2.wait_for_window(at);
-        if body.poll_while_blocked(cx).is_ready() && self.rest.is_empty() {
-            return Poll::Ready(());
-        }
-        self.hold(body);
-        Poll::Pending
-    }
-
     /// Tells the body that flow control, HTTP/2's or that of the socket, holds its bytes. A group is told as one.
     pub(super) fn hold<B: ResponseBody>(&self, body: &mut B) {
-        if let Some(follower) = body.follower() {
-            follower.hold(!self.rest.is_empty());
-        }
+        hold(body, !self.rest.is_empty());
+    }
+}
+
+/// Sends as much of the last chunk as may go, and says how much that is.
+fn send_rest<T: AsyncWrite + Unpin>(
+    at: Slot,
+    rest: &mut Bytes,
+    frames: &mut Frames<T>,
+) -> (usize, Sent) {
+    let sent = frames.send(at, rest);
+    let count = match sent {
+        Sent::All => rest.len(),
+        Sent::Part(count) | Sent::Blocked(count) => count,
+    };
+    *rest = rest.split_off(count);
+    (count, sent)
+}
+
+/// Waits for capacity in a window. Ready when the trailers are next, which need none.
+fn stalled<B: ResponseBody, T>(
+    at: Slot,
+    rest: &Bytes,
+    body: &mut B,
+    cx: &mut Context<'_>,
+    frames: &mut Frames<T>,
+) -> Poll<()> {
+    frames.http2.wait_for_window(at);
+    if body.poll_while_blocked(cx).is_ready() && rest.is_empty() {
+        return Poll::Ready(());
+    }
+    hold(body, !rest.is_empty());
+    Poll::Pending
+}
+
+/// Tells the body that flow control, HTTP/2's or that of the socket, holds its bytes. A group is told as one.
+fn hold<B: ResponseBody>(body: &mut B, sending: bool) {
+    if let Some(follower) = body.follower() {
+        follower.hold(sending);
     }
 }
 

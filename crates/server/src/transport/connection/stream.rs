@@ -17,7 +17,7 @@ use super::RequestError;
 use super::account::HeldBytes;
 use super::followers::{Detached, Followers, Place};
 use super::inbox::{Inbox, Orders};
-use super::outgoing::{End, Outgoing};
+use super::outgoing::{End, Outgoing, Rest};
 use super::response_body::{Heartbeat, ResponseBody};
 use super::response_head;
 use super::stream_set::{Member, Turn};
@@ -135,7 +135,7 @@ impl<F, B: ResponseBody> Stream<F, B> {
     pub(super) fn resume(&mut self, detached: Detached) {
         if let Stage::Sending { body, out } = &mut self.stage {
             out.place = None;
-            out.rest = detached.rest;
+            out.rest = Rest::new(detached.rest);
             if let Some(follower) = body.follower() {
                 follower.unfollow(detached.followed);
             }

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::task::waker_ref;
-use slab::Slab;
 use tokio::time::Instant;
 
 use super::response_body::Heartbeat;
+use super::slots::Slots;
 use super::wake_set::{BLOCK, StreamWaker, WakeSet};
 use crate::limits;
 use crate::transport::abort::Abort;
@@ -88,7 +88,7 @@ pub(super) trait Member<W> {
 }
 
 pub(super) struct StreamSet<S> {
-    slots: Slab<Slot<S>>,
+    slots: Slots<Slot<S>>,
     woken: WakeSet,
     /// The streams that were woken while the socket took nothing; one word for each word of the wake set. They are not
     /// polled again until the socket takes bytes. The wake set has none of them, so it shows the streams woken later.
@@ -113,7 +113,7 @@ impl<S> StreamSet<S> {
     /// `task` is woken when a stream is.
     pub(super) fn new(task: Waker) -> Self {
         Self {
-            slots: Slab::new(),
+            slots: Slots::new(),
             woken: WakeSet::new(task),
             held_back: Vec::new(),
             next: 0,
@@ -130,12 +130,11 @@ impl<S> StreamSet<S> {
 
     /// A stream that is to be polled, made for the slot and the waker that it gets.
     pub(super) fn insert(&mut self, stream: impl FnOnce(u32, &Arc<StreamWaker>) -> S) {
-        grow(&mut self.slots);
-        let entry = self.slots.vacant_entry();
-        let own = self.woken.waker(entry.key());
+        let key = self.slots.vacant();
+        let own = self.woken.waker(key);
         own.raise();
-        let stream = stream(entry.key() as u32, &own);
-        entry.insert(Slot { stream, own });
+        let stream = stream(key as u32, &own);
+        self.slots.insert(Slot { stream, own });
     }
 
     /// The stream in a slot.
@@ -147,20 +146,20 @@ impl<S> StreamSet<S> {
 
     /// Takes a stream out that is over for another reason than that it was polled.
     pub(super) fn remove(&mut self, slot: u32) -> Option<S> {
-        let slot = self.slots.try_remove(slot as usize)?;
+        let slot = self.slots.remove(slot as usize)?;
         self.shrink();
         Some(slot.stream)
     }
 
     fn shrink(&mut self) {
-        if self.slots.is_empty() && self.slots.capacity() > KEPT {
-            self.slots = Slab::new();
+        if self.slots.is_empty() && self.slots.end() > KEPT {
+            self.slots = Slots::new();
         }
     }
 
     /// All streams.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut S> {
-        self.slots.iter_mut().map(|(_, slot)| &mut slot.stream)
+        self.slots.iter_mut().map(|slot| &mut slot.stream)
     }
 
     /// The stream in a slot, which is woken.
@@ -177,7 +176,7 @@ impl<S> StreamSet<S> {
         heartbeat: impl Fn(&mut S) -> Option<Heartbeat>,
     ) -> Option<Instant> {
         let mut earliest: Option<Instant> = None;
-        for (_, slot) in &mut self.slots {
+        for slot in self.slots.iter_mut() {
             match heartbeat(&mut slot.stream) {
                 Some(heartbeat) if heartbeat.from <= now => slot.own.raise(),
                 Some(Heartbeat { until, .. }) => {
@@ -305,13 +304,6 @@ impl<S> StreamSet<S> {
             self.slots.remove(key);
             self.shrink();
         }
-    }
-}
-
-/// Room for one more: exactly one at first, since most connections have one, and then a quarter more at a time.
-pub(super) fn grow<T>(slots: &mut Slab<T>) {
-    if slots.len() == slots.capacity() {
-        slots.reserve_exact((slots.len() / 4).max(1));
     }
 }
 

@@ -187,9 +187,9 @@ fn while_the_socket_is_blocked_only_those_that_end_or_have_not_begun_are_polled(
     rig.set.poll_blocked(&mut ());
     assert_eq!(rig.polled.take(), [0; 0]);
     // Its bit's block has others that are woken, and still it is heard of.
-    rig.set.slots[1].own.abort();
+    rig.set.slots.get_mut(1).unwrap().own.abort();
     assert!(rig.task_was_woken());
-    rig.set.slots[1].stream.does = Does::End;
+    rig.set.slots.get_mut(1).unwrap().stream.does = Does::End;
     rig.wake(3);
     rig.set.poll_blocked(&mut ());
     assert_eq!(rig.polled.take(), [1, 3]);
