@@ -240,6 +240,12 @@ impl LiveTail {
         if after < held.start {
             return Err(BehindTail);
         }
+        if let Some(last) = held.only_after(after)
+            && last.first() <= visible
+        {
+            into.push(Slice::new(last.clone(), 0, last.entries().len()));
+            return Ok(true);
+        }
         let first = held.first_after(after);
         let mut bytes = 0;
         let mut end = first;
@@ -307,6 +313,15 @@ impl LiveTail {
 }
 
 impl Held {
+    /// The last chunk, if it is all that lies after a position. Most readers stand there.
+    #[inline]
+    fn only_after(&self, after: Sequence) -> Option<&Arc<Frames>> {
+        let last = &self.chunks.back()?.frames;
+        let before = self.chunks.len().checked_sub(2);
+        let is_alone = before.is_none_or(|before| self.chunks[before].last <= after);
+        (is_alone && last.first() > after).then_some(last)
+    }
+
     /// The place of the first chunk that has anything after a position.
     fn first_after(&self, after: Sequence) -> usize {
         let len = self.chunks.len();

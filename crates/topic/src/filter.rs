@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    grammar::{INBOX, SYS, TopicError, check, first_token, is_reserved, is_wildcard},
+    grammar::{INBOX, SYS, TopicError, check, check_token, first_token, is_reserved, is_wildcard},
     name::TopicName,
     relation::{Relation, relation},
 };
@@ -98,6 +98,13 @@ impl TopicFilter {
             // '-' is the first character of the grammar: the end of the one name.
             name => vec![(name.to_owned(), Some(format!("{name}-")))],
         }
+    }
+
+    /// Whether it is the inbox of this subscriber, as [`TopicName::inbox`](crate::TopicName::inbox) names it.
+    pub fn is_inbox_of(&self, subscriber_id: &str) -> bool {
+        let rest = self.0.strip_prefix(INBOX);
+        let id = rest.and_then(|rest| rest.strip_prefix('.'));
+        id == Some(subscriber_id) && check_token(subscriber_id, 1).is_ok()
     }
 
     /// Whether the filter begins with the token `inbox`.

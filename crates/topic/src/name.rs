@@ -21,7 +21,7 @@ impl TopicName {
     /// The inbox of a subscriber; `None` when the id is not one token, and so has no inbox.
     pub fn inbox(subscriber_id: &str) -> Option<Self> {
         check_token(subscriber_id, 1).ok()?;
-        Some(Self(format!("{INBOX}.{subscriber_id}").into()))
+        Some(Self([INBOX, ".", subscriber_id].concat().into()))
     }
 
     /// The name as text.

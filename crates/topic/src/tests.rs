@@ -132,6 +132,20 @@ fn malformed_names_get_an_error_that_names_the_mistake() {
     assert_eq!(TopicFilter::parse("a*"), Err(TopicError::Character('*')));
 }
 
+proptest! {
+    #[test]
+    fn a_filter_is_the_inbox_of_a_subscriber_if_it_names_that_topic(
+        filter in "(inbox|inbo|inboxes)(\\.[ab*>]{1,2}){0,3}",
+        id in "[ab*>.]{0,3}",
+    ) {
+        if let Ok(filter) = TopicFilter::parse(&filter) {
+            let inbox = TopicName::inbox(&id);
+            let expected = inbox.is_some_and(|inbox| inbox.as_str() == filter.as_str());
+            prop_assert_eq!(filter.is_inbox_of(&id), expected);
+        }
+    }
+}
+
 #[test]
 fn only_an_id_of_one_token_has_an_inbox() {
     assert_eq!(TopicName::inbox("7").unwrap().as_str(), "inbox.7");

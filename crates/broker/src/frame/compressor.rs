@@ -144,14 +144,27 @@ impl Compressor {
     }
 
     /// The bytes of several slices as one, like [`join`], with those events compressed for which it is worth it.
+    #[inline]
     pub(crate) fn join(
         &self,
         slices: &[Slice],
         encoding: Encoding,
         compression: Compression,
     ) -> Bytes {
+        if compression == Compression::Identity {
+            return join(slices, encoding);
+        }
+        self.join_compressed(slices, encoding, compression)
+    }
+
+    fn join_compressed(
+        &self,
+        slices: &[Slice],
+        encoding: Encoding,
+        compression: Compression,
+    ) -> Bytes {
         let large = |slice: &Slice| slice.frames.largest(encoding) >= MIN_FRAME;
-        if compression == Compression::Identity || !slices.iter().any(large) {
+        if !slices.iter().any(large) {
             return join(slices, encoding);
         }
         let mut pieces: SmallVec<[Piece<'_>; 8]> = SmallVec::new();

@@ -110,6 +110,7 @@ impl Slice {
         adjacent
     }
 
+    #[inline]
     pub(super) fn encoded(&self, encoding: Encoding) -> Bytes {
         let begin = self.frames.place(self.begin as usize, encoding).start;
         let end = self.frames.place(self.end as usize - 1, encoding).end;
@@ -119,18 +120,21 @@ impl Slice {
 
 /// The bytes of several slices as one: shared when there is one slice that is most of its batch, copied together
 /// otherwise, since HTTP/2 would write one frame for each.
+#[inline]
 pub(crate) fn join(slices: &[Slice], encoding: Encoding) -> Bytes {
-    let bytes = |slice: &Slice| slice.encoded(encoding);
     match slices {
         // A small view would keep the whole batch in memory for as long as its reader is stalled.
-        [one] if one.len_bytes() * 4 >= one.frames.len_bytes() => bytes(one),
-        many => {
-            let parts: Vec<_> = many.iter().map(bytes).collect();
-            let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
-            for part in parts {
-                joined.put_slice(&part);
-            }
-            joined.freeze()
-        }
+        [one] if one.len_bytes() * 4 >= one.frames.len_bytes() => one.encoded(encoding),
+        many => copied(many, encoding),
     }
+}
+
+#[inline(never)]
+fn copied(slices: &[Slice], encoding: Encoding) -> Bytes {
+    let parts: Vec<_> = (slices.iter().map(|slice| slice.encoded(encoding))).collect();
+    let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+    for part in parts {
+        joined.put_slice(&part);
+    }
+    joined.freeze()
 }

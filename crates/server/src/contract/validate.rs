@@ -310,8 +310,7 @@ pub(crate) fn own_filter(
         field: "topic_filter",
         problem,
     })?;
-    let own = TopicName::inbox(subscriber);
-    if filter.is_inbox() && own.is_none_or(|own| own.as_str() != filter.as_str()) {
+    if filter.is_inbox() && !filter.is_inbox_of(subscriber) {
         return Err(InvalidRequest::ForeignInbox {
             filter,
             subscriber: subscriber.to_owned(),

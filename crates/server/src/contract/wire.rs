@@ -64,7 +64,7 @@ pub(crate) fn welcome(welcome: &Welcome<'_>) -> Bytes {
         Outcome::Reset => v1::welcome::Outcome::Reset,
     };
     response(subscribe_response::Frame::Welcome(v1::Welcome {
-        session_id: format!("{}-{}", welcome.node_id, welcome.generation),
+        session_id: [welcome.node_id, "-", &welcome.generation.to_string()].concat(),
         outcome: outcome.into(),
         position: Some(position(welcome.position)),
         max_silence: Some(duration(welcome.max_silence)),

@@ -42,7 +42,7 @@ impl RequestId {
 
     fn to_header(&self) -> HeaderValue {
         let mut value = match &self.0 {
-            Id::Ours(_) => HeaderValue::from_str(&self.to_string())
+            Id::Ours(number) => HeaderValue::from_bytes(&digits(*number))
                 .expect("hexadecimal digits are visible ASCII"),
             Id::Theirs(value) => HeaderValue::clone(value),
         };
@@ -59,6 +59,11 @@ impl fmt::Display for RequestId {
             Id::Theirs(value) => f.write_str(value.to_str().expect("only visible ASCII is let in")),
         }
     }
+}
+
+/// Sixteen hexadecimal digits.
+fn digits(number: u64) -> [u8; 16] {
+    std::array::from_fn(|at| b"0123456789abcdef"[(number >> (60 - 4 * at) & 0xf) as usize])
 }
 
 fn is_acceptable(id: &HeaderValue) -> bool {

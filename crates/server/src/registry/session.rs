@@ -182,12 +182,8 @@ impl Session {
 
     /// The filters of its cursor are these now.
     pub(crate) fn set_filters(&self, cursor: &Cursor) {
-        // Made when it is asked for: it costs as much as the id, and few ask.
-        let inbox = TopicName::inbox(&self.subscriber);
-        let follows = inbox.is_some_and(|inbox| {
-            let mut filters = cursor.filters();
-            filters.any(|filter| filter.as_str() == inbox.as_str())
-        });
+        let mut filters = cursor.filters();
+        let follows = filters.any(|filter| filter.is_inbox_of(&self.subscriber));
         self.follows_inbox.store(follows, Ordering::Relaxed);
         self.state.lock().tails = cursor.tails();
     }

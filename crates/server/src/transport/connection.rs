@@ -113,6 +113,44 @@ pin_project! {
     }
 }
 
+impl<F, T, S, B> ServeConnection<F, T, S, B>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: ConnectionService<B>,
+    B: ResponseBody,
+{
+    // Never inlined: a connection on the stack would cost each poll.
+    #[inline(never)]
+    fn serve(mut self: Pin<&mut Self>, connection: Connection<T, S, B>) {
+        let drain = connection.drain().clone();
+        let ordered = drain.going_away_owned();
+        self.set(Self::Serving {
+            connection: Some(connection),
+            drain,
+            ordered,
+            was_told: false,
+        });
+    }
+}
+
+/// What follows the end of a connection: the reason, when its peer is to hear no more.
+// Never inlined, for the same reason.
+#[inline(never)]
+fn linger<T, S, B>(
+    connection: &mut Option<Connection<T, S, B>>,
+    end: ConnectionEnd,
+) -> Result<Box<Lingering<T>>, ConnectionEnd>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: ConnectionService<B>,
+    B: ResponseBody,
+{
+    match connection.take().expect("it ends once").end(&end) {
+        Some(io) => Ok(Box::new(Lingering::new(io, end))),
+        None => Err(end),
+    }
+}
+
 impl<F, T, S, B> Future for ServeConnection<F, T, S, B>
 where
     F: Future<Output = Result<Connection<T, S, B>, ConnectionEnd>>,
@@ -126,16 +164,7 @@ where
         loop {
             match self.as_mut().project() {
                 Stage::Begin { begin } => match ready!(begin.as_mut().poll(cx)) {
-                    Ok(connection) => {
-                        let drain = connection.drain().clone();
-                        let ordered = drain.going_away_owned();
-                        self.set(Self::Serving {
-                            connection: Some(connection),
-                            drain,
-                            ordered,
-                            was_told: false,
-                        });
-                    }
+                    Ok(connection) => self.as_mut().serve(connection),
                     Err(end) => return Poll::Ready(end),
                 },
                 Stage::Serving {
@@ -153,12 +182,10 @@ where
                         ordered.set(drain.killed());
                         Poll::Ready(Order::GoAway)
                     }));
-                    let last = connection.take().expect("it ends once").end(&end);
-                    let Some(io) = last else {
-                        return Poll::Ready(end);
-                    };
-                    let lingering = Box::new(Lingering::new(io, end));
-                    self.set(Self::Lingering { lingering });
+                    match linger(connection, end) {
+                        Ok(lingering) => self.set(Self::Lingering { lingering }),
+                        Err(end) => return Poll::Ready(end),
+                    }
                 }
                 Stage::Lingering { lingering } => return lingering.poll(cx),
             }

@@ -179,14 +179,15 @@ where
         mut order: impl FnMut(&mut Context<'_>) -> Poll<Order>,
     ) -> Poll<ConnectionEnd> {
         for _ in 0..limits::CONNECTION_TURN_ROUNDS {
-            if self.wakes.take(CONTROL) {
+            let woken = self.wakes.take(CONTROL | SOCKET);
+            if woken & CONTROL != 0 {
                 self.untimed = true;
                 if let Poll::Ready(end) = self.poll_control(&mut order) {
                     return Poll::Ready(end);
                 }
             }
             let mut gives_way = false;
-            if self.wakes.take(SOCKET) {
+            if woken & SOCKET != 0 {
                 self.untimed = true;
                 match self.poll_socket() {
                     Taken::All => {}
@@ -201,8 +202,9 @@ where
                     return Poll::Ready(end);
                 }
             }
-            let groups = self.wakes.take(GROUPS) || self.held_back;
-            let streams = self.wakes.take(STREAMS) || self.held_back;
+            let woken = self.wakes.take(GROUPS | STREAMS);
+            let groups = woken & GROUPS != 0 || self.held_back;
+            let streams = woken & STREAMS != 0 || self.held_back;
             if groups || streams {
                 self.poll_woken(groups, streams);
             }
@@ -264,6 +266,7 @@ where
     }
 
     /// Orders of the node, and the timer.
+    #[inline(never)]
     fn poll_control(
         &mut self,
         order: &mut impl FnMut(&mut Context<'_>) -> Poll<Order>,

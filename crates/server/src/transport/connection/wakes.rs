@@ -144,9 +144,9 @@ impl Wakes {
         self.shared.state.fetch_or(POLLING, Ordering::AcqRel);
     }
 
-    /// Whether `source` was woken. Clears it.
-    pub(super) fn take(&self, source: u8) -> bool {
-        self.shared.state.fetch_and(!source, Ordering::AcqRel) & source != 0
+    /// Which of these sources were woken. Clears them.
+    pub(super) fn take(&self, sources: u8) -> u8 {
+        self.shared.state.fetch_and(!sources, Ordering::AcqRel) & sources
     }
 
     /// Notes that `source` was woken.
@@ -210,9 +210,9 @@ mod tests {
         wakes.socket.wake_by_ref();
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         wakes.begin(&task);
-        assert!(wakes.take(STREAMS));
-        assert!(wakes.take(SOCKET));
-        assert!(!wakes.take(CONTROL));
+        assert_eq!(wakes.take(STREAMS), STREAMS);
+        assert_eq!(wakes.take(SOCKET), SOCKET);
+        assert_eq!(wakes.take(CONTROL), 0);
     }
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
         wakes.take(STREAMS | SOCKET | CONTROL);
         wakes.socket.wake_by_ref();
         assert!(!wakes.end());
-        assert!(wakes.take(SOCKET));
+        assert_eq!(wakes.take(SOCKET), SOCKET);
         assert!(wakes.end());
         assert_eq!(count.0.load(Ordering::SeqCst), 0);
     }
@@ -238,8 +238,8 @@ mod tests {
         groups.waker(65).wake_by_ref();
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         wakes.begin(&task);
-        assert!(wakes.take(GROUPS));
-        assert!(!wakes.take(STREAMS));
+        assert_eq!(wakes.take(GROUPS), GROUPS);
+        assert_eq!(wakes.take(STREAMS), 0);
         assert_eq!(groups.take(), GroupWakes::bit(3) | GroupWakes::bit(1));
         assert_eq!(groups.take(), 0);
     }
@@ -253,6 +253,6 @@ mod tests {
         wakes.streams.wake_by_ref();
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         wakes.begin(&task);
-        assert!(wakes.take(STREAMS));
+        assert_eq!(wakes.take(STREAMS), STREAMS);
     }
 }

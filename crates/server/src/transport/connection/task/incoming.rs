@@ -42,6 +42,8 @@ where
     B: ResponseBody,
 {
     /// Writes what waited for the socket, and takes what the peer sent: one portion of it.
+    // Never inlined: a request on the stack would cost each delivery, which has none.
+    #[inline(never)]
     pub(super) fn poll_socket(&mut self) -> Taken {
         if self.wire.frames.io.is_blocked()
             && let Err(error) = self.wire.frames.io.write()
