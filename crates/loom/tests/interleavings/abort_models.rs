@@ -20,7 +20,7 @@ fn a_stream() {
     }
     run(&wakes, Ends::Asking, |wakes| {
         wakes.take(SOCKET);
-        wakes.take(STREAMS) && set.take(0, 1) != 0 && stream.is_aborted()
+        wakes.take(STREAMS) != 0 && set.take(0, 1) != 0 && stream.is_aborted()
     });
 }
 

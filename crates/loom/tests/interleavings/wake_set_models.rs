@@ -27,7 +27,7 @@ fn two_streams(apart: usize) {
     let mut read = [0, 0];
     run(&wakes, Ends::Asking, |wakes| {
         wakes.take(SOCKET);
-        if wakes.take(STREAMS) {
+        if wakes.take(STREAMS) != 0 {
             let mut polled = false;
             for (stream, slot) in slots.into_iter().enumerate() {
                 let (block, bit) = (slot / BLOCK, 1 << (slot % BLOCK));

@@ -58,10 +58,10 @@ fn two_sources(ends: Ends) {
     });
     let (mut streams, mut socket) = (0, 0);
     run(&wakes, ends, |wakes| {
-        if wakes.take(STREAMS) {
+        if wakes.take(STREAMS) != 0 {
             streams = come.0.load(Relaxed);
         }
-        if wakes.take(SOCKET) {
+        if wakes.take(SOCKET) != 0 {
             socket = come.1.load(Relaxed);
         }
         (streams, socket) == (1, 1)
@@ -83,7 +83,7 @@ fn two_groups() {
     let mut read = [0, 0];
     run(&wakes, Ends::Asking, |wakes| {
         wakes.take(STREAMS | SOCKET);
-        if wakes.take(GROUPS) {
+        if wakes.take(GROUPS) != 0 {
             let woken = groups.take();
             for group in 0..2 {
                 if woken & GroupWakes::bit(group) != 0 {
