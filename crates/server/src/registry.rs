@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use dashmap::{DashMap, Entry};
+use dashmap::{DashMap, Entry, OccupiedEntry};
 use longlived_broker::{Principal, Sequence};
 use longlived_topic::TopicName;
 use parking_lot::Mutex;
@@ -73,6 +73,8 @@ impl<'a> Claim<'a> {
 /// The registry. One per node.
 pub(crate) struct Registry {
     slots: DashMap<SubscriberKey, Slot>,
+    // How many there are: the map would count all its shards.
+    slots_count: AtomicUsize,
     slots_max: usize,
     generations: AtomicU64,
     // Sessions whose registration has not been dropped.
@@ -98,6 +100,7 @@ impl Registry {
     pub(crate) fn new(slots_max: usize) -> Arc<Self> {
         Arc::new(Self {
             slots: DashMap::new(),
+            slots_count: AtomicUsize::new(0),
             slots_max,
             generations: AtomicU64::new(0),
             live: AtomicUsize::new(0),
@@ -134,13 +137,20 @@ impl Registry {
         self: &Arc<Self>,
         session: Arc<Session>,
     ) -> Result<Registration, RegisterError> {
-        let full = self.slots.len() >= self.slots_max;
         let key = session.key();
         let mut entry = match self.slots.entry(key.clone()) {
-            Entry::Vacant(_) if full => {
-                return Err(RegisterError::SubscribersExhausted(self.slots_max));
+            Entry::Vacant(entry) => {
+                let one_more = |count| (count < self.slots_max).then_some(count + 1);
+                let order = Ordering::AcqRel;
+                let counted = self
+                    .slots_count
+                    .fetch_update(order, Ordering::Acquire, one_more);
+                if counted.is_err() {
+                    return Err(RegisterError::SubscribersExhausted(self.slots_max));
+                }
+                entry.insert(Slot::default())
             }
-            entry => entry.or_default(),
+            Entry::Occupied(entry) => entry.into_ref(),
         };
         let slot = entry.value_mut();
         let now = Instant::now();
@@ -286,7 +296,7 @@ impl Registry {
         let fight = slot.tell_refused(now);
         slot.look_again(now);
         let unsettled = if slot.is_forgettable(now) {
-            entry.remove();
+            self.remove(entry);
             false
         } else {
             let unsettled = slot.is_newly_unsettled();
@@ -296,6 +306,11 @@ impl Registry {
         };
         log_fight(key, fight);
         unsettled
+    }
+
+    fn remove(&self, entry: OccupiedEntry<'_, SubscriberKey, Slot>) {
+        entry.remove();
+        self.slots_count.fetch_sub(1, Ordering::AcqRel);
     }
 
     fn is_live(&self, session: &Session) -> bool {
@@ -326,7 +341,7 @@ impl Registry {
             let slot = entry.get_mut();
             slot.leave(session);
             if slot.is_empty() {
-                entry.remove();
+                self.remove(entry);
             } else {
                 unsettled = slot.is_newly_unsettled();
                 slot.shrink_if_empty();
@@ -364,7 +379,9 @@ impl Registration {
 
     /// The session has caught up: the streams it replaces end.
     pub(crate) fn became_current(&self) {
-        if let Some(slot) = self.registry.slots.get(&self.session.key()) {
+        if self.session.replaces()
+            && let Some(slot) = self.registry.slots.get(&self.session.key())
+        {
             slot.end_replaced_by(&self.session);
         }
     }

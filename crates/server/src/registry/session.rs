@@ -48,6 +48,8 @@ pub(crate) struct Session {
     follows_inbox: AtomicBool,
     // Written by the registry: its id is fought over, so its lines are summed up.
     contested: AtomicBool,
+    // Written by the registry: others of its id are to end when it has caught up.
+    replaces: AtomicBool,
     // Written by the body, read by the registry: all that it had to say, its end too, is with the connection.
     told: AtomicBool,
     // Only of a reader that asked to be disconnected when slow.
@@ -87,6 +89,7 @@ impl Session {
             follows_inbox: AtomicBool::new(false),
             closing: registry.closing().clone(),
             contested: AtomicBool::new(false),
+            replaces: AtomicBool::new(false),
             told: AtomicBool::new(false),
             pace: watched.then(|| Box::new(Pace::new())),
         };
@@ -126,6 +129,16 @@ impl Session {
     /// Whether its id is fought over.
     pub(crate) fn is_contested(&self) -> bool {
         self.contested.load(Ordering::Relaxed)
+    }
+
+    /// Others of its id are to end when it has caught up.
+    pub(crate) fn set_replaces(&self) {
+        self.replaces.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether others of its id are to end when it has caught up.
+    pub(crate) fn replaces(&self) -> bool {
+        self.replaces.load(Ordering::Relaxed)
     }
 
     /// The line of its end is one of many, which are summed up.
@@ -264,6 +277,7 @@ impl Session {
             follows_inbox: AtomicBool::new(false),
             closing: Arc::default(),
             contested: AtomicBool::new(false),
+            replaces: AtomicBool::new(false),
             told: AtomicBool::new(false),
             pace: None,
         })

@@ -95,6 +95,9 @@ impl Slot {
     ) -> Result<(), RegisterError> {
         self.check(Claim::of(session), now)?;
         self.displace(session, now);
+        if !self.older().is_empty() {
+            session.set_replaces();
+        }
         self.begin(session.clone());
         Ok(())
     }

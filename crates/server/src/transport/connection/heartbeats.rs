@@ -13,6 +13,10 @@ use tokio::time::Instant;
 /// How far apart two looks at all streams are at least. The promise to a client leaves more than that for the way.
 const STEP: Duration = Duration::from_millis(50);
 
+/// A look at all streams before the earliest time finds none that may speak, if that is later than this: streams speak an eighth of their
+/// silence early.
+const NEAR: Duration = Duration::from_secs(5);
+
 /// The time of one connection; none until a stream needs one.
 #[derive(Debug, Default)]
 pub(super) struct Heartbeats(Option<Instant>);
@@ -26,6 +30,11 @@ impl Heartbeats {
     /// When all are to be asked.
     pub(super) fn due(&self) -> Option<Instant> {
         self.0
+    }
+
+    /// Whether some may speak by now.
+    pub(super) fn are_near(&self, now: Instant) -> bool {
+        self.0.is_some_and(|due| due <= now + NEAR)
     }
 
     /// All were asked, and this is the earliest that is left.
@@ -48,8 +57,12 @@ mod tests {
         heartbeats.wants(after(2_000));
         heartbeats.wants(after(500));
         assert_eq!(heartbeats.due(), Some(after(500)));
+        assert!(heartbeats.are_near(start));
         heartbeats.again(after(500), Some(after(520)));
         assert_eq!(heartbeats.due(), Some(after(550)));
+        heartbeats.again(after(550), Some(after(5_551)));
+        assert!(!heartbeats.are_near(after(550)));
+        assert!(heartbeats.are_near(after(551)));
         heartbeats.again(after(550), None);
         assert_eq!(heartbeats.due(), None);
     }

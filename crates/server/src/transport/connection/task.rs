@@ -310,7 +310,7 @@ where
             Verdict::Gone => return Poll::Ready(ConnectionEnd::PeerVanished),
         }
         // Also those that may speak and need not yet: what they say shares one write, and one timer, with the others.
-        if self.wire.heartbeats.due().is_some() {
+        if self.wire.heartbeats.are_near(now) {
             let followers = &self.wire.followers;
             let heartbeat = |stream: &mut Stream<_, _>| stream.heartbeat(followers);
             let earliest = self.streams.wake_silent(now, heartbeat);
