@@ -66,6 +66,6 @@ pub mod testkit {
         lifecycle::Drain,
         limits::METRICS_HEAD_BYTES_MAX,
         tasks::{AbortOnDrop, Tasks},
-        transport::{abort::StreamAbort, acceptor, bind::bind, connection},
+        transport::{abort::StreamAbort, acceptor, bind::bind, connection, connection_counts},
     };
 }

@@ -198,10 +198,11 @@ pub(crate) const STAGED_WRITE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes read from a socket at once, into a buffer that the thread's connections share.
 pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 
-/// The same at first, and after a turn that left some of them: what is left is kept with the connection.
+/// The same at first, and after a turn that left some of them: what is left is kept with the connection, and the kernel counts what is not
+/// read. Some thirty calls, which are answered in five turns. Met as: nothing.
 pub(crate) const READ_BYTES_MIN: u32 = 4 * 1024;
 
-/// After a read that took all it may, the next may take as many times more.
+/// After a read that took all it may, the next may take as many times more: the largest reads begin with the third. Met as: nothing.
 pub(crate) const READ_BYTES_GROWTH: u32 = 4;
 
 /// Bytes one stream hands over before the others of its connection have their turn.
@@ -214,10 +215,11 @@ pub(crate) const CONNECTION_TURN_BYTES: usize = 256 * 1024;
 /// Heads of responses that the streams of a connection send in one round, and requests refused or calls cancelled in it. Met as: nothing.
 pub(crate) const CONNECTION_TURN_HEADS: u32 = 16;
 
-/// Turns of a connection whose answers are written together, while the peer has more to say. Met as: nothing.
+/// Turns of a connection whose answers are written together, while the peer has more to say. A call costs a third less than with one; with
+/// eight a tenth less again, and the first answer waits for twice as many turns of all others. Met as: nothing.
 pub(crate) const HELD_ANSWERS_TURNS: u8 = 4;
 
-/// Bytes of them that are written at once. Met as: nothing.
+/// Collected bytes from which on nothing waits for the next turn: what waits is copied. Met as: nothing.
 pub(crate) const HELD_ANSWERS_BYTES: usize = 16 * 1024;
 
 /// Calls that reach their handlers before the other streams and other connections have their turn. Met as: nothing.

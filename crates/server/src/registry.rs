@@ -424,6 +424,25 @@ mod tests {
         assert_eq!(numbers(), [3, 2, 1]);
     }
 
+    #[tokio::test]
+    async fn an_id_that_is_given_back_makes_room_for_another() {
+        let registry = Registry::new(1);
+        let session = |id: &str| {
+            let attempt = Attempt {
+                instance: 0,
+                number: 0,
+            };
+            let generation = registry.next_generation();
+            Session::of(&SubscriberKey::anonymous(id), generation, attempt)
+        };
+        for id in ["a", "b", "c"] {
+            let registered = registry.register(session(id));
+            let other = registry.register(session("other"));
+            assert!(matches!(other, Err(RegisterError::SubscribersExhausted(1))));
+            drop(registered.expect("there is room"));
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn sessions_are_told_to_end_when_their_caller_expires_a_few_at_a_time_and_not_before() {
         let registry = Registry::new(100);
@@ -495,6 +514,7 @@ mod tests {
             }
         }
         assert_eq!(registry.slots.len(), 1);
+        assert_eq!(registry.slots_count.load(Ordering::Relaxed), 1);
         assert!(registry.unsettled.lock().is_empty());
         assert!(steps > 40, "several steps a look: {steps}");
         drop(stays);

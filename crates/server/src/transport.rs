@@ -6,7 +6,7 @@ pub(crate) mod abort;
 pub mod acceptor;
 pub(crate) mod bind;
 pub mod connection;
-pub(crate) mod connection_counts;
+pub mod connection_counts;
 mod context;
 pub mod listener;
 pub(crate) mod open_files;

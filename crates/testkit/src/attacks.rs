@@ -18,8 +18,10 @@ const PUBLISH: &str = "/longlived.v1.PublishService/Publish";
 const PUBLISH_STREAM: &str = "/longlived.v1.PublishService/PublishStream";
 const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
 
-/// Streams that a server lets one connection open.
+/// Streams that are opened where many are.
 const STREAMS: u32 = 1_000;
+/// Streams that the server lets one connection open, by default.
+const STREAMS_MAX: u32 = 1_024;
 
 /// What stands before a message of 983,040 octets, which is within the usual limit.
 const LONG: [u8; 5] = [0, 0, 0x0f, 0, 0];
@@ -66,15 +68,19 @@ fn subscribe(stream: u32) -> Vec<u8> {
     call(SUBSCRIBE, stream, &framed(&request.encode_to_vec()))
 }
 
-/// As many calls as may be open.
+/// Calls that stay open.
 fn watches() -> Vec<u8> {
-    (0..STREAMS)
+    open(STREAMS)
+}
+
+fn open(streams: u32) -> Vec<u8> {
+    (0..streams)
         .flat_map(|round| watch(stream(round)))
         .collect()
 }
 
 /// All of them. What an honest client does beside what an attacker does: each is measured alone.
-pub const ATTACKS: [Attack; 24] = [
+pub const ATTACKS: [Attack; 25] = [
     Attack {
         name: "rapid reset",
         begin: nothing,
@@ -125,8 +131,8 @@ pub const ATTACKS: [Attack; 24] = [
     },
     Attack {
         name: "calls beyond the limit of streams",
-        begin: watches,
-        round: |round| watch(stream(STREAMS + round)),
+        begin: || open(STREAMS_MAX),
+        round: |round| watch(stream(STREAMS_MAX + round)),
     },
     Attack {
         name: "resets of 1,000 open streams",
@@ -148,6 +154,11 @@ pub const ATTACKS: [Attack; 24] = [
             };
             call(PUBLISH, stream(round), &framed(&request.encode_to_vec()))
         },
+    },
+    Attack {
+        name: "Subscribe",
+        begin: nothing,
+        round: |round| subscribe(stream(round)),
     },
     Attack {
         name: "subscriptions that are cancelled",

@@ -116,6 +116,11 @@ impl Socket {
         pipe.bytes.extend_from_slice(bytes);
         pipe.written = true;
     }
+
+    /// Whether the other side has read all that was said, or has ended the connection.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.writes.lock().bytes.is_empty() || self.reads.lock().ended
+    }
 }
 
 impl AsyncRead for Socket {

@@ -5,6 +5,8 @@
 //!
 //! Does not: have anything to deliver.
 
+use std::hint::black_box;
+
 use longlived_testkit::attacks::Attack;
 use longlived_testkit::frames::{WINDOW_INITIAL, hello};
 
@@ -28,6 +30,7 @@ pub(crate) fn serve(attack: &Attack) -> usize {
     attacker.say(&hello(WINDOW_INITIAL));
     attacker.say(&(attack.begin)());
     world.settle();
+    begun();
     let mut bytes = Vec::new();
     let mut round = 0;
     while bytes.len() < BYTES {
@@ -36,5 +39,15 @@ pub(crate) fn serve(attack: &Attack) -> usize {
     }
     attacker.say(&bytes);
     world.settle();
+    assert!(
+        attacker.is_heard(),
+        "the server reads what is said, or ends the connection"
+    );
     1
+}
+
+/// Turns before this do not count: `.ci/instructions` is told its name.
+#[inline(never)]
+fn begun() {
+    black_box(());
 }

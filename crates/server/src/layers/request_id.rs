@@ -3,7 +3,7 @@
 //! Holds: the id stands in the request's extensions, and in the initial metadata of every answer.
 //! Does not: trust the caller with more than `REQUEST_ID_BYTES_MAX` visible characters of our log.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -55,7 +55,9 @@ impl RequestId {
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Id::Ours(number) => write!(f, "{number:016x}"),
+            Id::Ours(number) => digits(*number)
+                .iter()
+                .try_for_each(|digit| f.write_char((*digit).into())),
             Id::Theirs(value) => f.write_str(value.to_str().expect("only visible ASCII is let in")),
         }
     }

@@ -188,6 +188,24 @@ impl NodeValues {
             "speaks",
             &strangers,
         )?;
+        let refused: Vec<_> = (self.connections.refused_requests())
+            .map(|(reason, count)| (reason.as_str(), count))
+            .collect();
+        to.counter_by(
+            "requests_refused",
+            "Requests since the start that their connection refused before a method saw them.",
+            "reason",
+            &refused,
+        )?;
+        let cut: Vec<_> = (self.connections.cut())
+            .map(|(reason, count)| (reason.as_str(), count))
+            .collect();
+        to.counter_by(
+            "connections_cut",
+            "Connections ended since the start with an error of HTTP/2.",
+            "reason",
+            &cut,
+        )?;
         to.counter(
             "connections_refused",
             "Connections closed at once since the start because as many as allowed were open.",

@@ -76,6 +76,9 @@ where
         // Not an async block: that would hold the future of the connection twice.
         let served = serve_connection(socket, accepted, Arc::clone(&shared));
         let ended = move |end| {
+            if let ConnectionEnd::Protocol(error) = &end {
+                open.count_cut(context.peer, error);
+            }
             drop(open);
             log_end(&context, &end);
         };

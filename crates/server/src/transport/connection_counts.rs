@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use longlived_http2::{ConnectionError, ErrorCode};
 use parking_lot::Mutex;
 
 use super::connection::Stranger;
@@ -27,6 +28,57 @@ struct Counts {
     full_log: Log,
     // In the order of `Stranger::ALL`.
     strangers: [(AtomicU64, Log); Stranger::ALL.len()],
+    // In the order of `Refused::ALL`.
+    refused_requests: [AtomicU64; Refused::ALL.len()],
+    // In the order of `Cut::ALL`.
+    cut: [(AtomicU64, Log); Cut::ALL.len()],
+}
+
+/// Why a connection refused a request before a method saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// As many streams as allowed are open on its connection.
+    StreamsMax,
+    /// It is no request by the rules of HTTP/2.
+    Malformed,
+    /// Its header list is over the limit.
+    Headers,
+}
+
+impl Refused {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::StreamsMax, Self::Malformed, Self::Headers];
+
+    /// As metrics name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StreamsMax => "streams_max",
+            Self::Malformed => "malformed",
+            Self::Headers => "headers",
+        }
+    }
+}
+
+/// Why a connection was ended with GOAWAY and an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Its peer asked for more than one peer may, or began headers that were too large or did not come whole (ENHANCE_YOUR_CALM).
+    Flood,
+    /// Its peer broke a rule of HTTP/2.
+    Protocol,
+}
+
+impl Cut {
+    /// Every reason.
+    pub const ALL: [Self; 2] = [Self::Flood, Self::Protocol];
+
+    /// As metrics name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Flood => "flood",
+            Self::Protocol => "protocol",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -59,6 +111,20 @@ impl ConnectionCounts {
         let counts = self.inner.strangers.iter();
         let counts = counts.map(|(count, _)| count.load(Ordering::Relaxed));
         Stranger::ALL.into_iter().zip(counts)
+    }
+
+    /// Requests that their connections refused, by the reason.
+    pub fn refused_requests(&self) -> impl Iterator<Item = (Refused, u64)> {
+        let counts = self.inner.refused_requests.iter();
+        let counts = counts.map(|count| count.load(Ordering::Relaxed));
+        Refused::ALL.into_iter().zip(counts)
+    }
+
+    /// Connections ended with an error of HTTP/2, by its kind.
+    pub fn cut(&self) -> impl Iterator<Item = (Cut, u64)> {
+        let counts = self.inner.cut.iter();
+        let counts = counts.map(|(count, _)| count.load(Ordering::Relaxed));
+        Cut::ALL.into_iter().zip(counts)
     }
 
     /// Counts a connection that is open until this is dropped. `None` if `connections_max` are open: it is counted as
@@ -94,6 +160,28 @@ impl ConnectionCounts {
         Full(self.clone())
     }
 
+    pub(crate) fn count_refused_request(&self, reason: Refused) {
+        let at = Refused::ALL.iter().position(|one| *one == reason);
+        if let Some(count) = at.and_then(|at| self.inner.refused_requests.get(at)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn count_cut(&self, peer: SocketAddr, error: &ConnectionError) {
+        let cut = match error.code {
+            ErrorCode::ENHANCE_YOUR_CALM => Cut::Flood,
+            _ => Cut::Protocol,
+        };
+        let at = Cut::ALL.iter().position(|one| *one == cut);
+        let Some((count, log)) = at.and_then(|at| self.inner.cut.get(at)) else {
+            return;
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        if let Some(unlogged) = log.0.lock().now() {
+            tracing::warn!(%peer, %error, unlogged, "connection ended: an error of HTTP/2");
+        }
+    }
+
     pub(crate) fn count_stranger(&self, peer: SocketAddr, stranger: Stranger) {
         let at = Stranger::ALL.iter().position(|one| *one == stranger);
         let Some((count, log)) = at.and_then(|at| self.inner.strangers.get(at)) else {
@@ -110,6 +198,13 @@ impl ConnectionCounts {
 /// One of the open connections, until dropped.
 #[derive(Debug)]
 pub(crate) struct Open(ConnectionCounts);
+
+impl Open {
+    /// It ends with this error.
+    pub(crate) fn count_cut(&self, peer: SocketAddr, error: &ConnectionError) {
+        self.0.count_cut(peer, error);
+    }
+}
 
 impl Drop for Open {
     fn drop(&mut self) {

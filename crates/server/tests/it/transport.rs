@@ -14,6 +14,8 @@ mod generated;
 mod liveness;
 mod log;
 mod piped;
+mod portions;
+mod refused;
 mod slow_reader;
 mod stalls;
 mod strangers;

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 /// How far apart two looks at all streams are at least. The promise to a client leaves more than that for the way.
 const STEP: Duration = Duration::from_millis(50);
 
-/// A look at all streams before the earliest time finds none that may speak, if that is later than this: streams speak an eighth of their
-/// silence early.
+/// The earliest time is looked at this much before it, when the timer fires for something else: streams that may speak early then fall
+/// into step. A look long before it would find none, at a line of memory for each stream.
 const NEAR: Duration = Duration::from_secs(5);
 
 /// The time of one connection; none until a stream needs one.
@@ -32,7 +32,7 @@ impl Heartbeats {
         self.0
     }
 
-    /// Whether some may speak by now.
+    /// Whether some are due now or soon.
     pub(super) fn are_near(&self, now: Instant) -> bool {
         self.0.is_some_and(|due| due <= now + NEAR)
     }

@@ -1,7 +1,7 @@
 //! The socket of a connection, and the buffers that the connections of a thread use in turn.
 //!
-//! Frames for the peer are collected in one buffer and written in one call at the end of a round. A buffer is lent for one poll of the
-//! connection's task. What the socket did not take, and what was read and not yet looked at, is kept with the connection, at its size.
+//! Frames for the peer are collected in one buffer and written in one call, at the end of a round or some turns later. A buffer is lent
+//! for one poll of the connection's task. What the socket did not take or was not offered, and what was read and not yet looked at, is kept with the connection, at its size.
 //!
 //! Holds: an idle connection has no buffer; written means flushed.
 //! Does not: know frames.
@@ -46,7 +46,7 @@ pub(super) struct Io<T> {
 
 #[derive(Default)]
 struct Kept {
-    /// What the socket did not take in an earlier poll, and how much of it is control frames.
+    /// What the socket did not take in an earlier poll or was not offered, and how much of it is control frames.
     rest: Box<[u8]>,
     rest_control: usize,
     /// Read, and how much of it was looked at.
@@ -179,7 +179,7 @@ impl<T> Io<T> {
         }
     }
 
-    /// Bytes that the socket did not take, between the polls of the task.
+    /// Bytes that the socket did not take or was not offered, between the polls of the task.
     pub(super) fn rest_bytes(&self) -> usize {
         self.kept.as_ref().map_or(0, |kept| kept.rest.len())
     }

@@ -3,7 +3,8 @@
 //! A table in one piece is copied as it grows, and leaves its former pieces behind. A million streams open together, and those pieces
 //! take memory then that nothing else fits into.
 //!
-//! Holds: a table of one entry has room for one, and a large one for 31 more than it has at most.
+//! Holds: a table of one entry has room for one, and a large one for 31 more than there were at most. Its owner gives all of it back when
+//! it is empty.
 //! Does not: know what an entry is.
 
 /// Entries of the pieces of a large table. The first pieces are smaller: 1, 1, 2, 4, 8, 16.
@@ -82,6 +83,7 @@ impl<T> Slots<T> {
             self.vacant = self.end;
         } else {
             let entry = &mut self.pieces[piece][at];
+            debug_assert!(matches!(entry, Entry::Free(_)), "{key}", key = self.vacant);
             if let Entry::Free(next) = std::mem::replace(entry, Entry::Taken(value)) {
                 self.vacant = next;
             }
@@ -100,11 +102,12 @@ impl<T> Slots<T> {
     pub(super) fn remove(&mut self, key: usize) -> Option<T> {
         let (piece, at) = place(key);
         let entry = self.pieces.get_mut(piece)?.get_mut(at)?;
-        if let Entry::Free(_) = entry {
-            return None;
-        }
-        let Entry::Taken(value) = std::mem::replace(entry, Entry::Free(self.vacant)) else {
-            return None;
+        let value = match std::mem::replace(entry, Entry::Free(self.vacant)) {
+            Entry::Taken(value) => value,
+            free @ Entry::Free(_) => {
+                *entry = free;
+                return None;
+            }
         };
         self.vacant = key;
         self.len -= 1;

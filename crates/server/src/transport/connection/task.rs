@@ -1,6 +1,6 @@
 //! The task of a connection, which drives the socket and all its streams.
 //!
-//! A round is: what the peer sent, then the streams that were woken and the groups that read for several of them, then one write.
+//! A round is: what the peer sent, then the streams that were woken and the groups that read for several of them, then one write, which while the peer has more to say may wait for the next turns.
 //! So answers to the peer's frames stand before content, bytes leave in as few writes as possible, and a wake-up costs the runtime one
 //! poll for any number of streams. A poll has several rounds, and takes one portion of what the peer sent.
 //!
@@ -192,7 +192,11 @@ where
                 match self.poll_socket() {
                     Taken::All => {}
                     Taken::Portion => gives_way = true,
-                    Taken::End(end) => return Poll::Ready(end),
+                    Taken::End(end) => {
+                        // A peer that has closed its side may read what the turns before have answered.
+                        let _ = self.wire.frames.io.write();
+                        return Poll::Ready(end);
+                    }
                 }
                 self.count_frames();
             }
@@ -222,6 +226,7 @@ where
                 // Nothing would make progress before the runtime has had its turn.
                 break;
             }
+            self.unwritten_turns = 0;
             if let Err(error) = self.wire.frames.io.write() {
                 return Poll::Ready(ConnectionEnd::Io(error));
             }
@@ -318,6 +323,7 @@ where
         }
         if self.http2_due().is_some_and(|at| at <= now) {
             self.expired = true;
+            self.drained = false;
             self.wakes.mark(SOCKET);
         }
         Poll::Pending

@@ -14,7 +14,7 @@ use super::support::{Node, PATIENCE, framed, request, within};
 const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
 
 /// The budget of a connection with one live subscription, in bytes: the task 1,280, what the runtime knows of the socket 256, its timer
-/// 112, the stream and its group 1,500, the wake-ups 250.
+/// 112, the stream and its group 1,378, the wake-ups 250.
 const CONNECTION_BYTES: i64 = 3_276;
 /// The budget of one more stream of a connection.
 const STREAM_BYTES: i64 = 970;

@@ -76,7 +76,9 @@ where
     /// The task's poll has ended: what waits for the peer to read is counted. A connection at rest has no account.
     pub(super) fn count_answers(&mut self) {
         let Frames { io, rest_bytes, .. } = &self.wire.frames;
-        let bytes = io.rest_bytes() + rest_bytes;
+        // What waits for the next turn is no answer that the peer does not take.
+        let refused = if io.is_blocked() { io.rest_bytes() } else { 0 };
+        let bytes = refused + rest_bytes;
         if bytes == 0 && self.account.get().is_none() {
             return;
         }
@@ -84,7 +86,7 @@ where
         account.change([(Kind::Answers, account.of(Kind::Answers), bytes)]);
         let Frames { http2, io, .. } = &self.wire.frames;
         let receive = http2.connection_receive_window();
-        account.set_windows(receive, http2.connection_send_window(), !io.is_written());
+        account.set_windows(receive, http2.connection_send_window(), io.is_blocked());
         if bytes > 0 {
             account.list();
         }

@@ -24,6 +24,7 @@ use crate::transport::connection::stream::Stream;
 use crate::transport::connection::wakes::SOCKET;
 use crate::transport::connection::wire::{Frames, Sending, Wire};
 use crate::transport::connection::{ConnectionEnd, HeadersTooLarge};
+use crate::transport::connection_counts::Refused;
 
 /// What the look at the socket came to.
 pub(super) enum Taken {
@@ -139,15 +140,23 @@ where
             }
             Event::HeadTooLarge { opening, grpc } => {
                 portion.refused += 1;
+                self.shared.counts.count_refused_request(Refused::Headers);
                 self.call_without_headers(opening, grpc, now);
             }
-            Event::Malformed(_) => {
+            Event::Malformed(error) => {
                 portion.refused += 1;
+                // And not a frame for a stream that the peer has reset.
+                if error.code == ErrorCode::PROTOCOL_ERROR {
+                    self.shared.counts.count_refused_request(Refused::Malformed);
+                }
                 policy.closed_early();
                 policy.fault(now)?;
             }
             Event::Refused => {
                 portion.refused += 1;
+                self.shared
+                    .counts
+                    .count_refused_request(Refused::StreamsMax);
                 policy.closed_early();
                 policy.over_the_limit(now)?;
             }
