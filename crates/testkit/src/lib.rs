@@ -14,6 +14,7 @@
 //! Does not: know the server or the client. The code that starts one of them stands in the tests of its crate.
 
 pub mod attacker;
+#[cfg(feature = "attacks")]
 pub mod attacks;
 pub mod block;
 pub mod frames;

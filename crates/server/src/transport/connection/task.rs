@@ -186,20 +186,11 @@ where
                     return Poll::Ready(end);
                 }
             }
-            let mut gives_way = false;
-            if woken & SOCKET != 0 {
-                self.untimed = true;
-                match self.poll_socket() {
-                    Taken::All => {}
-                    Taken::Portion => gives_way = true,
-                    Taken::End(end) => {
-                        // A peer that has closed its side may read what the turns before have answered.
-                        let _ = self.wire.frames.io.write();
-                        return Poll::Ready(end);
-                    }
-                }
-                self.count_frames();
-            }
+            let gives_way = match (woken & SOCKET != 0).then(|| self.poll_socket()) {
+                None | Some(Taken::All) => false,
+                Some(Taken::Portion) => true,
+                Some(Taken::End(end)) => return Poll::Ready(end),
+            };
             if self.expired && self.drained {
                 self.expired = false;
                 if let Poll::Ready(end) = self.poll_expired() {

@@ -46,6 +46,18 @@ where
     // Never inlined: a request on the stack would cost each delivery, which has none.
     #[inline(never)]
     pub(super) fn poll_socket(&mut self) -> Taken {
+        self.untimed = true;
+        let taken = self.take_portion();
+        if let Taken::End(_) = taken {
+            // A peer that has closed its side may read what the turns before have answered.
+            let _ = self.wire.frames.io.write();
+        } else {
+            self.count_frames();
+        }
+        taken
+    }
+
+    fn take_portion(&mut self) -> Taken {
         if self.wire.frames.io.is_blocked()
             && let Err(error) = self.wire.frames.io.write()
         {

@@ -1,0 +1,124 @@
+use super::*;
+use crate::contract::Caller;
+
+fn register(registry: &Arc<Registry>, number: u64) -> Registration {
+    let attempt = Attempt {
+        instance: 7,
+        number,
+    };
+    let session = Session::of(
+        &SubscriberKey::anonymous("s"),
+        registry.next_generation(),
+        attempt,
+    );
+    registry.register(session).expect("it is the newest")
+}
+
+#[tokio::test]
+async fn the_sessions_of_an_id_are_named_newest_first_also_when_the_newest_has_left() {
+    let registry = Registry::new(10);
+    let mut registered: Vec<_> = (1..=4).map(|number| register(&registry, number)).collect();
+    let numbers = || -> Vec<u64> {
+        let sessions = registry.sessions_of(&SubscriberKey::anonymous("s"));
+        sessions.iter().map(|one| one.attempt.number).collect()
+    };
+    assert_eq!(numbers(), [4, 3, 2, 1]);
+    registered.pop();
+    assert_eq!(numbers(), [3, 2, 1]);
+}
+
+#[tokio::test]
+async fn an_id_that_is_given_back_makes_room_for_another() {
+    let registry = Registry::new(1);
+    let session = |id: &str| {
+        let attempt = Attempt {
+            instance: 0,
+            number: 0,
+        };
+        let generation = registry.next_generation();
+        Session::of(&SubscriberKey::anonymous(id), generation, attempt)
+    };
+    for id in ["a", "b", "c"] {
+        let registered = registry.register(session(id));
+        let other = registry.register(session("other"));
+        assert!(matches!(other, Err(RegisterError::SubscribersExhausted(1))));
+        drop(registered.expect("there is room"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_are_told_to_end_when_their_caller_expires_a_few_at_a_time_and_not_before() {
+    let registry = Registry::new(100);
+    let begin = Instant::now();
+    let expire = |after: u64| Some(begin + Duration::from_secs(after));
+    let of = |id: u64, expires| {
+        let caller = Caller {
+            expires,
+            ..Caller::anonymous()
+        };
+        let attempt = Attempt {
+            instance: 7,
+            number: 1,
+        };
+        let id = id.to_string().into();
+        let session = Session::of_caller(caller, id, registry.next_generation(), attempt);
+        registry.register(session).expect("it is the newest")
+    };
+    let stays = of(0, None);
+    let later = of(1, expire(61));
+    let sooner: Vec<_> = (2..7).map(|id| of(id, expire(60))).collect();
+    let told = |ones: &[Registration]| {
+        let told = ones.iter().filter_map(|one| one.session().closing());
+        told.filter(|&reason| reason == CloseReason::CredentialExpired)
+            .count()
+    };
+    assert_eq!(registry.expiring.len(), 6);
+    assert!(!registry.close_expired(expire(59).unwrap(), 4));
+    assert_eq!(told(&sooner), 0);
+    assert!(
+        registry.close_expired(expire(60).unwrap(), 4),
+        "one is left"
+    );
+    assert_eq!(told(&sooner), 4);
+    assert!(!registry.close_expired(expire(60).unwrap(), 4));
+    assert_eq!(told(&sooner), 5);
+    drop(later);
+    assert_eq!(registry.expiring.len(), 0, "one that has ended is not kept");
+    assert_eq!(stays.session().closing(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn subscribers_that_left_long_ago_are_forgotten_a_few_at_a_time_and_live_ones_are_not_looked_at()
+ {
+    let registry = Registry::new(100);
+    let register = |id: usize| {
+        let attempt = Attempt {
+            instance: 7,
+            number: 1,
+        };
+        let key = SubscriberKey::anonymous(&id.to_string());
+        let session = Session::of(&key, registry.next_generation(), attempt);
+        registry.register(session).expect("it is the newest")
+    };
+    let stays = register(0);
+    drop((1..=10).map(register).collect::<Vec<_>>());
+    assert_eq!(registry.unsettled.lock().len(), 10);
+    // Coming and going does not wait twice.
+    drop(register(1));
+    assert_eq!(registry.unsettled.lock().len(), 10);
+    let mut steps = 0;
+    for _ in 0..40 {
+        tokio::time::advance(LOOK_AGAIN).await;
+        loop {
+            steps += 1;
+            if !registry.look_again(Instant::now(), 4) {
+                break;
+            }
+        }
+    }
+    assert_eq!(registry.slots.len(), 1);
+    assert_eq!(registry.slots_count.load(Ordering::Relaxed), 1);
+    assert!(registry.unsettled.lock().is_empty());
+    assert!(steps > 40, "several steps a look: {steps}");
+    drop(stays);
+}
