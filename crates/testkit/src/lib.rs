@@ -4,7 +4,7 @@
 //! - [`grpc`]: the five bytes before each message.
 //! - [`frames`]: HTTP/2 frames written by hand.
 //! - [`block`]: header blocks written by hand.
-//! - [`attacks`]: what such frames make a server do, kind by kind.
+//! - `attacks`, a feature: what such frames make a server do, kind by kind.
 //! - [`attacker`]: a peer that sends such frames, and notes what it is told.
 //! - [`raw`]: an HTTP/2 client that leaves windows and resets to the test.
 //! - [`requests`]: requests of the contract with nothing special in them.
