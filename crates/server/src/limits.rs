@@ -142,8 +142,11 @@ pub(crate) const WINDOW_UPDATES_MAX: u32 = 1 << 16;
 pub(crate) const LATE_FRAMES_PER_STREAM: i32 =
     (STREAM_WINDOW_BYTES / SMALLEST_MESSAGE_BYTES).cast_signed();
 
-/// Work with DATA in one round, in pieces and bytes: a piece counts 48, as it takes some 700 instructions, and 64 bytes count 1. Met as: nothing.
+/// Work with DATA in one round, in pieces and bytes: 64 bytes count 1. Met as: nothing.
 pub(crate) const CONNECTION_TURN_DATA: usize = 16 * 1_024;
+
+/// What a piece of DATA counts there, beside its bytes: it takes some 700 instructions. Met as: nothing.
+pub(crate) const CONNECTION_TURN_DATA_PIECE: usize = 48;
 
 /// Calls that a peer may cancel at once in ten seconds, for each stream that may be open: those that are answered, or older than 100 ms,
 /// do not count. Met as: `GOAWAY(ENHANCE_YOUR_CALM)`.

@@ -3,6 +3,9 @@
 use std::{fs, net::SocketAddr, path::Path, path::PathBuf};
 
 use longlived_api::v1::{self, gap::Reason};
+use longlived_testkit::attacker::Attacker;
+use longlived_testkit::block::Block;
+use longlived_testkit::frames::{PING, frame};
 use rustix::process::Signal;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -144,4 +147,39 @@ async fn the_address_for_metrics_may_come_from_the_environment() {
     let server = Server::of(&mut command).await;
     let metrics = told_at(&server).await;
     assert_eq!(value(metrics, "longlived_publishing_possible").await, 1);
+}
+
+#[tokio::test]
+async fn requests_that_are_refused_and_connections_that_are_cut_are_told_by_the_reason() {
+    let server = Server::start(&["--metrics-listen", "127.0.0.1:0", "--streams-max", "1"]).await;
+    let metrics = told_at(&server).await;
+    let mut peer = Attacker::hello(server.address).await;
+    let check = Block::grpc("/grpc.health.v1.Health/Check");
+    peer.send(&check.clone().field("A", "b").headers(1, 0))
+        .await;
+    let large = check.clone().field("a", vec![b'x'; 20_000]);
+    peer.send(&large.in_frames(3, None, &[16_000])).await;
+    assert!(peer.is_answered(1).await, "the large one has its answer");
+    for stream in [5, 7, 9, 11] {
+        // Their messages do not come, so the first stays open.
+        peer.send(&check.headers(stream, 0)).await;
+    }
+    assert!(peer.is_taken().await);
+    peer.send(&frame(PING, 0, 1, b"a stream")).await;
+    peer.end().await;
+    for (name, count) in [
+        ("longlived_requests_refused_total{reason=\"malformed\"}", 1),
+        ("longlived_requests_refused_total{reason=\"headers\"}", 1),
+        (
+            "longlived_requests_refused_total{reason=\"streams_max\"}",
+            3,
+        ),
+        ("longlived_connections_cut_total{reason=\"flood\"}", 0),
+        ("longlived_connections_cut_total{reason=\"protocol\"}", 1),
+    ] {
+        until("it is told", async || {
+            (value(metrics, name).await == count).then_some(())
+        })
+        .await;
+    }
 }

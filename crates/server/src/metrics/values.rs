@@ -142,7 +142,7 @@ impl NodeValues {
             "Times an event was compressed since the start: once for all subscribers of a contract and encoding, \
              unless it was pushed out of what is kept.",
             "encoding",
-            &[("gzip", counts.gzip), ("zstd", counts.zstd)],
+            [("gzip", counts.gzip), ("zstd", counts.zstd)],
         )?;
         to.gauge_of(
             "compressed_kept",
@@ -159,7 +159,7 @@ impl NodeValues {
              (catching_up, parked), and whether their readers take what they are sent (live, catching_up) or nothing \
              (stalled, parked).",
             "state",
-            &states.named(),
+            states.named(),
         )
     }
 
@@ -179,32 +179,24 @@ impl NodeValues {
             "Connections with as many streams as allowed; further calls on them wait at the client.",
             whole(self.connections.full()),
         )?;
-        let strangers: Vec<_> = (self.connections.strangers())
-            .map(|(stranger, count)| (stranger.as_str(), count))
-            .collect();
+        let connections = &self.connections;
         to.counter_by(
             "strangers",
             "Connections closed since the start because they spoke something else than HTTP/2.",
             "speaks",
-            &strangers,
+            (connections.strangers()).map(|(stranger, count)| (stranger.as_str(), count)),
         )?;
-        let refused: Vec<_> = (self.connections.refused_requests())
-            .map(|(reason, count)| (reason.as_str(), count))
-            .collect();
         to.counter_by(
             "requests_refused",
             "Requests since the start that their connection refused before a method saw them.",
             "reason",
-            &refused,
+            (connections.refused_requests()).map(|(reason, count)| (reason.as_str(), count)),
         )?;
-        let cut: Vec<_> = (self.connections.cut())
-            .map(|(reason, count)| (reason.as_str(), count))
-            .collect();
         to.counter_by(
             "connections_cut",
             "Connections ended since the start with an error of HTTP/2.",
             "reason",
-            &cut,
+            (connections.cut()).map(|(reason, count)| (reason.as_str(), count)),
         )?;
         to.counter(
             "connections_refused",
@@ -293,7 +285,7 @@ impl To<'_> {
         name: &str,
         help: &str,
         label: &str,
-        values: &[(&str, u64)],
+        values: impl IntoIterator<Item = (&'static str, u64)>,
     ) -> fmt::Result {
         self.by(name, help, label, values, ConstCounter::new)
     }
@@ -304,12 +296,12 @@ impl To<'_> {
         name: &str,
         help: &str,
         label: &str,
-        values: &[(&str, u64)],
+        values: impl IntoIterator<Item = (&'static str, u64)>,
         metric: impl Fn(u64) -> M,
     ) -> fmt::Result {
         let kind = metric(0).metric_type();
         let mut encoder = self.0.encode_descriptor(name, help, None, kind)?;
-        for &(of, value) in values {
+        for (of, value) in values {
             let labels = [(label, of)];
             metric(value).encode(encoder.encode_family(&labels)?)?;
         }
@@ -326,7 +318,7 @@ impl To<'_> {
         name: &str,
         help: &str,
         label: &str,
-        values: &[(&str, u64)],
+        values: impl IntoIterator<Item = (&'static str, u64)>,
     ) -> fmt::Result {
         self.by(name, help, label, values, |value| {
             ConstGauge::new(whole(value))

@@ -26,11 +26,11 @@ struct Counts {
     refused_log: Log,
     full: AtomicUsize,
     full_log: Log,
-    // In the order of `Stranger::ALL`.
+    // By what they spoke.
     strangers: [(AtomicU64, Log); Stranger::ALL.len()],
-    // In the order of `Refused::ALL`.
+    // By the reason.
     refused_requests: [AtomicU64; Refused::ALL.len()],
-    // In the order of `Cut::ALL`.
+    // By the reason.
     cut: [(AtomicU64, Log); Cut::ALL.len()],
 }
 
@@ -46,7 +46,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// Every reason.
+    /// Every reason, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::StreamsMax, Self::Malformed, Self::Headers];
 
     /// As metrics name it.
@@ -69,7 +69,7 @@ pub enum Cut {
 }
 
 impl Cut {
-    /// Every reason.
+    /// Every reason, in the order of their numbers.
     pub const ALL: [Self; 2] = [Self::Flood, Self::Protocol];
 
     /// As metrics name it.
@@ -161,32 +161,11 @@ impl ConnectionCounts {
     }
 
     pub(crate) fn count_refused_request(&self, reason: Refused) {
-        let at = Refused::ALL.iter().position(|one| *one == reason);
-        if let Some(count) = at.and_then(|at| self.inner.refused_requests.get(at)) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn count_cut(&self, peer: SocketAddr, error: &ConnectionError) {
-        let cut = match error.code {
-            ErrorCode::ENHANCE_YOUR_CALM => Cut::Flood,
-            _ => Cut::Protocol,
-        };
-        let at = Cut::ALL.iter().position(|one| *one == cut);
-        let Some((count, log)) = at.and_then(|at| self.inner.cut.get(at)) else {
-            return;
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        if let Some(unlogged) = log.0.lock().now() {
-            tracing::warn!(%peer, %error, unlogged, "connection ended: an error of HTTP/2");
-        }
+        self.inner.refused_requests[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_stranger(&self, peer: SocketAddr, stranger: Stranger) {
-        let at = Stranger::ALL.iter().position(|one| *one == stranger);
-        let Some((count, log)) = at.and_then(|at| self.inner.strangers.get(at)) else {
-            return;
-        };
+        let (count, log) = &self.inner.strangers[stranger as usize];
         count.fetch_add(1, Ordering::Relaxed);
         if let Some(unlogged) = log.0.lock().now() {
             let speaks = stranger.as_str();
@@ -202,7 +181,15 @@ pub(crate) struct Open(ConnectionCounts);
 impl Open {
     /// It ends with this error.
     pub(crate) fn count_cut(&self, peer: SocketAddr, error: &ConnectionError) {
-        self.0.count_cut(peer, error);
+        let cut = match error.code {
+            ErrorCode::ENHANCE_YOUR_CALM => Cut::Flood,
+            _ => Cut::Protocol,
+        };
+        let (count, log) = &self.0.inner.cut[cut as usize];
+        count.fetch_add(1, Ordering::Relaxed);
+        if let Some(unlogged) = log.0.lock().now() {
+            tracing::warn!(%peer, %error, unlogged, "connection ended: an error of HTTP/2");
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The socket of a connection, and the buffers that the connections of a thread use in turn.
 //!
 //! Frames for the peer are collected in one buffer and written in one call, at the end of a round or some turns later. A buffer is lent
-//! for one poll of the connection's task. What the socket did not take or was not offered, and what was read and not yet looked at, is kept with the connection, at its size.
+//! for one poll of the connection's task. What the socket did not take or was not offered, and what was read and not yet looked at, is
+//! kept with the connection, at its size.
 //!
 //! Holds: an idle connection has no buffer; written means flushed.
 //! Does not: know frames.

@@ -5,7 +5,7 @@
 
 use std::error::Error;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -140,63 +140,45 @@ impl Outgoing {
             return again(own);
         }
         let mut rest = self.rest.take();
-        let polled = self.send(at, &mut rest, opened, body, cx, own, turn, frames);
-        self.rest = Rest::new(rest);
-        polled
-    }
-
-    /// Moves chunks, and leaves the rest of the last.
-    #[allow(clippy::too_many_arguments, reason = "each from another owner")]
-    fn send<B, T>(
-        &mut self,
-        at: Slot,
-        rest: &mut Bytes,
-        opened: bool,
-        body: &mut B,
-        cx: &mut Context<'_>,
-        own: &StreamWaker,
-        turn: &mut Turn,
-        frames: &mut Frames<T>,
-    ) -> Poll<End>
-    where
-        B: ResponseBody,
-        T: AsyncWrite + Unpin,
-    {
         let mut moved = 0;
-        loop {
+        let polled = loop {
             if !rest.is_empty() {
-                let (count, sent) = send_rest(at, rest, frames);
+                let (count, sent) = send_rest(at, &mut rest, frames);
                 moved += count;
                 turn.spend(count);
                 match sent {
                     Sent::All => {}
                     Sent::Part(_) => {
-                        ready!(stalled(at, rest, body, cx, frames));
+                        if stalled(at, &rest, body, cx, frames).is_pending() {
+                            break Poll::Pending;
+                        }
                     }
                     Sent::Blocked(_) => {
                         turn.end();
-                        return again(own);
+                        break again(own);
                     }
                 }
             }
             if body.is_end_stream() {
-                return end(at, frames);
+                break end(at, frames);
             }
-            if frames.http2.send_window(at) == 0 {
-                ready!(stalled(at, rest, body, cx, frames));
+            if frames.http2.send_window(at) == 0
+                && stalled(at, &rest, body, cx, frames).is_pending()
+            {
+                break Poll::Pending;
             }
             if moved >= limits::STREAM_TURN_BYTES || turn.is_over() {
-                return again(own);
+                break again(own);
             }
             let frame = match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Pending => {
                     self.at_rest = true;
-                    return Poll::Pending;
+                    break Poll::Pending;
                 }
-                Poll::Ready(None) => return end(at, frames),
+                Poll::Ready(None) => break end(at, frames),
                 Poll::Ready(Some(Err(error))) => {
                     log_body_error(error);
-                    return Poll::Ready(End::Reset(ErrorCode::INTERNAL_ERROR));
+                    break Poll::Ready(End::Reset(ErrorCode::INTERNAL_ERROR));
                 }
                 Poll::Ready(Some(Ok(frame))) => frame,
             };
@@ -204,18 +186,20 @@ impl Outgoing {
                 Ok(data) => {
                     // Counts an empty chunk too: a body that gives nothing else must not keep the turn.
                     moved += 1;
-                    *rest = large_enough(data, body, frames);
+                    rest = large_enough(data, body, frames);
                     if opened {
-                        return again(own);
+                        break again(own);
                     }
                 }
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
-                        return end_with(at, &trailers, frames);
+                        break end_with(at, &trailers, frames);
                     }
                 }
             }
-        }
+        };
+        self.rest = Rest::new(rest);
+        polled
     }
 
     /// Tells the body that flow control, HTTP/2's or that of the socket, holds its bytes. A group is told as one.

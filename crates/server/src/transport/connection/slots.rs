@@ -83,7 +83,7 @@ impl<T> Slots<T> {
             self.vacant = self.end;
         } else {
             let entry = &mut self.pieces[piece][at];
-            debug_assert!(matches!(entry, Entry::Free(_)), "{key}", key = self.vacant);
+            debug_assert!(matches!(entry, Entry::Free(_)));
             if let Entry::Free(next) = std::mem::replace(entry, Entry::Taken(value)) {
                 self.vacant = next;
             }

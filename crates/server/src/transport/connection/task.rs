@@ -1,8 +1,9 @@
 //! The task of a connection, which drives the socket and all its streams.
 //!
-//! A round is: what the peer sent, then the streams that were woken and the groups that read for several of them, then one write, which while the peer has more to say may wait for the next turns.
-//! So answers to the peer's frames stand before content, bytes leave in as few writes as possible, and a wake-up costs the runtime one
-//! poll for any number of streams. A poll has several rounds, and takes one portion of what the peer sent.
+//! A round is: what the peer sent, then the streams that were woken and the groups that read for several of them, then one write. While the
+//! peer has more to say, the write may wait for the next turns. So answers to the peer's frames stand before content, bytes leave in as
+//! few writes as possible, and a wake-up costs the runtime one poll for any number of streams. A poll has several rounds, and takes one
+//! portion of what the peer sent.
 //!
 //! Holds: when the peer goes, or falls silent, or the server is killed, every call and body of the connection is dropped at once; what a
 //! peer sends is handled in portions, and other connections have their turn between them.
@@ -238,7 +239,7 @@ where
                 return Poll::Pending;
             }
         }
-        if !self.waits_for_more_answers()
+        if !self.put_off_writing()
             && let Err(error) = self.wire.frames.io.write()
         {
             return Poll::Ready(ConnectionEnd::Io(error));
@@ -250,9 +251,9 @@ where
         Poll::Pending
     }
 
-    /// Whether what is collected may be written after a later turn: the peer has sent more, whose answers go with it. A turn answers few
-    /// calls, and a write for so few costs as much as they do.
-    fn waits_for_more_answers(&mut self) -> bool {
+    /// Leaves what is collected to the write of a later turn, if the peer has sent more, whose answers go with it; whether it did. A turn
+    /// answers few calls, and a write for so few costs as much as they do.
+    fn put_off_writing(&mut self) -> bool {
         let io = &self.wire.frames.io;
         let waits = io.has_unseen()
             && io.staged_bytes() < limits::HELD_ANSWERS_BYTES
@@ -262,6 +263,7 @@ where
     }
 
     /// Orders of the node, and the timer.
+    // Never inlined: a delivery, which is polled by the same function, has neither.
     #[inline(never)]
     fn poll_control(
         &mut self,

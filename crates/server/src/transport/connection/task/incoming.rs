@@ -108,7 +108,9 @@ where
             }
             seen += received.consumed;
             match &received.event {
-                Some(Event::Data { bytes, .. }) => portion.data += 48 + bytes.len() / 64,
+                Some(Event::Data { bytes, .. }) => {
+                    portion.data += limits::CONNECTION_TURN_DATA_PIECE + bytes.len() / 64;
+                }
                 _ if received.frame.is_some_and(is_small) => {}
                 _ => portion.octets += received.work,
             }
