@@ -147,12 +147,10 @@ impl Outgoing {
                 moved += count;
                 turn.spend(count);
                 match sent {
-                    Sent::All => {}
-                    Sent::Part(_) => {
-                        if stalled(at, &rest, body, cx, frames).is_pending() {
-                            break Poll::Pending;
-                        }
+                    Sent::Part(_) if stalled(at, &rest, body, cx, frames).is_pending() => {
+                        break Poll::Pending;
                     }
+                    Sent::All | Sent::Part(_) => {}
                     Sent::Blocked(_) => {
                         turn.end();
                         break again(own);
