@@ -139,8 +139,7 @@ impl Outgoing {
             // The body was just asked, and had nothing to say.
             return again(own);
         }
-        let mut rest = self.rest.take();
-        let mut moved = 0;
+        let (mut rest, mut moved) = (self.rest.take(), 0);
         let polled = loop {
             if !rest.is_empty() {
                 let (count, sent) = send_rest(at, &mut rest, frames);
