@@ -44,8 +44,11 @@ use crate::{
     store::{FilterFrom, Page, Query, ReadError, Store},
 };
 
-/// About how many bytes one delivery holds: a few HTTP/2 frames. A stalled reader can pin this much.
+/// About how many bytes one delivery holds at most: a few HTTP/2 frames.
 const DELIVERY_BYTES: usize = 64 << 10;
+
+/// A reader that takes less at a time gets about this much all the same: to find an event costs more than these bytes.
+const DELIVERY_BYTES_LEAST: usize = 1 << 10;
 
 /// The bytes that a page which is not all handed out may keep in memory: the batches of its events.
 const PAGE_HELD_BYTES_MAX: usize = 4 * DELIVERY_BYTES;
@@ -60,6 +63,8 @@ pub struct Cursor {
     // Events removed up to here are no loss to a reader that asked for the kept ones.
     gone_before: Sequence,
     catching_up: bool,
+    // What a delivery holds, or one event that is larger.
+    delivery_bytes: u32,
     // The visible sequence when a catch-up came to the tails. The catch-up is over there, even if the log is busy. 0
     // before.
     caught_up_at: Sequence,
@@ -258,6 +263,22 @@ impl Cursor {
         }
     }
 
+    /// The reader takes this number of bytes now. The next deliveries hold about as many, so that little is left of them when it takes no
+    /// more.
+    /// One event is delivered whole, whatever its size.
+    pub fn set_capacity(&mut self, bytes: usize) {
+        self.delivery_bytes = bytes.clamp(DELIVERY_BYTES_LEAST, DELIVERY_BYTES) as u32;
+    }
+
+    fn delivery_bytes(&self) -> usize {
+        self.delivery_bytes as usize
+    }
+
+    /// Lets go of the history that was read for it and not delivered, or is being read: it is read again when the cursor is next asked.
+    pub fn drop_page(&mut self) {
+        self.history = None;
+    }
+
     /// Whether there is nothing more to read now, up to the visible sequence.
     pub fn has_nothing_pending(&self) -> bool {
         let has_more = |feed: &Feed| feed.attachment.tail().has_after(self.position);
@@ -293,7 +314,7 @@ impl Cursor {
             filters: self.wanted(),
             after: self.position,
             through: visible,
-            bytes_max: DELIVERY_BYTES,
+            bytes_max: self.delivery_bytes(),
         };
         let reading = read_joined(self.log.store().clone(), query).boxed();
         self.history = Some(Box::new(History::Reading(reading)));

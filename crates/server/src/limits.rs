@@ -208,6 +208,12 @@ pub(crate) const READ_BYTES_MIN: u32 = 4 * 1024;
 /// After a read that took all it may, the next may take as many times more: the largest reads begin with the third. Met as: nothing.
 pub(crate) const READ_BYTES_GROWTH: u32 = 4;
 
+/// A stream whose windows take less than this is asked for no more than they take: what they do not take would have to wait.
+pub(crate) const PIECE_BYTES: usize = 64 * 1024;
+
+/// The least that a stream is asked for, however many others of its connection read as well. Met as: nothing.
+pub(crate) const PIECE_BYTES_LEAST: usize = 4 * 1024;
+
 /// Bytes one stream hands over before the others of its connection have their turn.
 pub(crate) const STREAM_TURN_BYTES: usize = 64 * 1024;
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Cursor, DELIVERY_BYTES, Delivery, Feed, taken::Taken};
+use super::{Cursor, Delivery, Feed, taken::Taken};
 use crate::{
     faults::{Fault, planted},
     frame::Slice,
@@ -35,7 +35,8 @@ impl Cursor {
     fn collect_one(&self, feed: &Feed, visible: Sequence) -> Result<Live, BehindTail> {
         let after = self.position;
         let mut taken = Taken::default();
-        if !taken.take(feed.attachment.tail(), after, visible, DELIVERY_BYTES)? {
+        let bytes_max = self.delivery_bytes();
+        if !taken.take(feed.attachment.tail(), after, visible, bytes_max, bytes_max)? {
             return Ok(Live::Nothing);
         }
         if taken.is_plain(self.options.message_bytes_max, self.options.encoding) {
@@ -53,13 +54,14 @@ impl Cursor {
     }
 
     fn collect_many(&self, visible: Sequence) -> Result<Live, BehindTail> {
-        let bytes_max = DELIVERY_BYTES / self.feeds.len().max(1);
+        let cut_at = self.delivery_bytes();
+        let bytes_max = cut_at / self.feeds.len().max(1);
         let mut sources: Vec<VecDeque<Slice>> = Vec::new();
         let mut through = visible;
         for feed in &self.feeds {
             let after = self.position;
             let mut taken = Taken::default();
-            if taken.take(feed.attachment.tail(), after, visible, bytes_max)? {
+            if taken.take(feed.attachment.tail(), after, visible, bytes_max, cut_at)? {
                 if !planted(Fault::MergePassesWhatIsLeft) {
                     through = through.min(taken.through);
                 }

@@ -7,7 +7,8 @@ use longlived_topic::TopicFilter;
 use smallvec::SmallVec;
 
 use super::{
-    Cursor, CursorError, Feed, Gap, GapPolicy, GapReason, Missing, ReadOptions, ResetGap, Waiting,
+    Cursor, CursorError, DELIVERY_BYTES, Feed, Gap, GapPolicy, GapReason, Missing, ReadOptions,
+    ResetGap, Waiting,
 };
 use crate::{
     faults::{Fault, planted},
@@ -127,6 +128,7 @@ impl Cursor {
             position,
             gone_before: place.gone_before,
             catching_up,
+            delivery_bytes: DELIVERY_BYTES as u32,
             caught_up_at: 0,
             history: None,
             reset_gap: place.reset_gap.map(Box::new),

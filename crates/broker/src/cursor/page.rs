@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::{Cursor, CursorError, DELIVERY_BYTES, Delivery, Gap, GapPolicy, GapReason, Missing};
+use super::{Cursor, CursorError, Delivery, Gap, GapPolicy, GapReason, Missing};
 use crate::{
     frame::Slice,
     position::Sequence,
@@ -24,8 +24,8 @@ impl Cursor {
             return Ok(Some(Delivery::Gap(gap)));
         }
         let mut slices: SmallVec<[Slice; 4]> = SmallVec::new();
-        let mut bytes = 0;
-        while bytes < DELIVERY_BYTES
+        let (mut bytes, bytes_max) = (0, self.delivery_bytes());
+        while bytes < bytes_max
             && let Some(mut slice) = page.slices.pop_front()
         {
             let said = slices.last().map_or(self.position, Slice::last);
@@ -36,7 +36,7 @@ impl Cursor {
             });
             let fitting = self
                 .fitting(&slice, page, said)
-                .min(slice.count_within(DELIVERY_BYTES - bytes))
+                .min(slice.count_within(bytes_max - bytes))
                 .min(whole);
             if fitting == 0 {
                 page.slices.push_front(slice);

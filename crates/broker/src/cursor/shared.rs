@@ -62,7 +62,8 @@ impl TailReader {
         }
         let tail = self.attachment.tail();
         let mut taken = Taken::default();
-        let Ok(anything) = taken.take(tail, self.position, visible, DELIVERY_BYTES) else {
+        let (after, bytes_max) = (self.position, DELIVERY_BYTES);
+        let Ok(anything) = taken.take(tail, after, visible, bytes_max, bytes_max) else {
             return Poll::Ready(None);
         };
         if !anything {

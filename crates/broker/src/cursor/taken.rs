@@ -2,7 +2,6 @@
 //!
 //! Does not: know its reader: a cursor of one filter or of several, or one reader for many cursors.
 
-use super::DELIVERY_BYTES;
 use crate::{
     frame::{Encoding, Slice},
     live_tail::{BehindTail, LiveTail, Run},
@@ -19,7 +18,7 @@ pub(super) struct Taken {
 
 impl Taken {
     /// Takes the events after `after`, up to `visible`, and returns whether there are any. One call takes chunks of at
-    /// most `bytes_max` together. A larger chunk is taken alone, and cut to [`DELIVERY_BYTES`]; an event larger than that
+    /// most `bytes_max` together. A larger chunk is taken alone, and cut to `cut_at` bytes; an event larger than that
     /// is taken whole. The events are written in place, because moving them would cost each delivery.
     #[inline]
     pub(super) fn take(
@@ -28,6 +27,7 @@ impl Taken {
         after: Sequence,
         visible: Sequence,
         bytes_max: usize,
+        cut_at: usize,
     ) -> Result<bool, BehindTail> {
         if !tail.has_after(after) {
             // The tail may have dropped events that this reader has not seen, but then there is something to read.
@@ -35,9 +35,9 @@ impl Taken {
         }
         let mut all = tail.collect(after, visible, bytes_max, &mut self.run)?;
         if let [chunk] = self.run.as_mut_slice()
-            && chunk.len_bytes() > DELIVERY_BYTES
+            && chunk.len_bytes() > cut_at
         {
-            let fits = chunk.count_within(DELIVERY_BYTES);
+            let fits = chunk.count_within(cut_at);
             all &= chunk.split_off(fits).is_none();
         }
         let Some(last) = self.run.last() else {

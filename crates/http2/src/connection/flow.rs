@@ -22,6 +22,11 @@ impl<V> Connection<V> {
         usable(self.stream_window(slot), self.send_window)
     }
 
+    /// Whether the stream's own window is used up, whatever the connection's is.
+    pub fn is_stream_window_used_up(&self, slot: Slot) -> bool {
+        self.stream_window(slot) <= 0
+    }
+
     fn stream_window(&self, slot: Slot) -> i64 {
         stream_window(self.peer.initial_window, self.streams.get(slot))
     }

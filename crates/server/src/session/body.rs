@@ -377,6 +377,14 @@ impl Follower<TailReader> for SessionBody {
         self.cursor.hold(sending || said);
     }
 
+    fn set_capacity(&mut self, bytes: usize) {
+        self.cursor.set_capacity(bytes);
+    }
+
+    fn drop_page(&mut self) {
+        self.cursor.drop_page();
+    }
+
     fn heartbeat(&self, last_sent_at: Option<Instant>) -> Option<Heartbeat> {
         let since = self.idle_since.max(last_sent_at)?;
         let idle_max = Duration::from_millis(self.heartbeat_after_ms.into());

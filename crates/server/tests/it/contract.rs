@@ -11,6 +11,7 @@ mod filters;
 mod frozen;
 mod half_sent;
 mod held;
+mod held_answers;
 mod leaving;
 mod limits;
 mod memory;

@@ -49,6 +49,41 @@ fn a_reader_that_stops_in_the_middle_of_a_large_batch_does_not_keep_it() {
 }
 
 #[test]
+fn a_delivery_is_as_large_as_its_reader_takes() {
+    const EVENT_BYTES_MAX: usize = 100;
+    for tail_bytes_max in [64 << 20, 1] {
+        with_log(vec![], tail_bytes_max, async |log| {
+            let filters = [filter("t"), filter("u")];
+            let mut cursors = Vec::new();
+            for filters in [&filters[..1], &filters[..]] {
+                let opened = open(&log, filters, Begin::Next, OPTIONS).await;
+                cursors.push(opened.cursor);
+            }
+            publish(&log, &vec!["t"; 4_000]).await;
+            for mut cursor in cursors {
+                let mut seen = 0;
+                for (takes, bytes_max) in [(1, 1 << 10), (4_000, 4_000), (usize::MAX, 64 << 10)] {
+                    cursor.set_capacity(takes);
+                    let Poll::Ready(Ok(Delivery::Events { bytes, .. })) = poll(&mut cursor) else {
+                        panic!("there are more events");
+                    };
+                    let delivered = bytes.len();
+                    assert!(
+                        (bytes_max / 2..bytes_max + EVENT_BYTES_MAX).contains(&delivered),
+                        "{takes}: {delivered}"
+                    );
+                    seen += events(&bytes).len();
+                    assert_eq!(cursor.position().sequence, seen as u64);
+                    // What was read for it and not delivered is found again.
+                    cursor.drop_page();
+                    assert!(cursor.history.is_none());
+                }
+            }
+        });
+    }
+}
+
+#[test]
 fn the_tails_say_from_outside_whether_a_position_has_left_them() {
     with_log(vec![], 150 << 10, async |log| {
         let opened = open(&log, &[filter("t")], Begin::Next, OPTIONS).await;

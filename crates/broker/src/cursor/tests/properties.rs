@@ -14,6 +14,10 @@ enum Step {
     OtherEpoch(Sequence),
     Add(usize),
     Remove(usize),
+    /// The reader takes this number of bytes at a time.
+    Take(usize),
+    /// It took nothing for long.
+    DropPage,
     /// From here on the store holds appends back ...
     Hold,
     /// ... until here.
@@ -31,6 +35,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..50u64).prop_map(Step::OtherEpoch),
         1 => (0..FILTERS.len()).prop_map(Step::Add),
         1 => (0..FILTERS.len()).prop_map(Step::Remove),
+        1 => (0..4_000usize).prop_map(Step::Take),
+        1 => Just(Step::DropPage),
         1 => Just(Step::Hold),
         2 => Just(Step::Release),
     ]
@@ -249,6 +255,8 @@ impl World {
                 self.seen = Observed::after(&self.log, position);
                 self.expected = self.published.matching(&self.filters, 0).collect();
             }
+            Step::Take(bytes) => self.cursor.set_capacity(bytes),
+            Step::DropPage => self.cursor.drop_page(),
             Step::Add(index) => self.add(filter(FILTERS[index])).await?,
             Step::Remove(index) => self.remove(&filter(FILTERS[index]))?,
         }

@@ -1,9 +1,8 @@
 //! What peers make this node hold, counted where it is held, and the caps on it.
 //!
 //! Each connection that holds something has an [`Account`]; a connection at rest has none. Its counts are by kind. What ends with a call
-//! counts against two caps: `connection_bytes_max`, and `held_bytes_max` for all connections together. Answers that a peer does not take
-//! are counted and not capped: their events are shared with other readers, each stream keeps one piece and each connection one write, and
-//! frames that are written cannot be taken back.
+//! counts against two caps: `connection_bytes_max`, and `held_bytes_max` for all connections together. The others are bounded by
+//! themselves: frames that the socket does not take, which cannot be taken back, and tables.
 //!
 //! The sum of all connections is told in steps of [`STEP`] bytes, so that an ordinary message does not touch what all threads
 //! share. It is off by less than that for each connection.
@@ -14,6 +13,7 @@
 
 mod held;
 mod numbers;
+mod pieces;
 
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -30,6 +30,8 @@ pub(super) use held::{Held, HeldBytes};
 #[cfg(any(test, feature = "testkit"))]
 pub use numbers::ConnectionHeld;
 pub use numbers::Kind;
+use pieces::Pieces;
+pub(super) use pieces::Waiting;
 
 use super::{ConnectionContext, ConnectionSettings};
 use crate::limits;
@@ -58,6 +60,8 @@ struct Node {
     began: Instant,
     /// Those that have held a step or more, or answers that were not taken.
     listed: Mutex<Slab<Arc<Account>>>,
+    /// Of answers that wait.
+    pieces: Pieces,
     log: Mutex<Seldom>,
 }
 
@@ -72,6 +76,7 @@ impl Accounts {
             ordered: AtomicBool::new(false),
             began: Instant::now(),
             listed: Mutex::default(),
+            pieces: Pieces::default(),
             log: Mutex::new(Seldom::new(limits::ACCEPT_LOG_INTERVAL)),
         }))
     }
@@ -146,6 +151,8 @@ pub(super) struct Account {
     held: [AtomicUsize; Kind::ALL.len()],
     /// Calls with content, or with a message that has not come whole.
     senders: AtomicUsize,
+    /// Streams with a piece of their answer.
+    waiting: AtomicUsize,
     /// What the sum of all knows: a multiple of [`STEP`].
     told: AtomicUsize,
     /// The connection gives no credit, and waits until less is held.
@@ -172,6 +179,7 @@ impl Account {
             task,
             held: Default::default(),
             senders: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             told: AtomicUsize::new(0),
             waits: AtomicBool::new(false),
             ordered: AtomicBool::new(false),
@@ -203,23 +211,32 @@ impl Account {
         self.of.settings().connection_bytes_max
     }
 
-    /// Whether the calls of this connection hold more than they may. A message that is the only one under way may be as large as its own
-    /// limit.
+    /// Whether the calls of this connection hold more than they may. A message that is the only one under way in its direction may be as
+    /// large as its own limit.
     pub(super) fn is_over(&self) -> bool {
         let capped = self.capped();
         if capped <= self.bytes_max() {
             return false;
         }
-        let only = match self.senders() {
+        let only_sent = match self.senders() {
             0 | 1 => self.of(Kind::Content) + self.of(Kind::Messages),
             _ => 0,
         };
-        capped.saturating_sub(only) > self.bytes_max()
+        let only_answered = match self.waiting() {
+            0 | 1 => self.of(Kind::Answers),
+            _ => 0,
+        };
+        capped.saturating_sub(only_sent + only_answered) > self.bytes_max()
     }
 
     /// Calls with content, or with a message that has not come whole.
     pub(super) fn senders(&self) -> usize {
         self.senders.load(SeqCst)
+    }
+
+    /// Streams with a piece of their answer, which waits for a window.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(SeqCst)
     }
 
     /// Counts of these kinds, which stood at the first number, stand at the second now.
@@ -302,7 +319,7 @@ impl Account {
 
     /// The connection is over. What its calls still hold stays counted.
     fn close(self: &Arc<Self>) {
-        for kind in [Kind::Frames, Kind::Answers] {
+        for kind in [Kind::Frames, Kind::Unsent, Kind::Tables] {
             self.change([(kind, self.of(kind), 0)]);
         }
         {
@@ -367,7 +384,8 @@ impl OwnAccount {
 /// For connections that obey orders.
 impl Account {
     fn is_empty(&self) -> bool {
-        Kind::ALL.into_iter().all(|kind| self.of(kind) == 0)
+        let mut kinds = Kind::ALL.into_iter();
+        kinds.all(|kind| kind == Kind::Tables || self.of(kind) == 0)
     }
 
     /// The connection waits until less is held, or no longer does. It looks at the counts after this.
@@ -413,7 +431,7 @@ impl Account {
         if let Some(unlogged) = self.of.0.log.lock().now() {
             let held = self.numbers();
             let peer = held.connection.peer;
-            tracing::warn!(%peer, %error, bytes, %held, unlogged, "a call was ended: too much of requests is held");
+            tracing::warn!(%peer, %error, bytes, %held, unlogged, "a call was ended: too much is held for calls");
         }
     }
 }

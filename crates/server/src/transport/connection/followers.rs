@@ -200,7 +200,7 @@ impl<R: SharedReader> Followers<R> {
             match group.poll(frames, turn, &mut detached) {
                 Halt::Waits => {}
                 Halt::NoWindow => {
-                    group.reader.hold(true);
+                    group.reader.hold(group.under_way.is_some());
                     if !std::mem::replace(&mut group.queued, true) {
                         frames.wait_as_group(index as u32);
                     }
@@ -320,6 +320,10 @@ impl<R: SharedReader> Group<R> {
                 return Halt::Later;
             }
             if self.under_way.is_none() {
+                if frames.is_used_up() {
+                    // A piece would only wait, and each group would have one.
+                    return Halt::NoWindow;
+                }
                 match self.reader.poll_next(&mut Context::from_waker(&self.waker)) {
                     Poll::Pending => return Halt::Waits,
                     Poll::Ready(None) => return Halt::Detach,

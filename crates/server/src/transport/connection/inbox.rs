@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::RequestError;
 use super::account::{Account, Held, HeldBytes};
 use super::wake_set::StreamWaker;
-use longlived_http2::ErrorCode;
+use longlived_http2::{ErrorCode, Opening};
 
 /// Where the connection puts the content of one request.
 #[derive(Debug)]
@@ -55,22 +55,22 @@ enum End {
 }
 
 impl Inbox {
-    /// `window` bytes of the request may be on their way, and `fields` are held by its header fields.
+    /// `window` bytes of the request may be on their way.
     pub(super) fn new(
         stream: Arc<StreamWaker>,
         account: Arc<Account>,
-        fields: usize,
+        opening: &Opening,
         window: u32,
         expects_continue: bool,
     ) -> Arc<Self> {
         let mut held = Held::nothing(account);
-        held.set_fields(fields);
+        held.set_fields(opening.held_bytes());
         Arc::new(Self {
             state: Mutex::new(State {
                 content: BytesMut::new(),
                 given: 0,
                 held,
-                end: None,
+                end: opening.is_request_ended().then_some(End::Whole(None)),
                 waiting: None,
                 taken: 0,
                 expects_continue,
@@ -124,20 +124,22 @@ impl Inbox {
         }
     }
 
-    /// What is held of a request that can be cut: its call still reads.
-    pub(super) fn held_bytes(&self) -> Option<HeldBytes> {
-        let state = self.state.lock();
+    /// What is held of the request, but for one that was cut: what is left of that was written off.
+    pub(super) fn held_bytes(&self) -> HeldBytes {
+        self.state.lock().held.bytes()
+    }
+
+    /// The call is told to end, and gets nothing more. What it holds itself is written off. `false` if it reads no more.
+    pub(super) fn cut(&self, error: RequestError) -> bool {
+        let mut state = self.state.lock();
         let reads = match &state.end {
             None => true,
             Some(End::Whole(trailers)) => trailers.is_some() || !state.content.is_empty(),
             Some(End::Cut(_)) => false,
         };
-        (reads && !state.left).then(|| state.held.bytes())
-    }
-
-    /// The call is told to end, and gets nothing more. What it holds itself is written off.
-    pub(super) fn cut(&self, error: RequestError) {
-        let mut state = self.state.lock();
+        if !reads || state.left {
+            return false;
+        }
         state.taken += std::mem::take(&mut state.content).len();
         state.cut_short(error);
         let given = state.given;
@@ -145,6 +147,7 @@ impl Inbox {
         if state.taken > 0 {
             self.stream.raise();
         }
+        true
     }
 
     /// What the stream has to do for the call.
@@ -153,7 +156,7 @@ impl Inbox {
         Orders {
             taken: std::mem::take(&mut state.taken),
             inform: state.wanted && std::mem::take(&mut state.expects_continue),
-            left: state.left,
+            over: state.left || (state.is_whole() && state.content.is_empty()),
         }
     }
 }
@@ -163,6 +166,11 @@ impl State {
     fn count(&mut self) {
         let content = self.content.capacity() + self.given;
         self.held.set_content(content);
+    }
+
+    /// The request has ended, and no trailers wait.
+    fn is_whole(&self) -> bool {
+        matches!(self.end, Some(End::Whole(None)))
     }
 
     fn cut_short(&mut self, error: RequestError) {
@@ -203,8 +211,8 @@ pub(super) struct Orders {
     pub(super) taken: usize,
     /// 100 is to be sent.
     pub(super) inform: bool,
-    /// The call reads no more: what still comes is dropped.
-    pub(super) left: bool,
+    /// The call reads no more, or there is no more: what still comes is dropped.
+    pub(super) over: bool,
 }
 
 /// The call's side of an [`Inbox`].
@@ -286,6 +294,6 @@ impl Outbox {
     /// Whether there are neither bytes nor trailers left.
     pub(super) fn is_ended(&self) -> bool {
         let state = self.0.state.lock();
-        state.content.is_empty() && matches!(state.end, Some(End::Whole(None)))
+        state.content.is_empty() && state.is_whole()
     }
 }

@@ -1,10 +1,12 @@
 //! The sending half of a stream: its head, the chunks of its body, its end.
 //!
-//! Holds: the body is asked for a chunk only when the windows have capacity for some of it, and no more than the rest of one is kept.
+//! Holds: the body is asked for a chunk only when the windows have capacity for some of it, and for about as much as they have; no more than
+//! the rest of one is kept.
 //! Does not: share its turn; after `STREAM_TURN_BYTES` the other streams go first.
 
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,6 +15,7 @@ use http::response::Parts;
 use longlived_http2::{ErrorCode, Slot};
 use tokio::io::AsyncWrite;
 
+use super::account::{Account, Waiting};
 use super::followers::Place;
 use super::response_body::ResponseBody;
 use super::response_head;
@@ -37,29 +40,55 @@ pub(super) struct Outgoing {
     pub(super) place: Option<Place>,
     /// The body had nothing to say when it was last asked.
     pub(super) at_rest: bool,
-    /// Bytes of the rest that are counted.
-    pub(super) counted: u32,
+    /// With less in the windows the body is told how much they take.
+    tells_below: u32,
 }
 
 /// Bytes that wait. In a box: most streams have none for hours, and a node has a million of them.
 #[derive(Default)]
-pub(super) struct Rest(Option<Box<Bytes>>);
+pub(super) struct Rest(Option<Box<Kept>>);
+
+struct Kept {
+    /// Given back before the bytes are: others may get their memory then.
+    counted: Option<Waiting>,
+    bytes: Bytes,
+}
 
 impl Rest {
     pub(super) fn new(bytes: Bytes) -> Self {
-        Self((!bytes.is_empty()).then(|| Box::new(bytes)))
+        Self::counted(bytes, None)
     }
 
-    fn take(&mut self) -> Bytes {
-        self.0.take().map_or_else(Bytes::new, |bytes| *bytes)
+    fn counted(bytes: Bytes, counted: Option<Waiting>) -> Self {
+        Self((!bytes.is_empty()).then(|| Box::new(Kept { counted, bytes })))
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |bytes| bytes.len())
+    fn take(&mut self) -> (Bytes, Option<Waiting>) {
+        match self.0.take() {
+            Some(kept) => (kept.bytes, kept.counted),
+            None => (Bytes::new(), None),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// Whether nobody has counted it.
+    pub(super) fn is_uncounted(&self) -> bool {
+        (self.0.as_ref()).is_some_and(|kept| kept.counted.is_none())
+    }
+
+    pub(super) fn count(&mut self, account: &Arc<Account>) {
+        if let Some(kept) = &mut self.0 {
+            (kept.counted).get_or_insert_with(|| Waiting::with(&kept.bytes, account));
+        }
+    }
+
+    /// Bytes of it that are counted.
+    pub(super) fn counted_bytes(&self) -> usize {
+        let counted = self.0.as_ref().and_then(|kept| kept.counted.as_ref());
+        counted.map_or(0, Waiting::charge)
     }
 }
 
@@ -111,7 +140,8 @@ impl Outgoing {
             rest: Rest::new(first),
             place: None,
             at_rest: false,
-            counted: 0,
+            // The first look at the windows says.
+            tells_below: u32::MAX,
         })
     }
 
@@ -139,7 +169,7 @@ impl Outgoing {
             // The body was just asked, and had nothing to say.
             return again(own);
         }
-        let (mut rest, mut moved) = (self.rest.take(), 0);
+        let ((mut rest, mut counted), mut moved) = (self.rest.take(), 0);
         let polled = loop {
             if !rest.is_empty() {
                 let (count, sent) = send_rest(at, &mut rest, frames);
@@ -159,9 +189,7 @@ impl Outgoing {
             if body.is_end_stream() {
                 break end(at, frames);
             }
-            if frames.http2.send_window(at) == 0
-                && stalled(at, &rest, body, cx, frames).is_pending()
-            {
+            if self.look(at, body, cx, frames).is_pending() {
                 break Poll::Pending;
             }
             if moved >= limits::STREAM_TURN_BYTES || turn.is_over() {
@@ -183,6 +211,7 @@ impl Outgoing {
                 Ok(data) => {
                     // Counts an empty chunk too: a body that gives nothing else must not keep the turn.
                     moved += 1;
+                    counted = None;
                     rest = large_enough(data, body, frames);
                     if opened {
                         break again(own);
@@ -195,8 +224,50 @@ impl Outgoing {
                 }
             }
         };
-        self.rest = Rest::new(rest);
+        self.rest = Rest::counted(rest, counted);
         polled
+    }
+
+    /// Pending if the windows take nothing. A body whose reader takes little is told how much that is.
+    #[inline]
+    fn look<B: ResponseBody, T>(
+        &mut self,
+        at: Slot,
+        body: &mut B,
+        cx: &mut Context<'_>,
+        frames: &mut Frames<T>,
+    ) -> Poll<()> {
+        let window = frames.http2.send_window(at);
+        if window >= self.tells_below as usize {
+            return Poll::Ready(());
+        }
+        self.tell(at, window, body, cx, frames)
+    }
+
+    // Never inlined: most windows are wide.
+    #[inline(never)]
+    fn tell<B: ResponseBody, T>(
+        &mut self,
+        at: Slot,
+        window: usize,
+        body: &mut B,
+        cx: &mut Context<'_>,
+        frames: &mut Frames<T>,
+    ) -> Poll<()> {
+        if window == 0 {
+            return stalled(at, &Bytes::new(), body, cx, frames);
+        }
+        let bytes = frames.piece_bytes_max(window);
+        if let Some(follower) = body.follower() {
+            follower.set_capacity(bytes);
+        }
+        let wide = bytes >= limits::PIECE_BYTES;
+        self.tells_below = if wide {
+            limits::PIECE_BYTES as u32
+        } else {
+            u32::MAX
+        };
+        Poll::Ready(())
     }
 
     /// Tells the body that flow control, HTTP/2's or that of the socket, holds its bytes. A group is told as one.
@@ -233,6 +304,13 @@ fn stalled<B: ResponseBody, T>(
         return Poll::Ready(());
     }
     hold(body, !rest.is_empty());
+    // The reader may not come back. The connection's window is another thing: streams that let go of what they have read whenever it
+    // is used up would read it again and again.
+    if frames.http2.is_stream_window_used_up(at)
+        && let Some(follower) = body.follower()
+    {
+        follower.drop_page();
+    }
     Poll::Pending
 }
 

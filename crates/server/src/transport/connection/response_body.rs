@@ -61,6 +61,12 @@ pub trait Follower<R: SharedReader> {
     /// is over.
     fn hold(&self, sending: bool);
 
+    /// The reader takes this number of bytes now. What the body gives next is about as much, so that little of it has to wait.
+    fn set_capacity(&mut self, bytes: usize);
+
+    /// The reader takes nothing, perhaps for long: what was read ahead for it is let go.
+    fn drop_page(&mut self);
+
     /// When a body that was pending sends a heartbeat; `None` for a body that sends none. `last_sent_at` is when an event was
     /// last sent for it, if it follows.
     fn heartbeat(&self, last_sent_at: Option<Instant>) -> Option<Heartbeat>;

@@ -14,7 +14,7 @@ use longlived_http2::{ErrorCode, Slot};
 use tokio::io::AsyncWrite;
 
 use super::RequestError;
-use super::account::HeldBytes;
+use super::account::{Account, HeldBytes};
 use super::followers::{Detached, Followers, Place};
 use super::inbox::{Inbox, Orders};
 use super::outgoing::{End, Outgoing, Rest};
@@ -32,7 +32,7 @@ const HEADS_WAITING_BYTES: usize = 4 * 1024;
 pub(super) struct Stream<F, B> {
     at: Slot,
     key: u32,
-    /// While the request may go on.
+    /// While the request may go on, or is held.
     inbox: Option<Arc<Inbox>>,
     stage: Stage<F, B>,
 }
@@ -47,6 +47,8 @@ enum Stage<F, B> {
         body: B,
         out: Outgoing,
     },
+    /// Too much is held: the stream is to be reset.
+    Cut,
     Ended,
 }
 
@@ -61,11 +63,11 @@ impl<F, B> Drop for Stream<F, B> {
 
 impl<F, B> Stream<F, B> {
     /// With this key among the streams of its connection.
-    pub(super) fn new(call: F, at: Slot, key: u32, inbox: Option<Arc<Inbox>>) -> Self {
+    pub(super) fn new(call: F, at: Slot, key: u32, inbox: Arc<Inbox>) -> Self {
         Self {
             at,
             key,
-            inbox,
+            inbox: Some(inbox),
             stage: Stage::Calling(call),
         }
     }
@@ -80,16 +82,37 @@ impl<F, B> Stream<F, B> {
         self.at
     }
 
-    /// What is held of its request, if its call can be told to end: a call that reads no more ends by itself.
-    pub(super) fn held_bytes(&self) -> Option<HeldBytes> {
-        self.inbox.as_ref()?.held_bytes()
+    /// Its place among the streams of its connection.
+    pub(super) fn key(&self) -> u32 {
+        self.key
     }
 
-    /// Its call is told to end: it gets this error in place of the rest of its request.
-    pub(super) fn cut(&mut self, error: RequestError) {
-        if let Some(inbox) = &self.inbox {
-            inbox.cut(error);
+    /// What is held of its request.
+    pub(super) fn held_bytes(&self) -> HeldBytes {
+        let inbox = self.inbox.as_ref();
+        inbox.map_or_else(HeldBytes::default, |inbox| inbox.held_bytes())
+    }
+
+    /// Bytes of its answer that are counted, and wait for a window.
+    pub(super) fn waits_with(&self) -> usize {
+        match &self.stage {
+            Stage::Sending { out, .. } => out.rest.counted_bytes(),
+            Stage::Calling(_) | Stage::Answered(_) | Stage::Cut | Stage::Ended => 0,
         }
+    }
+
+    /// Its call is told to end: it gets this error in place of the rest of its request. One that reads no more, or that holds more of its
+    /// answer, is let go; whether it was, so that its stream is to be polled.
+    pub(super) fn cut(&mut self, error: RequestError) -> bool {
+        let answer = self.waits_with();
+        if let Some(inbox) = &self.inbox
+            && answer <= inbox.held_bytes().total()
+            && inbox.cut(error)
+        {
+            return false;
+        }
+        self.stage = Stage::Cut;
+        true
     }
 
     /// Where the content of its request goes, while that may go on.
@@ -106,7 +129,7 @@ impl<F, B: ResponseBody> Stream<F, B> {
                 let last_sent_at = out.place.and_then(|place| followers.last_sent_at(place));
                 body.follower()?.heartbeat(last_sent_at)
             }
-            Stage::Calling(_) | Stage::Answered(_) | Stage::Ended => None,
+            Stage::Calling(_) | Stage::Answered(_) | Stage::Cut | Stage::Ended => None,
         }
     }
 
@@ -114,7 +137,7 @@ impl<F, B: ResponseBody> Stream<F, B> {
     pub(super) fn place(&self) -> Option<Place> {
         match &self.stage {
             Stage::Sending { out, .. } => out.place,
-            Stage::Calling(_) | Stage::Answered(_) | Stage::Ended => None,
+            Stage::Calling(_) | Stage::Answered(_) | Stage::Cut | Stage::Ended => None,
         }
     }
 
@@ -142,22 +165,10 @@ impl<F, B: ResponseBody> Stream<F, B> {
         }
     }
 
-    /// Counts the rest of a chunk, which waits for a window or the socket.
-    fn count_rest<T>(&mut self, frames: &mut Frames<T>) {
+    /// Counts the rest of a piece, which waits for a window.
+    pub(super) fn count_piece(&mut self, account: &Arc<Account>) {
         if let Stage::Sending { out, .. } = &mut self.stage {
-            // A chunk is far smaller.
-            let rest = u32::try_from(out.rest.len()).unwrap_or(u32::MAX);
-            if rest != out.counted {
-                frames.rest_bytes += rest as usize;
-                frames.rest_bytes -= std::mem::replace(&mut out.counted, rest) as usize;
-            }
-        }
-    }
-
-    /// The stream is over.
-    pub(super) fn forget_rest<T>(&mut self, frames: &mut Frames<T>) {
-        if let Stage::Sending { out, .. } = &mut self.stage {
-            frames.rest_bytes -= std::mem::take(&mut out.counted) as usize;
+            out.rest.count(account);
         }
     }
 
@@ -169,7 +180,7 @@ impl<F, B: ResponseBody> Stream<F, B> {
         let Orders {
             taken,
             inform,
-            left,
+            over,
         } = inbox.orders();
         if taken > 0 {
             frames.http2.taken(self.at, taken, frames.io.out());
@@ -180,7 +191,8 @@ impl<F, B: ResponseBody> Stream<F, B> {
                 http2.inform(self.at, block, io.out());
             });
         }
-        if left {
+        // While the service works on the response, the request may still hold its header fields.
+        if over && !matches!(self.stage, Stage::Calling(_)) {
             // Content that still comes is dropped where it comes in.
             self.inbox = None;
         }
@@ -202,9 +214,6 @@ where
     ) -> Poll<()> {
         self.detach(&mut wire.followers, &mut wire.frames);
         let polled = self.poll_stage(cx, own, turn, &mut wire.frames);
-        if polled.is_ready() {
-            self.forget_rest(&mut wire.frames);
-        }
         match polled {
             Poll::Ready(End::Sent) => {
                 wire.frames.close(self.at);
@@ -216,10 +225,15 @@ where
             }
             Poll::Pending => {}
         }
-        self.count_rest(&mut wire.frames);
         self.follow_orders(&mut wire.frames);
-        if let Stage::Sending { body, out } = &mut self.stage
-            && std::mem::take(&mut out.at_rest)
+        let Stage::Sending { body, out } = &mut self.stage else {
+            return Poll::Pending;
+        };
+        // Answers of calls that are no subscriptions are not counted here: pages have a budget of their own, and the others are small.
+        if out.rest.is_uncounted() && body.follower().is_some() {
+            wire.frames.keeps_piece(self.key);
+        }
+        if std::mem::take(&mut out.at_rest)
             && let Some(follower) = body.follower()
         {
             if let Some(heartbeat) = follower.heartbeat(None) {
@@ -244,7 +258,7 @@ where
                 waits
             }
             Stage::Answered(_) => !own.is_aborted(),
-            Stage::Calling(_) | Stage::Ended => false,
+            Stage::Calling(_) | Stage::Cut | Stage::Ended => false,
         }
     }
 }
@@ -280,6 +294,7 @@ where
                 Stage::Answered(response) => Some(*response),
                 _ => None,
             },
+            Stage::Cut => return Poll::Ready(End::Reset(ErrorCode::ENHANCE_YOUR_CALM)),
             Stage::Sending { .. } | Stage::Ended => None,
         };
         if let Some(response) = response {
@@ -296,7 +311,7 @@ where
         }
         match &mut self.stage {
             Stage::Sending { body, out } => out.turn(self.at, opened, body, cx, own, turn, frames),
-            Stage::Calling(_) | Stage::Answered(_) | Stage::Ended => {
+            Stage::Calling(_) | Stage::Answered(_) | Stage::Cut | Stage::Ended => {
                 Poll::Ready(End::Reset(ErrorCode::INTERNAL_ERROR))
             }
         }

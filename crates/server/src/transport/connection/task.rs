@@ -120,7 +120,12 @@ where
         Self {
             streams: StreamSet::new(wakes.streams.clone()),
             wire: Wire {
-                frames: Frames::new(io, http2, Policy::new(settings.streams_max)),
+                frames: Frames::new(
+                    io,
+                    http2,
+                    Policy::new(settings.streams_max),
+                    settings.connection_bytes_max,
+                ),
                 followers: Followers::new(wakes.groups()),
                 heartbeats: Heartbeats::default(),
             },
@@ -158,7 +163,7 @@ where
         self.wire.frames.io.begin();
         let polled = self.poll_rounds(cx, order);
         self.wire.frames.io.end();
-        self.count_answers();
+        self.count_unsent();
         polled
     }
 
@@ -204,6 +209,7 @@ where
             if groups || streams {
                 self.poll_woken(groups, streams);
             }
+            self.count_pieces();
             self.keep_within_caps();
             self.release();
             self.look_whether_full();

@@ -27,10 +27,18 @@ pub(super) struct Frames<T> {
     pub(super) http2: Connection<Sending>,
     pub(super) unread: Unread,
     pub(super) policy: Policy,
+    /// In a box, which most connections have none of.
+    queues: Option<Box<Queues>>,
+    /// What the pieces of all streams may hold together, if each reads one.
+    pieces_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
     /// Groups that found the connection's window used up.
-    waiting_groups: Vec<u32>,
-    /// Bytes of chunks of all streams that wait for a window or the socket.
-    pub(super) rest_bytes: usize,
+    groups: Vec<u32>,
+    /// Streams that keep a piece which nobody has counted yet.
+    uncounted: Vec<u32>,
 }
 
 /// A stream, as HTTP/2 keeps it for us.
@@ -54,14 +62,19 @@ impl Sending {
 }
 
 impl<T> Frames<T> {
-    pub(super) fn new(io: Io<T>, http2: Connection<Sending>, policy: Policy) -> Self {
+    pub(super) fn new(
+        io: Io<T>,
+        http2: Connection<Sending>,
+        policy: Policy,
+        pieces_bytes_max: usize,
+    ) -> Self {
         Self {
             policy,
             unread: Unread::new(http2.connection_send_window()),
             io,
             http2,
-            waiting_groups: Vec::new(),
-            rest_bytes: 0,
+            queues: None,
+            pieces_bytes_max,
         }
     }
 
@@ -99,9 +112,15 @@ impl<T> Frames<T> {
         self.forget(&sending);
     }
 
+    /// The largest piece that a stream should read now: what its windows allow, and its part of what those of all may hold.
+    pub(super) fn piece_bytes_max(&self, window: usize) -> usize {
+        let part = self.pieces_bytes_max / self.http2.open_streams().max(1);
+        window.min(part.max(limits::PIECE_BYTES_LEAST))
+    }
+
     /// Whether groups wait for the connection's window.
     pub(super) fn has_waiting_groups(&self) -> bool {
-        !self.waiting_groups.is_empty()
+        (self.queues.as_ref()).is_some_and(|queues| !queues.groups.is_empty())
     }
 
     /// Groups that may go on, now that the connection's window has capacity.
@@ -109,7 +128,29 @@ impl<T> Frames<T> {
         if self.http2.connection_send_window() == 0 {
             return Vec::new();
         }
-        std::mem::take(&mut self.waiting_groups)
+        self.take_queue(|queues| &mut queues.groups)
+    }
+
+    /// A stream keeps a piece that is to be counted.
+    pub(super) fn keeps_piece(&mut self, stream: u32) {
+        let queues = self.queues.get_or_insert_default();
+        queues.uncounted.push(stream);
+    }
+
+    /// Streams that keep a piece which nobody has counted yet.
+    pub(super) fn take_uncounted(&mut self) -> Vec<u32> {
+        self.take_queue(|queues| &mut queues.uncounted)
+    }
+
+    fn take_queue(&mut self, queue: impl FnOnce(&mut Queues) -> &mut Vec<u32>) -> Vec<u32> {
+        let Some(queues) = &mut self.queues else {
+            return Vec::new();
+        };
+        let taken = std::mem::take(queue(queues));
+        if queues.groups.is_empty() && queues.uncounted.is_empty() {
+            self.queues = None;
+        }
+        taken
     }
 
     /// Whether the last written bytes still wait for the socket, so that more would only wait behind them.
@@ -129,12 +170,14 @@ impl<T> Frames<T> {
 
     /// A group found the connection's window used up. It does not wait already.
     pub(super) fn wait_as_group(&mut self, group: u32) {
-        self.waiting_groups.push(group);
+        self.queues.get_or_insert_default().groups.push(group);
     }
 
     /// A group waits no longer.
     pub(super) fn forget_group(&mut self, group: u32) {
-        self.waiting_groups.retain(|one| *one != group);
+        if let Some(queues) = &mut self.queues {
+            queues.groups.retain(|one| *one != group);
+        }
     }
 }
 

@@ -105,6 +105,30 @@ async fn of_calls_that_hold_too_many_fields_the_newest_end() {
     nothing_is_held(&node).await;
 }
 
+/// Such calls read nothing in which they could be told.
+#[tokio::test]
+async fn of_calls_whose_requests_have_ended_the_newest_are_let_go() {
+    let mut settings = AcceptorSettings::default();
+    Arc::make_mut(&mut settings.connection).connection_bytes_max = 280 << 10;
+    let node = node_with(settings);
+    let mut client = Client::connect(node.address).await;
+    let mut calls = Vec::new();
+    for _ in 0..12 {
+        let (response, mut stream) = begin(&mut client, "/test/never").await;
+        let ended = stream.send_data(Bytes::new(), true);
+        ended.expect("the stream stands");
+        calls.push(response);
+        client.ask("/test/unknown").await;
+    }
+    for response in calls.split_off(6) {
+        let error = response.await.expect_err("it is let go");
+        assert_eq!(error.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM));
+    }
+    assert_eq!(node.calls.live(), 6);
+    drop(calls);
+    nothing_is_held(&node).await;
+}
+
 #[tokio::test]
 async fn what_a_call_no_longer_reads_is_not_held() {
     let node = node();
@@ -142,7 +166,7 @@ async fn a_header_block_that_has_not_come_whole_counts() {
 }
 
 #[tokio::test]
-async fn answers_that_are_not_taken_are_shown_and_since_when() {
+async fn frames_that_the_socket_does_not_take_are_shown_and_since_when() {
     let node = node();
     let windows = Windows {
         stream_window: 8 << 20,
@@ -154,9 +178,10 @@ async fn answers_that_are_not_taken_are_shown_and_since_when() {
     let reply = response.await.expect("a response");
     client.freeze();
     let held = numbers(&node, |held| held.blocked_for.is_some()).await;
-    assert!(held.of(Kind::Answers) > 0, "{held}");
+    assert!(held.of(Kind::Unsent) > 0, "{held}");
+    assert!(held.of(Kind::Tables) > 0, "{held}");
     assert!(held.receive_window > 0 && held.send_window > 0, "{held}");
-    assert_eq!(node.accounts.bytes(), 0, "answers are not capped");
+    assert_eq!(node.accounts.bytes(), 0, "they are bounded by themselves");
     drop(reply);
     client.vanish();
     until("the connection goes", || {

@@ -105,6 +105,13 @@ impl Held {
     }
 }
 
+impl HeldBytes {
+    /// All of it.
+    pub(in super::super) fn total(self) -> usize {
+        self.sent + self.others
+    }
+}
+
 /// What one request holds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in super::super) struct HeldBytes {

@@ -23,13 +23,17 @@ pub enum Kind {
     Messages,
     /// What calls hold that were told to end.
     Ended,
-    /// Answers that wait for a window or for the socket.
+    /// Pieces of subscriptions that wait for a window, each counted once for all who wait with it.
     Answers,
+    /// Frames that the socket has not taken.
+    Unsent,
+    /// Tables of header compression and of streams.
+    Tables,
 }
 
 impl Kind {
     /// All kinds, in their order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Frames,
         Self::Fields,
         Self::Trailers,
@@ -37,6 +41,8 @@ impl Kind {
         Self::Messages,
         Self::Ended,
         Self::Answers,
+        Self::Unsent,
+        Self::Tables,
     ];
     fn as_str(self) -> &'static str {
         match self {
@@ -47,16 +53,19 @@ impl Kind {
             Self::Messages => "messages",
             Self::Ended => "ended",
             Self::Answers => "answers",
+            Self::Unsent => "unsent",
+            Self::Tables => "tables",
         }
     }
 
     /// Those that count against the caps.
-    pub(super) const CAPPED: [Self; 5] = [
+    pub(super) const CAPPED: [Self; 6] = [
         Self::Frames,
         Self::Fields,
         Self::Trailers,
         Self::Content,
         Self::Messages,
+        Self::Answers,
     ];
 }
 

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::task::Waker;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
@@ -195,6 +196,37 @@ proptest! {
         drop(owns);
         prop_assert_eq!(accounts.bytes(), 0);
         prop_assert!(accounts.connections().is_empty());
+    }
+}
+
+proptest! {
+    /// Any streams wait with any pieces, and leave in any order.
+    #[test]
+    fn a_piece_is_counted_while_anybody_waits_with_it(
+        steps in prop::collection::vec((any::<bool>(), 0..3_usize, 0..4_usize, any::<prop::sample::Index>()), 0..200),
+    ) {
+        let accounts = accounts(CAP, 1 << 40);
+        let mut owns = [0, 1, 2].map(|_| OwnAccount::default());
+        let accounts_of = owns.each_mut().map(|own| open(own, &accounts));
+        let pieces = [1, 10_000, 100_001, 1_000_000].map(|bytes| Bytes::from(vec![0; bytes]));
+        let mut waiting: Vec<(usize, Waiting)> = Vec::new();
+        for (comes, at, piece, who) in steps {
+            if comes || waiting.is_empty() {
+                waiting.push((piece, Waiting::with(&pieces[piece], &accounts_of[at])));
+            } else {
+                waiting.swap_remove(who.index(waiting.len()));
+            }
+            let streams = |piece| waiting.iter().filter(|(of, _)| *of == piece).count();
+            let held = (0..pieces.len()).filter(|piece| streams(*piece) > 0);
+            let held: usize = held.map(|piece| pieces[piece].len()).sum();
+            let told = accounts.bytes();
+            prop_assert!(told + 3 * STEP > held, "{told} of {held}");
+            // Each of n streams is charged no more than its part when it came: 1 + 1/2 + 1/3 and so on.
+            prop_assert!(told <= held * 7 + 3 * STEP, "{told} of {held}");
+        }
+        drop(waiting);
+        prop_assert_eq!(accounts.bytes(), 0);
+        prop_assert!(accounts_of.iter().all(|account| account.waiting() == 0));
     }
 }
 

@@ -1,8 +1,8 @@
-//! The caps on what the requests of a connection hold: when credit is held back, and which call ends.
+//! The caps on what the calls of a connection hold: when credit is held back, and which call ends.
 //!
 //! Credit is held back within one connection window of the cap: what the peer may still send fits. Messages that are whole and wait for the
 //! store are waited for. A call ends when nothing else would make room: the peer has used up its window, and every call waits for
-//! the rest of a message.
+//! the rest of a message; or too much of answers waits for windows of their streams.
 //!
 //! Does not: count; [`Account`] does.
 
@@ -68,52 +68,78 @@ where
         let held = http2.held();
         let bytes = held.half_frames + held.header_blocks + io.unseen_bytes();
         if bytes > 0 || self.account.get().is_some() {
+            let tables = held.header_table + held.streams;
             let account = self.open_account();
-            account.change([(Kind::Frames, account.of(Kind::Frames), bytes)]);
+            account.change([
+                (Kind::Frames, account.of(Kind::Frames), bytes),
+                (Kind::Tables, account.of(Kind::Tables), tables),
+            ]);
+        }
+    }
+
+    /// Counts the pieces that streams have begun to wait with.
+    pub(super) fn count_pieces(&mut self) {
+        let uncounted = self.wire.frames.take_uncounted();
+        if uncounted.is_empty() {
+            return;
+        }
+        let account = Arc::clone(self.open_account());
+        for key in uncounted {
+            if let Some(stream) = self.streams.get_mut(key) {
+                stream.count_piece(&account);
+            }
         }
     }
 
     /// The task's poll has ended: what waits for the peer to read is counted. A connection at rest has no account.
-    pub(super) fn count_answers(&mut self) {
-        let Frames { io, rest_bytes, .. } = &self.wire.frames;
-        // What waits for the next turn is no answer that the peer does not take.
-        let refused = if io.is_blocked() { io.rest_bytes() } else { 0 };
-        let bytes = refused + rest_bytes;
+    pub(super) fn count_unsent(&mut self) {
+        let Frames { io, .. } = &self.wire.frames;
+        // What waits for the next turn is nothing that the peer does not take.
+        let bytes = if io.is_blocked() { io.rest_bytes() } else { 0 };
         if bytes == 0 && self.account.get().is_none() {
             return;
         }
         let account = Arc::clone(self.open_account());
-        account.change([(Kind::Answers, account.of(Kind::Answers), bytes)]);
+        account.change([(Kind::Unsent, account.of(Kind::Unsent), bytes)]);
         let Frames { http2, io, .. } = &self.wire.frames;
         let receive = http2.connection_receive_window();
         account.set_windows(receive, http2.connection_send_window(), io.is_blocked());
-        if bytes > 0 {
+        if bytes > 0 || account.waiting() > 0 {
             account.list();
         }
         drop(account);
         self.account.forget_if_empty(&mut self.account_made);
     }
 
-    /// Ends the call that holds most of its request, and of equals the newest. `false` if no call can be ended.
+    /// Ends the call that holds most, and of equals the newest. `false` if no call can be ended.
     fn end_largest(&mut self, error: RequestError) -> bool {
         let Some(account) = self.account.get() else {
             return false;
         };
-        // The only message under way may be as large as its own limit, but for what all connections hold together.
-        let spares_sent =
-            matches!(error, RequestError::ConnectionExhausted(_)) && account.senders() <= 1;
+        // The only message under way in a direction may be as large as its own limit, but for what all connections hold together.
+        let spares = matches!(error, RequestError::ConnectionExhausted(_));
+        let spares_sent = spares && account.senders() <= 1;
+        let spares_answer = spares && account.waiting() <= 1;
         let http2 = &self.wire.frames.http2;
         let calls = self.streams.iter_mut().filter_map(|stream| {
-            let held = stream.held_bytes()?;
+            let held = stream.held_bytes();
             let sent = if spares_sent { 0 } else { held.sent };
-            let bytes = sent + held.others;
+            let answer = if spares_answer {
+                0
+            } else {
+                stream.waits_with()
+            };
+            let bytes = sent + held.others + answer;
             (bytes > 0).then(|| (bytes, http2.stream_id(stream.at()), stream))
         });
         let Some((bytes, _, stream)) = calls.max_by_key(|(bytes, id, _)| (*bytes, *id)) else {
             return false;
         };
-        stream.cut(error);
         account.log_ended(error, bytes);
+        if stream.cut(error) {
+            let key = stream.key();
+            self.streams.wake(key);
+        }
         true
     }
 }

@@ -236,7 +236,6 @@ where
                 followers, frames, ..
             } = &mut self.wire;
             stream.detach(followers, frames);
-            stream.forget_rest(frames);
             if let Some(inbox) = stream.inbox() {
                 inbox.reset(code);
             }
@@ -271,18 +270,17 @@ where
             let inbox = Inbox::new(
                 Arc::clone(own),
                 Arc::clone(account),
-                opening.held_bytes(),
+                &opening,
                 window,
                 expects_continue,
             );
             let with_fields = WithFields(Some(Arc::clone(&inbox)));
-            let inbox = (!opening.is_request_ended()).then_some(inbox);
-            let mut request = request.map(|()| match &inbox {
-                None => tonic::body::Body::empty(),
-                Some(inbox) => {
-                    let outbox = Outbox(Arc::clone(inbox));
-                    tonic::body::Body::new(RequestBody::new(outbox, timeout))
+            let mut request = request.map(|()| {
+                if opening.is_request_ended() {
+                    return tonic::body::Body::empty();
                 }
+                let outbox = Outbox(Arc::clone(&inbox));
+                tonic::body::Body::new(RequestBody::new(outbox, timeout))
             });
             request.extensions_mut().insert(with_fields);
             request.extensions_mut().insert(Arc::clone(context));

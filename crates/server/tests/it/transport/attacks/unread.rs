@@ -2,7 +2,12 @@
 
 use longlived_testkit::attacker::Attacker;
 use longlived_testkit::block::Block;
-use longlived_testkit::frames::{END_STREAM, PING, frame, initial_window};
+use longlived_testkit::frames::{
+    DATA, END_STREAM, PING, WINDOW_INITIAL, WINDOW_MAX, frame, initial_window, window_update,
+};
+use longlived_testkit::grpc::framed;
+use longlived_testkit::requests::{earliest, message, request};
+use prost::Message;
 
 use super::arena::Arena;
 use super::{CHECK, WATCH, attacked, call, headers, scale, streams};
@@ -11,6 +16,19 @@ use super::{CHECK, WATCH, attacked, call, headers, scale, streams};
 const TURNS: u64 = 20;
 /// More than the kernel's buffers take.
 const BYTES_MAX: usize = 256 << 20;
+
+const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
+const PUBLISH: &str = "/longlived.v1.PublishService/Publish";
+
+/// A call with its whole request.
+fn asked(stream: u32, path: &str, request: &impl Message) -> Vec<u8> {
+    let message = framed(&request.encode_to_vec());
+    [
+        call(stream, path),
+        frame(DATA, END_STREAM, stream, &message),
+    ]
+    .concat()
+}
 
 /// Pushes what `round` gives until the server reads no more, or has ended the connection.
 async fn push(arena: &Arena, attacker: &mut Attacker, mut round: impl FnMut(u32) -> Vec<u8>) {
@@ -89,5 +107,37 @@ fn open_calls_of_a_peer_that_does_not_read_are_bounded() {
             attackers.push(attacker);
         }
         arena.neighbour_is_answered(TURNS).await;
+    });
+}
+
+/// Each reads the history by itself, and its window takes none of an event.
+#[test]
+fn subscriptions_whose_windows_are_too_small_for_an_event_are_held_within_the_cap() {
+    attacked(async |arena| {
+        let payload = "x".repeat(1_000);
+        let mut publisher = Attacker::hello(arena.address()).await;
+        for stream in streams(200) {
+            publisher
+                .send(&asked(stream, PUBLISH, &message("t", &payload)))
+                .await;
+        }
+        publisher.is_answered(400).await;
+        let mut attackers = Vec::new();
+        for connection in 0..2 * scale() {
+            let mut attacker = Attacker::hello(arena.address()).await;
+            attacker
+                .send(&window_update(0, WINDOW_MAX - WINDOW_INITIAL))
+                .await;
+            // Welcome fits, and no event.
+            attacker.send(&initial_window(200)).await;
+            for stream in streams(1_000) {
+                let mut subscribe = request(&format!("{connection}-{stream}"), &["t"]);
+                subscribe.start = Some(earliest());
+                attacker.send(&asked(stream, SUBSCRIBE, &subscribe)).await;
+            }
+            attacker.is_answered(1_000).await;
+            attackers.push(attacker);
+            arena.neighbour_is_answered(TURNS).await;
+        }
     });
 }

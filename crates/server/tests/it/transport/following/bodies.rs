@@ -176,6 +176,14 @@ impl Follower<TailReader> for TailBody {
         follows
     }
 
+    fn set_capacity(&mut self, bytes: usize) {
+        self.cursor.set_capacity(bytes);
+    }
+
+    fn drop_page(&mut self) {
+        self.cursor.drop_page();
+    }
+
     fn hold(&self, sending: bool) {
         self.cursor.hold(sending);
     }
