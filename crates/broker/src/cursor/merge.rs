@@ -54,14 +54,14 @@ impl Cursor {
     }
 
     fn collect_many(&self, visible: Sequence) -> Result<Live, BehindTail> {
-        let cut_at = self.delivery_bytes();
-        let bytes_max = cut_at / self.feeds.len().max(1);
+        let whole = self.delivery_bytes();
+        let bytes_max = whole / self.feeds.len().max(1);
         let mut sources: Vec<VecDeque<Slice>> = Vec::new();
         let mut through = visible;
         for feed in &self.feeds {
             let after = self.position;
             let mut taken = Taken::default();
-            if taken.take(feed.attachment.tail(), after, visible, bytes_max, cut_at)? {
+            if taken.take(feed.attachment.tail(), after, visible, bytes_max, whole)? {
                 if !planted(Fault::MergePassesWhatIsLeft) {
                     through = through.min(taken.through);
                 }

@@ -319,7 +319,7 @@ impl Account {
 
     /// The connection is over. What its calls still hold stays counted.
     fn close(self: &Arc<Self>) {
-        for kind in [Kind::Frames, Kind::Unsent, Kind::Tables] {
+        for kind in [Kind::Frames, Kind::Unsent] {
             self.change([(kind, self.of(kind), 0)]);
         }
         {
@@ -414,6 +414,11 @@ impl Account {
         self.ordered.store(false, SeqCst);
         self.of.0.ordered.store(false, SeqCst);
         self.of.relieve();
+    }
+
+    /// Tables are counted against no cap.
+    pub(super) fn set_tables(&self, bytes: usize) {
+        self.held[Kind::Tables as usize].store(bytes, Relaxed);
     }
 
     /// The windows of both directions, and whether the socket takes nothing.

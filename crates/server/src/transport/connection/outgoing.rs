@@ -40,6 +40,8 @@ pub(super) struct Outgoing {
     pub(super) place: Option<Place>,
     /// The body had nothing to say when it was last asked.
     pub(super) at_rest: bool,
+    /// The rest of a piece, if there is one, waits for a window or the socket, and perhaps for long.
+    pub(super) waits: bool,
     /// With less in the windows the body is told how much they take.
     tells_below: u32,
 }
@@ -75,7 +77,7 @@ impl Rest {
     }
 
     /// Whether nobody has counted it.
-    pub(super) fn is_uncounted(&self) -> bool {
+    fn is_uncounted(&self) -> bool {
         (self.0.as_ref()).is_some_and(|kept| kept.counted.is_none())
     }
 
@@ -114,10 +116,7 @@ impl Outgoing {
         let (first, end) = match first {
             Poll::Pending => (Bytes::new(), false),
             Poll::Ready(None) => (Bytes::new(), true),
-            Poll::Ready(Some(Err(error))) => {
-                log_body_error(error);
-                return Err(End::Reset(ErrorCode::INTERNAL_ERROR));
-            }
+            Poll::Ready(Some(Err(error))) => return Err(failed(error)),
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => (data, false),
                 Err(frame) => {
@@ -140,6 +139,7 @@ impl Outgoing {
             rest: Rest::new(first),
             place: None,
             at_rest: false,
+            waits: false,
             // The first look at the windows says.
             tells_below: u32::MAX,
         })
@@ -179,11 +179,11 @@ impl Outgoing {
                     Sent::Part(_) if stalled(at, &rest, body, cx, frames).is_pending() => {
                         break Poll::Pending;
                     }
-                    Sent::All | Sent::Part(_) => {}
                     Sent::Blocked(_) => {
                         turn.end();
                         break again(own);
                     }
+                    Sent::All | Sent::Part(_) => {}
                 }
             }
             if body.is_end_stream() {
@@ -201,10 +201,7 @@ impl Outgoing {
                     break Poll::Pending;
                 }
                 Poll::Ready(None) => break end(at, frames),
-                Poll::Ready(Some(Err(error))) => {
-                    log_body_error(error);
-                    break Poll::Ready(End::Reset(ErrorCode::INTERNAL_ERROR));
-                }
+                Poll::Ready(Some(Err(error))) => break Poll::Ready(failed(error)),
                 Poll::Ready(Some(Ok(frame))) => frame,
             };
             match frame.into_data() {
@@ -225,6 +222,8 @@ impl Outgoing {
             }
         };
         self.rest = Rest::counted(rest, counted);
+        // The first piece waits for the next turn only.
+        self.waits = !opened;
         polled
     }
 
@@ -271,8 +270,15 @@ impl Outgoing {
     }
 
     /// Tells the body that flow control, HTTP/2's or that of the socket, holds its bytes. A group is told as one.
-    pub(super) fn hold<B: ResponseBody>(&self, body: &mut B) {
+    pub(super) fn hold<B: ResponseBody>(&mut self, body: &mut B) {
+        self.waits = true;
         hold(body, !self.rest.is_empty());
+    }
+
+    /// Whether a piece of a subscription has begun to wait. Answers of other calls are not counted here: pages have a budget of their own, and
+    /// the others are small.
+    pub(super) fn has_begun_to_wait<B: ResponseBody>(&mut self, body: &mut B) -> bool {
+        std::mem::take(&mut self.waits) && self.rest.is_uncounted() && body.follower().is_some()
     }
 }
 
@@ -353,7 +359,9 @@ fn again<T>(own: &StreamWaker) -> Poll<T> {
     Poll::Pending
 }
 
-fn log_body_error(error: impl Into<Box<dyn Error + Send + Sync>>) {
+/// Ends a response whose body failed.
+fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> End {
     let error = error.into();
     tracing::error!(error = error.as_ref() as &dyn Error, "response body failed");
+    End::Reset(ErrorCode::INTERNAL_ERROR)
 }

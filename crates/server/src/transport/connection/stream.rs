@@ -229,8 +229,7 @@ where
         let Stage::Sending { body, out } = &mut self.stage else {
             return Poll::Pending;
         };
-        // Answers of calls that are no subscriptions are not counted here: pages have a budget of their own, and the others are small.
-        if out.rest.is_uncounted() && body.follower().is_some() {
+        if out.has_begun_to_wait(body) {
             wire.frames.keeps_piece(self.key);
         }
         if std::mem::take(&mut out.at_rest)
@@ -244,7 +243,12 @@ where
         Poll::Pending
     }
 
-    fn waits_for_socket(&mut self, cx: &mut Context<'_>, own: &StreamWaker) -> bool {
+    fn waits_for_socket(
+        &mut self,
+        cx: &mut Context<'_>,
+        own: &StreamWaker,
+        wire: &mut Wire<T, B::Reader>,
+    ) -> bool {
         match &mut self.stage {
             // One in a group has to leave it first.
             Stage::Sending { out, .. } if out.place.is_some() => false,
@@ -254,6 +258,9 @@ where
                     // Trailers wait for the socket as well.
                     let _ = body.poll_while_blocked(cx);
                     out.hold(body);
+                    if out.has_begun_to_wait(body) {
+                        wire.frames.keeps_piece(self.key);
+                    }
                 }
                 waits
             }

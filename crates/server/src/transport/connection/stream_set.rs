@@ -84,7 +84,7 @@ pub(super) trait Member<W> {
 
     /// Whether it has nothing to do but to send, so that it need not be polled while the socket takes nothing. One that
     /// is over has: its peer may go on to open others in its place for as long as it likes.
-    fn waits_for_socket(&mut self, cx: &mut Context<'_>, own: &StreamWaker) -> bool;
+    fn waits_for_socket(&mut self, cx: &mut Context<'_>, own: &StreamWaker, wire: &mut W) -> bool;
 }
 
 pub(super) struct StreamSet<S> {
@@ -252,9 +252,9 @@ impl<S> StreamSet<S> {
                 let key = block * BLOCK + bit;
                 left &= left - 1;
                 // One whose response begins has to wait from then on.
-                let waits = self.waits_for_socket(key) || {
+                let waits = self.waits_for_socket(key, wire) || {
                     self.poll(key, &mut turn, wire);
-                    self.waits_for_socket(key)
+                    self.waits_for_socket(key, wire)
                 };
                 if waits {
                     self.hold_back(block, 1 << bit);
@@ -280,14 +280,14 @@ impl<S> StreamSet<S> {
         })
     }
 
-    fn waits_for_socket<W>(&mut self, key: usize) -> bool
+    fn waits_for_socket<W>(&mut self, key: usize, wire: &mut W) -> bool
     where
         S: Member<W>,
     {
         self.slots.get_mut(key).is_some_and(|slot| {
             let waker = waker_ref(&slot.own);
-            slot.stream
-                .waits_for_socket(&mut Context::from_waker(&waker), &slot.own)
+            let mut cx = Context::from_waker(&waker);
+            slot.stream.waits_for_socket(&mut cx, &slot.own, wire)
         })
     }
 

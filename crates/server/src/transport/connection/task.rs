@@ -209,7 +209,10 @@ where
             if groups || streams {
                 self.poll_woken(groups, streams);
             }
-            self.count_pieces();
+            if self.wire.frames.has_queues() {
+                self.count_pieces();
+                self.release_groups();
+            }
             self.keep_within_caps();
             self.release();
             self.look_whether_full();
@@ -452,13 +455,15 @@ where
         }
     }
 
-    /// Capacity in windows goes to those that waited for it.
-    fn release(&mut self) {
-        if self.wire.frames.has_waiting_groups() {
-            for group in self.wire.frames.take_waiting_groups() {
-                self.wire.followers.release(group);
-            }
+    /// Capacity in the connection's window goes to groups that waited for it.
+    fn release_groups(&mut self) {
+        for group in self.wire.frames.take_waiting_groups() {
+            self.wire.followers.release(group);
         }
+    }
+
+    /// Capacity in windows goes to streams that waited for it.
+    fn release(&mut self) {
         if !self.wire.frames.http2.has_waiters() {
             return;
         }

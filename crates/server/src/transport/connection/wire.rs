@@ -118,9 +118,9 @@ impl<T> Frames<T> {
         window.min(part.max(limits::PIECE_BYTES_LEAST))
     }
 
-    /// Whether groups wait for the connection's window.
-    pub(super) fn has_waiting_groups(&self) -> bool {
-        (self.queues.as_ref()).is_some_and(|queues| !queues.groups.is_empty())
+    /// Whether groups may wait for the connection's window, or streams keep pieces that nobody has counted.
+    pub(super) fn has_queues(&self) -> bool {
+        self.queues.is_some()
     }
 
     /// Groups that may go on, now that the connection's window has capacity.
@@ -137,7 +137,7 @@ impl<T> Frames<T> {
         queues.uncounted.push(stream);
     }
 
-    /// Streams that keep a piece which nobody has counted yet.
+    /// Streams that keep pieces which nobody has counted yet.
     pub(super) fn take_uncounted(&mut self) -> Vec<u32> {
         self.take_queue(|queues| &mut queues.uncounted)
     }

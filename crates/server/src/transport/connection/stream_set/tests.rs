@@ -63,7 +63,7 @@ impl Member<()> for Told {
         }
     }
 
-    fn waits_for_socket(&mut self, _: &mut Context<'_>, own: &StreamWaker) -> bool {
+    fn waits_for_socket(&mut self, _: &mut Context<'_>, own: &StreamWaker, (): &mut ()) -> bool {
         matches!(self.does, Does::Send | Does::SendOne) && !own.is_aborted()
     }
 }

@@ -70,14 +70,14 @@ where
         if bytes > 0 || self.account.get().is_some() {
             let tables = held.header_table + held.streams;
             let account = self.open_account();
-            account.change([
-                (Kind::Frames, account.of(Kind::Frames), bytes),
-                (Kind::Tables, account.of(Kind::Tables), tables),
-            ]);
+            account.change([(Kind::Frames, account.of(Kind::Frames), bytes)]);
+            account.set_tables(tables);
         }
     }
 
     /// Counts the pieces that streams have begun to wait with.
+    // Never inlined: most deliveries leave nothing.
+    #[inline(never)]
     pub(super) fn count_pieces(&mut self) {
         let uncounted = self.wire.frames.take_uncounted();
         if uncounted.is_empty() {
