@@ -120,8 +120,9 @@ pub(crate) struct Args {
     )]
     streams_max: u32,
 
-    /// Bytes of requests that the server holds for one connection: headers, and messages that are not whole or wait. Near it the
-    /// connection gets no more flow-control credit. If nothing else would make room, its largest call ends.
+    /// Bytes that the server holds for the calls of one connection: headers, messages that are not whole or wait, and events for which the windows of
+    /// their streams are too small. Near it the connection gets no more flow-control credit. If nothing else would make room, its largest
+    /// call ends.
     #[arg(
         long,
         env = "LONGLIVED_CONNECTION_BYTES_MAX",

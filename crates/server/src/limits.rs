@@ -173,14 +173,15 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// later by this, to callers that never half-close.
 pub(crate) const REQUEST_END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Bytes of requests that the server holds for one connection: frames, header fields and trailers, content that its call has not taken,
-/// and messages that have not come whole. Sixteen of the largest messages, or a hundred streams with 150 KiB each. Within one
+/// Bytes that the server holds for the calls of one connection: frames, header fields and trailers, content that its call has not taken, messages that
+/// have not come whole, and events for which windows are too small. Sixteen of the largest messages, or a hundred streams with 150 KiB each. Within one
 /// `CONNECTION_WINDOW_BYTES` of it the connection gets no more credit, and what waits for the store is waited for. A message that is the only one under
-/// way may be larger. Met as: flow control; RESOURCE_EXHAUSTED with a pushback for the largest call, when nothing else would go on.
+/// way in its direction may be larger. Met as: flow control; RESOURCE_EXHAUSTED for the largest call, when nothing else would go on, with a
+/// pushback if its request has not come whole, and otherwise as `RST_STREAM(ENHANCE_YOUR_CALM)`.
 pub(crate) const CONNECTION_BYTES_MAX: usize = 16 << 20;
 
-/// The same for all connections together, in steps of 4 KiB a connection. Met as: RESOURCE_EXHAUSTED with a pushback for the largest call of
-/// the connection that holds most.
+/// The same for all connections together, in steps of 4 KiB a connection. Met as: the same, for the largest call of the connection that holds
+/// most.
 pub(crate) const HELD_BYTES_MAX: usize = 256 << 20;
 
 /// A DATA frame below this many bytes costs a peer that uses Rust's h2 the difference to it for as long as the frame waits for its
@@ -208,10 +209,10 @@ pub(crate) const READ_BYTES_MIN: u32 = 4 * 1024;
 /// After a read that took all it may, the next may take as many times more: the largest reads begin with the third. Met as: nothing.
 pub(crate) const READ_BYTES_GROWTH: u32 = 4;
 
-/// A stream whose windows take less than this is asked for no more than they take: what they do not take would have to wait.
+/// Bytes that a stream is asked for at a time: fewer if its windows take fewer, since the rest would have to wait. Met as: nothing.
 pub(crate) const PIECE_BYTES: usize = 64 * 1024;
 
-/// The least that a stream is asked for, however many others of its connection read as well. Met as: nothing.
+/// The least part that a stream has of what all pieces of its connection may hold: of 16 MiB, 4,096 streams have it. Met as: nothing.
 pub(crate) const PIECE_BYTES_LEAST: usize = 4 * 1024;
 
 /// Bytes one stream hands over before the others of its connection have their turn.

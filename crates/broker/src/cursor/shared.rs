@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Cursor, DELIVERY_BYTES, taken::Taken};
+use super::{Cursor, taken::Taken};
 use crate::{
     frame::{Compression, Encoding},
     live_tail::{Attachment, LiveTail},
@@ -47,10 +47,14 @@ pub struct SharedDelivery {
 }
 
 impl TailReader {
-    /// The next delivery, asked for when all that was handed out is sent. Pending means that there is none, and that the
+    /// The next delivery of at most `bytes_max`, or of one event, asked for when all that was handed out is sent. Pending means that there is none, and that the
     /// waker is woken when there is. `None` means that the reader cannot go on for all followers: the next event is no longer
     /// in the tail, or too large for some.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<SharedDelivery>> {
+    pub fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes_max: usize,
+    ) -> Poll<Option<SharedDelivery>> {
         self.signal.register(cx.waker());
         if self.signal.take_data() {
             self.attachment.rejoin();
@@ -62,8 +66,7 @@ impl TailReader {
         }
         let tail = self.attachment.tail();
         let mut taken = Taken::default();
-        let (after, bytes_max) = (self.position, DELIVERY_BYTES);
-        let Ok(anything) = taken.take(tail, after, visible, bytes_max, bytes_max) else {
+        let Ok(anything) = taken.take(tail, self.position, visible, bytes_max, bytes_max) else {
             return Poll::Ready(None);
         };
         if !anything {

@@ -13,8 +13,8 @@ impl SharedReader for TailReader {
         TailReader::source(self)
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<SharedPiece>> {
-        TailReader::poll_next(self, cx).map(|delivery| {
+    fn poll_next(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Option<SharedPiece>> {
+        TailReader::poll_next(self, cx, bytes_max).map(|delivery| {
             let delivery = delivery?;
             Some(SharedPiece {
                 bytes: delivery.bytes,

@@ -29,7 +29,7 @@ fn delivered(cursor: &mut Cursor) -> (Bytes, usize) {
 }
 
 fn handed_out(reader: &mut TailReader) -> (Bytes, usize) {
-    match reader.poll_next(&mut Context::from_waker(Waker::noop())) {
+    match reader.poll_next(&mut Context::from_waker(Waker::noop()), DELIVERY_BYTES) {
         Poll::Ready(Some(SharedDelivery { bytes, count, .. })) => (bytes, count),
         other => panic!("nothing was handed out: {other:?}"),
     }

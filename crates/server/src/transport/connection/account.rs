@@ -214,19 +214,23 @@ impl Account {
     /// Whether the calls of this connection hold more than they may. A message that is the only one under way in its direction may be as
     /// large as its own limit.
     pub(super) fn is_over(&self) -> bool {
-        let capped = self.capped();
-        if capped <= self.bytes_max() {
+        if self.capped() <= self.bytes_max() {
             return false;
         }
         let only_sent = match self.senders() {
             0 | 1 => self.of(Kind::Content) + self.of(Kind::Messages),
             _ => 0,
         };
-        let only_answered = match self.waiting() {
+        self.without_the_only_answer().saturating_sub(only_sent) > self.bytes_max()
+    }
+
+    /// Bytes that count against the caps, but for an answer that is the only one to wait.
+    pub(super) fn without_the_only_answer(&self) -> usize {
+        let only = match self.waiting() {
             0 | 1 => self.of(Kind::Answers),
             _ => 0,
         };
-        capped.saturating_sub(only_sent + only_answered) > self.bytes_max()
+        self.capped().saturating_sub(only)
     }
 
     /// Calls with content, or with a message that has not come whole.

@@ -324,7 +324,8 @@ impl<R: SharedReader> Group<R> {
                     // A piece would only wait, and each group would have one.
                     return Halt::NoWindow;
                 }
-                match self.reader.poll_next(&mut Context::from_waker(&self.waker)) {
+                let cx = &mut Context::from_waker(&self.waker);
+                match self.reader.poll_next(cx, frames.piece_bytes()) {
                     Poll::Pending => return Halt::Waits,
                     Poll::Ready(None) => return Halt::Detach,
                     Poll::Ready(Some(piece)) => {

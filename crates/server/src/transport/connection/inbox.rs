@@ -124,20 +124,19 @@ impl Inbox {
         }
     }
 
-    /// What is held of the request, but for one that was cut: what is left of that was written off.
+    /// What is held of the request and can be let go. A whole message that the call has taken is waited for: the call works on it. What is
+    /// left of a request that was cut was written off.
     pub(super) fn held_bytes(&self) -> HeldBytes {
-        self.state.lock().held.bytes()
+        let state = self.state.lock();
+        let held = state.held.bytes();
+        let sent = if state.is_read() { held.sent } else { 0 };
+        HeldBytes { sent, ..held }
     }
 
     /// The call is told to end, and gets nothing more. What it holds itself is written off. `false` if it reads no more.
     pub(super) fn cut(&self, error: RequestError) -> bool {
         let mut state = self.state.lock();
-        let reads = match &state.end {
-            None => true,
-            Some(End::Whole(trailers)) => trailers.is_some() || !state.content.is_empty(),
-            Some(End::Cut(_)) => false,
-        };
-        if !reads || state.left {
+        if !state.is_read() {
             return false;
         }
         state.taken += std::mem::take(&mut state.content).len();
@@ -166,6 +165,16 @@ impl State {
     fn count(&mut self) {
         let content = self.content.capacity() + self.given;
         self.held.set_content(content);
+    }
+
+    /// The call has something to read yet.
+    fn is_read(&self) -> bool {
+        let has_more = match &self.end {
+            None => true,
+            Some(End::Whole(trailers)) => trailers.is_some() || !self.content.is_empty(),
+            Some(End::Cut(_)) => false,
+        };
+        has_more && !self.left
     }
 
     /// The request has ended, and no trailers wait.

@@ -42,8 +42,8 @@ pub(super) struct Outgoing {
     pub(super) at_rest: bool,
     /// The rest of a piece, if there is one, waits for a window or the socket, and perhaps for long.
     pub(super) waits: bool,
-    /// With less in the windows the body is told how much they take.
-    tells_below: u32,
+    /// The number of bytes that its reader takes, as the body was told; never 0.
+    told: u32,
 }
 
 /// Bytes that wait. In a box: most streams have none for hours, and a node has a million of them.
@@ -87,10 +87,10 @@ impl Rest {
         }
     }
 
-    /// Bytes of it that are counted.
+    /// Its part of what is counted for it, in bytes.
     pub(super) fn counted_bytes(&self) -> usize {
         let counted = self.0.as_ref().and_then(|kept| kept.counted.as_ref());
-        counted.map_or(0, Waiting::charge)
+        counted.map_or(0, Waiting::part)
     }
 }
 
@@ -108,6 +108,8 @@ impl Outgoing {
     {
         // A response that has only a status is one frame, and only in that form may it ask to be retried; so the body is
         // looked at before the head goes.
+        let takes = frames.http2.send_window(at).min(frames.piece_bytes());
+        let told = tell(takes.max(1), body);
         let first = if body.is_end_stream() {
             Poll::Ready(None)
         } else {
@@ -140,8 +142,7 @@ impl Outgoing {
             place: None,
             at_rest: false,
             waits: false,
-            // The first look at the windows says.
-            tells_below: u32::MAX,
+            told,
         })
     }
 
@@ -177,6 +178,7 @@ impl Outgoing {
                 turn.spend(count);
                 match sent {
                     Sent::Part(_) if stalled(at, &rest, body, cx, frames).is_pending() => {
+                        self.waits = true;
                         break Poll::Pending;
                     }
                     Sent::Blocked(_) => {
@@ -222,12 +224,12 @@ impl Outgoing {
             }
         };
         self.rest = Rest::counted(rest, counted);
-        // The first piece waits for the next turn only.
-        self.waits = !opened;
+        // The first piece waits for the next turn, if its windows take it.
+        self.waits |= !opened;
         polled
     }
 
-    /// Pending if the windows take nothing. A body whose reader takes little is told how much that is.
+    /// Pending if the windows take nothing. The body is told how much they take when that is another amount than it was last told.
     #[inline]
     fn look<B: ResponseBody, T>(
         &mut self,
@@ -236,36 +238,13 @@ impl Outgoing {
         cx: &mut Context<'_>,
         frames: &mut Frames<T>,
     ) -> Poll<()> {
-        let window = frames.http2.send_window(at);
-        if window >= self.tells_below as usize {
-            return Poll::Ready(());
+        let takes = frames.http2.send_window(at).min(frames.piece_bytes());
+        if takes != self.told as usize {
+            if takes == 0 {
+                return stalled(at, &Bytes::new(), body, cx, frames);
+            }
+            self.told = tell(takes, body);
         }
-        self.tell(at, window, body, cx, frames)
-    }
-
-    // Never inlined: most windows are wide.
-    #[inline(never)]
-    fn tell<B: ResponseBody, T>(
-        &mut self,
-        at: Slot,
-        window: usize,
-        body: &mut B,
-        cx: &mut Context<'_>,
-        frames: &mut Frames<T>,
-    ) -> Poll<()> {
-        if window == 0 {
-            return stalled(at, &Bytes::new(), body, cx, frames);
-        }
-        let bytes = frames.piece_bytes_max(window);
-        if let Some(follower) = body.follower() {
-            follower.set_capacity(bytes);
-        }
-        let wide = bytes >= limits::PIECE_BYTES;
-        self.tells_below = if wide {
-            limits::PIECE_BYTES as u32
-        } else {
-            u32::MAX
-        };
         Poll::Ready(())
     }
 
@@ -295,6 +274,15 @@ fn send_rest<T: AsyncWrite + Unpin>(
     };
     *rest = rest.split_off(count);
     (count, sent)
+}
+
+/// Tells the body how much its reader takes.
+fn tell<B: ResponseBody>(takes: usize, body: &mut B) -> u32 {
+    if let Some(follower) = body.follower() {
+        follower.set_capacity(takes);
+    }
+    // A piece is far smaller.
+    u32::try_from(takes).unwrap_or(u32::MAX)
 }
 
 /// Waits for capacity in a window. Ready when the trailers are next, which need none.

@@ -14,9 +14,9 @@ pub trait SharedReader: Send + 'static {
     /// The source of this reader.
     fn source(&self) -> Self::Source<'_>;
 
-    /// The next piece for all its streams. Pending means that there is none yet, and that the waker is woken when that
+    /// The next piece for all its streams, of at most `bytes_max` or one event. Pending means that there is none yet, and that the waker is woken when that
     /// changes. `None` means that the reader cannot go on for all: each stream reads for itself again.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<SharedPiece>>;
+    fn poll_next(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Option<SharedPiece>>;
 
     /// The position of a stream that got every piece so far.
     fn position(&self) -> u64;
@@ -50,7 +50,7 @@ impl SharedReader for NotShared {
         match *self {}
     }
 
-    fn poll_next(&mut self, _cx: &mut Context<'_>) -> Poll<Option<SharedPiece>> {
+    fn poll_next(&mut self, _: &mut Context<'_>, _bytes_max: usize) -> Poll<Option<SharedPiece>> {
         match *self {}
     }
 

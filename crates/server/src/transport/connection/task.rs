@@ -120,12 +120,7 @@ where
         Self {
             streams: StreamSet::new(wakes.streams.clone()),
             wire: Wire {
-                frames: Frames::new(
-                    io,
-                    http2,
-                    Policy::new(settings.streams_max),
-                    settings.connection_bytes_max,
-                ),
+                frames: Frames::new(io, http2, Policy::new(settings.streams_max)),
                 followers: Followers::new(wakes.groups()),
                 heartbeats: Heartbeats::default(),
             },

@@ -29,8 +29,8 @@ pub(super) struct Frames<T> {
     pub(super) policy: Policy,
     /// In a box, which most connections have none of.
     queues: Option<Box<Queues>>,
-    /// What the pieces of all streams may hold together, if each reads one.
-    pieces_bytes_max: usize,
+    /// What a piece of a stream holds at most.
+    piece_bytes: u32,
 }
 
 #[derive(Debug, Default)]
@@ -62,19 +62,14 @@ impl Sending {
 }
 
 impl<T> Frames<T> {
-    pub(super) fn new(
-        io: Io<T>,
-        http2: Connection<Sending>,
-        policy: Policy,
-        pieces_bytes_max: usize,
-    ) -> Self {
+    pub(super) fn new(io: Io<T>, http2: Connection<Sending>, policy: Policy) -> Self {
         Self {
             policy,
             unread: Unread::new(http2.connection_send_window()),
             io,
             http2,
             queues: None,
-            pieces_bytes_max,
+            piece_bytes: limits::PIECE_BYTES as u32,
         }
     }
 
@@ -112,10 +107,15 @@ impl<T> Frames<T> {
         self.forget(&sending);
     }
 
-    /// The largest piece that a stream should read now: what its windows allow, and its part of what those of all may hold.
-    pub(super) fn piece_bytes_max(&self, window: usize) -> usize {
-        let part = self.pieces_bytes_max / self.http2.open_streams().max(1);
-        window.min(part.max(limits::PIECE_BYTES_LEAST))
+    /// Streams have come or gone: the pieces of all of them hold at most so much together, if each waits with one.
+    pub(super) fn share_among_streams(&mut self, bytes: usize) {
+        let part = bytes / self.http2.open_streams().max(1);
+        self.piece_bytes = part.clamp(limits::PIECE_BYTES_LEAST, limits::PIECE_BYTES) as u32;
+    }
+
+    /// What a piece of a stream holds at most, or one event that is larger.
+    pub(super) fn piece_bytes(&self) -> usize {
+        self.piece_bytes as usize
     }
 
     /// Whether groups may wait for the connection's window, or streams keep pieces that nobody has counted.

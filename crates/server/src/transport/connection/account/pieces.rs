@@ -1,12 +1,12 @@
 //! Pieces of answers that wait for their readers, each counted once however many streams wait with it.
 //!
-//! Events are shared: a thousand subscribers whose windows are too small may wait with the same bytes. A stream is charged its part of
-//! the piece as it begins to wait. When one leaves, what the parts of the others come short of the piece is counted for the node, and for
-//! no connection.
+//! Events are shared: a thousand subscribers whose windows are too small may wait with the same bytes. One connection is charged for a piece.
+//! When its last stream leaves, another connection that waits with the piece is charged.
 //!
-//! Holds: what the node counts for a piece is at least its size while anybody waits with it, and nothing afterwards.
+//! Holds: a piece is charged to exactly one account while anybody waits with it, and to none afterwards.
 //! Does not: know the memory behind a piece. A piece is at least a quarter of the batch that it is a part of, or a copy.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -22,67 +22,93 @@ pub(super) struct Pieces(DashMap<usize, Piece>);
 #[derive(Debug, Default)]
 struct Piece {
     bytes: usize,
+    /// Of all connections.
     streams: usize,
-    /// The parts of the streams.
-    charged: usize,
-    /// What the node counts beside them.
-    uncharged: usize,
+    /// The number of the account that is charged.
+    charged: u64,
+    /// By the number of the account: that of the oldest connection is charged next.
+    connections: BTreeMap<u64, Waits>,
 }
 
-/// One stream's part of a piece. Dropping it gives it back.
+/// The streams of one connection that wait with a piece.
+#[derive(Debug)]
+struct Waits {
+    account: Arc<Account>,
+    streams: usize,
+}
+
+/// One stream's wait with a piece. Dropping it ends the wait.
 #[derive(Debug)]
 pub(in super::super) struct Waiting {
     of: Arc<Account>,
     end: usize,
-    charge: usize,
 }
 
 impl Waiting {
     /// A stream begins to wait with a piece.
     pub(in super::super) fn with(piece: &Bytes, of: &Arc<Account>) -> Self {
         let end = piece.as_ptr() as usize + piece.len();
-        let charge = {
-            let mut shared = of.of.0.pieces.0.entry(end).or_default();
-            shared.bytes = shared.bytes.max(piece.len());
-            shared.streams += 1;
-            let charge = piece.len().div_ceil(shared.streams);
-            shared.charged += charge;
-            charge
-        };
         of.waiting.fetch_add(1, SeqCst);
-        of.change([(Kind::Answers, 0, charge)]);
+        let mut shared = of.of.0.pieces.0.entry(end).or_default();
+        if shared.streams == 0 {
+            shared.bytes = piece.len();
+            shared.charged = of.number;
+            // Under the guard: the next who leaves finds it charged.
+            of.change([(Kind::Answers, 0, shared.bytes)]);
+        }
+        shared.streams += 1;
+        let waits = shared.connections.entry(of.number);
+        let waits = waits.or_insert_with(|| Waits {
+            account: Arc::clone(of),
+            streams: 0,
+        });
+        waits.streams += 1;
         Self {
             of: Arc::clone(of),
             end,
-            charge,
         }
     }
 
-    /// Bytes that it is charged.
-    pub(in super::super) fn charge(&self) -> usize {
-        self.charge
+    /// Its part of the piece, in bytes: what one stream would give back, if all who wait with it left.
+    pub(in super::super) fn part(&self) -> usize {
+        let shared = self.of.of.0.pieces.0.get(&self.end);
+        shared.map_or(0, |shared| shared.bytes.div_ceil(shared.streams))
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let node = &self.of.of.0;
-        if let Some(mut shared) = node.pieces.0.get_mut(&self.end) {
-            shared.streams -= 1;
-            shared.charged -= self.charge;
-            let short = match shared.streams {
-                0 => 0,
-                _ => shared.bytes.saturating_sub(shared.charged),
-            };
-            // Before the part is given back, so that the sum of all is never too small.
-            node.bytes.fetch_add(short, SeqCst);
-            node.bytes.fetch_sub(shared.uncharged, SeqCst);
-            shared.uncharged = short;
+        let pieces = &self.of.of.0.pieces.0;
+        if let Some(mut shared) = pieces.get_mut(&self.end) {
+            shared.leave(&self.of);
         }
-        node.pieces
-            .0
-            .remove_if(&self.end, |_, shared| shared.streams == 0);
+        pieces.remove_if(&self.end, |_, shared| shared.streams == 0);
         self.of.waiting.fetch_sub(1, SeqCst);
-        self.of.change([(Kind::Answers, self.charge, 0)]);
+    }
+}
+
+impl Piece {
+    /// One stream of the account's connection leaves.
+    fn leave(&mut self, account: &Arc<Account>) {
+        self.streams -= 1;
+        let Some(waits) = self.connections.get_mut(&account.number) else {
+            return;
+        };
+        waits.streams -= 1;
+        if waits.streams > 0 {
+            return;
+        }
+        self.connections.remove(&account.number);
+        if self.charged != account.number {
+            return;
+        }
+        // The other first, so that the sum of all is never too small.
+        if let Some((number, next)) = self.connections.first_key_value() {
+            self.charged = *number;
+            next.account.change([(Kind::Answers, 0, self.bytes)]);
+            // It may be over its own cap now.
+            next.account.task.wake_by_ref();
+        }
+        account.change([(Kind::Answers, self.bytes, 0)]);
     }
 }

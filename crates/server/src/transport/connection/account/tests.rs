@@ -209,24 +209,28 @@ proptest! {
         let mut owns = [0, 1, 2].map(|_| OwnAccount::default());
         let accounts_of = owns.each_mut().map(|own| open(own, &accounts));
         let pieces = [1, 10_000, 100_001, 1_000_000].map(|bytes| Bytes::from(vec![0; bytes]));
-        let mut waiting: Vec<(usize, Waiting)> = Vec::new();
+        let mut waiting: Vec<(usize, usize, Waiting)> = Vec::new();
         for (comes, at, piece, who) in steps {
             if comes || waiting.is_empty() {
-                waiting.push((piece, Waiting::with(&pieces[piece], &accounts_of[at])));
+                waiting.push((piece, at, Waiting::with(&pieces[piece], &accounts_of[at])));
             } else {
                 waiting.swap_remove(who.index(waiting.len()));
             }
-            let streams = |piece| waiting.iter().filter(|(of, _)| *of == piece).count();
+            let streams = |piece| waiting.iter().filter(|(of, _, _)| *of == piece).count();
             let held = (0..pieces.len()).filter(|piece| streams(*piece) > 0);
             let held: usize = held.map(|piece| pieces[piece].len()).sum();
             let told = accounts.bytes();
-            prop_assert!(told + 3 * STEP > held, "{told} of {held}");
-            // Each of n streams is charged no more than its part when it came: 1 + 1/2 + 1/3 and so on.
-            prop_assert!(told <= held * 7 + 3 * STEP, "{told} of {held}");
+            prop_assert!(told.abs_diff(held) < 3 * STEP, "{told} of {held}");
+            let charged: usize = accounts_of.iter().map(|account| account.of(Kind::Answers)).sum();
+            prop_assert_eq!(charged, held);
+            for (at, account) in accounts_of.iter().enumerate() {
+                let waits = waiting.iter().filter(|(_, of, _)| *of == at).count();
+                prop_assert_eq!(account.waiting(), waits);
+                prop_assert!(waits > 0 || account.of(Kind::Answers) == 0, "charged for others");
+            }
         }
         drop(waiting);
         prop_assert_eq!(accounts.bytes(), 0);
-        prop_assert!(accounts_of.iter().all(|account| account.waiting() == 0));
     }
 }
 

@@ -15,7 +15,7 @@ use super::Connection;
 use crate::transport::connection::account::{Account, Kind};
 use crate::transport::connection::response_body::ResponseBody;
 use crate::transport::connection::service::ConnectionService;
-use crate::transport::connection::wire::Frames;
+use crate::transport::connection::wire::{Frames, Wire};
 use crate::transport::connection::{ConnectionSettings, RequestError};
 
 impl<T, S, B> Connection<T, S, B>
@@ -120,7 +120,10 @@ where
         let spares = matches!(error, RequestError::ConnectionExhausted(_));
         let spares_sent = spares && account.senders() <= 1;
         let spares_answer = spares && account.waiting() <= 1;
-        let http2 = &self.wire.frames.http2;
+        let Wire {
+            followers, frames, ..
+        } = &mut self.wire;
+        let http2 = &frames.http2;
         let calls = self.streams.iter_mut().filter_map(|stream| {
             let held = stream.held_bytes();
             let sent = if spares_sent { 0 } else { held.sent };
@@ -136,6 +139,7 @@ where
             return false;
         };
         account.log_ended(error, bytes);
+        stream.detach(followers, frames);
         if stream.cut(error) {
             let key = stream.key();
             self.streams.wake(key);
@@ -167,7 +171,7 @@ fn is_near_cap(account: &Account, settings: &ConnectionSettings) -> bool {
     // Credit may go out with the piece that is looked at next.
     let window = settings.connection_window_bytes as usize + DATA_BYTES_MAX;
     let near = settings.connection_bytes_max.saturating_sub(window);
-    account.senders() > 1 && account.capped() > near
+    account.senders() > 1 && account.without_the_only_answer() > near
 }
 
 /// Why a call has to end: too much is held, or the peer can send nothing more of messages that are not whole.

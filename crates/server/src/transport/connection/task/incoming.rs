@@ -53,6 +53,8 @@ where
             let _ = self.wire.frames.io.write();
         } else {
             self.count_frames();
+            let bytes_max = self.shared.settings.connection.connection_bytes_max;
+            self.wire.frames.share_among_streams(bytes_max);
         }
         taken
     }
