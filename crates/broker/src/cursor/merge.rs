@@ -36,7 +36,7 @@ impl Cursor {
         let after = self.position;
         let mut taken = Taken::default();
         let bytes_max = self.delivery_bytes();
-        if !taken.take(feed.attachment.tail(), after, visible, bytes_max, bytes_max)? {
+        if !taken.take(feed.attachment.tail(), after, visible, bytes_max)? {
             return Ok(Live::Nothing);
         }
         if taken.is_plain(self.options.message_bytes_max, self.options.encoding) {
@@ -61,7 +61,8 @@ impl Cursor {
         for feed in &self.feeds {
             let after = self.position;
             let mut taken = Taken::default();
-            if taken.take(feed.attachment.tail(), after, visible, bytes_max, whole)? {
+            if taken.take_chunks(feed.attachment.tail(), after, visible, bytes_max)? {
+                taken.cut(whole);
                 if !planted(Fault::MergePassesWhatIsLeft) {
                     through = through.min(taken.through);
                 }

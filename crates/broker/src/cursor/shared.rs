@@ -66,7 +66,7 @@ impl TailReader {
         }
         let tail = self.attachment.tail();
         let mut taken = Taken::default();
-        let Ok(anything) = taken.take(tail, self.position, visible, bytes_max, bytes_max) else {
+        let Ok(anything) = taken.take(tail, self.position, visible, bytes_max) else {
             return Poll::Ready(None);
         };
         if !anything {
