@@ -120,7 +120,7 @@ pub(crate) struct Args {
     )]
     streams_max: u32,
 
-    /// Bytes that the server holds for the calls of one connection: headers, messages that are not whole or wait, and events for which the windows of
+    /// Bytes that the server holds for the calls of one connection: headers, messages that are not whole or wait, and answers for which the windows of
     /// their streams are too small. Near it the connection gets no more flow-control credit. If nothing else would make room, its largest
     /// call ends.
     #[arg(

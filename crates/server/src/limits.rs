@@ -174,7 +174,7 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const REQUEST_END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Bytes that the server holds for the calls of one connection: frames, header fields and trailers, content that its call has not taken, messages that
-/// have not come whole, and events for which windows are too small. Sixteen of the largest messages, or a hundred streams with 150 KiB each. Within one
+/// have not come whole, and answers for which windows are too small. Sixteen of the largest messages, or a hundred streams with 150 KiB each. Within one
 /// `CONNECTION_WINDOW_BYTES` of it the connection gets no more credit, and what waits for the store is waited for. A message that is the only one under
 /// way in its direction may be larger. Met as: flow control; RESOURCE_EXHAUSTED for the largest call, when nothing else would go on, with a
 /// pushback if its request has not come whole, and otherwise as `RST_STREAM(ENHANCE_YOUR_CALM)`.
@@ -307,6 +307,10 @@ pub(crate) const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Largest request message that is not a publish: the longest 64 filters and 16 labels take 68 KiB. Met as: a call that is
 /// refused with `REQUEST_TOO_LARGE`.
 pub(crate) const REQUEST_BYTES_MAX: usize = 128 << 10;
+
+/// Largest request of health and reflection: the name of a service, a file or a symbol, of which answers repeat some. Met as: a call that is
+/// refused with `REQUEST_TOO_LARGE`.
+pub(crate) const PROBE_REQUEST_BYTES_MAX: usize = 4 << 10;
 
 /// Bytes of answers of one `Session` that wait for a reader that takes nothing: with these, no further request is read.
 /// It is some three hundred requests, so such a reader can still add and remove all its topic filters and renew its credential. One

@@ -1,11 +1,13 @@
 //! The services for probes and tools: health and reflection, as gRPC defines them.
 
 mod health;
+mod limit;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{Request, Response};
+use http_body::Frame;
 use http_body_util::BodyExt as _;
 use longlived_api::FILE_DESCRIPTOR_SET;
 use longlived_broker::AppendError;
@@ -15,6 +17,7 @@ use tonic::body::Body;
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
+use self::limit::{Exceeded, Messages};
 use crate::{
     contract::{Contract, PUBLISH_SERVICE, SERVICES, status},
     lifecycle::Drain,
@@ -108,7 +111,9 @@ impl Probes {
         let limit = self.request_timeout;
         Some(move |request: Request<Body>| {
             async move {
-                let request = request.map(|body| ending_when_going_away(body, drain.clone()));
+                let exceeded = Exceeded::default();
+                let messages = Messages::new(exceeded.clone());
+                let request = request.map(|body| request_body(body, messages, drain.clone()));
                 let response = tokio::select! {
                     biased;
                     // A request that has not come must not hold up the end of the node either.
@@ -121,7 +126,11 @@ impl Probes {
                         return Ok(status::trailers_only(&status, Contract::V1));
                     }
                 };
-                Ok(response.map(|body| end_when_going_away(body, drain)))
+                if exceeded.is_so() {
+                    let status = status::probe_too_large();
+                    return Ok(status::trailers_only(&status, Contract::V1));
+                }
+                Ok(response.map(|body| response_body(body, exceeded, drain)))
             }
             .boxed()
         })
@@ -134,39 +143,47 @@ async fn set(reporter: &HealthReporter, status: ServingStatus) {
     }
 }
 
-/// Reflection hands its requests to a task of its own, which nothing but their end would end. The services know
-/// nothing of our limits either.
-fn ending_when_going_away(body: Body, drain: Drain) -> Body {
-    let frames = futures_util::stream::unfold((body, drain), |(mut body, drain)| async move {
-        let next = tokio::select! {
-            biased;
-            next = body.frame() => next?,
-            () = drain.going_away() => return None,
-        };
-        let next = next.map_err(|error| status::of_body(&error).unwrap_or(error));
-        Some((next, (body, drain)))
-    });
-    Body::new(http_body_util::StreamBody::new(frames))
-}
-
-/// A watch goes on for ever; once its last news is out it must not hold up the end of the node.
-fn end_when_going_away(body: Body, drain: Drain) -> Body {
+/// Ends when the node goes away: reflection hands its requests to a task of its own, which nothing but their end would end. So does a message
+/// over the limit. The services know nothing of our limits.
+fn request_body(body: Body, messages: Messages, drain: Drain) -> Body {
     let frames = futures_util::stream::unfold(
-        (body, drain, false),
-        |(mut body, drain, ended)| async move {
-            if ended {
-                return None;
-            }
+        (body, messages, drain),
+        |(mut body, mut messages, drain)| async move {
             let next = tokio::select! {
                 biased;
                 next = body.frame() => next?,
-                () = drain.going_away() => {
-                    let trailers = status::trailers(&status::gone(), Contract::V1);
-                    return Some((Ok(http_body::Frame::trailers(trailers)), (body, drain, true)));
-                }
+                () = drain.going_away() => return None,
             };
-            Some((next, (body, drain, false)))
+            let next = next.map_err(|error| status::of_body(&error).unwrap_or(error));
+            let data = next.as_ref().ok().and_then(Frame::data_ref);
+            if data.is_some_and(|bytes| !messages.are_within(bytes)) {
+                return None;
+            }
+            Some((next, (body, messages, drain)))
         },
     );
+    Body::new(http_body_util::StreamBody::new(frames))
+}
+
+/// Ends when the node goes away: a watch goes on for ever, and once its last news is out it must not hold up the end of the node. It tells
+/// of a message over the limit, with which the service has seen its request end.
+fn response_body(body: Body, exceeded: Exceeded, drain: Drain) -> Body {
+    let frames = futures_util::stream::unfold(Some((body, exceeded, drain)), |state| async move {
+        let (mut body, exceeded, drain) = state?;
+        let end = |status| {
+            let trailers = status::trailers(&status, Contract::V1);
+            Some((Ok(Frame::trailers(trailers)), None))
+        };
+        let next = tokio::select! {
+            biased;
+            next = body.frame() => next,
+            () = drain.going_away() => return end(status::gone()),
+        };
+        let is_data = matches!(&next, Some(Ok(frame)) if frame.is_data());
+        if exceeded.is_so() && !is_data {
+            return end(status::probe_too_large());
+        }
+        Some((next?, Some((body, exceeded, drain))))
+    });
     Body::new(http_body_util::StreamBody::new(frames))
 }

@@ -21,6 +21,7 @@ use self::{
     reason::Reason,
 };
 use super::{CloseReason, InvalidRequest, PagesExhausted, RegisterError, RequestStreamError};
+use crate::limits::PROBE_REQUEST_BYTES_MAX;
 use crate::transport::connection::HeadersTooLarge;
 use crate::transport::connection::RequestError;
 
@@ -243,6 +244,13 @@ pub(crate) fn of_decoder(status: &Status, message: &str, bytes_max: usize) -> St
 fn too_large(text: String, limit: usize) -> Status {
     let refusal = Refusal::new(Reason::RequestTooLarge, text);
     refusal.with("limit", limit).status()
+}
+
+/// A call of health or reflection whose request is over its limit.
+pub(crate) fn probe_too_large() -> Status {
+    let limit = PROBE_REQUEST_BYTES_MAX;
+    let text = format!("the request is larger than its limit of {limit} bytes");
+    too_large(text, limit)
 }
 
 /// A call whose headers are over their limit.

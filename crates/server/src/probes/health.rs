@@ -14,9 +14,8 @@ use tonic_health::{
 
 /// Tells the statuses of the reporter.
 pub(super) fn service(reporter: &HealthReporter) -> HealthServer<impl Health> {
-    HealthServer::new(AllWatched(HealthService::from_health_reporter(
-        reporter.clone(),
-    )))
+    let service = HealthService::from_health_reporter(reporter.clone());
+    HealthServer::new(AllWatched(service))
 }
 
 struct AllWatched(HealthService);

@@ -1,7 +1,7 @@
 //! The sending half of a stream: its head, the chunks of its body, its end.
 //!
-//! Holds: the body is asked for a chunk only when the windows have capacity for some of it, and for about as much as they have; no more than
-//! the rest of one is kept.
+//! Holds: a body that reads the log is asked for a chunk only when the windows have capacity for some of it, and for about as much as they
+//! have. No more than the rest of one chunk is kept.
 //! Does not: share its turn; after `STREAM_TURN_BYTES` the other streams go first.
 
 use std::error::Error;
@@ -241,6 +241,10 @@ impl Outgoing {
         let takes = frames.http2.send_window(at).min(frames.piece_bytes());
         if takes != self.told as usize {
             if takes == 0 {
+                // What such a body says is in memory already: in the account it counts.
+                if body.follower().is_none() {
+                    return Poll::Ready(());
+                }
                 return stalled(at, &Bytes::new(), body, cx, frames);
             }
             self.told = tell(takes, body);
@@ -254,10 +258,9 @@ impl Outgoing {
         hold(body, !self.rest.is_empty());
     }
 
-    /// Whether a piece of a subscription has begun to wait. Answers of other calls are not counted here: pages have a budget of their own, and
-    /// the others are small.
-    pub(super) fn has_begun_to_wait<B: ResponseBody>(&mut self, body: &mut B) -> bool {
-        std::mem::take(&mut self.waits) && self.rest.is_uncounted() && body.follower().is_some()
+    /// Whether a piece has begun to wait that nobody has counted.
+    pub(super) fn has_begun_to_wait(&mut self) -> bool {
+        std::mem::take(&mut self.waits) && self.rest.is_uncounted()
     }
 }
 

@@ -229,7 +229,7 @@ where
         let Stage::Sending { body, out } = &mut self.stage else {
             return Poll::Pending;
         };
-        if out.has_begun_to_wait(body) {
+        if out.has_begun_to_wait() {
             wire.frames.keeps_piece(self.key);
         }
         if std::mem::take(&mut out.at_rest)
@@ -258,7 +258,7 @@ where
                     // Trailers wait for the socket as well.
                     let _ = body.poll_while_blocked(cx);
                     out.hold(body);
-                    if out.has_begun_to_wait(body) {
+                    if out.has_begun_to_wait() {
                         wire.frames.keeps_piece(self.key);
                     }
                 }

@@ -298,6 +298,48 @@ async fn reflection_v1alpha_lists_the_services_too() {
     }
 }
 
+/// A name of this length, as the protobuf field of this number.
+fn name(field: u8, length: usize) -> Bytes {
+    let length_of_it = [(length & 0x7f | 0x80) as u8, (length >> 7) as u8];
+    framed(&[&[field << 3 | 2], &length_of_it[..], &vec![b'x'; length]].concat())
+}
+
+#[tokio::test]
+async fn a_request_of_health_or_reflection_is_limited_to_a_long_name() {
+    let node = Node::start();
+    let mut raw = Raw::connect(node.address).await;
+    for (path, field) in [
+        ("/grpc.health.v1.Health/Check", 1),
+        ("/grpc.health.v1.Health/Watch", 1),
+        (
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            4,
+        ),
+        (
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            4,
+        ),
+    ] {
+        let mut reply = raw.call(path, &[], name(field, 5_000)).await;
+        let mut told =
+            ["grpc-status", "grpc-message"].map(|name| reply.header(name).map(str::to_owned));
+        if told[0].is_none() {
+            let (_, trailers) = reply.rest().await;
+            told = ["grpc-status", "grpc-message"]
+                .map(|name| text(&trailers, name).map(str::to_owned));
+        }
+        let [code, says] = told.map(|text| text.expect("it is told"));
+        assert_eq!(code, "8", "{path}");
+        assert!(
+            says.contains("its%20limit%20of%204096%20bytes")
+                || says.contains("its limit of 4096 bytes"),
+            "{path}: {says}"
+        );
+        let reply = raw.call(path, &[], name(field, 4_000)).await;
+        assert_ne!(reply.header("grpc-status"), Some("8"), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn a_request_id_comes_back_in_the_initial_metadata_of_every_call() {
     let node = Node::start();

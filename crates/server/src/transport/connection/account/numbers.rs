@@ -23,7 +23,7 @@ pub enum Kind {
     Messages,
     /// What calls hold that were told to end.
     Ended,
-    /// Pieces of subscriptions that wait for a window, each counted once for all who wait with it.
+    /// Pieces of answers that wait for a window, each counted once for all who wait with it.
     Answers,
     /// Frames that the socket has not taken.
     Unsent,

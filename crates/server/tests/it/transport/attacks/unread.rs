@@ -18,6 +18,7 @@ const TURNS: u64 = 20;
 const BYTES_MAX: usize = 256 << 20;
 
 const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 const PUBLISH: &str = "/longlived.v1.PublishService/Publish";
 
 /// A call with its whole request.
@@ -136,6 +137,62 @@ fn subscriptions_whose_windows_are_too_small_for_an_event_are_held_within_the_ca
                 attacker.send(&asked(stream, SUBSCRIBE, &subscribe)).await;
             }
             attacker.is_answered(1_000).await;
+            attackers.push(attacker);
+            arena.neighbour_is_answered(TURNS).await;
+        }
+    });
+}
+
+/// Each has an answer with the whole contract in it.
+#[test]
+fn answers_of_reflection_that_are_not_read_are_held_within_the_cap() {
+    attacked(async |arena| {
+        // Of `ServerReflectionRequest`: the field `file_containing_symbol`.
+        let symbol = b"longlived.v1.SubscriptionService";
+        let request = framed(&[&[0x22, symbol.len() as u8], &symbol[..]].concat());
+        let mut attackers = Vec::new();
+        for _ in 0..4 * scale() {
+            let mut attacker = Attacker::hello(arena.address()).await;
+            attacker.send(&initial_window(0)).await;
+            for stream in streams(1_000) {
+                let asked = frame(DATA, 0, stream, &request);
+                attacker
+                    .send(&[call(stream, REFLECTION), asked].concat())
+                    .await;
+            }
+            attacker.is_taken().await;
+            attackers.push(attacker);
+            arena.neighbour_is_answered(TURNS).await;
+        }
+    });
+}
+
+/// The answer repeats the question.
+#[test]
+fn long_symbols_that_reflection_does_not_know_are_held_within_the_cap() {
+    attacked(async |arena| {
+        let symbol = vec![b'x'; 60_000];
+        // The length in base 128, lowest first.
+        let length = [
+            symbol.len() & 0x7f | 0x80,
+            symbol.len() >> 7 & 0x7f | 0x80,
+            symbol.len() >> 14,
+        ];
+        let length = length.map(|septet| septet as u8);
+        let request = framed(&[&[0x22], &length[..], &symbol].concat());
+        let mut attackers = Vec::new();
+        for _ in 0..4 * scale() {
+            let mut attacker = Attacker::hello(arena.address()).await;
+            attacker.send(&initial_window(0)).await;
+            for stream in streams(300) {
+                let mut asked = call(stream, REFLECTION);
+                for part in request.chunks(16_384) {
+                    asked.extend(frame(DATA, 0, stream, part));
+                }
+                if !attacker.send(&asked).await {
+                    break;
+                }
+            }
             attackers.push(attacker);
             arena.neighbour_is_answered(TURNS).await;
         }
