@@ -88,7 +88,7 @@ pub(crate) struct Args {
     #[arg(long, env = "LONGLIVED_EVENT_BYTES_MAX", value_name = "BYTES", value_parser = event_bytes(), default_value_t = Config::default().event_bytes_max)]
     event_bytes_max: usize,
 
-    /// Subscriber ids known at a time. A further one is refused.
+    /// Subscriber ids known at a time. For a further one an id that has left is forgotten; if there is none, it is refused.
     #[arg(long, env = "LONGLIVED_SUBSCRIBERS_MAX", value_parser = count(), default_value_t = Config::default().subscribers_max)]
     subscribers_max: usize,
 

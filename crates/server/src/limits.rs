@@ -252,7 +252,7 @@ pub(crate) const CONNECTION_TURN_ROUNDS: u32 = 8;
 pub(crate) const HELD_TIME_MIN: Duration = Duration::from_millis(500);
 
 /// Connections that ask for metrics at a time. A handful of watchers ask every few seconds and are answered within
-/// milliseconds. Met as: a slow connect, until one before it has ended.
+/// milliseconds. Met as: a closed connection, for the oldest that has asked for nothing.
 pub(crate) const METRICS_CONNECTIONS_MAX: usize = 16;
 
 /// From the accepted connection to the end of the answer to its one request. As long as the usual scrape timeout; a

@@ -1,13 +1,21 @@
 //! The listener for scrapers: `GET /metrics`, plain HTTP/1.1, in the Prometheus text format or in OpenMetrics.
 //!
 //! Holds: one request a connection, and each connection ends within a fixed time, so that neither many scrapers nor
-//! silent ones harm the node. It answers until the very end of the drain.
+//! silent ones harm the node. Of too many the oldest that has asked for nothing gives its place up, so that silent ones hold up nobody.
+//! It answers until the very end of the drain.
 //! Does not: know the metrics; `values` does. Nor the differences of the two formats; `plain` does.
 
 mod plain;
 mod values;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use bytes::Bytes;
 use http::{
@@ -20,7 +28,6 @@ use hyper_util::rt::TokioIo;
 use prometheus_client::{encoding::text, registry::Registry};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -42,28 +49,19 @@ const TEXT_0: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4;
 /// Answers until `tasks` are told to stop; each connection is one of them.
 pub(crate) async fn serve(listener: TcpListener, values: NodeValues, tasks: Tasks) {
     let values = Arc::new(values);
-    let places = Arc::new(Semaphore::new(limits::METRICS_CONNECTIONS_MAX));
+    let mut places = Places::default();
     let stop = tasks.cancel_token();
     let mut failures = Seldom::new(limits::ACCEPT_LOG_INTERVAL);
     loop {
-        // Further ones wait in the kernel: those before them are gone soon.
-        let accepted = async {
-            let place = places.clone().acquire_owned().await;
-            let place = place.expect("nobody closes it");
-            listener.accept().await.map(|(socket, _)| (socket, place))
-        };
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            accepted = accepted => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, place)) => {
-                let answers = answer_one(socket, values.clone(), stop.clone());
-                tasks.spawn("metrics connection", async move {
-                    answers.await;
-                    drop(place);
-                });
+            Ok((socket, _)) => {
+                let answers = answer_one(socket, values.clone(), places.take(), stop.clone());
+                tasks.spawn("metrics connection", answers);
             }
             Err(error) if is_of_the_connection(&error) => {}
             Err(error) => {
@@ -80,9 +78,55 @@ pub(crate) async fn serve(listener: TcpListener, values: NodeValues, tasks: Task
     }
 }
 
+/// The places of connections, the oldest first.
+#[derive(Default)]
+struct Places(VecDeque<Weak<Place>>);
+
+/// The place of a connection. Dropping it gives it back.
+#[derive(Default)]
+struct Place {
+    asked: AtomicBool,
+    given_up: CancellationToken,
+}
+
+impl Places {
+    /// A place for one more. If there is none, the oldest that has asked for nothing gives its own up, or else the oldest.
+    fn take(&mut self) -> Arc<Place> {
+        self.0.retain(|place| place.strong_count() > 0);
+        if self.0.len() >= limits::METRICS_CONNECTIONS_MAX {
+            let is_silent = |place: &Weak<Place>| {
+                let place = place.upgrade();
+                place.is_some_and(|place| !place.asked.load(Relaxed))
+            };
+            let oldest = self.0.iter().position(is_silent).unwrap_or(0);
+            let given_up = self.0.remove(oldest).and_then(|place| place.upgrade());
+            if let Some(place) = given_up {
+                place.given_up.cancel();
+            }
+        }
+        let place = Arc::default();
+        self.0.push_back(Arc::downgrade(&place));
+        place
+    }
+}
+
+impl Place {
+    /// The head of its request has come.
+    fn has_asked(&self) {
+        self.asked.store(true, Relaxed);
+    }
+}
+
 /// One request and its answer.
-async fn answer_one(socket: TcpStream, values: Arc<NodeValues>, stop: CancellationToken) {
+async fn answer_one(
+    socket: TcpStream,
+    values: Arc<NodeValues>,
+    place: Arc<Place>,
+    stop: CancellationToken,
+) {
+    let asking = Arc::clone(&place);
     let service = service_fn(move |request: Request<_>| {
+        asking.has_asked();
         let values = values.clone();
         async move { Ok::<_, Infallible>(answer(values, &request).await) }
     });
@@ -100,6 +144,7 @@ async fn answer_one(socket: TcpStream, values: Arc<NodeValues>, stop: Cancellati
         },
         // A request that has come is answered in a few turns; a request that has not is not waited for.
         () = stop.cancelled() => {}
+        () = place.given_up.cancelled() => {}
     }
 }
 
@@ -163,16 +208,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silent_watchers_are_sent_away_in_time_and_hold_up_only_those_that_find_no_place() {
+    async fn silent_watchers_hold_up_nobody_and_are_sent_away_in_time() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let tasks = Tasks::new();
         tasks.spawn("metrics", serve(listener, values().await, tasks.clone()));
+        let begun = Instant::now();
         let mut silent = Vec::new();
-        for _ in 0..limits::METRICS_CONNECTIONS_MAX {
+        for _ in 0..200 {
             silent.push(TcpStream::connect(address).await.expect("it listens"));
         }
-        let begun = Instant::now();
         let mut watcher = TcpStream::connect(address).await.expect("it listens");
         let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
         watcher.write_all(request).await.expect("it is taken");
@@ -180,12 +225,48 @@ mod tests {
         watcher.read_to_string(&mut answer).await.expect("text");
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         let took = begun.elapsed();
-        assert!(took >= limits::METRICS_TIMEOUT / 2, "{took:?}");
-        assert!(took <= limits::METRICS_TIMEOUT * 2, "{took:?}");
+        assert!(took < limits::METRICS_TIMEOUT, "{took:?}");
         for mut silent in silent {
-            assert_eq!(silent.read(&mut [0]).await.expect("closed"), 0);
+            // Those that gave their places up may see it as a reset.
+            assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0);
         }
+        let took = begun.elapsed();
+        assert!(
+            took >= limits::METRICS_TIMEOUT,
+            "the last had their time: {took:?}"
+        );
+        assert!(took <= limits::METRICS_TIMEOUT * 2, "{took:?}");
         tasks.stop();
         tasks.close_and_wait().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_that_has_asked_for_nothing_gives_its_place_up() {
+        let mut places = Places::default();
+        let taken: Vec<_> = (0..limits::METRICS_CONNECTIONS_MAX)
+            .map(|_| places.take())
+            .collect();
+        taken[0].has_asked();
+        let gone = |places: &[Arc<Place>]| {
+            let gone =
+                |(at, place): (usize, &Arc<Place>)| place.given_up.is_cancelled().then_some(at);
+            places
+                .iter()
+                .enumerate()
+                .filter_map(gone)
+                .collect::<Vec<_>>()
+        };
+        let one = places.take();
+        assert_eq!(gone(&taken), [1]);
+        for place in &taken {
+            place.has_asked();
+        }
+        one.has_asked();
+        let another = places.take();
+        assert_eq!(gone(&taken), [0, 1], "all have asked: the oldest");
+        drop(one);
+        let _last = places.take();
+        assert_eq!(gone(&taken), [0, 1], "a place was free");
+        assert!(!another.given_up.is_cancelled());
     }
 }

@@ -138,19 +138,18 @@ impl Registry {
         session: Arc<Session>,
     ) -> Result<Registration, RegisterError> {
         let key = session.key();
-        let mut entry = match self.slots.entry(key.clone()) {
-            Entry::Vacant(entry) => {
-                let one_more = |count| (count < self.slots_max).then_some(count + 1);
-                let order = Ordering::AcqRel;
-                let counted = self
-                    .slots_count
-                    .fetch_update(order, Ordering::Acquire, one_more);
-                if counted.is_err() {
-                    return Err(RegisterError::SubscribersExhausted(self.slots_max));
+        let mut entry = loop {
+            match self.slots.entry(key.clone()) {
+                Entry::Occupied(entry) => break entry.into_ref(),
+                Entry::Vacant(entry) if self.count_one_more() => {
+                    break entry.insert(Slot::default());
                 }
-                entry.insert(Slot::default())
+                // Its guard goes before another id is looked at, which may be in another shard.
+                Entry::Vacant(_) => {}
             }
-            Entry::Occupied(entry) => entry.into_ref(),
+            if !self.make_room() {
+                return Err(RegisterError::SubscribersExhausted(self.slots_max));
+            }
         };
         let slot = entry.value_mut();
         let now = Instant::now();
@@ -173,6 +172,34 @@ impl Registry {
             registry: self.clone(),
             session,
         })
+    }
+
+    fn count_one_more(&self) -> bool {
+        let one_more = |count| (count < self.slots_max).then_some(count + 1);
+        let counted = self
+            .slots_count
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        counted.is_ok()
+    }
+
+    /// Forgets the id that has waited longest of those that have left, although it may come back. `false` if there is none among the next
+    /// [`STEP`] that wait to be looked at.
+    fn make_room(&self) -> bool {
+        for _ in 0..STEP {
+            let Some((_, key)) = self.unsettled.lock().pop_front() else {
+                return false;
+            };
+            let Entry::Occupied(entry) = self.slots.entry(key.clone()) else {
+                continue;
+            };
+            if entry.get().is_unclaimed() {
+                self.remove(entry);
+                return true;
+            }
+            drop(entry);
+            self.queue(key);
+        }
+        false
     }
 
     /// The live sessions of a subscriber, the newest first; the older ones are about to be replaced.

@@ -201,7 +201,7 @@ impl Slot {
     }
 
     /// Neither live nor contested.
-    fn is_unclaimed(&self) -> bool {
+    pub(super) fn is_unclaimed(&self) -> bool {
         self.live.is_none() && !self.is_contested()
     }
 

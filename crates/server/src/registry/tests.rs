@@ -46,6 +46,45 @@ async fn an_id_that_is_given_back_makes_room_for_another() {
     }
 }
 
+#[tokio::test]
+async fn ids_that_have_left_make_room_the_oldest_first_and_those_that_are_here_do_not() {
+    let registry = Registry::new(4);
+    let register = |id: &str, number| {
+        let attempt = Attempt {
+            instance: 7,
+            number,
+        };
+        let key = SubscriberKey::anonymous(id);
+        registry.register(Session::of(&key, registry.next_generation(), attempt))
+    };
+    let is_known = |id: &str| registry.slots.contains_key(&SubscriberKey::anonymous(id));
+    let stays = register("stays", 1).expect("there is room");
+    for id in ["a", "b", "c"] {
+        drop(register(id, 9).expect("there is room"));
+    }
+    // It came back.
+    let back = register("a", 10).expect("there is room");
+    let first = register("first", 1).expect("an id has left");
+    assert_eq!(["a", "b", "c"].map(is_known), [true, false, true]);
+    let second = register("second", 1).expect("an id has left");
+    assert_eq!(["a", "b", "c"].map(is_known), [true, false, false]);
+    let third = register("third", 1);
+    assert!(matches!(third, Err(RegisterError::SubscribersExhausted(4))));
+    // What is known of ids that are here is kept.
+    assert!(register("a", 3).is_err(), "an older attempt");
+    drop(back);
+    let third = register("third", 1).expect("an id has left");
+    assert_eq!(registry.slots_count.load(Ordering::Relaxed), 4);
+    drop((stays, first, second, third));
+    // Each is forgotten at most once: the count is that of the map.
+    for id in 0..20 {
+        drop(register(&id.to_string(), 1).expect("ids have left"));
+    }
+    assert_eq!(registry.slots.len(), 4);
+    assert_eq!(registry.slots_count.load(Ordering::Relaxed), 4);
+    assert!(registry.unsettled.lock().len() <= 4);
+}
+
 #[tokio::test(start_paused = true)]
 async fn sessions_are_told_to_end_when_their_caller_expires_a_few_at_a_time_and_not_before() {
     let registry = Registry::new(100);
