@@ -251,6 +251,9 @@ pub(crate) const CONNECTION_TURN_ROUNDS: u32 = 8;
 /// as fast as it can is held for a round trip again and again, which is shorter. Met as: nothing; it is only counted.
 pub(crate) const HELD_TIME_MIN: Duration = Duration::from_millis(500);
 
+/// A text that a peer has chosen, in a line of the log: a path, or what a status repeats of a request. Met as: a text that ends with dots.
+pub(crate) const LOG_FIELD_BYTES_MAX: usize = 256;
+
 /// Connections that ask for metrics at a time. A handful of watchers ask every few seconds and are answered within
 /// milliseconds. Met as: a closed connection, for the oldest that has asked for nothing.
 pub(crate) const METRICS_CONNECTIONS_MAX: usize = 16;
@@ -292,6 +295,9 @@ pub(crate) const TAKEOVERS_USUAL: usize = 2;
 
 /// How often a fight over one id is logged at most.
 pub(crate) const FIGHT_LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often fights over all ids together are logged at most. Met as: a count in the next line.
+pub(crate) const FIGHT_LINES_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Subscribers that were unsubscribed while they were away and have not come back to be told: about 150 bytes each. Met
 /// as: the one that was unsubscribed longest ago comes back as if it had not been.

@@ -36,6 +36,7 @@ pub(crate) use self::{maintenance::Maintenance, session::Session, states::Subscr
 use crate::{
     contract::{Attempt, CloseReason, Contract, RegisterError, SubscriberKey},
     limits,
+    throttle::Seldom,
 };
 
 /// Sessions or ids looked at before other tasks have their turn: some tens of microseconds.
@@ -87,6 +88,7 @@ pub(crate) struct Registry {
     expiring: Expiring,
     // Subscribers to be told when they come back.
     marks: Marks,
+    fight_lines: Mutex<Seldom>,
 }
 
 /// A session's place in the registry. Dropping it gives the place back.
@@ -109,6 +111,7 @@ impl Registry {
             closing: Arc::default(),
             expiring: Expiring::default(),
             marks: Marks::default(),
+            fight_lines: Mutex::new(Seldom::new(limits::FIGHT_LINES_INTERVAL)),
         })
     }
 
@@ -127,7 +130,7 @@ impl Registry {
         let checked = slot.check(claim, now);
         let fight = slot.tell_fight(now);
         drop(slot);
-        log_fight(&key, fight);
+        self.log_fight(&key, fight);
         checked
     }
 
@@ -159,7 +162,7 @@ impl Registry {
         let unsettled = slot.is_newly_unsettled();
         let fight = slot.tell_fight(now);
         drop(entry);
-        log_fight(&key, fight);
+        self.log_fight(&key, fight);
         self.expiring.add(&session);
         // Checked when the session is in its place: a caller that sets a mark looks there afterwards.
         if self.marks.meets(&key, session.attempt, now) || unaware {
@@ -331,13 +334,31 @@ impl Registry {
             drop(entry);
             unsettled
         };
-        log_fight(key, fight);
+        self.log_fight(key, fight);
         unsettled
     }
 
     fn remove(&self, entry: OccupiedEntry<'_, SubscriberKey, Slot>) {
         entry.remove();
         self.slots_count.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// One line for many: the streams that end in a fight are not logged one by one, nor are fights over very many ids.
+    fn log_fight(&self, key: &SubscriberKey, fight: Option<Fight>) {
+        if let Some(Fight { takeovers, refused }) = fight
+            && let Some(unlogged) = self.fight_lines.lock().now()
+        {
+            let window = limits::TAKEOVER_WINDOW;
+            tracing::warn!(
+                principal = key.principal.name(),
+                subscriber = &*key.id,
+                takeovers,
+                ?window,
+                refused,
+                unlogged,
+                "programs keep taking over a subscriber id from each other"
+            );
+        }
     }
 
     fn is_live(&self, session: &Session) -> bool {
@@ -380,21 +401,6 @@ impl Registry {
         if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.emptied.notify_waiters();
         }
-    }
-}
-
-/// One line for many: the streams that end in a fight are not logged one by one.
-fn log_fight(key: &SubscriberKey, fight: Option<Fight>) {
-    if let Some(Fight { takeovers, refused }) = fight {
-        let window = limits::TAKEOVER_WINDOW;
-        tracing::warn!(
-            principal = key.principal.name(),
-            subscriber = &*key.id,
-            takeovers,
-            ?window,
-            refused,
-            "programs keep taking over a subscriber id from each other"
-        );
     }
 }
 

@@ -18,7 +18,7 @@ use pin_project_lite::pin_project;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use super::call_record::{CallRecord, OfNode};
+use super::call_record::{CallRecord, OfNode, cut};
 use super::request_id::RequestId;
 use super::sums::{Kind, Sums};
 use crate::lifecycle::Drain;
@@ -268,7 +268,7 @@ fn write_line(record: &CallRecord, ended: &Ended<'_>) {
         Ended::Vanished => ("CANCELLED".into(), "client went away", true),
     };
     let set = record.end();
-    let reason = set.as_deref().unwrap_or(told);
+    let reason = &*cut(set.as_deref().unwrap_or(told));
     let subscriber = record.subscriber();
     let subscriber = subscriber.as_deref();
     let request_id = record.request_id().map(ToString::to_string);

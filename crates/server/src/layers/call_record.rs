@@ -15,6 +15,7 @@ use super::request_id::RequestId;
 use super::sums::Sums;
 use crate::contract::Method;
 use crate::lifecycle::Drain;
+use crate::limits::LOG_FIELD_BYTES_MAX;
 use crate::transport::{abort::StreamAbort, connection::ConnectionContext};
 
 /// One call's facts. Its `Arc` is in the request's extensions before the method is called; the method keeps a clone and
@@ -62,13 +63,26 @@ struct Texts {
 #[derive(Debug)]
 enum Called {
     Known(Method),
-    /// Of health or reflection, or none.
+    /// Of health or reflection, or none: as much of it as a line shows.
     Other(Box<str>),
+}
+
+/// The begin of a text that a peer has chosen, as much as a line of the log shows of it.
+pub(super) fn cut(text: &str) -> Cow<'_, str> {
+    const DOTS: &str = "...";
+    if text.len() <= LOG_FIELD_BYTES_MAX {
+        return text.into();
+    }
+    let mut end = LOG_FIELD_BYTES_MAX - DOTS.len();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{DOTS}", &text[..end]).into()
 }
 
 impl Called {
     fn of(path: &str) -> Self {
-        Method::of(path).map_or_else(|| Self::Other(path.into()), Self::Known)
+        Method::of(path).map_or_else(|| Self::Other(cut(path).into()), Self::Known)
     }
 }
 

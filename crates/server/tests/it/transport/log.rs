@@ -71,6 +71,19 @@ fn assert_says(line: &str, parts: &[&str]) {
 }
 
 #[tokio::test]
+async fn a_long_path_and_a_long_text_are_cut_in_the_line() {
+    let (log, _guard) = Log::capture();
+    let node = node();
+    let mut client = Client::connect(node.address).await;
+    let path = format!("/test/{}", "é".repeat(500));
+    let encoded = path.replace('é', "%C3%A9");
+    client.ask(&encoded).await;
+    let line = log.line().await;
+    assert_says(&line, &["\"method\":\"/test/%C3%A9", "...\""]);
+    assert!(line.len() < 1_500, "{} bytes: {line}", line.len());
+}
+
+#[tokio::test]
 async fn a_unary_call_that_succeeds_is_one_line_at_debug() {
     let (log, _guard) = Log::capture();
     let node = node();
