@@ -240,6 +240,10 @@ pub(crate) const CONNECTION_TURN_CALLS: u32 = 6;
 /// connection.
 pub(crate) const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 
+/// How long the answer of a call that is no subscription waits for its stream's window, since its peer took something of it last. Longer than the
+/// five minutes in which the slowest reader that is waited for reads what was written before. Met as: `RST_STREAM(CANCEL)`.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(6 * 60);
+
 /// How long after its deadline a stream whose reader is stalled is reset. A reader that only has to catch up gets
 /// the status within it. Met as: `RST_STREAM(CANCEL)`.
 pub(crate) const STALLED_DEADLINE_GRACE: Duration = Duration::from_secs(1);

@@ -14,6 +14,7 @@ use http::HeaderMap;
 use http::response::Parts;
 use longlived_http2::{ErrorCode, Slot};
 use tokio::io::AsyncWrite;
+use tokio::time::Instant;
 
 use super::account::{Account, Waiting};
 use super::followers::Place;
@@ -54,22 +55,37 @@ struct Kept {
     /// Given back before the bytes are: others may get their memory then.
     counted: Option<Waiting>,
     bytes: Bytes,
+    /// When the peer took something of the answer last.
+    since: Instant,
 }
 
 impl Rest {
     pub(super) fn new(bytes: Bytes) -> Self {
-        Self::counted(bytes, None)
+        Self::since(bytes, None, None)
     }
 
-    fn counted(bytes: Bytes, counted: Option<Waiting>) -> Self {
-        Self((!bytes.is_empty()).then(|| Box::new(Kept { counted, bytes })))
+    /// Kept since a time, or from now on.
+    fn since(bytes: Bytes, counted: Option<Waiting>, since: Option<Instant>) -> Self {
+        let kept = |bytes| {
+            Box::new(Kept {
+                counted,
+                bytes,
+                since: since.unwrap_or_else(Instant::now),
+            })
+        };
+        Self((!bytes.is_empty()).then_some(bytes).map(kept))
     }
 
-    fn take(&mut self) -> (Bytes, Option<Waiting>) {
+    fn take(&mut self) -> (Bytes, Option<Waiting>, Option<Instant>) {
         match self.0.take() {
-            Some(kept) => (kept.bytes, kept.counted),
-            None => (Bytes::new(), None),
+            Some(kept) => (kept.bytes, kept.counted, Some(kept.since)),
+            None => (Bytes::new(), None, None),
         }
+    }
+
+    /// Since when the peer has taken nothing of an answer that waits.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        self.0.as_ref().map(|kept| kept.since)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -170,7 +186,7 @@ impl Outgoing {
             // The body was just asked, and had nothing to say.
             return again(own);
         }
-        let ((mut rest, mut counted), mut moved) = (self.rest.take(), 0);
+        let ((mut rest, mut counted, since), mut moved) = (self.rest.take(), 0);
         let polled = loop {
             if !rest.is_empty() {
                 let (count, sent) = send_rest(at, &mut rest, frames);
@@ -223,7 +239,7 @@ impl Outgoing {
                 }
             }
         };
-        self.rest = Rest::counted(rest, counted);
+        self.rest = Rest::since(rest, counted, since.filter(|_| moved == 0));
         // The first piece waits for the next turn, if its windows take it.
         self.waits |= !opened;
         polled

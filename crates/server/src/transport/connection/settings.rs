@@ -25,7 +25,9 @@ pub struct ConnectionSettings {
     pub connection_window_bytes: u32,
     /// From a call's begin to its first message, and from the begin of any message to its end.
     pub request_timeout: Duration,
-    /// Bytes of requests that are held.
+    /// How long the answer of a call that is no subscription may wait for its stream's window.
+    pub answer_timeout: Duration,
+    /// Bytes of requests and answers that are held.
     pub connection_bytes_max: usize,
     /// From the first byte of a request's headers to the last.
     pub header_block_timeout: Duration,
@@ -43,6 +45,7 @@ impl Default for ConnectionSettings {
             stream_window_bytes: limits::STREAM_WINDOW_BYTES,
             connection_window_bytes: limits::CONNECTION_WINDOW_BYTES,
             request_timeout: limits::REQUEST_TIMEOUT,
+            answer_timeout: limits::ANSWER_TIMEOUT,
             connection_bytes_max: limits::CONNECTION_BYTES_MAX,
             header_block_timeout: limits::HEADER_BLOCK_TIMEOUT,
         }

@@ -8,10 +8,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::{HeaderMap, Response, StatusCode};
 use longlived_http2::{ErrorCode, Slot};
 use tokio::io::AsyncWrite;
+use tokio::time::Instant;
 
 use super::RequestError;
 use super::account::{Account, HeldBytes};
@@ -47,8 +49,8 @@ enum Stage<F, B> {
         body: B,
         out: Outgoing,
     },
-    /// Too much is held: the stream is to be reset.
-    Cut,
+    /// Too much is held, or its answer waits for too long: the stream is to be reset.
+    Cut(ErrorCode),
     Ended,
 }
 
@@ -97,7 +99,7 @@ impl<F, B> Stream<F, B> {
     pub(super) fn waits_with(&self) -> usize {
         match &self.stage {
             Stage::Sending { out, .. } => out.rest.counted_bytes(),
-            Stage::Calling(_) | Stage::Answered(_) | Stage::Cut | Stage::Ended => 0,
+            Stage::Calling(_) | Stage::Answered(_) | Stage::Cut(_) | Stage::Ended => 0,
         }
     }
 
@@ -111,7 +113,7 @@ impl<F, B> Stream<F, B> {
         {
             return false;
         }
-        self.stage = Stage::Cut;
+        self.stage = Stage::Cut(ErrorCode::ENHANCE_YOUR_CALM);
         true
     }
 
@@ -122,22 +124,48 @@ impl<F, B> Stream<F, B> {
 }
 
 impl<F, B: ResponseBody> Stream<F, B> {
-    /// When its body wants to send a heartbeat.
-    pub(super) fn heartbeat(&mut self, followers: &Followers<B::Reader>) -> Option<Heartbeat> {
+    /// When it is to be asked: its body wants to send a heartbeat, or its answer may have to be let go.
+    pub(super) fn due<T>(
+        &mut self,
+        wire: &Wire<T, B::Reader>,
+        now: Instant,
+        answer_timeout: Duration,
+    ) -> Option<Heartbeat> {
+        if let Some(mut until) = self.answer_due(answer_timeout) {
+            if until <= now && wire.frames.http2.is_stream_window_used_up(self.at) {
+                self.stage = Stage::Cut(ErrorCode::CANCEL);
+            } else if until <= now {
+                // It waits for the others of its connection.
+                until = now + answer_timeout;
+            }
+            return Some(Heartbeat { from: until, until });
+        }
         match &mut self.stage {
             Stage::Sending { body, out } => {
-                let last_sent_at = out.place.and_then(|place| followers.last_sent_at(place));
+                let last_sent_at = out
+                    .place
+                    .and_then(|place| wire.followers.last_sent_at(place));
                 body.follower()?.heartbeat(last_sent_at)
             }
-            Stage::Calling(_) | Stage::Answered(_) | Stage::Cut | Stage::Ended => None,
+            Stage::Calling(_) | Stage::Answered(_) | Stage::Cut(_) | Stage::Ended => None,
         }
+    }
+
+    /// When it is looked whether the answer of a call is let go, of which its peer takes nothing. A subscription may wait for ever.
+    pub(super) fn answer_due(&mut self, answer_timeout: Duration) -> Option<Instant> {
+        let Stage::Sending { body, out } = &mut self.stage else {
+            return None;
+        };
+        let since = out.rest.waits_since()?;
+        let subscribes = body.follower().is_some();
+        (!subscribes).then(|| since + answer_timeout)
     }
 
     /// Its group, if it is in one.
     pub(super) fn place(&self) -> Option<Place> {
         match &self.stage {
             Stage::Sending { out, .. } => out.place,
-            Stage::Calling(_) | Stage::Answered(_) | Stage::Cut | Stage::Ended => None,
+            Stage::Calling(_) | Stage::Answered(_) | Stage::Cut(_) | Stage::Ended => None,
         }
     }
 
@@ -265,7 +293,7 @@ where
                 waits
             }
             Stage::Answered(_) => !own.is_aborted(),
-            Stage::Calling(_) | Stage::Cut | Stage::Ended => false,
+            Stage::Calling(_) | Stage::Cut(_) | Stage::Ended => false,
         }
     }
 }
@@ -301,7 +329,7 @@ where
                 Stage::Answered(response) => Some(*response),
                 _ => None,
             },
-            Stage::Cut => return Poll::Ready(End::Reset(ErrorCode::ENHANCE_YOUR_CALM)),
+            Stage::Cut(code) => return Poll::Ready(End::Reset(*code)),
             Stage::Sending { .. } | Stage::Ended => None,
         };
         if let Some(response) = response {
@@ -318,7 +346,7 @@ where
         }
         match &mut self.stage {
             Stage::Sending { body, out } => out.turn(self.at, opened, body, cx, own, turn, frames),
-            Stage::Calling(_) | Stage::Answered(_) | Stage::Cut | Stage::Ended => {
+            Stage::Calling(_) | Stage::Answered(_) | Stage::Cut(_) | Stage::Ended => {
                 Poll::Ready(End::Reset(ErrorCode::INTERNAL_ERROR))
             }
         }

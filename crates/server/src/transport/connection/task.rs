@@ -313,9 +313,9 @@ where
         }
         // Also those that may speak and need not yet: what they say shares one write, and one timer, with the others.
         if self.wire.heartbeats.are_near(now) {
-            let followers = &self.wire.followers;
-            let heartbeat = |stream: &mut Stream<_, _>| stream.heartbeat(followers);
-            let earliest = self.streams.wake_silent(now, heartbeat);
+            let (wire, timeout) = (&self.wire, settings.answer_timeout);
+            let due = |stream: &mut Stream<_, _>| stream.due(wire, now, timeout);
+            let earliest = self.streams.wake_silent(now, due);
             self.wire.heartbeats.again(now, earliest);
         }
         if self.http2_due().is_some_and(|at| at <= now) {

@@ -1,15 +1,19 @@
 //! The caps on what answers make the node hold: which subscription ends when events wait for windows that are too small for them, and
 //! which ones go on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use h2::Reason;
+use longlived_api::v1;
 use longlived_server::Config;
 use prost::Message as _;
 
-use super::support::{Frame, Node, Raw, RawReply, Windows, earliest, framed, request};
+use super::support::{
+    Frame, Node, Raw, RawReply, Windows, earliest, framed, message, request, subscription,
+};
 
 const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
+const READ_HISTORY: &str = "/longlived.v1.TopicService/ReadHistory";
 const KIB: usize = 1 << 10;
 /// Welcome fits, and no event of these tests.
 const WINDOW: u32 = 400;
@@ -126,9 +130,30 @@ async fn of_many_connections_the_one_that_waits_with_most_loses_its_largest_subs
 }
 
 #[tokio::test]
+async fn an_answer_that_is_not_read_is_let_go_in_time_and_a_subscription_is_waited_for() {
+    let node = Node::start_with(|config| {
+        let connection = Arc::make_mut(&mut config.acceptor.connection);
+        connection.answer_timeout = Duration::from_millis(300);
+    });
+    publish(&node, "t", 40 * KIB).await;
+    let mut raw = connect(&node).await;
+    let waits = open(&mut raw, "t", 0).await;
+    // One entry of 40 KiB: more than the window takes.
+    let read = v1::ReadHistoryRequest {
+        subscriber_id: "s".to_owned(),
+        subscriptions: vec![subscription("t")],
+        ..v1::ReadHistoryRequest::default()
+    };
+    let body = framed(&read.encode_to_vec());
+    let mut page = raw.call(READ_HISTORY, &[], body).await;
+    assert_eq!(page.reset_reason().await, Some(Reason::CANCEL));
+    assert_gets_event(waits, 40 * KIB).await;
+}
+
+#[tokio::test]
 async fn small_events_wait_in_the_log() {
     let node = Node::start_with(connection_cap(100 * KIB));
-    let messages = vec![super::support::message("t", &"x".repeat(KIB)); 200];
+    let messages = vec![message("t", &"x".repeat(KIB)); 200];
     node.publish_all(messages).await;
     let mut raw = connect(&node).await;
     // With a delivery of 64 KiB each, two would be too many.

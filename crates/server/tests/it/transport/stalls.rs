@@ -1,10 +1,12 @@
 //! Readers that stop reading, streams that are reset, connections that break: nobody else notices.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use h2::Reason;
+use longlived_server::testkit::acceptor::AcceptorSettings;
 
-use super::support::{Client, node, request, until, within};
+use super::support::{Client, node, node_with, pass, request, until, within};
 
 #[tokio::test]
 async fn a_stalled_stream_stops_no_other_stream_and_no_other_connection() {
@@ -45,6 +47,27 @@ async fn a_stalled_stream_can_be_reset_from_outside_its_body() {
         client.ask("/test/refused").await.header("grpc-status"),
         Some("8")
     );
+}
+
+#[tokio::test]
+async fn an_answer_of_which_its_peer_takes_nothing_is_let_go_and_one_that_is_read_is_not() {
+    let mut settings = AcceptorSettings::default();
+    Arc::make_mut(&mut settings.connection).answer_timeout = Duration::from_secs(2);
+    let node = node_with(settings);
+    let mut client = Client::connect(node.address).await;
+    let mut read = client.ask("/test/endless").await;
+    let mut stalled = client.ask("/test/endless").await;
+    stalled.hold(64 << 10).await;
+    assert_eq!(node.calls.live(), 2);
+    // A few bytes at a time, and its window never has much.
+    while node.calls.live() == 2 {
+        read.chunk().await.expect("endless").expect("no error");
+        pass(Duration::from_millis(10)).await;
+    }
+    assert_eq!(stalled.reset_reason().await, Some(Reason::CANCEL));
+    for _ in 0..100 {
+        read.chunk().await.expect("endless").expect("no error");
+    }
 }
 
 #[tokio::test]

@@ -84,9 +84,14 @@ where
             return;
         }
         let account = Arc::clone(self.open_account());
+        let timeout = self.shared.settings.connection.answer_timeout;
         for key in uncounted {
             if let Some(stream) = self.streams.get_mut(key) {
                 stream.count_piece(&account);
+                if let Some(due) = stream.answer_due(timeout) {
+                    self.wire.heartbeats.wants(due);
+                    self.untimed = true;
+                }
             }
         }
     }
