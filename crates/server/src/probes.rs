@@ -13,7 +13,7 @@ use longlived_api::FILE_DESCRIPTOR_SET;
 use longlived_broker::AppendError;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
@@ -126,7 +126,8 @@ impl Probes {
                         return Ok(status::trailers_only(&status, Contract::V1));
                     }
                 };
-                if exceeded.is_so() {
+                // With an answer behind them the headers have no status; the answer goes first.
+                if exceeded.is_so() && response.headers().contains_key(Status::GRPC_STATUS) {
                     let status = status::probe_too_large();
                     return Ok(status::trailers_only(&status, Contract::V1));
                 }

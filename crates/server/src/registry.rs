@@ -91,6 +91,16 @@ pub(crate) struct Registry {
     fight_lines: Mutex<Seldom>,
 }
 
+/// What a look at an id came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    /// It is not known any more.
+    Forgotten,
+    /// It is to be looked at again.
+    Unsettled,
+    Settled,
+}
+
 /// A session's place in the registry. Dropping it gives the place back.
 pub(crate) struct Registration {
     registry: Arc<Registry>,
@@ -192,15 +202,11 @@ impl Registry {
             let Some((_, key)) = self.unsettled.lock().pop_front() else {
                 return false;
             };
-            let Entry::Occupied(entry) = self.slots.entry(key.clone()) else {
-                continue;
-            };
-            if entry.get().is_unclaimed() {
-                self.remove(entry);
-                return true;
+            match self.look_at(&key, Instant::now(), Slot::is_unclaimed) {
+                Looked::Forgotten => return true,
+                Looked::Unsettled => self.queue(key),
+                Looked::Settled => {}
             }
-            drop(entry);
-            self.queue(key);
         }
         false
     }
@@ -305,7 +311,8 @@ impl Registry {
         };
         let more = keys.len() == limit;
         for key in keys {
-            if self.is_still_unsettled(&key, now) {
+            let looked = self.look_at(&key, now, |slot| slot.is_forgettable(now));
+            if looked == Looked::Unsettled {
                 self.queue(key);
             }
         }
@@ -318,24 +325,34 @@ impl Registry {
         unsettled.push_back((Instant::now(), key));
     }
 
-    fn is_still_unsettled(&self, key: &SubscriberKey, now: Instant) -> bool {
+    /// Looks at an id that was queued, and forgets it if that may be.
+    fn look_at(
+        &self,
+        key: &SubscriberKey,
+        now: Instant,
+        is_forgettable: impl FnOnce(&Slot) -> bool,
+    ) -> Looked {
         let Entry::Occupied(mut entry) = self.slots.entry(key.clone()) else {
-            return false;
+            return Looked::Settled;
         };
         let slot = entry.get_mut();
         let fight = slot.tell_refused(now);
         slot.look_again(now);
-        let unsettled = if slot.is_forgettable(now) {
+        let looked = if is_forgettable(slot) {
             self.remove(entry);
-            false
+            Looked::Forgotten
         } else {
             let unsettled = slot.is_newly_unsettled();
             slot.shrink_if_empty();
             drop(entry);
-            unsettled
+            if unsettled {
+                Looked::Unsettled
+            } else {
+                Looked::Settled
+            }
         };
         self.log_fight(key, fight);
-        unsettled
+        looked
     }
 
     fn remove(&self, entry: OccupiedEntry<'_, SubscriberKey, Slot>) {

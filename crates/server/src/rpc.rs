@@ -55,6 +55,8 @@ pub(crate) enum NodeBody {
     Session(Box<SessionBody>),
     // Of a `Session` call, before and after its session begins.
     Call(Box<SessionCall>),
+    // Of topics or history: it counts against the budget of pages.
+    Page(Body),
     Other(Body),
 }
 
@@ -79,7 +81,7 @@ impl http_body::Body for NodeBody {
             Self::Call(call) => Pin::new(&mut **call)
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
-            Self::Other(body) => Pin::new(body).poll_frame(cx),
+            Self::Page(body) | Self::Other(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -87,7 +89,7 @@ impl http_body::Body for NodeBody {
         match self {
             Self::Session(body) => body.is_end_stream(),
             Self::Call(call) => call.is_end_stream(),
-            Self::Other(body) => body.is_end_stream(),
+            Self::Page(body) | Self::Other(body) => body.is_end_stream(),
         }
     }
 }
@@ -99,15 +101,19 @@ impl ResponseBody for NodeBody {
         match self {
             Self::Session(body) => Some(&mut **body),
             Self::Call(call) => Some(call.session()?),
-            Self::Other(_) => None,
+            Self::Page(_) | Self::Other(_) => None,
         }
+    }
+
+    fn has_budget(&self) -> bool {
+        matches!(self, Self::Page(_))
     }
 
     fn poll_while_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Call(call) => call.poll_requests(cx),
             // Neither reads further requests, or only as far as its answers are taken.
-            Self::Session(_) | Self::Other(_) => Poll::Pending,
+            Self::Session(_) | Self::Page(_) | Self::Other(_) => Poll::Pending,
         }
     }
 }

@@ -204,6 +204,10 @@ where
         self.body.follower()
     }
 
+    fn has_budget(&self) -> bool {
+        self.body.has_budget()
+    }
+
     fn poll_while_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.body.poll_while_blocked(cx)
     }

@@ -249,6 +249,10 @@ impl<B: ResponseBody> ResponseBody for DeadlineBody<B> {
         self.body.as_mut()?.follower()
     }
 
+    fn has_budget(&self) -> bool {
+        self.body.as_ref().is_some_and(ResponseBody::has_budget)
+    }
+
     fn poll_while_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.body {
             Some(body) => body.poll_while_blocked(cx),

@@ -86,6 +86,36 @@ async fn ids_that_have_left_make_room_the_oldest_first_and_those_that_are_here_d
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_id_that_was_fought_over_makes_room_once_the_fight_is_forgotten_however_often_others_come()
+ {
+    let registry = Registry::new(1);
+    let register = |id: &str, instance| {
+        let attempt = Attempt {
+            instance,
+            number: 1,
+        };
+        let key = SubscriberKey::anonymous(id);
+        registry.register(Session::of(&key, registry.next_generation(), attempt))
+    };
+    let one = register("fought over", 7).expect("there is room");
+    let other = register("fought over", 8).expect("it takes the id over");
+    drop((one, other));
+    let begun = Instant::now();
+    let came = loop {
+        match register("other", 9) {
+            Ok(came) => break came,
+            Err(_) => tokio::time::advance(Duration::from_secs(1)).await,
+        }
+        assert!(
+            begun.elapsed() < 2 * limits::TAKEOVER_WINDOW,
+            "it is never forgotten"
+        );
+    };
+    assert!(begun.elapsed() >= limits::TAKEOVER_WINDOW / 2);
+    drop(came);
+}
+
+#[tokio::test(start_paused = true)]
 async fn sessions_are_told_to_end_when_their_caller_expires_a_few_at_a_time_and_not_before() {
     let registry = Registry::new(100);
     let begin = Instant::now();

@@ -71,7 +71,7 @@ async fn reserve(node: &Node) -> Result<Reserved, Status> {
 /// A page that holds its part of the budget until it is taken.
 fn held(reserved: Reserved, page: &impl Message) -> Response<NodeBody> {
     let bytes = page.encoded_len();
-    call::streaming(reserved.held(bytes, call::unary_body(page))).map(NodeBody::Other)
+    call::streaming(reserved.held(bytes, call::unary_body(page))).map(NodeBody::Page)
 }
 
 /// The subscriber id that the caller gave; empty if it gave none.

@@ -389,7 +389,7 @@ impl OwnAccount {
 impl Account {
     fn is_empty(&self) -> bool {
         let mut kinds = Kind::ALL.into_iter();
-        kinds.all(|kind| kind == Kind::Tables || self.of(kind) == 0)
+        self.waiting() == 0 && kinds.all(|kind| kind == Kind::Tables || self.of(kind) == 0)
     }
 
     /// The connection waits until less is held, or no longer does. It looks at the counts after this.

@@ -43,6 +43,8 @@ pub(super) struct Detached {
     pub(super) slot: u32,
     /// The rest of the last piece, still to be sent.
     pub(super) rest: Bytes,
+    /// Bytes of that piece.
+    pub(super) whole: usize,
     pub(super) followed: Followed,
 }
 
@@ -409,6 +411,7 @@ impl<R: SharedReader> Group<R> {
         let mut detached = Detached {
             slot: member.slot,
             rest: Bytes::new(),
+            whole: 0,
             followed: Followed {
                 position: self.reader.position(),
                 events: self.events - member.since,
@@ -421,6 +424,7 @@ impl<R: SharedReader> Group<R> {
                 under_way.next -= 1;
             } else if at == under_way.next && under_way.sent > 0 {
                 detached.rest = under_way.piece.bytes.slice(under_way.sent..);
+                detached.whole = under_way.piece.bytes.len();
                 under_way.sent = 0;
             } else {
                 detached.followed.position = under_way.piece.after;

@@ -55,32 +55,59 @@ struct Kept {
     /// Given back before the bytes are: others may get their memory then.
     counted: Option<Waiting>,
     bytes: Bytes,
+    /// Of the piece that it is the rest of: they stay in memory with it.
+    whole: usize,
     /// When the peer took something of the answer last.
     since: Instant,
 }
 
+/// What is known of a piece of which a rest was kept.
+#[derive(Default)]
+struct Before {
+    counted: Option<Waiting>,
+    whole: usize,
+    since: Option<Instant>,
+}
+
+impl Before {
+    /// Nothing was kept of a piece of this size.
+    fn none(whole: usize) -> Self {
+        Self {
+            whole,
+            ..Self::default()
+        }
+    }
+}
+
 impl Rest {
-    pub(super) fn new(bytes: Bytes) -> Self {
-        Self::since(bytes, None, None)
+    /// The rest of a piece that has `whole` bytes, kept from now on.
+    pub(super) fn new(bytes: Bytes, whole: usize) -> Self {
+        Self::again(bytes, Before::none(whole))
     }
 
-    /// Kept since a time, or from now on.
-    fn since(bytes: Bytes, counted: Option<Waiting>, since: Option<Instant>) -> Self {
+    /// The rest of a piece of which some was kept before, perhaps.
+    fn again(bytes: Bytes, before: Before) -> Self {
         let kept = |bytes| {
             Box::new(Kept {
-                counted,
+                counted: before.counted,
                 bytes,
-                since: since.unwrap_or_else(Instant::now),
+                whole: before.whole,
+                since: before.since.unwrap_or_else(Instant::now),
             })
         };
         Self((!bytes.is_empty()).then_some(bytes).map(kept))
     }
 
-    fn take(&mut self) -> (Bytes, Option<Waiting>, Option<Instant>) {
-        match self.0.take() {
-            Some(kept) => (kept.bytes, kept.counted, Some(kept.since)),
-            None => (Bytes::new(), None, None),
-        }
+    fn take(&mut self) -> (Bytes, Before) {
+        let Some(kept) = self.0.take() else {
+            return (Bytes::new(), Before::default());
+        };
+        let before = Before {
+            counted: kept.counted,
+            whole: kept.whole,
+            since: Some(kept.since),
+        };
+        (kept.bytes, before)
     }
 
     /// Since when the peer has taken nothing of an answer that waits.
@@ -99,7 +126,7 @@ impl Rest {
 
     pub(super) fn count(&mut self, account: &Arc<Account>) {
         if let Some(kept) = &mut self.0 {
-            (kept.counted).get_or_insert_with(|| Waiting::with(&kept.bytes, account));
+            (kept.counted).get_or_insert_with(|| Waiting::with(&kept.bytes, kept.whole, account));
         }
     }
 
@@ -145,6 +172,7 @@ impl Outgoing {
                 }
             },
         };
+        let whole = first.len();
         let Frames { http2, io, .. } = frames;
         response_head::head(head.status, &head.headers, |block| {
             http2.respond(at, block, end, io.out());
@@ -154,7 +182,7 @@ impl Outgoing {
             return Err(End::Sent);
         }
         Ok(Self {
-            rest: Rest::new(first),
+            rest: Rest::new(first, whole),
             place: None,
             at_rest: false,
             waits: false,
@@ -186,7 +214,7 @@ impl Outgoing {
             // The body was just asked, and had nothing to say.
             return again(own);
         }
-        let ((mut rest, mut counted, since), mut moved) = (self.rest.take(), 0);
+        let ((mut rest, mut before), mut moved) = (self.rest.take(), 0);
         let polled = loop {
             if !rest.is_empty() {
                 let (count, sent) = send_rest(at, &mut rest, frames);
@@ -226,8 +254,8 @@ impl Outgoing {
                 Ok(data) => {
                     // Counts an empty chunk too: a body that gives nothing else must not keep the turn.
                     moved += 1;
-                    counted = None;
                     rest = large_enough(data, body, frames);
+                    before = Before::none(rest.len());
                     if opened {
                         break again(own);
                     }
@@ -239,7 +267,8 @@ impl Outgoing {
                 }
             }
         };
-        self.rest = Rest::since(rest, counted, since.filter(|_| moved == 0));
+        before.since = before.since.filter(|_| moved == 0);
+        self.rest = Rest::again(rest, before);
         // The first piece waits for the next turn, if its windows take it.
         self.waits |= !opened;
         polled
@@ -295,11 +324,12 @@ fn send_rest<T: AsyncWrite + Unpin>(
     (count, sent)
 }
 
-/// Tells the body how much its reader takes.
+/// Tells the body how much its reader takes, and says what it was told: one that follows nothing yet may do so later.
 fn tell<B: ResponseBody>(takes: usize, body: &mut B) -> u32 {
-    if let Some(follower) = body.follower() {
-        follower.set_capacity(takes);
-    }
+    let Some(follower) = body.follower() else {
+        return u32::MAX;
+    };
+    follower.set_capacity(takes);
     // A piece is far smaller.
     u32::try_from(takes).unwrap_or(u32::MAX)
 }

@@ -34,6 +34,11 @@ pub trait ResponseBody:
         None
     }
 
+    /// Whether what it says counts against a budget of its own, and not against the caps on what calls hold.
+    fn has_budget(&self) -> bool {
+        false
+    }
+
     /// Goes on with work that needs no response, such as reading further requests, while nothing of the response can be
     /// sent and the body is not polled for its frames. Called when that begins, and whenever the waker of `cx` was
     /// woken meanwhile. Ready when the next frame is the trailers, which need no window.

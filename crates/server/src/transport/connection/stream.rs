@@ -104,17 +104,16 @@ impl<F, B> Stream<F, B> {
     }
 
     /// Its call is told to end: it gets this error in place of the rest of its request. One that reads no more, or that holds more of its
-    /// answer, is let go; whether it was, so that its stream is to be polled.
-    pub(super) fn cut(&mut self, error: RequestError) -> bool {
+    /// answer, is let go. The stream is to be polled.
+    pub(super) fn cut(&mut self, error: RequestError) {
         let answer = self.waits_with();
         if let Some(inbox) = &self.inbox
             && answer <= inbox.held_bytes().total()
             && inbox.cut(error)
         {
-            return false;
+            return;
         }
         self.stage = Stage::Cut(ErrorCode::ENHANCE_YOUR_CALM);
-        true
     }
 
     /// Where the content of its request goes, while that may go on.
@@ -186,16 +185,18 @@ impl<F, B: ResponseBody> Stream<F, B> {
     pub(super) fn resume(&mut self, detached: Detached) {
         if let Stage::Sending { body, out } = &mut self.stage {
             out.place = None;
-            out.rest = Rest::new(detached.rest);
+            out.rest = Rest::new(detached.rest, detached.whole);
             if let Some(follower) = body.follower() {
                 follower.unfollow(detached.followed);
             }
         }
     }
 
-    /// Counts the rest of a piece, which waits for a window.
+    /// Counts the rest of a piece, which waits for a window, unless it has a budget of its own.
     pub(super) fn count_piece(&mut self, account: &Arc<Account>) {
-        if let Stage::Sending { out, .. } = &mut self.stage {
+        if let Stage::Sending { body, out } = &mut self.stage
+            && !body.has_budget()
+        {
             out.rest.count(account);
         }
     }

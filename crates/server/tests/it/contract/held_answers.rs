@@ -3,13 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use h2::Reason;
 use longlived_api::v1;
 use longlived_server::Config;
 use prost::Message as _;
 
 use super::support::{
-    Frame, Node, Raw, RawReply, Windows, earliest, framed, message, request, subscription,
+    Frame, Node, Raw, RawReply, Windows, earliest, framed, message, request, subscription, text,
 };
 
 const SUBSCRIBE: &str = "/longlived.v1.SubscriptionService/Subscribe";
@@ -23,8 +24,12 @@ fn connection_cap(bytes: usize) -> impl FnOnce(&mut Config) {
 }
 
 async fn connect(node: &Node) -> Raw {
+    connect_with(node, WINDOW).await
+}
+
+async fn connect_with(node: &Node, stream_window: u32) -> Raw {
     let windows = Windows {
-        stream_window: WINDOW,
+        stream_window,
         ..Windows::default()
     };
     Raw::connect_with(node.address, windows).await
@@ -76,6 +81,52 @@ async fn of_the_subscriptions_of_a_connection_that_wait_with_most_the_newest_end
     // It comes back, and has what waited for it before.
     let c = open(&mut raw, "c", 0).await;
     assert_gets_event(c, 41 * KIB).await;
+}
+
+/// The bytes of the whole stay in memory with the rest.
+#[tokio::test]
+async fn an_event_of_which_little_waits_counts_whole() {
+    let node = Node::start_with(connection_cap(100 * KIB));
+    for topic in ["a", "b", "c"] {
+        publish(&node, topic, 40 * KIB).await;
+    }
+    let mut raw = connect_with(&node, 39 << 10).await;
+    let mut waiting = Vec::new();
+    for topic in ["a", "b", "c"] {
+        waiting.push(open(&mut raw, topic, 0).await);
+    }
+    let last = waiting.pop().expect("three");
+    assert_cut(last).await;
+    for reply in waiting {
+        assert_gets_event(reply, 40 * KIB).await;
+    }
+}
+
+/// They have a budget of their own.
+#[tokio::test]
+async fn pages_are_not_counted_twice() {
+    let node = Node::start_with(connection_cap(100 * KIB));
+    publish(&node, "t", 60 * KIB).await;
+    let mut raw = connect(&node).await;
+    let mut pages = Vec::new();
+    for _ in 0..4 {
+        pages.push(raw.call(READ_HISTORY, &[], read_history()).await);
+        raw.call("/nothing/Nothing", &[], framed(b"")).await;
+    }
+    for mut page in pages {
+        let (page, trailers) = page.rest().await;
+        assert!(page.len() > 60 * KIB);
+        assert_eq!(text(&trailers, "grpc-status"), Some("0"));
+    }
+}
+
+fn read_history() -> Bytes {
+    let read = v1::ReadHistoryRequest {
+        subscriber_id: "s".to_owned(),
+        subscriptions: vec![subscription("t")],
+        ..v1::ReadHistoryRequest::default()
+    };
+    framed(&read.encode_to_vec())
 }
 
 #[tokio::test]
@@ -139,13 +190,7 @@ async fn an_answer_that_is_not_read_is_let_go_in_time_and_a_subscription_is_wait
     let mut raw = connect(&node).await;
     let waits = open(&mut raw, "t", 0).await;
     // One entry of 40 KiB: more than the window takes.
-    let read = v1::ReadHistoryRequest {
-        subscriber_id: "s".to_owned(),
-        subscriptions: vec![subscription("t")],
-        ..v1::ReadHistoryRequest::default()
-    };
-    let body = framed(&read.encode_to_vec());
-    let mut page = raw.call(READ_HISTORY, &[], body).await;
+    let mut page = raw.call(READ_HISTORY, &[], read_history()).await;
     assert_eq!(page.reset_reason().await, Some(Reason::CANCEL));
     assert_gets_event(waits, 40 * KIB).await;
 }

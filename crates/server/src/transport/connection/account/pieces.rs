@@ -45,17 +45,16 @@ pub(in super::super) struct Waiting {
 }
 
 impl Waiting {
-    /// A stream begins to wait with a piece.
-    pub(in super::super) fn with(piece: &Bytes, of: &Arc<Account>) -> Self {
-        let end = piece.as_ptr() as usize + piece.len();
+    /// A stream begins to wait with the rest of a piece of `bytes` in all: they stay in memory while there is a rest.
+    pub(in super::super) fn with(rest: &Bytes, bytes: usize, of: &Arc<Account>) -> Self {
+        let end = rest.as_ptr() as usize + rest.len();
         of.waiting.fetch_add(1, SeqCst);
         let mut shared = of.of.0.pieces.0.entry(end).or_default();
         if shared.streams == 0 {
-            shared.bytes = piece.len();
             shared.charged = of.number;
-            // Under the guard: the next who leaves finds it charged.
-            of.change([(Kind::Answers, 0, shared.bytes)]);
         }
+        // Under the guard: the next who leaves finds it charged.
+        shared.grow(bytes, of);
         shared.streams += 1;
         let waits = shared.connections.entry(of.number);
         let waits = waits.or_insert_with(|| Waits {
@@ -69,10 +68,11 @@ impl Waiting {
         }
     }
 
-    /// Its part of the piece, in bytes: what one stream would give back, if all who wait with it left.
+    /// Its part of the piece, in bytes: what one stream gives back, if all who wait with it leave. Nothing, if another connection is charged.
     pub(in super::super) fn part(&self) -> usize {
         let shared = self.of.of.0.pieces.0.get(&self.end);
-        shared.map_or(0, |shared| shared.bytes.div_ceil(shared.streams))
+        let charged = shared.filter(|shared| shared.charged == self.of.number);
+        charged.map_or(0, |shared| shared.bytes.div_ceil(shared.streams))
     }
 }
 
@@ -88,6 +88,17 @@ impl Drop for Waiting {
 }
 
 impl Piece {
+    /// It has this number of bytes at least. `account` is that of a stream which comes.
+    fn grow(&mut self, bytes: usize, account: &Arc<Account>) {
+        if bytes > self.bytes || self.streams == 0 {
+            let before = if self.streams == 0 { 0 } else { self.bytes };
+            let charged = self.connections.get(&self.charged);
+            let charged = charged.map_or(account, |waits| &waits.account);
+            charged.change([(Kind::Answers, before, bytes)]);
+            self.bytes = bytes;
+        }
+    }
+
     /// One stream of the account's connection leaves.
     fn leave(&mut self, account: &Arc<Account>) {
         self.streams -= 1;

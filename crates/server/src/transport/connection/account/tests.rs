@@ -212,7 +212,7 @@ proptest! {
         let mut waiting: Vec<(usize, usize, Waiting)> = Vec::new();
         for (comes, at, piece, who) in steps {
             if comes || waiting.is_empty() {
-                waiting.push((piece, at, Waiting::with(&pieces[piece], &accounts_of[at])));
+                waiting.push((piece, at, Waiting::with(&pieces[piece].slice(pieces[piece].len() / 2..), pieces[piece].len(), &accounts_of[at])));
             } else {
                 waiting.swap_remove(who.index(waiting.len()));
             }
@@ -227,6 +227,8 @@ proptest! {
                 let waits = waiting.iter().filter(|(_, of, _)| *of == at).count();
                 prop_assert_eq!(account.waiting(), waits);
                 prop_assert!(waits > 0 || account.of(Kind::Answers) == 0, "charged for others");
+                let parts = waiting.iter().filter(|(_, of, _)| *of == at).map(|(_, _, one)| one.part());
+                prop_assert_eq!(parts.sum::<usize>() > 0, account.of(Kind::Answers) > 0);
             }
         }
         drop(waiting);

@@ -145,10 +145,9 @@ where
         };
         account.log_ended(error, bytes);
         stream.detach(followers, frames);
-        if stream.cut(error) {
-            let key = stream.key();
-            self.streams.wake(key);
-        }
+        stream.cut(error);
+        let key = stream.key();
+        self.streams.wake(key);
         true
     }
 }
