@@ -264,8 +264,7 @@ impl Cursor {
     }
 
     /// The reader takes this number of bytes now. The next deliveries hold about as many, so that little is left of them when it takes no
-    /// more.
-    /// One event is delivered whole, whatever its size.
+    /// more. One event is delivered whole, whatever its size.
     pub fn set_capacity(&mut self, bytes: usize) {
         self.delivery_bytes = bytes.clamp(DELIVERY_BYTES_LEAST, DELIVERY_BYTES) as u32;
     }

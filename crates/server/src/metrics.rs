@@ -3,19 +3,13 @@
 //! Holds: one request a connection, and each connection ends within a fixed time, so that neither many scrapers nor
 //! silent ones harm the node. Of too many the oldest that has asked for nothing gives its place up, so that silent ones hold up nobody.
 //! It answers until the very end of the drain.
-//! Does not: know the metrics; `values` does. Nor the differences of the two formats; `plain` does.
+//! Does not: know the metrics; `values` does. Nor who gives its place up; `places` does. Nor the differences of the two formats; `plain` does.
 
+mod places;
 mod plain;
 mod values;
 
-use std::{
-    collections::VecDeque,
-    convert::Infallible,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-};
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -36,6 +30,7 @@ use crate::{limits, tasks::Tasks, throttle::Seldom, transport::acceptor::is_of_t
 
 pub(crate) use values::{LogDrops, NodeValues};
 
+use places::{Place, Places};
 use values::Sample;
 
 /// Before the name of every metric.
@@ -75,45 +70,6 @@ pub(crate) async fn serve(listener: TcpListener, values: NodeValues, tasks: Task
                 }
             }
         }
-    }
-}
-
-/// The places of connections, the oldest first.
-#[derive(Default)]
-struct Places(VecDeque<Weak<Place>>);
-
-/// The place of a connection. Dropping it gives it back.
-#[derive(Default)]
-struct Place {
-    asked: AtomicBool,
-    given_up: CancellationToken,
-}
-
-impl Places {
-    /// A place for one more. If there is none, the oldest that has asked for nothing gives its own up, or else the oldest.
-    fn take(&mut self) -> Arc<Place> {
-        self.0.retain(|place| place.strong_count() > 0);
-        if self.0.len() >= limits::METRICS_CONNECTIONS_MAX {
-            let is_silent = |place: &Weak<Place>| {
-                let place = place.upgrade();
-                place.is_some_and(|place| !place.asked.load(Relaxed))
-            };
-            let oldest = self.0.iter().position(is_silent).unwrap_or(0);
-            let given_up = self.0.remove(oldest).and_then(|place| place.upgrade());
-            if let Some(place) = given_up {
-                place.given_up.cancel();
-            }
-        }
-        let place = Arc::default();
-        self.0.push_back(Arc::downgrade(&place));
-        place
-    }
-}
-
-impl Place {
-    /// The head of its request has come.
-    fn has_asked(&self) {
-        self.asked.store(true, Relaxed);
     }
 }
 
@@ -238,35 +194,5 @@ mod tests {
         assert!(took <= limits::METRICS_TIMEOUT * 2, "{took:?}");
         tasks.stop();
         tasks.close_and_wait().await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_oldest_that_has_asked_for_nothing_gives_its_place_up() {
-        let mut places = Places::default();
-        let taken: Vec<_> = (0..limits::METRICS_CONNECTIONS_MAX)
-            .map(|_| places.take())
-            .collect();
-        taken[0].has_asked();
-        let gone = |places: &[Arc<Place>]| {
-            let gone =
-                |(at, place): (usize, &Arc<Place>)| place.given_up.is_cancelled().then_some(at);
-            places
-                .iter()
-                .enumerate()
-                .filter_map(gone)
-                .collect::<Vec<_>>()
-        };
-        let one = places.take();
-        assert_eq!(gone(&taken), [1]);
-        for place in &taken {
-            place.has_asked();
-        }
-        one.has_asked();
-        let another = places.take();
-        assert_eq!(gone(&taken), [0, 1], "all have asked: the oldest");
-        drop(one);
-        let _last = places.take();
-        assert_eq!(gone(&taken), [0, 1], "a place was free");
-        assert!(!another.given_up.is_cancelled());
     }
 }

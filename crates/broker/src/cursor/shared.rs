@@ -47,8 +47,8 @@ pub struct SharedDelivery {
 }
 
 impl TailReader {
-    /// The next delivery of at most `bytes_max`, or of one event, asked for when all that was handed out is sent. Pending means that there is none, and that the
-    /// waker is woken when there is. `None` means that the reader cannot go on for all followers: the next event is no longer
+    /// The next delivery, of at most `bytes_max` or one event, asked for when all that was handed out is sent. Pending means that there is
+    /// none, and that the waker is woken when there is. `None` means that the reader cannot go on for all followers: the next event is no longer
     /// in the tail, or too large for some.
     pub fn poll_next(
         &mut self,

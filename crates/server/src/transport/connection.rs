@@ -20,6 +20,7 @@ mod request_body;
 mod request_error;
 mod response_body;
 mod response_head;
+mod rest;
 mod send_queue;
 mod service;
 mod settings;

@@ -6,7 +6,6 @@
 
 use std::error::Error;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -14,12 +13,11 @@ use http::HeaderMap;
 use http::response::Parts;
 use longlived_http2::{ErrorCode, Slot};
 use tokio::io::AsyncWrite;
-use tokio::time::Instant;
 
-use super::account::{Account, Waiting};
 use super::followers::Place;
 use super::response_body::ResponseBody;
 use super::response_head;
+use super::rest::{Before, Rest};
 use super::stream_set::Turn;
 use super::wake_set::StreamWaker;
 use super::wire::{Frames, Sent};
@@ -45,96 +43,6 @@ pub(super) struct Outgoing {
     pub(super) waits: bool,
     /// The number of bytes that its reader takes, as the body was told; never 0.
     told: u32,
-}
-
-/// Bytes that wait. In a box: most streams have none for hours, and a node has a million of them.
-#[derive(Default)]
-pub(super) struct Rest(Option<Box<Kept>>);
-
-struct Kept {
-    /// Given back before the bytes are: others may get their memory then.
-    counted: Option<Waiting>,
-    bytes: Bytes,
-    /// Of the piece that it is the rest of: they stay in memory with it.
-    whole: usize,
-    /// When the peer took something of the answer last.
-    since: Instant,
-}
-
-/// What is known of a piece of which a rest was kept.
-#[derive(Default)]
-struct Before {
-    counted: Option<Waiting>,
-    whole: usize,
-    since: Option<Instant>,
-}
-
-impl Before {
-    /// Nothing was kept of a piece of this size.
-    fn none(whole: usize) -> Self {
-        Self {
-            whole,
-            ..Self::default()
-        }
-    }
-}
-
-impl Rest {
-    /// The rest of a piece that has `whole` bytes, kept from now on.
-    pub(super) fn new(bytes: Bytes, whole: usize) -> Self {
-        Self::again(bytes, Before::none(whole))
-    }
-
-    /// The rest of a piece of which some was kept before, perhaps.
-    fn again(bytes: Bytes, before: Before) -> Self {
-        let kept = |bytes| {
-            Box::new(Kept {
-                counted: before.counted,
-                bytes,
-                whole: before.whole,
-                since: before.since.unwrap_or_else(Instant::now),
-            })
-        };
-        Self((!bytes.is_empty()).then_some(bytes).map(kept))
-    }
-
-    fn take(&mut self) -> (Bytes, Before) {
-        let Some(kept) = self.0.take() else {
-            return (Bytes::new(), Before::default());
-        };
-        let before = Before {
-            counted: kept.counted,
-            whole: kept.whole,
-            since: Some(kept.since),
-        };
-        (kept.bytes, before)
-    }
-
-    /// Since when the peer has taken nothing of an answer that waits.
-    pub(super) fn waits_since(&self) -> Option<Instant> {
-        self.0.as_ref().map(|kept| kept.since)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
-    /// Whether nobody has counted it.
-    fn is_uncounted(&self) -> bool {
-        (self.0.as_ref()).is_some_and(|kept| kept.counted.is_none())
-    }
-
-    pub(super) fn count(&mut self, account: &Arc<Account>) {
-        if let Some(kept) = &mut self.0 {
-            (kept.counted).get_or_insert_with(|| Waiting::with(&kept.bytes, kept.whole, account));
-        }
-    }
-
-    /// Its part of what is counted for it, in bytes.
-    pub(super) fn counted_bytes(&self) -> usize {
-        let counted = self.0.as_ref().and_then(|kept| kept.counted.as_ref());
-        counted.map_or(0, Waiting::part)
-    }
 }
 
 impl Outgoing {

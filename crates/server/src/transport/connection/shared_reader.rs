@@ -14,8 +14,8 @@ pub trait SharedReader: Send + 'static {
     /// The source of this reader.
     fn source(&self) -> Self::Source<'_>;
 
-    /// The next piece for all its streams, of at most `bytes_max` or one event. Pending means that there is none yet, and that the waker is woken when that
-    /// changes. `None` means that the reader cannot go on for all: each stream reads for itself again.
+    /// The next piece for all its streams, of at most `bytes_max` or one event. Pending means that there is none yet, and that the
+    /// waker is woken when that changes. `None` means that the reader cannot go on for all: each stream reads for itself again.
     fn poll_next(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Option<SharedPiece>>;
 
     /// The position of a stream that got every piece so far.

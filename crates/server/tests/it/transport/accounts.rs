@@ -31,6 +31,13 @@ async fn begin(client: &mut Client, path: &str) -> (ResponseFuture, SendStream<B
     client.begin(path, &headers).await
 }
 
+/// A connection of it may hold the fields of six calls, at some 42 KiB each.
+fn node_for_six_calls() -> Node {
+    let mut settings = AcceptorSettings::default();
+    Arc::make_mut(&mut settings.connection).connection_bytes_max = 280 << 10;
+    node_with(settings)
+}
+
 /// The numbers of the only connection, when they are so.
 async fn numbers(node: &Node, is_so: impl Fn(&ConnectionHeld) -> bool) -> ConnectionHeld {
     let only = || {
@@ -82,16 +89,14 @@ async fn fields_count_until_their_call_drops_them() {
 
 #[tokio::test]
 async fn of_calls_that_hold_too_many_fields_the_newest_end() {
-    let mut settings = AcceptorSettings::default();
-    Arc::make_mut(&mut settings.connection).connection_bytes_max = 280 << 10;
-    let node = node_with(settings);
+    let node = node_for_six_calls();
     let mut client = Client::connect(node.address).await;
     let mut calls = Vec::new();
     for _ in 0..12 {
         calls.push(begin(&mut client, "/test/echo").await);
         client.ask("/test/unknown").await;
     }
-    // Each holds some 42 KiB. They are equal, so those that come last end.
+    // They are equal, so those that come last end.
     for (response, _stream) in calls.split_off(6) {
         let status = Reply::of(response).await.all().await.1;
         assert_eq!(status.as_deref(), Some("8"));
@@ -108,9 +113,7 @@ async fn of_calls_that_hold_too_many_fields_the_newest_end() {
 /// Such calls read nothing in which they could be told.
 #[tokio::test]
 async fn of_calls_whose_requests_have_ended_the_newest_are_let_go() {
-    let mut settings = AcceptorSettings::default();
-    Arc::make_mut(&mut settings.connection).connection_bytes_max = 280 << 10;
-    let node = node_with(settings);
+    let node = node_for_six_calls();
     let mut client = Client::connect(node.address).await;
     let mut calls = Vec::new();
     for _ in 0..12 {
