@@ -191,7 +191,7 @@ pub(super) fn shown(value: f64) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-fn grouped(value: f64) -> String {
+pub(super) fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
     if value <= -1.0 {

@@ -46,6 +46,7 @@ mod refuse;
 mod repeat;
 mod retries;
 mod rig;
+mod room;
 mod rows;
 mod run;
 mod server;

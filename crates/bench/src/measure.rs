@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::ensure;
-use longlived_console::{CompressionFlag, print_line};
+use longlived_console::{CompressionFlag, note, print_line};
 
 use super::args::{FanoutArgs, FanoutLoad, IdleArgs, PayloadKind, Topics};
 use super::clock::{monotonic_ns, nanoseconds};
@@ -14,6 +14,7 @@ use super::load::control::{Protocol, PublishPlan, Published};
 use super::pin::Pinning;
 use super::repeat::repeat;
 use super::rig::{LEAD, Rig, Seen, Shape, Window};
+use super::room::Room;
 use super::stop::Stop;
 
 /// Latencies taken in a second, about, when nothing was said about it.
@@ -36,6 +37,10 @@ pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
         compression: CompressionFlag::None,
         payload_kind: PayloadKind::Dots,
     };
+    let room = Room::of(&args.common, args.connections)?;
+    // The result alone goes to standard output.
+    note(room.to_string());
+    room.ensure()?;
     repeat(load, &args.common, |cores| {
         let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
         let start = monotonic_ns() + nanoseconds(LEAD);

@@ -18,6 +18,7 @@ use super::load::control::{
 use super::load_process::{LoadProcess, cpu_of, tell_all};
 use super::pin::Pinning;
 use super::proc::{self, CpuTime};
+use super::room::{self, Room};
 use super::server::Server;
 use super::stop::Stop;
 
@@ -96,6 +97,7 @@ impl<'a> Rig<'a> {
         cores: &Pinning,
         stop: &'a Stop,
     ) -> anyhow::Result<Self> {
+        Room::of(args, shape.connections)?.ensure()?;
         Self::connect_to(
             || Server::for_run(args, &cores.server),
             args,
@@ -338,6 +340,10 @@ pub(super) fn plans(args: &CommonArgs, shape: Shape, server: &Server) -> anyhow:
             server: server.address,
             connections,
             streams: shape.streams,
+            connections_of_an_address: room::connections_of_an_address(
+                server.address.ip(),
+                shape.connections,
+            ),
             subscriber_first,
             subscribers_total: shape.subscribers(),
             topics: shape.topics,

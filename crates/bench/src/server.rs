@@ -273,7 +273,7 @@ fn said(line: &str, what: &str, name: &str) -> Option<u64> {
     words.find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
 }
 
-fn resolve(authority: &str) -> anyhow::Result<SocketAddr> {
+pub(super) fn resolve(authority: &str) -> anyhow::Result<SocketAddr> {
     let mut addresses = authority
         .to_socket_addrs()
         .with_context(|| format!("finding `{authority}`"))?;

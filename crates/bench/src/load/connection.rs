@@ -4,12 +4,12 @@
 //! connection keeps no buffer.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use longlived_api::v1::{Position, SubscribeRequest, Subscription};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use super::control::{Plan, SHARED_TOPIC};
 use super::tally::{Subscriber, Tally};
@@ -18,6 +18,7 @@ use crate::args::Topics;
 use crate::clock::monotonic_ns;
 use crate::http2::WINDOW_DEFAULT;
 use crate::http2::request::{self, Windows};
+use crate::room;
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -75,6 +76,11 @@ pub(crate) fn receive(socket: &mut TcpStream, scratch: &mut [u8]) -> io::Result<
 
 /// Begins to connect, without waiting for it.
 pub(crate) fn start_connecting(server: SocketAddr) -> io::Result<TcpStream> {
+    start_connecting_from(None, server)
+}
+
+/// The same from an address of this machine; without one the kernel chooses.
+fn start_connecting_from(local: Option<Ipv4Addr>, server: SocketAddr) -> io::Result<TcpStream> {
     let family = if server.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -86,6 +92,9 @@ pub(crate) fn start_connecting(server: SocketAddr) -> io::Result<TcpStream> {
         SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
         None,
     )?;
+    if let Some(local) = local {
+        bind(&socket, &SocketAddr::from((local, 0)))?;
+    }
     match connect(&socket, &server) {
         Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
         Err(error) => return Err(error.into()),
@@ -99,7 +108,10 @@ pub(crate) fn start_connecting(server: SocketAddr) -> io::Result<TcpStream> {
 impl Connection {
     pub(super) fn open(plan: &Plan, subscribers: Range<u64>) -> io::Result<Self> {
         Ok(Self {
-            socket: Some(start_connecting(plan.server)?),
+            socket: Some(start_connecting_from(
+                plan.local_address(&subscribers),
+                plan.server,
+            )?),
             established: false,
             wire: Wire::new(plan, subscribers),
             output: Output::default(),
@@ -115,7 +127,8 @@ impl Connection {
         subscribers: Range<u64>,
         resume_after: Option<Position>,
     ) -> io::Result<()> {
-        let socket = start_connecting(plan.server)?;
+        let local = plan.local_address(&subscribers);
+        let socket = start_connecting_from(local, plan.server)?;
         if let Some(error) = socket.take_error()? {
             return Err(error);
         }
@@ -202,6 +215,13 @@ impl Connection {
 }
 
 impl Plan {
+    /// Of the connection of these subscribers.
+    fn local_address(&self, subscribers: &Range<u64>) -> Option<Ipv4Addr> {
+        let each = self.connections_of_an_address?;
+        let number = subscribers.start / u64::from(self.streams);
+        Some(room::local_address(number, each))
+    }
+
     pub(super) fn windows(&self) -> Windows {
         Windows {
             stream_bytes: self.stream_window_bytes,

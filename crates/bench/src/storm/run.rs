@@ -23,6 +23,7 @@ use crate::pin::Pinning;
 use crate::proc::{self, CpuTime};
 use crate::retries::Retries;
 use crate::rig::{ANSWER_SLACK, DRAIN_MAX, LEAD, QUIET, SETTLE, Shape, plans};
+use crate::room::Room;
 use crate::server::Server;
 use crate::stop::Stop;
 
@@ -179,6 +180,7 @@ impl<'a> Storm<'a> {
             stop,
             published: Published::default(),
         };
+        Room::of(&args.common, load.connections)?.ensure()?;
         for plan in plans(&args.common, shape, server)? {
             let load = LoadProcess::start(command, &plan, &cores.load)?;
             storm.loads.push(load);

@@ -333,3 +333,27 @@ fn deliveries_are_counted_with_every_compression() {
         assert_eq!(latency_is_seen, encoding == "none", "{encoding}");
     }
 }
+
+#[test]
+fn connections_that_do_not_fit_are_refused_with_the_limit_before_the_first_is_opened() {
+    let mut command = std::process::Command::new("sh");
+    command
+        .args(["-c", "ulimit -n 300; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_longlived"))
+        .args(["bench", "idle", "--connections", "1000", "--duration", "1s"])
+        .args(["--server-cores", "any", "--load-cores", "any"]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    for part in [
+        "this machine has no room for 1,000 connections",
+        "RLIMIT_NOFILE 300",
+        "1,000 of 172",
+        "fs.file-max",
+        "net.ipv4.tcp_mem",
+        "net.ipv4.ip_local_port_range",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}

@@ -33,7 +33,7 @@ impl OpenFiles {
     }
 
     /// How many connections may be open now, where `wanted` are allowed: at least one.
-    pub(crate) fn connections_max(&self, wanted: usize) -> usize {
+    pub fn connections_max(&self, wanted: usize) -> usize {
         let Some(max) = self.max else {
             return wanted;
         };
