@@ -1,13 +1,15 @@
-//! Where `longlived serve` listens: an address, or a name that stands for one or several.
+//! Where `longlived serve` listens: addresses and names of TCP, and Unix sockets, each with its parameters.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Context as _;
+use longlived_server::{Listen, UnixSocket};
 
-const FORM: &str =
-    "must be ADDRESS:PORT or NAME:PORT, such as 127.0.0.1:7070, [::]:7070 or localhost:7070";
+const FORM: &str = "must be ADDRESS:PORT or NAME:PORT, such as 127.0.0.1:7070, [::]:7070 or localhost:7070, or a URL, such as \
+     tcp://127.0.0.1:7070 or unix:/run/longlived.sock?mode=0660";
 
 /// An address of this machine, for flags that take no name.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
@@ -26,48 +28,165 @@ fn with_port(text: &str, form: &str) -> String {
     }
 }
 
+/// One value of `--listen`: places, separated by blanks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListenList(Vec<ListenAt>);
+
+impl FromStr for ListenList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let places = text.split_ascii_whitespace().map(str::parse);
+        let places: Vec<_> = places.collect::<Result<_, _>>()?;
+        if places.is_empty() {
+            return Err(FORM.to_owned());
+        }
+        Ok(Self(places))
+    }
+}
+
+impl ListenList {
+    /// The places of all values. Names are looked up here.
+    pub(crate) fn places(lists: &[Self]) -> anyhow::Result<Vec<Listen>> {
+        let places = lists.iter().flat_map(|list| &list.0);
+        places.map(ListenAt::place).collect()
+    }
+}
+
 /// As it was given. A name is looked up when it is to be listened on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ListenAt {
+enum ListenAt {
     Address(SocketAddr),
     Name { name: String, port: u16 },
+    Unix(UnixSocket),
 }
 
 impl FromStr for ListenAt {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Ok(address) = text.parse() {
-            return Ok(Self::Address(address));
+        if let Some(rest) = text.strip_prefix("unix:") {
+            let (path, parameters) = parameters(rest);
+            return unix(path, parameters);
         }
-        let wrong = || with_port(text, FORM);
-        let (name, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let port = port.parse().map_err(|_| wrong())?;
-        let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        // A text of digits and dots alone is an address with a mistake in it, and no name of a machine.
-        let is_name = name.chars().any(|c| c.is_ascii_alphabetic()) && name.chars().all(of_a_name);
-        if !is_name {
-            return Err(wrong());
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return tcp(text);
+        };
+        match scheme {
+            "tcp" => {
+                let (address, parameters) = parameters(rest);
+                known("tcp", parameters, [])?;
+                tcp(address)
+            }
+            "tls" => Err("TLS is not supported yet".to_owned()),
+            _ => Err(format!("its scheme `{scheme}` is not tcp or unix; {FORM}")),
         }
-        let name = name.to_owned();
-        Ok(Self::Name { name, port })
     }
 }
+
+fn tcp(text: &str) -> Result<ListenAt, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(ListenAt::Address(address));
+    }
+    let wrong = || with_port(text, FORM);
+    let (name, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port = port.parse().map_err(|_| wrong())?;
+    let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    // A text of digits and dots alone is an address with a mistake in it, and no name of a machine.
+    let is_name = name.chars().any(|c| c.is_ascii_alphabetic()) && name.chars().all(of_a_name);
+    if !is_name {
+        return Err(wrong());
+    }
+    let name = name.to_owned();
+    Ok(ListenAt::Name { name, port })
+}
+
+fn unix(path: &str, parameters: Option<&str>) -> Result<ListenAt, String> {
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if !path.starts_with('/') {
+        return Err("its path must begin with /, such as unix:/run/longlived.sock".to_owned());
+    }
+    let (length, most) = (path.len(), UnixSocket::PATH_BYTES_MAX);
+    if length > most {
+        return Err(format!("its path has {length} bytes; at most {most}"));
+    }
+    let [mode] = known("unix", parameters, ["mode"])?;
+    let mode = mode.map_or(Ok(UnixSocket::MODE_DEFAULT), file_mode)?;
+    let path = PathBuf::from(path);
+    Ok(ListenAt::Unix(UnixSocket { path, mode }))
+}
+
+fn file_mode(text: &str) -> Result<u32, String> {
+    let is_octal = !text.is_empty() && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal);
+    mode.filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| format!("its mode `{text}` is not from 0000 to 0777, in octal digits"))
+}
+
+/// What stands before the first question mark, and what behind it.
+fn parameters(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('?') {
+        Some((place, parameters)) => (place, Some(parameters)),
+        None => (text, None),
+    }
+}
+
+/// The value of each of the `names`, if it is given.
+fn known<'a, const N: usize>(
+    scheme: &str,
+    given: Option<&'a str>,
+    names: [&str; N],
+) -> Result<[Option<&'a str>; N], String> {
+    let mut values = [None; N];
+    for parameter in given.into_iter().flat_map(|given| given.split('&')) {
+        let (name, value) = parameter
+            .split_once('=')
+            .ok_or_else(|| format!("its parameter `{parameter}` has no value: NAME=VALUE"))?;
+        let Some(index) = names.iter().position(|known| *known == name) else {
+            return Err(unknown(scheme, name, &names));
+        };
+        if values[index].replace(value).is_some() {
+            return Err(format!("its parameter `{name}` is given twice"));
+        }
+    }
+    Ok(values)
+}
+
+fn unknown(scheme: &str, name: &str, names: &[&str]) -> String {
+    let likely = names
+        .iter()
+        .map(|known| (strsim::jaro_winkler(known, name), known))
+        .filter(|(likeness, _)| *likeness >= LIKE)
+        .max_by(|one, other| one.0.total_cmp(&other.0));
+    let hint = match likely {
+        Some((_, known)) => format!("did you mean `{known}`?"),
+        None if names.is_empty() => format!("{scheme} has none"),
+        None => format!("{scheme} has {}", names.join(", ")),
+    };
+    format!("its parameter `{name}` is not known; {hint}")
+}
+
+/// How like a known name an unknown one must be to be taken for a slip of it: clap's own bound for flags.
+const LIKE: f64 = 0.7;
 
 impl fmt::Display for ListenAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::Name { name, port } => write!(f, "{name}:{port}"),
+            Self::Unix(UnixSocket { path, mode }) => {
+                write!(f, "unix:{}?mode={mode:04o}", path.display())
+            }
         }
     }
 }
 
 impl ListenAt {
-    /// Each address once, in the order of the system's resolver; at least one.
-    pub(crate) fn addresses(&self) -> anyhow::Result<(SocketAddr, Vec<SocketAddr>)> {
+    /// A name has each of its addresses once, in the order of the system's resolver; at least one.
+    fn place(&self) -> anyhow::Result<Listen> {
         let (name, port) = match self {
-            Self::Address(address) => return Ok((*address, Vec::new())),
+            Self::Address(address) => return Ok((*address).into()),
+            Self::Unix(socket) => return Ok(Listen::Unix(socket.clone())),
             Self::Name { name, port } => (name.as_str(), *port),
         };
         let found = (name, port).to_socket_addrs();
@@ -78,10 +197,11 @@ impl ListenAt {
                 addresses.push(address);
             }
         }
-        let Some((first, others)) = addresses.split_first() else {
+        let Some((first, also)) = addresses.split_first() else {
             anyhow::bail!("--listen: `{name}` has no address");
         };
-        Ok((*first, others.to_vec()))
+        let (first, also) = (*first, also.to_vec());
+        Ok(Listen::Tcp { first, also })
     }
 }
 
@@ -99,6 +219,7 @@ mod tests {
         ] {
             let parsed = text.parse::<ListenAt>().unwrap();
             assert_eq!(parsed.to_string(), text);
+            assert_eq!(format!("tcp://{text}").parse(), Ok(parsed));
         }
         for wrong in [
             "",
@@ -111,11 +232,84 @@ mod tests {
             "*:7070",
             "localhost:",
             "localhost:http",
-            "http://localhost:7070",
-            "a b:7070",
+            "tcp://",
         ] {
             assert_eq!(wrong.parse::<ListenAt>(), Err(FORM.to_owned()), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_unix_socket_has_a_path_and_a_mode() {
+        for (text, shown) in [
+            ("unix:/run/a.sock", "unix:/run/a.sock?mode=0600"),
+            ("unix:///run/a.sock?mode=660", "unix:/run/a.sock?mode=0660"),
+            ("unix:/a?mode=0777", "unix:/a?mode=0777"),
+        ] {
+            let parsed = text.parse::<ListenAt>().unwrap();
+            assert_eq!(parsed.to_string(), shown);
+        }
+        let long = format!("unix:/{}", "x".repeat(107));
+        for (wrong, problem) in [
+            ("unix:a.sock", "its path must begin with /"),
+            ("unix:7070", "its path must begin with /"),
+            ("unix:", "its path must begin with /"),
+            ("unix://host/a", "its path must begin with /"),
+            (long.as_str(), "its path has 108 bytes; at most 107"),
+            (
+                "unix:/a?mode=0888",
+                "its mode `0888` is not from 0000 to 0777",
+            ),
+            (
+                "unix:/a?mode=1777",
+                "its mode `1777` is not from 0000 to 0777",
+            ),
+            ("unix:/a?mode=", "its mode `` is not from 0000 to 0777"),
+            ("unix:/a?mode=+7", "its mode `+7` is not from 0000 to 0777"),
+            ("unix:/a?mode", "its parameter `mode` has no value"),
+            (
+                "unix:/a?mode=1&mode=1",
+                "its parameter `mode` is given twice",
+            ),
+            ("unix:/a?", "its parameter `` has no value"),
+        ] {
+            let error = wrong.parse::<ListenAt>().unwrap_err();
+            assert!(error.starts_with(problem), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_with_what_was_meant() {
+        for (wrong, problem) in [
+            (
+                "unix:/a?mod=0600",
+                "its parameter `mod` is not known; did you mean `mode`?",
+            ),
+            (
+                "unix:/a?proxy=x",
+                "its parameter `proxy` is not known; unix has mode",
+            ),
+            (
+                "tcp://[::1]:1?mode=1",
+                "its parameter `mode` is not known; tcp has none",
+            ),
+            ("tls://[::1]:7443", "TLS is not supported yet"),
+            (
+                "http://localhost:7070",
+                "its scheme `http` is not tcp or unix",
+            ),
+        ] {
+            let error = wrong.parse::<ListenAt>().unwrap_err();
+            assert!(error.starts_with(problem), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn one_value_has_places_separated_by_blanks() {
+        let list: ListenList = " 127.0.0.1:1  unix:/a ".parse().unwrap();
+        let places = ListenList::places(&[list, "[::1]:2".parse().unwrap()]).unwrap();
+        assert_eq!(places.len(), 3);
+        assert!(matches!(&places[1], Listen::Unix(socket) if socket.mode == 0o600));
+        assert_eq!(" ".parse::<ListenList>(), Err(FORM.to_owned()));
     }
 
     #[test]
@@ -136,8 +330,7 @@ mod tests {
     #[test]
     fn an_address_is_its_own() {
         let at: ListenAt = "127.0.0.1:7070".parse().unwrap();
-        let (first, others) = at.addresses().unwrap();
-        assert_eq!(first.to_string(), "127.0.0.1:7070");
-        assert!(others.is_empty());
+        let own = SocketAddr::from(([127, 0, 0, 1], 7070));
+        assert_eq!(at.place().unwrap(), own.into());
     }
 }

@@ -14,7 +14,7 @@ use longlived_topic::{TopicFilter, TopicName};
 use crate::compression_args::ServeCompressionArgs;
 use crate::disk_args::{self, DiskArgs};
 use crate::history_args;
-use crate::listen_args::{self, ListenAt};
+use crate::listen_args::{self, ListenList};
 use crate::logging::{self, LogFormat};
 use crate::signals::{self, StopSignals};
 use crate::values;
@@ -22,14 +22,17 @@ use crate::values;
 /// Run a node.
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct Args {
-    /// Address to listen on. A name is listened on at each of its addresses. Port 0 takes a free port.
+    /// Where to listen: ADDR:PORT, NAME:PORT or tcp://ADDR:PORT, or unix:PATH?mode=0660 for a Unix socket. Repeatable
+    /// (also separated by blanks). A name is listened on at each of its addresses. Port 0 takes a free port. The file of
+    /// a Unix socket has mode 0600 unless given: who may write to it may connect. One that a dead server left
+    /// behind is replaced.
     #[arg(
         long,
         env = "LONGLIVED_LISTEN",
-        value_name = "ADDR",
+        value_name = "URL",
         default_value = "127.0.0.1:7070"
     )]
-    listen: ListenAt,
+    listen: Vec<ListenList>,
 
     /// Serve metrics over HTTP at this address (GET /metrics, in the Prometheus text format). Port 0 takes a free
     /// port. Off unless given.
@@ -287,10 +290,8 @@ impl Args {
 
     fn config(self) -> anyhow::Result<Config> {
         let retention_interval = self.retention_interval;
-        let (listen, listen_also) = self.listen.addresses()?;
         let mut config = Config {
-            listen,
-            listen_also,
+            listen: ListenList::places(&self.listen)?,
             metrics_listen: self.metrics_listen,
             generator: self.generate_every.map(|every| GeneratorConfig {
                 every,

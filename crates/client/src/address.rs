@@ -1,10 +1,38 @@
-//! A server's address: `http://`, a host, and perhaps a port. Any other part is refused by name. Without that part the
-//! client would silently dial another server than the one that was meant.
+//! A server's address: `http://`, a host, and perhaps a port; or `unix:` and the path of a Unix socket. Any other part is
+//! refused by name. Without that part the client would silently dial another server than the one that was meant.
+
+use std::path::PathBuf;
 
 use http::Uri;
 
+/// Where a server is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// At a host, by TCP.
+    Http(Uri),
+    /// At a socket of this machine.
+    Unix(PathBuf),
+}
+
 /// The address, or the mistake in it.
-pub(crate) fn parse(url: &str) -> Result<Uri, String> {
+pub(crate) fn parse(url: &str) -> Result<Address, String> {
+    match url.strip_prefix("unix:") {
+        Some(rest) => unix(rest),
+        None => http(url).map(Address::Http),
+    }
+}
+
+/// A path may have any character, also a question mark.
+fn unix(rest: &str) -> Result<Address, String> {
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    if path.starts_with('/') {
+        Ok(Address::Unix(path.into()))
+    } else {
+        Err("its path must begin with /, such as unix:/run/longlived.sock".to_owned())
+    }
+}
+
+fn http(url: &str) -> Result<Uri, String> {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     if scheme.eq_ignore_ascii_case("https") {
         return Err("TLS is not supported yet".to_owned());
@@ -84,7 +112,20 @@ mod tests {
             "http://[::1]:1",
             "http://[::1]",
         ] {
-            assert_eq!(parse(url).unwrap(), url.parse::<Uri>().unwrap());
+            assert_eq!(parse(url).unwrap(), Address::Http(url.parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_has_an_absolute_path() {
+        for url in ["unix:/run/a.sock", "unix:///run/a.sock"] {
+            assert_eq!(parse(url).unwrap(), Address::Unix("/run/a.sock".into()));
+        }
+        for url in ["unix:", "unix:a.sock", "unix:7070", "unix://host/a"] {
+            assert!(
+                parse(url).unwrap_err().starts_with("its path must"),
+                "{url}"
+            );
         }
     }
 

@@ -65,7 +65,9 @@ impl Compression {
 
 /// The server's address cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("`{url}` is not a server address: {reason}; a server is given as http://HOST:PORT")]
+#[error(
+    "`{url}` is not a server address: {reason}; a server is given as http://HOST:PORT or unix:PATH"
+)]
 pub struct UrlError {
     /// The given address.
     pub url: String,
@@ -82,7 +84,7 @@ pub struct UrlError {
 /// # use longlived_server::{Config, Environment, Server};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let config = Config { listen: "127.0.0.1:0".parse()?, ..Config::default() };
+/// # let config = Config { listen: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()], ..Config::default() };
 /// # let server = Server::bind(config, Environment::system()).await?;
 /// # let url = format!("http://{}", server.local_addr());
 /// # tokio::spawn(server.run(std::future::pending()));
@@ -133,7 +135,7 @@ impl Shared {
 }
 
 impl Client {
-    /// A client of the server at `url`, such as `http://127.0.0.1:7070`. Nothing is dialled yet.
+    /// A client of the server at `url`, such as `http://127.0.0.1:7070` or `unix:/run/longlived.sock`. Nothing is dialled yet.
     pub fn new(url: impl Into<String>) -> Result<Self, UrlError> {
         Self::builder(url).build()
     }

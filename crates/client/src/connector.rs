@@ -1,8 +1,9 @@
-//! How a connection is made when it is not by TCP: through a proxy, a pipe, or a simulated network.
+//! How a connection is made when it is not by TCP: to a Unix socket, through a proxy, a pipe, or a simulated network.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,6 +12,7 @@ use futures_util::future::BoxFuture;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
 use tower::Service;
 
 /// Bytes in order, both ways.
@@ -36,6 +38,13 @@ impl Connector {
         Self {
             dial: Arc::new(move |uri| dial(uri).map(move |dialled| dialled.map(boxed)).boxed()),
         }
+    }
+}
+
+impl Connector {
+    /// Dials the Unix socket of that path.
+    pub(crate) fn unix(path: PathBuf) -> Self {
+        Self::new(move |_| UnixStream::connect(path.clone()))
     }
 }
 

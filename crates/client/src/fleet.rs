@@ -48,7 +48,7 @@ const LEDGER_ENTRIES_MAX: usize = 2_000_000;
 /// # use longlived_server::{Config, Environment, GeneratorConfig, Server};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let config = Config { listen: "127.0.0.1:0".parse()?, generator: Some(GeneratorConfig { every: std::time::Duration::from_millis(50), topic: None }), ..Config::default() };
+/// # let config = Config { listen: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()], generator: Some(GeneratorConfig { every: std::time::Duration::from_millis(50), topic: None }), ..Config::default() };
 /// # let server = Server::bind(config, Environment::system()).await?;
 /// # let url = format!("http://{}", server.local_addr());
 /// # tokio::spawn(server.run(std::future::pending()));

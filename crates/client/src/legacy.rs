@@ -107,7 +107,7 @@ impl LegacyBuilder {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let generator = GeneratorConfig { every: std::time::Duration::from_millis(50), topic: None };
 /// # let config = Config {
-/// #     listen: "127.0.0.1:0".parse()?, generator: Some(generator), ..Config::default()
+/// #     listen: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()], generator: Some(generator), ..Config::default()
 /// # };
 /// # let server = Server::bind(config, Environment::system()).await?;
 /// # let url = format!("http://{}", server.local_addr());

@@ -8,15 +8,17 @@
 //! still run on it go on.
 //! Does not: retry. A caller that gets no connection waits by its own backoff.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 use tonic::transport::Endpoint;
 
-use crate::address;
+use crate::address::{self, Address};
 use crate::client::UrlError;
 use crate::connector::Connector;
 use crate::preface::Preface;
@@ -111,16 +113,17 @@ struct State {
 }
 
 impl Pool {
-    /// Dials by `connector`, or by TCP when there is none.
+    /// Dials by `connector`, or when there is none as the address says.
     pub(crate) fn new(
         url: String,
         options: PoolOptions,
         connector: Option<Connector>,
     ) -> Result<Self, UrlError> {
-        let endpoint = match endpoint(&url, options) {
+        let (endpoint, unix) = match endpoint(&url, options) {
             Ok(endpoint) => endpoint,
             Err(reason) => return Err(UrlError { url, reason }),
         };
+        let connector = connector.or_else(|| unix.map(Connector::unix));
         Ok(Self {
             endpoint,
             streams: slots(options.connections),
@@ -278,15 +281,20 @@ fn slots(connections: usize) -> Vec<Slot> {
     (0..connections.max(1)).map(|_| Slot::default()).collect()
 }
 
-fn endpoint(url: &str, options: PoolOptions) -> Result<Endpoint, String> {
-    let uri = address::parse(url)?;
-    Ok(Endpoint::from(uri)
+/// The endpoint, and the path of its socket if it is one of this machine. Such a server is called `localhost` in requests.
+fn endpoint(url: &str, options: PoolOptions) -> Result<(Endpoint, Option<PathBuf>), String> {
+    let (uri, unix) = match address::parse(url)? {
+        Address::Http(uri) => (uri, None),
+        Address::Unix(path) => (Uri::from_static("http://localhost"), Some(path)),
+    };
+    let endpoint = Endpoint::from(uri)
         .user_agent(concat!("longlived-client/", env!("CARGO_PKG_VERSION")))
         .map_err(|error| error.to_string())?
         .connect_timeout(options.connect_timeout)
         .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    Ok((endpoint, unix))
 }
 
 #[cfg(test)]

@@ -185,7 +185,7 @@ impl Client {
     /// # use longlived_server::{Config, Environment, Server};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let config = Config { listen: "127.0.0.1:0".parse()?, ..Config::default() };
+    /// # let config = Config { listen: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()], ..Config::default() };
     /// # let server = Server::bind(config, Environment::system()).await?;
     /// # let url = format!("http://{}", server.local_addr());
     /// # tokio::spawn(server.run(std::future::pending()));

@@ -7,7 +7,7 @@ use longlived_client::Client;
 /// The flag that all client commands have.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServerArgs {
-    /// The server: HOST:PORT, or http://HOST:PORT.
+    /// The server: HOST:PORT, http://HOST:PORT, or unix:PATH for a Unix socket of this machine.
     #[arg(
         long,
         env = "LONGLIVED_SERVER",
@@ -19,11 +19,11 @@ pub struct ServerArgs {
 }
 
 /// How a server may be given.
-pub const FORM: &str = "a server is given as HOST:PORT or http://HOST:PORT";
+pub const FORM: &str = "a server is given as HOST:PORT, http://HOST:PORT or unix:PATH";
 
 /// The address as a URL, when a client could dial it.
 pub fn server_url(text: &str) -> Result<String, String> {
-    let url = if text.contains("://") {
+    let url = if text.contains("://") || text.starts_with("unix:") {
         Cow::Borrowed(text)
     } else if text.contains(':') {
         Cow::Owned(format!("http://{text}"))
@@ -48,6 +48,7 @@ mod tests {
             "http://localhost:7070/",
             "http://[::1]:7070",
             "http://longlived.example",
+            "unix:/run/longlived.sock",
         ] {
             assert_eq!(server_url(right).as_deref(), Ok(right));
         }
@@ -104,6 +105,10 @@ mod tests {
             ("h:1?x", "it has a query, `?x`"),
             ("http://user:pass@h:1", "it names a user before the host"),
             ("https://h:1", "TLS is not supported yet"),
+            (
+                "unix:7070",
+                "its path must begin with /, such as unix:/run/longlived.sock",
+            ),
         ] {
             assert_eq!(server_url(wrong), Err(format!("{problem}; {FORM}")));
         }

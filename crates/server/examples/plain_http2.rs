@@ -44,6 +44,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Tasks::new(),
     );
     println!("listening on {address}");
-    accept(listener, address, shared).await;
+    accept(listener, address.into(), shared).await;
     Ok(())
 }

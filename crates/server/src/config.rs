@@ -8,15 +8,13 @@ use longlived_broker::{
 use longlived_topic::{TopicFilter, TopicName};
 
 use crate::transport::acceptor::AcceptorSettings;
+use crate::transport::bind::Listen;
 
 /// Everything a node can be told.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Further addresses to listen on, as where a name has several; port 0 takes the port of [`Self::listen`]. One that
-    /// this machine does not have is left out with a warning.
-    pub listen_also: Vec<SocketAddr>,
+    /// Where to listen; at least one place.
+    pub listen: Vec<Listen>,
     /// Where metrics are told over HTTP; port 0 takes a free one. Off without it.
     pub metrics_listen: Option<SocketAddr>,
     /// The periodic generator; off without it.
@@ -84,8 +82,7 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
-            listen_also: Vec::new(),
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 7070)).into()],
             metrics_listen: None,
             generator: None,
             legacy_topics: Vec::new(),

@@ -12,7 +12,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = Config {
-//!     listen: "127.0.0.1:0".parse()?,
+//!     listen: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()],
 //!     ..Config::default()
 //! };
 //! let server = Server::bind(config, Environment::system()).await?;
@@ -56,7 +56,7 @@ pub use longlived_broker::{
     OpenError, Store, StoreConfig,
 };
 pub use server::{ServeError, Server};
-pub use transport::{listener, open_files::OpenFiles};
+pub use transport::{bind::Listen, listener, open_files::OpenFiles, unix::UnixSocket};
 
 /// Parts of a node by themselves, for tests.
 #[cfg(feature = "testkit")]

@@ -28,8 +28,8 @@ use crate::{
     tasks::Tasks,
     transport::{
         acceptor::{AcceptContext, ConnectionCounts},
-        bind::{self, BindError, Reserved},
-        listener::Listener,
+        bind::{self, BindError},
+        listener::{ListenAddress, Listener},
         open_files::OtherFiles,
     },
 };
@@ -42,7 +42,7 @@ pub struct Server {
     // At least one.
     doors: Vec<Door>,
     // Theirs, in their order.
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<ListenAddress>,
     metrics: Option<std::net::TcpListener>,
     config: Config,
     environment: Environment,
@@ -83,13 +83,13 @@ impl Server {
     pub async fn bind(mut config: Config, environment: Environment) -> Result<Self, ServeError> {
         // A start that cannot have the address leaves no directory behind; one that cannot have the data lets nobody
         // connect.
-        let reserved = Reserved::all(config.listen, &config.listen_also)?;
+        let places = bind::reserve_all(&config.listen)?;
         let began = Instant::now();
         let store = config.open_store(&environment).await?;
         let took = began.elapsed();
-        let doors: Vec<_> = reserved
+        let doors: Vec<_> = places
             .into_iter()
-            .map(|reserved| Ok(Door::tcp(reserved.listen()?)?))
+            .map(Door::at)
             .collect::<Result<_, ServeError>>()?;
         let metrics = config.metrics_listen.map(bind::bind).transpose();
         if let Some(stats) = store.stats() {
@@ -97,7 +97,7 @@ impl Server {
         }
         config.acceptor.open_files.set_others(files_of(&store));
         Ok(Self {
-            addresses: doors.iter().map(|door| door.address).collect(),
+            addresses: doors.iter().map(|door| door.address.clone()).collect(),
             doors,
             metrics: metrics.map_err(ServeError::Metrics)?,
             config,
@@ -111,12 +111,13 @@ impl Server {
     /// [`Self::local_addr`] returns; the address of the configuration is not used.
     pub fn with_listener(
         listener: impl Listener,
-        address: SocketAddr,
+        address: impl Into<ListenAddress>,
         config: Config,
         environment: Environment,
     ) -> Self {
+        let address = address.into();
         Self {
-            doors: vec![Door::of(listener, address)],
+            doors: vec![Door::of(listener, address.clone())],
             addresses: vec![address],
             metrics: None,
             config,
@@ -127,8 +128,13 @@ impl Server {
     }
 
     /// Takes connections from `listener` as well; `address` is its name in the log and in [`Self::local_addrs`].
-    pub fn and_listener(mut self, listener: impl Listener, address: SocketAddr) -> Self {
-        self.doors.push(Door::of(listener, address));
+    pub fn and_listener(
+        mut self,
+        listener: impl Listener,
+        address: impl Into<ListenAddress>,
+    ) -> Self {
+        let address = address.into();
+        self.doors.push(Door::of(listener, address.clone()));
         self.addresses.push(address);
         self
     }
@@ -146,13 +152,13 @@ impl Server {
         self
     }
 
-    /// The address it listens on, with the port that was free when 0 was asked for.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.addresses[0]
+    /// The first address it listens on, with the port that was free when 0 was asked for.
+    pub fn local_addr(&self) -> &ListenAddress {
+        &self.addresses[0]
     }
 
     /// All addresses it listens on, [`Self::local_addr`] first.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
+    pub fn local_addrs(&self) -> &[ListenAddress] {
         &self.addresses
     }
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod abort;
 pub mod acceptor;
+mod address;
 pub(crate) mod bind;
 pub mod connection;
 pub mod connection_counts;
@@ -11,3 +12,4 @@ mod context;
 pub mod listener;
 pub(crate) mod open_files;
 mod settings;
+pub(crate) mod unix;

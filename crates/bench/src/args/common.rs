@@ -106,6 +106,9 @@ pub(crate) fn window(text: &str) -> Result<Duration, String> {
 /// HOST:PORT of a URL; the load speaks no TLS.
 fn authority(url: &str) -> Result<String, String> {
     let url = server_url(url)?;
+    if url.starts_with("unix:") {
+        return Err("the load speaks TCP alone: HOST:PORT or http://HOST:PORT".to_owned());
+    }
     let authority = url.split_once("://").map(|(_, rest)| rest);
     let authority = authority.map(|rest| rest.trim_end_matches('/'));
     match authority.and_then(|authority| authority.rsplit_once(':')) {
@@ -175,6 +178,7 @@ mod tests {
             "http://a:1/b",
             "http://a?b:1",
             "http://b:c@a:1",
+            "unix:/run/a:1",
         ] {
             assert!(authority(wrong).is_err(), "{wrong}");
         }

@@ -58,11 +58,15 @@ async fn an_address_that_is_not_this_machines_is_named_and_the_exit_code_is_1() 
 
 #[tokio::test]
 async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
-    let cases: [&[&str]; 42] = [
+    let cases: [&[&str]; 46] = [
         &["--listen", "nonsense"],
         &["--listen", "127.0.0.1"],
         &["--listen", "127.0.0.1:99999"],
         &["--listen", ""],
+        &["--listen", "tls://127.0.0.1:7443"],
+        &["--listen", "unix:relative.sock"],
+        &["--listen", "unix:/tmp/a?mod=0600"],
+        &["--listen", "127.0.0.1:0 unix:/tmp/a?mode=9"],
         &["--generate-every", "0s"],
         &["--generate-every", "soon"],
         &["--generate-topic", "t"],

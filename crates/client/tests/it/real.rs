@@ -44,7 +44,7 @@ impl Node {
             .unwrap();
         let bound = Server::bind(config, Environment::system()).now_or_never();
         let server = bound.expect("a store in memory is open at once").unwrap();
-        let address = server.local_addr();
+        let address = server.local_addr().tcp().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         runtime.spawn(async move {
             let stop = async {
@@ -64,14 +64,14 @@ impl Node {
 
     pub(crate) fn any_port() -> Config {
         Config {
-            listen: "127.0.0.1:0".parse().unwrap(),
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
             ..Config::default()
         }
     }
 
     fn at(address: SocketAddr) -> Config {
         Config {
-            listen: address,
+            listen: vec![address.into()],
             ..Config::default()
         }
     }

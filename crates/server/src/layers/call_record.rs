@@ -4,7 +4,6 @@
 //! Does not: log.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -16,7 +15,7 @@ use super::sums::Sums;
 use crate::contract::Method;
 use crate::lifecycle::Drain;
 use crate::limits::LOG_FIELD_BYTES_MAX;
-use crate::transport::{abort::StreamAbort, connection::ConnectionContext};
+use crate::transport::{abort::StreamAbort, connection::ConnectionContext, listener::Peer};
 
 /// One call's facts. Its `Arc` is in the request's extensions before the method is called; the method keeps a clone and
 /// writes its facts.
@@ -171,7 +170,7 @@ impl CallRecord {
     }
 
     /// The caller.
-    pub fn peer(&self) -> Option<SocketAddr> {
+    pub fn peer(&self) -> Option<Peer> {
         self.connection.as_ref().map(|it| it.peer)
     }
 

@@ -5,15 +5,17 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 
 use tokio::net::TcpListener;
 
+use super::ServeError;
 use crate::layers::Layered;
 use crate::rpc::Router;
 use crate::transport::acceptor::{self, AcceptContext};
-use crate::transport::listener::Listener;
+use crate::transport::bind::Place;
+use crate::transport::listener::{ListenAddress, Listener};
+use crate::transport::unix::Listening;
 
 /// The state that the connections of all doors share.
 type Shared = AcceptContext<Layered<Router>>;
@@ -23,28 +25,46 @@ type Open = Box<dyn FnOnce(Shared) -> io::Result<Accepting> + Send>;
 
 /// A listener that is not open yet.
 pub(super) struct Door {
-    pub(super) address: SocketAddr,
+    pub(super) address: ListenAddress,
     open: Open,
 }
 
 impl Door {
+    /// Clients may connect from here on.
+    pub(super) fn at(place: Place) -> Result<Self, ServeError> {
+        match place {
+            Place::Tcp(reserved) => Ok(Self::tcp(reserved.listen()?)?),
+            Place::Unix(socket) => Ok(Self::unix(socket.listen()?)),
+        }
+    }
+
     /// The kernel's, of a socket that listens and does not block.
-    pub(super) fn tcp(listener: std::net::TcpListener) -> io::Result<Self> {
-        let address = listener.local_addr()?;
-        Ok(Self {
-            address,
-            open: Box::new(move |shared| {
-                let listener = TcpListener::from_std(listener)?;
-                Ok(Box::pin(acceptor::accept(listener, address, shared)))
-            }),
-        })
+    fn tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?.into();
+        Ok(Self::opened_by(address, move || {
+            TcpListener::from_std(listener)
+        }))
+    }
+
+    /// A Unix socket that listens.
+    fn unix(listening: Listening) -> Self {
+        Self::opened_by(listening.address(), move || listening.into_listener())
     }
 
     /// An embedder's.
-    pub(super) fn of<L: Listener>(listener: L, address: SocketAddr) -> Self {
+    pub(super) fn of(listener: impl Listener, address: ListenAddress) -> Self {
+        Self::opened_by(address, move || Ok(listener))
+    }
+
+    fn opened_by<L: Listener>(
+        address: ListenAddress,
+        listener: impl FnOnce() -> io::Result<L> + Send + 'static,
+    ) -> Self {
         Self {
-            address,
-            open: Box::new(move |shared| Ok(Box::pin(acceptor::accept(listener, address, shared)))),
+            address: address.clone(),
+            open: Box::new(move |shared| {
+                Ok(Box::pin(acceptor::accept(listener()?, address, shared)))
+            }),
         }
     }
 

@@ -5,7 +5,6 @@
 //! Does not: read a byte; each connection is a task of its own.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -16,14 +15,14 @@ use super::connection::{
 };
 pub use super::connection_counts::ConnectionCounts;
 pub use super::context::AcceptContext;
-use super::listener::Listener;
+use super::listener::{ListenAddress, Listener};
 pub use super::settings::AcceptorSettings;
 use crate::limits;
 use crate::throttle::Seldom;
 
 /// Accepts the connections of the listener known by `address` until the node goes away (`Drain::go_away`). Each
 /// connection becomes a task, which makes its raw socket usable and serves it by a clone of the service.
-pub async fn accept<L, S, B>(mut listener: L, address: SocketAddr, shared: AcceptContext<S>)
+pub async fn accept<L, S, B>(mut listener: L, address: ListenAddress, shared: AcceptContext<S>)
 where
     L: Listener,
     S: ConnectionService<B> + Send + Sync + 'static,
@@ -67,7 +66,7 @@ where
         let accepted = Accepted {
             context: Arc::new(ConnectionContext {
                 peer,
-                listener: address,
+                listener: address.clone(),
             }),
             queue: L::queue(&raw),
         };

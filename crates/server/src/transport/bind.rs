@@ -1,4 +1,4 @@
-//! Takes TCP addresses: first so that no other process can have them, then so that clients may connect.
+//! Takes the addresses to listen on: first so that no other process can have them, then so that clients may connect.
 //!
 //! Does not: accept; the listener does.
 
@@ -7,27 +7,84 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::address::ListenAddress;
+use super::unix::UnixSocket;
 use crate::limits;
+
+/// Where a node listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// TCP, at the addresses of one name.
+    Tcp {
+        /// Port 0 takes a free one.
+        first: SocketAddr,
+        /// Further addresses, if the name has several; port 0 takes the port of the first. One that this machine does not have
+        /// is left out with a warning.
+        also: Vec<SocketAddr>,
+    },
+    /// A Unix socket.
+    Unix(UnixSocket),
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(first: SocketAddr) -> Self {
+        let also = Vec::new();
+        Self::Tcp { first, also }
+    }
+}
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another process uses the address.
     #[error("address {0} is already in use")]
-    InUse(SocketAddr),
+    InUse(ListenAddress),
     /// The kernel refuses it.
     #[error("cannot listen on {address}: {cause}")]
     Refused {
         /// As asked for.
-        address: SocketAddr,
+        address: ListenAddress,
         /// As the kernel says.
         cause: io::Error,
     },
 }
 
+impl BindError {
+    pub(super) fn of(address: ListenAddress, cause: io::Error) -> Self {
+        match cause.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse(address),
+            _ => Self::Refused { address, cause },
+        }
+    }
+}
+
 /// Listens on `address`, with a backlog for a whole fleet that connects at once.
 pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
     Reserved::new(address)?.listen()
+}
+
+/// Places to listen at, which no other server has.
+pub(crate) enum Place {
+    Tcp(Reserved),
+    /// Looked at, and taken when it listens: until then no client may find it.
+    Unix(UnixSocket),
+}
+
+/// All of them, or the error of the first that is another's.
+pub(crate) fn reserve_all(listen: &[Listen]) -> Result<Vec<Place>, BindError> {
+    let mut places = Vec::new();
+    for one in listen {
+        match one {
+            Listen::Tcp { first, also } => {
+                places.extend(Reserved::all(*first, also)?.into_iter().map(Place::Tcp));
+            }
+            Listen::Unix(socket) => {
+                socket.ensure_free()?;
+                places.push(Place::Unix(socket.clone()));
+            }
+        }
+    }
+    Ok(places)
 }
 
 /// Attempts to find a port that is free at each of several addresses.
@@ -101,10 +158,7 @@ impl Reserved {
 }
 
 fn refused(address: SocketAddr, cause: io::Error) -> BindError {
-    match cause.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse(address),
-        _ => BindError::Refused { address, cause },
-    }
+    BindError::of(address.into(), cause)
 }
 
 fn reserve(address: SocketAddr) -> io::Result<Socket> {

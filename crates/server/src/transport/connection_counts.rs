@@ -2,13 +2,13 @@
 //!
 //! Holds: trouble of one kind is one line of the log a second at most, for any number of connections.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use longlived_http2::{ConnectionError, ErrorCode};
 use parking_lot::Mutex;
 
+use super::address::Peer;
 use super::connection::Stranger;
 use crate::limits;
 use crate::throttle::Seldom;
@@ -129,7 +129,7 @@ impl ConnectionCounts {
 
     /// Counts a connection that is open until this is dropped. `None` if `connections_max` are open: it is counted as
     /// refused, and the log says so.
-    pub(crate) fn count_open(&self, peer: SocketAddr, connections_max: usize) -> Option<Open> {
+    pub(crate) fn count_open(&self, peer: Peer, connections_max: usize) -> Option<Open> {
         let more = |open| (open < connections_max).then_some(open + 1);
         let open = &self.inner.open;
         if open
@@ -149,7 +149,7 @@ impl ConnectionCounts {
     }
 
     /// Counts a connection that has as many streams as it may until this is dropped, and says so.
-    pub(crate) fn count_full(&self, peer: SocketAddr, streams_max: u32) -> Full {
+    pub(crate) fn count_full(&self, peer: Peer, streams_max: u32) -> Full {
         self.inner.full.fetch_add(1, Ordering::Relaxed);
         if let Some(unlogged) = self.inner.full_log.0.lock().now() {
             tracing::warn!(
@@ -164,7 +164,7 @@ impl ConnectionCounts {
         self.inner.refused_requests[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_stranger(&self, peer: SocketAddr, stranger: Stranger) {
+    pub(crate) fn count_stranger(&self, peer: Peer, stranger: Stranger) {
         let (count, log) = &self.inner.strangers[stranger as usize];
         count.fetch_add(1, Ordering::Relaxed);
         if let Some(unlogged) = log.0.lock().now() {
@@ -180,7 +180,7 @@ pub(crate) struct Open(ConnectionCounts);
 
 impl Open {
     /// It ends with this error.
-    pub(crate) fn count_cut(&self, peer: SocketAddr, error: &ConnectionError) {
+    pub(crate) fn count_cut(&self, peer: Peer, error: &ConnectionError) {
         let cut = match error.code {
             ErrorCode::ENHANCE_YOUR_CALM => Cut::Flood,
             _ => Cut::Protocol,

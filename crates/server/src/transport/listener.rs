@@ -7,13 +7,13 @@
 
 use std::future::{Future, pending, ready};
 use std::io;
-use std::net::SocketAddr;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+pub use super::address::{ListenAddress, Peer, UnixPeer};
 use super::connection::SendQueue;
 use super::settings::AcceptorSettings;
 use crate::limits;
@@ -25,8 +25,8 @@ pub trait Listener: Send + 'static {
     /// A connection that HTTP/2 can speak over: bytes in order, both ways.
     type Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The next connection and the address of its peer. Safe to drop while it waits.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Raw, SocketAddr)>> + Send;
+    /// The next connection and its peer. Safe to drop while it waits.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Raw, Peer)>> + Send;
 
     /// Makes the raw socket usable, within the `handshake_timeout` of the connection. It may take long without holding
     /// up another connection.
@@ -49,21 +49,22 @@ pub trait Listener: Send + 'static {
 }
 
 /// Sockets that come through a channel, as an embedder or a simulation has them; none when nobody sends any more.
-impl<S> Listener for mpsc::Receiver<(S, SocketAddr)>
+impl<S, P> Listener for mpsc::Receiver<(S, P)>
 where
+    P: Into<Peer> + Send + 'static,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     type Raw = S;
     type Socket = S;
 
-    async fn accept(&mut self) -> io::Result<(S, SocketAddr)> {
+    async fn accept(&mut self) -> io::Result<(S, Peer)> {
         match self.recv().await {
-            Some(accepted) => Ok(accepted),
+            Some((socket, peer)) => Ok((socket, peer.into())),
             None => pending().await,
         }
     }
 
-    fn establish(&self, raw: S) -> impl Future<Output = io::Result<S>> + Send + use<S> {
+    fn establish(&self, raw: S) -> impl Future<Output = io::Result<S>> + Send + use<S, P> {
         ready(Ok(raw))
     }
 }
@@ -72,8 +73,9 @@ impl Listener for TcpListener {
     type Raw = TcpStream;
     type Socket = TcpStream;
 
-    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        Self::accept(self).await
+    async fn accept(&mut self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, peer) = Self::accept(self).await?;
+        Ok((stream, peer.into()))
     }
 
     fn establish(

@@ -1,17 +1,17 @@
 //! The context of a connection, beside its bytes.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::SendQueue;
+use crate::transport::address::{ListenAddress, Peer};
 
 /// A connection, as its calls know it: an `Arc` of this is in the extensions of each of its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionContext {
-    /// The address at its other end.
-    pub peer: SocketAddr,
-    /// The address of the listener that it came to.
-    pub listener: SocketAddr,
+    /// Who is at its other end.
+    pub peer: Peer,
+    /// Where the listener listens that it came to.
+    pub listener: ListenAddress,
 }
 
 /// A connection that was accepted, before it has said anything.

@@ -302,7 +302,7 @@ where
             taken: io.taken(),
         };
         let settings = &self.shared.settings.connection;
-        let kernel = || self.queue.as_ref()?.look(self.context.peer);
+        let kernel = || self.queue.as_ref()?.look(self.context.peer.tcp()?);
         match self.keepalive.look(settings, now, traffic, kernel) {
             Verdict::Wait => {}
             Verdict::Ask => {

@@ -6,7 +6,10 @@ use std::{
     net::SocketAddr,
 };
 
-use longlived_server::{Config, Environment, ServeError, Server, listener::Listener};
+use longlived_server::{
+    Config, Environment, Listen, ServeError, Server,
+    listener::{ListenAddress, Listener, Peer},
+};
 use prost::Message as _;
 use tokio::{io::DuplexStream, sync::mpsc};
 
@@ -29,9 +32,9 @@ impl Listener for Pipes {
     type Raw = DuplexStream;
     type Socket = DuplexStream;
 
-    async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
+    async fn accept(&mut self) -> io::Result<(DuplexStream, Peer)> {
         let pipe = self.0.recv().await.expect("the sender is there");
-        Ok((pipe, inside()))
+        Ok((pipe, inside().into()))
     }
 
     fn establish(
@@ -45,8 +48,10 @@ impl Listener for Pipes {
 /// Listens on two TCP addresses and to pipes.
 async fn server() -> (Server, mpsc::Sender<DuplexStream>) {
     let config = Config {
-        listen: loopback(),
-        listen_also: vec![SocketAddr::from(([127, 0, 0, 2], 0))],
+        listen: vec![Listen::Tcp {
+            first: loopback(),
+            also: vec![SocketAddr::from(([127, 0, 0, 2], 0))],
+        }],
         ..Config::default()
     };
     let (connect, pipes) = mpsc::channel(1);
@@ -58,7 +63,11 @@ async fn server() -> (Server, mpsc::Sender<DuplexStream>) {
 #[tokio::test]
 async fn a_message_published_at_one_door_is_delivered_at_all_and_a_drain_closes_all() {
     let (server, connect) = server().await;
-    let addresses = server.local_addrs().to_vec();
+    let addresses: Vec<_> = server
+        .local_addrs()
+        .iter()
+        .filter_map(ListenAddress::tcp)
+        .collect();
     assert_eq!(addresses[2], inside());
     let mut node = Node::run(server);
     let (near, far) = tokio::io::duplex(64 << 10);

@@ -57,7 +57,7 @@ impl Node {
 
     pub(crate) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
-            listen: ANY_PORT,
+            listen: vec![ANY_PORT.into()],
             metrics_listen: Some(ANY_PORT),
             ..Config::default()
         };
@@ -77,7 +77,7 @@ impl Node {
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let mut config = Config {
-            listen: ANY_PORT,
+            listen: vec![ANY_PORT.into()],
             metrics_listen: Some(ANY_PORT),
             stall_timeout: Duration::from_secs(1),
             ..Config::default()
@@ -89,7 +89,7 @@ impl Node {
 
     /// A node that the test has made itself.
     pub(super) fn run(server: Server) -> Self {
-        let address = server.local_addr();
+        let address = server.local_addr().tcp().expect("it listens on TCP first");
         let metrics = server.metrics_addr();
         let (stop, stopped) = oneshot::channel();
         let run = spawn(async move {

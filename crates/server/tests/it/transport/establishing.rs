@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use longlived_server::listener::Listener;
+use longlived_server::listener::{Listener, Peer};
 use longlived_server::testkit::acceptor::AcceptorSettings;
 use longlived_server::testkit::connection::ConnectionSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -28,9 +28,9 @@ impl Listener for Pipes {
     type Raw = Raw;
     type Socket = DuplexStream;
 
-    async fn accept(&mut self) -> io::Result<(Raw, SocketAddr)> {
+    async fn accept(&mut self) -> io::Result<(Raw, Peer)> {
         match self.0.recv().await {
-            Some(raw) => Ok((raw, ADDRESS)),
+            Some(raw) => Ok((raw, ADDRESS.into())),
             None => pending().await,
         }
     }

@@ -170,8 +170,8 @@ where
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let accepted = Accepted {
         context: Arc::new(ConnectionContext {
-            peer: address,
-            listener: address,
+            peer: address.into(),
+            listener: address.into(),
         }),
         queue: None,
     };

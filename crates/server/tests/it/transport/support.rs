@@ -109,7 +109,10 @@ pub(super) fn node_over(
         tasks.clone(),
     );
     let accounts = shared.accounts();
-    tasks.spawn("acceptor", acceptor::accept(listener, address, shared));
+    tasks.spawn(
+        "acceptor",
+        acceptor::accept(listener, address.into(), shared),
+    );
     let abort = tasks.abort_on_drop();
     Node {
         address,
@@ -133,7 +136,10 @@ where
     let (address, listener) = listener();
     let (settings, counts) = (AcceptorSettings::default(), ConnectionCounts::default());
     let shared = AcceptContext::new(service, settings, counts, drain, tasks.clone());
-    tasks.spawn("acceptor", acceptor::accept(listener, address, shared));
+    tasks.spawn(
+        "acceptor",
+        acceptor::accept(listener, address.into(), shared),
+    );
     (address, tasks.abort_on_drop())
 }
 

@@ -19,8 +19,8 @@ fn accounts(connection: usize, all: usize) -> Accounts {
 fn open(own: &mut OwnAccount, accounts: &Accounts) -> Arc<Account> {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let context = ConnectionContext {
-        peer: address,
-        listener: address,
+        peer: address.into(),
+        listener: address.into(),
     };
     Arc::clone(own.open(accounts, &Arc::new(context), Waker::noop()))
 }
