@@ -33,15 +33,11 @@ fn one_command_runs_every_suite_also_after_one_that_failed() {
 }
 
 #[test]
-fn the_readme_says_that_nobody_is_checked_and_nothing_is_encrypted() {
+fn the_readme_says_that_nobody_is_checked_and_what_is_sent_in_the_clear() {
     let readme = document("README.md");
     let (_, security) = readme.split_once("\n## Security\n").expect("a section");
     let security = security.split("\n## ").next().unwrap();
-    for said in [
-        "nobody is checked",
-        "nothing is encrypted",
-        "trusted network",
-    ] {
+    for said in ["nobody is checked", "in the clear", "trusted network"] {
         assert!(security.contains(said), "{said}: {security}");
     }
 }

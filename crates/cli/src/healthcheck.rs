@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use longlived_client::{CallError, Client, Health, Lost};
+use longlived_client::{CallError, Health, Lost};
 use longlived_console::server_url::ServerArgs;
 use tokio::time::Instant;
 use tonic::Code;
@@ -68,7 +68,7 @@ enum Answer {
 }
 
 async fn ask(args: &Args) -> anyhow::Result<Answer> {
-    let client = Client::new(args.server.server.as_str())?;
+    let client = args.server.client()?.build()?;
     let began = Instant::now();
     let answer = client.health(&args.service, args.timeout).await;
     Ok(match answer {

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use longlived_server::{Listen, UnixSocket};
 
 const FORM: &str = "must be ADDRESS:PORT or NAME:PORT, such as 127.0.0.1:7070, [::]:7070 or localhost:7070, or a URL, such as \
-     tcp://127.0.0.1:7070 or unix:/run/longlived.sock?mode=0660";
+     tls://127.0.0.1:7443 or unix:/run/longlived.sock?mode=0660";
 
 /// An address of this machine, for flags that take no name.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
@@ -46,6 +46,13 @@ impl FromStr for ListenList {
 }
 
 impl ListenList {
+    /// The first that speaks TLS, as a URL.
+    pub(crate) fn first_tls(lists: &[Self]) -> Option<String> {
+        let mut places = lists.iter().flat_map(|list| &list.0);
+        let tls = places.find(|place| matches!(place, ListenAt::Tls(_)));
+        tls.map(ToString::to_string)
+    }
+
     /// The places of all values. Names are looked up here.
     pub(crate) fn places(lists: &[Self]) -> anyhow::Result<Vec<Listen>> {
         let places = lists.iter().flat_map(|list| &list.0);
@@ -56,9 +63,15 @@ impl ListenList {
 /// As it was given. A name is looked up when it is to be listened on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ListenAt {
+    Tcp(Host),
+    Tls(Host),
+    Unix(UnixSocket),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
     Address(SocketAddr),
     Name { name: String, port: u16 },
-    Unix(UnixSocket),
 }
 
 impl FromStr for ListenAt {
@@ -70,23 +83,26 @@ impl FromStr for ListenAt {
             return unix(path, parameters);
         }
         let Some((scheme, rest)) = text.split_once("://") else {
-            return tcp(text);
+            return host(text).map(Self::Tcp);
         };
-        match scheme {
-            "tcp" => {
-                let (address, parameters) = parameters(rest);
-                known("tcp", parameters, [])?;
-                tcp(address)
+        let listen = match scheme {
+            "tcp" => Self::Tcp,
+            "tls" => Self::Tls,
+            _ => {
+                return Err(format!(
+                    "its scheme `{scheme}` is not tcp, tls or unix; {FORM}"
+                ));
             }
-            "tls" => Err("TLS is not supported yet".to_owned()),
-            _ => Err(format!("its scheme `{scheme}` is not tcp or unix; {FORM}")),
-        }
+        };
+        let (address, parameters) = parameters(rest);
+        known(scheme, parameters, [])?;
+        host(address).map(listen)
     }
 }
 
-fn tcp(text: &str) -> Result<ListenAt, String> {
+fn host(text: &str) -> Result<Host, String> {
     if let Ok(address) = text.parse() {
-        return Ok(ListenAt::Address(address));
+        return Ok(Host::Address(address));
     }
     let wrong = || with_port(text, FORM);
     let (name, port) = text.rsplit_once(':').ok_or_else(wrong)?;
@@ -98,7 +114,7 @@ fn tcp(text: &str) -> Result<ListenAt, String> {
         return Err(wrong());
     }
     let name = name.to_owned();
-    Ok(ListenAt::Name { name, port })
+    Ok(Host::Name { name, port })
 }
 
 fn unix(path: &str, parameters: Option<&str>) -> Result<ListenAt, String> {
@@ -172,8 +188,8 @@ const LIKE: f64 = 0.7;
 impl fmt::Display for ListenAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Name { name, port } => write!(f, "{name}:{port}"),
+            Self::Tcp(host) => host.fmt(f),
+            Self::Tls(host) => write!(f, "tls://{host}"),
             Self::Unix(UnixSocket { path, mode }) => {
                 write!(f, "unix:{}?mode={mode:04o}", path.display())
             }
@@ -181,12 +197,36 @@ impl fmt::Display for ListenAt {
     }
 }
 
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name { name, port } => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
 impl ListenAt {
-    /// A name has each of its addresses once, in the order of the system's resolver; at least one.
     fn place(&self) -> anyhow::Result<Listen> {
+        Ok(match self {
+            Self::Tcp(host) => {
+                let (first, also) = host.addresses()?;
+                Listen::Tcp { first, also }
+            }
+            Self::Tls(host) => {
+                let (first, also) = host.addresses()?;
+                Listen::Tls { first, also }
+            }
+            Self::Unix(socket) => Listen::Unix(socket.clone()),
+        })
+    }
+}
+
+impl Host {
+    /// Each address once, in the order of the system's resolver; at least one.
+    fn addresses(&self) -> anyhow::Result<(SocketAddr, Vec<SocketAddr>)> {
         let (name, port) = match self {
-            Self::Address(address) => return Ok((*address).into()),
-            Self::Unix(socket) => return Ok(Listen::Unix(socket.clone())),
+            Self::Address(address) => return Ok((*address, Vec::new())),
             Self::Name { name, port } => (name.as_str(), *port),
         };
         let found = (name, port).to_socket_addrs();
@@ -200,8 +240,7 @@ impl ListenAt {
         let Some((first, also)) = addresses.split_first() else {
             anyhow::bail!("--listen: `{name}` has no address");
         };
-        let (first, also) = (*first, also.to_vec());
-        Ok(Listen::Tcp { first, also })
+        Ok((*first, also.to_vec()))
     }
 }
 
@@ -220,6 +259,8 @@ mod tests {
             let parsed = text.parse::<ListenAt>().unwrap();
             assert_eq!(parsed.to_string(), text);
             assert_eq!(format!("tcp://{text}").parse(), Ok(parsed));
+            let url = format!("tls://{text}");
+            assert_eq!(url.parse::<ListenAt>().unwrap().to_string(), url);
         }
         for wrong in [
             "",
@@ -292,10 +333,13 @@ mod tests {
                 "tcp://[::1]:1?mode=1",
                 "its parameter `mode` is not known; tcp has none",
             ),
-            ("tls://[::1]:7443", "TLS is not supported yet"),
+            (
+                "tls://[::1]:1?proxi=x",
+                "its parameter `proxi` is not known; tls has none",
+            ),
             (
                 "http://localhost:7070",
-                "its scheme `http` is not tcp or unix",
+                "its scheme `http` is not tcp, tls or unix",
             ),
         ] {
             let error = wrong.parse::<ListenAt>().unwrap_err();

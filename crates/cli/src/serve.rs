@@ -1,13 +1,13 @@
 //! `longlived serve`: one node, until it is told to stop.
 
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Parser, error::ErrorKind};
 use longlived_console::{open_files, sink};
 use longlived_server::{
     Config, DedupeConfig, Environment, GeneratorConfig, HistoryClass, OpenFiles, SERVICES,
-    ServeError, Server, StoreConfig, legacy_topic,
+    ServeError, Server, StoreConfig, TlsError, TlsFiles, legacy_topic,
 };
 use longlived_topic::{TopicFilter, TopicName};
 
@@ -22,7 +22,8 @@ use crate::values;
 /// Run a node.
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct Args {
-    /// Where to listen: ADDR:PORT, NAME:PORT or tcp://ADDR:PORT, or unix:PATH?mode=0660 for a Unix socket. Repeatable
+    /// Where to listen: ADDR:PORT, NAME:PORT or tcp://ADDR:PORT; tls://ADDR:PORT for TLS, which needs --tls-cert and
+    /// --tls-key; unix:PATH?mode=0660 for a Unix socket. Repeatable
     /// (also separated by blanks). A name is listened on at each of its addresses. Port 0 takes a free port. The file of
     /// a Unix socket has mode 0600 unless given: who may write to it may connect. One that a dead server left
     /// behind is replaced.
@@ -33,6 +34,25 @@ pub(crate) struct Args {
         default_value = "127.0.0.1:7070"
     )]
     listen: Vec<ListenList>,
+
+    /// Certificate of the listeners at tls://, then those of its authorities, in PEM. Read again when the file changes,
+    /// and on SIGHUP, which then does not end the server.
+    #[arg(
+        long,
+        env = "LONGLIVED_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key of --tls-cert, in PEM, without a passphrase.
+    #[arg(
+        long,
+        env = "LONGLIVED_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    tls_key: Option<PathBuf>,
 
     /// Serve metrics over HTTP at this address (GET /metrics, in the Prometheus text format). Port 0 takes a free
     /// port. Off unless given.
@@ -279,6 +299,9 @@ impl Args {
             );
             return Err(clap::Error::raw(ErrorKind::ValueValidation, wrong));
         }
+        if let Some(wrong) = self.tls_mistake() {
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, wrong));
+        }
         // The first that matches holds, so a second one of the same filter would never be looked at.
         let filters: Vec<_> = self.history.iter().map(|class| &class.filter).collect();
         if let Some(filter) = values::repeated(&filters) {
@@ -288,10 +311,22 @@ impl Args {
         self.disk.check()
     }
 
+    /// A certificate that nobody would see, or a listener without one.
+    fn tls_mistake(&self) -> Option<String> {
+        let tls = ListenList::first_tls(&self.listen);
+        match (tls, &self.tls_cert) {
+            (Some(url), None) => Some(format!("--listen: {url} needs --tls-cert and --tls-key")),
+            (None, Some(_)) => Some("--tls-cert: no --listen begins with tls://".to_owned()),
+            _ => None,
+        }
+    }
+
     fn config(self) -> anyhow::Result<Config> {
         let retention_interval = self.retention_interval;
         let mut config = Config {
             listen: ListenList::places(&self.listen)?,
+            tls: (self.tls_cert.zip(self.tls_key))
+                .map(|(certificate, key)| TlsFiles { certificate, key }),
             metrics_listen: self.metrics_listen,
             generator: self.generate_every.map(|every| GeneratorConfig {
                 every,
@@ -352,11 +387,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let server = server.with_log_drops(|| sink::stderr().dropped());
         announce(&config, &server, files);
         let (stop, stopped) = tokio::sync::oneshot::channel();
+        let reload = server.reload_handle();
         let watch = async {
-            let (name, _) = signals.next().await;
+            let (name, _) = signals.next_stop(reload.as_ref()).await;
             tracing::info!("{name}: draining; a second signal ends the process at once");
             stop.send(()).ok();
-            signals.next().await
+            signals.next_stop(reload.as_ref()).await
         };
         tokio::select! {
             ended = server.run(async { stopped.await.unwrap_or(()) }) => {
@@ -379,6 +415,10 @@ fn named(error: ServeError) -> anyhow::Error {
     match error {
         ServeError::Open(error) => disk_args::refused(&error),
         // As text: the error says its own cause, and the chain would say it again.
+        ServeError::Tls(error @ TlsError::Certificate { .. }) => {
+            anyhow::anyhow!("--tls-cert: {error}")
+        }
+        ServeError::Tls(error @ TlsError::Key { .. }) => anyhow::anyhow!("--tls-key: {error}"),
         ServeError::Bind(error) => anyhow::anyhow!("--listen: {error}"),
         ServeError::Metrics(error) => anyhow::anyhow!("--metrics-listen: {error}"),
         other => other.into(),

@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use longlived_server::ReloadHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+const HANG_UP: &str = "SIGHUP";
 
 /// The signals that ask a command to end.
 pub(crate) struct StopSignals {
@@ -26,12 +29,22 @@ impl StopSignals {
         })
     }
 
+    /// The next one that is to end a server. SIGHUP makes one that has files to read again do that, and ends another.
+    pub(crate) async fn next_stop(&mut self, reload: Option<&ReloadHandle>) -> (&'static str, u8) {
+        loop {
+            match (self.next().await, reload) {
+                ((HANG_UP, _), Some(reload)) => reload.reload(),
+                (other, _) => return other,
+            }
+        }
+    }
+
     /// The next signal's name and number. Safe to drop while it waits.
     pub(crate) async fn next(&mut self) -> (&'static str, u8) {
         tokio::select! {
             _ = self.terminate.recv() => ("SIGTERM", 15),
             _ = self.interrupt.recv() => ("SIGINT", 2),
-            _ = hang_up(self.hang_up.as_mut()) => ("SIGHUP", 1),
+            _ = hang_up(self.hang_up.as_mut()) => (HANG_UP, 1),
         }
     }
 }

@@ -7,7 +7,7 @@ mod list;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use longlived_client::{Client, Position};
+use longlived_client::Position;
 use longlived_console::server_url::ServerArgs;
 
 use crate::values;
@@ -73,7 +73,7 @@ const EVERYTHING: &str = ">";
 
 pub(crate) async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     values::few_filters(&args.filters)?;
-    let client = Client::new(args.server.server.as_str())?;
+    let client = args.server.client()?.build()?;
     if args.filters.is_empty() {
         args.filters.push(EVERYTHING.to_owned());
     }

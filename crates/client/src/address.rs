@@ -1,4 +1,4 @@
-//! A server's address: `http://`, a host, and perhaps a port; or `unix:` and the path of a Unix socket. Any other part is
+//! A server's address: `http://` or `https://`, a host, and perhaps a port; or `unix:` and the path of a Unix socket. Any other part is
 //! refused by name. Without that part the client would silently dial another server than the one that was meant.
 
 use std::path::PathBuf;
@@ -10,6 +10,8 @@ use http::Uri;
 pub(crate) enum Address {
     /// At a host, by TCP.
     Http(Uri),
+    /// The same, and by TLS.
+    Https(Uri),
     /// At a socket of this machine.
     Unix(PathBuf),
 }
@@ -18,7 +20,7 @@ pub(crate) enum Address {
 pub(crate) fn parse(url: &str) -> Result<Address, String> {
     match url.strip_prefix("unix:") {
         Some(rest) => unix(rest),
-        None => http(url).map(Address::Http),
+        None => http(url),
     }
 }
 
@@ -32,14 +34,13 @@ fn unix(rest: &str) -> Result<Address, String> {
     }
 }
 
-fn http(url: &str) -> Result<Uri, String> {
+fn http(url: &str) -> Result<Address, String> {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
-    if scheme.eq_ignore_ascii_case("https") {
-        return Err("TLS is not supported yet".to_owned());
-    }
-    if !scheme.eq_ignore_ascii_case("http") {
-        return Err("it does not begin with http://".to_owned());
-    }
+    let address = match scheme.to_ascii_lowercase().as_str() {
+        "http" => Address::Http,
+        "https" => Address::Https,
+        _ => return Err("it does not begin with http:// or https://".to_owned()),
+    };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, more) = rest.split_at(end);
     if authority.contains('@') {
@@ -53,7 +54,8 @@ fn http(url: &str) -> Result<Uri, String> {
         check_port(port)?;
     }
     check_rest(more)?;
-    url.parse().map_err(|_| "it is not a URL".to_owned())
+    let uri = url.parse().map_err(|_| "it is not a URL".to_owned());
+    uri.map(address)
 }
 
 fn host_and_port(authority: &str) -> Result<(&str, Option<&str>), &'static str> {
@@ -113,6 +115,8 @@ mod tests {
             "http://[::1]",
         ] {
             assert_eq!(parse(url).unwrap(), Address::Http(url.parse().unwrap()));
+            let url = url.to_ascii_lowercase().replace("http:", "https:");
+            assert_eq!(parse(&url).unwrap(), Address::Https(url.parse().unwrap()));
         }
     }
 
@@ -132,11 +136,15 @@ mod tests {
     #[test]
     fn an_address_with_more_than_host_and_port_is_refused_by_the_name_of_the_rest() {
         for (url, problem) in [
-            ("", "it does not begin with http://"),
-            ("7070", "it does not begin with http://"),
-            ("127.0.0.1:7070", "it does not begin with http://"),
-            ("ftp://host:1", "it does not begin with http://"),
-            ("https://host:1", "TLS is not supported yet"),
+            ("", "it does not begin with http:// or https://"),
+            ("7070", "it does not begin with http:// or https://"),
+            (
+                "127.0.0.1:7070",
+                "it does not begin with http:// or https://",
+            ),
+            ("ftp://host:1", "it does not begin with http:// or https://"),
+            ("https://", "it has no host"),
+            ("https://host:1/path", "it has a path, `/path`"),
             ("http://", "it has no host"),
             ("http://:7070", "it has no host"),
             ("http://host:", "it has a colon and no port"),

@@ -28,6 +28,7 @@ use crate::pool::{Pool, PoolOptions};
 use crate::publisher::Publisher;
 use crate::record::Recording;
 use crate::subscriber::SubscriberBuilder;
+use crate::tls::TlsOptions;
 
 /// How events may be compressed on their way from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +136,8 @@ impl Shared {
 }
 
 impl Client {
-    /// A client of the server at `url`, such as `http://127.0.0.1:7070` or `unix:/run/longlived.sock`. Nothing is dialled yet.
+    /// A client of the server at `url`, such as `http://127.0.0.1:7070`, `https://example.net:7443` or
+    /// `unix:/run/longlived.sock`. Nothing is dialled yet.
     pub fn new(url: impl Into<String>) -> Result<Self, UrlError> {
         Self::builder(url).build()
     }
@@ -146,6 +148,7 @@ impl Client {
             url: url.into(),
             pool: PoolOptions::default(),
             connector: None,
+            tls: None,
             backoff: BackoffOptions::default(),
             open_timeout: Duration::from_secs(10),
             compression: None,
@@ -185,6 +188,7 @@ pub struct ClientBuilder {
     url: String,
     pool: PoolOptions,
     connector: Option<Connector>,
+    tls: Option<TlsOptions>,
     backoff: BackoffOptions,
     open_timeout: Duration,
     compression: Option<Compression>,
@@ -219,6 +223,13 @@ impl ClientBuilder {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         self.connector = Some(Connector::new(dial));
+        self
+    }
+
+    /// Whose certificates are trusted, and for which name, where the address begins with `https://`. With another address
+    /// [`Self::build`] fails: what was to be encrypted is not sent in the clear.
+    pub fn tls(mut self, options: TlsOptions) -> Self {
+        self.tls = Some(options);
         self
     }
 
@@ -298,7 +309,7 @@ impl ClientBuilder {
         };
         Ok(Client {
             shared: Arc::new(Shared {
-                pool: Pool::new(self.url, self.pool, self.connector)?,
+                pool: Pool::new(self.url, self.pool, self.connector, self.tls)?,
                 credentials: self.credentials,
                 backoff: self.backoff,
                 open_timeout: self.open_timeout,

@@ -50,6 +50,7 @@ mod record;
 mod subscriber;
 #[cfg(feature = "fleet")]
 mod tasks;
+mod tls;
 #[cfg(feature = "inspect")]
 mod topics;
 mod unary;
@@ -72,6 +73,7 @@ pub use self::subscriber::{
     BuildError, GapPolicy, GoAwayReason, Item, Lost, Notice, Outcome, Refusal, SlowPolicy,
     SubscribeError, Subscriber, SubscriberBuilder, SubscriberHandle, UnsubscribeError,
 };
+pub use self::tls::{TlsError, TlsOptions};
 #[cfg(feature = "inspect")]
 pub use self::topics::{
     HistoryEntry, HistoryPage, HistoryQuery, PositionCheck, TopicInfo, TopicsError, TopicsPage,

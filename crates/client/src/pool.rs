@@ -23,6 +23,7 @@ use crate::client::UrlError;
 use crate::connector::Connector;
 use crate::preface::Preface;
 use crate::subscriber::Lost;
+use crate::tls::{Tls, TlsOptions};
 use crate::wire::Wire;
 
 /// The bytes that may wait here on a stream that the application does not read.
@@ -63,6 +64,7 @@ pub(crate) struct Pool {
     endpoint: Endpoint,
     options: PoolOptions,
     connector: Option<Connector>,
+    tls: Option<Tls>,
     streams: Vec<Slot>,
     #[cfg(feature = "legacy")]
     legacy: Vec<Slot>,
@@ -118,9 +120,14 @@ impl Pool {
         url: String,
         options: PoolOptions,
         connector: Option<Connector>,
+        tls: Option<TlsOptions>,
     ) -> Result<Self, UrlError> {
-        let (endpoint, unix) = match endpoint(&url, options) {
-            Ok(endpoint) => endpoint,
+        let Dialled {
+            endpoint,
+            unix,
+            tls,
+        } = match Dialled::of(&url, options, tls) {
+            Ok(dialled) => dialled,
             Err(reason) => return Err(UrlError { url, reason }),
         };
         let connector = connector.or_else(|| unix.map(Connector::unix));
@@ -134,6 +141,7 @@ impl Pool {
             next: AtomicUsize::new(0),
             options,
             connector,
+            tls,
             url,
         })
     }
@@ -241,12 +249,24 @@ impl Pool {
                 .keep_alive_while_idle(false),
         };
         let preface = Preface::default();
-        let dialled = if let Some(connector) = &self.connector {
-            let watched = preface.watching(connector.clone());
-            endpoint.connect_with_connector(watched).await
-        } else {
-            let watched = preface.watching(self.tcp());
-            endpoint.connect_with_connector(watched).await
+        // The first bytes of a server are those that TLS gives.
+        let dialled = match (&self.connector, &self.tls) {
+            (Some(connector), None) => {
+                let watched = preface.watching(connector.clone());
+                endpoint.connect_with_connector(watched).await
+            }
+            (Some(connector), Some(tls)) => {
+                let watched = preface.watching(tls.over(connector.clone()));
+                endpoint.connect_with_connector(watched).await
+            }
+            (None, None) => {
+                let watched = preface.watching(self.tcp());
+                endpoint.connect_with_connector(watched).await
+            }
+            (None, Some(tls)) => {
+                let watched = preface.watching(tls.over(self.tcp()));
+                endpoint.connect_with_connector(watched).await
+            }
         };
         match dialled {
             Ok(channel) => Ok(Wire::new(channel, preface)),
@@ -281,20 +301,43 @@ fn slots(connections: usize) -> Vec<Slot> {
     (0..connections.max(1)).map(|_| Slot::default()).collect()
 }
 
-/// The endpoint, and the path of its socket if it is one of this machine. Such a server is called `localhost` in requests.
-fn endpoint(url: &str, options: PoolOptions) -> Result<(Endpoint, Option<PathBuf>), String> {
-    let (uri, unix) = match address::parse(url)? {
-        Address::Http(uri) => (uri, None),
-        Address::Unix(path) => (Uri::from_static("http://localhost"), Some(path)),
-    };
-    let endpoint = Endpoint::from(uri)
-        .user_agent(concat!("longlived-client/", env!("CARGO_PKG_VERSION")))
-        .map_err(|error| error.to_string())?
-        .connect_timeout(options.connect_timeout)
-        .tcp_nodelay(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-    Ok((endpoint, unix))
+/// How the server of an address is dialled.
+struct Dialled {
+    endpoint: Endpoint,
+    /// The path of its socket, if it is one of this machine.
+    unix: Option<PathBuf>,
+    /// Where the address says so.
+    tls: Option<Tls>,
+}
+
+impl Dialled {
+    /// Or the mistake in the address. A server at a Unix socket is called `localhost` in requests.
+    fn of(url: &str, options: PoolOptions, given: Option<TlsOptions>) -> Result<Self, String> {
+        let (uri, unix, tls) = match address::parse(url)? {
+            Address::Https(uri) => {
+                let tls = Tls::new(&uri, given.unwrap_or_default())?;
+                (uri, None, Some(tls))
+            }
+            // A call that was to be encrypted is not sent in the clear.
+            _ if given.is_some() => {
+                return Err("it does not begin with https://, and TLS is asked for".to_owned());
+            }
+            Address::Http(uri) => (uri, None, None),
+            Address::Unix(path) => (Uri::from_static("http://localhost"), Some(path), None),
+        };
+        let endpoint = Endpoint::from(uri)
+            .user_agent(concat!("longlived-client/", env!("CARGO_PKG_VERSION")))
+            .map_err(|error| error.to_string())?
+            .connect_timeout(options.connect_timeout)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        Ok(Self {
+            endpoint,
+            unix,
+            tls,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -310,7 +353,7 @@ mod tests {
             connections,
             ..PoolOptions::default()
         };
-        Pool::new(url, options, None).unwrap()
+        Pool::new(url, options, None, None).unwrap()
     }
 
     #[test]
@@ -367,7 +410,7 @@ mod tests {
             ))
         });
         let url = "http://127.0.0.1:1".to_owned();
-        let pool = Pool::new(url, PoolOptions::default(), Some(connector)).unwrap();
+        let pool = Pool::new(url, PoolOptions::default(), Some(connector), None).unwrap();
         (pool, dials)
     }
 

@@ -1,13 +1,18 @@
 //! Which server a client command talks to.
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
 
-use longlived_client::Client;
+use anyhow::{Context as _, ensure};
+use longlived_client::{Client, ClientBuilder, TlsOptions};
 
 /// The flag that all client commands have.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServerArgs {
-    /// The server: HOST:PORT, http://HOST:PORT, or unix:PATH for a Unix socket of this machine.
+    /// The server: HOST:PORT, http://HOST:PORT, https://HOST:PORT, or unix:PATH for a Unix socket of this
+    /// machine.
     #[arg(
         long,
         env = "LONGLIVED_SERVER",
@@ -16,10 +21,59 @@ pub struct ServerArgs {
         value_parser = server_url
     )]
     pub server: String,
+
+    /// Trust the authorities in this file alone, in PEM, for a server at https:// [default: those of the system].
+    #[arg(long, env = "LONGLIVED_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// Expect a certificate of this name from a server at https:// [default: the host of --server].
+    #[arg(long, env = "LONGLIVED_TLS_SERVER_NAME", value_name = "NAME")]
+    pub tls_server_name: Option<String>,
+}
+
+/// The largest file of authorities: the whole list of a system has some 200 KiB.
+const CA_BYTES_MAX: u64 = 1 << 20;
+
+impl ServerArgs {
+    /// A client of the server. An error names the flag that is wrong.
+    pub fn client(&self) -> anyhow::Result<ClientBuilder> {
+        let mut client = Client::builder(self.server.as_str());
+        let mut tls = TlsOptions::default();
+        if let Some(file) = &self.tls_ca {
+            let named = || format!("--tls-ca {}", file.display());
+            let mut pem = Vec::new();
+            let opened = File::open(file).with_context(named)?;
+            let read = opened.take(CA_BYTES_MAX + 1).read_to_end(&mut pem);
+            read.with_context(named)?;
+            ensure!(
+                pem.len() as u64 <= CA_BYTES_MAX,
+                "{}: it has more than {CA_BYTES_MAX} bytes",
+                named()
+            );
+            tls = tls.trust(&pem).with_context(named)?;
+        }
+        if let Some(name) = &self.tls_server_name {
+            tls = tls.server_name(name).context("--tls-server-name")?;
+        }
+        let given = [
+            ("--tls-ca", self.tls_ca.is_some()),
+            ("--tls-server-name", self.tls_server_name.is_some()),
+        ];
+        if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
+            ensure!(
+                self.server.starts_with("https://"),
+                "{flag}: the server {} is not at https://",
+                self.server
+            );
+            client = client.tls(tls);
+        }
+        Ok(client)
+    }
 }
 
 /// How a server may be given.
-pub const FORM: &str = "a server is given as HOST:PORT, http://HOST:PORT or unix:PATH";
+pub const FORM: &str =
+    "a server is given as HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:PATH";
 
 /// The address as a URL, when a client could dial it.
 pub fn server_url(text: &str) -> Result<String, String> {
@@ -48,6 +102,8 @@ mod tests {
             "http://localhost:7070/",
             "http://[::1]:7070",
             "http://longlived.example",
+            "https://longlived.example",
+            "https://[::1]:7443",
             "unix:/run/longlived.sock",
         ] {
             assert_eq!(server_url(right).as_deref(), Ok(right));
@@ -76,7 +132,7 @@ mod tests {
             "localhost:7070/path",
             "user:pass@localhost:7070",
             "ftp://127.0.0.1:7070",
-            "https://127.0.0.1:7070",
+            "https://",
             "http://",
             "http://:7070",
             "http://127.0.0.1:",
@@ -104,7 +160,7 @@ mod tests {
             ("http://h:1/path", "it has a path, `/path`"),
             ("h:1?x", "it has a query, `?x`"),
             ("http://user:pass@h:1", "it names a user before the host"),
-            ("https://h:1", "TLS is not supported yet"),
+            ("https://h:1/path", "it has a path, `/path`"),
             (
                 "unix:7070",
                 "its path must begin with /, such as unix:/run/longlived.sock",

@@ -9,12 +9,15 @@ use longlived_topic::{TopicFilter, TopicName};
 
 use crate::transport::acceptor::AcceptorSettings;
 use crate::transport::bind::Listen;
+use crate::transport::tls::TlsFiles;
 
 /// Everything a node can be told.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen; at least one place.
     pub listen: Vec<Listen>,
+    /// The certificate of listeners that speak TLS, which need one.
+    pub tls: Option<TlsFiles>,
     /// Where metrics are told over HTTP; port 0 takes a free one. Off without it.
     pub metrics_listen: Option<SocketAddr>,
     /// The periodic generator; off without it.
@@ -83,6 +86,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 7070)).into()],
+            tls: None,
             metrics_listen: None,
             generator: None,
             legacy_topics: Vec::new(),

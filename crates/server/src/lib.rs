@@ -56,7 +56,13 @@ pub use longlived_broker::{
     OpenError, Store, StoreConfig,
 };
 pub use server::{ServeError, Server};
-pub use transport::{bind::Listen, listener, open_files::OpenFiles, unix::UnixSocket};
+pub use transport::{
+    bind::Listen,
+    listener,
+    open_files::OpenFiles,
+    tls::{ReloadHandle, TlsError, TlsFiles},
+    unix::UnixSocket,
+};
 
 /// Parts of a node by themselves, for tests.
 #[cfg(feature = "testkit")]

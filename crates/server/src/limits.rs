@@ -34,6 +34,14 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often one kind of trouble at the acceptor is logged at most.
 pub(crate) const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often the files of the certificate are read again: a new certificate is one that is nearly too late, or one by hand,
+/// for which somebody waits.
+pub(crate) const TLS_FILES_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The most bytes of a file of the certificate. A chain has some kilobytes; more is another file by mistake. Met as: a start
+/// that fails, or a certificate that does not change.
+pub(crate) const TLS_FILE_BYTES_MAX: u64 = 1 << 20;
+
 /// From the accepted connection to the end of its HTTP/2 preface. A peer that sends nothing holds a socket and
 /// buffers; nothing else would ever end it. Met as: a closed connection.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

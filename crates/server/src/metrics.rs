@@ -160,7 +160,7 @@ mod tests {
         let store = config.open_store(&environment).await.expect("in memory");
         let (log, _) = Log::new(store, config.log.clone());
         let node = Node::new(config, environment, log, Drain::new());
-        NodeValues::new(node, ConnectionCounts::default(), None)
+        NodeValues::new(node, ConnectionCounts::default(), None, None)
     }
 
     #[tokio::test(start_paused = true)]

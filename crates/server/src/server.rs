@@ -31,6 +31,7 @@ use crate::{
         bind::{self, BindError},
         listener::{ListenAddress, Listener},
         open_files::OtherFiles,
+        tls::{ReloadHandle, Tls, TlsError},
     },
 };
 
@@ -43,6 +44,7 @@ pub struct Server {
     doors: Vec<Door>,
     // Theirs, in their order.
     addresses: Vec<ListenAddress>,
+    tls: Option<Arc<Tls>>,
     metrics: Option<std::net::TcpListener>,
     config: Config,
     environment: Environment,
@@ -57,6 +59,12 @@ pub enum ServeError {
     /// The address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A listener speaks TLS, and there is no certificate.
+    #[error("a listener speaks TLS and there is no certificate for it")]
+    NoCertificate,
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address for metrics cannot be listened on.
     #[error("metrics: {0}")]
     Metrics(#[source] BindError),
@@ -84,12 +92,13 @@ impl Server {
         // A start that cannot have the address leaves no directory behind; one that cannot have the data lets nobody
         // connect.
         let places = bind::reserve_all(&config.listen)?;
+        let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let began = Instant::now();
         let store = config.open_store(&environment).await?;
         let took = began.elapsed();
         let doors: Vec<_> = places
             .into_iter()
-            .map(Door::at)
+            .map(|place| Door::at(place, tls.as_ref()))
             .collect::<Result<_, ServeError>>()?;
         let metrics = config.metrics_listen.map(bind::bind).transpose();
         if let Some(stats) = store.stats() {
@@ -99,6 +108,7 @@ impl Server {
         Ok(Self {
             addresses: doors.iter().map(|door| door.address.clone()).collect(),
             doors,
+            tls,
             metrics: metrics.map_err(ServeError::Metrics)?,
             config,
             environment,
@@ -119,6 +129,7 @@ impl Server {
         Self {
             doors: vec![Door::of(listener, address.clone())],
             addresses: vec![address],
+            tls: None,
             metrics: None,
             config,
             environment,
@@ -162,6 +173,11 @@ impl Server {
         &self.addresses
     }
 
+    /// Makes it read the files of its certificate again, if it has one.
+    pub fn reload_handle(&self) -> Option<ReloadHandle> {
+        self.tls.as_ref().map(|tls| tls.reload_handle())
+    }
+
     /// How many connections may be open at a time, by the present facts: fewer than configured where not all fit into
     /// the open files of the process.
     pub fn connections_max(&self) -> usize {
@@ -178,6 +194,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self {
             doors,
+            tls,
             metrics,
             mut config,
             environment,
@@ -223,8 +240,11 @@ impl Server {
         let counts = ConnectionCounts::default();
         let watchers = Tasks::new();
         let _abort_watchers = watchers.abort_on_drop();
+        if let Some(tls) = tls.clone() {
+            background.spawn("certificate", tls.watch(background.cancel_token()));
+        }
         if let Some(listener) = metrics {
-            let values = NodeValues::new(node.clone(), counts.clone(), log_drops);
+            let values = NodeValues::new(node.clone(), counts.clone(), tls, log_drops);
             tell_metrics(listener, values, &watchers)?;
         }
         let service = layers(&node).layer(Router::new(node.clone(), probes.clone()));

@@ -12,4 +12,5 @@ mod context;
 pub mod listener;
 pub(crate) mod open_files;
 mod settings;
+pub(crate) mod tls;
 pub(crate) mod unix;

@@ -106,7 +106,7 @@ pub(crate) fn window(text: &str) -> Result<Duration, String> {
 /// HOST:PORT of a URL; the load speaks no TLS.
 fn authority(url: &str) -> Result<String, String> {
     let url = server_url(url)?;
-    if url.starts_with("unix:") {
+    if url.starts_with("unix:") || url.starts_with("https:") {
         return Err("the load speaks TCP alone: HOST:PORT or http://HOST:PORT".to_owned());
     }
     let authority = url.split_once("://").map(|(_, rest)| rest);

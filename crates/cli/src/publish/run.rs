@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::stream;
-use longlived_client::{Client, Message, Published, Publisher};
+use longlived_client::{Message, Published, Publisher};
 use parking_lot::Mutex;
 use tokio::io::BufReader;
 use tokio_stream::{Stream, StreamExt as _};
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     args.check()?;
-    let client = Client::new(args.server.server.as_str())?;
+    let client = args.server.client()?.build()?;
     let publisher = client.publisher().timeout(args.timeout);
     let mut template = Message::new(args.topic, "").key(args.key.unwrap_or_default());
     template.headers = args.headers.into_iter().collect();

@@ -64,7 +64,7 @@ async fn simulate(
     if connections > FILES_FEW {
         open_files::raise();
     }
-    let client = Client::builder(args.server.server.as_str()).connections(connections as usize);
+    let client = args.server.client()?.connections(connections as usize);
     let mut client = args.compression.apply(client);
     if let Some(history) = history {
         client = client.recording(history.recording());

@@ -6,9 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
-use longlived_client::{
-    Client, Event, Item, Notice, Outcome, Position, SubscribeError, Subscriber,
-};
+use longlived_client::{Event, Item, Notice, Outcome, Position, SubscribeError, Subscriber};
 use longlived_console::sink::{self, Failing, OutputError, Sink};
 use tokio_stream::StreamExt as _;
 
@@ -28,7 +26,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     values::few_filters(&args.filters)?;
     let mut signals = StopSignals::new()?;
     let mut reading = Reading::new(&args)?;
-    let client = Client::builder(args.server.server.as_str());
+    let client = args.server.client()?;
     let client = args.compression.apply(client).build()?;
     let id = args
         .id

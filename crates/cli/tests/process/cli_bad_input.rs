@@ -111,7 +111,8 @@ fn an_address_with_more_than_host_and_port_is_refused_everywhere() {
             let ended = run(&[command, &["--server", wrong]].concat());
             assert_eq!(ended.code, Some(2), "{ended:?}");
             let said = ended.stderr.join("\n");
-            let form = "a server is given as HOST:PORT or http://HOST:PORT;";
+            let form =
+                "a server is given as HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:PATH;";
             assert!(said.contains("--server"), "{said}");
             assert!(said.contains(&format!("{problem}{form}")), "{said}");
         }

@@ -53,6 +53,7 @@ mod server_signals;
 #[cfg(target_os = "linux")]
 mod server_sinks;
 mod server_start;
+mod server_tls;
 mod server_unix;
 #[cfg(target_os = "linux")]
 mod sinks;

@@ -18,12 +18,18 @@ use prometheus_client::{
 };
 use tokio::sync::Semaphore;
 
-use crate::{node::Node, registry::SubscriberStates, transport::acceptor::ConnectionCounts};
+use crate::{
+    node::Node,
+    registry::SubscriberStates,
+    transport::{acceptor::ConnectionCounts, tls::Tls},
+};
 
 /// Where the values of one node are read.
 pub(crate) struct NodeValues {
     node: Arc<Node>,
     connections: ConnectionCounts,
+    // `None` where no listener has a certificate.
+    tls: Option<Arc<Tls>>,
     // `None` where they are not counted.
     log_drops: Option<LogDrops>,
     started: SystemTime,
@@ -39,6 +45,7 @@ impl NodeValues {
     pub(crate) fn new(
         node: Arc<Node>,
         connections: ConnectionCounts,
+        tls: Option<Arc<Tls>>,
         log_drops: Option<LogDrops>,
     ) -> Self {
         Self {
@@ -46,6 +53,7 @@ impl NodeValues {
             sampling: Semaphore::new(1),
             node,
             connections,
+            tls,
             log_drops,
         }
     }
@@ -205,6 +213,28 @@ impl NodeValues {
         )
     }
 
+    fn tls(&self, to: &mut To<'_>) -> fmt::Result {
+        let Some(tls) = &self.tls else {
+            return Ok(());
+        };
+        to.gauge_of(
+            "tls_certificate_not_after",
+            "When the certificate of new connections ends, in seconds since 1970-01-01 UTC.",
+            Some(&Unit::Seconds),
+            tls.not_after(),
+        )?;
+        to.gauge(
+            "tls_certificate_stale",
+            "1 while the files of the certificate have a content that cannot be used and an older one holds, else 0.",
+            i64::from(tls.is_stale()),
+        )?;
+        to.counter(
+            "tls_handshakes_failed",
+            "TLS handshakes that failed since the start.",
+            tls.failed_handshakes(),
+        )
+    }
+
     fn life(&self, to: &mut To<'_>) -> fmt::Result {
         to.gauge(
             "draining",
@@ -257,6 +287,7 @@ impl Collector for Sample {
         values.compression(&mut to)?;
         NodeValues::subscribers(self.subscribers, &mut to)?;
         values.peers(&mut to)?;
+        values.tls(&mut to)?;
         values.life(&mut to)
     }
 }

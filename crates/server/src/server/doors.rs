@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
@@ -15,6 +16,7 @@ use crate::rpc::Router;
 use crate::transport::acceptor::{self, AcceptContext};
 use crate::transport::bind::Place;
 use crate::transport::listener::{ListenAddress, Listener};
+use crate::transport::tls::{Tls, TlsListener};
 use crate::transport::unix::Listening;
 
 /// The state that the connections of all doors share.
@@ -31,9 +33,13 @@ pub(super) struct Door {
 
 impl Door {
     /// Clients may connect from here on.
-    pub(super) fn at(place: Place) -> Result<Self, ServeError> {
+    pub(super) fn at(place: Place, tls: Option<&Arc<Tls>>) -> Result<Self, ServeError> {
         match place {
             Place::Tcp(reserved) => Ok(Self::tcp(reserved.listen()?)?),
+            Place::Tls(reserved) => {
+                let tls = tls.ok_or(ServeError::NoCertificate)?;
+                Ok(Self::tls(reserved.listen()?, Arc::clone(tls))?)
+            }
             Place::Unix(socket) => Ok(Self::unix(socket.listen()?)),
         }
     }
@@ -43,6 +49,15 @@ impl Door {
         let address = listener.local_addr()?.into();
         Ok(Self::opened_by(address, move || {
             TcpListener::from_std(listener)
+        }))
+    }
+
+    /// The same with TLS.
+    fn tls(listener: std::net::TcpListener, tls: Arc<Tls>) -> io::Result<Self> {
+        let address = ListenAddress::Tls(listener.local_addr()?);
+        Ok(Self::opened_by(address, move || {
+            let tcp = TcpListener::from_std(listener)?;
+            Ok(TlsListener { tcp, tls })
         }))
     }
 

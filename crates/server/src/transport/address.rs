@@ -5,20 +5,22 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where a listener listens. As text: `127.0.0.1:7070`, or `unix:/run/longlived.sock`.
+/// Where a listener listens. As text: `127.0.0.1:7070`, `tls://127.0.0.1:7443`, or `unix:/run/longlived.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
     /// An address and a port of TCP.
     Tcp(SocketAddr),
+    /// The same, where TLS is spoken.
+    Tls(SocketAddr),
     /// The path of a Unix socket.
     Unix(Arc<Path>),
 }
 
 impl ListenAddress {
-    /// The address and the port, of TCP.
+    /// The address and the port, of TCP and of TLS.
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(address) => Some(*address),
+            Self::Tcp(address) | Self::Tls(address) => Some(*address),
             Self::Unix(_) => None,
         }
     }
@@ -34,6 +36,7 @@ impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Tls(address) => write!(f, "tls://{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }

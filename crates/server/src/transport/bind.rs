@@ -22,6 +22,13 @@ pub enum Listen {
         /// is left out with a warning.
         also: Vec<SocketAddr>,
     },
+    /// TLS over TCP, as `Tcp` says.
+    Tls {
+        /// As in `Tcp`.
+        first: SocketAddr,
+        /// As in `Tcp`.
+        also: Vec<SocketAddr>,
+    },
     /// A Unix socket.
     Unix(UnixSocket),
 }
@@ -66,6 +73,7 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
 /// Places to listen at, which no other server has.
 pub(crate) enum Place {
     Tcp(Reserved),
+    Tls(Reserved),
     /// Looked at, and taken when it listens: until then no client may find it.
     Unix(UnixSocket),
 }
@@ -77,6 +85,9 @@ pub(crate) fn reserve_all(listen: &[Listen]) -> Result<Vec<Place>, BindError> {
         match one {
             Listen::Tcp { first, also } => {
                 places.extend(Reserved::all(*first, also)?.into_iter().map(Place::Tcp));
+            }
+            Listen::Tls { first, also } => {
+                places.extend(Reserved::all(*first, also)?.into_iter().map(Place::Tls));
             }
             Listen::Unix(socket) => {
                 socket.ensure_free()?;

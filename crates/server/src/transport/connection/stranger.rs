@@ -22,7 +22,7 @@ const METHOD_BYTES_MAX: usize = 7;
 pub enum Stranger {
     /// A browser, curl, or a balancer's health check.
     Http1,
-    /// A client with TLS, which this node does not speak.
+    /// A client with TLS, at a listener that does not speak it.
     Tls,
     /// A proxy that names its client first (`PROXY ...`).
     ProxyProtocol,
@@ -102,13 +102,26 @@ pub(super) async fn begin<T: AsyncRead + Unpin>(socket: &mut T) -> io::Result<Be
 }
 
 /// Answers one that knows how to read an answer, and closes the connection.
-pub(super) async fn turn_away<T>(mut socket: T, stranger: Stranger, begin: &[u8])
+pub(super) async fn turn_away<T>(socket: T, stranger: Stranger, begin: &[u8])
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let answer = match stranger {
+        Stranger::Http1 => answer(begin),
+        _ => String::new(),
+    };
+    close_after(socket, answer.as_bytes()).await;
+}
+
+/// Sends the answer and closes the connection of a peer that may still be sending. One that is gone, or goes on sending, is
+/// not waited for.
+pub(crate) async fn close_after<T>(mut socket: T, answer: &[u8])
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let answered = async {
-        if stranger == Stranger::Http1 {
-            socket.write_all(answer(begin).as_bytes()).await?;
+        if !answer.is_empty() {
+            socket.write_all(answer).await?;
         }
         socket.shutdown().await?;
         // The kernel would reset a connection that is closed while something of it is unread, and its peer lose the answer.
@@ -116,12 +129,11 @@ where
         while socket.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     };
-    // A peer that is gone, or goes on sending, is not waited for.
     let _ = timeout(limits::STRANGER_LINGER, answered).await;
 }
 
 fn answer(begin: &[u8]) -> String {
-    const SAYS: &str = "this is gRPC over HTTP/2 without TLS (a longlived server); \
+    const SAYS: &str = "this is gRPC over HTTP/2 (a longlived server); \
         it serves neither HTTP/1.1 nor gRPC-Web\n";
     let body = if begin.starts_with(b"HEAD ") {
         ""

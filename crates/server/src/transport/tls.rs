@@ -1,0 +1,153 @@
+//! TLS over TCP: the handshake of each connection, in its own task, with the certificate that holds when it is accepted.
+//!
+//! Holds: one crypto provider (aws-lc-rs); TLS 1.2 and 1.3; no early data, which could be played again by others.
+//! Does not: read files; `certificate` does. Nor look for new ones; `reload` does.
+
+mod certificate;
+mod reload;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use self::certificate::{Fingerprint, Loaded};
+pub use self::certificate::{TlsError, TlsFiles};
+pub use self::reload::ReloadHandle;
+use super::connection::{SendQueue, close_after};
+use super::listener::{Listener, Peer};
+use super::settings::AcceptorSettings;
+use crate::limits;
+use crate::throttle::Seldom;
+
+/// The content type of a record with a part of a handshake, the first byte of a client (RFC 8446, 5.1).
+const HANDSHAKE: u8 = 22;
+/// A record with the fatal alert `unexpected_message` (RFC 8446, 6): what a client without TLS can read of the trouble.
+const NO_TLS: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
+
+/// The certificate of a node, which all its TLS listeners present.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    files: TlsFiles,
+    current: Mutex<Current>,
+    /// Somebody asks to read the files again.
+    asked: Arc<Notify>,
+    failed_handshakes: AtomicU64,
+    failed_log: Mutex<Seldom>,
+}
+
+#[derive(Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    /// When the certificate ends, in seconds since 1970-01-01 UTC.
+    not_after: i64,
+    /// The content of the files when they were read last.
+    seen: Fingerprint,
+    /// What was read last cannot be used, and `config` is older.
+    is_stale: bool,
+}
+
+impl Tls {
+    /// Reads the files.
+    pub(crate) fn load(files: TlsFiles) -> Result<Self, TlsError> {
+        let (seen, content) = files.read();
+        let Loaded { config, not_after } = content?.load(&files)?;
+        Ok(Self {
+            files,
+            current: Mutex::new(Current {
+                config,
+                not_after,
+                seen,
+                is_stale: false,
+            }),
+            asked: Arc::default(),
+            failed_handshakes: AtomicU64::new(0),
+            failed_log: Mutex::new(Seldom::new(limits::ACCEPT_LOG_INTERVAL)),
+        })
+    }
+
+    /// When the certificate ends, in seconds since 1970-01-01 UTC.
+    pub(crate) fn not_after(&self) -> i64 {
+        self.current.lock().not_after
+    }
+
+    /// Whether the files have another content that cannot be used.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.current.lock().is_stale
+    }
+
+    /// Handshakes that failed since the start.
+    pub(crate) fn failed_handshakes(&self) -> u64 {
+        self.failed_handshakes.load(Ordering::Relaxed)
+    }
+
+    /// Counts it, and says so once a second.
+    fn count_failed(&self, peer: Option<Peer>, error: &io::Error) {
+        self.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+        if let Some(unlogged) = self.failed_log.lock().now() {
+            let peer = peer.map(tracing::field::display);
+            tracing::warn!(peer, %error, unlogged, "TLS handshake failed");
+        }
+    }
+}
+
+/// Accepts the connections of TCP and makes them TLS.
+#[derive(Debug)]
+pub(crate) struct TlsListener {
+    pub(crate) tcp: TcpListener,
+    pub(crate) tls: Arc<Tls>,
+}
+
+impl Listener for TlsListener {
+    type Raw = TcpStream;
+    // In a box: a session of rustls has more than a thousand bytes, and the connection moves.
+    type Socket = Box<TlsStream<TcpStream>>;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, Peer)> {
+        <TcpListener as Listener>::accept(&mut self.tcp).await
+    }
+
+    fn establish(
+        &self,
+        raw: TcpStream,
+    ) -> impl Future<Output = io::Result<Self::Socket>> + Send + use<> {
+        let tls = Arc::clone(&self.tls);
+        let config = Arc::clone(&tls.current.lock().config);
+        async move {
+            let peer = raw.peer_addr().ok().map(Peer::from);
+            let mut first = [0];
+            // A balancer's probe says nothing and is no handshake that failed.
+            if raw.peek(&mut first).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if first != [HANDSHAKE] {
+                let error = io::Error::other("the peer does not speak TLS");
+                tls.count_failed(peer, &error);
+                close_after(raw, &NO_TLS).await;
+                return Err(error);
+            }
+            match TlsAcceptor::from(config).accept(raw).await {
+                Ok(socket) => Ok(Box::new(socket)),
+                Err(error) => {
+                    tls.count_failed(peer, &error);
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    fn prepare(raw: &TcpStream, settings: &AcceptorSettings) -> io::Result<()> {
+        <TcpListener as Listener>::prepare(raw, settings)
+    }
+
+    fn queue(raw: &TcpStream) -> Option<SendQueue> {
+        <TcpListener as Listener>::queue(raw)
+    }
+}
