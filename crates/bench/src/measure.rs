@@ -39,8 +39,8 @@ pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     };
     let room = Room::of(&args.common, args.connections)?;
     // The result alone goes to standard output.
-    note(room.to_string());
     room.ensure()?;
+    note(room.to_string());
     repeat(load, &args.common, |cores| {
         let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
         let start = monotonic_ns() + nanoseconds(LEAD);

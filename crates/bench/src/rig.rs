@@ -18,7 +18,7 @@ use super::load::control::{
 use super::load_process::{LoadProcess, cpu_of, tell_all};
 use super::pin::Pinning;
 use super::proc::{self, CpuTime};
-use super::room::{self, Room};
+use super::room::{LocalAddresses, Room};
 use super::server::Server;
 use super::stop::Stop;
 
@@ -99,7 +99,7 @@ impl<'a> Rig<'a> {
     ) -> anyhow::Result<Self> {
         Room::of(args, shape.connections)?.ensure()?;
         Self::connect_to(
-            || Server::for_run(args, &cores.server),
+            || Server::for_connections(args, shape.connections, &cores.server),
             args,
             shape,
             cores,
@@ -326,6 +326,7 @@ pub(super) fn plans(args: &CommonArgs, shape: Shape, server: &Server) -> anyhow:
         0 => shape.connections.div_ceil(connections_max),
         processes => processes.min(shape.connections),
     };
+    let local_addresses = LocalAddresses::of(server.address.ip(), shape.connections);
     let mut plans = Vec::new();
     let mut subscriber_first = 0;
     for index in 0..processes {
@@ -340,10 +341,7 @@ pub(super) fn plans(args: &CommonArgs, shape: Shape, server: &Server) -> anyhow:
             server: server.address,
             connections,
             streams: shape.streams,
-            connections_of_an_address: room::connections_of_an_address(
-                server.address.ip(),
-                shape.connections,
-            ),
+            local_addresses,
             subscriber_first,
             subscribers_total: shape.subscribers(),
             topics: shape.topics,

@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use anyhow::{Context as _, ensure};
 use longlived_server::OpenFiles;
 use procfs::process::{LimitValue, Process};
+use rand::RngExt as _;
+use serde::{Deserialize, Serialize};
 
 use super::args::CommonArgs;
 use super::figures::grouped;
@@ -18,8 +20,6 @@ use super::server::resolve;
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 /// Where the kernel says how many pages all TCP sockets together may hold: low, pressure, high (tcp(7)).
 const TCP_MEMORY: &str = "/proc/sys/net/ipv4/tcp_mem";
-/// Pages of TCP memory of a connection while it opens: a request waits at one end, its answer at the other.
-const PAGES_EACH: u64 = 2;
 /// Connections from one address of this machine leave one port in this many free: the kernel looks for a free one in
 /// turn, which takes long among the last ones.
 const PORTS_FREE_ONE_IN: u32 = 4;
@@ -28,33 +28,25 @@ const PORTS_FREE_ONE_IN: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Room {
     connections: u32,
-    /// Connections that the server's open files have room for.
-    server_files: Option<Files>,
-    /// Open files of all processes.
-    all_files: Option<AllFiles>,
+    /// Open files of the server's process.
+    server_files: Option<u64>,
+    /// Open files of all processes: open, and allowed.
+    all_files: Option<(u64, u64)>,
+    /// This process may open files beyond that.
+    is_root: bool,
+    /// Ends of a connection on this machine.
+    ends: u64,
     /// Pages.
     tcp_memory: Option<u64>,
     /// Ports of one address.
     ports: Option<u32>,
-    server: SocketAddr,
-}
-
-#[derive(Debug)]
-struct Files {
-    max: u64,
-    connections: u64,
-}
-
-#[derive(Debug)]
-struct AllFiles {
-    open: u64,
-    max: u64,
-    /// Both ends of a connection are here, or one.
-    ends: u64,
+    /// The load connects from as many local addresses as its ports need.
+    spreads: bool,
 }
 
 impl Room {
-    /// For that many connections to the server that is asked for.
+    /// For that many connections to the server that is asked for, of a load whose connections may come from several local
+    /// addresses.
     pub(super) fn of(args: &CommonArgs, connections: u32) -> anyhow::Result<Self> {
         let (server, pid) = match &args.server {
             Some(authority) => (resolve(authority)?, args.server_pid),
@@ -64,95 +56,90 @@ impl Room {
                 Some(i32::try_from(std::process::id()).context("the number of this process")?),
             ),
         };
-        let ends = if pid.is_some() || server.ip().is_loopback() {
-            2
-        } else {
-            1
-        };
+        let is_here = pid.is_some() || server.ip().to_canonical().is_loopback();
+        let files = procfs::sys::fs::file_nr().ok();
         Ok(Self {
             connections,
-            server_files: pid.and_then(files_of).map(|max| Files {
-                max,
-                connections: connections_within(max),
-            }),
-            all_files: procfs::sys::fs::file_nr().ok().map(|files| AllFiles {
-                open: files.allocated,
-                max: files.max,
-                ends,
-            }),
+            server_files: pid.and_then(files_of),
+            all_files: files.map(|files| (files.allocated, files.max)),
+            is_root: rustix::process::geteuid().is_root(),
+            ends: if is_here { 2 } else { 1 },
             tcp_memory: numbers_in(TCP_MEMORY).and_then(|pages| pages.get(2).copied()),
             ports: ports(),
-            server,
+            spreads: is_spread(server.ip()),
         })
     }
 
-    /// An error that names each limit that these connections cannot stay within.
+    /// The same for a load that leaves local addresses to the kernel.
+    pub(super) fn with_one_address(mut self) -> Self {
+        self.spreads = false;
+        self
+    }
+
+    /// An error that shows the limits, if these connections cannot stay within them.
     pub(super) fn ensure(&self) -> anyhow::Result<()> {
-        let missing = self.lines().into_iter();
-        let missing: Vec<_> = missing.filter(|line| line.refuses).collect();
-        let lines: Vec<_> = missing.iter().map(ToString::to_string).collect();
-        ensure!(
-            lines.is_empty(),
-            "this machine has no room for {} connections:\n{}",
-            grouped(f64::from(self.connections)),
-            lines.join("\n"),
-        );
+        let fits = !self.lines().iter().any(|line| line.refuses);
+        ensure!(fits, "this machine has no room for {self}");
         Ok(())
     }
 
-    fn lines(&self) -> Vec<Line> {
+    fn lines(&self) -> [Line; 4] {
         let connections = u64::from(self.connections);
-        let files = self.server_files.as_ref().map(|files| Line {
-            refuses: connections > files.connections,
-            needed: connections,
-            there: files.connections,
-            what: "connections of the server".to_owned(),
-            limit: format!(
-                "RLIMIT_NOFILE {}: `ulimit -Hn`, or systemd's LimitNOFILE",
-                grouped(files.max as f64)
+        // The server leaves some to its store.
+        let files = self.server_files.map(OpenFiles::limited);
+        let files = files.map(|files| files.connections_max(usize::MAX) as u64);
+        let files_limit = self
+            .server_files
+            .map_or(String::new(), |files| format!(" {}", grouped(files as f64)));
+        let all_files = self.all_files;
+        let all_files = all_files.map(|(open, max)| max.saturating_sub(open));
+        let addresses = match self.ports {
+            Some(ports) if self.spreads => u64::from(self.connections.div_ceil(ports_used(ports))),
+            _ => 1,
+        };
+        [
+            Line::new(
+                "connections of the server",
+                connections,
+                files,
+                format!("RLIMIT_NOFILE{files_limit}: `ulimit -Hn`, or systemd's LimitNOFILE"),
             ),
-        });
-        let all_files = self.all_files.as_ref().map(|files| Line {
-            refuses: connections * files.ends > files.max.saturating_sub(files.open),
-            needed: connections * files.ends,
-            there: files.max.saturating_sub(files.open),
-            what: "open files of all processes".to_owned(),
-            limit: "fs.file-max less those open now".to_owned(),
-        });
-        let tcp_memory = self.tcp_memory.map(|pages| Line {
-            // Connections that open one after the other stay below it: what it does is slow them down.
-            refuses: false,
-            needed: connections * PAGES_EACH,
-            there: pages,
-            what: "pages of TCP memory, if all open at once".to_owned(),
-            limit: "net.ipv4.tcp_mem, the third number; above it the kernel drops segments"
-                .to_owned(),
-        });
-        let ports = self.ports.map(|ports| {
-            let addresses = if is_spread(self.server.ip()) {
-                u64::from(self.connections.div_ceil(ports_used(ports)))
-            } else {
-                1
-            };
             Line {
-                refuses: !is_spread(self.server.ip()) && connections > ports.into(),
-                needed: connections,
-                there: u64::from(ports) * addresses,
-                what: format!("ports, of {addresses} local {}", plural(addresses)),
-                limit: "net.ipv4.ip_local_port_range".to_owned(),
-            }
-        });
-        [files, all_files, tcp_memory, ports]
-            .into_iter()
-            .flatten()
-            .collect()
+                // It does not hold for a process with CAP_SYS_ADMIN.
+                refuses: !self.is_root
+                    && all_files.is_some_and(|there| connections * self.ends > there),
+                ..Line::new(
+                    "open files of all processes",
+                    connections * self.ends,
+                    all_files,
+                    "fs.file-max less those open now".to_owned(),
+                )
+            },
+            Line {
+                // Connections that open one after the other stay below it: what it does is slow them down.
+                refuses: false,
+                ..Line::new(
+                    "pages of TCP memory, if all open at once",
+                    connections * self.ends,
+                    self.tcp_memory,
+                    "net.ipv4.tcp_mem, the third number; above it the kernel drops segments"
+                        .to_owned(),
+                )
+            },
+            Line::new(
+                &format!("ports, of {addresses} local {}", plural(addresses)),
+                connections,
+                self.ports.map(|ports| u64::from(ports) * addresses),
+                "net.ipv4.ip_local_port_range".to_owned(),
+            ),
+        ]
     }
 }
 
 impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let connections = grouped(f64::from(self.connections));
-        write!(f, "{connections} connections on this machine:")?;
+        write!(f, "{connections} connections:")?;
         self.lines()
             .iter()
             .try_for_each(|line| write!(f, "\n{line}"))
@@ -164,22 +151,41 @@ impl fmt::Display for Room {
 struct Line {
     what: String,
     needed: u64,
-    there: u64,
+    there: Option<u64>,
     /// Its name, and where it is set.
     limit: String,
-    /// Whether a load that needs more than there is cannot run.
+    /// A load that needs more than there is cannot run.
     refuses: bool,
+}
+
+impl Line {
+    fn new(what: &str, needed: u64, there: Option<u64>, limit: String) -> Self {
+        Self {
+            what: what.to_owned(),
+            needed,
+            there,
+            limit,
+            refuses: there.is_some_and(|there| needed > there),
+        }
+    }
 }
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [needed, there] = [self.needed, self.there].map(|number| grouped(number as f64));
-        let short = if self.needed > self.there {
+        let Self { what, limit, .. } = self;
+        let needed = grouped(self.needed as f64);
+        let Some(there) = self.there else {
+            return write!(
+                f,
+                "  {what}: {needed}; how many there are is not known ({limit})"
+            );
+        };
+        let short = if self.needed > there {
             ": NOT ENOUGH"
         } else {
             ""
         };
-        let Self { what, limit, .. } = self;
+        let there = grouped(there as f64);
         write!(f, "  {what}: {needed} of {there} ({limit}){short}")
     }
 }
@@ -192,17 +198,34 @@ fn plural(addresses: u64) -> &'static str {
     }
 }
 
-/// Connections of one local address, where they must come from several: more than its ports hold, all to a server on
-/// 127.0.0.0/8, every address of which is this machine's.
-pub(super) fn connections_of_an_address(server: IpAddr, connections: u32) -> Option<u32> {
-    let each = ports_used(ports()?);
-    (is_spread(server) && connections > each).then_some(each)
+/// The local addresses of a load that needs more ports than one has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LocalAddresses {
+    first: Ipv4Addr,
+    connections_each: u32,
 }
 
-/// The local address of connection `number`, where each has that many.
-pub(super) fn local_address(number: u64, each: u32) -> Ipv4Addr {
-    let index = u32::try_from(number / u64::from(each)).unwrap_or(u32::MAX);
-    Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST).saturating_add(index))
+impl LocalAddresses {
+    /// For a server on 127.0.0.0/8, every address of which is this machine's. `None` leaves it to the kernel.
+    ///
+    /// Each run begins at an address of its own: for a minute the ports of the run before are not free (TIME_WAIT).
+    pub(super) fn of(server: IpAddr, connections: u32) -> Option<Self> {
+        let connections_each = ports_used(ports()?);
+        let is_needed = is_spread(server) && connections > connections_each;
+        is_needed.then(|| Self {
+            // The lower half, so that those after it are 127.0.0.0/8 too.
+            first: Ipv4Addr::from(
+                u32::from(Ipv4Addr::LOCALHOST) + rand::rng().random_range(0..1 << 23),
+            ),
+            connections_each,
+        })
+    }
+
+    /// Of the connection with this number.
+    pub(crate) fn address(self, number: u64) -> Ipv4Addr {
+        let index = u32::try_from(number / u64::from(self.connections_each)).unwrap_or(u32::MAX);
+        Ipv4Addr::from(u32::from(self.first).saturating_add(index))
+    }
 }
 
 fn is_spread(server: IpAddr) -> bool {
@@ -228,11 +251,6 @@ fn files_of(pid: i32) -> Option<u64> {
     }
 }
 
-/// The server leaves some to its store.
-fn connections_within(files: u64) -> u64 {
-    OpenFiles::limited(files).connections_max(usize::MAX) as u64
-}
-
 fn numbers_in(file: &str) -> Option<Vec<u64>> {
     let text = std::fs::read_to_string(file).ok()?;
     let numbers = text.split_ascii_whitespace().map(str::parse);
@@ -243,27 +261,22 @@ fn numbers_in(file: &str) -> Option<Vec<u64>> {
 mod tests {
     use super::*;
 
-    fn room(server: &str, connections: u32) -> Room {
+    fn room(connections: u32) -> Room {
         Room {
             connections,
-            server_files: Some(Files {
-                max: 20_000,
-                connections: 15_904,
-            }),
-            all_files: Some(AllFiles {
-                open: 1_000,
-                max: 50_000,
-                ends: 2,
-            }),
+            server_files: Some(20_000),
+            all_files: Some((1_000, 50_000)),
+            is_root: false,
+            ends: 2,
             tcp_memory: Some(500_000),
             ports: Some(28_232),
-            server: server.parse().unwrap(),
+            spreads: true,
         }
     }
 
     #[test]
     fn what_fits_is_shown_and_not_refused() {
-        let room = room("127.0.0.1:7070", 10_000);
+        let room = room(10_000);
         room.ensure().unwrap();
         let shown = room.to_string();
         assert_eq!(shown.lines().count(), 5, "{shown}");
@@ -272,43 +285,64 @@ mod tests {
     }
 
     #[test]
-    fn a_million_connections_name_each_limit_in_their_way() {
-        let error = room("127.0.0.1:7070", 1_000_000).ensure().unwrap_err();
-        let error = error.to_string();
+    fn a_million_connections_name_each_limit() {
+        let error = room(1_000_000).ensure().unwrap_err().to_string();
         for part in [
             "1,000,000 connections",
             "RLIMIT_NOFILE 20,000",
             "1,000,000 of 15,904",
             "fs.file-max",
             "2,000,000 of 49,000",
+            "2,000,000 of 500,000",
+            // 21,174 ports of each are used.
+            "of 48 local addresses",
         ] {
             assert!(error.contains(part), "{part}: {error}");
         }
-        // 21,174 ports of each of 48 addresses.
-        assert!(!error.contains("ip_local_port_range"), "{error}");
-        // It slows down, and does not refuse.
-        assert!(!error.contains("tcp_mem"), "{error}");
-        let shown = room("127.0.0.1:7070", 1_000_000).to_string();
-        assert!(shown.contains("of 48 local addresses"), "{shown}");
-        assert_eq!(shown.matches("NOT ENOUGH").count(), 3, "{shown}");
+        assert_eq!(error.matches("NOT ENOUGH").count(), 3, "{error}");
     }
 
     #[test]
-    fn a_server_elsewhere_is_reached_from_one_address() {
-        for server in ["192.0.2.1:7070", "[::1]:7070"] {
-            let mut room = room(server, 30_000);
-            room.server_files = None;
-            room.all_files = None;
-            let error = room.ensure().unwrap_err().to_string();
-            assert!(error.contains("30,000 of 28,232"), "{error}");
-            assert!(error.contains("ip_local_port_range"), "{error}");
-            assert_eq!(connections_of_an_address(room.server.ip(), u32::MAX), None);
+    fn what_slows_down_or_does_not_hold_for_this_user_refuses_nothing() {
+        let mut room = room(26_000);
+        room.server_files = Some(1 << 20);
+        room.tcp_memory = Some(1_000);
+        assert!(room.ensure().is_err(), "files of all processes");
+        room.is_root = true;
+        room.ensure().unwrap();
+        assert_eq!(room.to_string().matches("NOT ENOUGH").count(), 2);
+    }
+
+    #[test]
+    fn a_limit_that_is_not_known_is_named() {
+        let mut room = room(10_000);
+        room.server_files = None;
+        room.tcp_memory = None;
+        room.ensure().unwrap();
+        let shown = room.to_string();
+        assert_eq!(shown.matches("is not known").count(), 2, "{shown}");
+        assert!(shown.contains("net.ipv4.tcp_mem"), "{shown}");
+    }
+
+    #[test]
+    fn with_one_address_the_ports_are_few() {
+        let mut room = room(30_000).with_one_address();
+        room.server_files = None;
+        room.all_files = None;
+        let error = room.ensure().unwrap_err().to_string();
+        assert!(error.contains("30,000 of 28,232"), "{error}");
+        for server in ["192.0.2.1", "::1"] {
+            assert_eq!(LocalAddresses::of(server.parse().unwrap(), u32::MAX), None);
         }
     }
 
     #[test]
     fn local_addresses_follow_each_other() {
-        let addresses = [0, 9, 10, 2_549, 2_550].map(|number| local_address(number, 10));
+        let addresses = LocalAddresses {
+            first: Ipv4Addr::LOCALHOST,
+            connections_each: 10,
+        };
+        let addresses = [0, 9, 10, 2_549, 2_550].map(|number| addresses.address(number));
         let expected = [
             "127.0.0.1",
             "127.0.0.1",

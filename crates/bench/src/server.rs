@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use longlived_server::Config;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::args::CommonArgs;
@@ -62,10 +63,20 @@ type Tail = Arc<Mutex<VecDeque<String>>>;
 
 impl Server {
     pub(super) fn for_run(args: &CommonArgs, cores: &Cores) -> anyhow::Result<Self> {
-        match &args.server {
-            Some(authority) => Self::running(authority, args.server_pid),
-            None => Self::start(([127, 0, 0, 1], 0).into(), &args.server_args, cores),
+        Self::for_connections(args, 0, cores)
+    }
+
+    /// For a load of that many connections, which may be more than a server takes unless told.
+    pub(super) fn for_connections(
+        args: &CommonArgs,
+        connections: u32,
+        cores: &Cores,
+    ) -> anyhow::Result<Self> {
+        if let Some(authority) = &args.server {
+            return Self::running(authority, args.server_pid);
         }
+        let listen = ([127, 0, 0, 1], 0).into();
+        Self::start(listen, &args_for(&args.server_args, connections), cores)
     }
 
     fn running(authority: &str, pid: Option<i32>) -> anyhow::Result<Self> {
@@ -273,6 +284,21 @@ fn said(line: &str, what: &str, name: &str) -> Option<u64> {
     words.find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
 }
 
+/// Connections beside those of the load: the publisher's and the probe's.
+const OTHER_CONNECTIONS: u32 = 8;
+
+/// The arguments of a server that takes that many connections, unless they say how many.
+pub(super) fn args_for(given: &[String], connections: u32) -> Vec<String> {
+    const FLAG: &str = "--connections-max";
+    let mut args = given.to_vec();
+    let wanted = connections.saturating_add(OTHER_CONNECTIONS);
+    let usual = Config::default().acceptor.connections_max;
+    if wanted as usize > usual && !given.iter().any(|arg| arg.starts_with(FLAG)) {
+        args.push(format!("{FLAG}={wanted}"));
+    }
+    args
+}
+
 pub(super) fn resolve(authority: &str) -> anyhow::Result<SocketAddr> {
     let mut addresses = authority
         .to_socket_addrs()
@@ -285,6 +311,16 @@ pub(super) fn resolve(authority: &str) -> anyhow::Result<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_takes_as_many_connections_as_the_load_has() {
+        let given = ["--stall-timeout=9s".to_owned()];
+        assert_eq!(args_for(&given, 10_000), given);
+        let many = args_for(&given, 1_000_000);
+        assert_eq!(many[1..], ["--connections-max=1000008"]);
+        let told = ["--connections-max".to_owned(), "5".to_owned()];
+        assert_eq!(args_for(&told, 1_000_000), told);
+    }
 
     #[test]
     fn the_address_is_found_in_lines_of_any_dress() {

@@ -214,7 +214,7 @@ fn readers_plan(args: &SlowArgs, server: &Server) -> Plan {
         server: server.address,
         connections: args.readers / args.reader_streams,
         streams: args.reader_streams,
-        connections_of_an_address: None,
+        local_addresses: None,
         subscriber_first: 0,
         subscribers_total: args.readers.into(),
         topics: Topics::One,

@@ -8,6 +8,8 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use longlived_server::{Listen, UnixSocket};
 
+use crate::values;
+
 const FORM: &str = "must be ADDRESS:PORT or NAME:PORT, such as 127.0.0.1:7070, [::]:7070 or localhost:7070, or a URL, such as \
      tls://127.0.0.1:7443 or unix:/run/longlived.sock?mode=0660";
 
@@ -36,8 +38,16 @@ impl FromStr for ListenList {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let places = text.split_ascii_whitespace().map(str::parse);
-        let places: Vec<_> = places.collect::<Result<_, _>>()?;
+        let texts: Vec<_> = text.split_ascii_whitespace().collect();
+        let parse = |place: &&str| {
+            let parsed = place.parse();
+            // Of several it is said which one.
+            parsed.map_err(|error: String| match texts.len() {
+                1 => error,
+                _ => format!("`{place}`: {error}"),
+            })
+        };
+        let places: Vec<ListenAt> = texts.iter().map(parse).collect::<Result<_, _>>()?;
         if places.is_empty() {
             return Err(FORM.to_owned());
         }
@@ -46,6 +56,15 @@ impl FromStr for ListenList {
 }
 
 impl ListenList {
+    /// A place that is given more than once.
+    pub(crate) fn repeated(lists: &[Self]) -> Option<String> {
+        let places = lists.iter().flat_map(|list| &list.0);
+        // Each asks for a port of its own.
+        let places = places.filter(|place| !place.is_any_port());
+        let texts: Vec<_> = places.map(ListenAt::place_text).collect();
+        values::repeated(&texts).cloned()
+    }
+
     /// The first that speaks TLS, as a URL.
     pub(crate) fn first_tls(lists: &[Self]) -> Option<String> {
         let mut places = lists.iter().flat_map(|list| &list.0);
@@ -83,9 +102,13 @@ impl FromStr for ListenAt {
             return unix(path, parameters);
         }
         let Some((scheme, rest)) = text.split_once("://") else {
+            if text.contains('?') {
+                return Err(format!("parameters need a URL, such as tcp://{text}"));
+            }
             return host(text).map(Self::Tcp);
         };
-        let listen = match scheme {
+        let scheme = scheme.to_ascii_lowercase();
+        let listen = match scheme.as_str() {
             "tcp" => Self::Tcp,
             "tls" => Self::Tls,
             _ => {
@@ -95,7 +118,7 @@ impl FromStr for ListenAt {
             }
         };
         let (address, parameters) = parameters(rest);
-        known(scheme, parameters, [])?;
+        known(&scheme, parameters, [])?;
         host(address).map(listen)
     }
 }
@@ -207,6 +230,21 @@ impl fmt::Display for Host {
 }
 
 impl ListenAt {
+    fn is_any_port(&self) -> bool {
+        match self {
+            Self::Tcp(host) | Self::Tls(host) => host.port() == 0,
+            Self::Unix(_) => false,
+        }
+    }
+
+    /// The address or the path, which can be listened on once.
+    fn place_text(&self) -> String {
+        match self {
+            Self::Tcp(host) | Self::Tls(host) => host.to_string(),
+            Self::Unix(socket) => format!("unix:{}", socket.path.display()),
+        }
+    }
+
     fn place(&self) -> anyhow::Result<Listen> {
         Ok(match self {
             Self::Tcp(host) => {
@@ -223,6 +261,13 @@ impl ListenAt {
 }
 
 impl Host {
+    fn port(&self) -> u16 {
+        match self {
+            Self::Address(address) => address.port(),
+            Self::Name { port, .. } => *port,
+        }
+    }
+
     /// Each address once, in the order of the system's resolver; at least one.
     fn addresses(&self) -> anyhow::Result<(SocketAddr, Vec<SocketAddr>)> {
         let (name, port) = match self {
@@ -338,6 +383,10 @@ mod tests {
                 "its parameter `proxi` is not known; tls has none",
             ),
             (
+                "127.0.0.1:1?mode=1",
+                "parameters need a URL, such as tcp://127.0.0.1:1?mode=1",
+            ),
+            (
                 "http://localhost:7070",
                 "its scheme `http` is not tcp, tls or unix",
             ),
@@ -354,6 +403,21 @@ mod tests {
         assert_eq!(places.len(), 3);
         assert!(matches!(&places[1], Listen::Unix(socket) if socket.mode == 0o600));
         assert_eq!(" ".parse::<ListenList>(), Err(FORM.to_owned()));
+        let error = "127.0.0.1:1 unix:a".parse::<ListenList>().unwrap_err();
+        assert!(error.starts_with("`unix:a`: its path"), "{error}");
+    }
+
+    #[test]
+    fn a_place_that_is_given_twice_is_named() {
+        for (text, repeated) in [
+            ("127.0.0.1:1 unix:/a 127.0.0.1:2", None),
+            ("127.0.0.1:0 127.0.0.1:0", None),
+            ("127.0.0.1:1 tls://127.0.0.1:1", Some("127.0.0.1:1")),
+            ("unix:/a unix:///a?mode=0660", Some("unix:/a")),
+        ] {
+            let list: ListenList = text.parse().unwrap();
+            assert_eq!(ListenList::repeated(&[list]).as_deref(), repeated, "{text}");
+        }
     }
 
     #[test]

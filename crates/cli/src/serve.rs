@@ -299,6 +299,10 @@ impl Args {
             );
             return Err(clap::Error::raw(ErrorKind::ValueValidation, wrong));
         }
+        if let Some(place) = ListenList::repeated(&self.listen) {
+            let wrong = format!("--listen: `{place}` is given twice");
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, wrong));
+        }
         if let Some(wrong) = self.tls_mistake() {
             return Err(clap::Error::raw(ErrorKind::ArgumentConflict, wrong));
         }

@@ -24,14 +24,28 @@ pub(crate) fn parse(url: &str) -> Result<Address, String> {
     }
 }
 
-/// A path may have any character, also a question mark.
+/// The longest path of a Unix socket: `sun_path` less the NUL at its end (unix(7)).
+const PATH_BYTES_MAX: usize = 107;
+
+/// Parameters are for a server that listens there.
 fn unix(rest: &str) -> Result<Address, String> {
     let path = rest.strip_prefix("//").unwrap_or(rest);
-    if path.starts_with('/') {
-        Ok(Address::Unix(path.into()))
-    } else {
-        Err("its path must begin with /, such as unix:/run/longlived.sock".to_owned())
+    if !path.starts_with('/') {
+        return Err("its path must begin with /, such as unix:/run/longlived.sock".to_owned());
     }
+    if let Some((_, query)) = path.split_once('?') {
+        return Err(format!("it has a query, `?{query}`"));
+    }
+    if path.len() > PATH_BYTES_MAX {
+        let length = path.len();
+        return Err(format!(
+            "its path has {length} bytes; at most {PATH_BYTES_MAX}"
+        ));
+    }
+    if path.contains('\0') {
+        return Err("its path has a NUL".to_owned());
+    }
+    Ok(Address::Unix(path.into()))
 }
 
 fn http(url: &str) -> Result<Address, String> {
@@ -130,6 +144,18 @@ mod tests {
                 parse(url).unwrap_err().starts_with("its path must"),
                 "{url}"
             );
+        }
+    }
+
+    #[test]
+    fn more_than_a_path_is_refused() {
+        let long = format!("unix:/{}", "x".repeat(107));
+        for (url, problem) in [
+            ("unix:/run/a.sock?mode=0660", "it has a query, `?mode=0660`"),
+            (&long, "its path has 108 bytes; at most 107"),
+            ("unix:/a\0b", "its path has a NUL"),
+        ] {
+            assert_eq!(parse(url).unwrap_err(), problem);
         }
     }
 

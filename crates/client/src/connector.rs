@@ -28,6 +28,11 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
+    /// Dials the Unix socket of that path.
+    pub(crate) fn unix(path: PathBuf) -> Self {
+        Self::new(move |_| UnixStream::connect(path.clone()))
+    }
+
     pub(crate) fn new<F, Fut, S>(dial: F) -> Self
     where
         F: Fn(Uri) -> Fut + Send + Sync + 'static,
@@ -38,13 +43,6 @@ impl Connector {
         Self {
             dial: Arc::new(move |uri| dial(uri).map(move |dialled| dialled.map(boxed)).boxed()),
         }
-    }
-}
-
-impl Connector {
-    /// Dials the Unix socket of that path.
-    pub(crate) fn unix(path: PathBuf) -> Self {
-        Self::new(move |_| UnixStream::connect(path.clone()))
     }
 }
 

@@ -59,6 +59,9 @@ pub enum ServeError {
     /// The address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// There is nowhere to listen.
+    #[error("there is no place to listen at")]
+    NoListener,
     /// A listener speaks TLS, and there is no certificate.
     #[error("a listener speaks TLS and there is no certificate for it")]
     NoCertificate,
@@ -91,15 +94,18 @@ impl Server {
     pub async fn bind(mut config: Config, environment: Environment) -> Result<Self, ServeError> {
         // A start that cannot have the address leaves no directory behind; one that cannot have the data lets nobody
         // connect.
+        if config.listen.is_empty() {
+            return Err(ServeError::NoListener);
+        }
         let places = bind::reserve_all(&config.listen)?;
         let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let began = Instant::now();
         let store = config.open_store(&environment).await?;
         let took = began.elapsed();
-        let doors: Vec<_> = places
-            .into_iter()
-            .map(|place| Door::at(place, tls.as_ref()))
-            .collect::<Result<_, ServeError>>()?;
+        let mut doors = Vec::new();
+        for place in places {
+            doors.push(Door::at(place, tls.as_ref()).await?);
+        }
         let metrics = config.metrics_listen.map(bind::bind).transpose();
         if let Some(stats) = store.stats() {
             say_contents(&*store, stats, took);

@@ -18,7 +18,6 @@ use crate::args::Topics;
 use crate::clock::monotonic_ns;
 use crate::http2::WINDOW_DEFAULT;
 use crate::http2::request::{self, Windows};
-use crate::room;
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -217,9 +216,8 @@ impl Connection {
 impl Plan {
     /// Of the connection of these subscribers.
     fn local_address(&self, subscribers: &Range<u64>) -> Option<Ipv4Addr> {
-        let each = self.connections_of_an_address?;
         let number = subscribers.start / u64::from(self.streams);
-        Some(room::local_address(number, each))
+        Some(self.local_addresses?.address(number))
     }
 
     pub(super) fn windows(&self) -> Windows {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::{PayloadKind, Topics};
 use crate::retries::Retries;
+use crate::room::LocalAddresses;
 
 /// The topic that all follow when they share one.
 pub(crate) const SHARED_TOPIC: &str = "bench.fanout";
@@ -20,8 +21,8 @@ pub(crate) const SHARED_TOPIC: &str = "bench.fanout";
 pub(crate) struct Plan {
     pub(crate) server: SocketAddr,
     pub(crate) connections: u32,
-    /// Connections that come from one local address, of as many as it takes; `None` leaves it to the kernel.
-    pub(crate) connections_of_an_address: Option<u32>,
+    /// Where they come from; `None` leaves it to the kernel.
+    pub(crate) local_addresses: Option<LocalAddresses>,
     /// Subscribers on each connection.
     pub(crate) streams: u32,
     /// Number of this process's first subscriber; its id is `bench-<number>`.

@@ -305,7 +305,7 @@ mod tests {
             server: ([127, 0, 0, 1], 1).into(),
             connections: 2,
             streams: 3,
-            connections_of_an_address: None,
+            local_addresses: None,
             subscriber_first,
             subscribers_total: 15,
             topics,

@@ -123,7 +123,7 @@ fn plan(server: &TestServer, connections: u32, streams: u32, topics: Topics) -> 
         server: server.address,
         connections,
         streams,
-        connections_of_an_address: None,
+        local_addresses: None,
         subscriber_first: 0,
         subscribers_total: u64::from(connections * streams),
         topics,

@@ -24,7 +24,7 @@ use crate::proc::{self, CpuTime};
 use crate::retries::Retries;
 use crate::rig::{ANSWER_SLACK, DRAIN_MAX, LEAD, QUIET, SETTLE, Shape, plans};
 use crate::room::Room;
-use crate::server::Server;
+use crate::server::{Server, args_for};
 use crate::stop::Stop;
 
 /// Bytes of payload, of which the load wants eight.
@@ -60,6 +60,17 @@ pub(super) struct Memory {
     pub(super) load_peak: u64,
 }
 
+fn ensure_room(args: &StormArgs, load: StormLoad) -> anyhow::Result<()> {
+    let room = Room::of(&args.common, load.connections)?;
+    // The client library leaves its local address to the kernel.
+    let room = if args.library {
+        room.with_one_address()
+    } else {
+        room
+    };
+    room.ensure()
+}
+
 pub(super) fn run(
     args: &StormArgs,
     load: StormLoad,
@@ -67,7 +78,9 @@ pub(super) fn run(
     stop: &Stop,
 ) -> anyhow::Result<Seen> {
     let listen = SocketAddr::from(([127, 0, 0, 1], port::choose()?));
-    let start = || Server::start(listen, &args.common.server_args, &cores.server);
+    ensure_room(args, load)?;
+    let server_args = args_for(&args.common.server_args, load.connections);
+    let start = || Server::start(listen, &server_args, &cores.server);
     let mut server = start()?;
     let mut rig = Storm::start(args, load, &server, cores, stop)?;
     rig.connect(args.common.connect_timeout, &server)?;
@@ -180,7 +193,6 @@ impl<'a> Storm<'a> {
             stop,
             published: Published::default(),
         };
-        Room::of(&args.common, load.connections)?.ensure()?;
         for plan in plans(&args.common, shape, server)? {
             let load = LoadProcess::start(command, &plan, &cores.load)?;
             storm.loads.push(load);

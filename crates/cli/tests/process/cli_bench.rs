@@ -350,7 +350,7 @@ fn connections_that_do_not_fit_are_refused_with_the_limit_before_the_first_is_op
     for part in [
         "this machine has no room for 1,000 connections",
         "RLIMIT_NOFILE 300",
-        "1,000 of 172",
+        "1,000 of 172 (",
         "fs.file-max",
         "net.ipv4.tcp_mem",
         "net.ipv4.ip_local_port_range",

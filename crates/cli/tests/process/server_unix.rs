@@ -203,3 +203,42 @@ async fn of_servers_that_start_at_once_one_has_the_socket_and_keeps_it() {
     let alive = servers.iter_mut().map(|server| server.try_wait().unwrap());
     assert_eq!(alive.filter(Option::is_none).count(), 1);
 }
+
+#[tokio::test]
+async fn the_mode_is_the_one_that_was_given_under_any_umask_and_all_files_go() {
+    const SOCKETS: usize = 8;
+    let folder = Folder::new();
+    let plain = longlived();
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", "umask 077; exec \"$@\"", "sh"]);
+    command.arg(plain.as_std().get_program());
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    for index in 0..SOCKETS {
+        let place = format!("{}?mode=0666", folder.url(&index.to_string()));
+        command.args(["--listen", &place]);
+    }
+    let mut server = Server::of(command.kill_on_drop(true)).await;
+    let last = format!("listening on {}", folder.url(&(SOCKETS - 1).to_string()));
+    server.line(&last, |line| line.contains(&last)).await;
+    for index in 0..SOCKETS {
+        assert_eq!(mode(&folder.file(&index.to_string())), 0o666);
+    }
+    server.signal(Signal::TERM);
+    assert!(server.ended().await.success());
+    assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_fails_the_start_before_data_is_made() {
+    let folder = Folder::new();
+    let data = folder.file("data");
+    let mut command = longlived();
+    command.args(["serve", "--listen", &folder.url("no/a"), "--data-dir"]);
+    let (code, _, err) = run_to_end(command.arg(&data)).await;
+    assert_eq!(code, Some(1), "{err}");
+    assert!(
+        err.contains("its folder") && err.contains("takes no file"),
+        "{err}"
+    );
+    assert!(!data.exists(), "it was made");
+}

@@ -174,7 +174,7 @@ impl NodeValues {
     fn peers(&self, to: &mut To<'_>) -> fmt::Result {
         to.gauge(
             "connections",
-            "Connections open to the main listener.",
+            "Connections open to all listeners.",
             whole(self.connections.open()),
         )?;
         to.gauge(

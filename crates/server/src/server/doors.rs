@@ -33,14 +33,14 @@ pub(super) struct Door {
 
 impl Door {
     /// Clients may connect from here on.
-    pub(super) fn at(place: Place, tls: Option<&Arc<Tls>>) -> Result<Self, ServeError> {
+    pub(super) async fn at(place: Place, tls: Option<&Arc<Tls>>) -> Result<Self, ServeError> {
         match place {
             Place::Tcp(reserved) => Ok(Self::tcp(reserved.listen()?)?),
             Place::Tls(reserved) => {
                 let tls = tls.ok_or(ServeError::NoCertificate)?;
                 Ok(Self::tls(reserved.listen()?, Arc::clone(tls))?)
             }
-            Place::Unix(socket) => Ok(Self::unix(socket.listen()?)),
+            Place::Unix(socket) => Ok(Self::unix(socket.listen().await?)),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 /// Where a listener listens. As text: `127.0.0.1:7070`, `tls://127.0.0.1:7443`, or `unix:/run/longlived.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ListenAddress {
     /// An address and a port of TCP.
     Tcp(SocketAddr),
@@ -44,6 +45,7 @@ impl fmt::Display for ListenAddress {
 
 /// Who is at the other end of a connection. As text: `127.0.0.1:40000`, or `unix:uid=1000,pid=7`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Peer {
     /// Its address and port.
     Tcp(SocketAddr),
@@ -56,7 +58,7 @@ pub enum Peer {
 pub struct UnixPeer {
     /// The user.
     pub uid: u32,
-    /// The process; `None` where the kernel does not tell. It may have ended, and its number may be another's by now.
+    /// The process; `None` where the kernel does not tell, as of one in another container. It may have ended, and its number may be another's by now.
     pub pid: Option<i32>,
 }
 

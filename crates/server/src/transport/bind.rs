@@ -13,6 +13,7 @@ use crate::limits;
 
 /// Where a node listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Listen {
     /// TCP, at the addresses of one name.
     Tcp {
@@ -70,7 +71,7 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
     Reserved::new(address)?.listen()
 }
 
-/// Places to listen at, which no other server has.
+/// A place to listen at. Of TCP no other server has it from here on; a Unix socket is taken when it listens.
 pub(crate) enum Place {
     Tcp(Reserved),
     Tls(Reserved),
