@@ -1,6 +1,6 @@
 # Built from the root of the repository: docker build -t longlived .
 FROM rust:1-slim-bookworm AS build
-# The allocator is C.
+# The allocator and the cryptography of TLS are C.
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev make \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
@@ -9,6 +9,9 @@ RUN cargo build --release --locked --package longlived-cli \
     && strip -o /longlived target/release/longlived
 
 FROM debian:bookworm-slim
+# The authorities that clients trust at https:// unless told.
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/*
 # A volume mounted over the directory takes its owner from here the first time.
 RUN useradd --system --uid 10001 --no-create-home longlived \
     && install -d -o longlived /var/lib/longlived

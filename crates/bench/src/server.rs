@@ -100,6 +100,12 @@ impl Server {
         let program = std::env::current_exe().context("finding this executable")?;
         let mut command = Command::new(program);
         let (log, end) = pipe().context("making a pipe")?;
+        // Variables that are set for the user's own servers are not meant for this one.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"LONGLIVED_") {
+                command.env_remove(name);
+            }
+        }
         command
             .args(["serve", "--listen", &listen.to_string()])
             .args(extra)

@@ -54,6 +54,15 @@ pub(crate) struct Args {
     )]
     tls_key: Option<PathBuf>,
 
+    /// TLS handshakes at a time; further ones wait, within --handshake-timeout. An unfinished one may hold 64 KiB.
+    #[arg(
+        long,
+        env = "LONGLIVED_TLS_HANDSHAKES_MAX",
+        default_value_t = TlsFiles::HANDSHAKES_MAX_DEFAULT,
+        value_parser = values::number(1_usize..=1_000_000)
+    )]
+    tls_handshakes_max: usize,
+
     /// Serve metrics over HTTP at this address (GET /metrics, in the Prometheus text format). Port 0 takes a free
     /// port. Off unless given.
     #[arg(long, env = "LONGLIVED_METRICS_LISTEN", value_name = "ADDR", value_parser = listen_args::address)]
@@ -329,8 +338,11 @@ impl Args {
         let retention_interval = self.retention_interval;
         let mut config = Config {
             listen: ListenList::places(&self.listen)?,
-            tls: (self.tls_cert.zip(self.tls_key))
-                .map(|(certificate, key)| TlsFiles { certificate, key }),
+            tls: (self.tls_cert.zip(self.tls_key)).map(|(certificate, key)| TlsFiles {
+                certificate,
+                key,
+                handshakes_max: self.tls_handshakes_max,
+            }),
             metrics_listen: self.metrics_listen,
             generator: self.generate_every.map(|every| GeneratorConfig {
                 every,

@@ -48,6 +48,7 @@ pub mod record;
 )]
 mod record;
 mod subscriber;
+mod target;
 #[cfg(feature = "fleet")]
 mod tasks;
 mod tls;

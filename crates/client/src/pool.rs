@@ -8,31 +8,21 @@
 //! still run on it go on.
 //! Does not: retry. A caller that gets no connection waits by its own backoff.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 use tonic::transport::Endpoint;
 
-use crate::address::{self, Address};
 use crate::client::UrlError;
 use crate::connector::Connector;
 use crate::preface::Preface;
 use crate::subscriber::Lost;
+use crate::target::Target;
 use crate::tls::{Tls, TlsOptions};
 use crate::wire::Wire;
-
-/// The bytes that may wait here on a stream that the application does not read.
-const STREAM_WINDOW_BYTES: u32 = 64 << 10;
-/// The largest window of HTTP/2. The windows of the streams bound the connection too, so streams that are not read do
-/// not block the others. The library also counts small frames that wait for the application, and ends a connection
-/// where they exceed half of this window. As many streams as a server allows, each full of events of 20 bytes, stay
-/// below it.
-const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// Time from a failed dial to the next one, for a caller that did not ask for the first. It is short beside the first
 /// wait of a backoff (up to 1 s), because it adds to it. A subscriber that is alone on its connection never waits for
@@ -122,12 +112,12 @@ impl Pool {
         connector: Option<Connector>,
         tls: Option<TlsOptions>,
     ) -> Result<Self, UrlError> {
-        let Dialled {
+        let Target {
             endpoint,
             unix,
             tls,
-        } = match Dialled::of(&url, options, tls) {
-            Ok(dialled) => dialled,
+        } = match Target::of(&url, options, tls) {
+            Ok(target) => target,
             Err(reason) => return Err(UrlError { url, reason }),
         };
         let connector = connector.or_else(|| unix.map(Connector::unix));
@@ -299,45 +289,6 @@ impl Pool {
 
 fn slots(connections: usize) -> Vec<Slot> {
     (0..connections.max(1)).map(|_| Slot::default()).collect()
-}
-
-/// How the server of an address is dialled.
-struct Dialled {
-    endpoint: Endpoint,
-    /// The path of its socket, if it is one of this machine.
-    unix: Option<PathBuf>,
-    /// Where the address says so.
-    tls: Option<Tls>,
-}
-
-impl Dialled {
-    /// Or the mistake in the address. A server at a Unix socket is called `localhost` in requests.
-    fn of(url: &str, options: PoolOptions, given: Option<TlsOptions>) -> Result<Self, String> {
-        let (uri, unix, tls) = match address::parse(url)? {
-            Address::Https(uri) => {
-                let tls = Tls::new(&uri, given.unwrap_or_default())?;
-                (uri, None, Some(tls))
-            }
-            // A call that was to be encrypted is not sent in the clear.
-            _ if given.is_some() => {
-                return Err("it does not begin with https://, and TLS is asked for".to_owned());
-            }
-            Address::Http(uri) => (uri, None, None),
-            Address::Unix(path) => (Uri::from_static("http://localhost"), Some(path), None),
-        };
-        let endpoint = Endpoint::from(uri)
-            .user_agent(concat!("longlived-client/", env!("CARGO_PKG_VERSION")))
-            .map_err(|error| error.to_string())?
-            .connect_timeout(options.connect_timeout)
-            .tcp_nodelay(true)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        Ok(Self {
-            endpoint,
-            unix,
-            tls,
-        })
-    }
 }
 
 #[cfg(test)]

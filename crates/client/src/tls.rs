@@ -116,20 +116,21 @@ impl Tls {
         connector.and_then(move |socket: TokioIo<S>| {
             let tls = tls.clone();
             async move {
-                let connector = TlsConnector::from(tls.config()?);
+                let connector = TlsConnector::from(tls.config().await?);
                 let socket = connector.connect(tls.name, socket.into_inner()).await;
                 Ok(TokioIo::new(socket.map_err(|error| in_words(&error))?))
             }
         })
     }
 
-    fn config(&self) -> Result<Arc<ClientConfig>, BoxError> {
+    async fn config(&self) -> Result<Arc<ClientConfig>, BoxError> {
         if let Some(config) = self.config.get() {
             return Ok(Arc::clone(config));
         }
         let trusted = match &self.options.trusted {
             Some(trusted) => Arc::clone(trusted),
-            None => Arc::new(of_the_system()?),
+            // Some hundred files.
+            None => Arc::new(tokio::task::spawn_blocking(of_the_system).await??),
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
@@ -146,24 +147,44 @@ fn of_the_system() -> Result<RootCertStore, BoxError> {
     let mut trusted = RootCertStore::empty();
     trusted.add_parsable_certificates(found.certs);
     if trusted.is_empty() {
-        return Err("this system trusts no certificate: name the authority of the server".into());
+        let why = found.errors.first();
+        let why = why.map_or(String::new(), |error| format!(" ({error})"));
+        let text =
+            format!("TLS: this system trusts no certificate{why}: name the server's authority");
+        return Err(text.into());
     }
     Ok(trusted)
 }
 
 /// What a person can do about it, where the handshake says only what it saw.
 fn in_words(error: &io::Error) -> String {
-    use rustls::{CertificateError, Error};
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
-    match cause {
+    use rustls::{AlertDescription, CertificateError, Error};
+    let said = match error.get_ref().and_then(|cause| cause.downcast_ref()) {
         Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "TLS: the server's certificate is of an authority that is not trusted".to_owned()
+            "the server's certificate is of an authority that is not trusted"
         }
-        Some(Error::InvalidMessage(_)) => "the server does not speak TLS".to_owned(),
+        Some(Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => "the server's certificate has ended",
+        Some(Error::InvalidCertificate(CertificateError::Other(_))) if is_an_authority(error) => {
+            "the server's certificate is one of an authority (CA:TRUE), and not of a server"
+        }
+        Some(Error::InvalidMessage(_)) => "the server does not speak TLS",
+        Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+            "the server does not speak HTTP/2"
+        }
+        Some(Error::AlertReceived(AlertDescription::ProtocolVersion)) => {
+            "the server speaks neither TLS 1.2 nor 1.3"
+        }
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "TLS: the server closed the connection in the handshake; it may not speak TLS"
-                .to_owned()
+            "the server closed the connection in the handshake; it may not speak TLS, be ending, or take no more connections"
         }
-        _ => format!("TLS: {error}"),
-    }
+        _ => return format!("TLS: {error}"),
+    };
+    format!("TLS: {said}")
+}
+
+/// The cause has a type of a library below rustls.
+fn is_an_authority(error: &io::Error) -> bool {
+    error.to_string().contains("CaUsedAsEndEntity")
 }

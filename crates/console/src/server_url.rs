@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
+use clap::error::ErrorKind;
 use longlived_client::{Client, ClientBuilder, TlsOptions};
 
 /// The flag that all client commands have.
@@ -53,22 +54,29 @@ impl ServerArgs {
             tls = tls.trust(&pem).with_context(named)?;
         }
         if let Some(name) = &self.tls_server_name {
-            tls = tls.server_name(name).context("--tls-server-name")?;
+            let named = tls.server_name(name);
+            tls = named.map_err(|error| wrong(format!("--tls-server-name: {error}")))?;
         }
         let given = [
             ("--tls-ca", self.tls_ca.is_some()),
             ("--tls-server-name", self.tls_server_name.is_some()),
         ];
         if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
-            ensure!(
-                self.server.starts_with("https://"),
-                "{flag}: the server {} is not at https://",
-                self.server
-            );
+            if !self.server.starts_with("https://") {
+                let server = &self.server;
+                return Err(
+                    wrong(format!("{flag}: the server {server} is not at https://")).into(),
+                );
+            }
             client = client.tls(tls);
         }
         Ok(client)
     }
+}
+
+/// A mistake in a flag.
+fn wrong(text: String) -> clap::Error {
+    clap::Error::raw(ErrorKind::ValueValidation, text)
 }
 
 /// How a server may be given.
@@ -77,7 +85,10 @@ pub const FORM: &str =
 
 /// The address as a URL, when a client could dial it.
 pub fn server_url(text: &str) -> Result<String, String> {
-    let url = if text.contains("://") || text.starts_with("unix:") {
+    let url = if let Some((scheme, rest)) = text.split_once("://") {
+        // The others of this program look at the scheme.
+        Cow::Owned(format!("{}://{rest}", scheme.to_ascii_lowercase()))
+    } else if text.starts_with("unix:") {
         Cow::Borrowed(text)
     } else if text.contains(':') {
         Cow::Owned(format!("http://{text}"))
@@ -116,6 +127,11 @@ mod tests {
         ] {
             assert_eq!(server_url(right), Ok(format!("http://{right}")));
         }
+    }
+
+    #[test]
+    fn a_scheme_is_written_small() {
+        assert_eq!(server_url("HTTPS://h:1").as_deref(), Ok("https://h:1"));
     }
 
     #[test]

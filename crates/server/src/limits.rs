@@ -38,6 +38,23 @@ pub(crate) const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// for which somebody waits.
 pub(crate) const TLS_FILES_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long reading the files of the certificate may take before it counts as trouble: a network file system that is gone. Met
+/// as: a warning and a metric.
+pub(crate) const TLS_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two looks at the files of the certificate that must agree: a program that writes them is done by then.
+pub(crate) const TLS_SETTLE: Duration = Duration::from_millis(100);
+
+/// The looks that are tried until two agree. Files that change all the time are used as they are.
+pub(crate) const TLS_SETTLE_TRIES: u32 = 20;
+
+/// TLS handshakes at a time. rustls joins up to 64 KiB of a message of one, and nothing else counts them: 256 MiB. Met as: a
+/// handshake that waits for its turn, within its deadline.
+pub(crate) const TLS_HANDSHAKES_MAX: usize = 4_096;
+
+/// The most bytes that a TLS socket takes beyond what TCP has taken, where rustls would take 64 KiB: two records.
+pub(crate) const TLS_UNSENT_BYTES: usize = 32 << 10;
+
 /// The most bytes of a file of the certificate. A chain has some kilobytes; more is another file by mistake. Met as: a start
 /// that fails, or a certificate that does not change.
 pub(crate) const TLS_FILE_BYTES_MAX: u64 = 1 << 20;

@@ -28,10 +28,10 @@ use crate::{
     tasks::Tasks,
     transport::{
         acceptor::{AcceptContext, ConnectionCounts},
-        bind::{self, BindError},
+        bind::{self, BindError, Place},
         listener::{ListenAddress, Listener},
         open_files::OtherFiles,
-        tls::{ReloadHandle, Tls, TlsError},
+        tls::{ReloadHandle, Tls, TlsError, TlsFiles},
     },
 };
 
@@ -98,7 +98,11 @@ impl Server {
             return Err(ServeError::NoListener);
         }
         let places = bind::reserve_all(&config.listen)?;
-        let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+        let tls = match config.tls.clone() {
+            Some(files) => Some(load_certificate(files).await?),
+            None if places.iter().any(Place::is_tls) => return Err(ServeError::NoCertificate),
+            None => None,
+        };
         let began = Instant::now();
         let store = config.open_store(&environment).await?;
         let took = began.elapsed();
@@ -286,6 +290,13 @@ impl Server {
             (None, None) => Ok(()),
         }
     }
+}
+
+/// Files wait for a disk.
+async fn load_certificate(files: TlsFiles) -> Result<Arc<Tls>, ServeError> {
+    let load = tokio::task::spawn_blocking(move || Tls::load(files));
+    let loaded = load.await.map_err(std::io::Error::other)?;
+    Ok(Arc::new(loaded?))
 }
 
 /// The store of the configuration, unless it is open already or is another one.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use longlived_client::{Client, Item, TlsOptions};
+use longlived_client::{Client, Item, Notice, TlsOptions};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -45,8 +45,13 @@ impl Files {
 
     /// Writes a new certificate of this name, and its key.
     fn certify(&self, name: &str) {
+        self.certify_until(name, 4000);
+    }
+
+    fn certify_until(&self, name: &str, year: i32) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let certificate = params.signed_by(&key, &self.authority).unwrap();
         fs::write(self.file("key.pem"), key.serialize_pem()).unwrap();
         fs::write(self.file("cert.pem"), certificate.pem()).unwrap();
@@ -100,7 +105,7 @@ async fn a_message_published_in_the_clear_is_delivered_over_tls_and_back_after_a
     let mut subscriber = client.subscriber("s").filter("news").build().unwrap();
     until("the Welcome", async || {
         let item = subscriber.next().await.unwrap().unwrap();
-        matches!(item, Item::Notice(_)).then_some(())
+        matches!(item, Item::Notice(Notice::Connected { .. })).then_some(())
     })
     .await;
     server.publish("news", "one").await.unwrap();
@@ -149,23 +154,31 @@ async fn commands_reach_it_by_its_authority_and_by_no_other_way() {
     for (server, flags, problem) in [
         (&url, &[][..], "an authority that is not trusted"),
         (&url, &named, "other.example"),
-        (&localhost, &trusting, "localhost"),
+        (&localhost, &trusting, "not valid for name"),
         (&clear, &[], "it speaks TLS"),
         (&wrong_port, &trusting, "it may not speak TLS"),
-        (&clear, &trusting, "--tls-ca: the server"),
         (&url, &["--tls-ca", "/nowhere.pem"], "--tls-ca /nowhere.pem"),
         (
             &url,
             &["--tls-ca", &files.text("key.pem")],
             "no certificate in PEM",
         ),
-        (&url, &["--tls-server-name", "a b"], "--tls-server-name"),
     ] {
         let (code, said) = ask(server, flags).await;
         assert_eq!(code, Some(1), "{server} {flags:?}: {said}");
         assert!(said.contains(problem), "{server} {flags:?}: {said}");
     }
+    for (server, flags, problem) in [
+        (&clear, &trusting[..], "--tls-ca: the server"),
+        (&url, &["--tls-server-name", "a b"], "--tls-server-name"),
+    ] {
+        let (code, said) = ask(server, flags).await;
+        assert_eq!(code, Some(2), "{server} {flags:?}: {said}");
+        assert!(said.contains(problem), "{server} {flags:?}: {said}");
+    }
     assert_eq!(ask(&localhost, &as_address).await.0, Some(0));
+    let shouted = url.replace("https", "HTTPS");
+    assert_eq!(ask(&shouted, &trusting).await.0, Some(0));
     server
         .line("the handshakes that failed", |line| {
             line.contains("TLS handshake failed")
@@ -173,8 +186,16 @@ async fn commands_reach_it_by_its_authority_and_by_no_other_way() {
         .await;
 }
 
+/// How often the log has said that.
+fn count(server: &Server, said: &str) -> usize {
+    let lines = server.lines();
+    lines.iter().filter(|line| line.contains(said)).count()
+}
+
 #[tokio::test]
 async fn a_new_certificate_holds_for_new_connections_and_a_broken_one_changes_nothing() {
+    const UNUSABLE: &str = "the new certificate cannot be used";
+    const SAME: &str = "have not changed";
     let files = Files::new();
     let server = files.serve(&["--metrics-listen", "127.0.0.1:0"]).await;
     let (url, metrics) = (https(&server).await, told_at(&server).await);
@@ -190,29 +211,53 @@ async fn a_new_certificate_holds_for_new_connections_and_a_broken_one_changes_no
     let stale = async || value(metrics, "longlived_tls_certificate_stale").await;
     assert_eq!(stale().await, 0);
     assert!(value(metrics, "longlived_tls_certificate_not_after_seconds").await > 1_800_000_000);
-
-    fs::write(files.file("cert.pem"), "no certificate").unwrap();
     server.signal(Signal::HUP);
-    let said = "the new certificate cannot be used";
-    server.line(said, |line| line.contains(said)).await;
+    server.line(SAME, |line| line.contains(SAME)).await;
+
+    // As Kubernetes does it: the folder that a link names is another one.
+    let good = fs::read(files.file("cert.pem")).unwrap();
+    fs::write(files.file("broken.pem"), "no certificate").unwrap();
+    fs::remove_file(files.file("cert.pem")).unwrap();
+    std::os::unix::fs::symlink(files.file("broken.pem"), files.file("cert.pem")).unwrap();
+    server.signal(Signal::HUP);
+    server.line(UNUSABLE, |line| line.contains(UNUSABLE)).await;
     assert_eq!(stale().await, 1);
     within("an answer", client("127.0.0.1").publish(("a", "x")))
         .await
         .unwrap();
+    // It says so again to one that asks, and to nobody else.
+    let told = count(&server, UNUSABLE);
+    server.signal(Signal::HUP);
+    until("it says so again", async || {
+        (count(&server, UNUSABLE) > told).then_some(())
+    })
+    .await;
 
-    // Nobody asks: it looks by itself.
+    // The one that holds comes back: its sessions go on.
+    fs::remove_file(files.file("cert.pem")).unwrap();
+    fs::write(files.file("cert.pem"), good).unwrap();
+    server.signal(Signal::HUP);
+    let again = "of the certificate that holds, again";
+    server.line(again, |line| line.contains(again)).await;
+    assert_eq!(stale().await, 0);
+
+    // One that has ended is none, and nobody asks: it looks by itself.
+    let told = count(&server, UNUSABLE);
+    files.certify_until("old.example", 2020);
+    until("it is refused", async || {
+        (count(&server, UNUSABLE) > told).then_some(())
+    })
+    .await;
+    server
+        .line("why", |line| line.contains("it ended at"))
+        .await;
     files.certify("new.example");
     let said = "a new certificate holds";
     server.line(said, |line| line.contains(said)).await;
-    until("the new certificate is whole", async || {
-        let new = client("new.example");
-        new.publish(("a", "x")).await.is_ok().then_some(())
-    })
-    .await;
-    until("it is not stale", async || {
-        (stale().await == 0).then_some(())
-    })
-    .await;
+    within("an answer", client("new.example").publish(("a", "x")))
+        .await
+        .unwrap();
+    assert_eq!(stale().await, 0);
     let mut command = longlived();
     command.args([
         "healthcheck",
@@ -227,17 +272,15 @@ async fn a_new_certificate_holds_for_new_connections_and_a_broken_one_changes_no
     within("an answer", before.publish(("a", "x")))
         .await
         .unwrap();
-
-    server.signal(Signal::HUP);
-    let said = "have not changed";
-    server.line(said, |line| line.contains(said)).await;
 }
 
 #[tokio::test]
 async fn half_a_handshake_ends_at_its_deadline_and_holds_up_nobody() {
     let files = Files::new();
-    let server = files.serve(&["--handshake-timeout", "1s"]).await;
-    let url = https(&server).await;
+    let flags = ["--handshake-timeout", "1s", "--tls-handshakes-max", "51"];
+    let metrics = ["--metrics-listen", "127.0.0.1:0"];
+    let server = files.serve(&[&flags[..], &metrics].concat()).await;
+    let (url, metrics) = (https(&server).await, told_at(&server).await);
     let address = url.strip_prefix("https://").unwrap();
     let mut halves = Vec::new();
     for _ in 0..50 {
@@ -256,6 +299,8 @@ async fn half_a_handshake_ends_at_its_deadline_and_holds_up_nobody() {
         let closed = within("the end of half a handshake", half.read_to_end(&mut rest)).await;
         assert!(closed.is_err() || rest.is_empty(), "{rest:?}");
     }
+    let failed = value(metrics, "longlived_tls_handshakes_failed_total").await;
+    assert_eq!(failed, 50, "each has met its deadline");
 }
 
 #[tokio::test]
@@ -263,6 +308,9 @@ async fn a_certificate_that_cannot_be_used_fails_the_start_with_its_flag() {
     let files = Files::new();
     let other = Files::new();
     fs::write(files.file("empty"), "").unwrap();
+    let pipe = files.text("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
     fs::write(files.file("large"), "x".repeat((1 << 20) + 1)).unwrap();
     let (cert, key) = (files.text("cert.pem"), files.text("key.pem"));
     for (cert, key, problem) in [
@@ -284,6 +332,8 @@ async fn a_certificate_that_cannot_be_used_fails_the_start_with_its_flag() {
             &other.text("key.pem"),
             "it is not the key of the certificate",
         ),
+        // A pipe that nobody writes to would be waited for.
+        (&pipe, &key, "it is not a regular file"),
     ] {
         let mut command = longlived();
         command

@@ -79,6 +79,12 @@ pub(crate) enum Place {
     Unix(UnixSocket),
 }
 
+impl Place {
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+}
+
 /// All of them, or the error of the first that is another's.
 pub(crate) fn reserve_all(listen: &[Listen]) -> Result<Vec<Place>, BindError> {
     let mut places = Vec::new();

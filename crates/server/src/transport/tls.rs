@@ -6,19 +6,21 @@
 mod certificate;
 mod reload;
 
+use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use self::certificate::{Fingerprint, Loaded};
+use self::certificate::Fingerprint;
 pub use self::certificate::{TlsError, TlsFiles};
 pub use self::reload::ReloadHandle;
 use super::connection::{SendQueue, close_after};
@@ -37,6 +39,8 @@ const NO_TLS: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 pub(crate) struct Tls {
     files: TlsFiles,
     current: Mutex<Current>,
+    /// Handshakes under way.
+    handshakes: Semaphore,
     /// Somebody asks to read the files again.
     asked: Arc<Notify>,
     failed_handshakes: AtomicU64,
@@ -48,24 +52,31 @@ struct Current {
     config: Arc<ServerConfig>,
     /// When the certificate ends, in seconds since 1970-01-01 UTC.
     not_after: i64,
-    /// The content of the files when they were read last.
+    /// The content of the files from which it was made.
+    loaded: Fingerprint,
+    /// Their content when they were read last.
     seen: Fingerprint,
-    /// What was read last cannot be used, and `config` is older.
-    is_stale: bool,
+    /// Why that cannot be used, so that `config` is older.
+    trouble: Option<TlsError>,
 }
 
 impl Tls {
-    /// Reads the files.
+    /// Reads the files. Takes some time, and waits for the disk.
     pub(crate) fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let (seen, content) = files.read();
-        let Loaded { config, not_after } = content?.load(&files)?;
+        let (seen, content) = files.read_settled();
+        let loaded = content?.load(&files)?;
+        let (subject, not_after) = (&loaded.subject, &loaded.end);
+        tracing::info!(%subject, %not_after, "certificate loaded");
+        loaded.warn();
         Ok(Self {
+            handshakes: Semaphore::new(files.handshakes_max),
             files,
             current: Mutex::new(Current {
-                config,
-                not_after,
+                config: loaded.config,
+                not_after: loaded.not_after,
+                loaded: seen,
                 seen,
-                is_stale: false,
+                trouble: None,
             }),
             asked: Arc::default(),
             failed_handshakes: AtomicU64::new(0),
@@ -80,7 +91,7 @@ impl Tls {
 
     /// Whether the files have another content that cannot be used.
     pub(crate) fn is_stale(&self) -> bool {
-        self.current.lock().is_stale
+        self.current.lock().trouble.is_some()
     }
 
     /// Handshakes that failed since the start.
@@ -89,12 +100,74 @@ impl Tls {
     }
 
     /// Counts it, and says so once a second.
-    fn count_failed(&self, peer: Option<Peer>, error: &io::Error) {
+    fn count_failed(&self, peer: Option<SocketAddr>, error: &dyn fmt::Display) {
         self.failed_handshakes.fetch_add(1, Ordering::Relaxed);
         if let Some(unlogged) = self.failed_log.lock().now() {
             let peer = peer.map(tracing::field::display);
             tracing::warn!(peer, %error, unlogged, "TLS handshake failed");
         }
+    }
+
+    /// Makes it TLS. The caller has a deadline for it.
+    async fn handshake(
+        &self,
+        raw: TcpStream,
+        config: Arc<ServerConfig>,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let peer = raw.peer_addr().ok();
+        let mut first = [0];
+        // A balancer's probe says nothing and is no handshake that failed.
+        if raw.peek(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let begun = Begun { tls: self, peer };
+        if first != [HANDSHAKE] {
+            let error = io::Error::other("the peer does not speak TLS");
+            begun.failed(&error);
+            close_after(raw, &NO_TLS).await;
+            return Err(error);
+        }
+        let turn = self.handshakes.acquire().await;
+        let accept = TlsAcceptor::from(config).accept_with(raw, |session| {
+            session.set_buffer_limit(Some(limits::TLS_UNSENT_BYTES));
+        });
+        match accept.into_fallible().await {
+            Ok(socket) => {
+                begun.done();
+                Ok(socket)
+            }
+            Err((error, raw)) => {
+                drop(turn);
+                begun.failed(&error);
+                // The peer may be sending, and would lose the alert that says why.
+                close_after(raw, &[]).await;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A handshake that has begun. Dropped, it has met its deadline, or the node went away.
+struct Begun<'a> {
+    tls: &'a Tls,
+    peer: Option<SocketAddr>,
+}
+
+impl Begun<'_> {
+    fn done(self) {
+        std::mem::forget(self);
+    }
+
+    fn failed(self, error: &io::Error) {
+        self.tls.count_failed(self.peer, error);
+        self.done();
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.tls
+            .count_failed(self.peer, &"it was not complete in time");
     }
 }
 
@@ -120,27 +193,7 @@ impl Listener for TlsListener {
     ) -> impl Future<Output = io::Result<Self::Socket>> + Send + use<> {
         let tls = Arc::clone(&self.tls);
         let config = Arc::clone(&tls.current.lock().config);
-        async move {
-            let peer = raw.peer_addr().ok().map(Peer::from);
-            let mut first = [0];
-            // A balancer's probe says nothing and is no handshake that failed.
-            if raw.peek(&mut first).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            if first != [HANDSHAKE] {
-                let error = io::Error::other("the peer does not speak TLS");
-                tls.count_failed(peer, &error);
-                close_after(raw, &NO_TLS).await;
-                return Err(error);
-            }
-            match TlsAcceptor::from(config).accept(raw).await {
-                Ok(socket) => Ok(Box::new(socket)),
-                Err(error) => {
-                    tls.count_failed(peer, &error);
-                    Err(error)
-                }
-            }
-        }
+        async move { tls.handshake(raw, config).await.map(Box::new) }
     }
 
     fn prepare(raw: &TcpStream, settings: &AcceptorSettings) -> io::Result<()> {

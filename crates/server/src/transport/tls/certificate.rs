@@ -3,15 +3,20 @@
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::LazyLock;
+use std::thread::sleep;
 
+use rustix::fs::OFlags;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ServerConfig;
 use rustls::version::{TLS12, TLS13};
+
+use x509_parser::time::ASN1Time;
 
 use crate::limits;
 
@@ -22,6 +27,8 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key: PKCS #8, PKCS #1 or SEC 1, without a passphrase.
     pub key: PathBuf,
+    /// Handshakes at a time; further ones wait.
+    pub handshakes_max: usize,
 }
 
 /// Why a certificate cannot be used.
@@ -58,11 +65,46 @@ pub(super) struct Content {
 /// What connections use.
 pub(super) struct Loaded {
     pub(super) config: Arc<ServerConfig>,
-    /// In seconds since 1970-01-01 UTC.
+    /// When the certificate ends, in seconds since 1970-01-01 UTC.
     pub(super) not_after: i64,
+    /// The same for people.
+    pub(super) end: String,
+    pub(super) subject: String,
+    /// It has ended, or has not begun.
+    pub(super) invalid_now: Option<String>,
+    /// What makes clients refuse it.
+    doubts: Vec<&'static str>,
+}
+
+impl Loaded {
+    /// A server with a certificate that clients refuse looks well from inside.
+    pub(super) fn warn(&self) {
+        let doubts = self.doubts.iter().copied();
+        for doubt in self.invalid_now.as_deref().into_iter().chain(doubts) {
+            tracing::warn!(subject = %self.subject, "clients will refuse the certificate: {doubt}");
+        }
+    }
 }
 
 impl TlsFiles {
+    /// Handshakes at a time unless told.
+    pub const HANDSHAKES_MAX_DEFAULT: usize = limits::TLS_HANDSHAKES_MAX;
+
+    /// Reads them until two looks agree: a program may be writing them, or switching the folder that they are in.
+    pub(super) fn read_settled(&self) -> (Fingerprint, Result<Content, TlsError>) {
+        let mut last = self.read();
+        for _ in 0..limits::TLS_SETTLE_TRIES {
+            sleep(limits::TLS_SETTLE);
+            let next = self.read();
+            let is_settled = next.0 == last.0;
+            last = next;
+            if is_settled {
+                break;
+            }
+        }
+        last
+    }
+
     /// Reads both.
     pub(super) fn read(&self) -> (Fingerprint, Result<Content, TlsError>) {
         let certificate = read(&self.certificate);
@@ -77,7 +119,12 @@ impl TlsFiles {
         (seen, content)
     }
 
-    fn certificate_error(&self, reason: impl Into<String>) -> TlsError {
+    /// Reading them takes too long.
+    pub(super) fn not_read(&self) -> TlsError {
+        self.certificate_error("it cannot be read: the disk does not answer")
+    }
+
+    pub(super) fn certificate_error(&self, reason: impl Into<String>) -> TlsError {
         TlsError::Certificate {
             path: self.certificate.clone(),
             reason: reason.into(),
@@ -93,7 +140,7 @@ impl TlsFiles {
 }
 
 impl Content {
-    /// A configuration of its own, with ticket keys of its own.
+    /// A configuration of its own.
     pub(super) fn load(&self, files: &TlsFiles) -> Result<Loaded, TlsError> {
         let chain =
             CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();
@@ -101,11 +148,49 @@ impl Content {
         let Some(own) = chain.first() else {
             return Err(files.certificate_error("it has no certificate in PEM"));
         };
-        let not_after = not_after(own).map_err(|reason| files.certificate_error(reason))?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| match error {
-            rustls::pki_types::pem::Error::NoItemsFound => {
-                files.key_error("it has no private key in PEM")
+        let (_, own) = x509_parser::parse_x509_certificate(own)
+            .map_err(|error| files.certificate_error(format!("it is not X.509: {error}")))?;
+        let validity = own.validity();
+        let invalid_now = match ASN1Time::now() {
+            now if now > validity.not_after => Some(format!("it ended at {}", validity.not_after)),
+            now if now < validity.not_before => {
+                Some(format!("it begins at {}", validity.not_before))
             }
+            _ => None,
+        };
+        let names = own.subject_alternative_name();
+        let has_no_name = names.is_ok_and(|names| names.is_none());
+        let doubts = [
+            (own.is_ca(), "it is one of an authority (CA:TRUE)"),
+            (has_no_name, "it has no subject alternative name"),
+        ];
+        let doubts = doubts.into_iter().filter(|(is_so, _)| *is_so);
+        let (not_after, end) = (
+            validity.not_after.timestamp(),
+            validity.not_after.to_string(),
+        );
+        let (subject, doubts) = (
+            own.subject().to_string(),
+            doubts.map(|(_, doubt)| doubt).collect(),
+        );
+        Ok(Loaded {
+            not_after,
+            end,
+            subject,
+            invalid_now,
+            doubts,
+            config: self.config(files, chain.clone())?,
+        })
+    }
+
+    /// With ticket keys of its own.
+    fn config(
+        &self,
+        files: &TlsFiles,
+        chain: Vec<CertificateDer<'static>>,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
+        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| match error {
+            rustls::pki_types::pem::Error::NoItemsFound => files.key_error(self.key_in_words()),
             other => files.key_error(other.to_string()),
         })?;
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -118,26 +203,42 @@ impl Content {
             rustls::Error::InconsistentKeys(_) => {
                 files.key_error("it is not the key of the certificate")
             }
+            rustls::Error::InvalidCertificate(_) => files.certificate_error(error.to_string()),
             other => files.key_error(other.to_string()),
         })?;
         config.alpn_protocols = vec![b"h2".to_vec()];
-        config.ticketer = Ticketer::new().map_err(|error| files.key_error(error.to_string()))?;
-        let config = Arc::new(config);
-        Ok(Loaded { config, not_after })
+        let ticketer = Ticketer::new();
+        config.ticketer = ticketer.map_err(|error| files.key_error(error.to_string()))?;
+        Ok(Arc::new(config))
     }
-}
 
-fn not_after(certificate: &CertificateDer<'_>) -> Result<i64, String> {
-    let parsed = x509_parser::parse_x509_certificate(certificate);
-    let (_, certificate) = parsed.map_err(|error| format!("it is not X.509: {error}"))?;
-    Ok(certificate.validity().not_after.timestamp())
+    fn key_in_words(&self) -> &'static str {
+        const ENCRYPTED: &[u8] = b"BEGIN ENCRYPTED PRIVATE KEY";
+        let mut parts = self.key.windows(ENCRYPTED.len());
+        if parts.any(|part| part == ENCRYPTED) {
+            "it has a passphrase"
+        } else {
+            "it has no private key in PEM"
+        }
+    }
 }
 
 /// The content of a file of a sensible size.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let mut content = Vec::new();
     let most = limits::TLS_FILE_BYTES_MAX;
-    let read = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut content));
+    // Opening a pipe would wait for a writer.
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = File::options()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path);
+    let read = opened.and_then(|file| {
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        file.take(most + 1).read_to_end(&mut content)
+    });
     match read {
         Ok(_) if content.len() as u64 > most => Err(format!("it has more than {most} bytes")),
         Ok(_) => Ok(content),

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::certificate::{Fingerprint, Loaded, TlsError};
-use super::{Current, Tls};
+use super::Tls;
+use super::certificate::{Content, Fingerprint, Loaded, TlsError};
 use crate::limits;
 
 /// Makes a node read the files of its certificate at once, as on SIGHUP.
@@ -39,58 +39,116 @@ impl Tls {
                 () = stop.cancelled() => return,
                 asked = timeout(limits::TLS_FILES_INTERVAL, self.asked.notified()) => asked.is_ok(),
             };
-            let tls = Arc::clone(&self);
-            // Files may be on a disk that does not answer.
-            let read = tokio::task::spawn_blocking(move || tls.read_again());
-            match read.await {
-                Ok(Some(outcome)) => say(&outcome),
-                Ok(None) if asked => {
-                    tracing::info!("the files of the certificate have not changed");
-                }
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "reading the certificate failed"),
+            let looked = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                looked = self.look() => looked,
+            };
+            match looked {
+                Look::Same if !asked => {}
+                looked => looked.say(self.current.lock().trouble.as_ref()),
             }
         }
     }
 
-    /// `None` where the files are as they were when they were read last.
-    fn read_again(&self) -> Option<Result<i64, TlsError>> {
-        let (seen, content) = self.files.read();
-        if self.current.lock().seen == seen {
-            return None;
-        }
-        let loaded = content.and_then(|content| content.load(&self.files));
-        Some(self.take(seen, loaded))
+    /// One look, however long it takes: another one beside it would wait for the same disk.
+    async fn look(self: &Arc<Self>) -> Look {
+        let tls = Arc::clone(self);
+        let mut look = tokio::task::spawn_blocking(move || tls.read_again());
+        let looked = if let Ok(looked) = timeout(limits::TLS_READ_TIMEOUT, &mut look).await {
+            looked
+        } else {
+            let trouble = self.files.not_read();
+            tracing::warn!(error = %trouble, "the certificate cannot be read");
+            self.current.lock().trouble = Some(trouble);
+            look.await
+        };
+        looked.unwrap_or_else(|error| {
+            tracing::error!(%error, "reading the certificate failed");
+            Look::Same
+        })
     }
 
-    fn take(&self, seen: Fingerprint, loaded: Result<Loaded, TlsError>) -> Result<i64, TlsError> {
+    fn read_again(&self) -> Look {
+        let (seen, _) = self.files.read();
+        if self.is_as_seen(seen) {
+            return Look::Same;
+        }
+        let (seen, content) = self.files.read_settled();
+        if self.is_as_seen(seen) {
+            return Look::Same;
+        }
+        let is_loaded = seen == self.current.lock().loaded;
+        let loaded = (!is_loaded).then(|| content.and_then(|content| self.usable(&content)));
         let mut current = self.current.lock();
+        current.seen = seen;
         match loaded {
-            Ok(Loaded { config, not_after }) => {
-                *current = Current {
-                    config,
-                    not_after,
-                    seen,
-                    is_stale: false,
-                };
-                Ok(not_after)
+            // The files of the one that goes on are back.
+            None => {
+                current.trouble = None;
+                Look::Back
             }
-            Err(error) => {
-                current.seen = seen;
-                current.is_stale = true;
-                Err(error)
+            Some(Ok(new)) => {
+                current.trouble = None;
+                current.loaded = seen;
+                current.not_after = new.not_after;
+                current.config = Arc::clone(&new.config);
+                Look::New(Box::new(new))
             }
+            Some(Err(error)) => {
+                current.trouble = Some(error);
+                Look::Unusable
+            }
+        }
+    }
+
+    fn is_as_seen(&self, seen: Fingerprint) -> bool {
+        let mut current = self.current.lock();
+        let is_same = current.seen == seen;
+        if is_same && seen == current.loaded {
+            // They could not be read for a while.
+            current.trouble = None;
+        }
+        is_same
+    }
+
+    /// One that has ended or has not begun is no better than the one that it would replace.
+    fn usable(&self, content: &Content) -> Result<Loaded, TlsError> {
+        let loaded = content.load(&self.files)?;
+        match &loaded.invalid_now {
+            Some(reason) => Err(self.files.certificate_error(reason.clone())),
+            None => Ok(loaded),
         }
     }
 }
 
-fn say(outcome: &Result<i64, TlsError>) {
-    match outcome {
-        Ok(not_after) => {
-            tracing::info!(not_after, "a new certificate holds for new connections");
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the new certificate cannot be used: the one before goes on");
+/// What became of a look at the files.
+enum Look {
+    /// They are as they were when they were read last.
+    Same,
+    /// They are again those of the certificate that holds.
+    Back,
+    New(Box<Loaded>),
+    Unusable,
+}
+
+impl Look {
+    fn say(&self, trouble: Option<&TlsError>) {
+        match (self, trouble) {
+            (Self::New(new), _) => {
+                let (subject, not_after) = (&new.subject, &new.end);
+                tracing::info!(%subject, %not_after, "a new certificate holds for new connections");
+                new.warn();
+            }
+            (_, Some(error)) => {
+                tracing::warn!(%error, "the new certificate cannot be used: the one before goes on");
+            }
+            (Self::Back, None) => {
+                tracing::info!("the files are those of the certificate that holds, again");
+            }
+            (Self::Same | Self::Unusable, None) => {
+                tracing::info!("the files of the certificate have not changed");
+            }
         }
     }
 }
