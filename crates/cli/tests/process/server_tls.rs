@@ -367,3 +367,37 @@ async fn a_certificate_and_the_listeners_that_need_it_come_together() {
         assert_eq!(err.lines().count(), 1, "{err}");
     }
 }
+
+#[tokio::test]
+async fn events_larger_than_every_buffer_arrive_whole_at_a_reader_that_pauses() {
+    const EVENTS: usize = 60;
+    let files = Files::new();
+    let server = files.serve(&[]).await;
+    let url = https(&server).await;
+    let payload = |index: usize| format!("{index} {}", "x".repeat(100_000 + index * 3_001));
+    for index in 0..EVENTS {
+        server.publish("large", &payload(index)).await.unwrap();
+    }
+    let client = Client::builder(&url).tls(files.trusting()).build().unwrap();
+    let subscribers = (0..3).map(|index| {
+        let subscriber = client.subscriber(format!("s{index}")).filter("large");
+        subscriber.earliest().build().unwrap()
+    });
+    // They take turns: while one reads, the windows of the others are full.
+    for mut subscriber in subscribers.collect::<Vec<_>>() {
+        let mut next = 0;
+        let all = async {
+            while next < EVENTS {
+                match subscriber.next().await.unwrap().unwrap() {
+                    Item::Event(event) => {
+                        assert!(event.payload == payload(next).as_bytes(), "event {next}");
+                        next += 1;
+                    }
+                    Item::Gap(gap) => panic!("nothing is missing: {gap}"),
+                    _ => {}
+                }
+            }
+        };
+        within("all events", all).await;
+    }
+}
