@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Context as _;
-use longlived_server::{Listen, UnixSocket};
+use longlived_server::{ClientCertificate, Listen, UnixSocket};
 
 use crate::values;
 
@@ -68,8 +68,18 @@ impl ListenList {
     /// The first that speaks TLS, as a URL.
     pub(crate) fn first_tls(lists: &[Self]) -> Option<String> {
         let mut places = lists.iter().flat_map(|list| &list.0);
-        let tls = places.find(|place| matches!(place, ListenAt::Tls(_)));
+        let tls = places.find(|place| matches!(place, ListenAt::Tls(..)));
         tls.map(ToString::to_string)
+    }
+
+    /// The first that asks clients for a certificate, as a URL.
+    pub(crate) fn first_that_asks(lists: &[Self]) -> Option<String> {
+        let mut places = lists.iter().flat_map(|list| &list.0);
+        let asks = |place: &&ListenAt| match place {
+            ListenAt::Tls(_, asked) => *asked != ClientCertificate::None,
+            ListenAt::Tcp(_) | ListenAt::Unix(_) => false,
+        };
+        places.find(asks).map(ToString::to_string)
     }
 
     /// The places of all values. Names are looked up here.
@@ -83,7 +93,7 @@ impl ListenList {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ListenAt {
     Tcp(Host),
-    Tls(Host),
+    Tls(Host, ClientCertificate),
     Unix(UnixSocket),
 }
 
@@ -97,29 +107,51 @@ impl FromStr for ListenAt {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(rest) = text.strip_prefix("unix:") {
+        if let Some(rest) = after_unix(text) {
             let (path, parameters) = parameters(rest);
             return unix(path, parameters);
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             if text.contains('?') {
-                return Err(format!("parameters need a URL, such as tcp://{text}"));
+                return Err(format!(
+                    "parameters need a URL, such as unix:PATH?mode=0660; {FORM}"
+                ));
             }
             return host(text).map(Self::Tcp);
         };
         let scheme = scheme.to_ascii_lowercase();
-        let listen = match scheme.as_str() {
-            "tcp" => Self::Tcp,
-            "tls" => Self::Tls,
-            _ => {
-                return Err(format!(
-                    "its scheme `{scheme}` is not tcp, tls or unix; {FORM}"
-                ));
-            }
-        };
         let (address, parameters) = parameters(rest);
-        known(&scheme, parameters, [])?;
-        host(address).map(listen)
+        match scheme.as_str() {
+            "tcp" => {
+                known("tcp", parameters, [])?;
+                host(address).map(Self::Tcp)
+            }
+            "tls" => {
+                let [asked] = known("tls", parameters, ["client-cert"])?;
+                let asked = asked.map_or(Ok(ClientCertificate::None), client_certificate)?;
+                Ok(Self::Tls(host(address)?, asked))
+            }
+            _ => Err(format!(
+                "its scheme `{scheme}` is not tcp, tls or unix; {FORM}"
+            )),
+        }
+    }
+}
+
+/// What stands after the scheme of a Unix socket.
+fn after_unix(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.split_once(':')?;
+    scheme.eq_ignore_ascii_case("unix").then_some(rest)
+}
+
+fn client_certificate(text: &str) -> Result<ClientCertificate, String> {
+    match text {
+        "none" => Ok(ClientCertificate::None),
+        "optional" => Ok(ClientCertificate::Optional),
+        "required" => Ok(ClientCertificate::Required),
+        _ => Err(format!(
+            "its client-cert `{text}` is not none, optional or required"
+        )),
     }
 }
 
@@ -212,7 +244,13 @@ impl fmt::Display for ListenAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(host) => host.fmt(f),
-            Self::Tls(host) => write!(f, "tls://{host}"),
+            Self::Tls(host, ClientCertificate::None) => write!(f, "tls://{host}"),
+            Self::Tls(host, ClientCertificate::Optional) => {
+                write!(f, "tls://{host}?client-cert=optional")
+            }
+            Self::Tls(host, ClientCertificate::Required) => {
+                write!(f, "tls://{host}?client-cert=required")
+            }
             Self::Unix(UnixSocket { path, mode }) => {
                 write!(f, "unix:{}?mode={mode:04o}", path.display())
             }
@@ -232,7 +270,7 @@ impl fmt::Display for Host {
 impl ListenAt {
     fn is_any_port(&self) -> bool {
         match self {
-            Self::Tcp(host) | Self::Tls(host) => host.port() == 0,
+            Self::Tcp(host) | Self::Tls(host, _) => host.port() == 0,
             Self::Unix(_) => false,
         }
     }
@@ -240,7 +278,7 @@ impl ListenAt {
     /// The address or the path, which can be listened on once.
     fn place_text(&self) -> String {
         match self {
-            Self::Tcp(host) | Self::Tls(host) => host.to_string(),
+            Self::Tcp(host) | Self::Tls(host, _) => host.to_string(),
             Self::Unix(socket) => format!("unix:{}", socket.path.display()),
         }
     }
@@ -251,9 +289,13 @@ impl ListenAt {
                 let (first, also) = host.addresses()?;
                 Listen::Tcp { first, also }
             }
-            Self::Tls(host) => {
+            Self::Tls(host, asked) => {
                 let (first, also) = host.addresses()?;
-                Listen::Tls { first, also }
+                Listen::Tls {
+                    first,
+                    also,
+                    client_certificate: *asked,
+                }
             }
             Self::Unix(socket) => Listen::Unix(socket.clone()),
         })
@@ -304,8 +346,10 @@ mod tests {
             let parsed = text.parse::<ListenAt>().unwrap();
             assert_eq!(parsed.to_string(), text);
             assert_eq!(format!("tcp://{text}").parse(), Ok(parsed));
-            let url = format!("tls://{text}");
-            assert_eq!(url.parse::<ListenAt>().unwrap().to_string(), url);
+            for asked in ["", "?client-cert=optional", "?client-cert=required"] {
+                let url = format!("tls://{text}{asked}");
+                assert_eq!(url.parse::<ListenAt>().unwrap().to_string(), url);
+            }
         }
         for wrong in [
             "",
@@ -330,6 +374,7 @@ mod tests {
             ("unix:/run/a.sock", "unix:/run/a.sock?mode=0600"),
             ("unix:///run/a.sock?mode=660", "unix:/run/a.sock?mode=0660"),
             ("unix:/a?mode=0777", "unix:/a?mode=0777"),
+            ("UNIX:/a", "unix:/a?mode=0600"),
         ] {
             let parsed = text.parse::<ListenAt>().unwrap();
             assert_eq!(parsed.to_string(), shown);
@@ -357,6 +402,7 @@ mod tests {
                 "its parameter `mode` is given twice",
             ),
             ("unix:/a?", "its parameter `` has no value"),
+            ("tls://a:1?client-cert=yes", "its client-cert `yes` is not"),
         ] {
             let error = wrong.parse::<ListenAt>().unwrap_err();
             assert!(error.starts_with(problem), "{wrong}: {error}");
@@ -380,12 +426,9 @@ mod tests {
             ),
             (
                 "tls://[::1]:1?proxi=x",
-                "its parameter `proxi` is not known; tls has none",
+                "its parameter `proxi` is not known; tls has client-cert",
             ),
-            (
-                "127.0.0.1:1?mode=1",
-                "parameters need a URL, such as tcp://127.0.0.1:1?mode=1",
-            ),
+            ("127.0.0.1:1?mode=1", "parameters need a URL"),
             (
                 "http://localhost:7070",
                 "its scheme `http` is not tcp, tls or unix",

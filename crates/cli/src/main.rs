@@ -16,6 +16,7 @@ mod show;
 mod signals;
 mod simulate;
 mod subscribe;
+mod tls_args;
 mod topics;
 mod usage;
 mod values;

@@ -1,13 +1,13 @@
 //! `longlived serve`: one node, until it is told to stop.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Parser, error::ErrorKind};
 use longlived_console::{open_files, sink};
 use longlived_server::{
     Config, DedupeConfig, Environment, GeneratorConfig, HistoryClass, OpenFiles, SERVICES,
-    ServeError, Server, StoreConfig, TlsError, TlsFiles, legacy_topic,
+    ServeError, Server, StoreConfig, legacy_topic,
 };
 use longlived_topic::{TopicFilter, TopicName};
 
@@ -17,6 +17,7 @@ use crate::history_args;
 use crate::listen_args::{self, ListenList};
 use crate::logging::{self, LogFormat};
 use crate::signals::{self, StopSignals};
+use crate::tls_args::{self, TlsArgs};
 use crate::values;
 
 /// Run a node.
@@ -35,33 +36,8 @@ pub(crate) struct Args {
     )]
     listen: Vec<ListenList>,
 
-    /// Certificate of the listeners at tls://, then those of its authorities, in PEM. Read again when the file changes,
-    /// and on SIGHUP, which then does not end the server.
-    #[arg(
-        long,
-        env = "LONGLIVED_TLS_CERT",
-        value_name = "FILE",
-        requires = "tls_key"
-    )]
-    tls_cert: Option<PathBuf>,
-
-    /// Private key of --tls-cert, in PEM, without a passphrase.
-    #[arg(
-        long,
-        env = "LONGLIVED_TLS_KEY",
-        value_name = "FILE",
-        requires = "tls_cert"
-    )]
-    tls_key: Option<PathBuf>,
-
-    /// TLS handshakes at a time; further ones wait, within --handshake-timeout. An unfinished one may hold 64 KiB.
-    #[arg(
-        long,
-        env = "LONGLIVED_TLS_HANDSHAKES_MAX",
-        default_value_t = TlsFiles::HANDSHAKES_MAX_DEFAULT,
-        value_parser = values::number(1_usize..=1_000_000)
-    )]
-    tls_handshakes_max: usize,
+    #[command(flatten)]
+    tls: TlsArgs,
 
     /// Serve metrics over HTTP at this address (GET /metrics, in the Prometheus text format). Port 0 takes a free
     /// port. Off unless given.
@@ -312,7 +288,7 @@ impl Args {
             let wrong = format!("--listen: `{place}` is given twice");
             return Err(clap::Error::raw(ErrorKind::ArgumentConflict, wrong));
         }
-        if let Some(wrong) = self.tls_mistake() {
+        if let Some(wrong) = self.tls.mistake(&self.listen) {
             return Err(clap::Error::raw(ErrorKind::ArgumentConflict, wrong));
         }
         // The first that matches holds, so a second one of the same filter would never be looked at.
@@ -324,25 +300,11 @@ impl Args {
         self.disk.check()
     }
 
-    /// A certificate that nobody would see, or a listener without one.
-    fn tls_mistake(&self) -> Option<String> {
-        let tls = ListenList::first_tls(&self.listen);
-        match (tls, &self.tls_cert) {
-            (Some(url), None) => Some(format!("--listen: {url} needs --tls-cert and --tls-key")),
-            (None, Some(_)) => Some("--tls-cert: no --listen begins with tls://".to_owned()),
-            _ => None,
-        }
-    }
-
     fn config(self) -> anyhow::Result<Config> {
         let retention_interval = self.retention_interval;
         let mut config = Config {
             listen: ListenList::places(&self.listen)?,
-            tls: (self.tls_cert.zip(self.tls_key)).map(|(certificate, key)| TlsFiles {
-                certificate,
-                key,
-                handshakes_max: self.tls_handshakes_max,
-            }),
+            tls: self.tls.files(),
             metrics_listen: self.metrics_listen,
             generator: self.generate_every.map(|every| GeneratorConfig {
                 every,
@@ -431,10 +393,7 @@ fn named(error: ServeError) -> anyhow::Error {
     match error {
         ServeError::Open(error) => disk_args::refused(&error),
         // As text: the error says its own cause, and the chain would say it again.
-        ServeError::Tls(error @ TlsError::Certificate { .. }) => {
-            anyhow::anyhow!("--tls-cert: {error}")
-        }
-        ServeError::Tls(error @ TlsError::Key { .. }) => anyhow::anyhow!("--tls-key: {error}"),
+        ServeError::Tls(error) => tls_args::refused(&error),
         ServeError::Bind(error) => anyhow::anyhow!("--listen: {error}"),
         ServeError::Metrics(error) => anyhow::anyhow!("--metrics-listen: {error}"),
         other => other.into(),

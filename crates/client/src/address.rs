@@ -53,6 +53,8 @@ fn http(url: &str) -> Result<Address, String> {
     let address = match scheme.to_ascii_lowercase().as_str() {
         "http" => Address::Http,
         "https" => Address::Https,
+        "tls" => return Err("a client says https:// and not tls://".to_owned()),
+        "tcp" => return Err("a client says http:// and not tcp://".to_owned()),
         _ => return Err("it does not begin with http:// or https://".to_owned()),
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::{Service, ServiceExt as _};
 
 use crate::subscriber::Lost;
+use crate::tls;
 
 /// Of an answer that is not HTTP/2, this much is quoted.
 const QUOTED_BYTES_MAX: usize = 60;
@@ -31,6 +32,8 @@ enum State {
     Http2,
     /// The connection ended before anything came.
     Closed,
+    /// TLS ended it, in words: a server judges the client's certificate after its own part of the handshake.
+    Ended(String),
     /// Something else, in words.
     Other(String),
 }
@@ -68,6 +71,7 @@ impl Preface {
                  no more connections"
                     .to_owned(),
             )),
+            State::Ended(why) => Some(Lost::Transport(why.clone())),
             State::Other(what) => Some(Lost::NotHttp2(what.clone())),
         }
     }
@@ -78,6 +82,14 @@ impl Preface {
 }
 
 impl State {
+    /// The verdict on a connection that failed before anything came.
+    fn after(error: &io::Error) -> Self {
+        match tls::alert_in_words(error) {
+            Some(why) => Self::Ended(why),
+            None => Self::Closed,
+        }
+    }
+
     /// The verdict on the first bytes.
     fn of(bytes: &[u8]) -> Self {
         match bytes {
@@ -122,8 +134,8 @@ impl<S> Watched<S> {
 
     /// An outcome of writing: a connection that fails before anything came has been closed.
     fn written<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
-        if outcome.is_err() {
-            self.decide(State::Closed)?;
+        if let Err(error) = &outcome {
+            self.decide(State::after(error))?;
         }
         outcome
     }
@@ -141,8 +153,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         }
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut this.inner).poll_read(cx, buf));
-        let first = read.is_ok().then(|| &buf.filled()[before..]);
-        let decided = this.decide(State::of(first.unwrap_or_default()));
+        let state = match &read {
+            Ok(()) => State::of(&buf.filled()[before..]),
+            Err(error) => State::after(error),
+        };
+        let decided = this.decide(state);
         if decided.is_err() {
             // Nothing was read where an error is the outcome.
             buf.set_filled(before);

@@ -7,12 +7,12 @@ use std::sync::{Arc, OnceLock};
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, InconsistentKeys, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -47,6 +47,15 @@ pub struct TlsOptions {
     trusted: Option<Arc<RootCertStore>>,
     /// `None` for the host of the address.
     server_name: Option<ServerName<'static>>,
+    /// What this client shows.
+    own: Option<Arc<Own>>,
+}
+
+/// A certificate with those of its authorities, and its key.
+#[derive(Debug)]
+struct Own {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
 }
 
 impl TlsOptions {
@@ -62,6 +71,30 @@ impl TlsOptions {
             return Err(TlsError::new("it has no certificate in PEM"));
         }
         self.trusted = Some(Arc::new(trusted));
+        Ok(self)
+    }
+
+    /// Shows this certificate to a server that asks for one: the client's own, then those of its authorities, and its
+    /// private key, both in PEM.
+    pub fn identity(mut self, certificate: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
+        let chain = chain.map_err(|error| TlsError::of(&error))?;
+        if chain.is_empty() {
+            return Err(TlsError::new("it has no certificate in PEM"));
+        }
+        let key = PrivateKeyDer::from_pem_slice(key);
+        let key = key.map_err(|error| TlsError::new(format!("the key: {error}")))?;
+        let own = Own { chain, key };
+        // A key of another certificate is found here, and not at the first dial.
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let signing = provider.key_provider.load_private_key(own.key.clone_key());
+        let signing = signing.map_err(|error| TlsError::of(&error))?;
+        let certified = CertifiedKey::new(own.chain.clone(), signing);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+            Err(_) => return Err(TlsError::new("the key is not that of the certificate")),
+        }
+        self.own = Some(Arc::new(own));
         Ok(self)
     }
 
@@ -133,10 +166,13 @@ impl Tls {
             None => Arc::new(tokio::task::spawn_blocking(of_the_system).await??),
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13, &TLS12])?
-            .with_root_certificates(trusted)
-            .with_no_client_auth();
+            .with_root_certificates(trusted);
+        let mut config = match &self.options.own {
+            Some(own) => config.with_client_auth_cert(own.chain.clone(), own.key.clone_key())?,
+            None => config.with_no_client_auth(),
+        };
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Arc::clone(self.config.get_or_init(|| Arc::new(config))))
     }
@@ -156,6 +192,12 @@ fn of_the_system() -> Result<RootCertStore, BoxError> {
     Ok(trusted)
 }
 
+/// The alert of a server, in words, if the error is one.
+pub(crate) fn alert_in_words(error: &io::Error) -> Option<String> {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(rustls::Error::AlertReceived(_))).then(|| in_words(error))
+}
+
 /// What a person can do about it, where the handshake says only what it saw.
 fn in_words(error: &io::Error) -> String {
     use rustls::{AlertDescription, CertificateError, Error};
@@ -172,6 +214,9 @@ fn in_words(error: &io::Error) -> String {
         Some(Error::InvalidMessage(_)) => "the server does not speak TLS",
         Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
             "the server does not speak HTTP/2"
+        }
+        Some(Error::AlertReceived(AlertDescription::CertificateRequired)) => {
+            "the server asks for a certificate of the client"
         }
         Some(Error::AlertReceived(AlertDescription::ProtocolVersion)) => {
             "the server speaks neither TLS 1.2 nor 1.3"

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::error::ErrorKind;
@@ -27,13 +27,31 @@ pub struct ServerArgs {
     #[arg(long, env = "LONGLIVED_TLS_CA", value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
 
+    /// Show this certificate to a server at https:// that asks for one, in PEM.
+    #[arg(
+        long,
+        env = "LONGLIVED_CLIENT_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of --tls-cert, in PEM, without a passphrase.
+    #[arg(
+        long,
+        env = "LONGLIVED_CLIENT_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+
     /// Expect a certificate of this name from a server at https:// [default: the host of --server].
     #[arg(long, env = "LONGLIVED_TLS_SERVER_NAME", value_name = "NAME")]
     pub tls_server_name: Option<String>,
 }
 
-/// The largest file of authorities: the whole list of a system has some 200 KiB.
-const CA_BYTES_MAX: u64 = 1 << 20;
+/// The largest file in PEM: the whole list of authorities of a system has some 200 KiB.
+const PEM_BYTES_MAX: u64 = 1 << 20;
 
 impl ServerArgs {
     /// A client of the server. An error names the flag that is wrong.
@@ -41,17 +59,14 @@ impl ServerArgs {
         let mut client = Client::builder(self.server.as_str());
         let mut tls = TlsOptions::default();
         if let Some(file) = &self.tls_ca {
-            let named = || format!("--tls-ca {}", file.display());
-            let mut pem = Vec::new();
-            let opened = File::open(file).with_context(named)?;
-            let read = opened.take(CA_BYTES_MAX + 1).read_to_end(&mut pem);
-            read.with_context(named)?;
-            ensure!(
-                pem.len() as u64 <= CA_BYTES_MAX,
-                "{}: it has more than {CA_BYTES_MAX} bytes",
-                named()
-            );
-            tls = tls.trust(&pem).with_context(named)?;
+            let trusted = tls.trust(&read("--tls-ca", file)?);
+            tls = trusted.with_context(|| format!("--tls-ca {}", file.display()))?;
+        }
+        if let Some((certificate, key)) = self.tls_cert.as_ref().zip(self.tls_key.as_ref()) {
+            let (certificate_pem, key_pem) =
+                (read("--tls-cert", certificate)?, read("--tls-key", key)?);
+            let shown = tls.identity(&certificate_pem, &key_pem);
+            tls = shown.with_context(|| format!("--tls-cert {}", certificate.display()))?;
         }
         if let Some(name) = &self.tls_server_name {
             let named = tls.server_name(name);
@@ -59,6 +74,7 @@ impl ServerArgs {
         }
         let given = [
             ("--tls-ca", self.tls_ca.is_some()),
+            ("--tls-cert", self.tls_cert.is_some()),
             ("--tls-server-name", self.tls_server_name.is_some()),
         ];
         if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
@@ -74,6 +90,22 @@ impl ServerArgs {
     }
 }
 
+/// The content of the file that a flag names.
+fn read(flag: &str, file: &Path) -> anyhow::Result<Vec<u8>> {
+    let named = || format!("{flag} {}", file.display());
+    let mut pem = Vec::new();
+    let opened = File::open(file).with_context(named)?;
+    let read = opened.take(PEM_BYTES_MAX + 1).read_to_end(&mut pem);
+    read.with_context(named)?;
+    let is_small = pem.len() as u64 <= PEM_BYTES_MAX;
+    ensure!(
+        is_small,
+        "{}: it has more than {PEM_BYTES_MAX} bytes",
+        named()
+    );
+    Ok(pem)
+}
+
 /// A mistake in a flag.
 fn wrong(text: String) -> clap::Error {
     clap::Error::raw(ErrorKind::ValueValidation, text)
@@ -85,11 +117,13 @@ pub const FORM: &str =
 
 /// The address as a URL, when a client could dial it.
 pub fn server_url(text: &str) -> Result<String, String> {
-    let url = if let Some((scheme, rest)) = text.split_once("://") {
+    let url: Cow<'_, str> = if let Some((scheme, rest)) = text.split_once("://") {
         // The others of this program look at the scheme.
         Cow::Owned(format!("{}://{rest}", scheme.to_ascii_lowercase()))
-    } else if text.starts_with("unix:") {
-        Cow::Borrowed(text)
+    } else if let Some((scheme, path)) = text.split_once(':')
+        && scheme.eq_ignore_ascii_case("unix")
+    {
+        Cow::Owned(format!("unix:{path}"))
     } else if text.contains(':') {
         Cow::Owned(format!("http://{text}"))
     } else {
@@ -132,6 +166,7 @@ mod tests {
     #[test]
     fn a_scheme_is_written_small() {
         assert_eq!(server_url("HTTPS://h:1").as_deref(), Ok("https://h:1"));
+        assert_eq!(server_url("UNIX:/a").as_deref(), Ok("unix:/a"));
     }
 
     #[test]

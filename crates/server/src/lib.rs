@@ -60,7 +60,7 @@ pub use transport::{
     bind::Listen,
     listener,
     open_files::OpenFiles,
-    tls::{ReloadHandle, TlsError, TlsFiles},
+    tls::{ClientCertificate, ClientFiles, ReloadHandle, TlsError, TlsFiles},
     unix::UnixSocket,
 };
 

@@ -65,6 +65,11 @@ pub enum ServeError {
     /// A listener speaks TLS, and there is no certificate.
     #[error("a listener speaks TLS and there is no certificate for it")]
     NoCertificate,
+    /// A listener asks for certificates of clients, and nothing says who may have signed them.
+    #[error(
+        "a listener asks clients for certificates and there are no authorities to judge them by"
+    )]
+    NoClientAuthorities,
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -103,6 +108,10 @@ impl Server {
             None if places.iter().any(Place::is_tls) => return Err(ServeError::NoCertificate),
             None => None,
         };
+        let judges = tls.as_ref().is_some_and(|tls| tls.knows_clients());
+        if !judges && places.iter().any(Place::asks_clients) {
+            return Err(ServeError::NoClientAuthorities);
+        }
         let began = Instant::now();
         let store = config.open_store(&environment).await?;
         let took = began.elapsed();

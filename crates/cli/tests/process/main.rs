@@ -54,6 +54,7 @@ mod server_signals;
 mod server_sinks;
 mod server_start;
 mod server_tls;
+mod server_tls_clients;
 mod server_unix;
 #[cfg(target_os = "linux")]
 mod sinks;

@@ -15,14 +15,14 @@ use super::server_metrics::{told_at, value};
 use super::support::{Server, longlived, run_to_end, until, within};
 
 /// An authority, and the files of a server.
-struct Files {
+pub(crate) struct Files {
     folder: tempfile::TempDir,
-    authority: CertifiedIssuer<'static, KeyPair>,
+    pub(crate) authority: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Files {
     /// With a certificate for 127.0.0.1.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -35,11 +35,11 @@ impl Files {
         files
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.file(name).to_str().unwrap().to_owned()
     }
 
@@ -57,7 +57,7 @@ impl Files {
         fs::write(self.file("cert.pem"), certificate.pem()).unwrap();
     }
 
-    fn flags(&self) -> Vec<String> {
+    pub(crate) fn flags(&self) -> Vec<String> {
         let flags = [
             "--tls-cert",
             &self.text("cert.pem"),
@@ -79,14 +79,14 @@ impl Files {
         Server::of(command.args(self.flags()).args(flags)).await
     }
 
-    fn trusting(&self) -> TlsOptions {
+    pub(crate) fn trusting(&self) -> TlsOptions {
         let pem = fs::read(self.file("ca.pem")).unwrap();
         TlsOptions::default().trust(&pem).unwrap()
     }
 }
 
 /// The URL of its TLS listener.
-async fn https(server: &Server) -> String {
+pub(crate) async fn https(server: &Server) -> String {
     const SAID: &str = "listening on tls://";
     let line = server
         .line("the TLS listener", |line| line.contains(SAID))
@@ -308,6 +308,10 @@ async fn a_certificate_that_cannot_be_used_fails_the_start_with_its_flag() {
     let files = Files::new();
     let other = Files::new();
     fs::write(files.file("empty"), "").unwrap();
+    let whole = fs::read(files.file("cert.pem")).unwrap();
+    fs::write(files.file("half.pem"), &whole[..whole.len() / 2]).unwrap();
+    let locked = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END EC PRIVATE KEY-----\n";
+    fs::write(files.file("locked.key"), locked).unwrap();
     let pipe = files.text("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
@@ -332,6 +336,12 @@ async fn a_certificate_that_cannot_be_used_fails_the_start_with_its_flag() {
             &other.text("key.pem"),
             "it is not the key of the certificate",
         ),
+        (
+            &files.text("half.pem"),
+            &key,
+            "its PEM is not whole: a section has no END line",
+        ),
+        (&cert, &files.text("locked.key"), "it has a passphrase"),
         // A pipe that nobody writes to would be waited for.
         (&pipe, &key, "it is not a regular file"),
     ] {

@@ -16,7 +16,7 @@ use crate::rpc::Router;
 use crate::transport::acceptor::{self, AcceptContext};
 use crate::transport::bind::Place;
 use crate::transport::listener::{ListenAddress, Listener};
-use crate::transport::tls::{Tls, TlsListener};
+use crate::transport::tls::{ClientCertificate, Tls, TlsListener};
 use crate::transport::unix::Listening;
 
 /// The state that the connections of all doors share.
@@ -36,9 +36,9 @@ impl Door {
     pub(super) async fn at(place: Place, tls: Option<&Arc<Tls>>) -> Result<Self, ServeError> {
         match place {
             Place::Tcp(reserved) => Ok(Self::tcp(reserved.listen()?)?),
-            Place::Tls(reserved) => {
-                let tls = tls.ok_or(ServeError::NoCertificate)?;
-                Ok(Self::tls(reserved.listen()?, Arc::clone(tls))?)
+            Place::Tls(reserved, client_certificate) => {
+                let tls = Arc::clone(tls.ok_or(ServeError::NoCertificate)?);
+                Ok(Self::tls(reserved.listen()?, tls, client_certificate)?)
             }
             Place::Unix(socket) => Ok(Self::unix(socket.listen().await?)),
         }
@@ -53,11 +53,19 @@ impl Door {
     }
 
     /// The same with TLS.
-    fn tls(listener: std::net::TcpListener, tls: Arc<Tls>) -> io::Result<Self> {
+    fn tls(
+        listener: std::net::TcpListener,
+        tls: Arc<Tls>,
+        client_certificate: ClientCertificate,
+    ) -> io::Result<Self> {
         let address = ListenAddress::Tls(listener.local_addr()?);
         Ok(Self::opened_by(address, move || {
             let tcp = TcpListener::from_std(listener)?;
-            Ok(TlsListener { tcp, tls })
+            Ok(TlsListener {
+                tcp,
+                tls,
+                client_certificate,
+            })
         }))
     }
 

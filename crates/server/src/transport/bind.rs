@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address::ListenAddress;
+use super::tls::ClientCertificate;
 use super::unix::UnixSocket;
 use crate::limits;
 
@@ -29,6 +30,8 @@ pub enum Listen {
         first: SocketAddr,
         /// As in `Tcp`.
         also: Vec<SocketAddr>,
+        /// Whether clients are asked for a certificate.
+        client_certificate: ClientCertificate,
     },
     /// A Unix socket.
     Unix(UnixSocket),
@@ -74,14 +77,18 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
 /// A place to listen at. Of TCP no other server has it from here on; a Unix socket is taken when it listens.
 pub(crate) enum Place {
     Tcp(Reserved),
-    Tls(Reserved),
+    Tls(Reserved, ClientCertificate),
     /// Looked at, and taken when it listens: until then no client may find it.
     Unix(UnixSocket),
 }
 
 impl Place {
     pub(crate) fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        matches!(self, Self::Tls(..))
+    }
+
+    pub(crate) fn asks_clients(&self) -> bool {
+        matches!(self, Self::Tls(_, asked) if *asked != ClientCertificate::None)
     }
 }
 
@@ -93,8 +100,13 @@ pub(crate) fn reserve_all(listen: &[Listen]) -> Result<Vec<Place>, BindError> {
             Listen::Tcp { first, also } => {
                 places.extend(Reserved::all(*first, also)?.into_iter().map(Place::Tcp));
             }
-            Listen::Tls { first, also } => {
-                places.extend(Reserved::all(*first, also)?.into_iter().map(Place::Tls));
+            Listen::Tls {
+                first,
+                also,
+                client_certificate,
+            } => {
+                let reserved = Reserved::all(*first, also)?.into_iter();
+                places.extend(reserved.map(|it| Place::Tls(it, *client_certificate)));
             }
             Listen::Unix(socket) => {
                 socket.ensure_free()?;

@@ -4,7 +4,9 @@
 //! Does not: read files; `certificate` does. Nor look for new ones; `reload` does.
 
 mod certificate;
+mod clients;
 mod reload;
+mod socket;
 
 use std::fmt;
 use std::future::Future;
@@ -18,11 +20,12 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
-use self::certificate::Fingerprint;
+use self::certificate::{Configs, Fingerprint};
 pub use self::certificate::{TlsError, TlsFiles};
+pub use self::clients::{ClientCertificate, ClientFiles};
 pub use self::reload::ReloadHandle;
+use self::socket::TlsSocket;
 use super::connection::{SendQueue, close_after};
 use super::listener::{Listener, Peer};
 use super::settings::AcceptorSettings;
@@ -35,7 +38,6 @@ const HANDSHAKE: u8 = 22;
 const NO_TLS: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 
 /// The certificate of a node, which all its TLS listeners present.
-#[derive(Debug)]
 pub(crate) struct Tls {
     files: TlsFiles,
     current: Mutex<Current>,
@@ -47,9 +49,8 @@ pub(crate) struct Tls {
     failed_log: Mutex<Seldom>,
 }
 
-#[derive(Debug)]
 struct Current {
-    config: Arc<ServerConfig>,
+    configs: Configs,
     /// When the certificate ends, in seconds since 1970-01-01 UTC.
     not_after: i64,
     /// The content of the files from which it was made.
@@ -65,15 +66,15 @@ impl Tls {
     pub(crate) fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let (seen, content) = files.read_settled();
         let loaded = content?.load(&files)?;
-        let (subject, not_after) = (&loaded.subject, &loaded.end);
+        let (subject, not_after) = (&loaded.facts.subject, &loaded.facts.end);
         tracing::info!(%subject, %not_after, "certificate loaded");
-        loaded.warn();
+        loaded.facts.warn();
         Ok(Self {
             handshakes: Semaphore::new(files.handshakes_max),
             files,
             current: Mutex::new(Current {
-                config: loaded.config,
-                not_after: loaded.not_after,
+                configs: loaded.configs,
+                not_after: loaded.facts.not_after,
                 loaded: seen,
                 seen,
                 trouble: None,
@@ -82,6 +83,11 @@ impl Tls {
             failed_handshakes: AtomicU64::new(0),
             failed_log: Mutex::new(Seldom::new(limits::ACCEPT_LOG_INTERVAL)),
         })
+    }
+
+    /// Whether certificates of clients can be judged.
+    pub(crate) fn knows_clients(&self) -> bool {
+        self.files.clients.is_some()
     }
 
     /// When the certificate ends, in seconds since 1970-01-01 UTC.
@@ -109,11 +115,7 @@ impl Tls {
     }
 
     /// Makes it TLS. The caller has a deadline for it.
-    async fn handshake(
-        &self,
-        raw: TcpStream,
-        config: Arc<ServerConfig>,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    async fn handshake(&self, raw: TcpStream, config: Arc<ServerConfig>) -> io::Result<TlsSocket> {
         let peer = raw.peer_addr().ok();
         let mut first = [0];
         // A balancer's probe says nothing and is no handshake that failed.
@@ -134,7 +136,7 @@ impl Tls {
         match accept.into_fallible().await {
             Ok(socket) => {
                 begun.done();
-                Ok(socket)
+                Ok(TlsSocket::new(socket))
             }
             Err((error, raw)) => {
                 drop(turn);
@@ -172,16 +174,16 @@ impl Drop for Begun<'_> {
 }
 
 /// Accepts the connections of TCP and makes them TLS.
-#[derive(Debug)]
 pub(crate) struct TlsListener {
     pub(crate) tcp: TcpListener,
     pub(crate) tls: Arc<Tls>,
+    pub(crate) client_certificate: ClientCertificate,
 }
 
 impl Listener for TlsListener {
     type Raw = TcpStream;
     // In a box: a session of rustls has more than a thousand bytes, and the connection moves.
-    type Socket = Box<TlsStream<TcpStream>>;
+    type Socket = Box<TlsSocket>;
 
     async fn accept(&mut self) -> io::Result<(TcpStream, Peer)> {
         <TcpListener as Listener>::accept(&mut self.tcp).await
@@ -192,8 +194,12 @@ impl Listener for TlsListener {
         raw: TcpStream,
     ) -> impl Future<Output = io::Result<Self::Socket>> + Send + use<> {
         let tls = Arc::clone(&self.tls);
-        let config = Arc::clone(&tls.current.lock().config);
-        async move { tls.handshake(raw, config).await.map(Box::new) }
+        let config = tls.current.lock().configs.of(self.client_certificate);
+        async move {
+            // `reserve_all` has seen to it that there is one.
+            let config = config.ok_or_else(|| io::Error::other("no client is trusted"))?;
+            tls.handshake(raw, config).await.map(Box::new)
+        }
     }
 
     fn prepare(raw: &TcpStream, settings: &AcceptorSettings) -> io::Result<()> {

@@ -11,13 +11,17 @@ use std::thread::sleep;
 
 use rustix::fs::OFlags;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoClientAuth, ServerConfig};
 use rustls::version::{TLS12, TLS13};
 
+use x509_parser::certificate::X509Certificate;
 use x509_parser::time::ASN1Time;
+use x509_parser::x509::X509Version;
 
+use super::clients::{ClientCertificate, ClientContent, ClientFiles};
 use crate::limits;
 
 /// The files of a node's certificate, in PEM.
@@ -27,6 +31,8 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key: PKCS #8, PKCS #1 or SEC 1, without a passphrase.
     pub key: PathBuf,
+    /// By which certificates of clients are judged; `None` where no listener asks for one.
+    pub clients: Option<ClientFiles>,
     /// Handshakes at a time; further ones wait.
     pub handshakes_max: usize,
 }
@@ -37,6 +43,22 @@ pub enum TlsError {
     /// The file of the certificate.
     #[error("certificate {}: {reason}", path.display())]
     Certificate {
+        /// As configured.
+        path: PathBuf,
+        /// The mistake in it.
+        reason: String,
+    },
+    /// The file of the authorities of clients.
+    #[error("authorities of clients {}: {reason}", path.display())]
+    ClientAuthorities {
+        /// As configured.
+        path: PathBuf,
+        /// The mistake in it.
+        reason: String,
+    },
+    /// A file of revoked certificates.
+    #[error("revoked certificates {}: {reason}", path.display())]
+    Revoked {
         /// As configured.
         path: PathBuf,
         /// The mistake in it.
@@ -60,23 +82,78 @@ pub(super) struct Fingerprint(u64);
 pub(super) struct Content {
     certificate: Vec<u8>,
     key: Vec<u8>,
+    clients: Option<ClientContent>,
 }
 
-/// What connections use.
+/// A configuration for each way to ask for a client's certificate. Each has ticket keys of its own: a session of a client that
+/// nobody asked is not resumed where one is required.
+pub(super) struct Configs {
+    anonymous: Arc<ServerConfig>,
+    /// Optional and required, where there are files to judge by.
+    asking: Option<[Arc<ServerConfig>; 2]>,
+}
+
+impl Configs {
+    /// `None` where nothing says who is to be trusted.
+    pub(super) fn of(&self, asked: ClientCertificate) -> Option<Arc<ServerConfig>> {
+        let [optional, required] = self
+            .asking
+            .as_ref()
+            .map_or([None, None], |asking| asking.each_ref().map(Some));
+        let config = match asked {
+            ClientCertificate::None => Some(&self.anonymous),
+            ClientCertificate::Optional => optional,
+            ClientCertificate::Required => required,
+        };
+        config.cloned()
+    }
+}
+
+/// What connections use, and what it is made of.
 pub(super) struct Loaded {
-    pub(super) config: Arc<ServerConfig>,
-    /// When the certificate ends, in seconds since 1970-01-01 UTC.
-    pub(super) not_after: i64,
-    /// The same for people.
-    pub(super) end: String,
+    pub(super) configs: Configs,
+    pub(super) facts: Facts,
+}
+
+/// Of a certificate, for people.
+pub(super) struct Facts {
     pub(super) subject: String,
+    /// When it ends, in seconds since 1970-01-01 UTC.
+    pub(super) not_after: i64,
+    /// The same in words.
+    pub(super) end: String,
     /// It has ended, or has not begun.
     pub(super) invalid_now: Option<String>,
     /// What makes clients refuse it.
     doubts: Vec<&'static str>,
 }
 
-impl Loaded {
+impl Facts {
+    fn of(certificate: &X509Certificate<'_>) -> Self {
+        let validity = certificate.validity();
+        let invalid_now = match ASN1Time::now() {
+            now if now > validity.not_after => Some(format!("it ended at {}", validity.not_after)),
+            now if now < validity.not_before => {
+                Some(format!("it begins at {}", validity.not_before))
+            }
+            _ => None,
+        };
+        let names = certificate.subject_alternative_name();
+        let has_no_name = names.is_ok_and(|names| names.is_none());
+        let doubts = [
+            (certificate.is_ca(), "it is one of an authority (CA:TRUE)"),
+            (has_no_name, "it has no subject alternative name"),
+        ];
+        let doubts = doubts.into_iter().filter(|(is_so, _)| *is_so);
+        Self {
+            subject: certificate.subject().to_string(),
+            not_after: validity.not_after.timestamp(),
+            end: validity.not_after.to_string(),
+            invalid_now,
+            doubts: doubts.map(|(_, doubt)| doubt).collect(),
+        }
+    }
+
     /// A server with a certificate that clients refuse looks well from inside.
     pub(super) fn warn(&self) {
         let doubts = self.doubts.iter().copied();
@@ -109,12 +186,17 @@ impl TlsFiles {
     pub(super) fn read(&self) -> (Fingerprint, Result<Content, TlsError>) {
         let certificate = read(&self.certificate);
         let key = read(&self.key);
-        let seen = fingerprint(&(&certificate, &key));
+        let clients = self.clients.as_ref().map(ClientFiles::read);
+        let seen = fingerprint(&(&certificate, &key, &clients));
         let content = certificate
             .map_err(|reason| self.certificate_error(reason))
             .and_then(|certificate| {
                 let key = key.map_err(|reason| self.key_error(reason))?;
-                Ok(Content { certificate, key })
+                Ok(Content {
+                    certificate,
+                    key,
+                    clients,
+                })
             });
         (seen, content)
     }
@@ -144,42 +226,42 @@ impl Content {
     pub(super) fn load(&self, files: &TlsFiles) -> Result<Loaded, TlsError> {
         let chain =
             CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();
-        let chain = chain.map_err(|error| files.certificate_error(error.to_string()))?;
+        let chain = chain.map_err(|error| files.certificate_error(pem_in_words(&error)))?;
         let Some(own) = chain.first() else {
             return Err(files.certificate_error("it has no certificate in PEM"));
         };
         let (_, own) = x509_parser::parse_x509_certificate(own)
             .map_err(|error| files.certificate_error(format!("it is not X.509: {error}")))?;
-        let validity = own.validity();
-        let invalid_now = match ASN1Time::now() {
-            now if now > validity.not_after => Some(format!("it ended at {}", validity.not_after)),
-            now if now < validity.not_before => {
-                Some(format!("it begins at {}", validity.not_before))
-            }
-            _ => None,
-        };
-        let names = own.subject_alternative_name();
-        let has_no_name = names.is_ok_and(|names| names.is_none());
-        let doubts = [
-            (own.is_ca(), "it is one of an authority (CA:TRUE)"),
-            (has_no_name, "it has no subject alternative name"),
-        ];
-        let doubts = doubts.into_iter().filter(|(is_so, _)| *is_so);
-        let (not_after, end) = (
-            validity.not_after.timestamp(),
-            validity.not_after.to_string(),
-        );
-        let (subject, doubts) = (
-            own.subject().to_string(),
-            doubts.map(|(_, doubt)| doubt).collect(),
-        );
+        if own.version() != X509Version::V3 {
+            return Err(files.certificate_error(
+                "it is of an older version than X.509 v3 and cannot have a subjectAltName",
+            ));
+        }
         Ok(Loaded {
-            not_after,
-            end,
-            subject,
-            invalid_now,
-            doubts,
-            config: self.config(files, chain.clone())?,
+            facts: Facts::of(&own),
+            configs: self.configs(files, &chain)?,
+        })
+    }
+
+    fn configs(
+        &self,
+        files: &TlsFiles,
+        chain: &[CertificateDer<'static>],
+    ) -> Result<Configs, TlsError> {
+        let asking = match files.clients.as_ref().zip(self.clients.as_ref()) {
+            Some((clients, content)) => {
+                let optional = content.verifier(clients, false)?;
+                let required = content.verifier(clients, true)?;
+                Some([
+                    self.config(files, chain, optional)?,
+                    self.config(files, chain, required)?,
+                ])
+            }
+            None => None,
+        };
+        Ok(Configs {
+            anonymous: self.config(files, chain, Arc::new(NoClientAuth))?,
+            asking,
         })
     }
 
@@ -187,18 +269,17 @@ impl Content {
     fn config(
         &self,
         files: &TlsFiles,
-        chain: Vec<CertificateDer<'static>>,
+        chain: &[CertificateDer<'static>],
+        clients: Arc<dyn ClientCertVerifier>,
     ) -> Result<Arc<ServerConfig>, TlsError> {
-        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| match error {
-            rustls::pki_types::pem::Error::NoItemsFound => files.key_error(self.key_in_words()),
-            other => files.key_error(other.to_string()),
-        })?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key);
+        let key = key.map_err(|error| files.key_error(self.key_in_words(&error)))?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(|error| files.certificate_error(error.to_string()))?
-            .with_no_client_auth()
-            .with_single_cert(chain, key);
+            .with_client_cert_verifier(clients)
+            .with_single_cert(chain.to_vec(), key);
         let mut config = config.map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
                 files.key_error("it is not the key of the certificate")
@@ -212,19 +293,31 @@ impl Content {
         Ok(Arc::new(config))
     }
 
-    fn key_in_words(&self) -> &'static str {
-        const ENCRYPTED: &[u8] = b"BEGIN ENCRYPTED PRIVATE KEY";
-        let mut parts = self.key.windows(ENCRYPTED.len());
-        if parts.any(|part| part == ENCRYPTED) {
-            "it has a passphrase"
-        } else {
-            "it has no private key in PEM"
+    fn key_in_words(&self, error: &pem::Error) -> String {
+        // PKCS #8, and what OpenSSL wrote before.
+        const ENCRYPTED: [&[u8]; 2] = [b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED"];
+        let has = |text: &[u8]| self.key.windows(text.len()).any(|part| part == text);
+        if ENCRYPTED.into_iter().any(has) {
+            return "it has a passphrase".to_owned();
+        }
+        match error {
+            pem::Error::NoItemsFound => "it has no private key in PEM".to_owned(),
+            other => pem_in_words(other),
         }
     }
 }
 
+fn pem_in_words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "its PEM is not whole: a section has no END line".to_owned()
+        }
+        other => format!("it is not PEM: {other}"),
+    }
+}
+
 /// The content of a file of a sensible size.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let mut content = Vec::new();
     let most = limits::TLS_FILE_BYTES_MAX;
     // Opening a pipe would wait for a writer.

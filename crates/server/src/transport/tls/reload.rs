@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Tls;
-use super::certificate::{Content, Fingerprint, Loaded, TlsError};
+use super::certificate::{Content, Facts, Fingerprint, Loaded, TlsError};
 use crate::limits;
 
 /// Makes a node read the files of its certificate at once, as on SIGHUP.
@@ -91,9 +91,9 @@ impl Tls {
             Some(Ok(new)) => {
                 current.trouble = None;
                 current.loaded = seen;
-                current.not_after = new.not_after;
-                current.config = Arc::clone(&new.config);
-                Look::New(Box::new(new))
+                current.not_after = new.facts.not_after;
+                current.configs = new.configs;
+                Look::New(new.facts)
             }
             Some(Err(error)) => {
                 current.trouble = Some(error);
@@ -115,7 +115,7 @@ impl Tls {
     /// One that has ended or has not begun is no better than the one that it would replace.
     fn usable(&self, content: &Content) -> Result<Loaded, TlsError> {
         let loaded = content.load(&self.files)?;
-        match &loaded.invalid_now {
+        match &loaded.facts.invalid_now {
             Some(reason) => Err(self.files.certificate_error(reason.clone())),
             None => Ok(loaded),
         }
@@ -128,7 +128,7 @@ enum Look {
     Same,
     /// They are again those of the certificate that holds.
     Back,
-    New(Box<Loaded>),
+    New(Facts),
     Unusable,
 }
 
