@@ -165,9 +165,20 @@ impl Pool {
         self.lease_again(lane, Instant::now()).await
     }
 
+    /// The same for a single call. A program makes one after the other, and each would dial: soon after a dial has failed
+    /// nothing is dialled.
+    pub(crate) async fn lease_for_call(&self, lane: Lane) -> Result<Lease, Lost> {
+        self.lease_after(lane, None).await
+    }
+
     /// The same for a caller that had this connection and saw it fail at `since`. A later failure is that of another
     /// caller's dial, and soon after it nothing is dialled.
     pub(crate) async fn lease_again(&self, lane: Lane, since: Instant) -> Result<Lease, Lost> {
+        self.lease_after(lane, Some(since)).await
+    }
+
+    /// Dials at once where the last failure is not later than `since`.
+    async fn lease_after(&self, lane: Lane, since: Option<Instant>) -> Result<Lease, Lost> {
         let slot = self.slot(lane);
         let dials_before = slot.dials.load(Ordering::Acquire);
         let mut state = slot.state.lock().await;
@@ -180,7 +191,7 @@ impl Pool {
             {
                 return Err(failure.clone());
             }
-            if let Some(failed_at) = state.failed_at.filter(|failed_at| since < *failed_at) {
+            if let Some(failed_at) = state.failed_at.filter(|at| since < Some(*at)) {
                 // Under the lock, so that callers that come meanwhile share the dial that follows.
                 sleep_until(failed_at + DIAL_SPACING).await;
             }
@@ -395,6 +406,24 @@ mod tests {
         }
         assert_eq!(dials.load(Ordering::Relaxed), 10);
         assert_eq!(began.elapsed(), Duration::from_millis(30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_come_one_after_the_other_dial_a_few_times_a_second() {
+        let (pool, dials) = refused();
+        let began = Instant::now();
+        let calls = (0..250).map(|index| async move {
+            tokio::time::sleep(Duration::from_millis(index * 20)).await;
+        });
+        let calls = calls.map(|wait| async {
+            wait.await;
+            pool.lease_for_call(Lane::Unary).await.unwrap_err();
+        });
+        futures_util::future::join_all(calls).await;
+        // 5 s of calls.
+        let most = began.elapsed().as_millis() / DIAL_SPACING.as_millis() + 1;
+        let dials = dials.load(Ordering::Relaxed) as u128;
+        assert!((10..=most).contains(&dials), "{dials} of {most}");
     }
 
     #[tokio::test(start_paused = true)]

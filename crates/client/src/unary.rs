@@ -65,7 +65,8 @@ where
         .map_err(CallError::from)?;
     let mut fresh = false;
     loop {
-        let lease = shared.pool.lease(lane).await.map_err(CallError::NotSent)?;
+        let lease = shared.pool.lease_for_call(lane).await;
+        let lease = lease.map_err(CallError::NotSent)?;
         let seen = Seen::default();
         let mut request = Request::new(message.clone());
         request.extensions_mut().insert(seen.clone());
