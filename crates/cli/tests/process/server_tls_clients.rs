@@ -8,10 +8,9 @@ use rcgen::{
     CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, KeyIdMethod,
     KeyPair, RevokedCertParams, SerialNumber,
 };
-use rustix::process::Signal;
 use tokio_stream::StreamExt as _;
 
-use super::server_tls::{Files, https};
+use super::server_tls::{Files, asks_again, https};
 use super::support::{Server, longlived, run_to_end, until, within};
 
 /// A certificate of a client and its key, in PEM.
@@ -150,7 +149,7 @@ async fn a_revoked_client_is_refused_at_its_next_connection_and_resumes_no_sessi
     assert_eq!(goes.ask(&files, &url).await.0, Some(0));
 
     revoke(&files, &[2]);
-    server.signal(Signal::HUP);
+    asks_again(&server);
     let said = "a new certificate holds";
     server.line(said, |line| line.contains(said)).await;
     assert_eq!(stays.ask(&files, &url).await.0, Some(0));
@@ -165,32 +164,42 @@ async fn a_revoked_client_is_refused_at_its_next_connection_and_resumes_no_sessi
 async fn a_connection_ends_with_the_certificate_of_its_client() {
     let files = Files::new();
     let (_server, url) = asking(&files, "optional", &[]).await;
-    let soon = SystemTime::now() + Duration::from_secs(8);
-    let shown = Shown::of(&files, 1, Some(soon));
-    let client = Client::builder(&url).tls(shown.to(&files)).build().unwrap();
-    let mut subscriber = client.subscriber("s").filter("a").build().unwrap();
-    let mut seen = Vec::new();
-    let ended = async {
-        loop {
-            match subscriber.next().await.unwrap().unwrap() {
-                Item::Notice(Notice::Connected { .. }) => seen.push("connected"),
-                Item::Notice(Notice::Disconnected { .. }) => break,
-                _ => {}
+    // A busy machine may need longer than the first to connect at all.
+    for seconds in [5, 20, 80] {
+        let soon = SystemTime::now() + Duration::from_secs(seconds);
+        let shown = Shown::of(&files, 1, Some(soon));
+        let client = Client::builder(&url).tls(shown.to(&files)).build().unwrap();
+        let mut subscriber = client.subscriber("s").filter("a").build().unwrap();
+        let mut was_connected = false;
+        let ended = async {
+            loop {
+                match subscriber.next().await.unwrap().unwrap() {
+                    Item::Notice(Notice::Connected { .. }) => was_connected = true,
+                    Item::Notice(Notice::Disconnected { .. }) => break,
+                    _ => {}
+                }
             }
+        };
+        within("the end", ended).await;
+        if was_connected {
+            // A certificate ends at a whole second.
+            let second = Duration::from_secs(1);
+            assert!(SystemTime::now() + second >= soon, "not before");
+            return;
         }
-    };
-    within("the end", ended).await;
-    assert_eq!(seen, ["connected"]);
-    // A certificate ends at a whole second.
-    let second = Duration::from_secs(1);
-    assert!(SystemTime::now() + second >= soon, "not before");
+    }
+    panic!("it was never connected");
 }
 
 #[tokio::test]
 async fn files_of_clients_that_cannot_be_used_fail_the_start_with_their_flag() {
     let files = Files::new();
     fs::write(files.file("empty"), "").unwrap();
+    revoke(&files, &[]);
+    let list = fs::read_to_string(files.file("crl.pem")).unwrap();
+    fs::write(files.file("twice"), list.repeat(2)).unwrap();
     let (ca, empty) = (files.text("ca.pem"), files.text("empty"));
+    let (twice, leaf) = (files.text("twice"), files.text("cert.pem"));
     for (ca, crl, problem) in [
         (&empty, None, "--tls-client-ca: authorities of clients"),
         (
@@ -199,6 +208,8 @@ async fn files_of_clients_that_cannot_be_used_fail_the_start_with_their_flag() {
             "it has no list of revoked certificates in PEM",
         ),
         (&ca, Some(&ca), "--tls-crl: revoked certificates"),
+        (&ca, Some(&twice), "it is a second list of"),
+        (&leaf, None, "is not that of an authority (CA:TRUE)"),
     ] {
         let mut command = longlived();
         command.args([

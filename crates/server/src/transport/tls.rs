@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -55,10 +54,8 @@ struct Current {
     not_after: i64,
     /// The content of the files from which it was made.
     loaded: Fingerprint,
-    /// Their content when they were read last.
-    seen: Fingerprint,
     /// Why that cannot be used, so that `config` is older.
-    trouble: Option<TlsError>,
+    trouble: Option<String>,
 }
 
 impl Tls {
@@ -76,7 +73,6 @@ impl Tls {
                 configs: loaded.configs,
                 not_after: loaded.facts.not_after,
                 loaded: seen,
-                seen,
                 trouble: None,
             }),
             asked: Arc::default(),
@@ -115,7 +111,7 @@ impl Tls {
     }
 
     /// Makes it TLS. The caller has a deadline for it.
-    async fn handshake(&self, raw: TcpStream, config: Arc<ServerConfig>) -> io::Result<TlsSocket> {
+    async fn handshake(&self, raw: TcpStream, asked: ClientCertificate) -> io::Result<TlsSocket> {
         let peer = raw.peer_addr().ok();
         let mut first = [0];
         // A balancer's probe says nothing and is no handshake that failed.
@@ -130,6 +126,10 @@ impl Tls {
             return Err(error);
         }
         let turn = self.handshakes.acquire().await;
+        // The files that hold now, and not when it was accepted.
+        let config = self.current.lock().configs.of(asked);
+        // The start has seen to it that there is one.
+        let config = config.ok_or_else(|| io::Error::other("no client is trusted"))?;
         let accept = TlsAcceptor::from(config).accept_with(raw, |session| {
             session.set_buffer_limit(Some(limits::TLS_UNSENT_BYTES));
         });
@@ -194,12 +194,8 @@ impl Listener for TlsListener {
         raw: TcpStream,
     ) -> impl Future<Output = io::Result<Self::Socket>> + Send + use<> {
         let tls = Arc::clone(&self.tls);
-        let config = tls.current.lock().configs.of(self.client_certificate);
-        async move {
-            // `reserve_all` has seen to it that there is one.
-            let config = config.ok_or_else(|| io::Error::other("no client is trusted"))?;
-            tls.handshake(raw, config).await.map(Box::new)
-        }
+        let asked = self.client_certificate;
+        async move { tls.handshake(raw, asked).await.map(Box::new) }
     }
 
     fn prepare(raw: &TcpStream, settings: &AcceptorSettings) -> io::Result<()> {

@@ -14,7 +14,7 @@ use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoClientAuth, ServerConfig};
+use rustls::server::{NoClientAuth, NoServerSessionStorage, ServerConfig};
 use rustls::version::{TLS12, TLS13};
 
 use x509_parser::certificate::X509Certificate;
@@ -85,8 +85,8 @@ pub(super) struct Content {
     clients: Option<ClientContent>,
 }
 
-/// A configuration for each way to ask for a client's certificate. Each has ticket keys of its own: a session of a client that
-/// nobody asked is not resumed where one is required.
+/// A configuration for each way to ask for a client's certificate. Sessions are resumed where nobody asks, and only there: a session
+/// that is resumed is not judged again.
 pub(super) struct Configs {
     anonymous: Arc<ServerConfig>,
     /// Optional and required, where there are files to judge by.
@@ -253,32 +253,33 @@ impl Content {
                 let optional = content.verifier(clients, false)?;
                 let required = content.verifier(clients, true)?;
                 Some([
-                    self.config(files, chain, optional)?,
-                    self.config(files, chain, required)?,
+                    self.config(files, chain, Some(optional))?,
+                    self.config(files, chain, Some(required))?,
                 ])
             }
             None => None,
         };
         Ok(Configs {
-            anonymous: self.config(files, chain, Arc::new(NoClientAuth))?,
+            anonymous: self.config(files, chain, None)?,
             asking,
         })
     }
 
-    /// With ticket keys of its own.
+    /// `clients` judges them, where they are asked.
     fn config(
         &self,
         files: &TlsFiles,
         chain: &[CertificateDer<'static>],
-        clients: Arc<dyn ClientCertVerifier>,
+        clients: Option<Arc<dyn ClientCertVerifier>>,
     ) -> Result<Arc<ServerConfig>, TlsError> {
+        let asks = clients.is_some();
         let key = PrivateKeyDer::from_pem_slice(&self.key);
         let key = key.map_err(|error| files.key_error(self.key_in_words(&error)))?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(|error| files.certificate_error(error.to_string()))?
-            .with_client_cert_verifier(clients)
+            .with_client_cert_verifier(clients.unwrap_or_else(|| Arc::new(NoClientAuth)))
             .with_single_cert(chain.to_vec(), key);
         let mut config = config.map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
@@ -288,8 +289,14 @@ impl Content {
             other => files.key_error(other.to_string()),
         })?;
         config.alpn_protocols = vec![b"h2".to_vec()];
-        let ticketer = Ticketer::new();
-        config.ticketer = ticketer.map_err(|error| files.key_error(error.to_string()))?;
+        if asks {
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        } else {
+            // Its keys are new with each set of files.
+            let ticketer = Ticketer::new();
+            config.ticketer = ticketer.map_err(|error| files.key_error(error.to_string()))?;
+        }
         Ok(Arc::new(config))
     }
 

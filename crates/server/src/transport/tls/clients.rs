@@ -12,6 +12,8 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
+use x509_parser::x509::X509Version;
+
 use super::certificate::{TlsError, read};
 
 /// Whether a listener asks its clients for a certificate.
@@ -31,7 +33,7 @@ pub enum ClientCertificate {
 pub struct ClientFiles {
     /// The authorities that sign them.
     pub authorities: PathBuf,
-    /// Lists of revoked ones. With any, each authority of a client's chain needs a list, and a client of which it is not known
+    /// Lists of revoked ones. With any, each authority of a client's chain needs one list that has not ended, and a client of which it is not known
     /// whether it is revoked is refused.
     pub revoked: Vec<PathBuf>,
 }
@@ -69,7 +71,9 @@ impl ClientContent {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let authorities = Arc::new(self.authorities(files)?);
         let verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider)
-            .with_crls(self.revoked(files)?);
+            .with_crls(self.revoked(files)?)
+            // A list that has ended says nothing of who was revoked since.
+            .enforce_revocation_expiration();
         let verifier = if is_required {
             verifier
         } else {
@@ -86,6 +90,14 @@ impl ClientContent {
         let mut authorities = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|error| files.error(error.to_string()))?;
+            let (_, parsed) = x509_parser::parse_x509_certificate(&certificate)
+                .map_err(|error| files.error(format!("it is not X.509: {error}")))?;
+            if parsed.version() == X509Version::V3 && !parsed.is_ca() {
+                let subject = parsed.subject();
+                let reason =
+                    format!("the certificate of {subject} is not that of an authority (CA:TRUE)");
+                return Err(files.error(reason));
+            }
             let added = authorities.add(certificate);
             added.map_err(|error| files.error(error.to_string()))?;
         }
@@ -100,6 +112,7 @@ impl ClientContent {
         files: &ClientFiles,
     ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
         let mut lists = Vec::new();
+        let mut issuers = Vec::new();
         for (path, pem) in files.revoked.iter().zip(&self.revoked) {
             let error = |reason: String| TlsError::Revoked {
                 path: path.clone(),
@@ -108,7 +121,16 @@ impl ClientContent {
             let pem = pem.as_ref().map_err(|reason| error(reason.clone()))?;
             let before = lists.len();
             for list in CertificateRevocationListDer::pem_slice_iter(pem) {
-                lists.push(list.map_err(|cause| error(cause.to_string()))?);
+                let list = list.map_err(|cause| error(cause.to_string()))?;
+                let (_, parsed) = x509_parser::parse_x509_crl(&list)
+                    .map_err(|cause| error(format!("it is not a CRL: {cause}")))?;
+                // Only the first would be looked at.
+                let issuer = parsed.issuer().to_string();
+                if issuers.contains(&issuer) {
+                    return Err(error(format!("it is a second list of {issuer}")));
+                }
+                issuers.push(issuer);
+                lists.push(list);
             }
             if lists.len() == before {
                 return Err(error(

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use x509_parser::time::ASN1Time;
 
 use super::Tls;
 use super::certificate::{Content, Facts, Fingerprint, Loaded, TlsError};
@@ -46,7 +47,7 @@ impl Tls {
             };
             match looked {
                 Look::Same if !asked => {}
-                looked => looked.say(self.current.lock().trouble.as_ref()),
+                looked => looked.say(self.current.lock().trouble.as_deref()),
             }
         }
     }
@@ -60,7 +61,7 @@ impl Tls {
         } else {
             let trouble = self.files.not_read();
             tracing::warn!(error = %trouble, "the certificate cannot be read");
-            self.current.lock().trouble = Some(trouble);
+            self.current.lock().trouble = Some(trouble.to_string());
             look.await
         };
         looked.unwrap_or_else(|error| {
@@ -71,17 +72,14 @@ impl Tls {
 
     fn read_again(&self) -> Look {
         let (seen, _) = self.files.read();
-        if self.is_as_seen(seen) {
+        if self.is_in_use(seen) {
             return Look::Same;
         }
         let (seen, content) = self.files.read_settled();
-        if self.is_as_seen(seen) {
-            return Look::Same;
-        }
         let is_loaded = seen == self.current.lock().loaded;
+        // Also files that could not be used before: a certificate begins after a while.
         let loaded = (!is_loaded).then(|| content.and_then(|content| self.usable(&content)));
         let mut current = self.current.lock();
-        current.seen = seen;
         match loaded {
             // The files of the one that goes on are back.
             None => {
@@ -96,28 +94,31 @@ impl Tls {
                 Look::New(new.facts)
             }
             Some(Err(error)) => {
-                current.trouble = Some(error);
-                Look::Unusable
+                let error = error.to_string();
+                let before = current.trouble.replace(error.clone());
+                if before == Some(error) {
+                    Look::Same
+                } else {
+                    Look::Unusable
+                }
             }
         }
     }
 
-    fn is_as_seen(&self, seen: Fingerprint) -> bool {
-        let mut current = self.current.lock();
-        let is_same = current.seen == seen;
-        if is_same && seen == current.loaded {
-            // They could not be read for a while.
-            current.trouble = None;
-        }
-        is_same
+    /// Whether these are the files of the certificate that holds, as they were all the time.
+    fn is_in_use(&self, seen: Fingerprint) -> bool {
+        let current = self.current.lock();
+        current.loaded == seen && current.trouble.is_none()
     }
 
-    /// One that has ended or has not begun is no better than the one that it would replace.
+    /// One that has ended or has not begun is no better than one that holds. Where that has ended too, the files are taken for what
+    /// they say of clients.
     fn usable(&self, content: &Content) -> Result<Loaded, TlsError> {
         let loaded = content.load(&self.files)?;
+        let holds = self.not_after() > ASN1Time::now().timestamp();
         match &loaded.facts.invalid_now {
-            Some(reason) => Err(self.files.certificate_error(reason.clone())),
-            None => Ok(loaded),
+            Some(reason) if holds => Err(self.files.certificate_error(reason.clone())),
+            _ => Ok(loaded),
         }
     }
 }
@@ -133,7 +134,7 @@ enum Look {
 }
 
 impl Look {
-    fn say(&self, trouble: Option<&TlsError>) {
+    fn say(&self, trouble: Option<&str>) {
         match (self, trouble) {
             (Self::New(new), _) => {
                 let (subject, not_after) = (&new.subject, &new.end);
