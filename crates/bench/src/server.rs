@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use longlived_console::own_variables;
 use longlived_server::Config;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -101,10 +102,8 @@ impl Server {
         let mut command = Command::new(program);
         let (log, end) = pipe().context("making a pipe")?;
         // Variables that are set for the user's own servers are not meant for this one.
-        for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"LONGLIVED_") {
-                command.env_remove(name);
-            }
+        for name in own_variables() {
+            command.env_remove(name);
         }
         command
             .args(["serve", "--listen", &listen.to_string()])

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use longlived_console::values;
-use longlived_server::{ClientFiles, TlsError, TlsFiles};
+use longlived_server::{ClientFiles, TlsConfig, TlsError};
 
 use crate::listen_args::ListenList;
 
@@ -59,7 +59,7 @@ pub(crate) struct TlsArgs {
         long = "tls-handshakes-max",
         env = "LONGLIVED_TLS_HANDSHAKES_MAX",
         value_name = "NUMBER",
-        default_value_t = TlsFiles::HANDSHAKES_MAX_DEFAULT,
+        default_value_t = TlsConfig::HANDSHAKES_MAX_DEFAULT,
         value_parser = values::number(1_usize..=1_000_000)
     )]
     handshakes_max: usize,
@@ -85,13 +85,13 @@ impl TlsArgs {
         }
     }
 
-    pub(crate) fn files(self) -> Option<TlsFiles> {
+    pub(crate) fn files(self) -> Option<TlsConfig> {
         let clients = self.client_ca.map(|authorities| ClientFiles {
             authorities,
             revoked: self.crl,
         });
         let certificate = self.cert.zip(self.key);
-        certificate.map(|(certificate, key)| TlsFiles {
+        certificate.map(|(certificate, key)| TlsConfig {
             certificate,
             key,
             clients,

@@ -9,7 +9,7 @@ use longlived_topic::{TopicFilter, TopicName};
 
 use crate::transport::acceptor::AcceptorSettings;
 use crate::transport::bind::Listen;
-use crate::transport::tls::TlsFiles;
+use crate::transport::tls::TlsConfig;
 
 /// Everything a node can be told.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct Config {
     /// Where to listen; at least one place.
     pub listen: Vec<Listen>,
     /// The certificate of listeners that speak TLS, which need one.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsConfig>,
     /// Where metrics are told over HTTP; port 0 takes a free one. Off without it.
     pub metrics_listen: Option<SocketAddr>,
     /// The periodic generator; off without it.

@@ -60,7 +60,7 @@ pub use transport::{
     bind::Listen,
     listener,
     open_files::OpenFiles,
-    tls::{ClientCertificate, ClientFiles, ReloadHandle, TlsError, TlsFiles},
+    tls::{ClientCertificate, ClientFiles, ReloadHandle, TlsConfig, TlsError},
     unix::UnixSocket,
 };
 

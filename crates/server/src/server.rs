@@ -31,7 +31,7 @@ use crate::{
         bind::{self, BindError, Place},
         listener::{ListenAddress, Listener},
         open_files::OtherFiles,
-        tls::{ReloadHandle, Tls, TlsError, TlsFiles},
+        tls::{ReloadHandle, Tls, TlsConfig, TlsError},
     },
 };
 
@@ -302,7 +302,7 @@ impl Server {
 }
 
 /// Files wait for a disk.
-async fn load_certificate(files: TlsFiles) -> Result<Arc<Tls>, ServeError> {
+async fn load_certificate(files: TlsConfig) -> Result<Arc<Tls>, ServeError> {
     let load = tokio::task::spawn_blocking(move || Tls::load(files));
     let loaded = load.await.map_err(std::io::Error::other)?;
     Ok(Arc::new(loaded?))

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use longlived_console::own_variables;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::Instant;
@@ -52,10 +53,8 @@ impl Server {
         let program = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(program);
         // Variables that are set for the user's own servers are not meant for this one.
-        for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"LONGLIVED_") {
-                command.env_remove(name);
-            }
+        for name in own_variables() {
+            command.env_remove(name);
         }
         command.args(["serve", "--listen", &listen.to_string()]);
         if let Some(dir) = dir {

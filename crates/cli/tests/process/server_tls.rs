@@ -310,8 +310,13 @@ async fn half_a_handshake_ends_at_its_deadline_and_holds_up_nobody() {
         let closed = within("the end of half a handshake", half.read_to_end(&mut rest)).await;
         assert!(closed.is_err() || rest.is_empty(), "{rest:?}");
     }
-    let failed = value(metrics, "longlived_tls_handshakes_failed_total").await;
-    assert_eq!(failed, 50, "each has met its deadline");
+    // A peer may hear of it before it is counted.
+    until("each that met its deadline is counted", async || {
+        let failed = value(metrics, "longlived_tls_handshakes_failed_total").await;
+        assert!(failed <= 50, "{failed}");
+        (failed == 50).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Certificates of clients: who is let in where, revoked ones, and the end of one under an open connection.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use longlived_client::{Client, Item, Notice, TlsOptions};
@@ -8,6 +9,14 @@ use rcgen::{
     CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, KeyIdMethod,
     KeyPair, RevokedCertParams, SerialNumber,
 };
+use rustls::client::ClientConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
+use rustls::version::{TLS12, TLS13};
+use rustls::{HandshakeKind, RootCertStore};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_stream::StreamExt as _;
 
 use super::server_tls::{Files, asks_again, https};
@@ -158,6 +167,71 @@ async fn a_revoked_client_is_refused_at_its_next_connection_and_resumes_no_sessi
     // The connection for calls is a new one, of a client that has tickets.
     let refused = within("an answer", client.health("", Duration::from_secs(60))).await;
     assert!(refused.is_err(), "{refused:?}");
+}
+
+/// A connection that has had the time to take tickets; whether its session was resumed.
+async fn resumes(config: &Arc<ClientConfig>, url: &str) -> std::io::Result<bool> {
+    let address = url.strip_prefix("https://").unwrap();
+    let socket = TcpStream::connect(address).await?;
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let connector = TlsConnector::from(Arc::clone(config));
+    let mut socket = connector.connect(name, socket).await?;
+    socket
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await?;
+    socket.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await?;
+    // The header of the server's SETTINGS; tickets come before it.
+    socket.read_exact(&mut [0; 9]).await?;
+    let kind = socket.get_ref().1.handshake_kind();
+    Ok(kind == Some(HandshakeKind::Resumed))
+}
+
+#[tokio::test]
+async fn a_session_of_a_client_that_nobody_asked_is_no_way_in_where_a_certificate_is_required() {
+    let files = Files::new();
+    let mut command = longlived();
+    command.args([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--listen",
+        "tls://127.0.0.1:0",
+    ]);
+    command.args(["--listen", "tls://127.0.0.1:0?client-cert=required"]);
+    command.args(["--tls-client-ca", &files.text("ca.pem")]);
+    let server = Server::of(command.args(files.flags())).await;
+    let last = "serving longlived.v1";
+    server.line(last, |line| line.contains(last)).await;
+    let lines = server.lines();
+    let urls = lines
+        .iter()
+        .filter_map(|line| line.split_once("listening on tls://"));
+    let urls: Vec<_> = urls
+        .map(|(_, address)| format!("https://{}", address.trim()))
+        .collect();
+    let [open, required] = urls.as_slice() else {
+        panic!("{urls:?}");
+    };
+    for version in [&TLS13, &TLS12] {
+        let mut trusted = RootCertStore::empty();
+        trusted.add(files.authority.der().clone()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(trusted)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let config = Arc::new(config);
+        let resumed = async |url: &str| within("an answer", resumes(&config, url)).await;
+        assert!(!resumed(open).await.unwrap(), "it is the first");
+        assert!(
+            resumed(open).await.unwrap(),
+            "{version:?}: it has a session"
+        );
+        let refused = resumed(required).await;
+        assert!(refused.is_err(), "{version:?}: {refused:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
-//! TLS over TCP: the handshake of each connection, in its own task, with the certificate that holds when it is accepted.
+//! TLS over TCP: the handshake of each connection, in its own task, with the certificate that holds when it begins.
 //!
 //! Holds: one crypto provider (aws-lc-rs); TLS 1.2 and 1.3; no early data, which could be played again by others.
-//! Does not: read files; `certificate` does. Nor look for new ones; `reload` does.
+//! Does not: read files; `files` does. Nor look for new ones; `reload` does.
 
 mod certificate;
 mod clients;
+mod files;
 mod reload;
 mod socket;
 
@@ -20,9 +21,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
-use self::certificate::{Configs, Fingerprint};
-pub use self::certificate::{TlsError, TlsFiles};
+use self::certificate::Configs;
 pub use self::clients::{ClientCertificate, ClientFiles};
+use self::files::Fingerprint;
+pub use self::files::{TlsConfig, TlsError};
 pub use self::reload::ReloadHandle;
 use self::socket::TlsSocket;
 use super::connection::{SendQueue, close_after};
@@ -38,7 +40,7 @@ const NO_TLS: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 
 /// The certificate of a node, which all its TLS listeners present.
 pub(crate) struct Tls {
-    files: TlsFiles,
+    files: TlsConfig,
     current: Mutex<Current>,
     /// Handshakes under way.
     handshakes: Semaphore,
@@ -54,13 +56,13 @@ struct Current {
     not_after: i64,
     /// The content of the files from which it was made.
     loaded: Fingerprint,
-    /// Why that cannot be used, so that `config` is older.
+    /// Why that cannot be used, so that `configs` is older.
     trouble: Option<String>,
 }
 
 impl Tls {
     /// Reads the files. Takes some time, and waits for the disk.
-    pub(crate) fn load(files: TlsFiles) -> Result<Self, TlsError> {
+    pub(crate) fn load(files: TlsConfig) -> Result<Self, TlsError> {
         let (seen, content) = files.read_settled();
         let loaded = content?.load(&files)?;
         let (subject, not_after) = (&loaded.facts.subject, &loaded.facts.end);

@@ -1,89 +1,19 @@
-//! The certificate and the key of a node, from their files to what rustls takes.
+//! The certificate and the key of a node, from what its files hold to what rustls takes.
 
-use std::fs::File;
-use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::LazyLock;
-use std::thread::sleep;
 
-use rustix::fs::OFlags;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, NoServerSessionStorage, ServerConfig};
 use rustls::version::{TLS12, TLS13};
-
 use x509_parser::certificate::X509Certificate;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Version;
 
-use super::clients::{ClientCertificate, ClientContent, ClientFiles};
-use crate::limits;
-
-/// The files of a node's certificate, in PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate of the node, then those of the authorities between it and one that clients trust.
-    pub certificate: PathBuf,
-    /// Its private key: PKCS #8, PKCS #1 or SEC 1, without a passphrase.
-    pub key: PathBuf,
-    /// By which certificates of clients are judged; `None` where no listener asks for one.
-    pub clients: Option<ClientFiles>,
-    /// Handshakes at a time; further ones wait.
-    pub handshakes_max: usize,
-}
-
-/// Why a certificate cannot be used.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The file of the certificate.
-    #[error("certificate {}: {reason}", path.display())]
-    Certificate {
-        /// As configured.
-        path: PathBuf,
-        /// The mistake in it.
-        reason: String,
-    },
-    /// The file of the authorities of clients.
-    #[error("authorities of clients {}: {reason}", path.display())]
-    ClientAuthorities {
-        /// As configured.
-        path: PathBuf,
-        /// The mistake in it.
-        reason: String,
-    },
-    /// A file of revoked certificates.
-    #[error("revoked certificates {}: {reason}", path.display())]
-    Revoked {
-        /// As configured.
-        path: PathBuf,
-        /// The mistake in it.
-        reason: String,
-    },
-    /// The file of the key.
-    #[error("key {}: {reason}", path.display())]
-    Key {
-        /// As configured.
-        path: PathBuf,
-        /// The mistake in it.
-        reason: String,
-    },
-}
-
-/// Equal for equal content of the files, and for equal errors of reading them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint(u64);
-
-/// What the files hold.
-pub(super) struct Content {
-    certificate: Vec<u8>,
-    key: Vec<u8>,
-    clients: Option<ClientContent>,
-}
+use super::clients::ClientCertificate;
+use super::files::{Content, TlsConfig, TlsError};
 
 /// A configuration for each way to ask for a client's certificate. Sessions are resumed where nobody asks, and only there: a session
 /// that is resumed is not judged again.
@@ -96,14 +26,11 @@ pub(super) struct Configs {
 impl Configs {
     /// `None` where nothing says who is to be trusted.
     pub(super) fn of(&self, asked: ClientCertificate) -> Option<Arc<ServerConfig>> {
-        let [optional, required] = self
-            .asking
-            .as_ref()
-            .map_or([None, None], |asking| asking.each_ref().map(Some));
-        let config = match asked {
-            ClientCertificate::None => Some(&self.anonymous),
-            ClientCertificate::Optional => optional,
-            ClientCertificate::Required => required,
+        let config = match (asked, &self.asking) {
+            (ClientCertificate::None, _) => Some(&self.anonymous),
+            (ClientCertificate::Optional, Some([optional, _])) => Some(optional),
+            (ClientCertificate::Required, Some([_, required])) => Some(required),
+            (_, None) => None,
         };
         config.cloned()
     }
@@ -163,67 +90,9 @@ impl Facts {
     }
 }
 
-impl TlsFiles {
-    /// Handshakes at a time unless told.
-    pub const HANDSHAKES_MAX_DEFAULT: usize = limits::TLS_HANDSHAKES_MAX;
-
-    /// Reads them until two looks agree: a program may be writing them, or switching the folder that they are in.
-    pub(super) fn read_settled(&self) -> (Fingerprint, Result<Content, TlsError>) {
-        let mut last = self.read();
-        for _ in 0..limits::TLS_SETTLE_TRIES {
-            sleep(limits::TLS_SETTLE);
-            let next = self.read();
-            let is_settled = next.0 == last.0;
-            last = next;
-            if is_settled {
-                break;
-            }
-        }
-        last
-    }
-
-    /// Reads both.
-    pub(super) fn read(&self) -> (Fingerprint, Result<Content, TlsError>) {
-        let certificate = read(&self.certificate);
-        let key = read(&self.key);
-        let clients = self.clients.as_ref().map(ClientFiles::read);
-        let seen = fingerprint(&(&certificate, &key, &clients));
-        let content = certificate
-            .map_err(|reason| self.certificate_error(reason))
-            .and_then(|certificate| {
-                let key = key.map_err(|reason| self.key_error(reason))?;
-                Ok(Content {
-                    certificate,
-                    key,
-                    clients,
-                })
-            });
-        (seen, content)
-    }
-
-    /// Reading them takes too long.
-    pub(super) fn not_read(&self) -> TlsError {
-        self.certificate_error("it cannot be read: the disk does not answer")
-    }
-
-    pub(super) fn certificate_error(&self, reason: impl Into<String>) -> TlsError {
-        TlsError::Certificate {
-            path: self.certificate.clone(),
-            reason: reason.into(),
-        }
-    }
-
-    fn key_error(&self, reason: impl Into<String>) -> TlsError {
-        TlsError::Key {
-            path: self.key.clone(),
-            reason: reason.into(),
-        }
-    }
-}
-
 impl Content {
     /// A configuration of its own.
-    pub(super) fn load(&self, files: &TlsFiles) -> Result<Loaded, TlsError> {
+    pub(super) fn load(&self, files: &TlsConfig) -> Result<Loaded, TlsError> {
         let chain =
             CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();
         let chain = chain.map_err(|error| files.certificate_error(pem_in_words(&error)))?;
@@ -245,7 +114,7 @@ impl Content {
 
     fn configs(
         &self,
-        files: &TlsFiles,
+        files: &TlsConfig,
         chain: &[CertificateDer<'static>],
     ) -> Result<Configs, TlsError> {
         let asking = match files.clients.as_ref().zip(self.clients.as_ref()) {
@@ -268,7 +137,7 @@ impl Content {
     /// `clients` judges them, where they are asked.
     fn config(
         &self,
-        files: &TlsFiles,
+        files: &TlsConfig,
         chain: &[CertificateDer<'static>],
         clients: Option<Arc<dyn ClientCertVerifier>>,
     ) -> Result<Arc<ServerConfig>, TlsError> {
@@ -321,35 +190,4 @@ fn pem_in_words(error: &pem::Error) -> String {
         }
         other => format!("it is not PEM: {other}"),
     }
-}
-
-/// The content of a file of a sensible size.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut content = Vec::new();
-    let most = limits::TLS_FILE_BYTES_MAX;
-    // Opening a pipe would wait for a writer.
-    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
-    let opened = File::options()
-        .read(true)
-        .custom_flags(nonblocking)
-        .open(path);
-    let read = opened.and_then(|file| {
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        file.take(most + 1).read_to_end(&mut content)
-    });
-    match read {
-        Ok(_) if content.len() as u64 > most => Err(format!("it has more than {most} bytes")),
-        Ok(_) => Ok(content),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err("there is no such file".to_owned())
-        }
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn fingerprint(content: &impl std::hash::Hash) -> Fingerprint {
-    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    Fingerprint(HASHER.hash_one(content))
 }

@@ -14,7 +14,7 @@ use rustls::server::danger::ClientCertVerifier;
 
 use x509_parser::x509::X509Version;
 
-use super::certificate::{TlsError, read};
+use super::files::{TlsError, read};
 
 /// Whether a listener asks its clients for a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

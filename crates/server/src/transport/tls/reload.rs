@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use x509_parser::time::ASN1Time;
 
 use super::Tls;
-use super::certificate::{Content, Facts, Fingerprint, Loaded, TlsError};
+use super::certificate::{Facts, Loaded};
+use super::files::{Content, Fingerprint, TlsError};
 use crate::limits;
 
 /// Makes a node read the files of its certificate at once, as on SIGHUP.
@@ -47,12 +48,16 @@ impl Tls {
             };
             match looked {
                 Look::Same if !asked => {}
-                looked => looked.say(self.current.lock().trouble.as_deref()),
+                looked => {
+                    let trouble = self.current.lock().trouble.clone();
+                    looked.say(trouble.as_deref());
+                }
             }
         }
     }
 
-    /// One look, however long it takes: another one beside it would wait for the same disk.
+    /// One look, however long it takes: another one beside it would wait for the same disk. Where the node ends meanwhile, its thread
+    /// is left to the end of the runtime, since nothing ends a read.
     async fn look(self: &Arc<Self>) -> Look {
         let tls = Arc::clone(self);
         let mut look = tokio::task::spawn_blocking(move || tls.read_again());
