@@ -11,7 +11,8 @@ use futures_util::FutureExt as _;
 use tokio::time::sleep;
 
 use super::connection::{
-    Accepted, ConnectionContext, ConnectionEnd, ConnectionService, ResponseBody, serve_connection,
+    Accepted, ConnectionEnd, ConnectionService, Ended, ListenerContext, ResponseBody,
+    serve_connection,
 };
 pub use super::connection_counts::ConnectionCounts;
 pub use super::context::AcceptContext;
@@ -30,6 +31,7 @@ where
     B: ResponseBody + Send + 'static,
 {
     let shared = Arc::new(shared);
+    let context = Arc::new(ListenerContext { address });
     let AcceptContext {
         settings,
         counts,
@@ -50,7 +52,7 @@ where
             Err(error) if is_of_the_connection(&error) => continue,
             Err(error) => {
                 if let Some(unlogged) = failures.now() {
-                    tracing::warn!(listener = %address, %error, unlogged, "cannot accept connections");
+                    tracing::warn!(listener = %context, %error, unlogged, "cannot accept connections");
                 }
                 sleep(limits::ACCEPT_PAUSE).await;
                 continue;
@@ -64,22 +66,19 @@ where
             tracing::debug!(%peer, %error, "socket options not set");
         }
         let accepted = Accepted {
-            context: Arc::new(ConnectionContext {
-                peer,
-                listener: address.clone(),
-            }),
+            peer,
+            listener: Arc::clone(&context),
             queue: L::queue(&raw),
         };
-        let socket = listener.establish(raw);
-        let context = Arc::clone(&accepted.context);
+        let established = listener.establish(raw, peer);
         // Not an async block: that would hold the future of the connection twice.
-        let served = serve_connection(socket, accepted, Arc::clone(&shared));
-        let ended = move |end| {
-            if let ConnectionEnd::Protocol(error) = &end {
-                open.count_cut(context.peer, error);
+        let served = serve_connection(established, accepted, Arc::clone(&shared));
+        let ended = move |ended: Ended| {
+            if let ConnectionEnd::Protocol(error) = &ended.why {
+                open.count_cut(ended.context.peer, error);
             }
             drop(open);
-            log_end(&context, &end);
+            log_end(&ended);
         };
         tasks.spawn("connection", served.map(ended));
     }
@@ -94,7 +93,8 @@ pub(crate) fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-fn log_end(connection: &ConnectionContext, end: &ConnectionEnd) {
-    let ConnectionContext { peer, listener } = connection;
-    tracing::debug!(target: "longlived::connection", %peer, %listener, reason = %end, "connection ended");
+fn log_end(Ended { why, context }: &Ended) {
+    let proxy = context.proxy.as_deref().map(tracing::field::display);
+    let (peer, listener) = (context.peer, &context.listener);
+    tracing::debug!(target: "longlived::connection", %peer, proxy, %listener, reason = %why, "connection ended");
 }

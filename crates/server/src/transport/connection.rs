@@ -53,8 +53,8 @@ pub use account::Accounts;
 #[cfg(any(test, feature = "testkit"))]
 pub use account::{ConnectionHeld, Kind};
 pub(crate) use context::HeadersTooLarge;
-pub use context::{Accepted, ConnectionContext};
-pub use end::ConnectionEnd;
+pub use context::{Accepted, ClientCertificateDer, ConnectionContext, ListenerContext};
+pub use end::{ConnectionEnd, Ended};
 pub use followers::Followed;
 use linger::Lingering;
 pub use request_error::RequestError;
@@ -72,6 +72,7 @@ use task::{Begun, Connection, Order};
 
 use crate::lifecycle::Drain;
 use crate::transport::context::AcceptContext;
+use crate::transport::listener::Established;
 
 /// Serves one accepted connection until it ends, over the socket that `establish` gives. That, the first bytes and the peer's SETTINGS
 /// have one deadline together, `handshake_timeout`.
@@ -79,10 +80,10 @@ use crate::transport::context::AcceptContext;
 /// The service of `shared` must always be ready: a limit answers with a status and does not wait. A call that finds it busy is
 /// reset with `REFUSED_STREAM`, which clients may retry.
 pub fn serve_connection<T, S, B>(
-    establish: impl Future<Output = std::io::Result<T>>,
+    establish: impl Future<Output = std::io::Result<Established<T>>>,
     accepted: Accepted,
     shared: Arc<AcceptContext<S>>,
-) -> impl Future<Output = ConnectionEnd>
+) -> impl Future<Output = Ended>
 where
     T: AsyncRead + AsyncWrite + Unpin,
     S: ConnectionService<B>,
@@ -140,34 +141,38 @@ where
 #[inline(never)]
 fn linger<T, S, B>(
     connection: &mut Option<Connection<T, S, B>>,
-    end: ConnectionEnd,
-) -> Result<Box<Lingering<T>>, ConnectionEnd>
+    why: ConnectionEnd,
+) -> Result<Box<Lingering<T>>, Ended>
 where
     T: AsyncRead + AsyncWrite + Unpin,
     S: ConnectionService<B>,
     B: ResponseBody,
 {
-    match connection.take().expect("it ends once").end(&end) {
-        Some(io) => Ok(Box::new(Lingering::new(io, end))),
-        None => Err(end),
+    let connection = connection.take().expect("it ends once");
+    let context = connection.context();
+    let io = connection.end(&why);
+    let ended = Ended { why, context };
+    match io {
+        Some(io) => Ok(Box::new(Lingering::new(io, ended))),
+        None => Err(ended),
     }
 }
 
 impl<F, T, S, B> Future for ServeConnection<F, T, S, B>
 where
-    F: Future<Output = Result<Connection<T, S, B>, ConnectionEnd>>,
+    F: Future<Output = Result<Connection<T, S, B>, Ended>>,
     T: AsyncRead + AsyncWrite + Unpin,
     S: ConnectionService<B>,
     B: ResponseBody,
 {
-    type Output = ConnectionEnd;
+    type Output = Ended;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ConnectionEnd> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         loop {
             match self.as_mut().project() {
                 Stage::Begin { begin } => match ready!(begin.as_mut().poll(cx)) {
                     Ok(connection) => self.as_mut().serve(connection),
-                    Err(end) => return Poll::Ready(end),
+                    Err(ended) => return Poll::Ready(ended),
                 },
                 Stage::Serving {
                     connection,
@@ -186,7 +191,7 @@ where
                     }));
                     match linger(connection, end) {
                         Ok(lingering) => self.set(Self::Lingering { lingering }),
-                        Err(end) => return Poll::Ready(end),
+                        Err(ended) => return Poll::Ready(ended),
                     }
                 }
                 Stage::Lingering { lingering } => return lingering.poll(cx),
@@ -197,43 +202,50 @@ where
 
 /// Until the preface has come.
 async fn begin<T, S, B>(
-    establish: impl Future<Output = std::io::Result<T>>,
+    establish: impl Future<Output = std::io::Result<Established<T>>>,
     accepted: Accepted,
     shared: Arc<AcceptContext<S>>,
-) -> Result<Connection<T, S, B>, ConnectionEnd>
+) -> Result<Connection<T, S, B>, Ended>
 where
     T: AsyncRead + AsyncWrite + Unpin,
     S: ConnectionService<B>,
     B: ResponseBody,
 {
     let until = Instant::now() + shared.settings.connection.handshake_timeout;
+    let mut context = accepted.context();
     let first = async {
-        let mut socket = establish.await?;
+        let mut socket = context.learn(establish.await?);
         let begin = stranger::begin(&mut socket).await?;
         std::io::Result::Ok((socket, begin))
     };
     let first = tokio::select! {
         biased;
         // Nothing was promised to a peer without a request.
-        () = shared.drain.going_away() => return Err(ConnectionEnd::Closed),
-        first = timeout_at(until, first) => first,
+        () = shared.drain.going_away() => Err(ConnectionEnd::Closed),
+        first = timeout_at(until, first) => match first {
+            Ok(first) => first.map_err(ConnectionEnd::from),
+            Err(_) => Err(ConnectionEnd::HandshakeTimeout),
+        },
     };
-    let (socket, first) = first.map_err(|_| ConnectionEnd::HandshakeTimeout)??;
-    match first {
-        Begin::Closed => Err(ConnectionEnd::Closed),
-        Begin::Stranger(stranger, words) => {
-            let peer = accepted.context.peer;
-            shared.counts.count_stranger(peer, stranger);
-            stranger::turn_away(socket, stranger, &words).await;
-            Err(ConnectionEnd::Stranger(stranger))
-        }
-        Begin::Http2(preface) => {
+    let context = Arc::new(context);
+    let why = match first {
+        Ok((socket, Begin::Http2(preface))) => {
             let begun = Begun {
                 socket,
+                context,
+                queue: accepted.queue,
                 preface,
                 until,
             };
-            Ok(Connection::new(begun, accepted, shared))
+            return Ok(Connection::new(begun, shared));
         }
-    }
+        Ok((socket, Begin::Stranger(stranger, words))) => {
+            shared.counts.count_stranger(context.peer, stranger);
+            stranger::turn_away(socket, stranger, &words).await;
+            ConnectionEnd::Stranger(stranger)
+        }
+        Ok((_, Begin::Closed)) => ConnectionEnd::Closed,
+        Err(why) => why,
+    };
+    Err(Ended { why, context })
 }

@@ -1,12 +1,15 @@
 //! The source of connections: the kernel's TCP, or a listener that an embedder or a simulation puts in its place.
 //!
 //! A connection has two stages. `accept` gives a raw socket, whose options are set and whose addresses are asked for.
-//! `establish` makes of it the socket that HTTP/2 uses; it runs in the task of the connection.
+//! `establish` makes of it the socket that HTTP/2 uses, and says what it learned of the peer; it runs in the task of the
+//! connection.
 //!
 //! Does not: bind; `bind` does that for TCP.
 
 use std::future::{Future, pending, ready};
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 pub use super::address::{ListenAddress, Peer, UnixPeer};
-use super::connection::SendQueue;
+use super::connection::{ClientCertificateDer, SendQueue};
 use super::settings::AcceptorSettings;
 use crate::limits;
 
@@ -28,12 +31,13 @@ pub trait Listener: Send + 'static {
     /// The next connection and its peer. Safe to drop while it waits.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Raw, Peer)>> + Send;
 
-    /// Makes the raw socket usable, within the `handshake_timeout` of the connection. It may take long without holding
-    /// up another connection.
+    /// Makes the raw socket of `peer` usable, within the `handshake_timeout` of the connection. It may take long without
+    /// holding up another connection.
     fn establish(
         &self,
         raw: Self::Raw,
-    ) -> impl Future<Output = io::Result<Self::Socket>> + Send + use<Self>;
+        peer: Peer,
+    ) -> impl Future<Output = io::Result<Established<Self::Socket>>> + Send + use<Self>;
 
     /// Sets the options of the raw socket.
     fn prepare(raw: &Self::Raw, settings: &AcceptorSettings) -> io::Result<()> {
@@ -45,6 +49,40 @@ pub trait Listener: Send + 'static {
     fn queue(raw: &Self::Raw) -> Option<SendQueue> {
         let _ = raw;
         None
+    }
+}
+
+/// A connection whose handshake is done: its socket, and what the handshake told of the peer.
+#[derive(Debug)]
+pub struct Established<S> {
+    pub(super) socket: S,
+    /// Whom the peer, a proxy, named as its client.
+    pub(super) named: Option<SocketAddr>,
+    pub(super) certificate: Option<Arc<ClientCertificateDer>>,
+}
+
+impl<S> Established<S> {
+    /// Nothing but the socket.
+    pub fn new(socket: S) -> Self {
+        Self {
+            socket,
+            named: None,
+            certificate: None,
+        }
+    }
+
+    /// The peer is known by this certificate, in DER. Whether it may be trusted was judged before.
+    #[must_use]
+    pub fn with_certificate(mut self, der: &[u8]) -> Self {
+        self.certificate = Some(Arc::new(ClientCertificateDer::new(der)));
+        self
+    }
+
+    /// The peer is a proxy, and this is its client's address, by which the connection is known from here on.
+    #[must_use]
+    pub fn named_by_proxy(mut self, client: SocketAddr) -> Self {
+        self.named = Some(client);
+        self
     }
 }
 
@@ -64,8 +102,12 @@ where
         }
     }
 
-    fn establish(&self, raw: S) -> impl Future<Output = io::Result<S>> + Send + use<S, P> {
-        ready(Ok(raw))
+    fn establish(
+        &self,
+        raw: S,
+        _: Peer,
+    ) -> impl Future<Output = io::Result<Established<S>>> + Send + use<S, P> {
+        ready(Ok(Established::new(raw)))
     }
 }
 
@@ -81,8 +123,9 @@ impl Listener for TcpListener {
     fn establish(
         &self,
         raw: TcpStream,
-    ) -> impl Future<Output = io::Result<TcpStream>> + Send + use<> {
-        ready(Ok(raw))
+        _: Peer,
+    ) -> impl Future<Output = io::Result<Established<TcpStream>>> + Send + use<> {
+        ready(Ok(Established::new(raw)))
     }
 
     fn prepare(raw: &TcpStream, settings: &AcceptorSettings) -> io::Result<()> {

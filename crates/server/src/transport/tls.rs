@@ -12,7 +12,6 @@ mod socket;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,8 +26,8 @@ use self::files::Fingerprint;
 pub use self::files::{TlsConfig, TlsError};
 pub use self::reload::ReloadHandle;
 use self::socket::TlsSocket;
-use super::connection::{SendQueue, close_after};
-use super::listener::{Listener, Peer};
+use super::connection::{ClientCertificateDer, SendQueue, close_after};
+use super::listener::{Established, Listener, Peer};
 use super::settings::AcceptorSettings;
 use crate::limits;
 use crate::throttle::Seldom;
@@ -104,17 +103,20 @@ impl Tls {
     }
 
     /// Counts it, and says so once a second.
-    fn count_failed(&self, peer: Option<SocketAddr>, error: &dyn fmt::Display) {
+    fn count_failed(&self, peer: Peer, error: &dyn fmt::Display) {
         self.failed_handshakes.fetch_add(1, Ordering::Relaxed);
         if let Some(unlogged) = self.failed_log.lock().now() {
-            let peer = peer.map(tracing::field::display);
-            tracing::warn!(peer, %error, unlogged, "TLS handshake failed");
+            tracing::warn!(%peer, %error, unlogged, "TLS handshake failed");
         }
     }
 
     /// Makes it TLS. The caller has a deadline for it.
-    async fn handshake(&self, raw: TcpStream, asked: ClientCertificate) -> io::Result<TlsSocket> {
-        let peer = raw.peer_addr().ok();
+    async fn handshake(
+        &self,
+        raw: TcpStream,
+        peer: Peer,
+        asked: ClientCertificate,
+    ) -> io::Result<TlsSocket> {
         let mut first = [0];
         // A balancer's probe says nothing and is no handshake that failed.
         if raw.peek(&mut first).await? == 0 {
@@ -154,7 +156,7 @@ impl Tls {
 /// A handshake that has begun. Dropped, it has met its deadline, or the node went away.
 struct Begun<'a> {
     tls: &'a Tls,
-    peer: Option<SocketAddr>,
+    peer: Peer,
 }
 
 impl Begun<'_> {
@@ -194,10 +196,18 @@ impl Listener for TlsListener {
     fn establish(
         &self,
         raw: TcpStream,
-    ) -> impl Future<Output = io::Result<Self::Socket>> + Send + use<> {
+        peer: Peer,
+    ) -> impl Future<Output = io::Result<Established<Self::Socket>>> + Send + use<> {
         let tls = Arc::clone(&self.tls);
         let asked = self.client_certificate;
-        async move { tls.handshake(raw, asked).await.map(Box::new) }
+        async move {
+            let socket = Box::new(tls.handshake(raw, peer, asked).await?);
+            let certificate = socket.client_certificate().map(ClientCertificateDer::new);
+            Ok(Established {
+                certificate: certificate.map(Arc::new),
+                ..Established::new(socket)
+            })
+        }
     }
 
     fn prepare(raw: &TcpStream, settings: &AcceptorSettings) -> io::Result<()> {

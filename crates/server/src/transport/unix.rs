@@ -15,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use self::file::SocketFile;
 use super::address::{ListenAddress, Peer, UnixPeer};
 use super::bind::BindError;
-use super::listener::Listener;
+use super::listener::{Established, Listener};
 
 /// A Unix socket to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +99,8 @@ impl Listener for UnixDoor {
     fn establish(
         &self,
         raw: UnixStream,
-    ) -> impl Future<Output = io::Result<UnixStream>> + Send + use<> {
-        ready(Ok(raw))
+        _: Peer,
+    ) -> impl Future<Output = io::Result<Established<UnixStream>>> + Send + use<> {
+        ready(Ok(Established::new(raw)))
     }
 }

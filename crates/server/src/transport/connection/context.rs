@@ -1,26 +1,104 @@
-//! The context of a connection, beside its bytes.
+//! The context of a connection, beside its bytes: what is known when it is accepted, and what its handshake adds.
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::SendQueue;
 use crate::transport::address::{ListenAddress, Peer};
+use crate::transport::listener::Established;
 
-/// A connection, as its calls know it: an `Arc` of this is in the extensions of each of its requests.
+/// A connection, as its calls know it: an `Arc` of this is in the extensions of each of its requests. It is made when the
+/// handshake is done, and does not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionContext {
-    /// Who is at its other end.
+    /// Who is at its other end; behind a proxy that names its clients, the client that it named.
     pub peer: Peer,
-    /// Where the listener listens that it came to.
-    pub listener: ListenAddress,
+    /// The listener that it came to.
+    pub listener: Arc<ListenerContext>,
+    /// The proxy that named the peer. In a box, which others do not pay for.
+    pub proxy: Option<Box<SocketAddr>>,
+    /// The certificate by which TLS knows the client. One `Arc` for the life of the connection.
+    pub certificate: Option<Arc<ClientCertificateDer>>,
+}
+
+impl ConnectionContext {
+    /// Where the far end of the socket is, of TCP.
+    pub(super) fn socket_peer(&self) -> Option<SocketAddr> {
+        self.proxy.as_deref().copied().or_else(|| self.peer.tcp())
+    }
+
+    /// Adds what the handshake told; the rest is the socket.
+    pub(super) fn learn<T>(&mut self, established: Established<T>) -> T {
+        let Established {
+            socket,
+            named,
+            certificate,
+        } = established;
+        if let Some(named) = named {
+            self.proxy = self.peer.tcp().map(Box::new);
+            self.peer = named.into();
+        }
+        self.certificate = certificate;
+        socket
+    }
+}
+
+/// A listener, as its connections know it: one for all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerContext {
+    /// Where it listens.
+    pub address: ListenAddress,
+}
+
+impl fmt::Display for ListenerContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
+/// The certificate of a client, in DER, which the handshake has judged: the first of its chain.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientCertificateDer(Box<[u8]>);
+
+impl ClientCertificateDer {
+    pub(crate) fn new(der: &[u8]) -> Self {
+        Self(der.into())
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ClientCertificateDer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClientCertificateDer({} bytes)", self.0.len())
+    }
 }
 
 /// A connection that was accepted, before it has said anything.
 #[derive(Clone, Debug)]
 pub struct Accepted {
-    /// The context for its calls.
-    pub context: Arc<ConnectionContext>,
+    /// Who is at the other end of the socket.
+    pub peer: Peer,
+    /// The listener that it came to.
+    pub listener: Arc<ListenerContext>,
     /// Where its bytes are that the peer's kernel has not acknowledged; `None` for one that is not the kernel's.
     pub queue: Option<SendQueue>,
+}
+
+impl Accepted {
+    /// What is known before the handshake, for its calls.
+    pub(super) fn context(&self) -> ConnectionContext {
+        ConnectionContext {
+            peer: self.peer,
+            listener: Arc::clone(&self.listener),
+            proxy: None,
+            certificate: None,
+        }
+    }
 }
 
 /// In the extensions of a request whose headers were over their limit, and which has none of them: it is answered and not served.

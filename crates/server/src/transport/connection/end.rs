@@ -1,6 +1,17 @@
 //! How a connection ends.
 
-use super::Stranger;
+use std::sync::Arc;
+
+use super::{ConnectionContext, Stranger};
+
+/// A connection that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Why.
+    pub why: ConnectionEnd,
+    /// What was known of it; of one whose handshake was not done, what was known before.
+    pub context: Arc<ConnectionContext>,
+}
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]

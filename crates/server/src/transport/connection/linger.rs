@@ -10,31 +10,31 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
-use super::ConnectionEnd;
+use super::Ended;
 use super::io::Io;
 use crate::limits;
 
 pub(super) struct Lingering<T> {
     io: Io<T>,
     patience: Pin<Box<Sleep>>,
-    end: Option<ConnectionEnd>,
+    ended: Option<Ended>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Lingering<T> {
     /// With the reason why the connection has ended.
-    pub(super) fn new(io: Io<T>, end: ConnectionEnd) -> Self {
+    pub(super) fn new(io: Io<T>, ended: Ended) -> Self {
         Self {
             io,
             patience: Box::pin(sleep(limits::GOAWAY_GRACE)),
-            end: Some(end),
+            ended: Some(ended),
         }
     }
 
     /// Ready once, with that reason.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionEnd> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         if self.io.poll_linger(cx).is_pending() && self.patience.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        Poll::Ready(self.end.take().expect("it ends once"))
+        Poll::Ready(self.ended.take().expect("it ends once"))
     }
 }

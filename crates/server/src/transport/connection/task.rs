@@ -36,7 +36,7 @@ use super::stream_set::{StreamSet, Turn};
 use super::timer::Timer;
 use super::wakes::{CONTROL, GROUPS, SOCKET, STREAMS, Wakes};
 use super::wire::{Frames, Wire};
-use super::{Accepted, ConnectionContext, ConnectionEnd, SendQueue};
+use super::{ConnectionContext, ConnectionEnd, SendQueue};
 use crate::lifecycle::Drain;
 use crate::limits;
 use crate::transport::connection_counts::Full;
@@ -51,6 +51,8 @@ const KEEPALIVE_PING: [u8; 8] = *b"keep up?";
 /// A connection whose preface has come.
 pub(super) struct Begun<T> {
     pub(super) socket: T,
+    pub(super) context: Arc<ConnectionContext>,
+    pub(super) queue: Option<SendQueue>,
     /// Read already.
     pub(super) preface: &'static [u8],
     /// When the peer's SETTINGS must have come.
@@ -112,7 +114,7 @@ where
     S: ConnectionService<B>,
     B: ResponseBody,
 {
-    pub(super) fn new(begun: Begun<T>, accepted: Accepted, shared: Arc<AcceptContext<S>>) -> Self {
+    pub(super) fn new(begun: Begun<T>, shared: Arc<AcceptContext<S>>) -> Self {
         let wakes = Wakes::new();
         let io = Io::new(begun.socket, begun.preface, wakes.socket.clone());
         let http2 = longlived_http2::Connection::new(Arc::clone(&shared.http2));
@@ -125,12 +127,12 @@ where
                 heartbeats: Heartbeats::default(),
             },
             wakes,
-            context: accepted.context,
+            context: begun.context,
             account: OwnAccount::default(),
             account_made: 0,
             full: None,
             keepalive: Keepalive::new(settings),
-            queue: accepted.queue,
+            queue: begun.queue,
             timer: Timer::new(begun.until),
             begin_until: Some(begun.until),
             leaving_until: None,
@@ -142,6 +144,10 @@ where
             unwritten_turns: 0,
             shared,
         }
+    }
+
+    pub(super) fn context(&self) -> Arc<ConnectionContext> {
+        Arc::clone(&self.context)
     }
 
     pub(super) fn drain(&self) -> &Drain {
@@ -302,7 +308,7 @@ where
             taken: io.taken(),
         };
         let settings = &self.shared.settings.connection;
-        let kernel = || self.queue.as_ref()?.look(self.context.peer.tcp()?);
+        let kernel = || self.queue.as_ref()?.look(self.context.socket_peer()?);
         match self.keepalive.look(settings, now, traffic, kernel) {
             Verdict::Wait => {}
             Verdict::Ask => {

@@ -23,9 +23,7 @@ pub(crate) struct TlsSocket {
 
 impl TlsSocket {
     pub(super) fn new(stream: TlsStream<TcpStream>) -> Self {
-        let certificates = stream.get_ref().1.peer_certificates();
-        let own = certificates.and_then(|chain| chain.first());
-        let ends = own.map(|own| {
+        let ends = first_of_chain(&stream).map(|own| {
             let parsed = x509_parser::parse_x509_certificate(own);
             // One that cannot be read has been judged by another reader: it is not trusted for longer.
             let left = parsed.map_or(Duration::ZERO, |(_, own)| {
@@ -34,6 +32,11 @@ impl TlsSocket {
             Box::pin(sleep_until(Instant::now() + left.min(FAR)))
         });
         Self { stream, ends }
+    }
+
+    /// The client's own certificate, if it has shown one.
+    pub(super) fn client_certificate(&self) -> Option<&[u8]> {
+        first_of_chain(&self.stream)
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -45,6 +48,11 @@ impl TlsSocket {
             Poll::Pending => Ok(()),
         }
     }
+}
+
+fn first_of_chain(stream: &TlsStream<TcpStream>) -> Option<&[u8]> {
+    let chain = stream.get_ref().1.peer_certificates()?;
+    chain.first().map(AsRef::as_ref)
 }
 
 /// From now to that many seconds after 1970-01-01 UTC.

@@ -8,7 +8,7 @@ use std::{
 
 use longlived_server::{
     Config, Environment, Listen, ServeError, Server,
-    listener::{ListenAddress, Listener, Peer},
+    listener::{Established, ListenAddress, Listener, Peer},
 };
 use prost::Message as _;
 use tokio::{io::DuplexStream, sync::mpsc};
@@ -40,8 +40,9 @@ impl Listener for Pipes {
     fn establish(
         &self,
         raw: DuplexStream,
-    ) -> impl Future<Output = io::Result<DuplexStream>> + Send + use<> {
-        ready(Ok(raw))
+        _: Peer,
+    ) -> impl Future<Output = io::Result<Established<DuplexStream>>> + Send + use<> {
+        ready(Ok(Established::new(raw)))
     }
 }
 

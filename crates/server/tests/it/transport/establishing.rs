@@ -1,11 +1,12 @@
 //! A raw socket becomes a usable one in the task of its connection, as with TLS.
 
-use std::future::{Future, pending};
+use std::future::{Future, pending, ready};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use longlived_server::listener::{Listener, Peer};
+use longlived_server::listener::{Established, Listener, Peer};
 use longlived_server::testkit::acceptor::AcceptorSettings;
 use longlived_server::testkit::connection::ConnectionSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -35,11 +36,45 @@ impl Listener for Pipes {
         }
     }
 
-    fn establish(&self, raw: Raw) -> impl Future<Output = io::Result<DuplexStream>> + Send + use<> {
+    fn establish(
+        &self,
+        raw: Raw,
+        _: Peer,
+    ) -> impl Future<Output = io::Result<Established<DuplexStream>>> + Send + use<> {
         async move {
             raw.usable.await.map_err(io::Error::other)?;
-            Ok(raw.pipe)
+            Ok(Established::new(raw.pipe))
         }
+    }
+}
+
+/// Pipes whose far end is a proxy, which names its client and hands on the client's certificate.
+struct Proxy(mpsc::Receiver<DuplexStream>);
+
+const CLIENT: SocketAddr = SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
+    9,
+);
+
+impl Listener for Proxy {
+    type Raw = DuplexStream;
+    type Socket = DuplexStream;
+
+    async fn accept(&mut self) -> io::Result<(DuplexStream, Peer)> {
+        match self.0.recv().await {
+            Some(pipe) => Ok((pipe, ADDRESS.into())),
+            None => pending().await,
+        }
+    }
+
+    fn establish(
+        &self,
+        raw: DuplexStream,
+        peer: Peer,
+    ) -> impl Future<Output = io::Result<Established<DuplexStream>>> + Send + use<> {
+        assert_eq!(peer.tcp(), Some(ADDRESS));
+        let established = Established::new(raw).named_by_proxy(CLIENT);
+        ready(Ok(established.with_certificate(b"DER")))
     }
 }
 
@@ -79,6 +114,30 @@ async fn a_connection_that_is_not_usable_yet_holds_up_no_other() {
     assert_eq!((node.counts.open(), node.calls.live()), (2, 2));
     drop((answer, other, late));
     until("both have ended", || node.counts.open() == 0).await;
+}
+
+#[tokio::test]
+async fn what_a_handshake_tells_of_the_peer_is_known_to_each_call() {
+    let (connect, incoming) = mpsc::channel(1);
+    let node = node_over(ADDRESS, Proxy(incoming), AcceptorSettings::default());
+    let (near, pipe) = tokio::io::duplex(64 << 10);
+    assert!(connect.send(pipe).await.is_ok(), "the node accepts");
+    let mut client = Client::over(near, Windows::default()).await;
+    for _ in 0..2 {
+        within("an answer", client.ask("/test/quiet")).await;
+    }
+    let connections = node.calls.connections.lock();
+    let [first, second] = connections.as_slice() else {
+        panic!("two calls: {connections:?}");
+    };
+    assert!(Arc::ptr_eq(first, second));
+    assert_eq!(
+        (first.peer, first.proxy.as_deref()),
+        (CLIENT.into(), Some(&ADDRESS))
+    );
+    let certificate = first.certificate.as_ref().map(|it| it.as_bytes());
+    assert_eq!(certificate, Some(&b"DER"[..]));
+    assert_eq!(first.listener.address, ADDRESS.into());
 }
 
 #[tokio::test(start_paused = true)]

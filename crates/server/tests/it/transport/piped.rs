@@ -14,14 +14,16 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use http_body::{Body, Frame};
+use longlived_server::listener::Established;
 use longlived_server::testkit::{
     Drain, StreamAbort, Tasks,
     acceptor::{AcceptContext, AcceptorSettings, ConnectionCounts},
     connection::{
-        Accepted, ConnectionContext, ConnectionEnd, ConnectionService, ConnectionSettings,
-        NotShared, ResponseBody, serve_connection,
+        Accepted, ConnectionEnd, ConnectionService, ConnectionSettings, ListenerContext, NotShared,
+        ResponseBody, serve_connection,
     },
 };
 use parking_lot::Mutex;
@@ -169,9 +171,9 @@ where
 {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let accepted = Accepted {
-        context: Arc::new(ConnectionContext {
-            peer: address.into(),
-            listener: address.into(),
+        peer: address.into(),
+        listener: Arc::new(ListenerContext {
+            address: address.into(),
         }),
         queue: None,
     };
@@ -181,7 +183,8 @@ where
     };
     let counts = ConnectionCounts::default();
     let shared = AcceptContext::new(service, settings, counts, Drain::new(), Tasks::new());
-    serve_connection(ready(Ok(socket)), accepted, Arc::new(shared))
+    let established = ready(Ok(Established::new(socket)));
+    serve_connection(established, accepted, Arc::new(shared)).map(|ended| ended.why)
 }
 
 /// Turns of all tasks that are woken. The pipes are in memory and the tests on one thread, so that each task that can

@@ -17,7 +17,9 @@ use longlived_server::listener::Listener;
 use longlived_server::testkit::acceptor::{
     self, AcceptContext, AcceptorSettings, ConnectionCounts,
 };
-use longlived_server::testkit::connection::{Accounts, ConnectionService, NotShared, ResponseBody};
+use longlived_server::testkit::connection::{
+    Accounts, ConnectionContext, ConnectionService, NotShared, ResponseBody,
+};
 use longlived_server::testkit::{AbortOnDrop, CallRecord, Drain, Layers, StreamAbort, Tasks, bind};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -53,6 +55,8 @@ pub(super) struct Calls {
     pub(super) live: AtomicUsize,
     /// One for each call, in order.
     pub(super) aborts: Mutex<Vec<StreamAbort>>,
+    /// The connection of each call, in order.
+    pub(super) connections: Mutex<Vec<Arc<ConnectionContext>>>,
     /// The source of the bodies of `/test/feed`.
     pub(super) feeds: Mutex<Vec<mpsc::Sender<Bytes>>>,
     /// Lets a call of `/test/slow` go on.
@@ -169,6 +173,9 @@ impl Service<Request<tonic::body::Body>> for TestService {
     fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
         let live = Live::new(&self.calls);
         self.calls.aborts.lock().push(abort_of(&request));
+        let connection = request.extensions().get().cloned();
+        let connection = connection.expect("the transport puts it there");
+        self.calls.connections.lock().push(connection);
         let calls = Arc::clone(&self.calls);
         Box::pin(async move {
             let record = request

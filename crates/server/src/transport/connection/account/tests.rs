@@ -5,6 +5,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::transport::connection::{Accepted, ListenerContext};
 
 const CAP: usize = 100_000;
 
@@ -18,10 +19,14 @@ fn accounts(connection: usize, all: usize) -> Accounts {
 
 fn open(own: &mut OwnAccount, accounts: &Accounts) -> Arc<Account> {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
-    let context = ConnectionContext {
+    let context = Accepted {
         peer: address.into(),
-        listener: address.into(),
-    };
+        listener: Arc::new(ListenerContext {
+            address: address.into(),
+        }),
+        queue: None,
+    }
+    .context();
     Arc::clone(own.open(accounts, &Arc::new(context), Waker::noop()))
 }
 
