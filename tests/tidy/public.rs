@@ -14,8 +14,18 @@ use proc_macro2::{Delimiter, TokenTree};
 use crate::modules::{self, ModulePath, inside, is_group, is_sign, is_word, item_len};
 
 /// The crates that are held to it.
-const CRATES: [&str; 9] = [
-    "api", "bench", "broker", "checker", "client", "console", "server", "testkit", "topic",
+const CRATES: [&str; 11] = [
+    "api",
+    "authorize",
+    "bench",
+    "broker",
+    "checker",
+    "client",
+    "console",
+    "identity",
+    "server",
+    "testkit",
+    "topic",
 ];
 /// Items of one crate without its features.
 const ITEMS_MAX: usize = 40;

@@ -40,6 +40,11 @@ pub fn is_reserved(first_token: &str) -> bool {
     first_token == INBOX || first_token == SYS
 }
 
+/// Whether a text can be one token at any place of a name.
+pub fn is_token(text: &str) -> bool {
+    check_token(text, 1).is_ok()
+}
+
 /// Whether a token of a filter stands for other tokens.
 pub(crate) fn is_wildcard(token: &str) -> bool {
     matches!(token, "*" | ">")

@@ -13,7 +13,7 @@ mod name;
 mod relation;
 
 pub use filter::TopicFilter;
-pub use grammar::{INBOX, SYS, TOKEN_BYTES_MAX, TOKENS_MAX, TopicError, is_reserved};
+pub use grammar::{INBOX, SYS, TOKEN_BYTES_MAX, TOKENS_MAX, TopicError, is_reserved, is_token};
 pub use name::TopicName;
 
 #[cfg(test)]

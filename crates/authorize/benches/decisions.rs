@@ -1,0 +1,3 @@
+//! What a decision costs, by hand: `cargo bench -p longlived-authorize`.
+
+fn main() {}
