@@ -17,7 +17,8 @@ RUN useradd --system --uid 10001 --no-create-home longlived \
     && install -d -o longlived /var/lib/longlived
 COPY --from=build /longlived /usr/local/bin/longlived
 USER longlived
-# The health check and the clients ask the default port of the server; change both together.
+# The health check and the clients ask the default port of the server; change both together. The address is beyond loopback: `serve`
+# starts with TLS and --auth, or with LONGLIVED_INSECURE, which says what may be missing.
 ENV LONGLIVED_LISTEN=0.0.0.0:7070
 EXPOSE 7070
 # The process drains on SIGTERM, which is what `docker stop` sends.

@@ -12,10 +12,11 @@ use crate::source;
 /// From the ground up. `docs/ARCHITECTURE.md` has the same as a picture.
 const STAIRS: &[&[&str]] = &[
     &["limits"],
-    &["framing", "lifecycle", "tasks", "throttle"],
+    &["framing", "lifecycle", "reload", "tasks", "throttle"],
     &["transport"],
     &["config"],
     &["contract"],
+    &["callers"],
     &["layers"],
     &["registry"],
     &["node"],

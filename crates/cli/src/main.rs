@@ -1,5 +1,6 @@
 //! The longlived binary: one node, and the clients to try it, watch it and measure it.
 
+mod auth_args;
 mod bench;
 mod check;
 mod compression_args;

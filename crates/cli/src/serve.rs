@@ -11,6 +11,7 @@ use longlived_server::{
 };
 use longlived_topic::{TopicFilter, TopicName};
 
+use crate::auth_args::AuthArgs;
 use crate::compression_args::ServeCompressionArgs;
 use crate::disk_args::{self, DiskArgs};
 use crate::history_args;
@@ -38,6 +39,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     tls: TlsArgs,
+
+    #[command(flatten)]
+    auth: AuthArgs,
 
     /// Serve metrics over HTTP at this address (GET /metrics, in the Prometheus text format). Port 0 takes a free
     /// port. Off unless given.
@@ -305,6 +309,8 @@ impl Args {
         let mut config = Config {
             listen: ListenList::places(&self.listen)?,
             tls: self.tls.files(),
+            auth: self.auth.auth(),
+            insecure: self.auth.insecure(),
             metrics_listen: self.metrics_listen,
             generator: self.generate_every.map(|every| GeneratorConfig {
                 every,
@@ -394,6 +400,8 @@ fn named(error: ServeError) -> anyhow::Error {
         ServeError::Open(error) => disk_args::refused(&error),
         // As text: the error says its own cause, and the chain would say it again.
         ServeError::Tls(error) => tls_args::refused(&error),
+        ServeError::Exposed(error) => anyhow::anyhow!("--listen: {error}"),
+        ServeError::Auth(error) => anyhow::anyhow!("--auth: {error}"),
         ServeError::Bind(error) => anyhow::anyhow!("--listen: {error}"),
         ServeError::Metrics(error) => anyhow::anyhow!("--metrics-listen: {error}"),
         other => other.into(),

@@ -1,6 +1,6 @@
 //! The configuration of a node: plain values, validated where they are made. Reads no environment; the binary does.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use longlived_broker::{
     Compression, DiskConfig, Environment, HistoryClass, LogConfig, OpenError, Store, StoreConfig,
@@ -18,6 +18,10 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// The certificate of listeners that speak TLS, which need one.
     pub tls: Option<TlsConfig>,
+    /// The auth file: who calls, and what they may. Without it nobody is checked.
+    pub auth: Option<PathBuf>,
+    /// What addresses beyond loopback may lack.
+    pub insecure: Insecure,
     /// Where metrics are told over HTTP; port 0 takes a free one. Off without it.
     pub metrics_listen: Option<SocketAddr>,
     /// The periodic generator; off without it.
@@ -50,6 +54,15 @@ pub struct Config {
     pub log: LogConfig,
     /// Limits of accepting, and of each connection.
     pub acceptor: AcceptorSettings,
+}
+
+/// What an address beyond loopback may lack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Insecure {
+    /// TLS: machines on the way read and change everything, tokens too.
+    pub no_tls: bool,
+    /// An auth file: a machine that reaches the address may do everything.
+    pub no_auth: bool,
 }
 
 /// The periodic generator.
@@ -87,6 +100,8 @@ impl Default for Config {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 7070)).into()],
             tls: None,
+            auth: None,
+            insecure: Insecure::default(),
             metrics_listen: None,
             generator: None,
             legacy_topics: Vec::new(),

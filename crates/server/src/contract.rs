@@ -13,13 +13,12 @@ pub(crate) mod status;
 pub(crate) mod validate;
 pub(crate) mod wire;
 
-#[cfg(test)]
-pub(crate) use caller::Grants;
-pub(crate) use caller::{Caller, SubscriberKey};
+pub use caller::NotGranted;
+pub(crate) use caller::{Caller, Credential, Rights, SubscriberKey};
 pub(crate) use close::CloseReason;
 pub(crate) use dialect::{Contract, Dialect, TakeoverLimits};
 pub use methods::SERVICES;
 pub(crate) use methods::{Method, PUBLISH_SERVICE};
 pub(crate) use plan::{Attempt, Plan};
-pub(crate) use refused::{PagesExhausted, RegisterError, RequestStreamError};
+pub(crate) use refused::{CallerError, PagesExhausted, RegisterError, RequestStreamError};
 pub use validate::{InvalidRequest, legacy_topic, subscriber_id};

@@ -1,9 +1,10 @@
 //! The layers that every call of both contracts passes before it reaches its method.
 //!
 //! From the outside in: the request id, the log line, the check that it is gRPC at all, the refusal while
-//! draining, the deadline. The log stands outside the layers that can refuse, so that a refused call has its line too.
+//! draining, the caller, the deadline. The log stands outside the layers that can refuse, so that a refused call has its line too.
 
 mod answer;
+mod authenticate;
 mod call_log;
 mod call_record;
 mod deadline;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use tower::Layer;
 
+pub(crate) use authenticate::{AuthenticateLayer, AuthenticateService};
 pub(crate) use call_log::{CallLogLayer, CallLogService};
 pub use call_record::CallRecord;
 #[cfg(test)]
@@ -29,11 +31,13 @@ pub(crate) use sums::{Kind, Sums};
 
 pub(crate) use request_id::{IdSource, RequestIdLayer, RequestIdService};
 
+use crate::callers::Callers;
 use crate::lifecycle::Drain;
 
 /// A service within all layers.
-pub(crate) type Layered<S> =
-    RequestIdService<CallLogService<GrpcOnlyService<RefuseService<DeadlineService<S>>>>>;
+pub(crate) type Layered<S> = RequestIdService<
+    CallLogService<GrpcOnlyService<RefuseService<AuthenticateService<DeadlineService<S>>>>>,
+>;
 
 /// All layers in their order.
 #[derive(Clone)]
@@ -41,6 +45,7 @@ pub struct Layers {
     ids: IdSource,
     drain: Drain,
     pushback: Pushback,
+    callers: Arc<Callers>,
     sums: Sums,
 }
 
@@ -56,8 +61,15 @@ impl Layers {
             ids: Arc::new(ids),
             drain,
             pushback: Arc::new(pushback),
+            callers: Callers::unchecked(),
             sums: Sums::default(),
         }
+    }
+
+    /// Calls have these callers.
+    pub(crate) fn with_callers(mut self, callers: Arc<Callers>) -> Self {
+        self.callers = callers;
+        self
     }
 
     /// Calls that have no line of their own are counted there.
@@ -72,6 +84,7 @@ impl<S> Layer<S> for Layers {
 
     fn layer(&self, inner: S) -> Self::Service {
         let inner = DeadlineLayer.layer(inner);
+        let inner = AuthenticateLayer::new(Arc::clone(&self.callers)).layer(inner);
         let inner = RefuseLayer::new(self.drain.clone(), Arc::clone(&self.pushback)).layer(inner);
         let inner = GrpcOnlyLayer.layer(inner);
         let inner = CallLogLayer::new(self.drain.clone(), self.sums.clone()).layer(inner);

@@ -29,6 +29,7 @@
     allow(unreachable_pub, reason = "reachable with the feature")
 )]
 
+mod callers;
 mod config;
 mod contract;
 mod framing;
@@ -40,6 +41,7 @@ mod metrics;
 mod node;
 mod probes;
 mod registry;
+mod reload;
 mod rpc;
 mod server;
 mod session;
@@ -47,20 +49,21 @@ mod tasks;
 mod throttle;
 mod transport;
 
-pub use config::{Config, GeneratorConfig};
-pub use contract::{InvalidRequest, SERVICES, legacy_topic, subscriber_id};
+pub use config::{Config, GeneratorConfig, Insecure};
+pub use contract::{InvalidRequest, NotGranted, SERVICES, legacy_topic, subscriber_id};
 #[cfg(feature = "storage")]
 pub use longlived_broker::storage;
 pub use longlived_broker::{
     Compression, DedupeConfig, DiskConfig, Environment, HistoryClass, Limits, LogConfig, Message,
     OpenError, Store, StoreConfig,
 };
-pub use server::{ServeError, Server};
+pub use reload::ReloadHandle;
+pub use server::{Exposed, ServeError, Server};
 pub use transport::{
     bind::Listen,
     listener,
     open_files::OpenFiles,
-    tls::{ClientCertificate, ClientFiles, ReloadHandle, TlsConfig, TlsError},
+    tls::{ClientCertificate, ClientFiles, TlsConfig, TlsError},
     unix::UnixSocket,
 };
 

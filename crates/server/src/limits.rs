@@ -48,6 +48,17 @@ pub(crate) const TLS_SETTLE: Duration = Duration::from_millis(100);
 /// The looks that are tried until two agree. Files that change all the time are used as they are.
 pub(crate) const TLS_SETTLE_TRIES: u32 = 20;
 
+/// How often the auth file is read again; as the certificate.
+pub(crate) const AUTH_FILE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Between two looks at the auth file that must agree, and the looks that are tried: as of the certificate.
+pub(crate) const AUTH_SETTLE: Duration = Duration::from_millis(100);
+/// See [`AUTH_SETTLE`].
+pub(crate) const AUTH_SETTLE_TRIES: u32 = 20;
+
+/// Callers that are known by their credential, so that it is verified once: some 600 bytes each. One that is forgotten is verified again.
+pub(crate) const KNOWN_CALLERS_MAX: usize = 65_536;
+
 /// TLS handshakes at a time. rustls joins up to 64 KiB of a message of one, and nothing else counts them: 256 MiB. Met as: a
 /// handshake that waits for its turn, within its deadline.
 pub(crate) const TLS_HANDSHAKES_MAX: usize = 4_096;

@@ -151,7 +151,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::Config, lifecycle::Drain, node::Node, transport::acceptor::ConnectionCounts,
+        callers::Callers, config::Config, lifecycle::Drain, node::Node,
+        transport::acceptor::ConnectionCounts,
     };
     use longlived_broker::{Environment, Log};
 
@@ -159,7 +160,7 @@ mod tests {
         let (config, environment) = (Config::default(), Environment::system());
         let store = config.open_store(&environment).await.expect("in memory");
         let (log, _) = Log::new(store, config.log.clone());
-        let node = Node::new(config, environment, log, Drain::new());
+        let node = Node::new(config, environment, log, Callers::unchecked(), Drain::new());
         NodeValues::new(node, ConnectionCounts::default(), None, None)
     }
 

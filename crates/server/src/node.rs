@@ -11,19 +11,13 @@ use longlived_broker::{Environment, Log};
 pub(crate) use pages::{PageBudget, Reserved};
 
 use crate::{
+    callers::Callers,
     config::Config,
-    contract::{Caller, CloseReason},
+    contract::CloseReason,
     layers::Sums,
     lifecycle::Drain,
     registry::{Maintenance, Registry},
 };
-
-/// Clients come back spread over at least this ...
-const RECONNECT_SPREAD_MIN: Duration = Duration::from_secs(1);
-/// ... and this much more for each that was live, so that about 2,000 come back in a second ...
-const RECONNECT_SPREAD_EACH: Duration = Duration::from_micros(500);
-/// ... but not over more than this.
-const RECONNECT_SPREAD_MAX: Duration = Duration::from_secs(60);
 
 /// The state that the calls of one node share.
 pub(crate) struct Node {
@@ -31,8 +25,8 @@ pub(crate) struct Node {
     pub(crate) config: Config,
     pub(crate) environment: Environment,
     pub(crate) log: Log,
-    /// The caller of a call without an identity.
-    pub(crate) anonymous: Arc<Caller>,
+    /// Who calls.
+    pub(crate) callers: Arc<Callers>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) maintenance: Arc<Maintenance>,
     pub(crate) drain: Drain,
@@ -47,6 +41,7 @@ impl Node {
         config: Config,
         environment: Environment,
         log: Log,
+        callers: Arc<Callers>,
         drain: Drain,
     ) -> Arc<Self> {
         let registry = Registry::new(config.subscribers_max);
@@ -54,6 +49,7 @@ impl Node {
             id: format!("{:08x}", environment.random() as u32),
             maintenance: Maintenance::new(
                 registry.clone(),
+                callers.clone(),
                 environment.clone(),
                 config.stall_timeout,
             ),
@@ -61,7 +57,7 @@ impl Node {
             pages: PageBudget::new(config.page_bytes_max),
             config,
             log,
-            anonymous: Arc::new(Caller::anonymous()),
+            callers,
             registry,
             drain,
             sums: Sums::default(),
@@ -77,9 +73,6 @@ impl Node {
 
     /// When a client that is sent away comes back, so that not all return at once.
     pub(crate) fn spread_turn(&self) -> Duration {
-        let live = u32::try_from(self.registry.live()).unwrap_or(u32::MAX);
-        let spread = (RECONNECT_SPREAD_MIN + RECONNECT_SPREAD_EACH.saturating_mul(live))
-            .min(RECONNECT_SPREAD_MAX);
-        Duration::from_nanos(self.environment.random_below(spread.as_nanos() as u64))
+        self.registry.turn(&self.environment)
     }
 }

@@ -6,6 +6,7 @@
 //! Does not: speak to anybody; it leaves orders with sessions, which never waits. No guard leaves this file.
 
 mod closing;
+mod credentials;
 mod expiring;
 mod maintenance;
 mod marks;
@@ -25,12 +26,13 @@ use std::{
 };
 
 use dashmap::{DashMap, Entry, OccupiedEntry};
-use longlived_broker::{Principal, Sequence};
+use longlived_broker::{Environment, Principal, Sequence};
 use longlived_topic::TopicName;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
+pub(crate) use self::credentials::Decision;
 use self::{closing::Closing, expiring::Expiring, marks::Marks, slot::Slot, takeovers::Fight};
 pub(crate) use self::{maintenance::Maintenance, session::Session, states::SubscriberStates};
 use crate::{
@@ -44,6 +46,13 @@ const STEP: usize = 512;
 /// When an id that has something to forget or to end is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// Clients come back spread over at least this ...
+const RECONNECT_SPREAD_MIN: Duration = Duration::from_secs(1);
+/// ... and this much more for each that was live, so that about 2,000 come back in a second ...
+const RECONNECT_SPREAD_EACH: Duration = Duration::from_micros(500);
+/// ... but not over more than this.
+const RECONNECT_SPREAD_MAX: Duration = Duration::from_secs(60);
+
 /// The stream that claims an id.
 #[derive(Clone, Copy)]
 pub(crate) struct Claim<'a> {
@@ -56,7 +65,7 @@ pub(crate) struct Claim<'a> {
 impl<'a> Claim<'a> {
     fn of(session: &'a Session) -> Self {
         Self {
-            principal: &session.caller.principal,
+            principal: session.principal(),
             subscriber: &session.subscriber,
             attempt: session.attempt,
             contract: session.contract,
@@ -173,7 +182,7 @@ impl Registry {
         let fight = slot.tell_fight(now);
         drop(entry);
         self.log_fight(&key, fight);
-        self.expiring.add(&session);
+        self.expiring.add(&session, now);
         // Checked when the session is in its place: a caller that sets a mark looks there afterwards.
         if self.marks.meets(&key, session.attempt, now) || unaware {
             session.close(CloseReason::Unsubscribed);
@@ -282,13 +291,12 @@ impl Registry {
         &self.closing
     }
 
-    /// Tells sessions to end whose caller has expired, at most `limit`. Returns whether there are more.
-    pub(crate) fn close_expired(&self, now: Instant, limit: usize) -> bool {
-        let expired = self.expiring.take_expired(now, limit);
-        for session in &expired {
-            session.close(CloseReason::CredentialExpired);
-        }
-        expired.len() == limit
+    /// When a client that is sent away comes back, so that not all return at once.
+    pub(crate) fn turn(&self, environment: &Environment) -> Duration {
+        let live = u32::try_from(self.live()).unwrap_or(u32::MAX);
+        let spread = (RECONNECT_SPREAD_MIN + RECONNECT_SPREAD_EACH.saturating_mul(live))
+            .min(RECONNECT_SPREAD_MAX);
+        Duration::from_nanos(environment.random_below(spread.as_nanos() as u64))
     }
 
     /// Ends streams that were replaced long ago, and forgets ids whose subscriber left long ago, of at most `limit`

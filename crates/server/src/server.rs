@@ -1,6 +1,8 @@
 //! The life of a node, from listening to the end of the drain: its assembly, its tasks, and their supervision.
 
 mod doors;
+mod essential;
+mod exposure;
 
 use std::{
     future::Future,
@@ -12,11 +14,12 @@ use std::{
 use longlived_broker::{AppendError, Environment, Log, OpenError, Store, StoreStats};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
-use self::doors::Door;
+pub use self::exposure::Exposed;
+use self::{doors::Door, essential::Essential};
 use crate::{
+    callers::{self, Callers},
     config::Config,
     generator,
     layers::Layers,
@@ -24,6 +27,7 @@ use crate::{
     metrics::{self, LogDrops, NodeValues},
     node::Node,
     probes::{Probes, ProbesError},
+    reload::ReloadHandle,
     rpc::Router,
     tasks::Tasks,
     transport::{
@@ -31,7 +35,7 @@ use crate::{
         bind::{self, BindError, Place},
         listener::{ListenAddress, Listener},
         open_files::OtherFiles,
-        tls::{ReloadHandle, Tls, TlsConfig, TlsError},
+        tls::{Tls, TlsConfig, TlsError},
     },
 };
 
@@ -45,6 +49,7 @@ pub struct Server {
     // Theirs, in their order.
     addresses: Vec<ListenAddress>,
     tls: Option<Arc<Tls>>,
+    callers: Arc<Callers>,
     metrics: Option<std::net::TcpListener>,
     config: Config,
     environment: Environment,
@@ -59,6 +64,12 @@ pub enum ServeError {
     /// The address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// An address that others reach, without what guards it.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
+    /// The auth file cannot be used.
+    #[error("{0}")]
+    Auth(String),
     /// There is nowhere to listen.
     #[error("there is no place to listen at")]
     NoListener,
@@ -102,6 +113,8 @@ impl Server {
         if config.listen.is_empty() {
             return Err(ServeError::NoListener);
         }
+        exposure::check(&config)?;
+        let callers = callers_of(&config, &environment).await?;
         let places = bind::reserve_all(&config.listen)?;
         let tls = match config.tls.clone() {
             Some(files) => Some(load_certificate(files).await?),
@@ -128,6 +141,7 @@ impl Server {
             addresses: doors.iter().map(|door| door.address.clone()).collect(),
             doors,
             tls,
+            callers,
             metrics: metrics.map_err(ServeError::Metrics)?,
             config,
             environment,
@@ -149,6 +163,7 @@ impl Server {
             doors: vec![Door::of(listener, address.clone())],
             addresses: vec![address],
             tls: None,
+            callers: Callers::unchecked(),
             metrics: None,
             config,
             environment,
@@ -192,9 +207,10 @@ impl Server {
         &self.addresses
     }
 
-    /// Makes it read the files of its certificate again, if it has one.
+    /// Makes it read its auth file and the files of its certificate again, if it has any of them.
     pub fn reload_handle(&self) -> Option<ReloadHandle> {
-        self.tls.as_ref().map(|tls| tls.reload_handle())
+        let certificate = self.tls.as_ref().map(|tls| tls.reload_asked());
+        ReloadHandle::of(certificate.into_iter().chain(self.callers.reload_asked()))
     }
 
     /// How many connections may be open at a time, by the present facts: fewer than configured where not all fit into
@@ -214,6 +230,7 @@ impl Server {
         let Self {
             doors,
             tls,
+            callers,
             metrics,
             mut config,
             environment,
@@ -225,7 +242,7 @@ impl Server {
         config.acceptor.open_files.set_others(files_of(&store));
         let (log, sequencer) = Log::new(store, config.log.clone());
         let drain = Drain::new();
-        let node = Node::new(config, environment, log, drain.clone());
+        let node = Node::new(config, environment, log, callers, drain.clone());
 
         // The log outlives the connections: their messages are stored and answered.
         let background = Tasks::new();
@@ -259,6 +276,8 @@ impl Server {
         let counts = ConnectionCounts::default();
         let watchers = Tasks::new();
         let _abort_watchers = watchers.abort_on_drop();
+        let watch = node.callers.clone().watch(background.cancel_token());
+        background.spawn("auth file", watch);
         if let Some(tls) = tls.clone() {
             background.spawn("certificate", tls.watch(background.cancel_token()));
         }
@@ -301,6 +320,18 @@ impl Server {
     }
 }
 
+/// By the auth file, if there is one.
+async fn callers_of(
+    config: &Config,
+    environment: &Environment,
+) -> Result<Arc<Callers>, ServeError> {
+    let Some(path) = &config.auth else {
+        return Ok(Callers::unchecked());
+    };
+    let rules = callers::read(path).await.map_err(ServeError::Auth)?;
+    Ok(Callers::checked(path, rules, environment.clone()))
+}
+
 /// Files wait for a disk.
 async fn load_certificate(files: TlsConfig) -> Result<Arc<Tls>, ServeError> {
     let load = tokio::task::spawn_blocking(move || Tls::load(files));
@@ -334,46 +365,8 @@ fn layers(node: &Arc<Node>) -> Layers {
         node.drain.clone(),
         move || turns.spread_turn(),
     )
+    .with_callers(node.callers.clone())
     .with_sums(node.sums.clone())
-}
-
-/// Watches over the tasks without which a node would look alive and serve nobody.
-#[derive(Default)]
-struct Essential {
-    ended: CancellationToken,
-    name: Arc<OnceLock<&'static str>>,
-}
-
-impl Essential {
-    /// The task, and the news of its end, a panic's too.
-    fn task<F: Future<Output = ()>>(
-        &self,
-        name: &'static str,
-        task: F,
-    ) -> impl Future<Output = ()> + use<F> {
-        let ended = self.ended.clone().drop_guard();
-        let names = self.name.clone();
-        async move {
-            let _ended = ended;
-            let _name = Named(names, name);
-            task.await;
-        }
-    }
-
-    /// The name of the first that ended.
-    async fn ended(&self) -> &'static str {
-        self.ended.cancelled().await;
-        self.name.get().copied().unwrap_or("unknown")
-    }
-}
-
-/// Leaves its name when it is dropped.
-struct Named(Arc<OnceLock<&'static str>>, &'static str);
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        self.0.set(self.1).ok();
-    }
 }
 
 /// The sequencer's run, which leaves behind why it failed.
@@ -468,20 +461,4 @@ async fn drain_node(node: &Arc<Node>, probes: &Probes, connections: &Tasks, dead
     timeout_at(deadline + Duration::from_millis(300), dropped)
         .await
         .ok();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_first_essential_task_that_ends_is_named_also_when_it_panics() {
-        let essential = Essential::default();
-        let tasks = Tasks::new();
-        tasks.spawn("goes on", essential.task("goes on", std::future::pending()));
-        let stall_watch = async { panic!("on purpose") };
-        tasks.spawn("maintenance", essential.task("maintenance", stall_watch));
-        assert_eq!(essential.ended().await, "maintenance");
-        tasks.abort_all();
-    }
 }

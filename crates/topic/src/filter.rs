@@ -3,7 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    grammar::{INBOX, SYS, TopicError, check, check_token, first_token, is_reserved, is_wildcard},
+    grammar::{
+        INBOX, SYS, TOKENS_MAX, TopicError, check, check_token, first_token, is_reserved,
+        is_wildcard,
+    },
     name::TopicName,
     relation::{Relation, relation},
 };
@@ -81,6 +84,31 @@ impl TopicFilter {
     /// Whether no name is matched by both filters.
     pub fn is_disjoint(&self, other: &Self) -> bool {
         relation(self, other) == Relation::Disjoint
+    }
+
+    /// The filter of the names that both filters match; `None` if there is none.
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        if self.is_disjoint(other) {
+            return None;
+        }
+        let (mut tokens, mut others) = (self.tokens(), other.tokens());
+        let mut common = Vec::with_capacity(TOKENS_MAX);
+        while let (Some(token), Some(other)) = (tokens.next(), others.next()) {
+            match (token, other) {
+                (">", rest) => {
+                    common.push(rest);
+                    common.extend(others);
+                    break;
+                }
+                (rest, ">") => {
+                    common.push(rest);
+                    common.extend(tokens);
+                    break;
+                }
+                ("*", literal) | (literal, _) => common.push(literal),
+            }
+        }
+        Some(Self(common.join(".").into()))
     }
 
     /// Stretches of the names in order, from inclusive to exclusive, outside of which nothing matches.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod auth_support;
 mod cli_bad_input;
 #[cfg(target_os = "linux")]
 mod cli_bench;
@@ -28,6 +29,9 @@ mod data_dir_mishaps;
 mod image;
 #[cfg(target_os = "linux")]
 mod mounted;
+mod server_auth;
+mod server_auth_callers;
+mod server_auth_table;
 mod server_clock;
 #[cfg(target_os = "linux")]
 mod server_disk_full;

@@ -22,8 +22,8 @@ pub(crate) async fn told_at(server: &Server) -> SocketAddr {
     address.parse().expect("an address")
 }
 
-/// The value of a sample.
-pub(crate) async fn value(address: SocketAddr, name: &str) -> u64 {
+/// All that is told there.
+pub(crate) async fn scrape(address: SocketAddr) -> String {
     let mut answer = String::new();
     within("an answer", async {
         let mut socket = TcpStream::connect(address).await.expect("it listens");
@@ -32,6 +32,12 @@ pub(crate) async fn value(address: SocketAddr, name: &str) -> u64 {
         socket.read_to_string(&mut answer).await.expect("an answer");
     })
     .await;
+    answer
+}
+
+/// The value of a sample.
+pub(crate) async fn value(address: SocketAddr, name: &str) -> u64 {
+    let answer = scrape(address).await;
     let mut samples = answer.lines().filter_map(|line| line.split_once(' '));
     let sample = samples.find(|(sample, _)| *sample == name);
     let (_, value) = sample.unwrap_or_else(|| panic!("{name}: {answer}"));

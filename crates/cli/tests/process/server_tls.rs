@@ -1,7 +1,7 @@
 //! TLS: who is let in to what, and certificates that change under a running server.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use longlived_client::{Client, Item, Notice, TlsOptions};
@@ -33,6 +33,10 @@ impl Files {
         fs::write(files.file("ca.pem"), files.authority.pem()).unwrap();
         files.certify("127.0.0.1");
         files
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {

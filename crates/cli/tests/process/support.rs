@@ -238,6 +238,7 @@ impl Server {
         let mut client = SubscriptionServiceClient::new(self.channel());
         let request = v1::UnsubscribeRequest {
             subscriber_id: id.to_owned(),
+            ..v1::UnsubscribeRequest::default()
         };
         within("an answer to Unsubscribe", client.unsubscribe(request)).await?;
         Ok(())

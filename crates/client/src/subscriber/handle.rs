@@ -81,6 +81,7 @@ impl SubscriberHandle {
         let id = self.standing.id.clone();
         let request = v1::UnsubscribeRequest {
             subscriber_id: id.clone(),
+            ..v1::UnsubscribeRequest::default()
         };
         let timeout = self.client.shared.open_timeout;
         let send = |wire, request| async move {

@@ -91,7 +91,7 @@ pub(crate) fn publish() -> usize {
         .collect();
     let mut deliver = || {
         broker.publish();
-        let events = cursors.iter_mut().map(read).sum();
+        let events: usize = cursors.iter_mut().map(read).sum();
         assert_eq!(SUBSCRIBERS, events);
     };
     for _ in 0..WARM_UP {

@@ -1,14 +1,18 @@
 //! The caller of a call, and the subscriber that a call names.
 //!
-//! Holds: the same subscriber id of two principals is two subscribers. An inbox is a topic, named by an id alone, and
-//! topics are one space for all principals. So an inbox belongs to one owner, and the grants of a caller say which
-//! inboxes are its own.
-//! Does not: find the caller; `rpc` takes it from the request.
+//! Holds: the same subscriber id of two principals is two subscribers. What a caller may is asked here, for every call and
+//! every stream, of one function: [`authorize`].
+//! Does not: find the caller; [`callers`](crate::callers) does, by the credential of the call.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use longlived_authorize::{Action, Grants, Refusal, authorize};
 use longlived_broker::{Environment, Principal};
-use longlived_topic::TopicFilter;
+use longlived_identity::Proof;
+use longlived_topic::{TopicFilter, TopicName};
 use tokio::time::Instant;
 
 /// The caller of a call. Many calls share one, behind an `Arc`.
@@ -16,24 +20,45 @@ use tokio::time::Instant;
 pub(crate) struct Caller {
     /// Whose subscriber ids and message ids the call uses.
     pub principal: Principal,
-    /// Its grants.
-    pub grants: Grants,
-    /// When its credential expires. Its subscriptions end then.
+    /// What it may.
+    pub rights: Rights,
+    /// When its credential expires, and what was proved by it; `None` where nobody is checked.
+    pub credential: Option<Credential>,
+}
+
+/// What a caller may.
+#[derive(Clone, Debug)]
+pub(crate) enum Rights {
+    /// Of a server that checks nobody: every topic. The id that a subscriber claims owns its inbox.
+    Unchecked,
+    /// Of a server that does: this, and nothing beside it.
+    Granted(Arc<Grants>),
+}
+
+/// The proof of who calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Credential {
+    /// When it expires; `None` if it does not.
     pub expires: Option<Instant>,
+    /// From which the caller can be decided again, under newer rules.
+    pub proof: Arc<Proof>,
+    /// The number of the rules that made the caller.
+    pub rules: u64,
 }
 
-/// The rights of a caller that others do not have.
-#[derive(Debug)]
-pub(crate) struct Grants {
-    /// The inboxes that are the caller's own. A subscriber follows its inbox if it is within one of these.
-    pub inboxes: Box<[TopicFilter]>,
-}
+/// How long after the end of its credential a caller goes on: clocks differ, and so tokens are taken for as long.
+pub(crate) const CREDENTIAL_LEEWAY: Duration = longlived_identity::LEEWAY;
 
-impl Grants {
-    /// Whether an inbox is the caller's own.
-    pub(crate) fn has_inbox(&self, inbox: &TopicFilter) -> bool {
-        self.inboxes.iter().any(|own| inbox.is_within(own))
-    }
+/// The caller may not do this.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{principal} may not {action} there: {refusal}")]
+pub struct NotGranted {
+    /// Who.
+    pub(crate) principal: String,
+    /// What.
+    pub(crate) action: Action,
+    /// The rule.
+    pub(crate) refusal: Refusal,
 }
 
 impl Caller {
@@ -41,18 +66,106 @@ impl Caller {
     pub(crate) fn anonymous() -> Self {
         Self {
             principal: Principal::anonymous(),
-            // All of them: a subscriber id is the only owner that an inbox has.
-            grants: Grants {
-                inboxes: TopicFilter::parse("inbox.>").into_iter().collect(),
-            },
-            expires: None,
+            rights: Rights::Unchecked,
+            credential: None,
         }
+    }
+
+    /// A caller without any right, of a server that knows no other for a call.
+    pub(crate) fn nobody() -> Self {
+        Self {
+            rights: Rights::Granted(Arc::default()),
+            ..Self::anonymous()
+        }
+    }
+
+    /// Whether anybody has checked who it is.
+    pub(crate) fn is_checked(&self) -> bool {
+        matches!(self.rights, Rights::Granted(_))
+    }
+
+    /// Whether it may follow these topics. On a server that checks nobody everybody may.
+    pub(crate) fn may_subscribe(&self, filter: &TopicFilter) -> Result<(), NotGranted> {
+        self.may(Action::Subscribe, |grants| {
+            authorize(grants, Action::Subscribe, filter.into()).map(drop)
+        })
+    }
+
+    /// Whether it may know of this topic, as it may of those that it may follow.
+    pub(crate) fn may_see(&self, topic: &TopicName) -> bool {
+        let seen = self.may(Action::Subscribe, |grants| {
+            authorize(grants, Action::Subscribe, topic.into()).map(drop)
+        });
+        seen.is_ok()
+    }
+
+    /// Whether it may publish to this topic.
+    pub(crate) fn may_publish(&self, topic: &TopicName) -> Result<(), NotGranted> {
+        self.may(Action::Publish, |grants| {
+            authorize(grants, Action::Publish, topic.into()).map(drop)
+        })
+    }
+
+    /// Whether it may do what concerns all of a node: its grant `admin` covers every topic. On a server that checks nobody no caller may.
+    pub(crate) fn may_administer(&self) -> Result<(), NotGranted> {
+        let everything = TopicFilter::parse(">").expect("a filter");
+        let nothing = Grants::default();
+        let grants = match &self.rights {
+            Rights::Unchecked => &nothing,
+            Rights::Granted(grants) => grants,
+        };
+        authorize(grants, Action::Admin, (&everything).into())
+            .map(drop)
+            .map_err(|refusal| self.not_granted(Action::Admin, refusal))
+    }
+
+    fn may(
+        &self,
+        action: Action,
+        asked: impl FnOnce(&Grants) -> Result<(), Refusal>,
+    ) -> Result<(), NotGranted> {
+        match &self.rights {
+            Rights::Unchecked => Ok(()),
+            Rights::Granted(grants) => {
+                asked(grants).map_err(|refusal| self.not_granted(action, refusal))
+            }
+        }
+    }
+
+    fn not_granted(&self, action: Action, refusal: Refusal) -> NotGranted {
+        NotGranted {
+            principal: self.principal.name().unwrap_or("anonymous").to_owned(),
+            action,
+            refusal,
+        }
+    }
+
+    /// The number of the rules that made it; 0 of one that nobody has checked.
+    pub(crate) fn rules(&self) -> u64 {
+        let credential = self.credential.as_ref();
+        credential.map_or(0, |credential| credential.rules)
+    }
+
+    /// When its credential expires.
+    pub(crate) fn expires(&self) -> Option<Instant> {
+        self.credential.as_ref()?.expires
+    }
+
+    /// When its streams end, if they do: some time after its credential has expired.
+    pub(crate) fn ends(&self) -> Option<Instant> {
+        Some(self.expires()? + CREDENTIAL_LEEWAY)
     }
 
     /// When its credential expires, in wall time.
     pub(crate) fn expires_at(&self, environment: &Environment) -> Option<SystemTime> {
-        let left = self.expires?.saturating_duration_since(Instant::now());
-        environment.now().checked_add(left)
+        let expires = self.expires()?;
+        let now = Instant::now();
+        // It may have expired already, within the leeway.
+        if expires >= now {
+            environment.now().checked_add(expires - now)
+        } else {
+            environment.now().checked_sub(now - expires)
+        }
     }
 
     /// Its subscriber with this id.

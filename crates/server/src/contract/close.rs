@@ -18,8 +18,13 @@ pub(crate) enum CloseReason {
     Replaced,
     /// Another instance has the id now.
     TakenOver,
-    /// The credential of the caller expired; the client comes back with another.
-    CredentialExpired,
+    /// The credential of the caller expired; the client comes back with another, at its turn.
+    CredentialExpired {
+        /// This client's turn: the tokens of a fleet often expire together.
+        reconnect_after: Duration,
+    },
+    /// The caller has been revoked; it does not come back.
+    Revoked,
     /// The reader took nothing for too long; the client comes back after this wait.
     Slow {
         /// Long enough for the cause of the slowness to pass.
@@ -45,9 +50,9 @@ impl CloseReason {
     /// Whether the client should come back.
     pub(crate) fn retryable(self) -> bool {
         match self {
-            Self::Draining { .. } | Self::Slow { .. } | Self::CredentialExpired => true,
+            Self::Draining { .. } | Self::Slow { .. } | Self::CredentialExpired { .. } => true,
             // The replaced subscriber is here already, by its newer stream.
-            Self::Unsubscribed | Self::Replaced | Self::TakenOver => false,
+            Self::Unsubscribed | Self::Replaced | Self::TakenOver | Self::Revoked => false,
         }
     }
 
@@ -58,7 +63,8 @@ impl CloseReason {
             Self::Unsubscribed => "unsubscribed",
             Self::Replaced => "replaced by a newer attempt",
             Self::TakenOver => "taken over by another instance",
-            Self::CredentialExpired => "credential expired",
+            Self::CredentialExpired { .. } => "credential expired",
+            Self::Revoked => "caller revoked",
             Self::Slow { .. } => "slow subscriber",
         }
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use longlived_broker::{CursorError, Encoding, Gap, Position};
+use longlived_topic::TopicFilter;
 use tonic::Status;
 
 use super::{CloseReason, wire::Welcome};
@@ -80,6 +81,17 @@ pub(crate) trait Dialect: Sync {
 
     /// Events up to a position, with padding behind them up to a number of bytes.
     fn padded(&self, _events: &Bytes, _at: Position, _bytes: usize) -> Option<Bytes> {
+        None
+    }
+
+    /// When the credential of the caller expires.
+    fn credential_notice(&self, _expires: Option<SystemTime>) -> Option<Bytes> {
+        None
+    }
+
+    /// A filter that the caller may no longer follow, and from which position on the stream goes without it. A contract without this
+    /// word has no stream with some of its filters.
+    fn withdrawn(&self, _filter: &TopicFilter, _after: Position, _why: &str) -> Option<Bytes> {
         None
     }
 

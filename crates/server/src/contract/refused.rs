@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use longlived_identity::CredentialError;
+
 /// Why a stream is not let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RegisterError {
@@ -28,6 +30,28 @@ pub(crate) enum RegisterError {
     /// No room.
     #[error("the limit subscribers_max of {0} is reached")]
     SubscribersExhausted(usize),
+}
+
+/// Why nobody is found to call, or somebody who may not.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallerError {
+    /// Neither a token, nor a certificate or a user that the auth file knows; nor has the file rights for callers without.
+    #[error(
+        "the call has no credential: a token in `authorization`, or a client certificate, or a Unix socket with a user that the server knows"
+    )]
+    Missing,
+    /// Which of them would hold?
+    #[error("the call has more than one `authorization`")]
+    Repeated,
+    /// No bearer token (RFC 6750, 2.1).
+    #[error("`authorization` is not `Bearer` and a token")]
+    Scheme,
+    /// Bytes that no token has.
+    #[error("`authorization` has characters that are not ASCII")]
+    NotText,
+    /// The credential makes no caller.
+    #[error(transparent)]
+    Refused(#[from] CredentialError),
 }
 
 /// No page can be made now.

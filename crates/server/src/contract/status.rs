@@ -20,7 +20,10 @@ use self::{
     details::{Refusal, plain},
     reason::Reason,
 };
-use super::{CloseReason, InvalidRequest, PagesExhausted, RegisterError, RequestStreamError};
+use super::{
+    CallerError, CloseReason, InvalidRequest, NotGranted, PagesExhausted, RegisterError,
+    RequestStreamError,
+};
 use crate::limits::PROBE_REQUEST_BYTES_MAX;
 use crate::transport::connection::HeadersTooLarge;
 use crate::transport::connection::RequestError;
@@ -59,8 +62,9 @@ pub(crate) fn of_close(reason: CloseReason) -> Status {
         CloseReason::Unsubscribed
         | CloseReason::Draining { .. }
         | CloseReason::Replaced
-        | CloseReason::CredentialExpired => completed(),
+        | CloseReason::CredentialExpired { .. } => completed(),
         CloseReason::TakenOver => Refusal::new(Reason::TakenOver, text).status(),
+        CloseReason::Revoked => Refusal::new(Reason::CallerRevoked, text).status(),
         CloseReason::Slow { reconnect_after } => {
             let refusal = Refusal::new(Reason::SubscriberSlow, text);
             refusal.after(reconnect_after).status()
@@ -135,6 +139,32 @@ pub(crate) fn of_registration(error: &RegisterError) -> Status {
     }
 }
 
+/// The caller is not known, or not any more.
+pub(crate) fn of_credential(error: &CallerError) -> Status {
+    let text = error.to_string();
+    let reason = match error {
+        CallerError::Missing => Reason::CredentialMissing,
+        CallerError::Repeated | CallerError::Scheme | CallerError::NotText => {
+            Reason::CredentialInvalid
+        }
+        CallerError::Refused(refused) if refused.is_revoked() => Reason::CallerRevoked,
+        CallerError::Refused(_) => Reason::CredentialInvalid,
+    };
+    Refusal::new(reason, text).status()
+}
+
+/// The credential of a publishing stream has expired since it began.
+pub(crate) fn credential_expired() -> Status {
+    let text =
+        "the credential of this stream has expired; messages that were not answered are not stored";
+    Refusal::new(Reason::CredentialInvalid, text).status()
+}
+
+/// How a stream ends none of whose topics its caller may follow any more, and a call that only an administrator may make.
+pub(crate) fn not_granted(problem: &NotGranted) -> Status {
+    Refusal::new(Reason::NotGranted, problem.to_string()).status()
+}
+
 /// There is no subscriber of this id to unsubscribe.
 pub(crate) fn nobody_to_unsubscribe(subscriber: &str) -> Status {
     let text =
@@ -163,8 +193,9 @@ impl From<InvalidRequest> for Status {
     fn from(error: InvalidRequest) -> Self {
         let text = error.to_string();
         let refusal = match error {
-            InvalidRequest::ForeignInbox { .. } | InvalidRequest::InboxNotGranted(_) => {
-                Refusal::new(Reason::InboxForeign, text)
+            InvalidRequest::ForeignInbox { .. } => Refusal::new(Reason::InboxForeign, text),
+            InvalidRequest::NotGranted { field, .. } => {
+                Refusal::new(Reason::NotGranted, text).with("field", field)
             }
             InvalidRequest::Message(MessageError::Reserved) => {
                 Refusal::new(Reason::TopicReserved, text)
@@ -189,6 +220,7 @@ impl From<InvalidRequest> for Status {
             | InvalidRequest::Page { .. }
             | InvalidRequest::Position { .. }
             | InvalidRequest::Duration(_)
+            | InvalidRequest::Principal
             | InvalidRequest::Timestamp => {
                 Refusal::new(Reason::FieldInvalid, text).with("field", error.field())
             }

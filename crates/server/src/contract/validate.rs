@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use longlived_api::v1;
 use longlived_broker::{
-    Begin, Compression, Epoch, GapPolicy, Message, MessageError, Position, ReadOptions, SlowPolicy,
+    Begin, Compression, Epoch, GapPolicy, Message, MessageError, Position, Principal, ReadOptions,
+    SlowPolicy,
 };
 use longlived_topic::{INBOX, SYS, TopicError, TopicFilter, TopicName};
 
-use super::{Attempt, Caller, Contract, Plan};
+use super::{Attempt, Caller, Contract, NotGranted, Plan, SubscriberKey};
 use crate::config::Config;
 
 /// The contract's numbers.
@@ -24,6 +25,8 @@ pub(crate) const MESSAGE_BYTES_DEFAULT: u32 = 4 << 20;
 /// The quiet a client may ask for: below, heartbeats would be the traffic; above, dead connections would go
 /// unnoticed for too long.
 pub(crate) const SILENCE_MIN: Duration = Duration::from_secs(1);
+/// As much of the name of a principal as an error quotes.
+const PRINCIPAL_CHARS_SHOWN: usize = 256;
 /// See [`SILENCE_MIN`].
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(300);
 
@@ -66,9 +69,16 @@ pub enum InvalidRequest {
         /// The subscriber.
         subscriber: String,
     },
-    /// The caller does not own this inbox.
-    #[error("`topic_filter` {0} is an inbox that this caller may not follow")]
-    InboxNotGranted(TopicFilter),
+    /// The caller has no right to this topic, or to all topics of this filter.
+    #[error("`{field}` {value} is not granted: {problem}")]
+    NotGranted {
+        /// Which field.
+        field: &'static str,
+        /// The requested value.
+        value: String,
+        /// The rule.
+        problem: NotGranted,
+    },
     /// Too many labels.
     #[error("`labels` has {0} entries; at most {LABELS_MAX} are allowed")]
     LabelCount(usize),
@@ -110,6 +120,11 @@ pub enum InvalidRequest {
         /// The most that there is.
         max: u64,
     },
+    /// Nobody is called so.
+    #[error(
+        "`principal` is the name of nobody: names of callers do not begin with `$`, and have no zero byte"
+    )]
+    Principal,
     /// Negative or out of range.
     #[error("`{0}` is not a positive duration")]
     Duration(&'static str),
@@ -130,12 +145,14 @@ impl InvalidRequest {
             | Self::EnumValue { field, .. }
             | Self::Page { field, .. }
             | Self::Position { field, .. }
+            | Self::NotGranted { field, .. }
             | Self::Duration(field) => field,
             Self::SecondOpen => "open",
             Self::SubscriberId { .. } => "subscriber_id",
             Self::SubscriptionCount(_) => "subscriptions",
-            Self::ForeignInbox { .. } | Self::InboxNotGranted(_) => "topic_filter",
+            Self::ForeignInbox { .. } => "topic_filter",
             Self::LabelCount(_) | Self::LabelLength { .. } => "labels",
+            Self::Principal => "principal",
             Self::Timestamp => "start.time",
             Self::Message(error) => match error {
                 MessageError::TooLarge { .. } => "payload",
@@ -247,12 +264,12 @@ pub(crate) fn legacy_plan(
     let subscriber: Arc<str> = id.to_string().into();
     let inbox = TopicName::inbox(&subscriber)
         .and_then(|inbox| TopicFilter::parse(inbox.as_str()).ok())
-        .map(|inbox| granted(inbox, caller))
-        .transpose()?
         .into_iter();
+    let filters = inbox.chain(config.legacy_topics.iter().cloned());
+    let filters = filters.map(|filter| granted(filter, caller));
     Ok(Plan {
         caller: caller.clone(),
-        filters: inbox.chain(config.legacy_topics.iter().cloned()).collect(),
+        filters: filters.collect::<Result<_, _>>()?,
         subscriber,
         begin: Begin::Next,
         options: ReadOptions {
@@ -287,6 +304,32 @@ pub fn subscriber_id(id: &str) -> Result<Arc<str>, InvalidRequest> {
     }
 }
 
+/// The subscriber of a principal, or of the caller where none is named. That of another is for administrators.
+pub(crate) fn subscriber_of(
+    principal: &str,
+    id: &Arc<str>,
+    caller: &Caller,
+) -> Result<SubscriberKey, InvalidRequest> {
+    if principal.is_empty() || Some(principal) == caller.principal.name() {
+        return Ok(caller.subscriber(id));
+    }
+    if let Err(problem) = caller.may_administer() {
+        return Err(InvalidRequest::NotGranted {
+            field: "principal",
+            value: principal.chars().take(PRINCIPAL_CHARS_SHOWN).collect(),
+            problem,
+        });
+    }
+    let principal = match principal {
+        "anonymous" => Principal::anonymous(),
+        name => Principal::named(name).ok_or(InvalidRequest::Principal)?,
+    };
+    Ok(SubscriberKey {
+        principal,
+        id: id.clone(),
+    })
+}
+
 /// Checks a filter that is added to `count` others.
 pub(crate) fn added_filter(
     text: &str,
@@ -300,17 +343,23 @@ pub(crate) fn added_filter(
     own_filter(text, caller, subscriber)
 }
 
-/// A filter this subscriber may follow: anything but other people's inboxes.
+/// A topic filter.
+pub(crate) fn topic_filter(text: &str) -> Result<TopicFilter, InvalidRequest> {
+    TopicFilter::parse(text).map_err(|problem| InvalidRequest::Topic {
+        field: "topic_filter",
+        problem,
+    })
+}
+
+/// A filter that this subscriber may follow. Where nobody is checked, that is anything but the inboxes of others; otherwise it
+/// is what the caller is granted, whatever id the subscriber claims.
 pub(crate) fn own_filter(
     text: &str,
     caller: &Caller,
     subscriber: &str,
 ) -> Result<TopicFilter, InvalidRequest> {
-    let filter = TopicFilter::parse(text).map_err(|problem| InvalidRequest::Topic {
-        field: "topic_filter",
-        problem,
-    })?;
-    if filter.is_inbox() && !filter.is_inbox_of(subscriber) {
+    let filter = topic_filter(text)?;
+    if !caller.is_checked() && filter.is_inbox() && !filter.is_inbox_of(subscriber) {
         return Err(InvalidRequest::ForeignInbox {
             filter,
             subscriber: subscriber.to_owned(),
@@ -319,12 +368,16 @@ pub(crate) fn own_filter(
     granted(filter, caller)
 }
 
-/// The filter, unless it is an inbox that the caller does not own.
-fn granted(filter: TopicFilter, caller: &Caller) -> Result<TopicFilter, InvalidRequest> {
-    if filter.is_inbox() && !caller.grants.has_inbox(&filter) {
-        return Err(InvalidRequest::InboxNotGranted(filter));
+/// The filter, unless the caller may not follow it.
+pub(crate) fn granted(filter: TopicFilter, caller: &Caller) -> Result<TopicFilter, InvalidRequest> {
+    match caller.may_subscribe(&filter) {
+        Ok(()) => Ok(filter),
+        Err(problem) => Err(InvalidRequest::NotGranted {
+            field: "topic_filter",
+            value: filter.to_string(),
+            problem,
+        }),
     }
-    Ok(filter)
 }
 
 fn labels(labels: &BTreeMap<String, String>) -> Result<(), InvalidRequest> {
@@ -388,10 +441,11 @@ fn slow_policy(value: i32) -> Result<SlowPolicy, InvalidRequest> {
 /// Checks a message to publish.
 pub(crate) fn message(
     request: v1::PublishRequest,
+    caller: &Caller,
     event_bytes_max: usize,
 ) -> Result<Message, InvalidRequest> {
     let message = Message {
-        topic: topic_name(&request.topic)?,
+        topic: own_topic(&request.topic, caller)?,
         payload: request.payload,
         key: request.key,
         headers: request.headers,
@@ -401,12 +455,20 @@ pub(crate) fn message(
     checked(message, event_bytes_max)
 }
 
-/// Checks the name of a topic to publish to.
-pub(crate) fn topic_name(text: &str) -> Result<TopicName, InvalidRequest> {
-    TopicName::parse(text).map_err(|problem| InvalidRequest::Topic {
+/// Checks a topic to publish to: its name, and that the caller may.
+pub(crate) fn own_topic(text: &str, caller: &Caller) -> Result<TopicName, InvalidRequest> {
+    let topic = TopicName::parse(text).map_err(|problem| InvalidRequest::Topic {
         field: "topic",
         problem,
-    })
+    })?;
+    match caller.may_publish(&topic) {
+        Ok(()) => Ok(topic),
+        Err(problem) => Err(InvalidRequest::NotGranted {
+            field: "topic",
+            value: text.to_owned(),
+            problem,
+        }),
+    }
 }
 
 /// Checks a message to publish against the limits of an event.

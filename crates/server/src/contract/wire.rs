@@ -20,6 +20,8 @@ pub(crate) enum Change {
     Removed(Position),
     /// Nothing changes; why.
     Refused(String),
+    /// The stream goes on without it after this; why.
+    Withdrawn(Position, String),
 }
 
 fn response(frame: subscribe_response::Frame) -> Bytes {
@@ -127,7 +129,10 @@ pub(crate) fn go_away(reason: CloseReason, at: Position) -> Bytes {
         CloseReason::Unsubscribed => (Reason::Unsubscribed, None),
         CloseReason::Replaced => (Reason::Replaced, None),
         CloseReason::TakenOver => (Reason::TakenOver, None),
-        CloseReason::CredentialExpired => (Reason::CredentialExpired, None),
+        CloseReason::CredentialExpired { reconnect_after } => {
+            (Reason::CredentialExpired, Some(reconnect_after))
+        }
+        CloseReason::Revoked => (Reason::Revoked, None),
         CloseReason::Slow { reconnect_after } => (Reason::Slow, Some(reconnect_after)),
     };
     response(subscribe_response::Frame::GoAway(v1::GoAway {
@@ -158,6 +163,7 @@ pub(crate) fn subscription_change(filter: &str, change: &Change) -> Bytes {
         Change::Added(after) => (State::Added, Some(*after), ""),
         Change::Removed(after) => (State::Removed, Some(*after), ""),
         Change::Refused(why) => (State::Refused, None, why.as_str()),
+        Change::Withdrawn(after, why) => (State::Refused, Some(*after), why.as_str()),
     };
     response(subscribe_response::Frame::SubscriptionChange(
         v1::SubscriptionChange {

@@ -235,6 +235,23 @@ impl NodeValues {
         )
     }
 
+    fn callers(&self, to: &mut To<'_>) -> fmt::Result {
+        let callers = &self.node.callers;
+        let Some(is_stale) = callers.is_stale() else {
+            return Ok(());
+        };
+        to.gauge(
+            "auth_file_stale",
+            "1 while the auth file has a content that cannot be used and an older one holds, else 0.",
+            i64::from(is_stale),
+        )?;
+        to.counter(
+            "calls_unauthenticated",
+            "Calls refused since the start because no caller was found for them.",
+            callers.refused(),
+        )
+    }
+
     fn life(&self, to: &mut To<'_>) -> fmt::Result {
         to.gauge(
             "draining",
@@ -288,6 +305,7 @@ impl Collector for Sample {
         NodeValues::subscribers(self.subscribers, &mut to)?;
         values.peers(&mut to)?;
         values.tls(&mut to)?;
+        values.callers(&mut to)?;
         values.life(&mut to)
     }
 }

@@ -4,7 +4,10 @@
 //! Holds: a look goes on in steps and gives way between them, with any number of sessions.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,8 +19,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Registry, STEP, Session, pace::Untaken};
-use crate::contract::CloseReason;
+use super::{Decision, Registry, STEP, Session, pace::Untaken};
+use crate::callers::Callers;
+use crate::contract::{Caller, CallerError, CloseReason};
 
 /// How often sessions are looked at.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
@@ -25,6 +29,9 @@ const WATCH_EVERY: Duration = Duration::from_millis(500);
 /// The watch over sessions whose reader may stall.
 pub(crate) struct Maintenance {
     registry: Arc<Registry>,
+    callers: Arc<Callers>,
+    // Of the callers that were decided last.
+    rules: AtomicU64,
     environment: Environment,
     stall_timeout: Duration,
     // Only those that asked to be disconnected when slow.
@@ -40,11 +47,14 @@ impl Maintenance {
     /// For the sessions of a registry.
     pub(crate) fn new(
         registry: Arc<Registry>,
+        callers: Arc<Callers>,
         environment: Environment,
         stall_timeout: Duration,
     ) -> Arc<Self> {
         Arc::new(Self {
             registry,
+            rules: AtomicU64::new(callers.rules()),
+            callers,
             environment,
             stall_timeout,
             watched: Mutex::new(Vec::new()),
@@ -74,7 +84,9 @@ impl Maintenance {
 
     async fn look(&self, now: Instant) {
         self.close_slow(now).await;
-        while self.registry.close_expired(now, STEP) {
+        self.decide_again().await;
+        let turn = || self.registry.turn(&self.environment);
+        while self.registry.mind_credentials(now, STEP, turn) {
             yield_now().await;
         }
         while let Some(overdue) = self.registry.closing().take_overdue(now, STEP) {
@@ -85,6 +97,32 @@ impl Maintenance {
         }
         while self.registry.look_again(now, STEP) {
             yield_now().await;
+        }
+    }
+
+    /// Newer rules hold for live streams too.
+    async fn decide_again(&self) {
+        let rules = self.callers.rules();
+        if self.rules.swap(rules, Ordering::Relaxed) != rules {
+            let again = |caller: &Arc<Caller>| self.decide(caller);
+            self.registry.decide_again(again).await;
+        }
+    }
+
+    /// What the present rules make of a caller.
+    pub(crate) fn decide(&self, caller: &Arc<Caller>) -> Decision {
+        match self.callers.again(caller) {
+            Ok(again) => Decision::GoesOn(again),
+            Err(CallerError::Refused(refused)) if refused.is_expired() => Decision::Expired,
+            Err(_) => Decision::Revoked,
+        }
+    }
+
+    /// Decides a stream that has just begun, if its caller is one of older rules: the look at all may have missed it.
+    pub(crate) fn decide_new(&self, session: &Arc<Session>) {
+        let caller = session.caller();
+        if caller.rules() != self.callers.rules() {
+            self.registry.apply(session, &self.decide(&caller));
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use longlived_broker::{Cursor, Interest, Sequence, Signal, SlowPolicy, Tails};
+use longlived_broker::{Cursor, Interest, Principal, Sequence, Signal, SlowPolicy, Tails};
 use longlived_topic::TopicName;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -30,8 +30,8 @@ use crate::{
 
 /// The handle of one live call.
 pub(crate) struct Session {
-    /// The caller.
-    pub caller: Arc<Caller>,
+    // Who began it. It may have been decided again since, but its name stays.
+    first_caller: Arc<Caller>,
     /// The id of the subscriber.
     pub subscriber: Arc<str>,
     /// Tells the sessions of one subscriber apart, so that a stream that ends late never removes its successor.
@@ -52,6 +52,9 @@ pub(crate) struct Session {
     replaces: AtomicBool,
     // Written by the body, read by the registry: all that it had to say, its end too, is with the connection.
     told: AtomicBool,
+    // Written by the registry, taken by the body: see `Orders`.
+    remind: AtomicBool,
+    decide: AtomicBool,
     // Only of a reader that asked to be disconnected when slow.
     pace: Option<Box<Pace>>,
 }
@@ -65,6 +68,17 @@ struct State {
     reader: Option<Arc<Signal>>,
     // Those of its filters. Written by the body, read by code that watches the session from outside.
     tails: Tails,
+    // The caller, once it has been decided again. Written by the registry.
+    caller: Option<Arc<Caller>>,
+}
+
+/// What the body of a session is to do beside its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Orders {
+    /// Tell its client when the credential expires.
+    pub remind: bool,
+    /// Look whether the caller may still follow its filters.
+    pub decide: bool,
 }
 
 impl Session {
@@ -78,7 +92,7 @@ impl Session {
     ) -> Arc<Self> {
         let watched = plan.options.slow_policy == SlowPolicy::Disconnect;
         let session = Self {
-            caller: plan.caller.clone(),
+            first_caller: plan.caller.clone(),
             subscriber: plan.subscriber.clone(),
             generation: registry.next_generation(),
             attempt: plan.attempt,
@@ -86,6 +100,8 @@ impl Session {
             signal,
             record,
             state: Mutex::default(),
+            remind: AtomicBool::new(false),
+            decide: AtomicBool::new(false),
             follows_inbox: AtomicBool::new(false),
             closing: registry.closing().clone(),
             contested: AtomicBool::new(false),
@@ -99,7 +115,39 @@ impl Session {
 
     /// Whose stream it is.
     pub(crate) fn key(&self) -> SubscriberKey {
-        self.caller.subscriber(&self.subscriber)
+        self.first_caller.subscriber(&self.subscriber)
+    }
+
+    /// The principal of its caller.
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.first_caller.principal
+    }
+
+    /// The caller, as it is decided now.
+    pub(crate) fn caller(&self) -> Arc<Caller> {
+        let again = self.state.lock().caller.clone();
+        again.unwrap_or_else(|| self.first_caller.clone())
+    }
+
+    /// It goes on with this caller; the filters that this one may not follow end.
+    pub(super) fn set_caller(&self, caller: Arc<Caller>) {
+        self.state.lock().caller = Some(caller);
+        self.decide.store(true, Ordering::Release);
+        self.signal.raise(Interest::Control);
+    }
+
+    /// Its client is to hear when the credential expires.
+    pub(super) fn remind(&self) {
+        self.remind.store(true, Ordering::Release);
+        self.signal.raise(Interest::Control);
+    }
+
+    /// What the body is to do; it is said once.
+    pub(crate) fn take_orders(&self) -> Orders {
+        Orders {
+            remind: self.remind.swap(false, Ordering::AcqRel),
+            decide: self.decide.swap(false, Ordering::AcqRel),
+        }
     }
 
     /// The record of its call.
@@ -266,7 +314,7 @@ impl Session {
             sums: crate::layers::Sums::default(),
         });
         Arc::new(Self {
-            caller: Arc::new(caller),
+            first_caller: Arc::new(caller),
             subscriber,
             generation,
             attempt,
@@ -274,6 +322,8 @@ impl Session {
             signal: Arc::default(),
             record: Arc::new(CallRecord::new("/test", None, None, None, of_node)),
             state: Mutex::default(),
+            remind: AtomicBool::new(false),
+            decide: AtomicBool::new(false),
             follows_inbox: AtomicBool::new(false),
             closing: Arc::default(),
             contested: AtomicBool::new(false),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::contract::Caller;
+use crate::contract::{Caller, Credential};
 
 fn register(registry: &Arc<Registry>, number: u64) -> Registration {
     let attempt = Attempt {
@@ -116,15 +116,13 @@ async fn an_id_that_was_fought_over_makes_room_once_the_fight_is_forgotten_howev
 }
 
 #[tokio::test(start_paused = true)]
-async fn sessions_are_told_to_end_when_their_caller_expires_a_few_at_a_time_and_not_before() {
+async fn sessions_hear_of_the_end_of_their_credential_and_end_after_it_a_few_at_a_time_and_not_before()
+ {
     let registry = Registry::new(100);
     let begin = Instant::now();
-    let expire = |after: u64| Some(begin + Duration::from_secs(after));
-    let of = |id: u64, expires| {
-        let caller = Caller {
-            expires,
-            ..Caller::anonymous()
-        };
+    let after = |seconds: u64| begin + Duration::from_secs(seconds);
+    let of = |id: u64, expires: Option<Instant>| {
+        let caller = expires.map_or_else(Caller::anonymous, |at| caller_until(Some(at)));
         let attempt = Attempt {
             instance: 7,
             number: 1,
@@ -133,27 +131,66 @@ async fn sessions_are_told_to_end_when_their_caller_expires_a_few_at_a_time_and_
         let session = Session::of_caller(caller, id, registry.next_generation(), attempt);
         registry.register(session).expect("it is the newest")
     };
+    let turn = || Duration::from_secs(3);
+    let mind = |at, limit| registry.mind_credentials(at, limit, turn);
     let stays = of(0, None);
-    let later = of(1, expire(61));
-    let sooner: Vec<_> = (2..7).map(|id| of(id, expire(60))).collect();
-    let told = |ones: &[Registration]| {
-        let told = ones.iter().filter_map(|one| one.session().closing());
-        told.filter(|&reason| reason == CloseReason::CredentialExpired)
-            .count()
+    let later = of(1, Some(after(1_000)));
+    let sooner: Vec<_> = (2..7).map(|id| of(id, Some(after(100)))).collect();
+    let told = || {
+        let told = sooner.iter().filter_map(|one| one.session().closing());
+        let ends = |reason: &CloseReason| matches!(reason, CloseReason::CredentialExpired { reconnect_after } if *reconnect_after == turn());
+        told.filter(ends).count()
+    };
+    let reminded = || {
+        let orders = sooner.iter().map(|one| one.session().take_orders());
+        orders.filter(|orders| orders.remind).count()
     };
     assert_eq!(registry.expiring.len(), 6);
-    assert!(!registry.close_expired(expire(59).unwrap(), 4));
-    assert_eq!(told(&sooner), 0);
+    assert!(!mind(after(74), 100));
+    assert_eq!(reminded(), 0);
+    assert!(mind(after(85), 4), "one is left");
+    assert_eq!(reminded(), 4);
+    assert!(!mind(after(85), 4));
+    assert_eq!(reminded(), 1);
+    assert_eq!(registry.expiring.len(), 6, "they have not ended");
+
+    let leeway = longlived_identity::LEEWAY.as_secs();
+    assert!(!mind(after(100 + leeway - 1), 100));
+    assert_eq!(told(), 0);
+    assert!(mind(after(100 + leeway), 4));
+    assert_eq!(told(), 4);
+    assert!(!mind(after(100 + leeway), 4));
+    assert_eq!((told(), reminded()), (5, 0));
+    assert_eq!(registry.expiring.len(), 1);
+
+    let renewed = caller_until(Some(after(10_000)));
+    registry.renew(later.session(), Arc::new(renewed));
     assert!(
-        registry.close_expired(expire(60).unwrap(), 4),
-        "one is left"
+        !mind(after(1_000 + leeway), 100),
+        "it has another credential"
     );
-    assert_eq!(told(&sooner), 4);
-    assert!(!registry.close_expired(expire(60).unwrap(), 4));
-    assert_eq!(told(&sooner), 5);
+    assert_eq!(later.session().closing(), None);
     drop(later);
     assert_eq!(registry.expiring.len(), 0, "one that has ended is not kept");
     assert_eq!(stays.session().closing(), None);
+}
+
+/// A caller whose credential expires then.
+fn caller_until(expires: Option<Instant>) -> Caller {
+    let mut caller = Caller::nobody();
+    let rules = "[anonymous]\nsubscribe = { allow = [\">\"] }";
+    let rules = longlived_identity::AuthRules::parse(rules, &mut |_| unreachable!());
+    let proof = rules
+        .expect("rules")
+        .anonymous()
+        .expect("they have it")
+        .proof;
+    caller.credential = Some(Credential {
+        expires,
+        proof,
+        rules: 1,
+    });
+    caller
 }
 
 #[tokio::test(start_paused = true)]

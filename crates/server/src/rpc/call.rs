@@ -71,10 +71,11 @@ impl RawCall {
     }
 }
 
-/// The caller: a layer that finds it puts it into the extensions. Without such a layer every caller is anonymous.
+/// The caller: the layer that finds it puts it into the extensions. Where nobody is checked it finds none, and every caller is
+/// anonymous; a server that checks its callers knows one without rights for a call that has missed the layer.
 fn caller(node: &Node, extensions: &mut Extensions) -> Arc<Caller> {
     let known = extensions.remove::<Arc<Caller>>();
-    known.unwrap_or_else(|| node.anonymous.clone())
+    known.unwrap_or_else(|| node.callers.unknown().clone())
 }
 
 /// The messages of a body, as the generated types read them.

@@ -52,7 +52,8 @@ impl Pipeline {
 
     pub(super) fn new(node: Arc<Node>, raw: RawCall) -> Self {
         let drain = node.drain.clone();
-        let requests = PublishRequests::new(node.clone(), raw.body, raw.encoding);
+        let caller = raw.caller.clone();
+        let requests = PublishRequests::new(node.clone(), caller, raw.body, raw.encoding);
         Self {
             node,
             requests,
@@ -145,6 +146,11 @@ impl Pipeline {
         if self.draining.poll_unpin(cx).is_ready() {
             self.read_end = Some(Err(status::draining(self.node.spread_turn())));
             self.draining = futures_util::future::pending().boxed();
+        }
+        if self.read_end.is_none()
+            && let Err(status) = self.requests.decide()
+        {
+            self.read_end = Some(Err(status));
         }
         while self.read_end.is_none() && group.len() < GROUP_MESSAGES_MAX && bytes < GROUP_BYTES_MAX
         {

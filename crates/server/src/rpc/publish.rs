@@ -51,7 +51,8 @@ pub(super) async fn publish(node: Arc<Node>, request: Request<Body>) -> Answer {
     let bytes_max = publish_bytes_max(&node.config);
     let mut call =
         Call::<v1::PublishRequest>::new(node.clone(), request, "PublishRequest", bytes_max)?;
-    let message = validate::message(call.message().await?, node.config.event_bytes_max)?;
+    let message = call.message().await?;
+    let message = validate::message(message, &call.caller, node.config.event_bytes_max)?;
     let options = PublishOptions {
         principal: call.caller.principal.clone(),
         deadline: call.deadline,

@@ -18,11 +18,12 @@ use longlived_api::v1;
 use longlived_broker::Message;
 use longlived_topic::TopicName;
 use prost::Message as _;
+use tokio::time::Instant;
 use tonic::{Code, Status, Streaming, body::Body, codec::CompressionEncoding};
 
 use super::{call, pipeline::publish_bytes_max, publish_fields::PublishFields};
 use crate::{
-    contract::{InvalidRequest, RequestStreamError, status, validate},
+    contract::{Caller, InvalidRequest, RequestStreamError, status, validate},
     framing::{PREFIX_BYTES, Prefix},
     node::Node,
 };
@@ -40,6 +41,7 @@ const TOPICS: usize = 64;
 pub(super) struct PublishRequests {
     node: Arc<Node>,
     source: Source,
+    caller: Arc<Caller>,
     topics: Topics,
 }
 
@@ -50,8 +52,13 @@ enum Source {
 }
 
 impl PublishRequests {
-    /// The messages of `body`; with an encoding some may be compressed.
-    pub(super) fn new(node: Arc<Node>, body: Body, encoding: Option<CompressionEncoding>) -> Self {
+    /// The messages of `body`, by `caller`; with an encoding some may be compressed.
+    pub(super) fn new(
+        node: Arc<Node>,
+        caller: Arc<Caller>,
+        body: Body,
+        encoding: Option<CompressionEncoding>,
+    ) -> Self {
         let bytes_max = publish_bytes_max(&node.config);
         let source = if encoding.is_none() {
             Source::Plain(Framed::new(body, bytes_max))
@@ -61,8 +68,24 @@ impl PublishRequests {
         Self {
             node,
             source,
+            caller,
             topics: Topics::default(),
         }
+    }
+
+    /// Whether the caller may still say anything. Its credential may have expired, and the rules may have changed.
+    pub(super) fn decide(&mut self) -> Result<(), Status> {
+        let has_ended = |ends| ends <= Instant::now();
+        if self.caller.ends().is_some_and(has_ended) {
+            return Err(status::credential_expired());
+        }
+        if self.caller.rules() != self.node.callers.rules() {
+            let again = self.node.callers.again(&self.caller);
+            self.caller = again.map_err(|error| status::of_credential(&error))?;
+            // They were granted by the rules before.
+            self.topics = Topics::default();
+        }
+        Ok(())
     }
 
     /// The next message, checked. After an error or the end it must not be asked again.
@@ -77,14 +100,16 @@ impl PublishRequests {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => Err(status::of_decoder(&error, NAME, bytes_max)),
                 Some(Ok(request)) => {
-                    validate::message(request, config.event_bytes_max).map_err(Status::from)
+                    validate::message(request, &self.caller, config.event_bytes_max)
+                        .map_err(Status::from)
                 }
             },
             Source::Plain(framed) => match ready!(framed.poll_next(cx)) {
                 None => return Poll::Ready(None),
                 Some(Err(status)) => Err(status),
                 Some(Ok((bytes, range))) => {
-                    message(bytes, range, &mut self.topics, config.event_bytes_max)
+                    let topics = &mut self.topics;
+                    message(bytes, range, &self.caller, topics, config.event_bytes_max)
                 }
             },
         };
@@ -96,6 +121,7 @@ impl PublishRequests {
 fn message(
     bytes: &Bytes,
     range: Range<usize>,
+    caller: &Caller,
     topics: &mut Topics,
     event_bytes_max: usize,
 ) -> Result<Message, Status> {
@@ -104,13 +130,13 @@ fn message(
     let Some(fields) = PublishFields::read(request) else {
         let request = v1::PublishRequest::decode(bytes.slice(range));
         let request = request.map_err(|error| status::of_request_stream(&error.into()))?;
-        let mut message = validate::message(request, event_bytes_max)?;
+        let mut message = validate::message(request, caller, event_bytes_max)?;
         if is_small(&message.payload, length) {
             message.payload = Bytes::copy_from_slice(&message.payload);
         }
         return Ok(message);
     };
-    let topic = topics.name(fields.topic)?;
+    let topic = topics.name(fields.topic, caller)?;
     let payload = if is_small(fields.payload, length) {
         Bytes::copy_from_slice(fields.payload)
     } else {
@@ -130,8 +156,8 @@ fn is_small(payload: &[u8], message_bytes: usize) -> bool {
     payload.len() * VIEW_ONE_IN < message_bytes
 }
 
-/// Names that this stream has used and that were found to be names, so that they need not be checked and
-/// allocated for each message.
+/// Names that this stream has used, that were found to be names, and to which its caller may publish: they need not be checked
+/// and allocated for each message.
 #[derive(Debug, Default)]
 struct Topics {
     last: Option<TopicName>,
@@ -140,7 +166,7 @@ struct Topics {
 }
 
 impl Topics {
-    fn name(&mut self, text: &str) -> Result<TopicName, InvalidRequest> {
+    fn name(&mut self, text: &str, caller: &Caller) -> Result<TopicName, InvalidRequest> {
         if let Some(last) = self.last.as_ref().filter(|last| last.as_str() == text) {
             return Ok(last.clone());
         }
@@ -151,7 +177,7 @@ impl Topics {
             .and_then(|others| others[slot].as_ref());
         let name = match known.filter(|known| known.as_str() == text) {
             Some(known) => known.clone(),
-            None => validate::topic_name(text)?,
+            None => validate::own_topic(text, caller)?,
         };
         // One that publishes to one topic needs no more than the last.
         if self.last.replace(name.clone()).is_some() {

@@ -221,9 +221,10 @@ pub(super) async fn unsubscribe(node: Arc<Node>, request: Request<Body>) -> Answ
         "UnsubscribeRequest",
         REQUEST_BYTES_MAX,
     )?;
-    let subscriber = validate::subscriber_id(&call.message().await?.subscriber_id)?;
+    let message = call.message().await?;
+    let subscriber = validate::subscriber_id(&message.subscriber_id)?;
     call.record.set_subscriber(&*subscriber);
-    let key = call.caller.subscriber(&subscriber);
+    let key = validate::subscriber_of(&message.principal, &subscriber, &call.caller)?;
     let ended = end_streams(&node, &key);
     // One that is away is told when it comes back.
     let sequence = ended.or_else(|| node.registry.unsubscribe_away(&key));

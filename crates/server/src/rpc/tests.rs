@@ -14,6 +14,7 @@ use longlived_api::{
         topic_service_client::TopicServiceClient,
     },
 };
+use longlived_authorize::{Grants, RuleSet, Rules};
 use longlived_broker::{Environment, Log, Principal};
 use longlived_testkit::{
     requests::{message, request, subscription},
@@ -28,8 +29,9 @@ use tower::Layer as _;
 
 use super::*;
 use crate::{
+    callers::Callers,
     config::Config,
-    contract::{Caller, Grants},
+    contract::{Caller, Credential, Rights},
     layers::{Layered, Layers},
     lifecycle::Drain,
     tasks::Tasks,
@@ -87,7 +89,7 @@ impl World {
         let drain = Drain::new();
         let timeout = config.acceptor.connection.request_timeout;
         let probes = Probes::new(drain.clone(), timeout).await.expect("probes");
-        let node = Node::new(config, environment, log, drain);
+        let node = Node::new(config, environment, log, Callers::unchecked(), drain);
         let maintenance = node.maintenance.clone().run(tasks.cancel_token());
         tasks.spawn("maintenance", maintenance);
         Self {
@@ -112,15 +114,23 @@ impl World {
     }
 }
 
-/// A caller that may follow these inboxes, beside the rights of everybody.
+/// A caller that may publish and follow everything, and these inboxes.
 fn caller(principal: &str, inboxes: &[&str]) -> Caller {
-    let parsed = inboxes.iter().map(|inbox| TopicFilter::parse(inbox));
+    let filters = inboxes.iter().chain(&[">"]);
+    let parsed = filters.map(|filter| TopicFilter::parse(filter).expect("a filter"));
+    let rules = Rules {
+        allow: parsed.collect(),
+        ..Rules::default()
+    };
+    let own = RuleSet {
+        publish: rules.clone(),
+        subscribe: rules,
+        ..RuleSet::default()
+    };
     Caller {
         principal: Principal::named(principal).expect("a name"),
-        grants: Grants {
-            inboxes: parsed.collect::<Result<_, _>>().expect("filters"),
-        },
-        expires: None,
+        rights: Rights::Granted(Arc::new(Grants { own, most: None })),
+        credential: None,
     }
 }
 
@@ -147,7 +157,10 @@ impl Door {
 
     async fn unsubscribe(&self, id: &str) -> Result<(), Status> {
         let subscriber_id = id.to_owned();
-        let asked = v1::UnsubscribeRequest { subscriber_id };
+        let asked = v1::UnsubscribeRequest {
+            subscriber_id,
+            ..v1::UnsubscribeRequest::default()
+        };
         let mut client = SubscriptionServiceClient::new(self.0.clone());
         let answered = within("an answer", client.unsubscribe(asked)).await;
         answered.map(drop).map_err(told)
@@ -327,7 +340,7 @@ async fn inbox(door: &Door, id: i32) -> [Result<(), String>; 4] {
 }
 
 #[tokio::test]
-async fn an_inbox_is_followed_by_its_subscriber_of_the_caller_that_owns_it() {
+async fn an_inbox_is_followed_by_the_callers_that_are_granted_it_whatever_id_they_claim() {
     let world = World::new().await;
     let anns = world.door(Some(caller("ann", &["inbox.7", "inbox.8"])));
     let bobs = world.door(Some(caller("bob", &["inbox.9"])));
@@ -336,13 +349,19 @@ async fn an_inbox_is_followed_by_its_subscriber_of_the_caller_that_owns_it() {
     for (door, id) in [(&anns, 7), (&anns, 8), (&bobs, 9), (&all, 7), (&nobodys, 7)] {
         assert_eq!(inbox(door, id).await, [const { Ok(()) }; 4], "{id}");
     }
-    for (door, id) in [(&anns, 9), (&bobs, 7), (&world.door_of("carl"), 7)] {
-        let not_granted =
-            format!("`topic_filter` inbox.{id} is an inbox that this caller may not follow");
+    for (name, door, id) in [
+        ("ann", &anns, 9),
+        ("bob", &bobs, 7),
+        ("carl", &world.door_of("carl"), 7),
+    ] {
+        let not_granted = format!(
+            "`topic_filter` inbox.{id} is not granted: {name} may not subscribe there: no filter of `subscribe.allow` \
+             covers `inbox.{id}` in the grants of the credential"
+        );
         let refused = [
-            "INBOX_FOREIGN",
+            "NOT_GRANTED",
             &not_granted,
-            "INBOX_FOREIGN",
+            "NOT_GRANTED",
             &Code::PermissionDenied.to_string(),
         ];
         let refused = refused.map(|why| Err(why.to_owned()));
@@ -350,13 +369,25 @@ async fn an_inbox_is_followed_by_its_subscriber_of_the_caller_that_owns_it() {
     }
 }
 
+/// What is proved of a caller in these tests.
+fn proof() -> Arc<longlived_identity::Proof> {
+    let rules = "[anonymous]\nsubscribe = { allow = [\">\"] }";
+    let rules = longlived_identity::AuthRules::parse(rules, &mut |_| unreachable!());
+    let anonymous = rules.expect("rules").anonymous();
+    anonymous.expect("they have it").proof
+}
+
 #[tokio::test(start_paused = true)]
-async fn the_subscriptions_of_a_caller_end_when_its_credential_expires() {
+async fn the_subscriptions_of_a_caller_hear_that_its_credential_expires_and_end_after_it() {
     let world = World::new().await;
     let lasting = Duration::from_secs(60);
     let begin = Instant::now();
     let expiring = world.door(Some(Caller {
-        expires: Some(begin + lasting),
+        credential: Some(Credential {
+            expires: Some(begin + lasting),
+            proof: proof(),
+            rules: 0,
+        }),
         ..caller("ann", &["inbox.7"])
     }));
     let told = Some(prost_types::Timestamp {
@@ -378,19 +409,31 @@ async fn the_subscriptions_of_a_caller_end_when_its_credential_expires() {
         Told::CredentialNotice(notice) => assert_eq!(notice.expires, told),
         other => panic!("{other:?}"),
     }
+    assert!(begin.elapsed() < Duration::from_secs(1), "it is an answer");
     let mut client = LonglivedClient::new(expiring.0.clone());
     let frozen = within("the headers", client.subscribe(protos::Request { id: 7 })).await;
     let mut frozen = frozen.expect("it begins").into_inner();
 
+    loop {
+        match session.frame().await {
+            Told::Progress(_) => {}
+            Told::CredentialNotice(notice) => break assert_eq!(notice.expires, told),
+            other => panic!("{other:?}"),
+        }
+    }
+    let share = begin.elapsed().as_secs_f64() / lasting.as_secs_f64();
+    assert!((0.75..0.87).contains(&share), "{share}");
     let go_away = session.until_go_away().await;
-    assert!((lasting..lasting + Duration::from_secs(1)).contains(&begin.elapsed()));
+    let ends = lasting + longlived_identity::LEEWAY;
+    assert!((ends..ends + Duration::from_secs(1)).contains(&begin.elapsed()));
     assert_eq!(go_away.reason(), v1::go_away::Reason::CredentialExpired);
     assert!(go_away.reconnect, "with another credential");
+    assert!(go_away.reconnect_after.is_some(), "at its turn");
     session.end().await.expect("it ends with OK");
     let ended = within("the end", frozen.message()).await;
     assert_eq!(ended.expect_err("it comes back").code(), Code::Unavailable);
     while let Told::Progress(_) = stays.frame().await {
-        if begin.elapsed() > 2 * lasting {
+        if begin.elapsed() > 3 * lasting {
             return;
         }
     }

@@ -29,7 +29,7 @@ use crate::{
     layers::{CallRecord, Kind},
     limits::SESSION_ANSWERS_BYTES_MAX,
     node::Node,
-    registry::Registration,
+    registry::{Registration, Session},
     transport::connection::{Followed, Follower, Heartbeat},
 };
 
@@ -121,12 +121,11 @@ impl SessionBody {
             }
             // A reset has announced a gap: no event and no answer comes before it.
             let gap_first = self.cursor.gap_comes_first() && !planted(Fault::ResetGapLater);
-            if !gap_first
-                && self.cursor.signal().take(Interest::Control)
-                && let Some(reason) = self.registration.session().closing()
-            {
-                self.go_away(reason);
-                continue;
+            if !gap_first && self.cursor.signal().take(Interest::Control) {
+                self.follow_orders();
+                if self.control.is_some() || self.end.is_some() {
+                    continue;
+                }
             }
             if std::mem::take(&mut self.became_current) {
                 self.registration.became_current();
@@ -197,6 +196,50 @@ impl SessionBody {
         self.control = last.map(Box::new);
         self.record().set_end(reason.as_str());
         self.end = Some(dialect.closed(reason));
+    }
+
+    /// What code outside of the body has asked it to do.
+    fn follow_orders(&mut self) {
+        let session = self.registration.session().clone();
+        if let Some(reason) = session.closing() {
+            self.go_away(reason);
+            return;
+        }
+        let orders = session.take_orders();
+        if orders.decide {
+            self.withdraw_filters(&session);
+        }
+        if orders.remind && self.end.is_none() {
+            let expires = session.caller().expires_at(&self.node.environment);
+            if let Some(notice) = self.dialect().credential_notice(expires) {
+                self.keep(notice);
+            }
+        }
+    }
+
+    /// Ends the filters that the caller may no longer follow, and the stream if no other is left.
+    fn withdraw_filters(&mut self, session: &Session) {
+        let caller = session.caller();
+        let filters = self.cursor.filters();
+        let refused: Vec<_> = filters
+            .filter_map(|filter| Some((filter.clone(), caller.may_subscribe(filter).err()?)))
+            .collect();
+        let kept = self.cursor.filters().count() - refused.len();
+        for (filter, problem) in refused {
+            let removed = self.cursor.remove(&filter);
+            let told = removed.and_then(|after| {
+                let why = problem.to_string();
+                self.dialect().withdrawn(&filter, after, &why)
+            });
+            match told {
+                Some(told) if kept > 0 => self.keep(told),
+                _ => {
+                    self.record().set_end("no longer granted".to_owned());
+                    self.end = Some(status::not_granted(&problem));
+                }
+            }
+        }
+        session.set_filters(&self.cursor);
     }
 
     fn fail(&mut self, error: &CursorError) {

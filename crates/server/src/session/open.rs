@@ -73,6 +73,7 @@ pub(crate) async fn open(
     if plan.options.slow_policy == SlowPolicy::Disconnect {
         node.maintenance.watch(registration.session());
     }
+    node.maintenance.decide_new(registration.session());
     // A drain that passed the registry before this session was in it.
     if node.drain.is_draining() {
         registration.session().close(node.drain_reason());

@@ -56,11 +56,18 @@ impl Requests {
             if let Some((_, attaching)) = &mut self.attaching {
                 let attached = ready!(attaching.poll_unpin(cx));
                 let filter = self.attaching.take().map(|(filter, _)| filter);
-                let filter = filter.as_ref().map_or("", TopicFilter::as_str);
+                // The caller's rights may have changed while the live tail was linked.
+                let granted = filter
+                    .as_ref()
+                    .map(|filter| session.caller().may_subscribe(filter));
                 let change = match attached {
+                    Ok(_) if let Some(Err(problem)) = granted => {
+                        Change::Refused(problem.to_string())
+                    }
                     Ok(attached) => Change::Added(cursor.add(attached)),
                     Err(error) => Change::Refused(error.to_string()),
                 };
+                let filter = filter.as_ref().map_or("", TopicFilter::as_str);
                 return Poll::Ready(Some(Ok(wire::subscription_change(filter, &change))));
             }
             let next = ready!(std::pin::Pin::new(&mut self.stream).poll_next(cx));
@@ -89,7 +96,7 @@ impl Requests {
         &mut self,
         request: v1::SessionRequest,
         cursor: &mut Cursor,
-        session: &Session,
+        session: &Arc<Session>,
         node: &Node,
     ) -> Result<Option<Bytes>, InvalidRequest> {
         let Some(request) = request.request else {
@@ -103,7 +110,7 @@ impl Requests {
                 let text = subscription.topic_filter;
                 let count = cursor.filters().count();
                 let filter =
-                    validate::added_filter(&text, &session.caller, &session.subscriber, count);
+                    validate::added_filter(&text, &session.caller(), &session.subscriber, count);
                 let refused = |why| {
                     Ok(Some(wire::subscription_change(
                         &text,
@@ -140,11 +147,31 @@ impl Requests {
                     current,
                 )))
             }
-            // No token is looked into: the credential that the call came with holds.
-            Request::Token(_) => {
-                let expires = session.caller.expires_at(&node.environment);
+            Request::Token(token) => {
+                renew(&token, session, node);
+                let expires = session.caller().expires_at(&node.environment);
                 Ok(Some(wire::credential_notice(expires)))
             }
         }
+    }
+}
+
+/// A token of the same caller takes the place of the credential that holds. Any other changes nothing, and the answer says so by its time.
+fn renew(token: &str, session: &Arc<Session>, node: &Node) {
+    let subscriber = &*session.subscriber;
+    match node.callers.of_token(token) {
+        Ok(Some(caller)) if caller.principal == *session.principal() => {
+            node.registry.renew(session, caller);
+        }
+        Ok(Some(caller)) => {
+            let principal = caller.principal.name();
+            tracing::info!(
+                subscriber,
+                ?principal,
+                "a token of another caller renews nothing"
+            );
+        }
+        Ok(None) => {}
+        Err(error) => tracing::info!(subscriber, %error, "a token renews nothing"),
     }
 }

@@ -24,7 +24,6 @@ use self::certificate::Configs;
 pub use self::clients::{ClientCertificate, ClientFiles};
 use self::files::Fingerprint;
 pub use self::files::{TlsConfig, TlsError};
-pub use self::reload::ReloadHandle;
 use self::socket::TlsSocket;
 use super::connection::{ClientCertificateDer, SendQueue, close_after};
 use super::listener::{Established, Listener, Peer};

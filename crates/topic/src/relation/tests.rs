@@ -48,6 +48,16 @@ fn check_all(filters: &[TopicFilter], names: &[String]) {
             let disjoint = !names.any(|(inner, outer)| *inner && *outer);
             assert_eq!(inner.is_within(outer), within, "{inner} within {outer}");
             assert_eq!(inner.is_disjoint(outer), disjoint, "{inner} and {outer}");
+            let common = inner.intersection(outer);
+            assert_eq!(common.is_none(), disjoint, "{inner} and {outer}");
+            if let Some(common) = common {
+                let again = TopicFilter::parse(common.as_str());
+                assert_eq!(again.as_ref(), Ok(&common), "{inner} and {outer}");
+                let matched = matched(&common);
+                let both = names_of_inner.iter().zip(names_of_outer);
+                let both: Vec<bool> = both.map(|(inner, outer)| *inner && *outer).collect();
+                assert!(matched == both, "{common} of {inner} and {outer}");
+            }
         }
     }
 }

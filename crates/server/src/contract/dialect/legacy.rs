@@ -19,10 +19,11 @@ impl Dialect for Legacy {
     fn closed(&self, reason: CloseReason) -> Status {
         match reason {
             CloseReason::Unsubscribed => status::completed(),
+            CloseReason::Revoked => status::of_close(reason),
             CloseReason::Draining { .. }
             | CloseReason::Replaced
             | CloseReason::TakenOver
-            | CloseReason::CredentialExpired
+            | CloseReason::CredentialExpired { .. }
             | CloseReason::Slow { .. } => status::unavailable(reason.as_str()),
         }
     }

@@ -4,12 +4,13 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use longlived_broker::{CursorError, Encoding, Gap, Position};
+use longlived_topic::TopicFilter;
 use tonic::Status;
 
 use super::{
     super::{
         CloseReason, status,
-        wire::{self, Welcome},
+        wire::{self, Change, Welcome},
     },
     Dialect, TakeoverLimits,
 };
@@ -40,6 +41,15 @@ impl Dialect for V1 {
 
     fn padded(&self, events: &Bytes, at: Position, bytes: usize) -> Option<Bytes> {
         Some(wire::padded(events, at, bytes))
+    }
+
+    fn credential_notice(&self, expires: Option<SystemTime>) -> Option<Bytes> {
+        Some(wire::credential_notice(expires))
+    }
+
+    fn withdrawn(&self, filter: &TopicFilter, after: Position, why: &str) -> Option<Bytes> {
+        let change = Change::Withdrawn(after, why.to_owned());
+        Some(wire::subscription_change(filter.as_str(), &change))
     }
 
     fn go_away(&self, reason: CloseReason, at: Position) -> Option<Bytes> {

@@ -54,6 +54,14 @@ reasons! {
     FieldInvalid, InvalidArgument, "FIELD_INVALID";
     /// The inbox of another subscriber.
     InboxForeign, PermissionDenied, "INBOX_FOREIGN";
+    /// A call without a credential, where one is needed.
+    CredentialMissing, Unauthenticated, "CREDENTIAL_MISSING";
+    /// A credential that is not valid, or not any more.
+    CredentialInvalid, Unauthenticated, "CREDENTIAL_INVALID";
+    /// The caller has been revoked.
+    CallerRevoked, PermissionDenied, "CALLER_REVOKED";
+    /// The caller has no right to do this.
+    NotGranted, PermissionDenied, "NOT_GRANTED";
     /// A topic to which only the server publishes.
     TopicReserved, PermissionDenied, "TOPIC_RESERVED";
     /// The event is larger than the server keeps.

@@ -31,9 +31,15 @@ fn read(chunks: Vec<Vec<u8>>) -> (Vec<Message>, Option<Status>) {
     let mut messages = Vec::new();
     loop {
         let next = poll_fn(|cx| {
-            requests
-                .poll_next(cx)
-                .map_ok(|(bytes, range)| message(bytes, range, &mut topics, EVENT_BYTES_MAX))
+            requests.poll_next(cx).map_ok(|(bytes, range)| {
+                message(
+                    bytes,
+                    range,
+                    &Caller::anonymous(),
+                    &mut topics,
+                    EVENT_BYTES_MAX,
+                )
+            })
         });
         match next.now_or_never().expect("the body is there") {
             Some(Ok(Ok(message))) => messages.push(message),
@@ -81,7 +87,7 @@ proptest! {
         }
         let expected: Vec<_> = requests
             .into_iter()
-            .map(|request| validate::message(request, EVENT_BYTES_MAX).unwrap())
+            .map(|request| validate::message(request, &Caller::anonymous(), EVENT_BYTES_MAX).unwrap())
             .collect();
         let (messages, status) = read(chunks);
         prop_assert!(status.is_none(), "{status:?}");
@@ -158,7 +164,13 @@ fn a_refused_topic_is_not_remembered_as_a_name() {
     let mut topics = Topics::default();
     let bytes = Bytes::from(request("a..b", b"x").encode_to_vec());
     for _ in 0..3 {
-        let refused = message(&bytes, 0..bytes.len(), &mut topics, EVENT_BYTES_MAX);
+        let refused = message(
+            &bytes,
+            0..bytes.len(),
+            &Caller::anonymous(),
+            &mut topics,
+            EVENT_BYTES_MAX,
+        );
         assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
     }
 }
@@ -170,7 +182,13 @@ fn names_of_many_topics_are_kept_apart() {
         for n in 0..500 {
             let name = format!("orders.{n}");
             let bytes = Bytes::from(request(&name, b"x").encode_to_vec());
-            let read = message(&bytes, 0..bytes.len(), &mut topics, EVENT_BYTES_MAX);
+            let read = message(
+                &bytes,
+                0..bytes.len(),
+                &Caller::anonymous(),
+                &mut topics,
+                EVENT_BYTES_MAX,
+            );
             assert_eq!(read.unwrap().topic.as_str(), name, "round {round}");
         }
     }
@@ -191,7 +209,14 @@ fn a_small_payload_does_not_keep_the_large_message_it_came_in() {
         let bytes = Bytes::from(bytes);
         let mut topics = Topics::default();
         for _ in 0..2 {
-            let read = message(&bytes, 0..bytes.len(), &mut topics, EVENT_BYTES_MAX).unwrap();
+            let read = message(
+                &bytes,
+                0..bytes.len(),
+                &Caller::anonymous(),
+                &mut topics,
+                EVENT_BYTES_MAX,
+            )
+            .unwrap();
             assert_eq!(&read.payload[..], b"payload");
             let payload = read.payload.as_ptr() as usize;
             let begin = bytes.as_ptr() as usize;

@@ -157,7 +157,7 @@ async fn a_reader_that_reads_is_told_and_not_aborted() {
     let mut timed = Reader::open(&door, &news(SlowPolicy::Park), "grpc-timeout: 5S\r\n").await;
     let mut closed = Reader::open(&door, &request("other", &["news"]), "").await;
     flood(&door).await;
-    let key = world.node.anonymous.subscriber(&"other".into());
+    let key = world.node.callers.unknown().subscriber(&"other".into());
     for session in world.node.registry.sessions_of(&key) {
         session.close(CloseReason::Unsubscribed);
     }

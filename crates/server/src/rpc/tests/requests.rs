@@ -66,7 +66,7 @@ async fn taken(body: &mut impl ResponseBody<Error = Status>) -> Vec<Told> {
 impl World {
     /// The one that is there.
     fn session(&self, id: &str) -> Arc<Session> {
-        let key = self.node.anonymous.subscriber(&id.into());
+        let key = self.node.callers.unknown().subscriber(&id.into());
         let sessions = self.node.registry.sessions_of(&key);
         sessions.into_iter().next().expect("it is there")
     }

@@ -17,20 +17,10 @@ use super::certificate::{Facts, Loaded};
 use super::files::{Content, Fingerprint, TlsError};
 use crate::limits;
 
-/// Makes a node read the files of its certificate at once, as on SIGHUP.
-#[derive(Clone, Debug)]
-pub struct ReloadHandle(Arc<Notify>);
-
-impl ReloadHandle {
-    /// Does not wait: the log says what became of it.
-    pub fn reload(&self) {
-        self.0.notify_one();
-    }
-}
-
 impl Tls {
-    pub(crate) fn reload_handle(&self) -> ReloadHandle {
-        ReloadHandle(Arc::clone(&self.asked))
+    /// Makes it read the files at once.
+    pub(crate) fn reload_asked(&self) -> Arc<Notify> {
+        Arc::clone(&self.asked)
     }
 
     /// Looks for new files until it is told to stop.

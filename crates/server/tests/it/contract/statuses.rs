@@ -112,6 +112,7 @@ fn bad_subscriptions() -> Vec<Case> {
             framed(
                 &v1::UnsubscribeRequest {
                     subscriber_id: "x".repeat(128),
+                    ..v1::UnsubscribeRequest::default()
                 }
                 .encode_to_vec(),
             )
@@ -220,6 +221,7 @@ async fn a_second_request_of_a_method_that_takes_one_is_internal() {
                 framed(
                     &v1::UnsubscribeRequest {
                         subscriber_id: "s".to_owned(),
+                        ..v1::UnsubscribeRequest::default()
                     }
                     .encode_to_vec(),
                 )

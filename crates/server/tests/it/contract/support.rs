@@ -201,6 +201,7 @@ impl Node {
     pub(super) async fn unsubscribe(&self, id: &str) -> Result<v1::Position, Status> {
         let request = v1::UnsubscribeRequest {
             subscriber_id: id.to_owned(),
+            ..v1::UnsubscribeRequest::default()
         };
         let mut client = self.subscriptions();
         let response = within("an answer to Unsubscribe", client.unsubscribe(request)).await;
