@@ -21,7 +21,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 
 use crate::backoff::BackoffOptions;
 use crate::connector::Connector;
-use crate::credential::Credentials;
+use crate::credential::{Credentials, Remedy};
 #[cfg(feature = "legacy")]
 use crate::legacy::LegacyBuilder;
 use crate::pool::{Pool, PoolOptions};
@@ -29,6 +29,7 @@ use crate::publisher::Publisher;
 use crate::record::Recording;
 use crate::subscriber::SubscriberBuilder;
 use crate::tls::TlsOptions;
+use crate::token::Token;
 
 /// How events may be compressed on their way from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +131,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What may help against a refused credential, when a fresh one was tried already or not.
+    pub(crate) fn remedy(&self, tried: bool) -> Remedy {
+        match self.credentials.remedy() {
+            Remedy::Asking if tried => Remedy::Nothing,
+            remedy => remedy,
+        }
+    }
+
     pub(crate) fn rng(&self) -> SmallRng {
         SmallRng::seed_from_u64(self.seeds.lock().random())
     }
@@ -265,8 +274,18 @@ impl ClientBuilder {
         self
     }
 
-    /// Sends the token of `provider` as a bearer credential. It is asked when the first call is made, and again when
-    /// the server refuses the token.
+    /// Sends this bearer token with every call, of both contracts, and that of health. A token of a file is also the one
+    /// to choose where tokens end: a subscriber reads the file again when the server says that the token ends soon,
+    /// and opens a second stream with the fresh one before it leaves the first. When the server refuses it, a subscriber
+    /// backs off and comes back with what is in the file then; a token that is no file's ends it with
+    /// [`SubscribeError::Unauthenticated`](crate::SubscribeError::Unauthenticated).
+    pub fn token(mut self, token: Token) -> Self {
+        self.credentials = Credentials::token(token);
+        self
+    }
+
+    /// Sends the token of `provider` as a bearer credential, instead of [`Self::token`]. It is asked when the first call is
+    /// made, again when the server says that the token ends soon, and again when the server refuses the token.
     pub fn credentials<F, Fut, E>(mut self, provider: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,

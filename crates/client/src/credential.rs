@@ -1,20 +1,34 @@
-//! The bearer credential of a client: asked for once, kept, and asked for anew when the server refuses it.
+//! The bearer credential of a client: kept while it is good, and had anew from the file or the program that it comes
+//! from.
 //!
-//! Holds: many streams that are refused with the same credential lead to one question to the provider.
+//! Holds: many streams that are refused with the same credential lead to one question to the provider, and many that
+//! open at once to one or two reads of the file; at most one read is under way.
 //! Does not: look into a credential, or write it anywhere.
 
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tonic::metadata::{Ascii, MetadataValue};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tonic::metadata::MetadataMap;
+
+use crate::token::{self, Header, Tell, Token, TokenError, TokenSource};
 
 /// A provider that hangs must not hang its subscriber for ever.
 const PROVIDER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A file on a disk that does not answer must not hold up calls for which there is a token already.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A call takes the token that was read so long ago, so that a thousand calls a second read no file a thousand times. It
+/// costs nothing when the token has changed meanwhile: a token that is refused is read again at once.
+const READ_AGE_MAX: Duration = Duration::from_secs(2);
 
 type BoxError = Box<dyn Error + Send + Sync>;
 type Asked = Pin<Box<dyn Future<Output = Result<String, BoxError>> + Send>>;
@@ -29,36 +43,101 @@ pub enum CredentialError {
     #[error("the credential provider did not answer within 30 s")]
     Timeout,
     /// The provider's token cannot stand in an `authorization` header.
-    #[error("the credential has characters that a header cannot carry")]
-    NotAHeader,
+    #[error("the credential provider gave no token: {0}")]
+    NotAToken(String),
 }
 
 /// One credential as it is sent; the number tells a stale one from its successor.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Credential {
-    pub(crate) header: MetadataValue<Ascii>,
+    header: Header,
     version: u64,
+}
+
+impl Credential {
+    /// Sends it with a call.
+    pub(crate) fn send(&self, metadata: &mut MetadataMap) {
+        metadata.insert("authorization", self.header.clone());
+    }
+
+    /// Whether it came after another.
+    pub(crate) fn is_other_than(&self, other: Option<&Self>) -> bool {
+        other.is_none_or(|other| other.version != self.version)
+    }
+}
+
+/// What may help against a refused credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// Nothing: it stays as it is.
+    #[default]
+    Nothing,
+    /// Another is asked for at once.
+    Asking,
+    /// Another comes into the file, sooner or later.
+    Waiting,
 }
 
 #[derive(Clone)]
 pub(crate) struct Credentials {
-    provider: Option<Arc<dyn Fn() -> Asked + Send + Sync>>,
-    kept: Arc<Mutex<Option<Credential>>>,
+    source: Source,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Clone)]
+enum Source {
+    /// One that does not change, or none.
+    Fixed(Option<Credential>),
+    File(PathBuf, Option<Tell>),
+    Provider(Arc<dyn Fn() -> Asked + Send + Sync>),
+}
+
+/// What a file or a provider gave.
+#[derive(Default)]
+struct Kept {
+    credential: Option<Credential>,
+    /// When the asking for it began, for the last time.
+    asked_at: Option<Instant>,
+    /// The read that is under way.
+    reading: Option<JoinHandle<Result<Header, TokenError>>>,
+    /// That the file cannot be used was told.
+    is_told: bool,
+}
+
+/// Which credential is wanted.
+enum Wanted<'a> {
+    /// The kept one. That of a file was read at or after this moment.
+    ReadSince(Instant),
+    /// Another than this one.
+    OtherThan(&'a Credential),
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match &self.source {
+            Source::Fixed(None) => "none",
+            Source::Fixed(Some(_)) => "fixed",
+            Source::File(..) => "file",
+            Source::Provider(_) => "provider",
+        };
         f.debug_struct("Credentials")
-            .field("provider", &self.provider.is_some())
+            .field("source", &source)
             .finish_non_exhaustive()
     }
 }
 
 impl Credentials {
     pub(crate) fn none() -> Self {
-        Self {
-            provider: None,
-            kept: Arc::default(),
+        Self::of(Source::Fixed(None), None)
+    }
+
+    pub(crate) fn token(token: Token) -> Self {
+        let first = |header| Credential { header, version: 1 };
+        match token.source {
+            TokenSource::Text(header) => Self::of(Source::Fixed(Some(first(header))), None),
+            TokenSource::File(path, header) => {
+                Self::of(Source::File(path, token.tell), Some(first(header)))
+            }
         }
     }
 
@@ -72,106 +151,154 @@ impl Credentials {
             let asked = provider();
             Box::pin(async move { asked.await.map_err(Into::into) })
         };
+        Self::of(Source::Provider(Arc::new(provider)), None)
+    }
+
+    fn of(source: Source, credential: Option<Credential>) -> Self {
+        let kept = Kept {
+            credential,
+            ..Kept::default()
+        };
         Self {
-            provider: Some(Arc::new(provider)),
-            kept: Arc::default(),
+            source,
+            kept: Arc::new(Mutex::new(kept)),
         }
     }
 
-    /// True when a refused credential can be replaced at all.
-    pub(crate) fn can_refresh(&self) -> bool {
-        self.provider.is_some()
+    pub(crate) fn remedy(&self) -> Remedy {
+        match &self.source {
+            Source::Fixed(_) => Remedy::Nothing,
+            Source::Provider(_) => Remedy::Asking,
+            Source::File(..) => Remedy::Waiting,
+        }
     }
 
-    /// The credential to send; `None` when this client has none.
-    pub(crate) async fn current(&self) -> Result<Option<Credential>, CredentialError> {
-        self.other_than(None).await
-    }
-
-    /// A credential that is not `refused`: the one that replaced it, or a fresh one.
-    pub(crate) async fn other_than(
+    /// The credential to open a stream with, when this one was `refused` before; `None` when this client has none. A
+    /// file is read again, and may hold the refused one still.
+    pub(crate) async fn for_stream(
         &self,
         refused: Option<&Credential>,
     ) -> Result<Option<Credential>, CredentialError> {
-        let Some(provider) = &self.provider else {
-            return Ok(None);
+        let wanted = match (&self.source, refused) {
+            (Source::Provider(_), Some(refused)) => Wanted::OtherThan(refused),
+            _ => Wanted::ReadSince(Instant::now()),
         };
-        // Held while the provider is asked, so that all waiting callers share the one answer.
-        let mut kept = self.kept.lock().await;
-        if let Some(credential) = kept.as_ref()
-            && refused.is_none_or(|refused| refused.version != credential.version)
-        {
-            return Ok(Some(credential.clone()));
+        self.get(wanted).await
+    }
+
+    /// The credential of a call, over a connection that was made then.
+    pub(crate) async fn for_call(
+        &self,
+        connected: Instant,
+    ) -> Result<Option<Credential>, CredentialError> {
+        let since = recently().map_or(connected, |recently| recently.max(connected));
+        self.get(Wanted::ReadSince(since)).await
+    }
+
+    /// A credential that is not `refused`: the one that replaced it, or a fresh one. `None` when there is none.
+    pub(crate) async fn other_than(
+        &self,
+        refused: &Credential,
+    ) -> Result<Option<Credential>, CredentialError> {
+        let other = self.get(Wanted::OtherThan(refused)).await?;
+        Ok(other.filter(|other| other.is_other_than(Some(refused))))
+    }
+
+    async fn get(&self, wanted: Wanted<'_>) -> Result<Option<Credential>, CredentialError> {
+        if let Source::Fixed(credential) = &self.source {
+            return Ok(credential.clone());
         }
-        let token = tokio::time::timeout(PROVIDER_TIMEOUT, provider())
-            .await
-            .map_err(|_elapsed| CredentialError::Timeout)?
-            .map_err(CredentialError::Provider)?;
-        let mut header: MetadataValue<Ascii> = format!("Bearer {token}")
-            .parse()
-            .map_err(|_invalid| CredentialError::NotAHeader)?;
-        header.set_sensitive(true);
-        let version = kept.as_ref().map_or(1, |credential| credential.version + 1);
-        let credential = Credential { header, version };
-        *kept = Some(credential.clone());
-        Ok(Some(credential))
+        // Held while another is asked for, so that all waiting callers share the one answer.
+        let mut kept = self.kept.lock().await;
+        if !self.has(&kept, &wanted) {
+            let begun = Instant::now();
+            let header = match &self.source {
+                Source::File(path, tell) => kept.read(path, tell.as_ref()).await,
+                Source::Provider(provider) => Some(ask(&**provider).await?),
+                Source::Fixed(_) => None,
+            };
+            kept.asked_at = Some(begun);
+            if let Some(header) = header {
+                let is_wanted_anew = matches!(self.source, Source::Provider(_))
+                    && matches!(wanted, Wanted::OtherThan(_));
+                kept.replace(header, is_wanted_anew);
+            }
+        }
+        Ok(kept.credential.clone())
+    }
+
+    /// Whether what is kept is good enough.
+    fn has(&self, kept: &Kept, wanted: &Wanted<'_>) -> bool {
+        let asked_since = |since: Instant| kept.asked_at.is_some_and(|asked| asked >= since);
+        let Some(credential) = &kept.credential else {
+            return false;
+        };
+        match (&self.source, wanted) {
+            (Source::Fixed(_), _) | (Source::Provider(_), Wanted::ReadSince(_)) => true,
+            (_, Wanted::ReadSince(since)) => asked_since(*since),
+            (_, Wanted::OtherThan(refused)) => credential.is_other_than(Some(refused)),
+        }
+    }
+}
+
+/// The moment since which a token counts as just read. `None` before the machine has run for so long.
+fn recently() -> Option<Instant> {
+    Instant::now().checked_sub(READ_AGE_MAX)
+}
+
+async fn ask(provider: &(dyn Fn() -> Asked + Send + Sync)) -> Result<Header, CredentialError> {
+    let token = timeout(PROVIDER_TIMEOUT, provider())
+        .await
+        .map_err(|_elapsed| CredentialError::Timeout)?
+        .map_err(CredentialError::Provider)?;
+    token::header(token.as_bytes()).map_err(CredentialError::NotAToken)
+}
+
+impl Kept {
+    /// Keeps what was given now. `is_other`: it counts as another even if its text is the same, so that those who were
+    /// refused with the one before do not all ask.
+    fn replace(&mut self, header: Header, is_other: bool) {
+        let version = match &self.credential {
+            Some(kept) if kept.header == header && !is_other => return,
+            Some(kept) => kept.version + 1,
+            None => 1,
+        };
+        self.credential = Some(Credential { header, version });
+    }
+
+    /// What the file holds, or nothing while it cannot be used, which is told once.
+    async fn read(&mut self, path: &Path, tell: Option<&Tell>) -> Option<Header> {
+        let reading = self.reading.get_or_insert_with(|| {
+            let path = path.to_owned();
+            tokio::task::spawn_blocking(move || token::read(&path))
+        });
+        // One that takes too long is waited for again later: no second thread waits for the same disk.
+        let read = match timeout(READ_TIMEOUT, &mut *reading).await {
+            Ok(read) => {
+                self.reading = None;
+                read.unwrap_or_else(|error| Err(token::error_of(path, error.to_string())))
+            }
+            Err(_elapsed) => Err(token::error_of(path, "the disk does not answer")),
+        };
+        match read {
+            Ok(header) => {
+                if std::mem::take(&mut self.is_told) {
+                    tracing::info!(file = %path.display(), "the token file can be read again");
+                }
+                Some(header)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_told, true) {
+                    tracing::warn!("the token that was read last is sent on: {error}");
+                    if let Some(tell) = tell {
+                        tell(&error);
+                    }
+                }
+                None
+            }
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::*;
-
-    fn counting() -> (Credentials, Arc<AtomicU32>) {
-        let asked = Arc::new(AtomicU32::new(0));
-        let count = asked.clone();
-        let credentials = Credentials::provided(move || {
-            let turn = count.fetch_add(1, Ordering::Relaxed);
-            async move { Ok::<_, BoxError>(format!("token-{turn}")) }
-        });
-        (credentials, asked)
-    }
-
-    #[tokio::test]
-    async fn a_credential_is_asked_for_once_and_kept() {
-        let (credentials, asked) = counting();
-        for _ in 0..3 {
-            let credential = credentials.current().await.unwrap().unwrap();
-            assert_eq!(credential.header.to_str().unwrap(), "Bearer token-0");
-        }
-        assert_eq!(asked.load(Ordering::Relaxed), 1);
-    }
-
-    #[tokio::test]
-    async fn many_refusals_of_one_credential_ask_for_one_fresh_one() {
-        let (credentials, asked) = counting();
-        let refused = credentials.current().await.unwrap().unwrap();
-        for _ in 0..5 {
-            let fresh = credentials
-                .other_than(Some(&refused))
-                .await
-                .unwrap()
-                .unwrap();
-            assert_eq!(fresh.header.to_str().unwrap(), "Bearer token-1");
-        }
-        assert_eq!(asked.load(Ordering::Relaxed), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_provider_that_hangs_is_given_up() {
-        let credentials = Credentials::provided(std::future::pending::<Result<String, BoxError>>);
-        assert!(matches!(
-            credentials.current().await,
-            Err(CredentialError::Timeout)
-        ));
-    }
-
-    #[tokio::test]
-    async fn a_credential_never_shows_in_debug_output() {
-        let (credentials, _) = counting();
-        let credential = credentials.current().await.unwrap().unwrap();
-        assert!(!format!("{credentials:?} {:?}", credential.header).contains("token"));
-    }
-}
+mod tests;

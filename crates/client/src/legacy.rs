@@ -225,9 +225,7 @@ async fn open(
     let mut request = Request::new(protos::Request { id });
     request.extensions_mut().insert(seen.clone());
     if let Some(credential) = &credential {
-        request
-            .metadata_mut()
-            .insert("authorization", credential.header.clone());
+        credential.send(request.metadata_mut());
     }
     let mut service = LonglivedClient::new(lease.wire.clone());
     if let Some(compression) = client.shared.compression {
@@ -314,7 +312,7 @@ impl Engine {
         let client = self.handle.client.clone();
         let (lane, id, refused) = (self.lane, self.handle.id, self.refused.clone());
         Box::pin(async move {
-            match client.shared.credentials.other_than(refused.as_ref()).await {
+            match client.shared.credentials.for_stream(refused.as_ref()).await {
                 Ok(credential) => {
                     let opened = open(client.clone(), lane, id, credential.clone()).await;
                     (credential, opened)
@@ -332,7 +330,7 @@ impl Engine {
     fn ended(&mut self, end: End, credential: Option<Credential>) {
         let now = Instant::now();
         let known = Known {
-            can_refresh: self.handle.client.shared.credentials.can_refresh() && !self.refreshed,
+            remedy: self.handle.client.shared.remedy(self.refreshed),
             leaving: self.handle.leaving.is_cancelled(),
             ..Known::default()
         };

@@ -52,6 +52,7 @@ mod target;
 #[cfg(feature = "fleet")]
 mod tasks;
 mod tls;
+mod token;
 #[cfg(feature = "inspect")]
 mod topics;
 mod unary;
@@ -75,6 +76,7 @@ pub use self::subscriber::{
     SubscribeError, Subscriber, SubscriberBuilder, SubscriberHandle, UnsubscribeError,
 };
 pub use self::tls::{TlsError, TlsOptions};
+pub use self::token::{Token, TokenError};
 #[cfg(feature = "inspect")]
 pub use self::topics::{
     HistoryEntry, HistoryPage, HistoryQuery, PositionCheck, TopicInfo, TopicsError, TopicsPage,

@@ -80,6 +80,8 @@ pub(crate) enum Lane {
 #[derive(Clone, Debug)]
 pub(crate) struct Lease {
     pub(crate) wire: Wire,
+    /// When it was made.
+    pub(crate) connected: Instant,
     lane: Lane,
     generation: u64,
 }
@@ -98,7 +100,8 @@ struct Slot {
 #[derive(Debug, Default)]
 struct State {
     generation: u64,
-    wire: Option<Wire>,
+    /// With the moment when it was made.
+    wire: Option<(Wire, Instant)>,
     failure: Option<Lost>,
     /// When that was.
     failed_at: Option<Instant>,
@@ -201,7 +204,7 @@ impl Pool {
             match dialled {
                 Ok(wire) => {
                     state.generation += 1;
-                    state.wire = Some(wire);
+                    state.wire = Some((wire, Instant::now()));
                     state.failure = None;
                     state.failed_at = None;
                 }
@@ -212,9 +215,11 @@ impl Pool {
                 }
             }
         }
-        let wire = state.wire.clone().expect("it was there, or it was dialled");
+        let wire = state.wire.clone();
+        let (wire, connected) = wire.expect("it was there, or it was dialled");
         Ok(Lease {
             wire,
+            connected,
             lane,
             generation: state.generation,
         })

@@ -44,7 +44,7 @@ impl From<CallError> for Failed {
     }
 }
 
-/// Calls once, and once more with a fresh credential when the server refuses the first.
+/// Calls once, and once more with another credential, if there is one, when the server refuses the first.
 pub(crate) async fn call<M, R, F, Fut>(
     client: &Client,
     lane: Lane,
@@ -58,22 +58,22 @@ where
     Fut: Future<Output = Result<Response<R>, Status>>,
 {
     let shared = &client.shared;
-    let mut credential = shared
-        .credentials
-        .current()
-        .await
-        .map_err(CallError::from)?;
-    let mut fresh = false;
+    let mut other = None;
     loop {
         let lease = shared.pool.lease_for_call(lane).await;
         let lease = lease.map_err(CallError::NotSent)?;
+        let is_first = other.is_none();
+        let credential = if is_first {
+            let credential = shared.credentials.for_call(lease.connected);
+            credential.await.map_err(CallError::from)?
+        } else {
+            other.take()
+        };
         let seen = Seen::default();
         let mut request = Request::new(message.clone());
         request.extensions_mut().insert(seen.clone());
         if let Some(credential) = &credential {
-            request
-                .metadata_mut()
-                .insert("authorization", credential.header.clone());
+            credential.send(request.metadata_mut());
         }
         request.set_timeout(timeout);
         // The server keeps the same deadline; ours is for one that does not answer at all.
@@ -95,17 +95,15 @@ where
                 CallError::Lost(lost).into()
             });
         }
-        if status.code() == tonic::Code::Unauthenticated
-            && shared.credentials.can_refresh()
-            && !fresh
+        if let Some(refused) = &credential
+            && status.code() == tonic::Code::Unauthenticated
+            && is_first
         {
-            fresh = true;
-            credential = shared
-                .credentials
-                .other_than(credential.as_ref())
-                .await
-                .map_err(CallError::from)?;
-            continue;
+            let fresh = shared.credentials.other_than(refused).await;
+            other = fresh.map_err(CallError::from)?;
+            if other.is_some() {
+                continue;
+            }
         }
         return Err(Failed {
             error: CallError::Refused(Refusal::from(&status)),

@@ -50,7 +50,7 @@ where
     S: Stream<Item = Message> + Send + 'static,
 {
     let shared = &client.shared;
-    let credential = shared.credentials.current().await;
+    let credential = shared.credentials.for_stream(None).await;
     let credential = credential.map_err(|error| BulkError::nothing_sent(error.into()))?;
     let lane = shared.pool.assign_publishing();
     let lease = shared.pool.lease(lane).await;
@@ -67,9 +67,7 @@ where
     }));
     request.extensions_mut().insert(seen.clone());
     if let Some(credential) = credential {
-        request
-            .metadata_mut()
-            .insert("authorization", credential.header);
+        credential.send(request.metadata_mut());
     }
     let answer = PublishServiceClient::new(lease.wire.clone())
         .bulk_publish(request)

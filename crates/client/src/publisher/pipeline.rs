@@ -21,7 +21,7 @@ use super::single::{self, Meaning};
 use super::{Message, PublishError, Published};
 use crate::backoff::Backoff;
 use crate::client::Client;
-use crate::credential::Credential;
+use crate::credential::{Credential, Remedy};
 use crate::pool::{Lane, Lease};
 use crate::subscriber::Refusal;
 use crate::wire::{self, Seen};
@@ -260,7 +260,7 @@ where
 
     async fn open(&mut self) -> Result<Line, Broken> {
         let shared = &self.client.shared;
-        let credential = shared.credentials.other_than(self.refused.as_ref()).await;
+        let credential = shared.credentials.for_stream(self.refused.as_ref()).await;
         let credential = credential.map_err(|error| Meaning::NotStored(error.into()))?;
         let lease = shared.pool.lease(self.lane).await;
         let lease = lease.map_err(|lost| Meaning::NeverSent(lost.to_string()))?;
@@ -272,9 +272,7 @@ where
         let mut request = Request::new(ReceiverStream::new(receive));
         request.extensions_mut().insert(seen.clone());
         if let Some(credential) = &credential {
-            request
-                .metadata_mut()
-                .insert("authorization", credential.header.clone());
+            credential.send(request.metadata_mut());
         }
         let mut service = PublishServiceClient::new(lease.wire.clone());
         let answers = timeout_at(
@@ -320,7 +318,7 @@ where
             };
         }
         let refresh = status.code() == tonic::Code::Unauthenticated
-            && self.client.shared.credentials.can_refresh()
+            && self.client.shared.credentials.remedy() != Remedy::Nothing
             && !self.refreshed;
         Broken {
             // The contract: everything before a refusal was answered, and nothing after it is stored.

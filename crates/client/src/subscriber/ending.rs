@@ -12,7 +12,7 @@ use longlived_api::code;
 use tonic::{Code, Status};
 
 use super::notice::GoAwayReason;
-use crate::credential::CredentialError;
+use crate::credential::{CredentialError, Remedy};
 use crate::position::Position;
 use crate::record::StreamEnd;
 use crate::wire::{self, Pushback};
@@ -114,8 +114,9 @@ pub enum SubscribeError {
         /// The server's words; they name the range that is kept.
         refusal: Refusal,
     },
-    /// The credential was refused, and so was a fresh one if there is a provider.
-    #[error("the server refuses the credential: {0}")]
+    /// The credential was refused, and so was a fresh one if there is a provider; or the server asks for one and this
+    /// client has none.
+    #[error("the server refuses the credential: {0}{help}", help = help(.0))]
     Unauthenticated(Refusal),
     /// No credential could be had.
     #[error(transparent)]
@@ -123,6 +124,17 @@ pub enum SubscribeError {
     /// The server ended the subscription and told this client not to come back.
     #[error("the server ended the subscription: {0}")]
     Dismissed(GoAwayReason),
+}
+
+/// What a person can do about a refused credential.
+fn help(refusal: &Refusal) -> &'static str {
+    match refusal.reason.as_deref() {
+        Some("CREDENTIAL_MISSING") => "; this client needs a token",
+        Some("CREDENTIAL_INVALID") => {
+            "; this client needs another token, best in a file, which is read again"
+        }
+        _ => "",
+    }
 }
 
 /// The circumstances of a stream's end.
@@ -158,8 +170,8 @@ pub(crate) struct Known {
     /// This subscriber has opened a newer stream than the one that ended, and has lost it.
     pub(crate) newer_lost: bool,
     pub(crate) position: Option<Position>,
-    /// A fresh credential can be had and was not tried since the last healthy stream.
-    pub(crate) can_refresh: bool,
+    /// What may help if the credential is refused. A fresh one is asked for once since the last healthy stream.
+    pub(crate) remedy: Remedy,
     /// The application has asked to leave.
     pub(crate) leaving: bool,
 }
@@ -229,17 +241,15 @@ pub(crate) fn judge(end: End, known: &Known) -> Next {
 fn sent(status: &Status, known: &Known) -> Next {
     let refusal = Refusal::from(status);
     match status.code() {
-        Code::Unavailable | Code::ResourceExhausted => match wire::pushback(status) {
-            Some(Pushback::After(wait)) => Next::ResumeAfter(Lost::Status(refusal), wait),
-            // gRPC's word for: do not try again.
-            Some(Pushback::Never) => Next::Stop(SubscribeError::Refused(refusal)),
-            None => Next::Resume(Lost::Status(refusal)),
+        Code::Unavailable | Code::ResourceExhausted => come_back(status, refusal, known),
+        Code::Unauthenticated => match known.remedy {
+            Remedy::Nothing => stop(status, known),
+            Remedy::Asking => Next::Refresh(Lost::Status(refusal)),
+            Remedy::Waiting => come_back(status, refusal, known),
         },
-        Code::Unauthenticated if known.can_refresh => Next::Refresh(Lost::Status(refusal)),
         // Of a proxy that has no route yet; a server without this method says so by its reason.
         Code::Unimplemented if refusal.reason.is_none() => Next::Resume(Lost::Status(refusal)),
-        Code::Unauthenticated
-        | Code::Aborted
+        Code::Aborted
         | Code::OutOfRange
         | Code::PermissionDenied
         | Code::InvalidArgument
@@ -253,6 +263,16 @@ fn sent(status: &Status, known: &Known) -> Next {
         | Code::FailedPrecondition
         | Code::Internal
         | Code::DataLoss => Next::Resume(Lost::Status(refusal)),
+    }
+}
+
+/// Comes back when the server says, or as after any loss.
+fn come_back(status: &Status, refusal: Refusal, known: &Known) -> Next {
+    match wire::pushback(status) {
+        Some(Pushback::After(wait)) => Next::ResumeAfter(Lost::Status(refusal), wait),
+        // gRPC's word for: do not try again.
+        Some(Pushback::Never) => stop(status, known),
+        None => Next::Resume(Lost::Status(refusal)),
     }
 }
 

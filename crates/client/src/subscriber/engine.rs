@@ -229,7 +229,7 @@ impl Engine {
             go_away: departure.map(|departure| (departure.reason, departure.reconnect)),
             newer_lost,
             position: self.position,
-            can_refresh: self.ask.client.shared.credentials.can_refresh() && !self.refreshed,
+            remedy: self.ask.client.shared.remedy(self.refreshed),
             leaving: self.standing.leaving.is_cancelled(),
         };
         if departure.is_some_and(|departure| departure.reason == GoAwayReason::CredentialExpired) {
@@ -384,7 +384,7 @@ impl Engine {
             go_away: None,
             newer_lost: false,
             position: self.position,
-            can_refresh: self.ask.client.shared.credentials.can_refresh() && !self.refreshed,
+            remedy: self.ask.client.shared.remedy(self.refreshed),
             leaving: self.standing.leaving.is_cancelled(),
         };
         let wait = match judged(end, &known, record) {

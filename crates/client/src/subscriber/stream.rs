@@ -95,7 +95,7 @@ pub(super) enum Got {
 pub(super) fn open(ask: Ask) -> OpenFuture {
     Box::pin(async move {
         let credentials = &ask.shared.credentials;
-        let credential = match credentials.other_than(ask.refused.as_ref()).await {
+        let credential = match credentials.for_stream(ask.refused.as_ref()).await {
             Ok(credential) => credential,
             Err(error) => {
                 return Opened {
@@ -149,9 +149,7 @@ async fn welcome(
     let mut request = Request::new(ask.request.clone());
     request.extensions_mut().insert(seen.clone());
     if let Some(credential) = &credential {
-        request
-            .metadata_mut()
-            .insert("authorization", credential.header.clone());
+        credential.send(request.metadata_mut());
     }
     if let Some(compression) = ask.shared.compression {
         compression.ask(request.metadata_mut());

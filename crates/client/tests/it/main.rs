@@ -13,3 +13,4 @@ mod recording;
 mod scripted;
 mod stalled;
 mod subscribing;
+mod tokens;

@@ -1,6 +1,7 @@
 //! A server whose every word is chosen by the test: calls arrive in a queue and are answered by hand, down to
 //! HTTP statuses, missing trailers, resets and dead connections.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use longlived_testkit::wait::spawn;
 
@@ -318,6 +320,21 @@ fn status(code: Code, more: &[(&'static str, &str)]) -> HeaderMap {
         headers.insert(*name, value.parse().unwrap());
     }
     headers
+}
+
+/// Where a status says why, to programs.
+pub(crate) const DETAILS: &str = "grpc-status-details-bin";
+
+/// The details of a server of this contract.
+pub(crate) fn details(code: Code, reason: &str, wait: Option<Duration>) -> String {
+    let fields = HashMap::from([("newest".to_owned(), "7".to_owned())]);
+    let mut details = ErrorDetails::with_error_info(reason, "longlived", fields);
+    if let Some(wait) = wait {
+        details.set_retry_info(Some(wait));
+    }
+    let status = tonic::Status::with_error_details(code, "by script", details);
+    let headers = status.into_http::<()>().into_parts().0.headers;
+    headers[DETAILS].to_str().unwrap().to_owned()
 }
 
 /// A subscriber that is read all the time, and its items.

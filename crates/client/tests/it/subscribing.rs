@@ -1,6 +1,5 @@
 //! Every way a stream can end, and the subscriber's next step.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,9 +13,8 @@ use longlived_client::{
 use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 use tonic::Code;
-use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::scripted::{Call, Server, Watched};
+use crate::scripted::{Call, DETAILS, Server, Watched, details};
 
 const EPOCH: u64 = 7;
 
@@ -298,23 +296,6 @@ async fn final_refusals_stop_with_the_servers_words_in_trailers_and_in_headers()
         }
     }
 }
-
-/// `grpc-status-details-bin` of a server of this contract.
-fn details(code: Code, reason: &str, wait: Option<Duration>) -> String {
-    let fields = HashMap::from([("newest".to_owned(), "7".to_owned())]);
-    let mut details = ErrorDetails::with_error_info(reason, "longlived", fields);
-    if let Some(wait) = wait {
-        details.set_retry_info(Some(wait));
-    }
-    let status = tonic::Status::with_error_details(code, "by script", details);
-    let headers = status.into_http::<()>().into_parts().0.headers;
-    headers["grpc-status-details-bin"]
-        .to_str()
-        .unwrap()
-        .to_owned()
-}
-
-const DETAILS: &str = "grpc-status-details-bin";
 
 #[tokio::test]
 async fn a_refusal_has_its_reason_and_its_details() {
