@@ -1,5 +1,6 @@
 //! The longlived binary: one node, and the clients to try it, watch it and measure it.
 
+mod advice;
 mod auth_args;
 mod bench;
 mod check;
@@ -101,7 +102,8 @@ fn failed(error: &anyhow::Error, quotes_lines: bool) -> ExitCode {
     if show::reader_has_gone(error) {
         return signals::ended_by_sigpipe();
     }
-    let text = usage::with_origins(&format!("{error:#}"));
+    let text = format!("{error:#}{}", advice::on(error));
+    let text = usage::with_origins(&text);
     if quotes_lines {
         let lines: Vec<_> = text.lines().map(show::one_line).collect();
         show::note(lines.join("\n"));

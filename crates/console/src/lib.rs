@@ -14,6 +14,7 @@ pub mod open_files;
 pub mod server_url;
 pub mod sink;
 mod terminal;
+mod token;
 pub mod values;
 
 pub use self::compression::{ClientCompressionArgs, CompressionFlag};

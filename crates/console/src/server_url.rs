@@ -9,7 +9,9 @@ use anyhow::{Context as _, ensure};
 use clap::error::ErrorKind;
 use longlived_client::{Client, ClientBuilder, TlsOptions};
 
-/// The flag that all client commands have.
+use crate::token::TokenArgs;
+
+/// The flags that all client commands have.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServerArgs {
     /// The server: HOST:PORT, http://HOST:PORT, https://HOST:PORT, or unix:PATH for a Unix socket of this
@@ -48,6 +50,9 @@ pub struct ServerArgs {
     /// Expect a certificate of this name from a server at https:// [default: the host of --server].
     #[arg(long, env = "LONGLIVED_TLS_SERVER_NAME", value_name = "NAME")]
     pub tls_server_name: Option<String>,
+
+    #[command(flatten)]
+    token: TokenArgs,
 }
 
 /// The largest file in PEM: the whole list of authorities of a system has some 200 KiB.
@@ -86,7 +91,7 @@ impl ServerArgs {
             }
             client = client.tls(tls);
         }
-        Ok(client)
+        self.token.apply(client, &self.server)
     }
 }
 

@@ -23,6 +23,7 @@ mod cli_strangers;
 mod cli_subscribe;
 mod cli_support;
 mod cli_terminal;
+mod cli_token;
 mod cli_topics;
 mod data_dir;
 mod data_dir_mishaps;
