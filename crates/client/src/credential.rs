@@ -27,7 +27,8 @@ const PROVIDER_TIMEOUT: Duration = Duration::from_secs(30);
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A call takes the token that was read so long ago, so that a thousand calls a second read no file a thousand times. It
-/// costs nothing when the token has changed meanwhile: a token that is refused is read again at once.
+/// costs nothing when the token has changed meanwhile: a token that is refused is read again at once. The
+/// looks of many subscribers for a fresh token share a read, or an answer of the provider, in the same way.
 const READ_AGE_MAX: Duration = Duration::from_secs(2);
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -110,6 +111,8 @@ enum Wanted<'a> {
     ReadSince(Instant),
     /// Another than this one.
     OtherThan(&'a Credential),
+    /// One that was asked for at or after this moment.
+    AskedSince(Instant),
 }
 
 impl fmt::Debug for Credentials {
@@ -204,6 +207,16 @@ impl Credentials {
         Ok(other.filter(|other| other.is_other_than(Some(refused))))
     }
 
+    /// A credential that is to replace `held` before that ends. `None` while there is no other.
+    pub(crate) async fn fresher_than(
+        &self,
+        held: Option<&Credential>,
+    ) -> Result<Option<Credential>, CredentialError> {
+        let since = recently().unwrap_or_else(Instant::now);
+        let fresh = self.get(Wanted::AskedSince(since)).await?;
+        Ok(fresh.filter(|fresh| fresh.is_other_than(held)))
+    }
+
     async fn get(&self, wanted: Wanted<'_>) -> Result<Option<Credential>, CredentialError> {
         if let Source::Fixed(credential) = &self.source {
             return Ok(credential.clone());
@@ -235,7 +248,7 @@ impl Credentials {
         };
         match (&self.source, wanted) {
             (Source::Fixed(_), _) | (Source::Provider(_), Wanted::ReadSince(_)) => true,
-            (_, Wanted::ReadSince(since)) => asked_since(*since),
+            (_, Wanted::ReadSince(since) | Wanted::AskedSince(since)) => asked_since(*since),
             (_, Wanted::OtherThan(refused)) => credential.is_other_than(Some(refused)),
         }
     }

@@ -194,6 +194,7 @@ impl Reading {
             Notice::Disconnected { .. } => note(format!("{who}: {}: {notice}", self.server)),
             Notice::HandingOver { .. }
             | Notice::CredentialExpires { .. }
+            | Notice::FilterRefused { .. }
             | Notice::Unsubscribed { .. } => note(format!("{who}: {notice}")),
         }
     }

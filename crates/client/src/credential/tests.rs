@@ -92,6 +92,21 @@ async fn many_refusals_of_one_credential_ask_for_one_fresh_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_provider_is_asked_again_before_its_token_ends_and_many_share_the_answer() {
+    let (credentials, asked) = counting();
+    let held = for_call(&credentials).await;
+    // It has just been asked.
+    let fresh = credentials.fresher_than(held.as_ref()).await.unwrap();
+    assert!(fresh.is_none());
+    tokio::time::advance(READ_AGE_MAX * 2).await;
+    for _ in 0..5 {
+        let fresh = credentials.fresher_than(held.as_ref()).await.unwrap();
+        assert_eq!(text(fresh), "token-1");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_provider_that_hangs_is_given_up() {
     let credentials = Credentials::provided(std::future::pending::<Result<String, BoxError>>);
     assert!(matches!(
@@ -177,6 +192,8 @@ async fn a_token_that_is_no_files_stays_as_it_is() {
     let credentials = Credentials::token(Token::new("one").unwrap());
     let kept = for_call(&credentials).await.unwrap();
     assert!(credentials.other_than(&kept).await.unwrap().is_none());
+    let fresher = credentials.fresher_than(Some(&kept)).await.unwrap();
+    assert!(fresher.is_none());
     assert_eq!(credentials.remedy(), Remedy::Nothing);
     let none = Credentials::none();
     assert!(none.for_stream(None).await.unwrap().is_none());

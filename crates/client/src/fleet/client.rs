@@ -248,6 +248,10 @@ async fn take(common: &Common, teller: &Teller, tally: &mut Tally<'_>, said: Sai
         },
         Said::HandingOver { reason } => What::HandingOver { reason },
         Said::Unsubscribed { ok } => What::Unsubscribed { ok },
+        Said::FilterRefused(reason) => {
+            tally.failed(reason);
+            return;
+        }
         Said::Aside => return,
     };
     teller.tell(what).await;

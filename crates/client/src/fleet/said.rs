@@ -28,6 +28,8 @@ pub(super) enum Said {
     HandingOver {
         reason: String,
     },
+    /// A part of what it follows is over; why.
+    FilterRefused(String),
     Unsubscribed {
         ok: bool,
     },
@@ -82,8 +84,9 @@ impl From<Notice> for Said {
                 retry_in,
             },
             Notice::HandingOver { reason, .. } => Self::HandingOver {
-                reason: reason.to_string(),
+                reason: reason.ahead(),
             },
+            Notice::FilterRefused { .. } => Self::FilterRefused(notice.to_string()),
             Notice::Unsubscribed { ok } => Self::Unsubscribed { ok },
             Notice::Progress { .. } | Notice::CredentialExpires { .. } => Self::Aside,
         }

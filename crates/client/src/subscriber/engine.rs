@@ -5,6 +5,7 @@
 //! response and no more.
 //! Does not: decide which endings are final (`ending.rs`) or judge continuity (`continuity.rs`).
 
+mod renewal;
 mod responses;
 mod streams;
 
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::streams::{Step, Streams, Successor, Which};
 use super::builder::Start;
-use super::ending::{self, End, Known, Lost, Next};
+use super::ending::{self, End, Known, Lost, Next, Refusal};
 use super::handle::Standing;
 use super::notice::GoAwayReason;
 use super::stream::{self as wire_stream, Ask, Departure, Got, Live, OpenFuture, Opened};
@@ -272,6 +273,7 @@ impl Engine {
             Step::Successor(Got::Frame(frame)) => self.frame(frame, Which::Successor),
             Step::Current(Got::End(end)) => self.current_ended(end),
             Step::Successor(Got::End(end)) => self.successor_failed(end, None, None),
+            Step::Asked(asked) => self.looked(asked),
             Step::Opened(opened) => match opened.result {
                 Err(end) => self.successor_failed(end, opened.credential, opened.record),
                 Ok((live, welcome)) => {
@@ -284,11 +286,11 @@ impl Engine {
         }
     }
 
-    /// The turn has come to open the next stream.
+    /// The turn has come to open the next stream, or to look for a credential for it.
     fn turn(&mut self) {
         let leaving = self.standing.leaving.is_cancelled();
         let Some(departure) = &mut self.streams_mut().current.departure else {
-            return;
+            return self.look_for_fresh();
         };
         if leaving {
             // The subscriber does not come back; the stream is read to its end.
@@ -334,20 +336,23 @@ impl Engine {
                     successor: Successor::None,
                 }));
             }
-            Successor::Opening(opening) if !self.standing.leaving.is_cancelled() => {
+            Successor::Opening(opening) if self.goes_on_without(&current) => {
                 if let Some(record) = record {
                     record.ended(end.recorded(), true);
                 }
-                let announced = current.departure;
-                let reason =
-                    announced.map_or(Lost::Ended, |departure| Lost::GoAway(departure.reason));
+                let reason = match (current.departure, end) {
+                    (Some(departure), _) => Lost::GoAway(departure.reason),
+                    (None, End::Lost(lost)) => lost,
+                    (None, End::Sent(status)) => Lost::Status(Refusal::from(&status)),
+                    (None, End::Ok | End::Credential(_)) => Lost::Ended,
+                };
                 self.say(Notice::Disconnected {
                     reason,
                     retry_in: Duration::ZERO,
                 });
                 self.phase = Phase::Opening(opening);
             }
-            Successor::Opening(_) | Successor::None => {
+            Successor::Opening(_) | Successor::Asking(_) | Successor::None => {
                 let newer_lost = self.attempt > current.attempt;
                 self.ended(
                     end,
@@ -358,6 +363,15 @@ impl Engine {
                 );
             }
         }
+    }
+
+    /// Whether a stream that is being opened may take the place of one that ended: not after a word to stay away. It
+    /// would take the id back from the program that has it now.
+    fn goes_on_without(&self, ended: &Live) -> bool {
+        let may_return = ended.departure.is_none_or(|departure| {
+            departure.reconnect || departure.reason == GoAwayReason::Replaced
+        });
+        may_return && !self.standing.leaving.is_cancelled()
     }
 
     /// The stream that was to replace the current one did not come about, or broke. While the current one
@@ -378,8 +392,11 @@ impl Engine {
                 }
                 (live.credential.take(), live.record.take())
             }
-            Successor::None | Successor::Opening(_) => (credential, record),
+            Successor::None | Successor::Asking(_) | Successor::Opening(_) => (credential, record),
         };
+        if self.streams_mut().current.departure.is_none() {
+            return self.renewal_failed(end, record);
+        }
         let known = Known {
             go_away: None,
             newer_lost: false,

@@ -46,7 +46,8 @@ pub enum Notice {
         /// The wait before the next attempt.
         retry_in: Duration,
     },
-    /// The server ends this stream soon; a new one is opened beside it, so that nothing pauses.
+    /// The server ends this stream soon, or at the end of its credential; a new one is opened beside it, so that nothing
+    /// pauses. The old one goes on when the new one cannot be opened.
     HandingOver {
         /// The server's reason.
         reason: GoAwayReason,
@@ -57,6 +58,13 @@ pub enum Notice {
     CredentialExpires {
         /// The server's time.
         at: SystemTime,
+    },
+    /// The server does not grant this topic filter any more. The subscription goes on without it, also on later streams.
+    FilterRefused {
+        /// The filter.
+        filter: String,
+        /// The server's text about it.
+        message: String,
     },
     /// The subscription was ended by Unsubscribe; nothing follows.
     Unsubscribed {
@@ -138,6 +146,16 @@ impl GoAwayReason {
     }
 }
 
+impl GoAwayReason {
+    /// In words, of a stream that goes on for a while.
+    pub(crate) fn ahead(self) -> String {
+        match self {
+            Self::CredentialExpired => "the credential expires soon".to_owned(),
+            reason => reason.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for GoAwayReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -177,10 +195,16 @@ impl fmt::Display for Notice {
                 write!(f, "{reason}; back in {} ms", retry_in.as_millis())
             }
             Self::HandingOver { reason, after } => {
-                write!(f, "{reason}: a new stream in {} ms", after.as_millis())
+                let (reason, after) = (reason.ahead(), after.as_millis());
+                write!(f, "{reason}: a new stream in {after} ms")
             }
-            Self::CredentialExpires { .. } => {
-                f.write_str("the credential of this stream expires soon")
+            Self::CredentialExpires { at } => {
+                let left = at.duration_since(SystemTime::now()).unwrap_or_default();
+                let left = left.as_secs();
+                write!(f, "the credential of this stream expires in {left} s")
+            }
+            Self::FilterRefused { filter, message } => {
+                write!(f, "the server ends the topic filter {filter}: {message}")
             }
             Self::Unsubscribed { ok: true } => f.write_str("unsubscribed"),
             Self::Unsubscribed { ok: false } => {

@@ -66,8 +66,12 @@ pub(super) struct Live {
     pub(super) credential: Option<Credential>,
     /// Its number among the streams of this process.
     pub(super) attempt: u64,
+    /// When its Welcome came.
+    pub(super) opened: Instant,
     /// The server's announcement that this stream ends.
     pub(super) departure: Option<Departure>,
+    /// The server's announcement that its credential ends, where another can be had.
+    pub(super) renewal: Option<Renewal>,
     silence: Option<Duration>,
     /// Later than this without a response, the stream is dead.
     deadline: Option<Instant>,
@@ -84,6 +88,15 @@ pub(super) struct Departure {
     pub(super) turn: Instant,
     /// Until then the stream goes on, so that the next can be current first.
     pub(super) ends: Option<Instant>,
+}
+
+/// The credential of a stream ends, and a stream with a fresh one is to take its place before that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Renewal {
+    /// When it ends, as far as is known.
+    pub(super) ends: Instant,
+    /// This client's turn to look for a fresh one.
+    pub(super) turn: Instant,
 }
 
 /// The result of a stream: a response or its end.
@@ -198,7 +211,9 @@ async fn welcome(
         checker: Continuity::begin(asked, position, epoch, outcome),
         credential,
         attempt: ask.request.attempt,
+        opened: Instant::now(),
         departure: None,
+        renewal: None,
         silence: welcome.max_silence.and_then(watched_silence),
         deadline: None,
         record: None,
@@ -255,6 +270,12 @@ impl Live {
                 Err(status) => return Got::End(ended(status, &self.seen)),
             }
         }
+    }
+
+    /// When something is to be opened beside this stream. One whose end is announced has no other turn.
+    pub(super) fn turn(&self) -> Option<Instant> {
+        let departs = self.departure.map(|departure| departure.turn);
+        departs.or_else(|| self.renewal.map(|renewal| renewal.turn))
     }
 
     /// Tells the recorder, if there is one.

@@ -59,20 +59,20 @@ impl Drop for TokenFile {
     }
 }
 
-fn client(server: &Server, token: Token) -> Client {
+pub(crate) fn client(server: &Server, token: Token) -> Client {
     server.client().token(token).build().unwrap()
 }
 
-fn watched(client: &Client) -> Watched {
+pub(crate) fn watched(client: &Client) -> Watched {
     Watched::new(client.subscriber("a").filter("t").build().unwrap())
 }
 
-fn refuse(call: &mut Call, code: Code, reason: &str) {
+pub(crate) fn refuse(call: &mut Call, code: Code, reason: &str) {
     call.refuse(code, &[(DETAILS, &details(code, reason, None))]);
 }
 
 /// The server's next call, which must have this token.
-async fn call_with(server: &mut Server, token: &str) -> Call {
+pub(crate) async fn call_with(server: &mut Server, token: &str) -> Call {
     let call = server.call().await;
     let bearer = format!("Bearer {token}");
     assert_eq!(call.authorization(), Some(bearer.as_str()), "{}", call.path);
@@ -245,7 +245,7 @@ async fn what_is_not_granted_or_was_withdrawn_is_the_end_with_a_file_too() {
 }
 
 /// A subscriber with the token `old` of a file, and its stream.
-async fn running(server: &mut Server, file: &TokenFile) -> (Watched, Call) {
+pub(crate) async fn running(server: &mut Server, file: &TokenFile) -> (Watched, Call) {
     let mut watched = watched(&client(server, file.token()));
     let mut call = call_with(server, "old").await;
     call.welcome(New, EPOCH, 0);
@@ -254,7 +254,7 @@ async fn running(server: &mut Server, file: &TokenFile) -> (Watched, Call) {
     (watched, call)
 }
 
-fn go_away(reason: v1::go_away::Reason, reconnect: bool) -> Frame {
+pub(crate) fn go_away(reason: v1::go_away::Reason, reconnect: bool) -> Frame {
     Frame::GoAway(v1::GoAway {
         reason: reason.into(),
         position: Some(v1::Position {

@@ -243,7 +243,9 @@ impl Application {
             }
             Notice::Disconnected { reason, .. } => self.lost(at, reason.to_string()),
             Notice::Unsubscribed { .. } => self.lost(at, "unsubscribed".to_owned()),
-            Notice::HandingOver { .. } | Notice::CredentialExpires { .. } => {}
+            Notice::HandingOver { .. }
+            | Notice::CredentialExpires { .. }
+            | Notice::FilterRefused { .. } => {}
         }
     }
 

@@ -307,7 +307,9 @@ impl Rules<'_> {
             Notice::Disconnected { .. } => walk.stream = Reads::Ordinarily,
             Notice::HandingOver { .. } => walk.stream = Reads::HandedOver,
             Notice::Unsubscribed { .. } => walk.left = true,
-            Notice::CredentialExpires { .. } => walk.fail(format!("unasked for: {notice}")),
+            Notice::CredentialExpires { .. } | Notice::FilterRefused { .. } => {
+                walk.fail(format!("unasked for: {notice}"));
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The effect of a response: items for the application, a new position, or the announcement of an end.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use longlived_api::v1;
 use longlived_api::v1::subscribe_response::Frame;
@@ -33,17 +33,14 @@ impl Engine {
                 self.live(which).told(Told::GoAway(&go_away));
                 self.go_away(&go_away, which);
             }
-            Frame::CredentialNotice(notice) => {
-                if let Some(at) = notice.expires.and_then(|at| SystemTime::try_from(at).ok()) {
-                    self.say(Notice::CredentialExpires { at });
-                }
-            }
+            Frame::CredentialNotice(notice) => self.credential_notice(&notice, which),
+            Frame::SubscriptionChange(change) => self.filter_changed(change),
             // Nothing is asked for on a running stream, and a second Welcome says nothing new.
-            Frame::SubscriptionChange(_) | Frame::RequestRefused(_) | Frame::Welcome(_) => {}
+            Frame::RequestRefused(_) | Frame::Welcome(_) => {}
         }
     }
 
-    fn live(&mut self, which: Which) -> &mut Live {
+    pub(super) fn live(&mut self, which: Which) -> &mut Live {
         let streams = self.streams_mut();
         match (which, &mut streams.successor) {
             (Which::Successor, Successor::Open(live)) => live,
@@ -79,6 +76,21 @@ impl Engine {
         self.position = Some(position);
         let event = Event::from_wire(epoch, event);
         self.queue.push_back((Item::Event(event), Some(position)));
+    }
+
+    /// A filter that is granted no more. A stream that asked for it again would be refused as a whole.
+    fn filter_changed(&mut self, change: v1::SubscriptionChange) {
+        let filters = &mut self.ask.filters;
+        let is_asked_for = filters.contains(&change.topic_filter);
+        if change.state() == v1::subscription_change::State::Refused && is_asked_for {
+            if filters.len() > 1 {
+                filters.retain(|filter| *filter != change.topic_filter);
+            }
+            self.say(Notice::FilterRefused {
+                filter: change.topic_filter,
+                message: change.message,
+            });
+        }
     }
 
     fn violation(&mut self, violation: Violation) {
@@ -159,8 +171,14 @@ impl Engine {
         if reason == GoAwayReason::CredentialExpired {
             self.refused = live.credential.clone();
         }
-        if reason == GoAwayReason::Draining {
-            // The next stream shall not land on a connection to a server that is leaving.
+        let streams = self.streams_mut();
+        if matches!(streams.successor, Successor::Asking(_)) {
+            // The next stream is opened for this reason now, if at all.
+            streams.successor = Successor::None;
+        }
+        if matches!(reason, GoAwayReason::Draining | GoAwayReason::StreamAge) {
+            // The next stream shall not land on a connection to a server that is leaving, and one that has reached its age
+            // shall find another server behind a balancer.
             let lease = self.live(which).lease.clone();
             self.ask.client.shared.pool.retire(&lease);
         }

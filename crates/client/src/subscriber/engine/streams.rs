@@ -1,8 +1,11 @@
 //! The stream that is read and the one that is to replace it: a wait for the first of their events.
 
+use std::pin::Pin;
+
 use tokio::time::{Instant, sleep_until};
 
 use super::super::stream::{Got, Live, OpenFuture, Opened};
+use crate::credential::{Credential, CredentialError};
 
 /// The stream that is read, and the one that is to replace it.
 pub(super) struct Streams {
@@ -12,16 +15,22 @@ pub(super) struct Streams {
 
 pub(super) enum Successor {
     None,
+    /// A fresh credential to open it with is looked for.
+    Asking(Pin<Box<dyn Future<Output = Asked> + Send>>),
     Opening(OpenFuture),
     Open(Box<Live>),
 }
+
+/// A fresh credential, if there is one.
+pub(super) type Asked = Result<Option<Credential>, CredentialError>;
 
 /// The first happening.
 pub(super) enum Step {
     Current(Got),
     Successor(Got),
+    Asked(Asked),
     Opened(Box<Opened>),
-    /// The turn has come to open the next stream.
+    /// The turn has come to open the next stream, or to look for a credential for it.
     Turn,
     /// The time of the current stream is over, though it has not ended.
     Overdue,
@@ -41,7 +50,12 @@ impl Streams {
         match &mut self.successor {
             Successor::None => tokio::select! {
                 biased;
-                () = sleep_until_set(departure.map(|departure| departure.turn)) => Step::Turn,
+                () = sleep_until_set(self.current.turn()) => Step::Turn,
+                got = self.current.next() => Step::Current(got),
+            },
+            Successor::Asking(asking) => tokio::select! {
+                biased;
+                asked = asking => Step::Asked(asked),
                 got = self.current.next() => Step::Current(got),
             },
             Successor::Opening(opening) => tokio::select! {
