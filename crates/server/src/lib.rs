@@ -63,6 +63,7 @@ pub use transport::{
     bind::Listen,
     listener,
     open_files::OpenFiles,
+    proxy::cidr::Cidr,
     tls::{ClientCertificate, ClientFiles, TlsConfig, TlsError},
     unix::UnixSocket,
 };
@@ -75,6 +76,8 @@ pub mod testkit {
         lifecycle::Drain,
         limits::METRICS_HEAD_BYTES_MAX,
         tasks::{AbortOnDrop, Tasks},
-        transport::{abort::StreamAbort, acceptor, bind::bind, connection, connection_counts},
+        transport::{
+            abort::StreamAbort, acceptor, bind::bind, connection, connection_counts, proxy,
+        },
     };
 }

@@ -70,6 +70,10 @@ pub(crate) const TLS_UNSENT_BYTES: usize = 32 << 10;
 /// that fails, or a certificate that does not change.
 pub(crate) const TLS_FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// The most bytes of a PROXY header of version 2. It may have 64 KiB of fields behind two addresses of 36 or 216 bytes; those that
+/// proxies send (a certificate's names, an endpoint's id) have some hundred. None of them is kept. Met as: a closed connection.
+pub(crate) const PROXY_HEADER_BYTES_MAX: usize = 4 << 10;
+
 /// From the accepted connection to the end of its HTTP/2 preface. A peer that sends nothing holds a socket and
 /// buffers; nothing else would ever end it. Met as: a closed connection.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -48,6 +48,8 @@ pub struct Server {
     doors: Vec<Door>,
     // Theirs, in their order.
     addresses: Vec<ListenAddress>,
+    // Of the connections of all doors.
+    counts: ConnectionCounts,
     tls: Option<Arc<Tls>>,
     callers: Arc<Callers>,
     metrics: Option<std::net::TcpListener>,
@@ -128,9 +130,10 @@ impl Server {
         let began = Instant::now();
         let store = config.open_store(&environment).await?;
         let took = began.elapsed();
+        let counts = ConnectionCounts::default();
         let mut doors = Vec::new();
         for place in places {
-            doors.push(Door::at(place, tls.as_ref()).await?);
+            doors.push(Door::at(place, tls.as_ref(), &counts).await?);
         }
         let metrics = config.metrics_listen.map(bind::bind).transpose();
         if let Some(stats) = store.stats() {
@@ -140,6 +143,7 @@ impl Server {
         Ok(Self {
             addresses: doors.iter().map(|door| door.address.clone()).collect(),
             doors,
+            counts,
             tls,
             callers,
             metrics: metrics.map_err(ServeError::Metrics)?,
@@ -162,6 +166,7 @@ impl Server {
         Self {
             doors: vec![Door::of(listener, address.clone())],
             addresses: vec![address],
+            counts: ConnectionCounts::default(),
             tls: None,
             callers: Callers::unchecked(),
             metrics: None,
@@ -229,6 +234,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self {
             doors,
+            counts,
             tls,
             callers,
             metrics,
@@ -273,7 +279,6 @@ impl Server {
         health.spawn("health", essential.task("health", watch));
         let connections = Tasks::new();
         let _abort_connections = connections.abort_on_drop();
-        let counts = ConnectionCounts::default();
         let watchers = Tasks::new();
         let _abort_watchers = watchers.abort_on_drop();
         let watch = node.callers.clone().watch(background.cancel_token());

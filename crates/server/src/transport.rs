@@ -11,6 +11,7 @@ pub mod connection_counts;
 mod context;
 pub mod listener;
 pub(crate) mod open_files;
+pub mod proxy;
 mod settings;
 pub(crate) mod tls;
 pub(crate) mod unix;

@@ -52,6 +52,7 @@ mod server_open_files;
 mod server_peers;
 #[cfg(target_os = "linux")]
 mod server_power_cut;
+mod server_proxy;
 mod server_retention;
 mod server_segment_kill;
 mod server_signals;

@@ -195,6 +195,12 @@ impl NodeValues {
             (connections.strangers()).map(|(stranger, count)| (stranger.as_str(), count)),
         )?;
         to.counter_by(
+            "proxy_connections_refused",
+            "Connections closed since the start by listeners behind proxies, since no proxy named their client.",
+            "reason",
+            connections.refused_by_proxy(),
+        )?;
+        to.counter_by(
             "requests_refused",
             "Requests since the start that their connection refused before a method saw them.",
             "reason",

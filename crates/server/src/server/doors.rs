@@ -15,7 +15,9 @@ use crate::layers::Layered;
 use crate::rpc::Router;
 use crate::transport::acceptor::{self, AcceptContext};
 use crate::transport::bind::Place;
+use crate::transport::connection_counts::ConnectionCounts;
 use crate::transport::listener::{ListenAddress, Listener};
+use crate::transport::proxy::{Proxies, ProxyListener};
 use crate::transport::tls::{ClientCertificate, Tls, TlsListener};
 use crate::transport::unix::Listening;
 
@@ -32,29 +34,43 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Clients may connect from here on.
-    pub(super) async fn at(place: Place, tls: Option<&Arc<Tls>>) -> Result<Self, ServeError> {
+    /// Clients may connect from here on. Those that come by none of its proxies are counted.
+    pub(super) async fn at(
+        place: Place,
+        tls: Option<&Arc<Tls>>,
+        counts: &ConnectionCounts,
+    ) -> Result<Self, ServeError> {
         match place {
-            Place::Tcp(reserved) => Ok(Self::tcp(reserved.listen()?)?),
-            Place::Tls(reserved, client_certificate) => {
+            Place::Tcp(reserved, proxies) => {
+                let proxies = Proxies::new(proxies, counts);
+                Ok(Self::tcp(reserved.listen()?, proxies)?)
+            }
+            Place::Tls(reserved, proxies, asked) => {
                 let tls = Arc::clone(tls.ok_or(ServeError::NoCertificate)?);
-                Ok(Self::tls(reserved.listen()?, tls, client_certificate)?)
+                let proxies = Proxies::new(proxies, counts);
+                Ok(Self::tls(reserved.listen()?, proxies, tls, asked)?)
             }
             Place::Unix(socket) => Ok(Self::unix(socket.listen().await?)),
         }
     }
 
     /// The kernel's, of a socket that listens and does not block.
-    fn tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+    fn tcp(listener: std::net::TcpListener, proxies: Option<Arc<Proxies>>) -> io::Result<Self> {
         let address = listener.local_addr()?.into();
-        Ok(Self::opened_by(address, move || {
-            TcpListener::from_std(listener)
-        }))
+        let tcp = || TcpListener::from_std(listener);
+        Ok(match proxies {
+            None => Self::opened_by(address, tcp),
+            Some(proxies) => Self::opened_by(address, move || {
+                let tcp = tcp()?;
+                Ok(ProxyListener { tcp, proxies })
+            }),
+        })
     }
 
     /// The same with TLS.
     fn tls(
         listener: std::net::TcpListener,
+        proxies: Option<Arc<Proxies>>,
         tls: Arc<Tls>,
         client_certificate: ClientCertificate,
     ) -> io::Result<Self> {
@@ -65,6 +81,7 @@ impl Door {
                 tcp,
                 tls,
                 client_certificate,
+                proxies,
             })
         }))
     }

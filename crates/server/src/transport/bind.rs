@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address::ListenAddress;
+use super::proxy::cidr::Cidr;
 use super::tls::ClientCertificate;
 use super::unix::UnixSocket;
 use crate::limits;
@@ -23,6 +24,9 @@ pub enum Listen {
         /// Further addresses, if the name has several; port 0 takes the port of the first. One that this machine does not have
         /// is left out with a warning.
         also: Vec<SocketAddr>,
+        /// The proxies that name their clients by the PROXY protocol. With any, only they may connect, and each connection must
+        /// begin with such a header.
+        proxies: Vec<Cidr>,
     },
     /// TLS over TCP, as `Tcp` says.
     Tls {
@@ -30,6 +34,8 @@ pub enum Listen {
         first: SocketAddr,
         /// As in `Tcp`.
         also: Vec<SocketAddr>,
+        /// As in `Tcp`; the header stands before TLS.
+        proxies: Vec<Cidr>,
         /// Whether clients are asked for a certificate.
         client_certificate: ClientCertificate,
     },
@@ -39,8 +45,11 @@ pub enum Listen {
 
 impl From<SocketAddr> for Listen {
     fn from(first: SocketAddr) -> Self {
-        let also = Vec::new();
-        Self::Tcp { first, also }
+        Self::Tcp {
+            first,
+            also: Vec::new(),
+            proxies: Vec::new(),
+        }
     }
 }
 
@@ -76,8 +85,8 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
 
 /// A place to listen at. Of TCP no other server has it from here on; a Unix socket is taken when it listens.
 pub(crate) enum Place {
-    Tcp(Reserved),
-    Tls(Reserved, ClientCertificate),
+    Tcp(Reserved, Vec<Cidr>),
+    Tls(Reserved, Vec<Cidr>, ClientCertificate),
     /// Looked at, and taken when it listens: until then no client may find it.
     Unix(UnixSocket),
 }
@@ -88,7 +97,7 @@ impl Place {
     }
 
     pub(crate) fn asks_clients(&self) -> bool {
-        matches!(self, Self::Tls(_, asked) if *asked != ClientCertificate::None)
+        matches!(self, Self::Tls(.., asked) if *asked != ClientCertificate::None)
     }
 }
 
@@ -97,16 +106,22 @@ pub(crate) fn reserve_all(listen: &[Listen]) -> Result<Vec<Place>, BindError> {
     let mut places = Vec::new();
     for one in listen {
         match one {
-            Listen::Tcp { first, also } => {
-                places.extend(Reserved::all(*first, also)?.into_iter().map(Place::Tcp));
+            Listen::Tcp {
+                first,
+                also,
+                proxies,
+            } => {
+                let reserved = Reserved::all(*first, also)?.into_iter();
+                places.extend(reserved.map(|it| Place::Tcp(it, proxies.clone())));
             }
             Listen::Tls {
                 first,
                 also,
-                client_certificate,
+                proxies,
+                client_certificate: asked,
             } => {
                 let reserved = Reserved::all(*first, also)?.into_iter();
-                places.extend(reserved.map(|it| Place::Tls(it, *client_certificate)));
+                places.extend(reserved.map(|it| Place::Tls(it, proxies.clone(), *asked)));
             }
             Listen::Unix(socket) => {
                 socket.ensure_free()?;

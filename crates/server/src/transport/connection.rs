@@ -67,7 +67,7 @@ pub use shared_reader::NotShared;
 pub use shared_reader::{SharedPiece, SharedReader};
 use stranger::Begin;
 pub use stranger::Stranger;
-pub(crate) use stranger::close_after;
+pub(crate) use stranger::{begins_with_proxy, close_after};
 use task::{Begun, Connection, Order};
 
 use crate::lifecycle::Drain;

@@ -10,8 +10,13 @@ use parking_lot::Mutex;
 
 use super::address::Peer;
 use super::connection::Stranger;
+use super::proxy::ProxyRefusal;
 use crate::limits;
 use crate::throttle::Seldom;
+
+/// What is said of a header where nobody may send one.
+pub(super) const FORGED: &str =
+    "it begins with a PROXY header, which this listener takes from nobody";
 
 /// The counts of a node; clones are the same ones.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +33,8 @@ struct Counts {
     full_log: Log,
     // By what they spoke.
     strangers: [(AtomicU64, Log); Stranger::ALL.len()],
+    // By the reason.
+    refused_by_proxy: [(AtomicU64, Log); ProxyRefusal::REASONS.len()],
     // By the reason.
     refused_requests: [AtomicU64; Refused::ALL.len()],
     // By the reason.
@@ -113,6 +120,13 @@ impl ConnectionCounts {
         Stranger::ALL.into_iter().zip(counts)
     }
 
+    /// Connections that listeners behind proxies closed, by the reason.
+    pub fn refused_by_proxy(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.inner.refused_by_proxy.iter();
+        let counts = counts.map(|(count, _)| count.load(Ordering::Relaxed));
+        ProxyRefusal::REASONS.into_iter().zip(counts)
+    }
+
     /// Requests that their connections refused, by the reason.
     pub fn refused_requests(&self) -> impl Iterator<Item = (Refused, u64)> {
         let counts = self.inner.refused_requests.iter();
@@ -169,7 +183,20 @@ impl ConnectionCounts {
         count.fetch_add(1, Ordering::Relaxed);
         if let Some(unlogged) = log.0.lock().now() {
             let speaks = stranger.as_str();
-            tracing::warn!(%peer, speaks, unlogged, "connection closed: it does not speak HTTP/2");
+            if stranger == Stranger::ProxyProtocol {
+                tracing::warn!(%peer, unlogged, "connection closed: {FORGED}");
+            } else {
+                tracing::warn!(%peer, speaks, unlogged, "connection closed: it does not speak HTTP/2");
+            }
+        }
+    }
+
+    /// `peer` is the other end of the socket: it named nobody, or may not.
+    pub(super) fn count_proxy_refused(&self, peer: Peer, refusal: ProxyRefusal) {
+        let (count, log) = &self.inner.refused_by_proxy[refusal.index()];
+        count.fetch_add(1, Ordering::Relaxed);
+        if let Some(unlogged) = log.0.lock().now() {
+            tracing::warn!(%peer, error = %refusal, unlogged, "connection closed by a listener behind proxies");
         }
     }
 }

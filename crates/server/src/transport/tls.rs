@@ -25,8 +25,10 @@ pub use self::clients::{ClientCertificate, ClientFiles};
 use self::files::Fingerprint;
 pub use self::files::{TlsConfig, TlsError};
 use self::socket::TlsSocket;
-use super::connection::{ClientCertificateDer, SendQueue, close_after};
+use super::connection::{ClientCertificateDer, SendQueue, begins_with_proxy, close_after};
+use super::connection_counts::FORGED;
 use super::listener::{Established, Listener, Peer};
+use super::proxy::Proxies;
 use super::settings::AcceptorSettings;
 use crate::limits;
 use crate::throttle::Seldom;
@@ -112,7 +114,7 @@ impl Tls {
     /// Makes it TLS. The caller has a deadline for it.
     async fn handshake(
         &self,
-        raw: TcpStream,
+        mut raw: TcpStream,
         peer: Peer,
         asked: ClientCertificate,
     ) -> io::Result<TlsSocket> {
@@ -123,7 +125,12 @@ impl Tls {
         }
         let begun = Begun { tls: self, peer };
         if first != [HANDSHAKE] {
-            let error = io::Error::other("the peer does not speak TLS");
+            let error = if begins_with_proxy(&mut raw).await.unwrap_or(false) {
+                FORGED
+            } else {
+                "the peer does not speak TLS"
+            };
+            let error = io::Error::other(error);
             begun.failed(&error);
             close_after(raw, &NO_TLS).await;
             return Err(error);
@@ -181,6 +188,8 @@ pub(crate) struct TlsListener {
     pub(crate) tcp: TcpListener,
     pub(crate) tls: Arc<Tls>,
     pub(crate) client_certificate: ClientCertificate,
+    /// Those that name their clients before the handshake, where it is behind some.
+    pub(crate) proxies: Option<Arc<Proxies>>,
 }
 
 impl Listener for TlsListener {
@@ -189,20 +198,30 @@ impl Listener for TlsListener {
     type Socket = Box<TlsSocket>;
 
     async fn accept(&mut self) -> io::Result<(TcpStream, Peer)> {
-        <TcpListener as Listener>::accept(&mut self.tcp).await
+        match &self.proxies {
+            Some(proxies) => proxies.accept(&self.tcp).await,
+            None => <TcpListener as Listener>::accept(&mut self.tcp).await,
+        }
     }
 
     fn establish(
         &self,
-        raw: TcpStream,
+        mut raw: TcpStream,
         peer: Peer,
     ) -> impl Future<Output = io::Result<Established<Self::Socket>>> + Send + use<> {
         let tls = Arc::clone(&self.tls);
         let asked = self.client_certificate;
+        let proxies = self.proxies.clone();
         async move {
-            let socket = Box::new(tls.handshake(raw, peer, asked).await?);
+            let named = match proxies {
+                Some(proxies) => proxies.client_of(&mut raw, peer).await?,
+                None => None,
+            };
+            let client = named.map_or(peer, Peer::from);
+            let socket = Box::new(tls.handshake(raw, client, asked).await?);
             let certificate = socket.client_certificate().map(ClientCertificateDer::new);
             Ok(Established {
+                named,
                 certificate: certificate.map(Arc::new),
                 ..Established::new(socket)
             })

@@ -15,6 +15,7 @@ mod liveness;
 mod log;
 mod piped;
 mod portions;
+mod proxy_headers;
 mod refused;
 mod slow_reader;
 mod stalls;

@@ -74,7 +74,7 @@ impl ClientCertificateDer {
 
 impl fmt::Debug for ClientCertificateDer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ClientCertificateDer({} bytes)", self.0.len())
+        write!(f, "ClientCertificateDer({} bytes)", self.as_bytes().len())
     }
 }
 

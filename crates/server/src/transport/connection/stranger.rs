@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::limits;
+use crate::transport::proxy::header;
 
 /// The preface of an HTTP/2 client, before its first frame (RFC 9113, 3.4).
 const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -24,7 +25,7 @@ pub enum Stranger {
     Http1,
     /// A client with TLS, at a listener that does not speak it.
     Tls,
-    /// A proxy that names its client first (`PROXY ...`).
+    /// A proxy that names its client first, by the PROXY protocol, at a listener that takes no such header.
     ProxyProtocol,
     /// Anything else.
     Other,
@@ -52,10 +53,11 @@ impl Stranger {
         match begin {
             [HANDSHAKE, ..] => Some(Self::Tls),
             [] => None,
+            _ if header::begins(begin) == Some(true) => Some(Self::ProxyProtocol),
+            _ if header::begins(begin).is_none() => None,
             _ if letters == 0 || letters > METHOD_BYTES_MAX => Some(Self::Other),
             _ if letters == begin.len() => None,
             _ if begin[letters] != b' ' => Some(Self::Other),
-            _ if begin.starts_with(b"PROXY ") => Some(Self::ProxyProtocol),
             // The target of a request of HTTP/1: a path, `*`, a URI or a host (RFC 9112, 3.2). Prose is none.
             _ => match begin.get(letters + 1)? {
                 b'A'..=b'Z' | b' ' => Some(Self::Other),
@@ -98,6 +100,22 @@ pub(super) async fn begin<T: AsyncRead + Unpin>(socket: &mut T) -> io::Result<Be
         Ok(Begin::Http2(&PREFACE))
     } else {
         Ok(Begin::Stranger(Stranger::Other, bytes[..].into()))
+    }
+}
+
+/// Whether the peer begins with a header of the PROXY protocol, whose begin is taken if it does.
+pub(crate) async fn begins_with_proxy<T: AsyncRead + Unpin>(socket: &mut T) -> io::Result<bool> {
+    let mut bytes = [0; PREFACE.len()];
+    let mut read = 0;
+    loop {
+        if let Some(begins) = header::begins(&bytes[..read]) {
+            return Ok(begins);
+        }
+        // As long as it may be one it is shorter than that.
+        match socket.read(&mut bytes[read..]).await? {
+            0 => return Ok(false),
+            count => read += count,
+        }
     }
 }
 
@@ -161,7 +179,12 @@ mod tests {
             (b"GET / HTTP/1.1", Some(Stranger::Http1)),
             (b"OPTIONS *", Some(Stranger::Http1)),
             (b"INVALID CONNECTION", Some(Stranger::Other)),
+            (b"PROXY", None),
+            (b"PROXY\t", Some(Stranger::Other)),
             (b"PROXY TCP4 1.2.3.4", Some(Stranger::ProxyProtocol)),
+            (b"\r\n\r\n\0\r\nQUIT", None),
+            (b"\r\n\r\n\0\r\nQUIT\n", Some(Stranger::ProxyProtocol)),
+            (b"\r\n\r\nGET", Some(Stranger::Other)),
             (b"\x16\x03\x01", Some(Stranger::Tls)),
             (b"\x16", Some(Stranger::Tls)),
             (b"\0\0\0", Some(Stranger::Other)),

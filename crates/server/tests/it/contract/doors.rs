@@ -52,6 +52,7 @@ async fn server() -> (Server, mpsc::Sender<DuplexStream>) {
         listen: vec![Listen::Tcp {
             first: loopback(),
             also: vec![SocketAddr::from(([127, 0, 0, 2], 0))],
+            proxies: Vec::new(),
         }],
         ..Config::default()
     };
