@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use longlived_server::{Cidr, ClientCertificate, Listen, UnixSocket};
+use longlived_server::{Cidr, ClientCertificate, Listen, Services, UnixSocket};
 
 use self::host::Host;
 use crate::values;
@@ -63,16 +63,16 @@ impl ListenList {
     /// The first that speaks TLS, as a URL.
     pub(crate) fn first_tls(lists: &[Self]) -> Option<String> {
         let mut places = lists.iter().flat_map(|list| &list.0);
-        let tls = places.find(|place| matches!(place, ListenAt::Tls(..)));
+        let tls = places.find(|place| matches!(place.at, At::Tls(..)));
         tls.map(ToString::to_string)
     }
 
     /// The first that asks clients for a certificate, as a URL.
     pub(crate) fn first_that_asks(lists: &[Self]) -> Option<String> {
         let mut places = lists.iter().flat_map(|list| &list.0);
-        let asks = |place: &&ListenAt| match place {
-            ListenAt::Tls(.., asked) => *asked != ClientCertificate::None,
-            ListenAt::Tcp(..) | ListenAt::Unix(_) => false,
+        let asks = |place: &&ListenAt| match place.at {
+            At::Tls(.., asked) => asked != ClientCertificate::None,
+            At::Tcp(..) | At::Unix(_) => false,
         };
         places.find(asks).map(ToString::to_string)
     }
@@ -86,7 +86,13 @@ impl ListenList {
 
 /// As it was given. A name is looked up when it is to be listened on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum ListenAt {
+struct ListenAt {
+    at: At,
+    services: Services,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum At {
     Tcp(Host, Vec<Cidr>),
     Tls(Host, Vec<Cidr>, ClientCertificate),
     Unix(UnixSocket),
@@ -97,8 +103,8 @@ impl FromStr for ListenAt {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(rest) = after_unix(text) {
-            let (path, parameters) = parameters::split(rest);
-            return unix(path, parameters);
+            let (path, given) = parameters::split(rest);
+            return unix(path, given);
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             if text.contains('?') {
@@ -106,27 +112,34 @@ impl FromStr for ListenAt {
                     "parameters need a URL, such as unix:PATH?mode=0660; {FORM}"
                 ));
             }
-            return Ok(Self::Tcp(text.parse()?, Vec::new()));
+            return Ok(Self {
+                at: At::Tcp(text.parse()?, Vec::new()),
+                services: Services::All,
+            });
         };
         let scheme = scheme.to_ascii_lowercase();
         let (address, given) = parameters::split(rest);
-        match scheme.as_str() {
+        let (at, services) = match scheme.as_str() {
             "tcp" => {
-                let [proxies] = parameters::known("tcp", given, ["proxy"])?;
-                let proxies = proxies.map_or(Ok(Vec::new()), parameters::proxies)?;
-                Ok(Self::Tcp(address.parse()?, proxies))
+                let [proxies, services] = parameters::known("tcp", given, ["proxy", "services"])?;
+                let proxies = parameters::proxies(proxies)?;
+                (At::Tcp(address.parse()?, proxies), services)
             }
             "tls" => {
-                let [asked, proxies] = parameters::known("tls", given, ["client-cert", "proxy"])?;
-                let asked =
-                    asked.map_or(Ok(ClientCertificate::None), parameters::client_certificate)?;
-                let proxies = proxies.map_or(Ok(Vec::new()), parameters::proxies)?;
-                Ok(Self::Tls(address.parse()?, proxies, asked))
+                let names = ["client-cert", "proxy", "services"];
+                let [asked, proxies, services] = parameters::known("tls", given, names)?;
+                let asked = parameters::client_certificate(asked)?;
+                let proxies = parameters::proxies(proxies)?;
+                (At::Tls(address.parse()?, proxies, asked), services)
             }
-            _ => Err(format!(
-                "its scheme `{scheme}` is not tcp, tls or unix; {FORM}"
-            )),
-        }
+            _ => {
+                return Err(format!(
+                    "its scheme `{scheme}` is not tcp, tls or unix; {FORM}"
+                ));
+            }
+        };
+        let services = parameters::services(services)?;
+        Ok(Self { at, services })
     }
 }
 
@@ -148,30 +161,31 @@ fn unix(path: &str, given: Option<&str>) -> Result<ListenAt, String> {
     if parameters::names(given).any(|name| name == "proxy") {
         return Err(NO_PROXY.to_owned());
     }
-    let [mode] = parameters::known("unix", given, ["mode"])?;
+    let [mode, services] = parameters::known("unix", given, ["mode", "services"])?;
     let mode = mode.map_or(Ok(UnixSocket::MODE_DEFAULT), parameters::file_mode)?;
+    let services = parameters::services(services)?;
     let path = PathBuf::from(path);
-    Ok(ListenAt::Unix(UnixSocket { path, mode }))
+    let at = At::Unix(UnixSocket { path, mode });
+    Ok(ListenAt { at, services })
 }
 
 impl fmt::Display for ListenAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut given = Vec::new();
-        match self {
-            Self::Tcp(host, proxies) => {
-                given.extend(parameters::proxies_text(proxies));
-                let scheme = if given.is_empty() { "" } else { "tcp://" };
-                write!(f, "{scheme}{host}")?;
-            }
-            Self::Tls(host, proxies, asked) => {
+        match &self.at {
+            At::Tcp(_, proxies) => given.extend(parameters::proxies_text(proxies)),
+            At::Tls(_, proxies, asked) => {
                 given.extend(parameters::client_certificate_text(*asked));
                 given.extend(parameters::proxies_text(proxies));
-                write!(f, "tls://{host}")?;
             }
-            Self::Unix(UnixSocket { path, mode }) => {
-                given.push(format!("mode={mode:04o}"));
-                write!(f, "unix:{}", path.display())?;
-            }
+            At::Unix(socket) => given.push(format!("mode={:04o}", socket.mode)),
+        }
+        given.extend(parameters::services_text(self.services).map(str::to_owned));
+        match &self.at {
+            At::Tcp(host, _) if given.is_empty() => host.fmt(f)?,
+            At::Tcp(host, _) => write!(f, "tcp://{host}")?,
+            At::Tls(host, ..) => write!(f, "tls://{host}")?,
+            At::Unix(socket) => write!(f, "unix:{}", socket.path.display())?,
         }
         f.write_str(&parameters::joined(&given))
     }
@@ -179,40 +193,46 @@ impl fmt::Display for ListenAt {
 
 impl ListenAt {
     fn is_any_port(&self) -> bool {
-        match self {
-            Self::Tcp(host, _) | Self::Tls(host, ..) => host.port() == 0,
-            Self::Unix(_) => false,
+        match &self.at {
+            At::Tcp(host, _) | At::Tls(host, ..) => host.port() == 0,
+            At::Unix(_) => false,
         }
     }
 
     /// The address or the path, which can be listened on once.
     fn place_text(&self) -> String {
-        match self {
-            Self::Tcp(host, _) | Self::Tls(host, ..) => host.to_string(),
-            Self::Unix(socket) => format!("unix:{}", socket.path.display()),
+        match &self.at {
+            At::Tcp(host, _) | At::Tls(host, ..) => host.to_string(),
+            At::Unix(socket) => format!("unix:{}", socket.path.display()),
         }
     }
 
     fn place(&self) -> anyhow::Result<Listen> {
-        Ok(match self {
-            Self::Tcp(host, proxies) => {
+        let services = self.services;
+        Ok(match &self.at {
+            At::Tcp(host, proxies) => {
                 let (first, also) = host.addresses()?;
                 Listen::Tcp {
                     first,
                     also,
                     proxies: proxies.clone(),
+                    services,
                 }
             }
-            Self::Tls(host, proxies, asked) => {
+            At::Tls(host, proxies, asked) => {
                 let (first, also) = host.addresses()?;
                 Listen::Tls {
                     first,
                     also,
                     proxies: proxies.clone(),
                     client_certificate: *asked,
+                    services,
                 }
             }
-            Self::Unix(socket) => Listen::Unix(socket.clone()),
+            At::Unix(socket) => Listen::Unix {
+                socket: socket.clone(),
+                services,
+            },
         })
     }
 }

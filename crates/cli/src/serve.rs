@@ -25,10 +25,11 @@ use crate::values;
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct Args {
     /// Where to listen: ADDR:PORT, NAME:PORT or tcp://ADDR:PORT; tls://ADDR:PORT for TLS, which needs --tls-cert and
-    /// --tls-key; unix:PATH?mode=0660 for a Unix socket. tcp://ADDR:PORT?proxy=10.0.0.0/8,fd00::/8 (tls:// too) is for balancers
-    /// at these addresses, which send the client's by the PROXY protocol. Repeatable (also separated by blanks). A name is listened on at each of its addresses. Port 0 takes a free port. The file of
-    /// a Unix socket has mode 0600 unless given: who may write to it may connect. One that a dead server left
-    /// behind is replaced.
+    /// --tls-key; unix:PATH?mode=0660 for a Unix socket. Repeatable (also separated by blanks). A name is listened on at
+    /// each of its addresses. Port 0 takes a free port. The file of a Unix socket has mode 0600 unless given: who may
+    /// write to it may connect. One that a dead server left behind is replaced. With ?proxy=10.0.0.0/8,fd00::/8 a
+    /// listener is for balancers at these addresses, which name their clients by the PROXY protocol. With
+    /// ?services=public it has all but what is for administrators, with ?services=admin that alone.
     #[arg(
         long,
         env = "LONGLIVED_LISTEN",

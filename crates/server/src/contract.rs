@@ -18,7 +18,7 @@ pub(crate) use caller::{Caller, Credential, Rights, SubscriberKey};
 pub(crate) use close::CloseReason;
 pub(crate) use dialect::{Contract, Dialect, TakeoverLimits};
 pub use methods::SERVICES;
-pub(crate) use methods::{Method, PUBLISH_SERVICE};
+pub(crate) use methods::{Method, PUBLISH_SERVICE, is_for_admins};
 pub(crate) use plan::{Attempt, Plan};
 pub(crate) use refused::{CallerError, PagesExhausted, RegisterError, RequestStreamError};
 pub use validate::{InvalidRequest, legacy_topic, subscriber_id};

@@ -64,6 +64,7 @@ pub use transport::{
     listener,
     open_files::OpenFiles,
     proxy::cidr::Cidr,
+    services::Services,
     tls::{ClientCertificate, ClientFiles, TlsConfig, TlsError},
     unix::UnixSocket,
 };

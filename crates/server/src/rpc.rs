@@ -28,11 +28,14 @@ use tower::Service;
 
 use self::subscribe::SessionCall;
 use crate::{
-    contract::{Contract, Method, status},
+    contract::{Contract, Method, is_for_admins, status},
     node::Node,
     probes::Probes,
     session::SessionBody,
-    transport::connection::{Follower, ResponseBody},
+    transport::{
+        connection::{ConnectionContext, Follower, ResponseBody},
+        services::Services,
+    },
 };
 
 /// Every service of the node behind one port. Always ready.
@@ -136,7 +139,8 @@ impl Service<Request<Body>> for Router {
         let node = self.node.clone();
         let path = request.uri().path();
         let contract = Contract::of(path);
-        let Some(method) = Method::of(path) else {
+        let method = Method::of(path).filter(|method| is_served(*method, &request));
+        let Some(method) = method else {
             return answer(contract, ready(Err(status::unknown_method(path))));
         };
         // Each call is a box of its own size: the largest would be paid by all of them.
@@ -172,6 +176,13 @@ impl Service<Request<Body>> for Router {
             }
         }
     }
+}
+
+/// Whether the listener has it that the request came to. To a client a method that is not there is one that is not known.
+fn is_served(method: Method, request: &Request<Body>) -> bool {
+    let connection = request.extensions().get::<Arc<ConnectionContext>>();
+    let services = connection.map_or(Services::All, |it| it.listener.services);
+    services.have(is_for_admins(method))
 }
 
 fn answer(

@@ -12,6 +12,7 @@ mod context;
 pub mod listener;
 pub(crate) mod open_files;
 pub mod proxy;
+pub(crate) mod services;
 mod settings;
 pub(crate) mod tls;
 pub(crate) mod unix;

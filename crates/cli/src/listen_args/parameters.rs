@@ -1,6 +1,6 @@
 //! The parameters of a listener's URL: which there are, and what their values mean.
 
-use longlived_server::{Cidr, ClientCertificate};
+use longlived_server::{Cidr, ClientCertificate, Services};
 
 /// What stands before the first question mark, and what behind it.
 pub(super) fn split(text: &str) -> (&str, Option<&str>) {
@@ -62,12 +62,12 @@ fn unknown(scheme: &str, name: &str, names: &[&str]) -> String {
 /// How like a known name an unknown one must be to be taken for a slip of it: clap's own bound for flags.
 const LIKE: f64 = 0.7;
 
-pub(super) fn client_certificate(text: &str) -> Result<ClientCertificate, String> {
+pub(super) fn client_certificate(text: Option<&str>) -> Result<ClientCertificate, String> {
     match text {
-        "none" => Ok(ClientCertificate::None),
-        "optional" => Ok(ClientCertificate::Optional),
-        "required" => Ok(ClientCertificate::Required),
-        _ => Err(format!(
+        None | Some("none") => Ok(ClientCertificate::None),
+        Some("optional") => Ok(ClientCertificate::Optional),
+        Some("required") => Ok(ClientCertificate::Required),
+        Some(text) => Err(format!(
             "its client-cert `{text}` is not none, optional or required"
         )),
     }
@@ -82,20 +82,39 @@ pub(super) fn client_certificate_text(asked: ClientCertificate) -> Option<String
     Some(format!("client-cert={value}"))
 }
 
-/// The proxies that name their clients.
-pub(super) fn proxies(text: &str) -> Result<Vec<Cidr>, String> {
-    let cidr = |one: &str| {
-        let parsed = one.parse();
-        parsed.map_err(|error: <Cidr as std::str::FromStr>::Err| {
-            format!("its proxy `{one}`: {error}")
-        })
+/// The proxies that name their clients; none unless given.
+pub(super) fn proxies(text: Option<&str>) -> Result<Vec<Cidr>, String> {
+    let cidr = |one: &str| match one.parse() {
+        Ok(cidr) => Ok(cidr),
+        Err(error) => Err(format!("its proxy `{one}`: {error}")),
     };
-    text.split(',').map(cidr).collect()
+    text.into_iter()
+        .flat_map(|text| text.split(','))
+        .map(cidr)
+        .collect()
 }
 
 pub(super) fn proxies_text(proxies: &[Cidr]) -> Option<String> {
     let texts: Vec<_> = proxies.iter().map(ToString::to_string).collect();
     (!texts.is_empty()).then(|| format!("proxy={}", texts.join(",")))
+}
+
+/// What it serves; all unless given.
+pub(super) fn services(text: Option<&str>) -> Result<Services, String> {
+    match text {
+        None => Ok(Services::All),
+        Some("public") => Ok(Services::Public),
+        Some("admin") => Ok(Services::Admin),
+        Some(text) => Err(format!("its services `{text}` are not public or admin")),
+    }
+}
+
+pub(super) fn services_text(services: Services) -> Option<&'static str> {
+    match services {
+        Services::Public => Some("services=public"),
+        Services::Admin => Some("services=admin"),
+        _ => None,
+    }
 }
 
 pub(super) fn file_mode(text: &str) -> Result<u32, String> {

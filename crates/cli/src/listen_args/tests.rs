@@ -83,11 +83,11 @@ fn what_is_not_known_is_refused_with_what_was_meant() {
         ),
         (
             "unix:/a?x=1",
-            "its parameter `x` is not known; unix has mode",
+            "its parameter `x` is not known; unix has mode, services",
         ),
         (
             "tcp://[::1]:1?mode=1",
-            "its parameter `mode` is not known; tcp has proxy",
+            "its parameter `mode` is not known; tcp has proxy, services",
         ),
         (
             "tls://[::1]:1?proxi=x",
@@ -95,7 +95,7 @@ fn what_is_not_known_is_refused_with_what_was_meant() {
         ),
         (
             "tls://[::1]:1?x=1",
-            "its parameter `x` is not known; tls has client-cert, proxy",
+            "its parameter `x` is not known; tls has client-cert, proxy, services",
         ),
         ("127.0.0.1:1?mode=1", "parameters need a URL"),
         (
@@ -174,11 +174,55 @@ fn a_listener_behind_proxies_names_their_addresses() {
 }
 
 #[test]
+fn a_listener_of_any_kind_says_what_it_serves() {
+    for url in ["tcp://a:1", "tls://a:1", "unix:/a?mode=0600"] {
+        for (services, expected) in [("public", Services::Public), ("admin", Services::Admin)] {
+            let join = if url.contains('?') { '&' } else { '?' };
+            let text = format!("{url}{join}services={services}");
+            let parsed: ListenAt = text.parse().unwrap();
+            assert_eq!(parsed.services, expected);
+            assert_eq!(parsed.to_string(), text);
+        }
+        assert_eq!(url.parse::<ListenAt>().unwrap().services, Services::All);
+    }
+    let at: ListenAt = "tcp://127.0.0.1:1?services=admin".parse().unwrap();
+    let place = at.place().unwrap();
+    assert!(matches!(
+        place,
+        Listen::Tcp {
+            services: Services::Admin,
+            ..
+        }
+    ));
+    for (wrong, problem) in [
+        (
+            "tcp://a:1?services=all",
+            "its services `all` are not public or admin",
+        ),
+        (
+            "tcp://a:1?services=",
+            "its services `` are not public or admin",
+        ),
+        (
+            "unix:/a?service=admin",
+            "its parameter `service` is not known; did you mean `services`?",
+        ),
+        (
+            "unix:/a?services=admin&services=public",
+            "its parameter `services` is given twice",
+        ),
+    ] {
+        let error = wrong.parse::<ListenAt>().unwrap_err();
+        assert!(error.starts_with(problem), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn one_value_has_places_separated_by_blanks() {
     let list: ListenList = " 127.0.0.1:1  unix:/a ".parse().unwrap();
     let places = ListenList::places(&[list, "[::1]:2".parse().unwrap()]).unwrap();
     assert_eq!(places.len(), 3);
-    assert!(matches!(&places[1], Listen::Unix(socket) if socket.mode == 0o600));
+    assert!(matches!(&places[1], Listen::Unix { socket, .. } if socket.mode == 0o600));
     assert_eq!(" ".parse::<ListenList>(), Err(FORM.to_owned()));
     let error = "127.0.0.1:1 unix:a".parse::<ListenList>().unwrap_err();
     assert!(error.starts_with("`unix:a`: its path"), "{error}");

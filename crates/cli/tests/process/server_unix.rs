@@ -104,6 +104,29 @@ async fn listeners_in_the_environment_are_separated_by_blanks() {
 }
 
 #[tokio::test]
+async fn a_listener_for_administrators_alone_has_health_and_no_method_for_others() {
+    let folder = Folder::new();
+    let admin = format!("{}?services=admin", folder.url("admin"));
+    let listen = format!("tcp://127.0.0.1:0?services=public {admin}");
+    let mut command = longlived();
+    command.arg("serve").env("LONGLIVED_LISTEN", listen);
+    let server = Server::of(&mut command).await;
+    let public = format!("http://{}", server.address);
+    for (command, at_admin) in [("healthcheck", Some(0)), ("topics", Some(1))] {
+        for (url, expected) in [(&public, Some(0)), (&folder.url("admin"), at_admin)] {
+            let mut command_line = longlived();
+            command_line.args([command, "--server", url]);
+            let (code, out, err) = run_to_end(&mut command_line).await;
+            assert_eq!(code, expected, "{command} {url}: {out}{err}");
+            if expected == Some(1) {
+                let said = "there is no method /longlived.v1.TopicService/ListTopics";
+                assert!(err.contains(said), "{err}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_socket_of_a_live_server_is_refused_and_no_directory_is_made() {
     let folder = Folder::new();
     let url = folder.url("a");

@@ -14,12 +14,13 @@ use super::ServeError;
 use crate::layers::Layered;
 use crate::rpc::Router;
 use crate::transport::acceptor::{self, AcceptContext};
-use crate::transport::bind::Place;
+use crate::transport::bind::{At, Place};
+use crate::transport::connection::ListenerContext;
 use crate::transport::connection_counts::ConnectionCounts;
 use crate::transport::listener::{ListenAddress, Listener};
 use crate::transport::proxy::{Proxies, ProxyListener};
-use crate::transport::tls::{ClientCertificate, Tls, TlsListener};
-use crate::transport::unix::Listening;
+use crate::transport::services::Services;
+use crate::transport::tls::{Tls, TlsListener};
 
 /// The state that the connections of all doors share.
 type Shared = AcceptContext<Layered<Router>>;
@@ -40,70 +41,65 @@ impl Door {
         tls: Option<&Arc<Tls>>,
         counts: &ConnectionCounts,
     ) -> Result<Self, ServeError> {
-        match place {
-            Place::Tcp(reserved, proxies) => {
+        let Place { at, services } = place;
+        match at {
+            At::Tcp(reserved, proxies) => {
                 let proxies = Proxies::new(proxies, counts);
-                Ok(Self::tcp(reserved.listen()?, proxies)?)
+                Ok(Self::tcp(reserved.listen()?, services, proxies)?)
             }
-            Place::Tls(reserved, proxies, asked) => {
+            At::Tls(reserved, proxies, client_certificate) => {
+                let tcp = reserved.listen()?;
                 let tls = Arc::clone(tls.ok_or(ServeError::NoCertificate)?);
                 let proxies = Proxies::new(proxies, counts);
-                Ok(Self::tls(reserved.listen()?, proxies, tls, asked)?)
+                let context = ListenerContext::new(ListenAddress::Tls(tcp.local_addr()?), services);
+                Ok(Self::opened_by(context, move || {
+                    let tcp = TcpListener::from_std(tcp)?;
+                    Ok(TlsListener {
+                        tcp,
+                        tls,
+                        client_certificate,
+                        proxies,
+                    })
+                }))
             }
-            Place::Unix(socket) => Ok(Self::unix(socket.listen().await?)),
+            At::Unix(socket) => {
+                let listening = socket.listen().await?;
+                let context = ListenerContext::new(listening.address(), services);
+                Ok(Self::opened_by(context, move || listening.into_listener()))
+            }
         }
     }
 
     /// The kernel's, of a socket that listens and does not block.
-    fn tcp(listener: std::net::TcpListener, proxies: Option<Arc<Proxies>>) -> io::Result<Self> {
-        let address = listener.local_addr()?.into();
+    fn tcp(
+        listener: std::net::TcpListener,
+        services: Services,
+        proxies: Option<Arc<Proxies>>,
+    ) -> io::Result<Self> {
+        let context = ListenerContext::new(listener.local_addr()?, services);
         let tcp = || TcpListener::from_std(listener);
         Ok(match proxies {
-            None => Self::opened_by(address, tcp),
-            Some(proxies) => Self::opened_by(address, move || {
+            None => Self::opened_by(context, tcp),
+            Some(proxies) => Self::opened_by(context, move || {
                 let tcp = tcp()?;
                 Ok(ProxyListener { tcp, proxies })
             }),
         })
     }
 
-    /// The same with TLS.
-    fn tls(
-        listener: std::net::TcpListener,
-        proxies: Option<Arc<Proxies>>,
-        tls: Arc<Tls>,
-        client_certificate: ClientCertificate,
-    ) -> io::Result<Self> {
-        let address = ListenAddress::Tls(listener.local_addr()?);
-        Ok(Self::opened_by(address, move || {
-            let tcp = TcpListener::from_std(listener)?;
-            Ok(TlsListener {
-                tcp,
-                tls,
-                client_certificate,
-                proxies,
-            })
-        }))
-    }
-
-    /// A Unix socket that listens.
-    fn unix(listening: Listening) -> Self {
-        Self::opened_by(listening.address(), move || listening.into_listener())
-    }
-
-    /// An embedder's.
+    /// An embedder's, which serves all.
     pub(super) fn of(listener: impl Listener, address: ListenAddress) -> Self {
-        Self::opened_by(address, move || Ok(listener))
+        Self::opened_by(address.into(), move || Ok(listener))
     }
 
     fn opened_by<L: Listener>(
-        address: ListenAddress,
+        context: ListenerContext,
         listener: impl FnOnce() -> io::Result<L> + Send + 'static,
     ) -> Self {
         Self {
-            address: address.clone(),
+            address: context.address.clone(),
             open: Box::new(move |shared| {
-                Ok(Box::pin(acceptor::accept(listener()?, address, shared)))
+                Ok(Box::pin(acceptor::accept(listener()?, context, shared)))
             }),
         }
     }

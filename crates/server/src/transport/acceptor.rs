@@ -16,14 +16,14 @@ use super::connection::{
 };
 pub use super::connection_counts::ConnectionCounts;
 pub use super::context::AcceptContext;
-use super::listener::{ListenAddress, Listener};
+use super::listener::Listener;
 pub use super::settings::AcceptorSettings;
 use crate::limits;
 use crate::throttle::Seldom;
 
-/// Accepts the connections of the listener known by `address` until the node goes away (`Drain::go_away`). Each
+/// Accepts the connections of the listener known as `context` until the node goes away (`Drain::go_away`). Each
 /// connection becomes a task, which makes its raw socket usable and serves it by a clone of the service.
-pub async fn accept<L, S, B>(mut listener: L, address: ListenAddress, shared: AcceptContext<S>)
+pub async fn accept<L, S, B>(mut listener: L, context: ListenerContext, shared: AcceptContext<S>)
 where
     L: Listener,
     S: ConnectionService<B> + Send + Sync + 'static,
@@ -31,7 +31,7 @@ where
     B: ResponseBody + Send + 'static,
 {
     let shared = Arc::new(shared);
-    let context = Arc::new(ListenerContext { address });
+    let context = Arc::new(context);
     let AcceptContext {
         settings,
         counts,

@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address::ListenAddress;
 use super::proxy::cidr::Cidr;
+use super::services::Services;
 use super::tls::ClientCertificate;
 use super::unix::UnixSocket;
 use crate::limits;
@@ -27,6 +28,8 @@ pub enum Listen {
         /// The proxies that name their clients by the PROXY protocol. With any, only they may connect, and each connection must
         /// begin with such a header.
         proxies: Vec<Cidr>,
+        /// What is served there.
+        services: Services,
     },
     /// TLS over TCP, as `Tcp` says.
     Tls {
@@ -38,9 +41,16 @@ pub enum Listen {
         proxies: Vec<Cidr>,
         /// Whether clients are asked for a certificate.
         client_certificate: ClientCertificate,
+        /// As in `Tcp`.
+        services: Services,
     },
     /// A Unix socket.
-    Unix(UnixSocket),
+    Unix {
+        /// Its file.
+        socket: UnixSocket,
+        /// As in `Tcp`.
+        services: Services,
+    },
 }
 
 impl From<SocketAddr> for Listen {
@@ -49,6 +59,7 @@ impl From<SocketAddr> for Listen {
             first,
             also: Vec::new(),
             proxies: Vec::new(),
+            services: Services::All,
         }
     }
 }
@@ -84,7 +95,12 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
 }
 
 /// A place to listen at. Of TCP no other server has it from here on; a Unix socket is taken when it listens.
-pub(crate) enum Place {
+pub(crate) struct Place {
+    pub(crate) at: At,
+    pub(crate) services: Services,
+}
+
+pub(crate) enum At {
     Tcp(Reserved, Vec<Cidr>),
     Tls(Reserved, Vec<Cidr>, ClientCertificate),
     /// Looked at, and taken when it listens: until then no client may find it.
@@ -93,11 +109,11 @@ pub(crate) enum Place {
 
 impl Place {
     pub(crate) fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(..))
+        matches!(self.at, At::Tls(..))
     }
 
     pub(crate) fn asks_clients(&self) -> bool {
-        matches!(self, Self::Tls(.., asked) if *asked != ClientCertificate::None)
+        matches!(self.at, At::Tls(.., asked) if asked != ClientCertificate::None)
     }
 }
 
@@ -105,29 +121,34 @@ impl Place {
 pub(crate) fn reserve_all(listen: &[Listen]) -> Result<Vec<Place>, BindError> {
     let mut places = Vec::new();
     for one in listen {
-        match one {
+        let (ats, services): (Vec<At>, _) = match one {
             Listen::Tcp {
                 first,
                 also,
                 proxies,
+                services,
             } => {
                 let reserved = Reserved::all(*first, also)?.into_iter();
-                places.extend(reserved.map(|it| Place::Tcp(it, proxies.clone())));
+                let ats = reserved.map(|it| At::Tcp(it, proxies.clone()));
+                (ats.collect(), *services)
             }
             Listen::Tls {
                 first,
                 also,
                 proxies,
                 client_certificate: asked,
+                services,
             } => {
                 let reserved = Reserved::all(*first, also)?.into_iter();
-                places.extend(reserved.map(|it| Place::Tls(it, proxies.clone(), *asked)));
+                let ats = reserved.map(|it| At::Tls(it, proxies.clone(), *asked));
+                (ats.collect(), *services)
             }
-            Listen::Unix(socket) => {
+            Listen::Unix { socket, services } => {
                 socket.ensure_free()?;
-                places.push(Place::Unix(socket.clone()));
+                (vec![At::Unix(socket.clone())], *services)
             }
-        }
+        };
+        places.extend(ats.into_iter().map(|at| Place { at, services }));
     }
     Ok(places)
 }

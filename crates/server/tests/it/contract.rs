@@ -21,6 +21,7 @@ mod paused;
 mod positions;
 mod publishing;
 mod random;
+mod services;
 mod sessions;
 mod silence;
 mod sizes;

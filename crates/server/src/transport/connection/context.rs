@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::SendQueue;
 use crate::transport::address::{ListenAddress, Peer};
 use crate::transport::listener::Established;
+use crate::transport::services::Services;
 
 /// A connection, as its calls know it: an `Arc` of this is in the extensions of each of its requests. It is made when the
 /// handshake is done, and does not change.
@@ -49,6 +50,23 @@ impl ConnectionContext {
 pub struct ListenerContext {
     /// Where it listens.
     pub address: ListenAddress,
+    /// What it serves.
+    pub services: Services,
+}
+
+impl ListenerContext {
+    /// Of a listener there that serves this.
+    pub fn new(address: impl Into<ListenAddress>, services: Services) -> Self {
+        let address = address.into();
+        Self { address, services }
+    }
+}
+
+/// One that serves all.
+impl<A: Into<ListenAddress>> From<A> for ListenerContext {
+    fn from(address: A) -> Self {
+        Self::new(address, Services::All)
+    }
 }
 
 impl fmt::Display for ListenerContext {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use longlived_server::{
-    Config, Environment, Listen, ServeError, Server,
+    Config, Environment, Listen, ServeError, Server, Services,
     listener::{Established, ListenAddress, Listener, Peer},
 };
 use prost::Message as _;
@@ -53,6 +53,7 @@ async fn server() -> (Server, mpsc::Sender<DuplexStream>) {
             first: loopback(),
             also: vec![SocketAddr::from(([127, 0, 0, 2], 0))],
             proxies: Vec::new(),
+            services: Services::All,
         }],
         ..Config::default()
     };

@@ -172,9 +172,7 @@ where
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let accepted = Accepted {
         peer: address.into(),
-        listener: Arc::new(ListenerContext {
-            address: address.into(),
-        }),
+        listener: Arc::new(ListenerContext::from(address)),
         queue: None,
     };
     let settings = AcceptorSettings {

@@ -21,9 +21,7 @@ fn open(own: &mut OwnAccount, accounts: &Accounts) -> Arc<Account> {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let context = Accepted {
         peer: address.into(),
-        listener: Arc::new(ListenerContext {
-            address: address.into(),
-        }),
+        listener: Arc::new(ListenerContext::from(address)),
         queue: None,
     }
     .context();
