@@ -4,6 +4,7 @@
 //! who may call it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -12,7 +13,7 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tonic::Code;
 
@@ -142,6 +143,14 @@ async fn over_tls(files: &Files, url: &str) -> SendRequest<Bytes> {
     connect(connector.connect(name, socket).await.unwrap()).await
 }
 
+/// As a balancer connects for its client.
+async fn behind_a_proxy(address: SocketAddr) -> SendRequest<Bytes> {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let header = b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 7070\r\n";
+    socket.write_all(header).await.unwrap();
+    connect(socket).await
+}
+
 /// The status of a call with one empty message, or that it goes on.
 async fn call(requests: &SendRequest<Bytes>, path: &str, token: Option<&str>) -> Comes {
     let mut request = Request::post(format!("http://test{path}"))
@@ -194,10 +203,15 @@ async fn every_method_at_every_listener_asks_for_a_credential_or_is_meant_for_an
         "tls://127.0.0.1:0",
     ]);
     command.args(["--listen", &format!("unix:{socket}")]);
+    command.args(["--listen", "tcp://127.0.0.1:0?proxy=127.0.0.0/8"]);
     command.args(files.flags()).args(["--auth", &auth.path()]);
     let server = Server::of(&mut command).await;
     let url = https(&server).await;
+    // The second of TCP, in the order of the flags.
+    let proxied = server.nth_line("listening on 127.0.0.1:", 1).await;
+    let (_, proxied) = proxied.rsplit_once(' ').unwrap();
     let listeners = [
+        ("proxy", behind_a_proxy(proxied.parse().unwrap()).await),
         (
             "tcp",
             connect(TcpStream::connect(server.address).await.unwrap()).await,

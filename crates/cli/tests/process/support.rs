@@ -180,6 +180,20 @@ impl Server {
         }
     }
 
+    /// Returns the line with this part past `nth` others with it, when it was said.
+    pub(crate) async fn nth_line(&self, part: &str, nth: usize) -> String {
+        let mut lines = self.lines.clone();
+        let find = |lines: &Vec<String>| {
+            let mut with = lines.iter().filter(|line| line.contains(part));
+            with.nth(nth).cloned()
+        };
+        let said = timeout(PATIENCE, lines.wait_for(|lines| find(lines).is_some())).await;
+        match said {
+            Ok(Ok(lines)) => find(&lines).expect("it was found"),
+            _ => panic!("{part} was not said: {:#?}", self.lines()),
+        }
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.id()).expect("a process id");
         let pid = Pid::from_raw(id).expect("not zero");

@@ -40,9 +40,9 @@ impl std::fmt::Display for Exposed {
 pub(super) fn check(config: &Config) -> Result<(), Exposed> {
     for listen in &config.listen {
         let (addresses, has_tls) = match listen {
-            Listen::Tcp { first, also } => ((first, also), false),
+            Listen::Tcp { first, also, .. } => ((first, also), false),
             Listen::Tls { first, also, .. } => ((first, also), true),
-            Listen::Unix(_) => continue,
+            Listen::Unix { .. } => continue,
         };
         let missing = Insecure {
             no_tls: !has_tls && !config.insecure.no_tls,
