@@ -333,7 +333,7 @@ where
         self.line = None;
         let now = Instant::now();
         let deadline = self.progress + self.timeout;
-        if broken.refresh {
+        if broken.refresh && self.has_other_than(broken.credential.as_ref()).await? {
             self.refreshed = true;
             self.refused = broken.credential;
             let wait = self.backoff.at_once(now, &mut self.rng);
@@ -365,6 +365,18 @@ where
                 Ok(())
             }
             None => Err(self.give_up(broken.meaning)),
+        }
+    }
+
+    /// Whether there is another credential by now.
+    async fn has_other_than(&mut self, refused: Option<&Credential>) -> Result<bool, PublishError> {
+        let Some(refused) = refused else {
+            return Ok(false);
+        };
+        let other = self.client.shared.credentials.other_than(refused).await;
+        match other {
+            Ok(other) => Ok(other.is_some()),
+            Err(error) => Err(self.give_up(Meaning::NotStored(error.into()))),
         }
     }
 

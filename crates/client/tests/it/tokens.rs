@@ -358,4 +358,14 @@ async fn messages_of_a_stream_that_ends_with_its_token_are_sent_again_with_the_n
         call.end(Code::Ok);
     });
     assert_eq!(answer.unwrap().unwrap().position, Position::new(EPOCH, 1));
+
+    // The same one again would be refused again.
+    let messages = tokio_stream::iter([Message::new("t", "x")]);
+    let mut answers = publisher.publish_stream(messages, 4);
+    let (answer, ()) = tokio::join!(answers.next(), async {
+        let mut call = call_with(&mut server, "new").await;
+        refuse(&mut call, Code::Unauthenticated, "CREDENTIAL_INVALID");
+    });
+    assert!(matches!(answer, Some(Err(PublishError::Refused(_)))));
+    assert!(server.is_left_alone().await);
 }
