@@ -302,7 +302,7 @@ async fn a_stream_that_was_told_to_stay_away_takes_the_id_back_by_no_second_one(
     let (_, mut new) = renewed(&mut server).await;
     old.frame(go_away(v1::go_away::Reason::TakenOver, false));
     old.end(Code::Aborted);
-    let error = watched.error().await;
+    let error = within("the error", watched.error()).await;
     assert!(matches!(error, SubscribeError::TakenOver(_)), "{error}");
     // It has given it up.
     assert!(new.message::<v1::SubscribeRequest>().await.is_none());
