@@ -8,6 +8,7 @@ mod fields;
 mod issuer;
 mod jwks;
 mod keys;
+mod quotas;
 mod rule_set;
 
 use std::io::{self, Read as _};
@@ -21,6 +22,7 @@ pub(crate) use issuer::{Issuer, Issuers};
 pub(crate) use keys::Key;
 
 use crate::error::AuthFileError;
+use crate::quotas::Quotas;
 use crate::rules::AuthRules;
 use fields::{Fields, bad};
 
@@ -107,13 +109,15 @@ impl AuthRules {
             "tokens",
             "certificates",
             "unix",
+            "quotas",
         ];
         let mut fields = Fields::new(String::new(), table, &known)?;
         let anonymous = match fields.table("anonymous", &["publish", "subscribe"])? {
             Some(mut fields) => Some(rule_set::plain(&mut fields)?),
             None => None,
         };
-        let issuers = issuer::read(fields.entries("issuers")?, &mut files)?;
+        let quotas = quotas::read(&mut fields, Quotas::DEFAULT)?;
+        let issuers = issuer::read(fields.entries("issuers")?, &mut files, quotas)?;
         let revoked = entries::revoked(&mut fields, &issuers)?;
         let rules = Self {
             anonymous,
@@ -122,6 +126,7 @@ impl AuthRules {
             tokens: entries::tokens(fields.entries("tokens")?)?,
             certificates: entries::certificates(fields.entries("certificates")?)?,
             unix: entries::unix(fields.entries("unix")?)?,
+            quotas,
             fingerprint: [0; 32],
         };
         let fingerprint = files.fingerprint.finish();

@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use longlived_authorize::{Grants, RuleSet};
 
 use crate::certificate::CertificateNames;
+use crate::quotas::Quotas;
 
 /// A caller.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Identity {
     pub grants: Arc<Grants>,
     /// When its credential ends, without leeway. The end of a certificate is not among it: its connection ends then.
     pub expires: Option<SystemTime>,
+    /// How much it may use of a node, together with all callers of its name.
+    pub quotas: Quotas,
     /// What was verified.
     pub proof: Arc<Proof>,
 }

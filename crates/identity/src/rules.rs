@@ -14,6 +14,7 @@ use crate::certificate::{CertificateNames, NameKind, Subject};
 use crate::error::CredentialError;
 use crate::file::{Certificates, Issuer, Issuers, Names, Revoked, StaticToken};
 use crate::identity::{Identity, Proof, ProofKind, Said, Verified};
+use crate::quotas::Quotas;
 use crate::shown::Shown;
 use crate::static_token;
 use crate::token::{self, SUB_BYTES_MAX, TOKEN_BYTES_MAX};
@@ -26,6 +27,8 @@ pub struct AuthRules {
     pub(crate) tokens: HashMap<Box<str>, StaticToken>,
     pub(crate) certificates: Certificates,
     pub(crate) unix: HashMap<u32, Arc<Grants>>,
+    /// Of callers without an issuer.
+    pub(crate) quotas: Quotas,
     pub(crate) fingerprint: [u8; 32],
 }
 
@@ -221,7 +224,10 @@ impl AuthRules {
             principal: Arc::clone(&principal),
             kind,
         };
+        let issuer = principal.split_once('/');
+        let issuer = issuer.and_then(|(name, _)| self.issuers.named(name));
         Ok(Identity {
+            quotas: issuer.map_or(self.quotas, |issuer| issuer.quotas),
             principal,
             grants,
             expires,

@@ -5,6 +5,7 @@
 //! Does not: decide what a caller may; [`Caller`] does.
 
 mod reload;
+mod usages;
 
 pub(crate) use reload::read;
 
@@ -23,6 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use quick_cache::sync::Cache;
 use tokio::{sync::Notify, time::Instant};
 
+use self::usages::Usages;
 use crate::contract::{Caller, CallerError, Credential, Rights};
 use crate::limits;
 use crate::transport::connection::ConnectionContext;
@@ -42,6 +44,7 @@ struct Checked {
     path: PathBuf,
     environment: Environment,
     current: RwLock<Arc<Current>>,
+    usages: Usages,
     // Why the file cannot be used as it is now.
     trouble: Mutex<Option<String>>,
     asked: Arc<Notify>,
@@ -85,6 +88,7 @@ impl Callers {
                 path: path.to_owned(),
                 environment,
                 current: RwLock::new(Arc::new(current)),
+                usages: Usages::default(),
                 trouble: Mutex::default(),
                 asked: Arc::default(),
             }),
@@ -219,6 +223,7 @@ impl Checked {
             name => Principal::named(name).expect("the rules give no other names"),
         };
         Caller {
+            usage: Some(self.usages.of(&identity.principal, identity.quotas)),
             principal,
             rights: Rights::Granted(identity.grants),
             credential: Some(Credential {

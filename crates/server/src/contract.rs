@@ -10,6 +10,7 @@ mod methods;
 mod plan;
 mod refused;
 pub(crate) mod status;
+mod usage;
 pub(crate) mod validate;
 pub(crate) mod wire;
 
@@ -21,4 +22,5 @@ pub use methods::SERVICES;
 pub(crate) use methods::{Method, PUBLISH_SERVICE, is_for_admins};
 pub(crate) use plan::{Attempt, Plan};
 pub(crate) use refused::{CallerError, PagesExhausted, RegisterError, RequestStreamError};
+pub(crate) use usage::{InFlight, QuotaExhausted, Usage};
 pub use validate::{InvalidRequest, legacy_topic, subscriber_id};

@@ -36,7 +36,7 @@ pub(crate) use self::credentials::Decision;
 use self::{closing::Closing, expiring::Expiring, marks::Marks, slot::Slot, takeovers::Fight};
 pub(crate) use self::{maintenance::Maintenance, session::Session, states::SubscriberStates};
 use crate::{
-    contract::{Attempt, CloseReason, Contract, RegisterError, SubscriberKey},
+    contract::{Attempt, CloseReason, Contract, RegisterError, SubscriberKey, Usage},
     limits,
     throttle::Seldom,
 };
@@ -57,6 +57,7 @@ const RECONNECT_SPREAD_MAX: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy)]
 pub(crate) struct Claim<'a> {
     pub principal: &'a Principal,
+    pub usage: Option<&'a Usage>,
     pub subscriber: &'a Arc<str>,
     pub attempt: Attempt,
     pub contract: Contract,
@@ -66,9 +67,18 @@ impl<'a> Claim<'a> {
     fn of(session: &'a Session) -> Self {
         Self {
             principal: session.principal(),
+            usage: session.usage(),
             subscriber: &session.subscriber,
             attempt: session.attempt,
             contract: session.contract,
+        }
+    }
+
+    /// Whether the caller may have another stream, before anything is done for it.
+    fn check_quota(self) -> Result<(), RegisterError> {
+        match self.usage {
+            Some(usage) => Ok(usage.check_stream()?),
+            None => Ok(()),
         }
     }
 
@@ -144,8 +154,11 @@ impl Registry {
         let now = Instant::now();
         let key = claim.key();
         let Some(mut slot) = self.slots.get_mut(&key) else {
-            return Ok(());
+            return claim.check_quota();
         };
+        if slot.has_no_session() {
+            claim.check_quota()?;
+        }
         let checked = slot.check(claim, now);
         let fight = slot.tell_fight(now);
         drop(slot);
@@ -176,7 +189,11 @@ impl Registry {
         let slot = entry.value_mut();
         let now = Instant::now();
         let unaware = slot.is_unaware(session.attempt);
-        slot.register(&session, now)?;
+        if let Err(refused) = slot.register(&session, now) {
+            drop(entry);
+            self.forget_empty(&key);
+            return Err(refused);
+        }
         self.live.fetch_add(1, Ordering::AcqRel);
         let unsettled = slot.is_newly_unsettled();
         let fight = slot.tell_fight(now);
@@ -361,6 +378,15 @@ impl Registry {
         };
         self.log_fight(key, fight);
         looked
+    }
+
+    /// Of an id that was not let in.
+    fn forget_empty(&self, key: &SubscriberKey) {
+        if let Entry::Occupied(entry) = self.slots.entry(key.clone())
+            && entry.get().is_empty()
+        {
+            self.remove(entry);
+        }
     }
 
     fn remove(&self, entry: OccupiedEntry<'_, SubscriberKey, Slot>) {

@@ -9,9 +9,11 @@ use toml::Value;
 
 use super::fields::{Entry, Fields, bad, kind};
 use super::keys::{self, Key};
+use super::quotas;
 use super::rule_set::{self, TemplateSet};
 use super::{KeyFiles, within};
 use crate::error::AuthFileError;
+use crate::quotas::Quotas;
 use crate::token::MAX_TOKEN_LIFE_DEFAULT;
 
 /// The longest name of an issuer, in bytes.
@@ -37,6 +39,8 @@ pub(crate) struct Issuer {
     pub(crate) template: TemplateSet,
     /// The most that its tokens can get.
     pub(crate) most: Option<Arc<RuleSet>>,
+    /// Of each of its callers.
+    pub(crate) quotas: Quotas,
 }
 
 /// The issuers by name and by `iss`.
@@ -63,11 +67,12 @@ impl Issuers {
 pub(super) fn read(
     entries: Vec<Entry>,
     files: &mut KeyFiles<'_>,
+    quotas: Quotas,
 ) -> Result<Issuers, AuthFileError> {
     let mut issuers = Issuers::default();
     for entry in entries {
         let at = entry.at.clone();
-        let issuer = Arc::new(issuer(entry, files)?);
+        let issuer = Arc::new(issuer(entry, files, quotas)?);
         let iss = issuer.iss.clone();
         if let Some(other) = issuers.by_iss.insert(iss, Arc::clone(&issuer)) {
             let problem = format!("has the `issuer` of issuers.{}", other.name);
@@ -78,7 +83,7 @@ pub(super) fn read(
     Ok(issuers)
 }
 
-fn issuer(entry: Entry, files: &mut KeyFiles<'_>) -> Result<Issuer, AuthFileError> {
+fn issuer(entry: Entry, files: &mut KeyFiles<'_>, quotas: Quotas) -> Result<Issuer, AuthFileError> {
     let name: Arc<str> = entry.name.as_str().into();
     if KINDS.contains(&&*name) {
         let problem = "is a kind of principal and names no issuer; choose another name";
@@ -95,6 +100,7 @@ fn issuer(entry: Entry, files: &mut KeyFiles<'_>) -> Result<Issuer, AuthFileErro
         "keys",
         "template",
         "most",
+        "quotas",
     ])?;
     let iss = fields.needed("issuer")?;
     if iss.is_empty() {
@@ -126,6 +132,7 @@ fn issuer(entry: Entry, files: &mut KeyFiles<'_>) -> Result<Issuer, AuthFileErro
         keys,
         template,
         most,
+        quotas: quotas::read(&mut fields, quotas)?,
     })
 }
 

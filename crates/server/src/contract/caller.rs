@@ -15,6 +15,8 @@ use longlived_identity::Proof;
 use longlived_topic::{TopicFilter, TopicName};
 use tokio::time::Instant;
 
+use super::Usage;
+
 /// The caller of a call. Many calls share one, behind an `Arc`.
 #[derive(Debug)]
 pub(crate) struct Caller {
@@ -24,6 +26,8 @@ pub(crate) struct Caller {
     pub rights: Rights,
     /// When its credential expires, and what was proved by it; `None` where nobody is checked.
     pub credential: Option<Credential>,
+    /// What all callers of its name use; `None` where nobody is checked.
+    pub usage: Option<Arc<Usage>>,
 }
 
 /// What a caller may.
@@ -68,6 +72,7 @@ impl Caller {
             principal: Principal::anonymous(),
             rights: Rights::Unchecked,
             credential: None,
+            usage: None,
         }
     }
 

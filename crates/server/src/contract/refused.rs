@@ -4,6 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use longlived_identity::CredentialError;
 
+use super::QuotaExhausted;
+
 /// Why a stream is not let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RegisterError {
@@ -27,6 +29,9 @@ pub(crate) enum RegisterError {
         /// Longer each time.
         wait: Duration,
     },
+    /// No room for this caller.
+    #[error(transparent)]
+    Quota(#[from] QuotaExhausted),
     /// No room.
     #[error("the limit subscribers_max of {0} is reached")]
     SubscribersExhausted(usize),

@@ -21,8 +21,8 @@ use self::{
     reason::Reason,
 };
 use super::{
-    CallerError, CloseReason, InvalidRequest, NotGranted, PagesExhausted, RegisterError,
-    RequestStreamError,
+    CallerError, CloseReason, InvalidRequest, NotGranted, PagesExhausted, QuotaExhausted,
+    RegisterError, RequestStreamError,
 };
 use crate::limits::PROBE_REQUEST_BYTES_MAX;
 use crate::transport::connection::HeadersTooLarge;
@@ -32,6 +32,8 @@ use crate::transport::connection::RequestError;
 const RETRY_LATER: Duration = Duration::from_secs(5);
 /// ... and for one that the peer itself lifts as its other messages arrive.
 const RETRY_SOON: Duration = Duration::from_secs(1);
+/// The least wait of a caller whose quota is used up: `grpc-retry-pushback-ms` has no less than a millisecond.
+const QUOTA_WAIT_MIN: Duration = Duration::from_millis(1);
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// Refused because the node drains; the caller comes back at its turn.
@@ -132,6 +134,7 @@ pub(crate) fn of_registration(error: &RegisterError) -> Status {
             let refusal = Refusal::new(Reason::TakeoverTooOften, text);
             refusal.after(*wait).status()
         }
+        RegisterError::Quota(exhausted) => quota_exhausted(exhausted),
         RegisterError::SubscribersExhausted(limit) => {
             let refusal = Refusal::new(Reason::SubscribersExhausted, text);
             refusal.with("limit", limit).after(RETRY_LATER).status()
@@ -163,6 +166,16 @@ pub(crate) fn credential_expired() -> Status {
 /// How a stream ends none of whose topics its caller may follow any more, and a call that only an administrator may make.
 pub(crate) fn not_granted(problem: &NotGranted) -> Status {
     Refusal::new(Reason::NotGranted, problem.to_string()).status()
+}
+
+/// A caller has used up what it may use.
+pub(crate) fn quota_exhausted(exhausted: &QuotaExhausted) -> Status {
+    let refusal = Refusal::new(Reason::QuotaExhausted, exhausted.to_string());
+    let refusal = refusal
+        .with("quota", exhausted.quota)
+        .with("limit", exhausted.limit);
+    let wait = exhausted.wait.unwrap_or(RETRY_LATER);
+    refusal.after(wait.max(QUOTA_WAIT_MIN)).status()
 }
 
 /// There is no subscriber of this id to unsubscribe.

@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -23,7 +23,9 @@ use super::{
     states::SubscriberState,
 };
 use crate::{
-    contract::{Attempt, Caller, CloseReason, Contract, Plan, SubscriberKey},
+    contract::{
+        Attempt, Caller, CloseReason, Contract, Plan, QuotaExhausted, SubscriberKey, Usage,
+    },
     layers::CallRecord,
     limits,
 };
@@ -55,6 +57,8 @@ pub(crate) struct Session {
     // Written by the registry, taken by the body: see `Orders`.
     remind: AtomicBool,
     decide: AtomicBool,
+    // How many count for the quota. Written by the body.
+    filters: AtomicU32,
     // Only of a reader that asked to be disconnected when slow.
     pace: Option<Box<Pace>>,
 }
@@ -102,6 +106,7 @@ impl Session {
             state: Mutex::default(),
             remind: AtomicBool::new(false),
             decide: AtomicBool::new(false),
+            filters: AtomicU32::new(u32::try_from(plan.filters.len()).unwrap_or(u32::MAX)),
             follows_inbox: AtomicBool::new(false),
             closing: registry.closing().clone(),
             contested: AtomicBool::new(false),
@@ -116,6 +121,33 @@ impl Session {
     /// Whose stream it is.
     pub(crate) fn key(&self) -> SubscriberKey {
         self.first_caller.subscriber(&self.subscriber)
+    }
+
+    /// What its caller uses, where that is counted.
+    pub(super) fn usage(&self) -> Option<&Usage> {
+        self.first_caller.usage.as_deref()
+    }
+
+    /// How many filters count for its caller's quota.
+    pub(super) fn filters(&self) -> u64 {
+        self.filters.load(Ordering::Acquire).into()
+    }
+
+    /// Counts another filter, before it is there.
+    pub(crate) fn count_filter(&self) -> Result<(), QuotaExhausted> {
+        if let Some(usage) = self.usage() {
+            usage.add_filters(1)?;
+        }
+        self.filters.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// A filter that was counted is gone, or did not come.
+    pub(crate) fn uncount_filter(&self) {
+        if let Some(usage) = self.usage() {
+            usage.remove_filters(1);
+        }
+        self.filters.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// The principal of its caller.
@@ -324,6 +356,7 @@ impl Session {
             state: Mutex::default(),
             remind: AtomicBool::new(false),
             decide: AtomicBool::new(false),
+            filters: AtomicU32::new(0),
             follows_inbox: AtomicBool::new(false),
             closing: Arc::default(),
             contested: AtomicBool::new(false),

@@ -94,6 +94,7 @@ impl Slot {
         now: Instant,
     ) -> Result<(), RegisterError> {
         self.check(Claim::of(session), now)?;
+        self.count(session)?;
         self.displace(session, now);
         if !self.older().is_empty() {
             session.set_replaces();
@@ -141,6 +142,34 @@ impl Slot {
         })
     }
 
+    /// Counts a stream for its caller's quotas. One that takes the place of another is let in, since that one ends.
+    fn count(&self, session: &Session) -> Result<(), RegisterError> {
+        let Some(usage) = session.usage() else {
+            return Ok(());
+        };
+        if !self.has_no_session() {
+            usage.add_filters_of_successor(session.filters());
+            return Ok(());
+        }
+        usage.add_stream()?;
+        let filters = usage.add_filters(session.filters());
+        Ok(filters.inspect_err(|_| usage.remove_stream())?)
+    }
+
+    fn uncount(&self, session: &Session) {
+        if let Some(usage) = session.usage() {
+            usage.remove_filters(session.filters());
+            if self.has_no_session() {
+                usage.remove_stream();
+            }
+        }
+    }
+
+    /// Whether no stream of the id is here.
+    pub(super) fn has_no_session(&self) -> bool {
+        self.sessions().next().is_none()
+    }
+
     /// A session has gone: the live one, or one that was replaced.
     pub(super) fn leave(&mut self, session: &Session) {
         if let Some(past) = &mut self.past {
@@ -150,6 +179,7 @@ impl Slot {
         if self.is_live(session) || planted(Fault::LateEndEvictsSuccessor) {
             self.end(Instant::now());
         }
+        self.uncount(session);
     }
 
     /// A session has caught up: those that it replaces end, unless another has replaced it meanwhile.

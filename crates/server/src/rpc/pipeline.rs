@@ -6,6 +6,8 @@
 
 use std::{
     collections::VecDeque,
+    future::Future as _,
+    pin::Pin,
     sync::{Arc, atomic::AtomicBool},
     task::{Context, Poll, ready},
 };
@@ -13,11 +15,17 @@ use std::{
 use futures_util::{FutureExt as _, future::BoxFuture};
 use longlived_broker::{Message, PublishError, PublishOptions, PublishReply, Published};
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, Sleep, sleep},
+};
 use tonic::Status;
 
 use super::{call::RawCall, publish_requests::PublishRequests};
-use crate::{contract::status, node::Node};
+use crate::{
+    contract::{InFlight, status},
+    node::Node,
+};
 
 /// Requests to the log that one stream may have in flight.
 const IN_FLIGHT_MAX: usize = 16;
@@ -25,7 +33,8 @@ const IN_FLIGHT_MAX: usize = 16;
 const GROUP_MESSAGES_MAX: usize = 1_024;
 const GROUP_BYTES_MAX: usize = 256 << 10;
 
-type Submitted = oneshot::Receiver<PublishReply>;
+/// A group that is in the log's hands, and its room among what the caller has in flight.
+type Submitted = (oneshot::Receiver<PublishReply>, Option<InFlight>);
 
 /// The messages of one publishing call on their way.
 pub(super) struct Pipeline {
@@ -37,6 +46,8 @@ pub(super) struct Pipeline {
     // Waits for a place in the log's queue.
     submitting: Option<BoxFuture<'static, Result<Submitted, PublishError>>>,
     in_flight: VecDeque<Submitted>,
+    // The caller has published more than its rates allow: nothing is read until then.
+    pausing: Option<Pin<Box<Sleep>>>,
     // How reading ended; told when all before it is answered.
     read_end: Option<Result<(), Status>>,
     // The refused message is not stored, nor will be, and no message behind it.
@@ -66,6 +77,7 @@ impl Pipeline {
             },
             submitting: None,
             in_flight: VecDeque::new(),
+            pausing: None,
             read_end: None,
             certain: true,
             draining: async move { drain.draining().await }.boxed(),
@@ -80,7 +92,7 @@ impl Pipeline {
         loop {
             self.poll_submit(cx);
             match self.in_flight.front_mut() {
-                Some(first) => {
+                Some((first, _)) => {
                     let reply = ready!(first.poll_unpin(cx));
                     self.in_flight.pop_front();
                     let reply = reply.unwrap_or_else(|_| {
@@ -129,18 +141,48 @@ impl Pipeline {
             if self.read_end.is_some() || self.in_flight.len() >= IN_FLIGHT_MAX {
                 return;
             }
-            let group = self.read_group(cx);
+            if self.poll_rates(cx).is_pending() {
+                return;
+            }
+            let (group, bytes) = self.read_group(cx);
             if group.is_empty() {
                 return;
             }
             let log = self.node.log.clone();
             let options = self.options.clone();
-            let submit = async move { log.submit(group, options).await };
+            let usage = self.requests.usage().cloned();
+            if let Some(usage) = &usage {
+                usage.count_published(group.len() as u64, bytes as u64, Instant::now());
+            }
+            let submit = async move {
+                let room = match usage {
+                    Some(usage) => Some(usage.in_flight(bytes as u64).await),
+                    None => None,
+                };
+                Ok((log.submit(group, options).await?, room))
+            };
             self.submitting = Some(submit.boxed());
         }
     }
 
-    fn read_group(&mut self, cx: &mut Context<'_>) -> SmallVec<[Message; 1]> {
+    /// Ready when the caller may publish more. A stream is read later, and not refused: flow control tells its client.
+    fn poll_rates(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(pausing) = &mut self.pausing {
+                ready!(pausing.as_mut().poll(cx));
+                self.pausing = None;
+            }
+            let now = Instant::now();
+            let wait = self.requests.usage().map(|usage| usage.publish_wait(now));
+            match wait {
+                Some(wait) if !wait.is_zero() => self.pausing = Some(Box::pin(sleep(wait))),
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// Messages that have come, and their bytes.
+    fn read_group(&mut self, cx: &mut Context<'_>) -> (SmallVec<[Message; 1]>, usize) {
         let mut group = SmallVec::new();
         let mut bytes = 0;
         if self.draining.poll_unpin(cx).is_ready() {
@@ -173,7 +215,7 @@ impl Pipeline {
         if !group.is_empty() {
             self.group_len = group.len();
         }
-        group
+        (group, bytes)
     }
 }
 

@@ -23,7 +23,7 @@ use tonic::{Code, Status, Streaming, body::Body, codec::CompressionEncoding};
 
 use super::{call, pipeline::publish_bytes_max, publish_fields::PublishFields};
 use crate::{
-    contract::{Caller, InvalidRequest, RequestStreamError, status, validate},
+    contract::{Caller, InvalidRequest, RequestStreamError, Usage, status, validate},
     framing::{PREFIX_BYTES, Prefix},
     node::Node,
 };
@@ -71,6 +71,11 @@ impl PublishRequests {
             caller,
             topics: Topics::default(),
         }
+    }
+
+    /// What the caller uses, where that is counted.
+    pub(super) fn usage(&self) -> Option<&Arc<Usage>> {
+        self.caller.usage.as_ref()
     }
 
     /// Whether the caller may still say anything. Its credential may have expired, and the rules may have changed.

@@ -131,6 +131,7 @@ fn caller(principal: &str, inboxes: &[&str]) -> Caller {
         principal: Principal::named(principal).expect("a name"),
         rights: Rights::Granted(Arc::new(Grants { own, most: None })),
         credential: None,
+        usage: None,
     }
 }
 

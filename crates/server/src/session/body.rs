@@ -227,6 +227,7 @@ impl SessionBody {
         let kept = self.cursor.filters().count() - refused.len();
         for (filter, problem) in refused {
             let removed = self.cursor.remove(&filter);
+            session.uncount_filter();
             let told = removed.and_then(|after| {
                 let why = problem.to_string();
                 self.dialect().withdrawn(&filter, after, &why)

@@ -46,6 +46,7 @@ pub(crate) async fn open(
     // Before anything is done for it, and once more when it is.
     let claim = Claim {
         principal: &plan.caller.principal,
+        usage: plan.caller.usage.as_deref(),
         subscriber: &plan.subscriber,
         attempt: plan.attempt,
         contract: plan.contract,

@@ -60,13 +60,14 @@ impl Requests {
                 let granted = filter
                     .as_ref()
                     .map(|filter| session.caller().may_subscribe(filter));
-                let change = match attached {
-                    Ok(_) if let Some(Err(problem)) = granted => {
-                        Change::Refused(problem.to_string())
-                    }
-                    Ok(attached) => Change::Added(cursor.add(attached)),
-                    Err(error) => Change::Refused(error.to_string()),
+                let change = match (attached, granted) {
+                    (Ok(_), Some(Err(problem))) => Change::Refused(problem.to_string()),
+                    (Ok(attached), _) => Change::Added(cursor.add(attached)),
+                    (Err(error), _) => Change::Refused(error.to_string()),
                 };
+                if let Change::Refused(_) = change {
+                    session.uncount_filter();
+                }
                 let filter = filter.as_ref().map_or("", TopicFilter::as_str);
                 return Poll::Ready(Some(Ok(wire::subscription_change(filter, &change))));
             }
@@ -122,6 +123,9 @@ impl Requests {
                     Ok(filter) if cursor.follows(&filter) => {
                         refused("`topic_filter` is followed already".to_owned())
                     }
+                    Ok(_) if let Err(exhausted) = session.count_filter() => {
+                        refused(exhausted.to_string())
+                    }
                     Ok(filter) => {
                         let attaching = cursor.attach(filter.clone()).boxed();
                         self.attaching = Some((filter, attaching));
@@ -133,10 +137,12 @@ impl Requests {
                 let removed = TopicFilter::parse(&text)
                     .ok()
                     .and_then(|filter| cursor.remove(&filter));
-                let change = removed.map_or_else(
-                    || Change::Refused("`remove_topic_filter` is not followed".to_owned()),
-                    Change::Removed,
-                );
+                let change = if let Some(after) = removed {
+                    session.uncount_filter();
+                    Change::Removed(after)
+                } else {
+                    Change::Refused("`remove_topic_filter` is not followed".to_owned())
+                };
                 Ok(Some(wire::subscription_change(&text, &change)))
             }
             Request::Progress(_) => {

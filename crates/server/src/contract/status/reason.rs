@@ -62,6 +62,8 @@ reasons! {
     CallerRevoked, PermissionDenied, "CALLER_REVOKED";
     /// The caller has no right to do this.
     NotGranted, PermissionDenied, "NOT_GRANTED";
+    /// The caller has used up what it may use.
+    QuotaExhausted, ResourceExhausted, "QUOTA_EXHAUSTED";
     /// A topic to which only the server publishes.
     TopicReserved, PermissionDenied, "TOPIC_RESERVED";
     /// The event is larger than the server keeps.

@@ -1,0 +1,260 @@
+//! What a principal uses of a node, against its quotas.
+//!
+//! Holds: all calls of a principal share one [`Usage`], whatever credentials they bring; it is forgotten with the last of them. What
+//! is taken is given back when its guard is dropped.
+//! Does not: hold where nobody is checked: then all callers would be one principal.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use longlived_identity::Quotas;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// A quota is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the quota {quota} of this caller, {limit}{unit}, is used up")]
+pub(crate) struct QuotaExhausted {
+    /// As the auth file calls it.
+    pub(crate) quota: &'static str,
+    /// Its value.
+    pub(crate) limit: u64,
+    unit: &'static str,
+    /// When there is room again, as far as is known.
+    pub(crate) wait: Option<Duration>,
+}
+
+/// What a principal uses.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    quotas: Mutex<Quotas>,
+    // Subscriber ids with a live stream.
+    streams: AtomicU64,
+    filters: AtomicU64,
+    messages: Rate,
+    bytes: Rate,
+    // In units of `IN_FLIGHT_UNIT` bytes.
+    in_flight: Arc<Semaphore>,
+}
+
+/// Bytes in flight are counted in units of this many: a semaphore counts to 2^29 with 32 bits.
+const IN_FLIGHT_UNIT: u64 = 1 << 10;
+
+fn units(bytes: u64) -> u64 {
+    bytes.div_ceil(IN_FLIGHT_UNIT)
+}
+
+impl Usage {
+    pub(crate) fn new(quotas: Quotas) -> Arc<Self> {
+        let in_flight = usize::try_from(units(quotas.in_flight_bytes)).unwrap_or(usize::MAX);
+        let now = Instant::now();
+        Arc::new(Self {
+            streams: AtomicU64::new(0),
+            filters: AtomicU64::new(0),
+            messages: Rate::new(now),
+            bytes: Rate::new(now),
+            in_flight: Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))),
+            quotas: Mutex::new(quotas),
+        })
+    }
+
+    /// Newer rules have other quotas. What is in use stays in use.
+    pub(crate) fn set_quotas(&self, quotas: Quotas) {
+        let before = std::mem::replace(&mut *self.quotas.lock(), quotas);
+        let (before, now) = (units(before.in_flight_bytes), units(quotas.in_flight_bytes));
+        let change = usize::try_from(now.abs_diff(before)).unwrap_or(usize::MAX);
+        if now > before {
+            let room = Semaphore::MAX_PERMITS.saturating_sub(self.in_flight.available_permits());
+            self.in_flight.add_permits(change.min(room));
+        } else {
+            self.in_flight.forget_permits(change);
+        }
+    }
+
+    fn quotas(&self) -> Quotas {
+        *self.quotas.lock()
+    }
+
+    /// Whether there is room for another stream.
+    pub(crate) fn check_stream(&self) -> Result<(), QuotaExhausted> {
+        let limit = self.quotas().streams;
+        if self.streams.load(Ordering::Acquire) < limit {
+            return Ok(());
+        }
+        Err(QuotaExhausted {
+            quota: "streams",
+            limit,
+            unit: "",
+            wait: None,
+        })
+    }
+
+    /// Counts a stream; one that takes the place of another of its subscriber does not count, and does not come here.
+    pub(crate) fn add_stream(&self) -> Result<(), QuotaExhausted> {
+        let limit = self.quotas().streams;
+        let counted = count(&self.streams, 1, limit);
+        counted.map_err(|()| QuotaExhausted {
+            quota: "streams",
+            limit,
+            unit: "",
+            wait: None,
+        })
+    }
+
+    pub(crate) fn remove_stream(&self) {
+        self.streams.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Counts filters of a stream.
+    pub(crate) fn add_filters(&self, more: u64) -> Result<(), QuotaExhausted> {
+        let limit = self.quotas().filters;
+        let counted = count(&self.filters, more, limit);
+        counted.map_err(|()| QuotaExhausted {
+            quota: "filters",
+            limit,
+            unit: "",
+            wait: None,
+        })
+    }
+
+    /// The same of a stream that takes the place of another, whose filters end with it.
+    pub(crate) fn add_filters_of_successor(&self, more: u64) {
+        self.filters.fetch_add(more, Ordering::AcqRel);
+    }
+
+    pub(crate) fn remove_filters(&self, fewer: u64) {
+        self.filters.fetch_sub(fewer, Ordering::AcqRel);
+    }
+
+    /// How long the next message has to wait for the rates; zero when it has not.
+    pub(crate) fn publish_wait(&self, now: Instant) -> Duration {
+        let quotas = self.quotas();
+        let messages = self.messages.wait(quotas.publish_messages, now);
+        messages.max(self.bytes.wait(quotas.publish_bytes, now))
+    }
+
+    /// Whether a message may be published now.
+    pub(crate) fn check_publish(&self, now: Instant) -> Result<(), QuotaExhausted> {
+        let quotas = self.quotas();
+        let (messages, bytes) = (quotas.publish_messages, quotas.publish_bytes);
+        let rates = [
+            (
+                "publish_messages",
+                &self.messages,
+                messages,
+                " messages a second",
+            ),
+            ("publish_bytes", &self.bytes, bytes, " bytes a second"),
+        ];
+        for (quota, rate, limit, unit) in rates {
+            let wait = rate.wait(limit, now);
+            if !wait.is_zero() {
+                return Err(QuotaExhausted {
+                    quota,
+                    limit,
+                    unit,
+                    wait: Some(wait),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts published messages. What is too much is waited for by those that follow.
+    pub(crate) fn count_published(&self, messages: u64, bytes: u64, now: Instant) {
+        let quotas = self.quotas();
+        self.messages.take(messages, quotas.publish_messages, now);
+        self.bytes.take(bytes, quotas.publish_bytes, now);
+    }
+
+    /// Room for messages on their way into the log, if there is any now.
+    pub(crate) fn try_in_flight(&self, bytes: u64) -> Result<InFlight, QuotaExhausted> {
+        let limit = self.quotas().in_flight_bytes;
+        let units = in_flight_units(bytes, limit);
+        let room = self.in_flight.clone().try_acquire_many_owned(units);
+        room.map(InFlight).map_err(|_| QuotaExhausted {
+            quota: "in_flight_bytes",
+            limit,
+            unit: " bytes",
+            wait: None,
+        })
+    }
+
+    /// The same, when there is.
+    pub(crate) async fn in_flight(self: Arc<Self>, bytes: u64) -> InFlight {
+        let limit = self.quotas().in_flight_bytes;
+        let units = in_flight_units(bytes, limit);
+        let room = self.in_flight.clone().acquire_many_owned(units).await;
+        InFlight(room.expect("it is never closed"))
+    }
+}
+
+/// Messages that are larger than the quota go alone.
+fn in_flight_units(bytes: u64, limit: u64) -> u32 {
+    u32::try_from(units(bytes.min(limit))).unwrap_or(u32::MAX)
+}
+
+/// Messages on their way into the log.
+#[derive(Debug)]
+pub(crate) struct InFlight(
+    #[expect(dead_code, reason = "it gives back when it is dropped")] OwnedSemaphorePermit,
+);
+
+fn count(counter: &AtomicU64, more: u64, limit: u64) -> Result<(), ()> {
+    let fits = |count: u64| Some(count + more).filter(|&sum| sum <= limit);
+    let counted = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits);
+    counted.map(drop).map_err(|_| ())
+}
+
+/// A rate, by the generic cell rate algorithm (ITU-T I.371): the time up to which what was taken is paid for. A second's worth may be
+/// taken at once.
+#[derive(Debug)]
+struct Rate {
+    began: Instant,
+    paid_until: AtomicU64,
+}
+
+/// What may be taken at once, in time.
+const BURST: Duration = Duration::from_secs(1);
+
+impl Rate {
+    fn new(now: Instant) -> Self {
+        Self {
+            began: now,
+            paid_until: AtomicU64::new(0),
+        }
+    }
+
+    fn now(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Takes some, also what there is not.
+    fn take(&self, some: u64, a_second: u64, now: Instant) {
+        let now = self.now(now);
+        let cost = u128::from(some) * 1_000_000_000 / u128::from(a_second.max(1));
+        let cost = u64::try_from(cost).unwrap_or(u64::MAX);
+        let paid = |until: u64| Some(until.max(now).saturating_add(cost));
+        let order = Ordering::Relaxed;
+        self.paid_until.fetch_update(order, order, paid).ok();
+    }
+
+    /// How long until some may be taken.
+    fn wait(&self, a_second: u64, now: Instant) -> Duration {
+        if a_second == 0 {
+            return BURST;
+        }
+        let ahead = self
+            .paid_until
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.now(now));
+        // One more must fit.
+        let one = Duration::from_nanos(1_000_000_000 / a_second);
+        (Duration::from_nanos(ahead) + one).saturating_sub(BURST.max(one))
+    }
+}
+
+#[cfg(test)]
+mod tests;
