@@ -41,6 +41,8 @@ mod server_durable_kill;
 mod server_failed_sync;
 mod server_flags;
 #[cfg(target_os = "linux")]
+mod server_haproxy;
+#[cfg(target_os = "linux")]
 mod server_hoarders;
 mod server_kill;
 mod server_log;

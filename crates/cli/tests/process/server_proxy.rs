@@ -26,7 +26,7 @@ const SECOND: &[u8] =
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
 /// A server with these listeners, whose log has a line for each call and each connection.
-async fn serve(listen: &[&str], flags: &[String]) -> Server {
+pub(crate) async fn serve(listen: &[&str], flags: &[String]) -> Server {
     let mut command = longlived();
     command.arg("serve");
     for place in listen {
@@ -63,18 +63,18 @@ async fn is_closed(mut socket: TcpStream) {
     assert!(closed.is_err() || said.is_empty(), "{said:?}");
 }
 
-async fn said(server: &Server, parts: &[&str]) {
+pub(crate) async fn said(server: &Server, parts: &[&str]) {
     let wanted = |line: &str| parts.iter().all(|part| line.contains(part));
     server.line(&parts.join(" ... "), wanted).await;
 }
 
-async fn refused(metrics: SocketAddr, reason: &str) -> u64 {
+pub(crate) async fn refused(metrics: SocketAddr, reason: &str) -> u64 {
     let name = format!("longlived_proxy_connections_refused_total{{reason=\"{reason}\"}}");
     value(metrics, &name).await
 }
 
 /// The connections of such a client are known by this address.
-fn known_as(client: &str) -> [String; 2] {
+pub(crate) fn known_as(client: &str) -> [String; 2] {
     ["longlived::call".to_owned(), format!("peer={client} ")]
 }
 
@@ -255,7 +255,7 @@ async fn a_header_at_a_listener_that_takes_none_is_refused_and_named() {
 }
 
 /// Where its listener of this number listens.
-async fn address_of(server: &Server, index: usize) -> SocketAddr {
+pub(crate) async fn address_of(server: &Server, index: usize) -> SocketAddr {
     server
         .line("its start", |line| line.contains("serving longlived.v1"))
         .await;
