@@ -189,6 +189,30 @@ async fn call(requests: &SendRequest<Bytes>, path: &str, token: Option<&str>) ->
     code(&within("the trailers", trailers).await).expect("a status")
 }
 
+/// A connection to each kind of listener.
+async fn listeners(
+    server: &Server,
+    files: &Files,
+    socket: &str,
+) -> [(&'static str, SendRequest<Bytes>); 4] {
+    let url = https(server).await;
+    // The second of TCP, in the order of the flags.
+    let proxied = server.nth_line("listening on 127.0.0.1:", 1).await;
+    let (_, proxied) = proxied.rsplit_once(' ').unwrap();
+    [
+        ("proxy", behind_a_proxy(proxied.parse().unwrap()).await),
+        (
+            "tcp",
+            connect(TcpStream::connect(server.address).await.unwrap()).await,
+        ),
+        ("tls", over_tls(files, &url).await),
+        (
+            "unix",
+            connect(UnixStream::connect(socket).await.unwrap()).await,
+        ),
+    ]
+}
+
 #[tokio::test]
 async fn every_method_at_every_listener_asks_for_a_credential_or_is_meant_for_anybody() {
     let files = Files::new();
@@ -206,23 +230,7 @@ async fn every_method_at_every_listener_asks_for_a_credential_or_is_meant_for_an
     command.args(["--listen", "tcp://127.0.0.1:0?proxy=127.0.0.0/8"]);
     command.args(files.flags()).args(["--auth", &auth.path()]);
     let server = Server::of(&mut command).await;
-    let url = https(&server).await;
-    // The second of TCP, in the order of the flags.
-    let proxied = server.nth_line("listening on 127.0.0.1:", 1).await;
-    let (_, proxied) = proxied.rsplit_once(' ').unwrap();
-    let listeners = [
-        ("proxy", behind_a_proxy(proxied.parse().unwrap()).await),
-        (
-            "tcp",
-            connect(TcpStream::connect(server.address).await.unwrap()).await,
-        ),
-        ("tls", over_tls(&files, &url).await),
-        (
-            "unix",
-            connect(UnixStream::connect(&socket).await.unwrap()).await,
-        ),
-    ];
-
+    let listeners = listeners(&server, &files, &socket).await;
     let right = auth.token(Token::default());
     let changed = |token: &str| {
         let (signed, signature) = token.rsplit_once('.').unwrap();

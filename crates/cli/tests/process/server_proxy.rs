@@ -341,7 +341,7 @@ async fn a_proxy_of_ipv4_is_one_at_a_listener_of_ipv6_too() {
     };
     drop(probe);
     let listen = ["127.0.0.1:0", "tcp://[::]:0?proxy=127.0.0.0/8"];
-    let server = serve(&listen, &[]).await;
+    let server = serve(&listen, &["--insecure=no-tls,no-auth".to_owned()]).await;
     let port = address_of(&server, 1).await.port();
     let socket = connect(SocketAddr::from(([127, 0, 0, 1], port)), SECOND).await;
     is_served(socket).await;

@@ -202,10 +202,10 @@ pub(crate) struct InFlight(
     #[expect(dead_code, reason = "it gives back when it is dropped")] OwnedSemaphorePermit,
 );
 
-fn count(counter: &AtomicU64, more: u64, limit: u64) -> Result<(), ()> {
-    let fits = |count: u64| Some(count + more).filter(|&sum| sum <= limit);
-    let counted = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits);
-    counted.map(drop).map_err(|_| ())
+fn count(counted: &AtomicU64, more: u64, limit: u64) -> Result<(), ()> {
+    let fits = |before: u64| Some(before + more).filter(|&sum| sum <= limit);
+    let updated = counted.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits);
+    updated.map(drop).map_err(|_| ())
 }
 
 /// A rate, by the generic cell rate algorithm (ITU-T I.371): the time up to which what was taken is paid for. A second's worth may be

@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -57,8 +57,8 @@ pub(crate) struct Session {
     // Written by the registry, taken by the body: see `Orders`.
     remind: AtomicBool,
     decide: AtomicBool,
-    // How many count for the quota. Written by the body.
-    filters: AtomicU32,
+    // How many count for the quota: of a program of the frozen contract, whose filters the operator names, 255 at most. Written by the body.
+    filters: AtomicU8,
     // Only of a reader that asked to be disconnected when slow.
     pace: Option<Box<Pace>>,
 }
@@ -106,7 +106,7 @@ impl Session {
             state: Mutex::default(),
             remind: AtomicBool::new(false),
             decide: AtomicBool::new(false),
-            filters: AtomicU32::new(u32::try_from(plan.filters.len()).unwrap_or(u32::MAX)),
+            filters: AtomicU8::new(u8::try_from(plan.filters.len()).unwrap_or(u8::MAX)),
             follows_inbox: AtomicBool::new(false),
             closing: registry.closing().clone(),
             contested: AtomicBool::new(false),
@@ -356,7 +356,7 @@ impl Session {
             state: Mutex::default(),
             remind: AtomicBool::new(false),
             decide: AtomicBool::new(false),
-            filters: AtomicU32::new(0),
+            filters: AtomicU8::new(0),
             follows_inbox: AtomicBool::new(false),
             closing: Arc::default(),
             contested: AtomicBool::new(false),
