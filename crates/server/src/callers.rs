@@ -6,8 +6,10 @@
 
 mod reload;
 mod usages;
+mod verifying;
 
 pub(crate) use reload::read;
+pub(crate) use verifying::Unverified;
 
 use std::path::{Path, PathBuf};
 use std::sync::{
@@ -22,7 +24,10 @@ use longlived_broker::{Environment, Principal};
 use longlived_identity::{AuthRules, CertificateNames, Identity};
 use parking_lot::{Mutex, RwLock};
 use quick_cache::sync::Cache;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 
 use self::usages::Usages;
 use crate::contract::{Caller, CallerError, Credential, Rights};
@@ -39,12 +44,24 @@ pub(crate) struct Callers {
     refused: AtomicU64,
 }
 
+/// What is found of the caller of a call.
+pub(crate) enum Found {
+    /// Nobody is checked.
+    Unchecked,
+    Known(Arc<Caller>),
+    /// It brings a token that is to be verified.
+    Unverified(Unverified),
+    Nobody(CallerError),
+}
+
 /// Of a node that checks them.
 struct Checked {
     path: PathBuf,
     environment: Environment,
     current: RwLock<Arc<Current>>,
     usages: Usages,
+    // Tokens that are verified at a time.
+    verifiers: Arc<Semaphore>,
     // Why the file cannot be used as it is now.
     trouble: Mutex<Option<String>>,
     asked: Arc<Notify>,
@@ -89,6 +106,7 @@ impl Callers {
                 environment,
                 current: RwLock::new(Arc::new(current)),
                 usages: Usages::default(),
+                verifiers: Arc::new(Semaphore::new(limits::VERIFIERS_MAX)),
                 trouble: Mutex::default(),
                 asked: Arc::default(),
             }),
@@ -114,22 +132,32 @@ impl Callers {
         Some(checked.trouble.lock().is_some())
     }
 
-    /// The caller of a call with these headers on this connection. `None` where nobody is checked.
+    /// The caller of a call with these headers on this connection. Where nobody is checked there is none.
     pub(crate) fn of_call(
-        &self,
+        self: &Arc<Self>,
         headers: &HeaderMap,
-        connection: Option<&ConnectionContext>,
-    ) -> Result<Option<Arc<Caller>>, CallerError> {
+        connection: Option<&Arc<ConnectionContext>>,
+    ) -> Found {
         let Some(checked) = &self.checked else {
-            return Ok(None);
+            return Found::Unchecked;
         };
-        let caller = bearer(headers).and_then(|token| match token {
-            Some(token) => checked.of_token(token),
-            None => checked.of_connection(connection),
-        });
-        caller.map(Some).inspect_err(|_| {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-        })
+        let found = match bearer(headers) {
+            Ok(Some(token)) => Ok(match checked.known_token(token) {
+                Some(known) => Found::Known(known),
+                None => Found::Unverified(Unverified::new(self, token, connection)),
+            }),
+            Ok(None) => {
+                let connection = connection.map(|context| &**context);
+                checked.of_connection(connection).map(Found::Known)
+            }
+            Err(error) => Err(error),
+        };
+        found.unwrap_or_else(|error| Found::Nobody(self.refuse(error)))
+    }
+
+    fn refuse(&self, error: CallerError) -> CallerError {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        error
     }
 
     /// How many calls were refused because they had no caller.
@@ -138,11 +166,13 @@ impl Callers {
     }
 
     /// The caller of a token that came within a call. `None` where nobody is checked.
-    pub(crate) fn of_token(&self, token: &str) -> Result<Option<Arc<Caller>>, CallerError> {
-        let Some(checked) = &self.checked else {
-            return Ok(None);
-        };
-        Ok(Some(checked.of_token(token)?))
+    pub(crate) fn of_token(
+        self: &Arc<Self>,
+        token: &str,
+        connection: Option<&Arc<ConnectionContext>>,
+    ) -> Option<Unverified> {
+        self.checked.as_ref()?;
+        Some(Unverified::new(self, token, connection))
     }
 
     /// The same caller under the present rules, by what it has proved before.
@@ -167,6 +197,12 @@ impl Callers {
 impl Checked {
     fn current(&self) -> Arc<Current> {
         self.current.read().clone()
+    }
+
+    /// The caller of a token that was verified before.
+    fn known_token(&self, token: &str) -> Option<Arc<Caller>> {
+        let current = self.current();
+        current.known(&Key::Token(sha256(token.as_bytes())))
     }
 
     fn of_token(&self, token: &str) -> Result<Arc<Caller>, CallerError> {
@@ -206,9 +242,7 @@ impl Checked {
         find: impl FnOnce(&AuthRules, SystemTime) -> Result<Identity, CallerError>,
     ) -> Result<Arc<Caller>, CallerError> {
         let current = self.current();
-        let known = current.known.get(&key);
-        let goes_on = |caller: &Arc<Caller>| caller.ends().is_none_or(|ends| Instant::now() < ends);
-        if let Some(known) = known.filter(goes_on) {
+        if let Some(known) = current.known(&key) {
             return Ok(known);
         }
         let identity = find(&current.rules, self.environment.now())?;
@@ -244,6 +278,12 @@ impl Current {
             number,
             known: Cache::new(limits::KNOWN_CALLERS_MAX),
         }
+    }
+
+    /// The caller that this proved before, if its credential has not ended.
+    fn known(&self, key: &Key) -> Option<Arc<Caller>> {
+        let goes_on = |caller: &Arc<Caller>| caller.ends().is_none_or(|ends| Instant::now() < ends);
+        self.known.get(key).filter(goes_on)
     }
 }
 

@@ -59,6 +59,9 @@ pub(crate) const AUTH_SETTLE_TRIES: u32 = 20;
 /// Callers that are known by their credential, so that it is verified once: some 600 bytes each. One that is forgotten is verified again.
 pub(crate) const KNOWN_CALLERS_MAX: usize = 65_536;
 
+/// Tokens that are verified at a time, on threads beside those of the connections: as many as small machines have cores. Met as: a wait.
+pub(crate) const VERIFIERS_MAX: usize = 2;
+
 /// TLS handshakes at a time. rustls joins up to 64 KiB of a message of one, and nothing else counts them: 256 MiB. Met as: a
 /// handshake that waits for its turn, within its deadline.
 pub(crate) const TLS_HANDSHAKES_MAX: usize = 4_096;

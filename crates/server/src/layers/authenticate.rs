@@ -5,15 +5,19 @@
 //! Does not: decide what the caller may.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::future::BoxFuture;
 use http::{Request, Response};
+use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::answer::PassOrAnswer;
-use crate::callers::Callers;
-use crate::contract::{Contract, status};
+use crate::callers::{Callers, Found};
+use crate::contract::{CallerError, Contract, status};
 use crate::transport::connection::ConnectionContext;
 
 /// The methods that anybody may call: who watches a node has no credential.
@@ -58,14 +62,49 @@ pub struct AuthenticateService<S> {
     layer: AuthenticateLayer,
 }
 
+pin_project! {
+    /// A call whose caller is found, or is about to be.
+    #[project = AuthenticateProjected]
+    pub enum AuthenticateFuture<F, B, E> {
+        Now {
+            #[pin]
+            call: PassOrAnswer<F, B>,
+        },
+        /// Its token is verified first. Boxed: this is the rare case, and every call pays for its size.
+        Later {
+            call: BoxFuture<'static, Result<Response<B>, E>>,
+        },
+    }
+}
+
+impl<F, B, E> Future for AuthenticateFuture<F, B, E>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<B>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            AuthenticateProjected::Now { call } => call.poll(cx),
+            AuthenticateProjected::Later { call } => call.as_mut().poll(cx),
+        }
+    }
+}
+
+fn refusal<B: Default>(error: &CallerError, path: &str) -> Response<B> {
+    status::trailers_only(&status::of_credential(error), Contract::of(path))
+}
+
 impl<S, Q, B> Service<Request<Q>> for AuthenticateService<S>
 where
-    S: Service<Request<Q>, Response = Response<B>>,
-    B: Default,
+    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    Q: Send + 'static,
+    B: Default + 'static,
 {
     type Response = Response<B>;
     type Error = S::Error;
-    type Future = PassOrAnswer<S::Future, B>;
+    type Future = AuthenticateFuture<S::Future, B, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -75,21 +114,38 @@ where
         let path = request.uri().path();
         if !PUBLIC.contains(&path) {
             let connection = request.extensions().get::<Arc<ConnectionContext>>();
-            let connection = connection.map(|context| &**context);
             match self.layer.callers.of_call(request.headers(), connection) {
-                Ok(Some(caller)) => {
+                Found::Unchecked => {}
+                Found::Known(caller) => {
                     request.extensions_mut().insert(caller);
                 }
-                Ok(None) => {}
-                Err(error) => {
-                    let status = status::of_credential(&error);
-                    let contract = Contract::of(path);
-                    return PassOrAnswer::answer(status::trailers_only(&status, contract));
+                Found::Unverified(unverified) => {
+                    // Every service below is always ready.
+                    let mut inner = self.inner.clone();
+                    let call = async move {
+                        match unverified.verify().await {
+                            Ok(caller) => {
+                                request.extensions_mut().insert(caller);
+                                inner.call(request).await
+                            }
+                            Err(error) => Ok(refusal(&error, request.uri().path())),
+                        }
+                    };
+                    return AuthenticateFuture::Later {
+                        call: Box::pin(call),
+                    };
+                }
+                Found::Nobody(error) => {
+                    return AuthenticateFuture::Now {
+                        call: PassOrAnswer::answer(refusal(&error, path)),
+                    };
                 }
             }
         }
-        PassOrAnswer::Pass {
-            call: self.inner.call(request),
+        AuthenticateFuture::Now {
+            call: PassOrAnswer::Pass {
+                call: self.inner.call(request),
+            },
         }
     }
 }

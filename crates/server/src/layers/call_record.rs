@@ -86,6 +86,11 @@ impl Called {
 }
 
 impl CallRecord {
+    /// The connection that it came by.
+    pub(crate) fn connection(&self) -> Option<&Arc<ConnectionContext>> {
+        self.connection.as_ref()
+    }
+
     pub(crate) fn new(
         method: &str,
         request_id: Option<RequestId>,

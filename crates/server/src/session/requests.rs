@@ -14,7 +14,7 @@ use tonic::{Status, Streaming};
 
 use crate::{
     contract::{
-        InvalidRequest, status, validate,
+        Caller, CallerError, InvalidRequest, status, validate,
         wire::{self, Change},
     },
     limits::REQUEST_BYTES_MAX,
@@ -24,14 +24,22 @@ use crate::{
 
 type Attaching =
     BoxFuture<'static, Result<longlived_broker::Attached, longlived_broker::AttachError>>;
+type Verifying = BoxFuture<'static, Result<Arc<Caller>, CallerError>>;
+
+/// A request that takes time; nothing else is read meanwhile.
+enum Waiting {
+    /// An added filter whose live tail is being linked.
+    Attaching(TopicFilter, Attaching),
+    /// A token.
+    Verifying(Verifying),
+}
 
 /// The request side of one session.
 pub(crate) struct Requests {
     stream: Streaming<v1::SessionRequest>,
     // How many were read; `open` was the first.
     read: u64,
-    // An added filter whose live tail is being linked; nothing else is read meanwhile.
-    attaching: Option<(TopicFilter, Attaching)>,
+    waiting: Option<Waiting>,
 }
 
 impl Requests {
@@ -40,7 +48,7 @@ impl Requests {
         Self {
             stream,
             read: 1,
-            attaching: None,
+            waiting: None,
         }
     }
 
@@ -53,23 +61,20 @@ impl Requests {
         node: &Node,
     ) -> Poll<Option<Result<Bytes, Status>>> {
         loop {
-            if let Some((_, attaching)) = &mut self.attaching {
-                let attached = ready!(attaching.poll_unpin(cx));
-                let filter = self.attaching.take().map(|(filter, _)| filter);
-                // The caller's rights may have changed while the live tail was linked.
-                let granted = filter
-                    .as_ref()
-                    .map(|filter| session.caller().may_subscribe(filter));
-                let change = match (attached, granted) {
-                    (Ok(_), Some(Err(problem))) => Change::Refused(problem.to_string()),
-                    (Ok(attached), _) => Change::Added(cursor.add(attached)),
-                    (Err(error), _) => Change::Refused(error.to_string()),
+            if let Some(waiting) = &mut self.waiting {
+                let answer = match waiting {
+                    Waiting::Attaching(filter, attaching) => {
+                        let attached = ready!(attaching.poll_unpin(cx));
+                        added(filter, attached, cursor, session)
+                    }
+                    Waiting::Verifying(verifying) => {
+                        renew(ready!(verifying.poll_unpin(cx)), session, node);
+                        let expires = session.caller().expires_at(&node.environment);
+                        wire::credential_notice(expires)
+                    }
                 };
-                if let Change::Refused(_) = change {
-                    session.uncount_filter();
-                }
-                let filter = filter.as_ref().map_or("", TopicFilter::as_str);
-                return Poll::Ready(Some(Ok(wire::subscription_change(filter, &change))));
+                self.waiting = None;
+                return Poll::Ready(Some(Ok(answer)));
             }
             let next = ready!(std::pin::Pin::new(&mut self.stream).poll_next(cx));
             let request = match next {
@@ -128,7 +133,7 @@ impl Requests {
                     }
                     Ok(filter) => {
                         let attaching = cursor.attach(filter.clone()).boxed();
-                        self.attaching = Some((filter, attaching));
+                        self.waiting = Some(Waiting::Attaching(filter, attaching));
                         Ok(None)
                     }
                 }
@@ -154,7 +159,11 @@ impl Requests {
                 )))
             }
             Request::Token(token) => {
-                renew(&token, session, node);
+                let connection = session.record().connection();
+                if let Some(unverified) = node.callers.of_token(&token, connection) {
+                    self.waiting = Some(Waiting::Verifying(unverified.verify().boxed()));
+                    return Ok(None);
+                }
                 let expires = session.caller().expires_at(&node.environment);
                 Ok(Some(wire::credential_notice(expires)))
             }
@@ -162,22 +171,34 @@ impl Requests {
     }
 }
 
+/// The answer to an added filter whose live tail was linked, or could not be.
+fn added(
+    filter: &TopicFilter,
+    attached: Result<longlived_broker::Attached, longlived_broker::AttachError>,
+    cursor: &mut Cursor,
+    session: &Session,
+) -> Bytes {
+    // The caller's rights may have changed meanwhile.
+    let granted = session.caller().may_subscribe(filter);
+    let change = match (attached, granted) {
+        (Ok(_), Err(problem)) => Change::Refused(problem.to_string()),
+        (Ok(attached), Ok(())) => Change::Added(cursor.add(attached)),
+        (Err(error), _) => Change::Refused(error.to_string()),
+    };
+    if let Change::Refused(_) = change {
+        session.uncount_filter();
+    }
+    wire::subscription_change(filter.as_str(), &change)
+}
+
 /// A token of the same caller takes the place of the credential that holds. Any other changes nothing, and the answer says so by its time.
-fn renew(token: &str, session: &Arc<Session>, node: &Node) {
+fn renew(verified: Result<Arc<Caller>, CallerError>, session: &Arc<Session>, node: &Node) {
     let subscriber = &*session.subscriber;
-    match node.callers.of_token(token) {
-        Ok(Some(caller)) if caller.principal == *session.principal() => {
+    match verified {
+        Ok(caller) if caller.principal == *session.principal() => {
             node.registry.renew(session, caller);
         }
-        Ok(Some(caller)) => {
-            let principal = caller.principal.name();
-            tracing::info!(
-                subscriber,
-                ?principal,
-                "a token of another caller renews nothing"
-            );
-        }
-        Ok(None) => {}
-        Err(error) => tracing::info!(subscriber, %error, "a token renews nothing"),
+        Ok(_) => tracing::debug!(subscriber, "a token of another caller renews nothing"),
+        Err(error) => tracing::debug!(subscriber, %error, "a token renews nothing"),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Semaphore;
 
 use super::SendQueue;
 use crate::transport::address::{ListenAddress, Peer};
@@ -11,7 +13,7 @@ use crate::transport::services::Services;
 
 /// A connection, as its calls know it: an `Arc` of this is in the extensions of each of its requests. It is made when the
 /// handshake is done, and does not change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ConnectionContext {
     /// Who is at its other end; behind a proxy that names its clients, the client that it named.
     pub peer: Peer,
@@ -21,9 +23,17 @@ pub struct ConnectionContext {
     pub proxy: Option<Box<SocketAddr>>,
     /// The certificate by which TLS knows the client. One `Arc` for the life of the connection.
     pub certificate: Option<Arc<ClientCertificateDer>>,
+    // Made by the first call that needs it.
+    queue: OnceLock<Box<Semaphore>>,
 }
 
 impl ConnectionContext {
+    /// A queue of the calls of this connection, for work that is done for one of them at a time: however many calls a peer makes, it stands
+    /// in line with others as one.
+    pub(crate) fn queue(&self) -> &Semaphore {
+        self.queue.get_or_init(|| Box::new(Semaphore::new(1)))
+    }
+
     /// Where the far end of the socket is, of TCP.
     pub(super) fn socket_peer(&self) -> Option<SocketAddr> {
         self.proxy.as_deref().copied().or_else(|| self.peer.tcp())
@@ -115,6 +125,7 @@ impl Accepted {
             listener: Arc::clone(&self.listener),
             proxy: None,
             certificate: None,
+            queue: OnceLock::new(),
         }
     }
 }
