@@ -32,6 +32,7 @@ mod image;
 mod mounted;
 mod server_auth;
 mod server_auth_callers;
+mod server_auth_clients;
 mod server_auth_quotas;
 mod server_auth_table;
 mod server_clock;
