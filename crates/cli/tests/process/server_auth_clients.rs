@@ -28,14 +28,15 @@ async fn a_subscriber_renews_its_token_by_a_second_stream_and_misses_and_repeats
         .build()
         .unwrap();
     let mut subscriber = client.subscriber("s").filter("news").build().unwrap();
-    let publisher = world.token("bob");
+    let bob = world.token("bob");
+    // The next one that is connected is the second.
     let handed_over = AtomicBool::new(false);
     let publish = async {
         let mut published = 0_u64;
         let mut after = 0;
         // On, until some have come by the second stream.
         while after < 50 {
-            published = world.publish(&publisher, "news").await.unwrap();
+            published = world.publish(&bob, "news").await.unwrap();
             after += u64::from(handed_over.load(Ordering::Relaxed));
         }
         published
@@ -48,9 +49,6 @@ async fn a_subscriber_renews_its_token_by_a_second_stream_and_misses_and_repeats
                 Item::Gap(gap) => panic!("nothing is missing: {gap}"),
                 Item::Notice(Notice::CredentialExpires { .. }) => {
                     fs::write(&file, world.token("ann")).unwrap();
-                }
-                Item::Notice(Notice::HandingOver { .. }) => {
-                    // The next one that is connected is the second.
                 }
                 Item::Notice(Notice::Connected { .. }) if !sequences.is_empty() => {
                     handed_over.store(true, Ordering::Relaxed);
