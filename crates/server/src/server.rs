@@ -51,7 +51,8 @@ pub struct Server {
     // Of the connections of all doors.
     counts: ConnectionCounts,
     tls: Option<Arc<Tls>>,
-    callers: Arc<Callers>,
+    // `None` until the auth file is read.
+    callers: Option<Arc<Callers>>,
     metrics: Option<std::net::TcpListener>,
     config: Config,
     environment: Environment,
@@ -145,7 +146,7 @@ impl Server {
             doors,
             counts,
             tls,
-            callers,
+            callers: Some(callers),
             metrics: metrics.map_err(ServeError::Metrics)?,
             config,
             environment,
@@ -168,7 +169,7 @@ impl Server {
             addresses: vec![address],
             counts: ConnectionCounts::default(),
             tls: None,
-            callers: Callers::unchecked(),
+            callers: None,
             metrics: None,
             config,
             environment,
@@ -215,7 +216,9 @@ impl Server {
     /// Makes it read its auth file and the files of its certificate again, if it has any of them.
     pub fn reload_handle(&self) -> Option<ReloadHandle> {
         let certificate = self.tls.as_ref().map(|tls| tls.reload_asked());
-        ReloadHandle::of(certificate.into_iter().chain(self.callers.reload_asked()))
+        let callers = self.callers.as_ref();
+        let auth_file = callers.and_then(|callers| callers.reload_asked());
+        ReloadHandle::of(certificate.into_iter().chain(auth_file))
     }
 
     /// How many connections may be open at a time, by the present facts: fewer than configured where not all fit into
@@ -244,6 +247,10 @@ impl Server {
             log_drops,
             ..
         } = self;
+        let callers = match callers {
+            Some(callers) => callers,
+            None => callers_of(&config, &environment).await?,
+        };
         let store = opened(store, &config, &environment).await?;
         config.acceptor.open_files.set_others(files_of(&store));
         let (log, sequencer) = Log::new(store, config.log.clone());

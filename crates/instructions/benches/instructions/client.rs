@@ -28,6 +28,8 @@ const PREFIX_BYTES: usize = 5;
 pub(crate) struct Client {
     requests: SendRequest<Bytes>,
     tasks: TaskTracker,
+    // Sent with each call.
+    token: Option<&'static str>,
 }
 
 /// The state of a stream, from its responses so far.
@@ -68,7 +70,17 @@ impl Client {
             connection.await.ok();
         });
         let tasks = tasks.clone();
-        Self { requests, tasks }
+        Self {
+            requests,
+            tasks,
+            token: None,
+        }
+    }
+
+    /// Brings a token with each call.
+    pub(crate) fn with_token(mut self, token: &'static str) -> Self {
+        self.token = Some(token);
+        self
     }
 
     /// Follows the topic from the next event on, or after a position.
@@ -115,12 +127,14 @@ impl Client {
     }
 
     fn call(&mut self, method: &str, message: &impl Message, note: fn(&mut Told, Bytes)) -> Reader {
-        let request = Request::post(format!("http://127.0.0.1:7070/longlived.v1.{method}"))
+        let mut request = Request::post(format!("http://127.0.0.1:7070/longlived.v1.{method}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .header("user-agent", "longlived-instructions")
-            .body(())
-            .expect("a request of our own");
+            .header("user-agent", "longlived-instructions");
+        if let Some(token) = self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(()).expect("a request of our own");
         let sent = self.requests.send_request(request, false);
         let (response, mut body) = sent.expect("the connection is open");
         body.send_data(encode(message), true)

@@ -59,6 +59,7 @@ const PATHS: &[(&str, &str, Run)] = &[
     }),
     ("server_catch_up", "event", serving::catch_up),
     ("server_resume", "resume", serving::resume),
+    ("server_resume_token", "resume", serving::resume_by_token),
     (
         "server_connect_resume",
         "resume",

@@ -6,7 +6,7 @@
 use longlived_api::v1::Position;
 
 use crate::client::{Client, Reader};
-use crate::world::{World, store_with};
+use crate::world::{TOKEN, World, store_with};
 use crate::{EVENTS, MESSAGES, RESUMPTIONS, SUBSCRIBERS};
 
 /// Messages that are published before counting begins.
@@ -76,8 +76,19 @@ fn epoch(world: &mut World, client: &mut Client) -> u64 {
 
 /// One subscriber after the other comes back on an open connection, and gets the events that it missed.
 pub(crate) fn resume() -> usize {
-    let mut world = World::new(|environment| store_with(0, environment));
-    let mut client = world.connect();
+    let world = World::new(|environment| store_with(0, environment));
+    let client = world.connect();
+    resume_in(world, client)
+}
+
+/// The same of callers with a token that the server knows.
+pub(crate) fn resume_by_token() -> usize {
+    let world = World::checked(|environment| store_with(0, environment));
+    let client = world.connect().with_token(TOKEN);
+    resume_in(world, client)
+}
+
+fn resume_in(mut world: World, mut client: Client) -> usize {
     let after = missed(&mut world, &mut client);
     for number in 1..=WARM_UP_RESUMPTIONS + RESUMPTIONS {
         let reader = world.client(async { client.subscribe(number, Some(after)) });

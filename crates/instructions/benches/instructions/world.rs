@@ -1,6 +1,7 @@
 //! A server and its clients on one thread, which take turns. The server's turn can be counted; the clients' turn never
 //! is.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,6 +26,17 @@ const SEED: u64 = 4;
 const BATCH: usize = 1_000;
 /// Turns after which there must be nothing more to do.
 const TURNS_MAX: usize = 100_000;
+/// The token of callers where they are checked.
+pub(crate) const TOKEN: &str = "llt_bench_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// Sixteen rules, of which the last allows.
+const RULES: &str = r#"
+[tokens.bench]
+sha256 = "573ff0c8cec0bff8f65043cf67eff4a675c5d9362e3597f7665be9f39419338c"
+publish = { allow = ["orders.>"] }
+[tokens.bench.subscribe]
+allow = ["a.>", "b.*.c", "c.d.e", "orders.us.>", "orders.*.paid", "d.>", "e.*", "orders.>"]
+deny = ["a.secret", "orders.*.secret", "f.>", "orders.eu.secret.>", "g.*", "h.i", "j.k.l", "m.*.n"]
+"#;
 /// The topic of all messages.
 pub(crate) const TOPIC: &str = "orders.eu.created";
 
@@ -40,13 +52,31 @@ pub(crate) struct World {
 impl World {
     /// A server over a store, and nobody connected.
     pub(crate) fn new(store: impl FnOnce(&Environment) -> Arc<dyn Store>) -> Self {
+        Self::with(Config::default(), store)
+    }
+
+    /// The same of a server that checks its callers: each brings [`TOKEN`], which is granted what a fleet's would be.
+    pub(crate) fn checked(store: impl FnOnce(&Environment) -> Arc<dyn Store>) -> Self {
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.write_all(RULES.as_bytes()).expect("a disk with room");
+        let config = Config {
+            auth: Some(file.path().to_owned()),
+            ..Config::default()
+        };
+        let world = Self::with(config, store);
+        // It is read at the start, and again when five seconds have passed, which they do not here.
+        drop(file);
+        world
+    }
+
+    fn with(config: Config, store: impl FnOnce(&Environment) -> Arc<dyn Store>) -> Self {
         let server = runtime();
         let (network, door) = Network::new();
         let tasks = TaskTracker::new();
         let environment = environment(&server);
         let store = store(&environment);
         let address = SocketAddr::from(([127, 0, 0, 1], 7070));
-        let node = Server::with_listener(door, address, Config::default(), environment);
+        let node = Server::with_listener(door, address, config, environment);
         let run = node.with_store(store).run(std::future::pending());
         tasks.spawn_on(
             async move {
