@@ -183,6 +183,3 @@ fn escaped(value: &str) -> String {
     }
     escaped
 }
-
-#[cfg(test)]
-mod tests;

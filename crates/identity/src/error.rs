@@ -105,8 +105,8 @@ pub enum CredentialError {
     /// It is meant for others.
     #[error("the token's audience (`aud`) is not that of this server")]
     Audience,
-    /// A claim is missing.
-    #[error("the token has no claim `{0}`")]
+    /// A claim is missing, or is of another kind.
+    #[error("the token has no claim `{0}` of the right kind")]
     MissingClaim(&'static str),
     /// A claim is of the wrong kind, or out of its range.
     #[error("the token's claim `{claim}` {problem}")]

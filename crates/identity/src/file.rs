@@ -8,6 +8,7 @@ mod fields;
 mod issuer;
 mod jwks;
 mod keys;
+mod material;
 mod quotas;
 mod rule_set;
 

@@ -299,6 +299,3 @@ impl fmt::Debug for AuthRules {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

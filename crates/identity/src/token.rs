@@ -113,11 +113,8 @@ fn refused(error: &jsonwebtoken::errors::Error) -> CredentialError {
             CredentialError::Malformed("a claim is of the wrong kind")
         }
         ErrorKind::Json(_) => CredentialError::Malformed(
-            "its claims are no JSON object, or have a name twice, or a name of a claim of the wrong kind",
+            "its claims are no JSON object, or have a name twice, or one of them is of the wrong kind",
         ),
         _ => CredentialError::Malformed("its header or its encoding is not that of a JWT"),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -170,7 +170,7 @@ pub(super) fn kind(at: &str, expected: &str, value: &Value) -> AuthFileError {
 /// How like a known name an unknown one must be to be taken for a slip of it: clap's own bound for flags.
 const LIKE: f64 = 0.7;
 
-/// The name that was meant, or all there are.
+/// The name that was meant, or all of them.
 pub(super) fn hint(name: &str, known: &[&str]) -> String {
     let likely = known
         .iter()
@@ -179,6 +179,7 @@ pub(super) fn hint(name: &str, known: &[&str]) -> String {
         .max_by(|one, other| one.0.total_cmp(&other.0));
     match likely {
         Some((_, known)) => format!("did you mean `{known}`?"),
+        None if known.is_empty() => "there is none".to_owned(),
         None => format!("there are {}", known.join(", ")),
     }
 }

@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::keys::{KeyAlgorithm, Material, NamedKey};
+use super::keys::NamedKey;
+use super::material::{KeyAlgorithm, Material};
 
 #[derive(Deserialize)]
 struct Set {

@@ -76,7 +76,7 @@ impl Claims {
         }
     }
 
-    /// Seconds since 1970-01-01 UTC, as RFC 7519 has a NumericDate. The library takes some texts for numbers in older versions.
+    /// Seconds since 1970-01-01 UTC, as RFC 7519 has a NumericDate.
     fn time(&self, claim: &'static str) -> Result<Option<SystemTime>, CredentialError> {
         let Some(value) = self.0.get(claim) else {
             return Ok(None);
