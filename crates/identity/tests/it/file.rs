@@ -53,11 +53,11 @@ fn a_key_that_is_not_known_is_refused_with_what_was_meant() {
         ),
         (
             "[xyz]",
-            "xyz: is not known; there are anonymous, revoked, issuers, tokens, certificates, unix",
+            "xyz: is not known; there are anonymous, revoked, issuers, tokens, certificates, unix, quotas",
         ),
         (
             "\"a b\" = 1",
-            "\"a b\": is not known; there are anonymous, revoked, issuers, tokens, certificates, unix",
+            "\"a b\": is not known; there are anonymous, revoked, issuers, tokens, certificates, unix, quotas",
         ),
         (
             "[anonymous]\nsubscribes = {}",

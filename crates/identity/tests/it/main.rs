@@ -11,6 +11,7 @@ mod file;
 mod issuers;
 mod keys;
 mod named_grants;
+mod quotas;
 mod secrets;
 mod sign;
 mod support;
