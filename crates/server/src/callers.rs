@@ -119,6 +119,11 @@ impl Callers {
         &self.unknown
     }
 
+    /// Whether callers are checked.
+    pub(crate) fn are_checked(&self) -> bool {
+        self.checked.is_some()
+    }
+
     /// The number of the present rules; it rises with each change of the auth file, and is 0 where there is none.
     pub(crate) fn rules(&self) -> u64 {
         self.checked

@@ -47,6 +47,9 @@ impl Sessions {
 impl Expiring {
     /// A session has begun, or goes on with another caller.
     pub(super) fn add(&self, session: &Arc<Session>, now: Instant) {
+        if !session.is_checked() {
+            return;
+        }
         let caller = session.caller();
         if let Some(expires) = caller.expires() {
             let notice = notice(now, expires, session.generation);
@@ -57,6 +60,9 @@ impl Expiring {
 
     /// A session has ended, or goes on with another caller.
     pub(super) fn remove(&self, session: &Session) {
+        if !session.is_checked() {
+            return;
+        }
         let mut sessions = self.0.lock();
         if let Some(at) = sessions.next.remove(&session.generation) {
             sessions.in_order.remove(&(at, session.generation));

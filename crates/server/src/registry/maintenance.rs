@@ -120,6 +120,9 @@ impl Maintenance {
 
     /// Decides a stream that has just begun, if its caller is one of older rules: the look at all may have missed it.
     pub(crate) fn decide_new(&self, session: &Arc<Session>) {
+        if !session.is_checked() {
+            return;
+        }
         let caller = session.caller();
         if caller.rules() != self.callers.rules() {
             self.registry.apply(session, &self.decide(&caller));

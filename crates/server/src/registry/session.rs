@@ -123,6 +123,11 @@ impl Session {
         self.first_caller.subscriber(&self.subscriber)
     }
 
+    /// Whether its caller was checked. One that was not stays as it is.
+    pub(super) fn is_checked(&self) -> bool {
+        self.first_caller.is_checked()
+    }
+
     /// What its caller uses, where that is counted.
     pub(super) fn usage(&self) -> Option<&Usage> {
         self.first_caller.usage.as_deref()
