@@ -20,14 +20,18 @@ const CONNECTION_BYTES: i64 = 3_276;
 const STREAM_BYTES: i64 = 970;
 
 /// A connection with live subscriptions, each of which has said its first word.
-fn subscribers(address: SocketAddr, ids: &[String]) -> io::Result<TcpStream> {
+fn subscribers(address: SocketAddr, ids: &[String], token: Option<&str>) -> io::Result<TcpStream> {
     let mut socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut bytes = hello(65_535);
     bytes.extend(window_update(0, 1 << 20));
     for (number, id) in (0u32..).zip(ids) {
         let message = request(id, &["news"]).encode_to_vec();
-        bytes.extend(Block::grpc(SUBSCRIBE).headers(2 * number + 1, 0));
+        let mut head = Block::grpc(SUBSCRIBE);
+        if let Some(token) = token {
+            head = head.field("authorization", &format!("Bearer {token}"));
+        }
+        bytes.extend(head.headers(2 * number + 1, 0));
         bytes.extend(frame(DATA, 1, 2 * number + 1, &framed(&message)));
     }
     socket.write_all(&bytes)?;
@@ -52,11 +56,22 @@ fn skip_to_data(mut socket: impl io::Read) -> io::Result<()> {
 
 /// The heap that connections with this number of streams each add to a node that has as many already: tables that grow have grown.
 fn added(connections: usize, streams: usize) -> i64 {
+    added_by(connections, streams, None)
+}
+
+/// The same of callers with this token, on a node with these rules.
+fn added_by(connections: usize, streams: usize, checked: Option<(&str, &'static str)>) -> i64 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    let node = runtime.block_on(async { Node::start() });
+    let node = runtime.block_on(async {
+        match checked {
+            Some((rules, _)) => Node::start_checked(rules).await,
+            None => Node::start(),
+        }
+    });
+    let token = checked.map(|(_, token)| token);
     let mut kept = Vec::new();
     let mut open = |round: usize| {
         let address = node.address;
@@ -64,7 +79,7 @@ fn added(connections: usize, streams: usize) -> i64 {
         let peers = std::thread::spawn(move || {
             let sockets = (0..connections).map(|connection| {
                 let id = |stream| format!("{round}-{connection}-{stream}");
-                subscribers(address, &(0..streams).map(id).collect::<Vec<_>>())
+                subscribers(address, &(0..streams).map(id).collect::<Vec<_>>(), token)
             });
             let sockets = sockets.collect::<io::Result<Vec<_>>>();
             opened.send(sockets).expect("it is waited for");
@@ -96,4 +111,28 @@ fn a_stream_among_many_stays_within_its_budget() {
     let added = (added(20, 100) / 20 - CONNECTION_BYTES) / 100;
     println!("{added} bytes a stream");
     assert!(added <= STREAM_BYTES, "{added} bytes");
+}
+
+#[test]
+fn a_stream_of_a_caller_whose_credential_ends_takes_hardly_more() {
+    const TOKEN: &str = "llt_bench_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let rules = |expires: &str| {
+        format!(
+            "[tokens.bench]\nsha256 = \"573ff0c8cec0bff8f65043cf67eff4a675c5d9362e3597f7665be9f39419338c\"\n{expires}\n\
+             subscribe = {{ allow = [\"news\"] }}\n"
+        )
+    };
+    let without = added(20, 100);
+    for (expires, percent_max) in [("", 3), ("expires = 2100-01-01T00:00:00Z", 12)] {
+        let with = added_by(20, 100, Some((&rules(expires), TOKEN)));
+        let percent = 100.0 * (with - without) as f64 / without as f64;
+        println!(
+            "{percent:.1} % more with {expires:?}: {} bytes a stream",
+            (with - without) / 2_000
+        );
+        assert!(
+            percent <= f64::from(percent_max),
+            "{percent:.1} % {expires}"
+        );
+    }
 }

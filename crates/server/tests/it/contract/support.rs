@@ -66,6 +66,19 @@ impl Node {
         Self::run(server)
     }
 
+    /// One that checks its callers by these rules.
+    pub(crate) async fn start_checked(rules: &str) -> Self {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), rules).expect("a disk with room");
+        let config = Config {
+            listen: vec![ANY_PORT.into()],
+            auth: Some(file.path().to_owned()),
+            ..Config::default()
+        };
+        let server = Server::bind(config, Environment::system()).await;
+        Self::run(server.expect("a free port"))
+    }
+
     /// Over a store of the test's own.
     pub(super) fn start_over(store: Arc<dyn Store>) -> Self {
         Self::start_with_store(store, |_| {})
