@@ -29,7 +29,7 @@ fn subscribers(address: SocketAddr, ids: &[String], token: Option<&str>) -> io::
         let message = request(id, &["news"]).encode_to_vec();
         let mut head = Block::grpc(SUBSCRIBE);
         if let Some(token) = token {
-            head = head.field("authorization", &format!("Bearer {token}"));
+            head = head.field("authorization", format!("Bearer {token}"));
         }
         bytes.extend(head.headers(2 * number + 1, 0));
         bytes.extend(frame(DATA, 1, 2 * number + 1, &framed(&message)));
