@@ -31,7 +31,7 @@ pub(crate) struct Caller {
 }
 
 /// What a caller may.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rights {
     /// Of a server that checks nobody: every topic. The id that a subscriber claims owns its inbox.
     Unchecked,

@@ -12,6 +12,8 @@ use crate::contract::{Caller, CloseReason};
 
 /// What newer rules make of a live caller.
 pub(crate) enum Decision {
+    /// It may do what it might do before: no stream is disturbed.
+    Same,
     /// Its streams go on as this one's, with those of their filters that it may follow.
     GoesOn(Arc<Caller>),
     /// It is not let in any more.
@@ -73,8 +75,8 @@ impl Registry {
         match decision {
             Decision::GoesOn(caller) => self.renew(session, caller.clone()),
             Decision::Revoked => session.close(CloseReason::Revoked),
-            // It ends at its time.
-            Decision::Expired => {}
+            // An expired one ends at its time.
+            Decision::Same | Decision::Expired => {}
         }
     }
 }

@@ -112,6 +112,7 @@ impl Maintenance {
     /// What the present rules make of a caller.
     pub(crate) fn decide(&self, caller: &Arc<Caller>) -> Decision {
         match self.callers.again(caller) {
+            Ok(again) if again.rights == caller.rights => Decision::Same,
             Ok(again) => Decision::GoesOn(again),
             Err(CallerError::Refused(refused)) if refused.is_expired() => Decision::Expired,
             Err(_) => Decision::Revoked,
