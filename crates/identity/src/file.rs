@@ -47,9 +47,16 @@ pub(super) struct KeyFiles<'a> {
 impl KeyFiles<'_> {
     /// What the file at `path` holds; `at` is the key that names it.
     fn content(&mut self, at: &str, path: &str) -> Result<Vec<u8>, AuthFileError> {
+        // Somebody may have put the secret itself in the place of its file.
+        let is_secret = at.ends_with("secret");
+        let shown = if is_secret {
+            "the file of the secret"
+        } else {
+            path
+        };
         let problem = |problem: String| AuthFileError::KeyFile {
             at: at.to_owned(),
-            path: path.into(),
+            path: shown.into(),
             problem,
         };
         let content = (self.load)(Path::new(path)).map_err(|error| problem(error.to_string()))?;

@@ -66,6 +66,11 @@ impl AuthRules {
     /// The caller at the other end of a Unix socket; `None` if no entry is for this user.
     pub fn unix(&self, uid: u32) -> Result<Option<Identity>, CredentialError> {
         let Some(grants) = self.unix.get(&uid) else {
+            // A revoked user does not become anonymous.
+            let principal = format!("unix/{uid}");
+            if self.revoked.principals.contains(&*principal) {
+                return Err(CredentialError::Revoked(Shown::from(&*principal)));
+            }
             return Ok(None);
         };
         let kind = ProofKind::Unix(uid);
@@ -253,6 +258,10 @@ impl AuthRules {
             } else {
                 Err(CredentialError::SeveralEntries)
             };
+        }
+        // Who chooses its names may choose its subject: it counts only where it stands alone.
+        if let Some(first) = names.dns.first() {
+            return Err(unknown(NameKind::Dns, first));
         }
         match &names.subject {
             Subject::Name(name) => {

@@ -8,7 +8,7 @@ mod reload;
 mod usages;
 mod verifying;
 
-pub(crate) use reload::read;
+pub(crate) use reload::read_settled;
 pub(crate) use verifying::Unverified;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::digest::{SHA256, digest};
 use http::{HeaderMap, header::AUTHORIZATION};
 use longlived_broker::{Environment, Principal};
-use longlived_identity::{AuthRules, CertificateNames, Identity};
+use longlived_identity::{AuthRules, CertificateNames, Identity, TOKEN_BYTES_MAX};
 use parking_lot::{Mutex, RwLock};
 use quick_cache::sync::Cache;
 use tokio::{
@@ -147,10 +147,14 @@ impl Callers {
             return Found::Unchecked;
         };
         let found = match bearer(headers) {
-            Ok(Some(token)) => Ok(match checked.known_token(token) {
-                Some(known) => Found::Known(known),
-                None => Found::Unverified(Unverified::new(self, token, connection)),
-            }),
+            Ok(Some(token)) => match checked.known_token(token) {
+                Some(known) => Ok(Found::Known(known)),
+                None if has_signature(token) => {
+                    Ok(Found::Unverified(Unverified::new(self, token, connection)))
+                }
+                // A hash, or nothing at all: no reason to wait.
+                None => checked.of_token(token).map(Found::Known),
+            },
             Ok(None) => {
                 let connection = connection.map(|context| &**context);
                 checked.of_connection(connection).map(Found::Known)
@@ -191,11 +195,28 @@ impl Callers {
             .rules
             .again(&credential.proof, checked.environment.now())?;
         let mut again = checked.caller(&current, identity);
-        // Its end is that of its credential, however the clocks were set meanwhile.
-        if let Some(credential) = &mut again.credential {
-            credential.expires = caller.expires();
+        // An end that was told before stays the moment that it was, however the clocks were set meanwhile.
+        if let Some(again) = &mut again.credential
+            && again.expires_at == credential.expires_at
+        {
+            again.expires = credential.expires;
         }
         Ok(Arc::new(again))
+    }
+
+    /// The caller of a call that has gone on for a while: under the present rules, if its credential has not ended.
+    pub(crate) fn still(&self, caller: &Arc<Caller>) -> Result<Arc<Caller>, CallerError> {
+        if self.checked.is_none() {
+            return Ok(caller.clone());
+        }
+        let has_ended = |ends| ends <= Instant::now();
+        if caller.ends().is_some_and(has_ended) {
+            return Err(CallerError::Ended);
+        }
+        if caller.rules() == self.rules() {
+            return Ok(caller.clone());
+        }
+        self.again(caller)
     }
 }
 
@@ -262,13 +283,17 @@ impl Checked {
             name => Principal::named(name).expect("the rules give no other names"),
         };
         Caller {
-            usage: Some(self.usages.of(&identity.principal, identity.quotas)),
+            usage: Some(
+                self.usages
+                    .of(&identity.principal, identity.quotas, current.number),
+            ),
             principal,
             rights: Rights::Granted(identity.grants),
             credential: Some(Credential {
                 expires: identity
                     .expires
                     .map(|at| instant(at, self.environment.now())),
+                expires_at: identity.expires,
                 proof: identity.proof,
                 rules: current.number,
             }),
@@ -309,6 +334,11 @@ fn instant(at: SystemTime, now: SystemTime) -> Instant {
             now.checked_sub(over.duration()).unwrap_or(now)
         }
     }
+}
+
+/// Whether a token may be a JWT, whose signature takes time (RFC 7515, 7.1).
+fn has_signature(token: &str) -> bool {
+    token.len() <= TOKEN_BYTES_MAX && token.bytes().filter(|&byte| byte == b'.').count() == 2
 }
 
 /// The token of a call, if it has one (RFC 6750, 2.1).

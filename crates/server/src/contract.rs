@@ -22,5 +22,5 @@ pub use methods::SERVICES;
 pub(crate) use methods::{Method, PUBLISH_SERVICE, is_for_admins};
 pub(crate) use plan::{Attempt, Plan};
 pub(crate) use refused::{CallerError, PagesExhausted, RegisterError, RequestStreamError};
-pub(crate) use usage::{InFlight, QuotaExhausted, Usage};
+pub(crate) use usage::{QuotaExhausted, Usage};
 pub use validate::{InvalidRequest, legacy_topic, subscriber_id};

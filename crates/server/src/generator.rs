@@ -26,6 +26,7 @@ pub(crate) async fn run(node: Arc<Node>, config: GeneratorConfig, stop: Cancella
         options: PublishOptions {
             principal: Principal::server(),
             background: true,
+            room: None,
             ..PublishOptions::default()
         },
     };

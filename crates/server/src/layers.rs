@@ -1,7 +1,7 @@
 //! The layers that every call of both contracts passes before it reaches its method.
 //!
 //! From the outside in: the request id, the log line, the check that it is gRPC at all, the refusal while
-//! draining, the caller, the deadline. The log stands outside the layers that can refuse, so that a refused call has its line too.
+//! draining, the deadline, the caller. The log stands outside the layers that can refuse, so that a refused call has its line too.
 
 mod answer;
 mod authenticate;
@@ -36,7 +36,7 @@ use crate::lifecycle::Drain;
 
 /// A service within all layers.
 pub(crate) type Layered<S> = RequestIdService<
-    CallLogService<GrpcOnlyService<RefuseService<AuthenticateService<DeadlineService<S>>>>>,
+    CallLogService<GrpcOnlyService<RefuseService<DeadlineService<AuthenticateService<S>>>>>,
 >;
 
 /// All layers in their order.
@@ -83,8 +83,8 @@ impl<S> Layer<S> for Layers {
     type Service = Layered<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let inner = DeadlineLayer.layer(inner);
         let inner = AuthenticateLayer::new(Arc::clone(&self.callers)).layer(inner);
+        let inner = DeadlineLayer.layer(inner);
         let inner = RefuseLayer::new(self.drain.clone(), Arc::clone(&self.pushback)).layer(inner);
         let inner = GrpcOnlyLayer.layer(inner);
         let inner = CallLogLayer::new(self.drain.clone(), self.sums.clone()).layer(inner);

@@ -56,8 +56,9 @@ pub(crate) const AUTH_SETTLE: Duration = Duration::from_millis(100);
 /// See [`AUTH_SETTLE`].
 pub(crate) const AUTH_SETTLE_TRIES: u32 = 20;
 
-/// Callers that are known by their credential, so that it is verified once: some 600 bytes each. One that is forgotten is verified again.
-pub(crate) const KNOWN_CALLERS_MAX: usize = 65_536;
+/// Callers that are known by their credential, so that it is verified once: some 600 bytes each, and up to 10 KiB of a token that names as many
+/// grants as it can, so 160 MiB at most. One that is forgotten is verified again.
+pub(crate) const KNOWN_CALLERS_MAX: usize = 16_384;
 
 /// Tokens that are verified at a time, on threads beside those of the connections: as many as small machines have cores. Met as: a wait.
 pub(crate) const VERIFIERS_MAX: usize = 2;

@@ -58,6 +58,7 @@ const RECONNECT_SPREAD_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct Claim<'a> {
     pub principal: &'a Principal,
     pub usage: Option<&'a Usage>,
+    pub filters: usize,
     pub subscriber: &'a Arc<str>,
     pub attempt: Attempt,
     pub contract: Contract,
@@ -68,16 +69,20 @@ impl<'a> Claim<'a> {
         Self {
             principal: session.principal(),
             usage: session.usage(),
+            filters: 0,
             subscriber: &session.subscriber,
             attempt: session.attempt,
             contract: session.contract,
         }
     }
 
-    /// Whether the caller may have another stream, before anything is done for it.
+    /// Whether the caller may have another stream and its filters, before anything is done for it.
     fn check_quota(self) -> Result<(), RegisterError> {
         match self.usage {
-            Some(usage) => Ok(usage.check_stream()?),
+            Some(usage) => {
+                usage.check_stream()?;
+                Ok(usage.check_filters(self.filters as u64)?)
+            }
             None => Ok(()),
         }
     }
@@ -422,7 +427,6 @@ impl Registry {
 
     fn leave(&self, session: &Session) {
         let key = session.key();
-        self.expiring.remove(session);
         if session.attempt.instance != 0
             && session.closing() == Some(CloseReason::Unsubscribed)
             && self.is_live(session)
@@ -446,6 +450,8 @@ impl Registry {
                 slot.shrink_if_empty();
             }
         }
+        // When it is in its place no more: see `expire`.
+        self.expiring.remove(session);
         if unsettled {
             self.queue(key);
         }

@@ -340,7 +340,9 @@ async fn callers_of(
     let Some(path) = &config.auth else {
         return Ok(Callers::unchecked());
     };
-    let rules = callers::read(path).await.map_err(ServeError::Auth)?;
+    let rules = callers::read_settled(path)
+        .await
+        .map_err(ServeError::Auth)?;
     Ok(Callers::checked(path, rules, environment.clone()))
 }
 

@@ -70,6 +70,8 @@ pub struct PublishOptions {
     pub stream: Option<Arc<AtomicBool>>,
     /// Gives way to everything that is not background.
     pub background: bool,
+    /// Kept until the messages are stored or refused, also when nobody waits for the answer any more.
+    pub room: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Default for PublishOptions {
@@ -79,6 +81,7 @@ impl Default for PublishOptions {
             deadline: None,
             stream: None,
             background: false,
+            room: None,
         }
     }
 }

@@ -159,6 +159,7 @@ async fn a_stopped_log_has_stored_its_queue_and_takes_nothing_more() {
     let other = PublishOptions {
         principal: Principal::anonymous(),
         background: true,
+        room: None,
         ..PublishOptions::default()
     };
     assert_eq!(

@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 use super::auth_support::{Auth, Token, with};
 use super::server_metrics::{told_at, value};
 use super::server_tls::Files;
-use super::support::{Server, Stream, request, until, within};
+use super::support::{Server, Stream, request, spawn, until, within};
 
 /// A server with an auth file, and its rights.
 pub(crate) struct World {
@@ -359,4 +359,71 @@ async fn an_auth_file_that_cannot_be_used_keeps_the_rules_before_and_is_told_onc
     world.rules(ALL_BUT_SECRETS).await;
     assert_eq!(stale().await, 0);
     world.publish(&ann, "secret.a").await.expect_err("denied");
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_their_message_or_say_nothing_are_decided_by_the_rules_of_then() {
+    let world = World::new(EVERYTHING).await;
+    let ann = world.token("ann");
+    let (messages, said) = tokio::sync::mpsc::channel::<v1::PublishRequest>(4);
+    let said = tokio_stream::wrappers::ReceiverStream::new(said);
+    let mut client = PublishServiceClient::new(world.channel.clone());
+    let answers = within("the headers", client.publish_stream(with(&ann, said))).await;
+    let mut answers = answers.unwrap().into_inner();
+    // Headers, and no message for now.
+    let (late, body) = tokio::sync::mpsc::channel(1);
+    let body = tokio_stream::wrappers::ReceiverStream::new(body);
+    let waiting = {
+        let channel = world.channel.clone();
+        let asked = with(&ann, body);
+        spawn(async move {
+            let mut grpc = tonic::client::Grpc::new(channel);
+            grpc.ready().await.unwrap();
+            let path = "/longlived.v1.PublishService/Publish".parse().unwrap();
+            let codec =
+                tonic_prost::ProstCodec::<v1::PublishRequest, v1::PublishResponse>::default();
+            grpc.client_streaming(asked, path, codec).await.map(drop)
+        })
+    };
+    world
+        .publish(&ann, "news")
+        .await
+        .expect("the headers before it have come");
+    world
+        .rules(&format!(
+            "{EVERYTHING}\n[revoked]\nprincipals = [\"acme/ann\"]"
+        ))
+        .await;
+    let ended = within("the end of one that says nothing", answers.message()).await;
+    assert_eq!(
+        refusal(ended.expect_err("it is told why")).0,
+        "CALLER_REVOKED"
+    );
+    drop(messages);
+    late.send(message("news", "late")).await.unwrap();
+    drop(late);
+    let refused = within("an answer", waiting)
+        .await
+        .unwrap()
+        .expect_err("revoked");
+    assert_eq!(refusal(refused).0, "CALLER_REVOKED");
+}
+
+#[tokio::test]
+async fn an_end_that_a_static_token_gets_later_ends_its_streams_too() {
+    let token = "llt_ci_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let sha256 = "a33ab53b99b395a6e5890e0b1e2ecec6a73b94aa720f379ac15ccfd8223f7635";
+    let rules = |expires: &str| {
+        format!(
+            "[tokens.ci]\nsha256 = \"{sha256}\"\n{expires}\nsubscribe = {{ allow = [\">\"] }}\n"
+        )
+    };
+    let world = World::new(&rules("")).await;
+    let mut stream = world
+        .subscribe(token, request("s", &["news"]))
+        .await
+        .unwrap();
+    world.rules(&rules("expires = 2001-01-01T00:00:00Z")).await;
+    let go_away = stream.until_go_away().await;
+    assert_eq!(go_away.reason(), GoAwayReason::CredentialExpired);
 }

@@ -183,3 +183,47 @@ async fn without_an_auth_file_no_quota_holds() {
         publish(&channel, "ignored").await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn attempts_that_are_not_current_yet_are_no_way_around_a_quota() {
+    let world = World::new(&format!("{EVERYTHING}[quotas]\nstreams = 1\nfilters = 2\n")).await;
+    let ann = world.token("ann");
+    // More than the window of a stream (2 MiB): one that reads from the first on, and whose client takes nothing, does not become current.
+    let mut client = PublishServiceClient::new(world.channel.clone());
+    let large = stream::iter(
+        (0..64)
+            .map(|_| message("a", &"x".repeat(64 << 10)))
+            .collect::<Vec<_>>(),
+    );
+    within("an answer", client.bulk_publish(with(&ann, large)))
+        .await
+        .unwrap();
+    let open = async |number, filters: &[&str]| {
+        let asked = v1::SubscribeRequest {
+            instance: 7,
+            attempt: number,
+            start: Some(longlived_testkit::requests::earliest()),
+            ..request("s", filters)
+        };
+        let mut client = world.subscriptions();
+        within("the headers", client.subscribe(with(&ann, asked))).await
+    };
+    let _first = open(1, &["a"]).await.unwrap();
+    let many = open(2, &["a", "b", "c"])
+        .await
+        .expect_err("more than are left");
+    exhausted(many, "filters", "2");
+    let _second = open(3, &["a"]).await.unwrap();
+    let third = open(4, &["a"]).await.expect_err("one is free, and no more");
+    exhausted(third, "streams", "1");
+}
+
+#[tokio::test]
+async fn a_stream_of_a_caller_that_may_publish_nothing_is_refused_and_does_not_wait() {
+    let world = World::new(&format!("{EVERYTHING}[quotas]\npublish_messages = 0\n")).await;
+    let ann = world.token("ann");
+    let mut client = PublishServiceClient::new(world.channel.clone());
+    let messages = stream::iter([message("news", "x")]);
+    let refused = within("an answer", client.bulk_publish(with(&ann, messages))).await;
+    exhausted(refused.expect_err("never"), "publish_messages", "0");
+}

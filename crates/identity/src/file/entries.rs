@@ -124,11 +124,13 @@ fn time(datetime: &Datetime) -> Option<SystemTime> {
     };
     let local = humantime::parse_rfc3339(&local.to_string()).ok()?;
     let offset = Duration::from_secs(60 * u64::from(minutes.unsigned_abs()));
-    if minutes < 0 {
+    let time = if minutes < 0 {
         local.checked_add(offset)
     } else {
         local.checked_sub(offset)
-    }
+    };
+    // Before it no time can be written.
+    time.filter(|time| *time >= SystemTime::UNIX_EPOCH)
 }
 
 /// The names of certificates, each with the name of its entry.

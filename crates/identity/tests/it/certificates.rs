@@ -90,7 +90,11 @@ fn a_uri_decides_and_a_dns_name_and_the_subject_only_where_there_is_none() {
             vec![edge, edge2],
             Err("the certificate's DNS names stand in several entries"),
         ),
-        (&OLD, vec![dns("other.example")], Ok("cert/old")),
+        (
+            &OLD,
+            vec![dns("other.example")],
+            Err("no entry is for the certificate's DNS name `other.example`"),
+        ),
         (&OLD, vec![], Ok("cert/old")),
         (
             &OLD[1..],

@@ -44,8 +44,25 @@ impl Callers {
     }
 }
 
+/// The rules of a file, when two looks at it agree.
+pub(crate) async fn read_settled(path: &Path) -> Result<AuthRules, String> {
+    settled(path, read(path).await?).await
+}
+
+async fn settled(path: &Path, mut seen: AuthRules) -> Result<AuthRules, String> {
+    for _ in 0..limits::AUTH_SETTLE_TRIES {
+        sleep(limits::AUTH_SETTLE).await;
+        let again = read(path).await?;
+        if again.fingerprint() == seen.fingerprint() {
+            return Ok(again);
+        }
+        seen = again;
+    }
+    Err("it changes all the time".to_owned())
+}
+
 /// Files wait for a disk.
-pub(crate) async fn read(path: &Path) -> Result<AuthRules, String> {
+async fn read(path: &Path) -> Result<AuthRules, String> {
     let path = path.to_owned();
     let read = tokio::task::spawn_blocking(move || AuthRules::read(&path));
     let read = read.await.map_err(|error| error.to_string())?;
@@ -56,20 +73,11 @@ impl Checked {
     /// Reads until two looks agree: a file that is being written may read as one with fewer rules, such as without its last `deny`.
     async fn read_settled(&self) -> Result<AuthRules, String> {
         let present = self.current().rules.fingerprint();
-        let mut seen = read(&self.path).await?;
-        for _ in 0..limits::AUTH_SETTLE_TRIES {
-            if seen.fingerprint() == present {
-                break;
-            }
-            sleep(limits::AUTH_SETTLE).await;
-            let again = read(&self.path).await?;
-            let agree = again.fingerprint() == seen.fingerprint();
-            seen = again;
-            if agree {
-                break;
-            }
+        let seen = read(&self.path).await?;
+        if seen.fingerprint() == present {
+            return Ok(seen);
         }
-        Ok(seen)
+        settled(&self.path, seen).await
     }
 
     fn take(&self, rules: AuthRules, asked: bool) {

@@ -24,18 +24,18 @@ struct Known {
 }
 
 impl Usages {
-    /// What the callers of this name use, against these quotas.
-    pub(super) fn of(&self, principal: &Arc<str>, quotas: Quotas) -> Arc<Usage> {
+    /// What the callers of this name use, against the quotas of these rules.
+    pub(super) fn of(&self, principal: &Arc<str>, quotas: Quotas, rules: u64) -> Arc<Usage> {
         let mut known = self.0.lock();
         if let Some(usage) = known.of.get(principal).and_then(Weak::upgrade) {
-            usage.set_quotas(quotas);
+            usage.set_quotas(quotas, rules);
             return usage;
         }
         if known.of.len() >= known.look_at {
             known.of.retain(|_, usage| usage.strong_count() > 0);
             known.look_at = LOOK_MIN.max(2 * known.of.len());
         }
-        let usage = Usage::new(quotas);
+        let usage = Usage::new(quotas, rules);
         known.of.insert(principal.clone(), Arc::downgrade(&usage));
         usage
     }
@@ -55,13 +55,13 @@ mod tests {
         let usages = Usages::default();
         let name = |number: usize| -> Arc<str> { format!("acme/{number}").into() };
         let kept: Vec<_> = (0..100)
-            .map(|number| usages.of(&name(number), Quotas::DEFAULT))
+            .map(|number| usages.of(&name(number), Quotas::DEFAULT, 1))
             .collect();
         for number in 100..50_000 {
-            usages.of(&name(number), Quotas::DEFAULT);
+            usages.of(&name(number), Quotas::DEFAULT, 1);
             assert!(usages.len() <= LOOK_MIN + 1, "{}", usages.len());
         }
-        let again = usages.of(&name(7), Quotas::DEFAULT);
+        let again = usages.of(&name(7), Quotas::DEFAULT, 1);
         assert!(
             Arc::ptr_eq(&again, &kept[7]),
             "one for all callers of a name"

@@ -39,8 +39,8 @@ impl Unverified {
         let Some(checked) = &callers.checked else {
             return Err(CallerError::Missing);
         };
-        let _own_turn = match &connection {
-            Some(connection) => connection.queue().acquire().await.ok(),
+        let own_turn = match &connection {
+            Some(connection) => connection.queue().acquire_owned().await.ok(),
             None => None,
         };
         // Another call of the connection may have brought the same.
@@ -50,9 +50,9 @@ impl Unverified {
         let turn = checked.verifiers.clone().acquire_owned().await.ok();
         let verify = {
             let callers = callers.clone();
-            // A call that ends meanwhile leaves its turn to the thread, which cannot be ended.
+            // A call that ends meanwhile leaves its turns to the thread, which cannot be ended.
             move || {
-                let _turn = turn;
+                let _turns = (own_turn, turn);
                 match &callers.checked {
                     Some(checked) => checked.of_token(&token),
                     None => Err(CallerError::Missing),
@@ -62,7 +62,7 @@ impl Unverified {
         let verified = tokio::task::spawn_blocking(verify).await;
         let verified = verified.unwrap_or_else(|error| {
             tracing::error!(%error, "verifying a token failed");
-            Err(CallerError::Missing)
+            Err(CallerError::Failed)
         });
         verified.map_err(|error| callers.refuse(error))
     }

@@ -44,6 +44,8 @@ pub(crate) enum Rights {
 pub(crate) struct Credential {
     /// When it expires; `None` if it does not.
     pub expires: Option<Instant>,
+    /// The same as it was told.
+    pub expires_at: Option<SystemTime>,
     /// From which the caller can be decided again, under newer rules.
     pub proof: Arc<Proof>,
     /// The number of the rules that made the caller.

@@ -54,6 +54,12 @@ pub(crate) enum CallerError {
     /// Bytes that no token has.
     #[error("`authorization` has characters that are not ASCII")]
     NotText,
+    /// It has ended since the call or the stream began.
+    #[error("the credential has expired; messages that were not answered are not stored")]
+    Ended,
+    /// Its token could not be looked at.
+    #[error("the token could not be verified; the server's log says why")]
+    Failed,
     /// The credential makes no caller.
     #[error(transparent)]
     Refused(#[from] CredentialError),

@@ -147,20 +147,14 @@ pub(crate) fn of_credential(error: &CallerError) -> Status {
     let text = error.to_string();
     let reason = match error {
         CallerError::Missing => Reason::CredentialMissing,
-        CallerError::Repeated | CallerError::Scheme | CallerError::NotText => {
+        CallerError::Failed => Reason::InternalError,
+        CallerError::Repeated | CallerError::Scheme | CallerError::NotText | CallerError::Ended => {
             Reason::CredentialInvalid
         }
         CallerError::Refused(refused) if refused.is_revoked() => Reason::CallerRevoked,
         CallerError::Refused(_) => Reason::CredentialInvalid,
     };
     Refusal::new(reason, text).status()
-}
-
-/// The credential of a publishing stream has expired since it began.
-pub(crate) fn credential_expired() -> Status {
-    let text =
-        "the credential of this stream has expired; messages that were not answered are not stored";
-    Refusal::new(Reason::CredentialInvalid, text).status()
 }
 
 /// How a stream ends none of whose topics its caller may follow any more, and a call that only an administrator may make.

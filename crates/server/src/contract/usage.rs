@@ -29,14 +29,24 @@ pub(crate) struct QuotaExhausted {
 /// What a principal uses.
 #[derive(Debug)]
 pub(crate) struct Usage {
-    quotas: Mutex<Quotas>,
-    // Subscriber ids with a live stream.
+    quotas: Mutex<Held>,
+    // Subscriber ids with a live stream, and what they have beyond one that is about to be replaced.
     streams: AtomicU64,
     filters: AtomicU64,
     messages: Rate,
     bytes: Rate,
     // In units of `IN_FLIGHT_UNIT` bytes.
     in_flight: Arc<Semaphore>,
+}
+
+/// The quotas that hold.
+#[derive(Debug)]
+struct Held {
+    quotas: Quotas,
+    // The number of the rules that they are of.
+    rules: u64,
+    // Room in flight that is to go when it is given back, since the quota has become smaller.
+    owed: usize,
 }
 
 /// Bytes in flight are counted in units of this many: a semaphore counts to 2^29 with 32 bits.
@@ -46,35 +56,59 @@ fn units(bytes: u64) -> u64 {
     bytes.div_ceil(IN_FLIGHT_UNIT)
 }
 
+fn room(quotas: &Quotas) -> usize {
+    let room = usize::try_from(units(quotas.in_flight_bytes)).unwrap_or(usize::MAX);
+    room.min(Semaphore::MAX_PERMITS)
+}
+
 impl Usage {
-    pub(crate) fn new(quotas: Quotas) -> Arc<Self> {
-        let in_flight = usize::try_from(units(quotas.in_flight_bytes)).unwrap_or(usize::MAX);
+    pub(crate) fn new(quotas: Quotas, rules: u64) -> Arc<Self> {
         let now = Instant::now();
         Arc::new(Self {
             streams: AtomicU64::new(0),
             filters: AtomicU64::new(0),
             messages: Rate::new(now),
             bytes: Rate::new(now),
-            in_flight: Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))),
-            quotas: Mutex::new(quotas),
+            in_flight: Arc::new(Semaphore::new(room(&quotas))),
+            quotas: Mutex::new(Held {
+                quotas,
+                rules,
+                owed: 0,
+            }),
         })
     }
 
-    /// Newer rules have other quotas. What is in use stays in use.
-    pub(crate) fn set_quotas(&self, quotas: Quotas) {
-        let before = std::mem::replace(&mut *self.quotas.lock(), quotas);
-        let (before, now) = (units(before.in_flight_bytes), units(quotas.in_flight_bytes));
-        let change = usize::try_from(now.abs_diff(before)).unwrap_or(usize::MAX);
-        if now > before {
-            let room = Semaphore::MAX_PERMITS.saturating_sub(self.in_flight.available_permits());
-            self.in_flight.add_permits(change.min(room));
-        } else {
-            self.in_flight.forget_permits(change);
+    /// Rules that are no older have other quotas. What is in use stays in use.
+    pub(crate) fn set_quotas(&self, quotas: Quotas, rules: u64) {
+        let mut held = self.quotas.lock();
+        if rules <= held.rules {
+            return;
         }
+        held.rules = rules;
+        let before = std::mem::replace(&mut held.quotas, quotas);
+        let (before, now) = (room(&before), room(&quotas));
+        if now > before {
+            let more = now - before;
+            let kept = more.min(held.owed);
+            held.owed -= kept;
+            self.in_flight.add_permits(more - kept);
+        } else {
+            held.owed += before - now;
+        }
+        held.owed -= self.in_flight.forget_permits(held.owed);
+    }
+
+    /// Room that came back meanwhile goes first.
+    fn pay(&self) -> Quotas {
+        let mut held = self.quotas.lock();
+        if held.owed > 0 {
+            held.owed -= self.in_flight.forget_permits(held.owed);
+        }
+        held.quotas
     }
 
     fn quotas(&self) -> Quotas {
-        *self.quotas.lock()
+        self.quotas.lock().quotas
     }
 
     /// Whether there is room for another stream.
@@ -91,12 +125,26 @@ impl Usage {
         })
     }
 
-    /// Counts a stream; one that takes the place of another of its subscriber does not count, and does not come here.
+    /// Counts a stream.
     pub(crate) fn add_stream(&self) -> Result<(), QuotaExhausted> {
         let limit = self.quotas().streams;
         let counted = count(&self.streams, 1, limit);
         counted.map_err(|()| QuotaExhausted {
             quota: "streams",
+            limit,
+            unit: "",
+            wait: None,
+        })
+    }
+
+    /// Whether there is room for this many more filters.
+    pub(crate) fn check_filters(&self, more: u64) -> Result<(), QuotaExhausted> {
+        let limit = self.quotas().filters;
+        if self.filters.load(Ordering::Acquire) + more <= limit {
+            return Ok(());
+        }
+        Err(QuotaExhausted {
+            quota: "filters",
             limit,
             unit: "",
             wait: None,
@@ -119,7 +167,7 @@ impl Usage {
         })
     }
 
-    /// The same of a stream that takes the place of another, whose filters end with it.
+    /// The same of a stream that takes the place of another, as many as end with that one.
     pub(crate) fn add_filters_of_successor(&self, more: u64) {
         self.filters.fetch_add(more, Ordering::AcqRel);
     }
@@ -135,8 +183,18 @@ impl Usage {
         messages.max(self.bytes.wait(quotas.publish_bytes, now))
     }
 
-    /// Whether a message may be published now.
+    /// Whether a message may be published now, before it is read.
     pub(crate) fn check_publish(&self, now: Instant) -> Result<(), QuotaExhausted> {
+        self.rates(|rate, a_second| rate.wait(a_second, now))
+    }
+
+    /// Whether any message may ever be published.
+    pub(crate) fn check_rates(&self) -> Result<(), QuotaExhausted> {
+        self.rates(|_, a_second| if a_second == 0 { BURST } else { Duration::ZERO })
+    }
+
+    /// The first rate that has to wait.
+    fn rates(&self, wait: impl Fn(&Rate, u64) -> Duration) -> Result<(), QuotaExhausted> {
         let quotas = self.quotas();
         let (messages, bytes) = (quotas.publish_messages, quotas.publish_bytes);
         let rates = [
@@ -149,7 +207,7 @@ impl Usage {
             ("publish_bytes", &self.bytes, bytes, " bytes a second"),
         ];
         for (quota, rate, limit, unit) in rates {
-            let wait = rate.wait(limit, now);
+            let wait = wait(rate, limit);
             if !wait.is_zero() {
                 return Err(QuotaExhausted {
                     quota,
@@ -162,6 +220,13 @@ impl Usage {
         Ok(())
     }
 
+    /// Counts a message, if it may be published now: others may have come while it was read.
+    pub(crate) fn publish(&self, bytes: u64, now: Instant) -> Result<(), QuotaExhausted> {
+        self.check_publish(now)?;
+        self.count_published(1, bytes, now);
+        Ok(())
+    }
+
     /// Counts published messages. What is too much is waited for by those that follow.
     pub(crate) fn count_published(&self, messages: u64, bytes: u64, now: Instant) {
         let quotas = self.quotas();
@@ -171,10 +236,10 @@ impl Usage {
 
     /// Room for messages on their way into the log, if there is any now.
     pub(crate) fn try_in_flight(&self, bytes: u64) -> Result<InFlight, QuotaExhausted> {
-        let limit = self.quotas().in_flight_bytes;
+        let limit = self.pay().in_flight_bytes;
         let units = in_flight_units(bytes, limit);
         let room = self.in_flight.clone().try_acquire_many_owned(units);
-        room.map(InFlight).map_err(|_| QuotaExhausted {
+        room.map(Arc::new).map_err(|_| QuotaExhausted {
             quota: "in_flight_bytes",
             limit,
             unit: " bytes",
@@ -184,10 +249,10 @@ impl Usage {
 
     /// The same, when there is.
     pub(crate) async fn in_flight(self: Arc<Self>, bytes: u64) -> InFlight {
-        let limit = self.quotas().in_flight_bytes;
+        let limit = self.pay().in_flight_bytes;
         let units = in_flight_units(bytes, limit);
         let room = self.in_flight.clone().acquire_many_owned(units).await;
-        InFlight(room.expect("it is never closed"))
+        Arc::new(room.expect("it is never closed"))
     }
 }
 
@@ -196,11 +261,8 @@ fn in_flight_units(bytes: u64, limit: u64) -> u32 {
     u32::try_from(units(bytes.min(limit))).unwrap_or(u32::MAX)
 }
 
-/// Messages on their way into the log.
-#[derive(Debug)]
-pub(crate) struct InFlight(
-    #[expect(dead_code, reason = "it gives back when it is dropped")] OwnedSemaphorePermit,
-);
+/// Room for messages on their way into the log, which keeps it until it has stored or refused them.
+pub(crate) type InFlight = Arc<OwnedSemaphorePermit>;
 
 fn count(counted: &AtomicU64, more: u64, limit: u64) -> Result<(), ()> {
     let fits = |before: u64| Some(before + more).filter(|&sum| sum <= limit);

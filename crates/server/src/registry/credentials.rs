@@ -16,10 +16,8 @@ pub(crate) enum Decision {
     Same,
     /// Its streams go on as this one's, with those of their filters that it may follow.
     GoesOn(Arc<Caller>),
-    /// It is not let in any more.
-    Revoked,
-    /// Its credential has expired.
-    Expired,
+    /// Its streams end.
+    Ends(CloseReason),
 }
 
 impl Registry {
@@ -44,39 +42,61 @@ impl Registry {
         due.len() == limit
     }
 
-    /// A session goes on with this caller, of the same principal: of another credential, or of other rules.
+    /// A session goes on with this caller, of the same principal and another credential, as its client has asked.
     pub(crate) fn renew(&self, session: &Arc<Session>, caller: Arc<Caller>) {
-        self.expiring.remove(session);
         session.set_caller(caller);
-        self.expiring.add(session, Instant::now());
+        self.expire(session);
     }
 
-    /// Decides all live callers again, by `again`. A caller that is not let in again has its streams ended.
+    /// Its place among those that expire is that of its caller now.
+    fn expire(&self, session: &Arc<Session>) {
+        self.expiring.renew(session, Instant::now());
+        // One that has ended meanwhile has left that place before, or does so after it has left its own.
+        let sessions = self.sessions_of(&session.key());
+        if !sessions
+            .iter()
+            .any(|one| one.generation == session.generation)
+        {
+            self.expiring.remove(session);
+        }
+    }
+
+    /// Decides all live callers again, by `again`.
     pub(crate) async fn decide_again(&self, again: impl Fn(&Arc<Caller>) -> Decision) {
         // Most streams share their caller with others, which is known by its address. It is kept, so that no other comes to lie there.
         let mut decided: FxHashMap<usize, (Arc<Caller>, Decision)> = FxHashMap::default();
         for (index, session) in self.sessions().iter().enumerate() {
             let caller = session.caller();
-            let (_, decision) = decided
-                .entry(Arc::as_ptr(&caller).addr())
-                .or_insert_with(|| {
-                    let decision = again(&caller);
-                    (caller, decision)
-                });
-            self.apply(session, decision);
+            let (caller, decision) =
+                decided
+                    .entry(Arc::as_ptr(&caller).addr())
+                    .or_insert_with(|| {
+                        let decision = again(&caller);
+                        (caller, decision)
+                    });
+            self.apply(session, caller, decision);
             if (index + 1).is_multiple_of(STEP) {
                 yield_now().await;
             }
         }
     }
 
-    /// The same of one that has just begun.
-    pub(crate) fn apply(&self, session: &Arc<Session>, decision: &Decision) {
+    /// Applies what was decided of a session's caller, unless it has another by now, whose token was verified under the new rules.
+    pub(super) fn apply(&self, session: &Arc<Session>, of: &Arc<Caller>, decision: &Decision) {
         match decision {
-            Decision::GoesOn(caller) => self.renew(session, caller.clone()),
-            Decision::Revoked => session.close(CloseReason::Revoked),
-            // An expired one ends at its time.
-            Decision::Same | Decision::Expired => {}
+            Decision::Same => {}
+            Decision::GoesOn(caller) => {
+                if session.replace_caller(of, caller) {
+                    self.expire(session);
+                    // A reader that takes nothing cannot be told, and may have lost all its filters.
+                    self.closing.note(session);
+                }
+            }
+            Decision::Ends(reason) => {
+                if Arc::ptr_eq(&session.caller(), of) {
+                    session.close(*reason);
+                }
+            }
         }
     }
 }

@@ -37,6 +37,12 @@ struct Sessions {
 }
 
 impl Sessions {
+    fn remove(&mut self, generation: u64) {
+        if let Some(at) = self.next.remove(&generation) {
+            self.in_order.remove(&(at, generation));
+        }
+    }
+
     fn insert(&mut self, at: Instant, session: Arc<Session>, stage: Stage) {
         self.next.insert(session.generation, at);
         let key = (at, session.generation);
@@ -45,7 +51,7 @@ impl Sessions {
 }
 
 impl Expiring {
-    /// A session has begun, or goes on with another caller.
+    /// A session has begun.
     pub(super) fn add(&self, session: &Arc<Session>, now: Instant) {
         if !session.is_checked() {
             return;
@@ -58,15 +64,23 @@ impl Expiring {
         }
     }
 
-    /// A session has ended, or goes on with another caller.
+    /// A session goes on with another caller.
+    pub(super) fn renew(&self, session: &Arc<Session>, now: Instant) {
+        let expires = session.caller().expires();
+        let mut sessions = self.0.lock();
+        sessions.remove(session.generation);
+        if let Some(expires) = expires {
+            let notice = notice(now, expires, session.generation);
+            sessions.insert(notice, session.clone(), Stage::Notice);
+        }
+    }
+
+    /// A session has ended.
     pub(super) fn remove(&self, session: &Session) {
         if !session.is_checked() {
             return;
         }
-        let mut sessions = self.0.lock();
-        if let Some(at) = sessions.next.remove(&session.generation) {
-            sessions.in_order.remove(&(at, session.generation));
-        }
+        self.0.lock().remove(session.generation);
     }
 
     /// Takes what is to be done by now, at most `limit`. A session that hears of its credential comes once more, at its end.

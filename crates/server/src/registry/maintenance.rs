@@ -90,7 +90,7 @@ impl Maintenance {
             yield_now().await;
         }
         while let Some(overdue) = self.registry.closing().take_overdue(now, STEP) {
-            for session in overdue {
+            for session in overdue.iter().filter(|session| session.is_deaf()) {
                 session.reset();
             }
             yield_now().await;
@@ -112,21 +112,28 @@ impl Maintenance {
     /// What the present rules make of a caller.
     pub(crate) fn decide(&self, caller: &Arc<Caller>) -> Decision {
         match self.callers.again(caller) {
-            Ok(again) if again.rights == caller.rights => Decision::Same,
+            Ok(again) if again.rights == caller.rights && again.expires() == caller.expires() => {
+                Decision::Same
+            }
             Ok(again) => Decision::GoesOn(again),
-            Err(CallerError::Refused(refused)) if refused.is_expired() => Decision::Expired,
-            Err(_) => Decision::Revoked,
+            Err(CallerError::Refused(refused)) if refused.is_revoked() => {
+                Decision::Ends(CloseReason::Revoked)
+            }
+            // Another credential may do.
+            Err(_) => Decision::Ends(CloseReason::CredentialExpired {
+                reconnect_after: self.registry.turn(&self.environment),
+            }),
         }
     }
 
-    /// Decides a stream that has just begun, if its caller is one of older rules: the look at all may have missed it.
+    /// Decides a stream that has just begun or was renewed, if its caller is one of older rules: the look at all may have missed it.
     pub(crate) fn decide_new(&self, session: &Arc<Session>) {
         if !session.is_checked() {
             return;
         }
         let caller = session.caller();
         if caller.rules() != self.callers.rules() {
-            self.registry.apply(session, &self.decide(&caller));
+            self.registry.apply(session, &caller, &self.decide(&caller));
         }
     }
 

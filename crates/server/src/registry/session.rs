@@ -149,10 +149,12 @@ impl Session {
 
     /// A filter that was counted is gone, or did not come.
     pub(crate) fn uncount_filter(&self) {
-        if let Some(usage) = self.usage() {
+        let fewer = |filters: u8| filters.checked_sub(1);
+        let order = Ordering::AcqRel;
+        let counted = self.filters.fetch_update(order, Ordering::Acquire, fewer);
+        if let (Ok(_), Some(usage)) = (counted, self.usage()) {
             usage.remove_filters(1);
         }
-        self.filters.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// The principal of its caller.
@@ -171,6 +173,26 @@ impl Session {
         self.state.lock().caller = Some(caller);
         self.decide.store(true, Ordering::Release);
         self.signal.raise(Interest::Control);
+    }
+
+    /// The same, if its caller is still this one.
+    pub(super) fn replace_caller(&self, of: &Arc<Caller>, caller: &Arc<Caller>) -> bool {
+        {
+            let mut state = self.state.lock();
+            let present = state.caller.as_ref().unwrap_or(&self.first_caller);
+            if !Arc::ptr_eq(present, of) {
+                return false;
+            }
+            state.caller = Some(caller.clone());
+        }
+        self.decide.store(true, Ordering::Release);
+        self.signal.raise(Interest::Control);
+        true
+    }
+
+    /// Whether it was told something that it must not overlook, and has not heard it.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.closing().is_some() || self.decide.load(Ordering::Acquire)
     }
 
     /// Its client is to hear when the credential expires.

@@ -142,24 +142,35 @@ impl Slot {
         })
     }
 
-    /// Counts a stream for its caller's quotas. One that takes the place of another is let in, since that one ends.
+    /// Counts a stream for its caller's quotas. Of the streams of an id one is free beside another: it takes the place of that one, which
+    /// ends. Its filters are as free as that one's.
     fn count(&self, session: &Session) -> Result<(), RegisterError> {
         let Some(usage) = session.usage() else {
             return Ok(());
         };
-        if !self.has_no_session() {
-            usage.add_filters_of_successor(session.filters());
-            return Ok(());
+        let here = self.sessions().count();
+        let filters = session.filters();
+        let free = match (here, self.live()) {
+            (1, Some(live)) => filters.min(live.filters()),
+            _ => 0,
+        };
+        if here != 1 {
+            usage.add_stream()?;
         }
-        usage.add_stream()?;
-        let filters = usage.add_filters(session.filters());
-        Ok(filters.inspect_err(|_| usage.remove_stream())?)
+        if let Err(exhausted) = usage.add_filters(filters - free) {
+            if here != 1 {
+                usage.remove_stream();
+            }
+            return Err(exhausted.into());
+        }
+        usage.add_filters_of_successor(free);
+        Ok(())
     }
 
     fn uncount(&self, session: &Session) {
         if let Some(usage) = session.usage() {
             usage.remove_filters(session.filters());
-            if self.has_no_session() {
+            if self.sessions().count() != 1 {
                 usage.remove_stream();
             }
         }

@@ -187,6 +187,7 @@ fn caller_until(expires: Option<Instant>) -> Caller {
         .proof;
     caller.credential = Some(Credential {
         expires,
+        expires_at: None,
         proof,
         rules: 1,
     });

@@ -10,6 +10,7 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::AtomicBool},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
@@ -22,10 +23,7 @@ use tokio::{
 use tonic::Status;
 
 use super::{call::RawCall, publish_requests::PublishRequests};
-use crate::{
-    contract::{InFlight, status},
-    node::Node,
-};
+use crate::{contract::status, node::Node};
 
 /// Requests to the log that one stream may have in flight.
 const IN_FLIGHT_MAX: usize = 16;
@@ -33,8 +31,10 @@ const IN_FLIGHT_MAX: usize = 16;
 const GROUP_MESSAGES_MAX: usize = 1_024;
 const GROUP_BYTES_MAX: usize = 256 << 10;
 
-/// A group that is in the log's hands, and its room among what the caller has in flight.
-type Submitted = (oneshot::Receiver<PublishReply>, Option<InFlight>);
+/// How often the caller of a stream that says nothing is looked at: newer rules end it within five seconds.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+type Submitted = oneshot::Receiver<PublishReply>;
 
 /// The messages of one publishing call on their way.
 pub(super) struct Pipeline {
@@ -48,6 +48,8 @@ pub(super) struct Pipeline {
     in_flight: VecDeque<Submitted>,
     // The caller has published more than its rates allow: nothing is read until then.
     pausing: Option<Pin<Box<Sleep>>>,
+    // When its caller is looked at next, where callers are checked.
+    look: Option<Pin<Box<Sleep>>>,
     // How reading ended; told when all before it is answered.
     read_end: Option<Result<(), Status>>,
     // The refused message is not stored, nor will be, and no message behind it.
@@ -74,10 +76,12 @@ impl Pipeline {
                 deadline: raw.deadline,
                 stream: Some(Arc::new(AtomicBool::new(false))),
                 background: false,
+                room: None,
             },
             submitting: None,
             in_flight: VecDeque::new(),
             pausing: None,
+            look: None,
             read_end: None,
             certain: true,
             draining: async move { drain.draining().await }.boxed(),
@@ -92,7 +96,7 @@ impl Pipeline {
         loop {
             self.poll_submit(cx);
             match self.in_flight.front_mut() {
-                Some((first, _)) => {
+                Some(first) => {
                     let reply = ready!(first.poll_unpin(cx));
                     self.in_flight.pop_front();
                     let reply = reply.unwrap_or_else(|_| {
@@ -141,7 +145,8 @@ impl Pipeline {
             if self.read_end.is_some() || self.in_flight.len() >= IN_FLIGHT_MAX {
                 return;
             }
-            if self.poll_rates(cx).is_pending() {
+            self.look_at_ends(cx);
+            if self.read_end.is_some() || self.poll_rates(cx).is_pending() {
                 return;
             }
             let (group, bytes) = self.read_group(cx);
@@ -150,18 +155,38 @@ impl Pipeline {
             }
             let log = self.node.log.clone();
             let options = self.options.clone();
+            let mut options = options;
             let usage = self.requests.usage().cloned();
             if let Some(usage) = &usage {
                 usage.count_published(group.len() as u64, bytes as u64, Instant::now());
             }
             let submit = async move {
-                let room = match usage {
-                    Some(usage) => Some(usage.in_flight(bytes as u64).await),
-                    None => None,
-                };
-                Ok((log.submit(group, options).await?, room))
+                if let Some(usage) = usage {
+                    options.room = Some(usage.in_flight(bytes as u64).await);
+                }
+                log.submit(group, options).await
             };
             self.submitting = Some(submit.boxed());
+        }
+    }
+
+    /// Whether the node goes away, or the caller may say no more. Also while nothing comes.
+    fn look_at_ends(&mut self, cx: &mut Context<'_>) {
+        if self.draining.poll_unpin(cx).is_ready() {
+            self.read_end = Some(Err(status::draining(self.node.spread_turn())));
+            self.draining = futures_util::future::pending().boxed();
+            return;
+        }
+        if let Err(status) = self.requests.decide() {
+            self.read_end = Some(Err(status));
+            return;
+        }
+        if self.requests.usage().is_none() {
+            return;
+        }
+        let look = self.look.get_or_insert_with(|| Box::pin(sleep(LOOK_EVERY)));
+        while look.as_mut().poll(cx).is_ready() {
+            look.as_mut().reset(Instant::now() + LOOK_EVERY);
         }
     }
 
@@ -185,15 +210,6 @@ impl Pipeline {
     fn read_group(&mut self, cx: &mut Context<'_>) -> (SmallVec<[Message; 1]>, usize) {
         let mut group = SmallVec::new();
         let mut bytes = 0;
-        if self.draining.poll_unpin(cx).is_ready() {
-            self.read_end = Some(Err(status::draining(self.node.spread_turn())));
-            self.draining = futures_util::future::pending().boxed();
-        }
-        if self.read_end.is_none()
-            && let Err(status) = self.requests.decide()
-        {
-            self.read_end = Some(Err(status));
-        }
         while self.read_end.is_none() && group.len() < GROUP_MESSAGES_MAX && bytes < GROUP_BYTES_MAX
         {
             let Poll::Ready(next) = self.requests.poll_next(cx) else {

@@ -52,20 +52,21 @@ pub(super) async fn publish(node: Arc<Node>, request: Request<Body>) -> Answer {
     let bytes_max = publish_bytes_max(&node.config);
     let mut call =
         Call::<v1::PublishRequest>::new(node.clone(), request, "PublishRequest", bytes_max)?;
-    let usage = call.caller.usage.clone();
-    if let Some(usage) = &usage {
+    if let Some(usage) = &call.caller.usage {
         let checked = usage.check_publish(Instant::now());
         checked.map_err(|exhausted| status::quota_exhausted(&exhausted))?;
     }
     let message = call.message().await?;
     let message = validate::message(message, &call.caller, node.config.event_bytes_max)?;
-    let in_flight = match &usage {
+    let room = match &call.caller.usage {
         Some(usage) => {
             let bytes = message.queued_bytes() as u64;
             let room = usage.try_in_flight(bytes);
-            let room = room.map_err(|exhausted| status::quota_exhausted(&exhausted))?;
-            usage.count_published(1, bytes, Instant::now());
-            Some(room)
+            let counted = room.and_then(|room| {
+                usage.publish(bytes, Instant::now())?;
+                Ok(room)
+            });
+            Some(counted.map_err(|exhausted| status::quota_exhausted(&exhausted))?)
         }
         None => None,
     };
@@ -74,9 +75,9 @@ pub(super) async fn publish(node: Arc<Node>, request: Request<Body>) -> Answer {
         deadline: call.deadline,
         stream: None,
         background: false,
+        room,
     };
     let published = node.log.publish(message, options).await;
-    drop(in_flight);
     let published = published.map_err(|error| status::of_publish(&error))?;
     call.record.add_published(1);
     Ok(call::unary(&response(&node, published)).map(NodeBody::Other))

@@ -18,7 +18,6 @@ use longlived_api::v1;
 use longlived_broker::Message;
 use longlived_topic::TopicName;
 use prost::Message as _;
-use tokio::time::Instant;
 use tonic::{Code, Status, Streaming, body::Body, codec::CompressionEncoding};
 
 use super::{call, pipeline::publish_bytes_max, publish_fields::PublishFields};
@@ -80,17 +79,17 @@ impl PublishRequests {
 
     /// Whether the caller may still say anything. Its credential may have expired, and the rules may have changed.
     pub(super) fn decide(&mut self) -> Result<(), Status> {
-        let has_ended = |ends| ends <= Instant::now();
-        if self.caller.ends().is_some_and(has_ended) {
-            return Err(status::credential_expired());
-        }
-        if self.caller.rules() != self.node.callers.rules() {
-            let again = self.node.callers.again(&self.caller);
-            self.caller = again.map_err(|error| status::of_credential(&error))?;
+        let still = self.node.callers.still(&self.caller);
+        let still = still.map_err(|error| status::of_credential(&error))?;
+        if !Arc::ptr_eq(&still, &self.caller) {
+            self.caller = still;
             // They were granted by the rules before.
             self.topics = Topics::default();
         }
-        Ok(())
+        match self.usage().map(|usage| usage.check_rates()) {
+            Some(Err(exhausted)) => Err(status::quota_exhausted(&exhausted)),
+            Some(Ok(())) | None => Ok(()),
+        }
     }
 
     /// The next message, checked. After an error or the end it must not be asked again.

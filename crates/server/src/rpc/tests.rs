@@ -386,6 +386,7 @@ async fn the_subscriptions_of_a_caller_hear_that_its_credential_expires_and_end_
     let expiring = world.door(Some(Caller {
         credential: Some(Credential {
             expires: Some(begin + lasting),
+            expires_at: None,
             proof: proof(),
             rules: 0,
         }),

@@ -47,6 +47,7 @@ pub(crate) async fn open(
     let claim = Claim {
         principal: &plan.caller.principal,
         usage: plan.caller.usage.as_deref(),
+        filters: plan.filters.len(),
         subscriber: &plan.subscriber,
         attempt: plan.attempt,
         contract: plan.contract,

@@ -197,6 +197,7 @@ fn renew(verified: Result<Arc<Caller>, CallerError>, session: &Arc<Session>, nod
     match verified {
         Ok(caller) if caller.principal == *session.principal() => {
             node.registry.renew(session, caller);
+            node.maintenance.decide_new(session);
         }
         Ok(_) => tracing::debug!(subscriber, "a token of another caller renews nothing"),
         Err(error) => tracing::debug!(subscriber, %error, "a token renews nothing"),

@@ -121,6 +121,11 @@ impl Page {
             has_more: false,
             visible: node.log.visible(),
         };
+        // Where some may be hidden, many are looked at in one go: a call ends at the first that is shown, however many are hidden before it.
+        let looked_at = match &caller.rights {
+            Rights::Unchecked => limit,
+            Rights::Granted(_) => limit.max(PAGE_SIZE_MAX as usize),
+        };
         // The last that was looked at: filters overlap.
         let mut last: Option<TopicName> = None;
         while page.topics.len() < limit {
@@ -131,7 +136,7 @@ impl Page {
                         page.has_more = true;
                         return Ok(page);
                     }
-                    let visible = source.fill(node, limit).await?;
+                    let visible = source.fill(node, looked_at).await?;
                     page.visible = page.visible.max(visible);
                 }
             }

@@ -24,14 +24,15 @@ pub struct ConnectionContext {
     /// The certificate by which TLS knows the client. One `Arc` for the life of the connection.
     pub certificate: Option<Arc<ClientCertificateDer>>,
     // Made by the first call that needs it.
-    queue: OnceLock<Box<Semaphore>>,
+    queue: OnceLock<Arc<Semaphore>>,
 }
 
 impl ConnectionContext {
     /// A queue of the calls of this connection, for work that is done for one of them at a time: however many calls a peer makes, it stands
     /// in line with others as one.
-    pub(crate) fn queue(&self) -> &Semaphore {
-        self.queue.get_or_init(|| Box::new(Semaphore::new(1)))
+    pub(crate) fn queue(&self) -> Arc<Semaphore> {
+        let queue = self.queue.get_or_init(|| Arc::new(Semaphore::new(1)));
+        Arc::clone(queue)
     }
 
     /// Where the far end of the socket is, of TCP.
