@@ -1,6 +1,7 @@
 //! The longlived binary: one node, and the clients to try it, watch it and measure it.
 
 mod advice;
+mod auth;
 mod auth_args;
 mod bench;
 mod check;
@@ -19,6 +20,7 @@ mod signals;
 mod simulate;
 mod subscribe;
 mod tls_args;
+mod token;
 mod topics;
 mod usage;
 mod values;
@@ -52,6 +54,8 @@ enum Command {
     Bench(bench::Args),
     Check(check::Args),
     NewEpoch(new_epoch::Args),
+    Auth(auth::Args),
+    Token(token::Args),
 }
 
 fn main() -> ExitCode {
@@ -79,6 +83,8 @@ fn run() -> ExitCode {
         Command::Bench(args) => block_on(bench::run(args)),
         Command::Check(args) => check::run(&args),
         Command::NewEpoch(args) => new_epoch::run(&args),
+        Command::Auth(args) => auth::run(&args),
+        Command::Token(args) => token::run(&args),
     };
     ended.unwrap_or_else(|error| failed(&error, quotes_lines))
 }

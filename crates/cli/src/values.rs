@@ -2,10 +2,13 @@
 //! value before them.
 
 use std::ops::RangeInclusive;
+use std::time::SystemTime;
 
+use longlived_authorize::Action;
 pub(crate) use longlived_console::values::{
     DURATION_MIN, duration, duration_within, number, positive_duration,
 };
+use longlived_identity::NewToken;
 use longlived_topic::{TopicFilter, TopicName};
 
 /// A number of bytes within a range, with or without a unit.
@@ -75,12 +78,43 @@ pub(crate) fn few_filters(filters: &[String]) -> Result<(), clap::Error> {
     ))
 }
 
+/// A filter.
+pub(crate) fn parsed_filter(text: &str) -> Result<TopicFilter, String> {
+    TopicFilter::parse(text).map_err(|error| format!("it {error}"))
+}
+
+/// The name of a static token.
+pub(crate) fn token_name(text: &str) -> Result<String, String> {
+    NewToken::check_name(text).map(|()| text.to_owned())
+}
+
+/// A word of the auth file.
+pub(crate) fn action(text: &str) -> Result<Action, String> {
+    let found = Action::ALL.into_iter().find(|it| it.as_str() == text);
+    found.ok_or_else(|| "must be publish, subscribe or admin".to_owned())
+}
+
+/// A moment that is still to come, as a date or as a time from now.
+pub(crate) fn future(text: &str) -> Result<SystemTime, String> {
+    let now = SystemTime::now();
+    let from_now = humantime::parse_duration(text).ok();
+    let from_now = from_now.and_then(|from_now| now.checked_add(from_now));
+    let when = humantime::parse_rfc3339(text).ok().or(from_now);
+    // The last one that can be written.
+    let last = humantime::parse_rfc3339("9999-12-31T23:59:59Z").ok();
+    match when {
+        Some(when) if when <= now => Err("lies in the past".to_owned()),
+        Some(when) if Some(when) <= last => Ok(when),
+        _ => Err(
+            "must be a date with a time, such as 2027-01-01T00:00:00Z, or a time from now, such as 90days"
+                .to_owned(),
+        ),
+    }
+}
+
 /// A filter as text: the client sends it as it is.
 pub(crate) fn topic_filter(text: &str) -> Result<String, String> {
-    match TopicFilter::parse(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("it {error}")),
-    }
+    parsed_filter(text).map(|_| text.to_owned())
 }
 
 /// The name of a topic that may be published to.
@@ -114,6 +148,27 @@ mod tests {
         assert!(topic("orders.eu").is_ok());
         assert!(topic("orders.*").is_err());
         assert!(topic("$sys.load").is_err());
+    }
+
+    #[test]
+    fn a_moment_to_come_is_a_date_or_a_time_from_now() {
+        let now = SystemTime::now();
+        assert!(future("1h").unwrap() > now);
+        let date = humantime::parse_rfc3339("9999-12-31T23:59:59Z").unwrap();
+        assert_eq!(future("9999-12-31T23:59:59Z"), Ok(date));
+        for past in ["0s", "1999-01-01T00:00:00Z"] {
+            assert_eq!(future(past), Err("lies in the past".to_owned()), "{past}");
+        }
+        for wrong in [
+            "",
+            "soon",
+            "2999-01-01",
+            "2999-01-01T00:00:00",
+            "99999years",
+            "-1h",
+        ] {
+            assert!(future(wrong).unwrap_err().starts_with("must be"), "{wrong}");
+        }
     }
 
     #[test]

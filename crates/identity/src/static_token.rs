@@ -28,11 +28,18 @@ pub struct NewToken {
 }
 
 impl NewToken {
+    /// What is wrong with a name.
+    pub fn check_name(name: &str) -> Result<(), String> {
+        if is_name(name) {
+            Ok(())
+        } else {
+            Err(NAME_FORM.to_owned())
+        }
+    }
+
     /// A token of that name, or what is wrong with the name.
     pub fn new(name: &str) -> Result<Self, String> {
-        if !is_name(name) {
-            return Err(NAME_FORM.to_owned());
-        }
+        Self::check_name(name)?;
         let mut secret = [0; SECRET_BYTES];
         rand::fill(&mut secret).map_err(|_| "the system gave no random bytes".to_owned())?;
         let token = format!("{PREFIX}{name}_{}", URL_SAFE_NO_PAD.encode(secret));

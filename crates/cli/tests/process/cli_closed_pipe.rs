@@ -17,6 +17,8 @@ fn every_command_ends_alike_when_nobody_reads_its_output_any_more() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (history, data, pages) = (path("history"), path("data"), path("pages"));
+    let rules = path("auth.toml");
+    std::fs::write(&rules, "[anonymous]").unwrap();
     let simulate = [
         "simulate",
         "--server",
@@ -34,6 +36,16 @@ fn every_command_ends_alike_when_nobody_reads_its_output_any_more() {
         &["--help"],
         &["--version"],
         &["serve", "--help"],
+        &[
+            "auth",
+            "check",
+            "--auth",
+            &rules,
+            "--principal",
+            "anonymous",
+            "subscribe",
+            "a",
+        ],
         &["check", &history],
         &["demo", "--memory", "--file", &pages],
         &["healthcheck", "--server", url],
@@ -54,6 +66,7 @@ fn every_command_ends_alike_when_nobody_reads_its_output_any_more() {
             "earliest",
             "--json",
         ],
+        &["token", "new", "ci"],
         &["topics", "--server", url],
         &["topics", "--server", url, "--json"],
         &["topics", "--server", url, "t", "--history"],

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod auth_support;
+mod cli_auth;
 mod cli_bad_input;
 #[cfg(target_os = "linux")]
 mod cli_bench;

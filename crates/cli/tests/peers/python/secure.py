@@ -66,7 +66,7 @@ def checks(address, folder, messages):
         took = time.monotonic() - since
         print(f"ok grpcio PublishStream over TLS: {messages} in {took:.1f} s", flush=True)
         call = channel.unary_stream(SUBSCRIBE)
-        asked = field(1, b"secure") + field(2, field(1, b"peers.>")) + field(3, bytes([1 << 3, 1]))
+        asked = field(1, b"secure") + field(2, field(1, b"peers.>")) + field(7, bytes([1 << 3, 1]))
         responses = call(asked, timeout=TIMEOUT)
         events = sum(1 for _, response in zip(range(messages + 2), responses) if response[0] >> 3 == 1)
         assert events >= messages, f"{events} events of {messages}"
