@@ -91,27 +91,27 @@ fn a_new_token_is_the_caller_of_its_entry() {
     );
 }
 
+const RULES: &str = r#"
+[anonymous]
+subscribe = { allow = ["news.>"], deny = ["news.internal.>"] }
+[revoked]
+principals = ["unix/7"]
+[unix.1000]
+admin = { allow = [">"] }
+[unix.7]
+[issuers.acme]
+issuer = "https://id.acme.example"
+audience = "longlived"
+keys = [{ algorithm = "HS256", secret = "keys/acme" }]
+[issuers.acme.template]
+subscribe = { allow = ["users.{sub}.>"] }
+[issuers.acme.most]
+subscribe = { allow = ["users.>"] }
+"#;
+
 #[test]
 fn a_principal_is_told_what_it_may_and_by_which_filter() {
-    let file = AuthFile::new(
-        r#"
-        [anonymous]
-        subscribe = { allow = ["news.>"], deny = ["news.internal.>"] }
-        [revoked]
-        principals = ["unix/7"]
-        [unix.1000]
-        admin = { allow = [">"] }
-        [unix.7]
-        [issuers.acme]
-        issuer = "https://id.acme.example"
-        audience = "longlived"
-        keys = [{ algorithm = "HS256", secret = "keys/acme" }]
-        [issuers.acme.template]
-        subscribe = { allow = ["users.{sub}.>"] }
-        [issuers.acme.most]
-        subscribe = { allow = ["users.>"] }
-        "#,
-    );
+    let file = AuthFile::new(RULES);
     fs::create_dir(file.path("keys")).unwrap();
     fs::write(file.path("keys/acme"), [b's'; 32]).unwrap();
     for (principal, asked, code, said) in [

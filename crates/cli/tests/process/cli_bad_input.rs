@@ -2,6 +2,48 @@
 
 use super::cli_support::run;
 
+/// Each of these commands names what is wrong in one line.
+fn assert_named_in_one_line(cases: &[(&[&str], &str)]) {
+    for (arguments, named) in cases {
+        let ended = run(arguments);
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
+        assert_eq!(ended.stderr.len(), 1, "{arguments:?}: {ended:?}");
+        assert!(ended.stderr[0].contains(named), "{arguments:?}: {ended:?}");
+        let help = ended.stderr[0].rsplit_once("; see longlived");
+        assert!(
+            help.is_some_and(|(_, help)| help.ends_with(" --help")),
+            "{ended:?}"
+        );
+        assert!(ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_wrong_value_of_tokens_and_auth_files_is_named_in_one_line() {
+    let check = |more: &'static [&'static str]| [&["auth", "check", "--auth", "f"], more].concat();
+    let read = check(&["--principal", "a", "read", "a"]);
+    let malformed = check(&["--principal", "a", "admin", "a..b"]);
+    assert_named_in_one_line(&[
+        (&["token", "new"], "NAME"),
+        (&["token", "new", "a_b"], "a_b"),
+        (&["token", "new", "a", "--expires", "soon"], "--expires"),
+        (
+            &["token", "new", "a", "--expires", "1999-01-01T00:00:00Z"],
+            "lies in the past",
+        ),
+        (
+            &["auth", "check", "--auth", "f", "subscribe", "a"],
+            "--token-file <FILE>|--principal <NAME>",
+        ),
+        (
+            &["auth", "check", "--principal", "a", "subscribe", "a"],
+            "--auth",
+        ),
+        (&read, "must be publish, subscribe or admin"),
+        (&malformed, "a..b"),
+    ]);
+}
+
 #[test]
 fn a_wrong_flag_is_named_in_one_line() {
     let cases: &[(&[&str], &str)] = &[
@@ -24,47 +66,6 @@ fn a_wrong_flag_is_named_in_one_line() {
         (&["demo", "--file", "/dev/null"], "--file"),
         (&["demo", "--memory", "--data-dir", "d"], "--data-dir"),
         (&["new-epoch"], "--data-dir"),
-        (&["token", "new"], "NAME"),
-        (&["token", "new", "a_b"], "a_b"),
-        (&["token", "new", "a", "--expires", "soon"], "--expires"),
-        (
-            &["token", "new", "a", "--expires", "1999-01-01T00:00:00Z"],
-            "lies in the past",
-        ),
-        (
-            &["auth", "check", "--auth", "f", "subscribe", "a"],
-            "--token-file <FILE>|--principal <NAME>",
-        ),
-        (
-            &["auth", "check", "--principal", "a", "subscribe", "a"],
-            "--auth",
-        ),
-        (
-            &[
-                "auth",
-                "check",
-                "--auth",
-                "f",
-                "--principal",
-                "a",
-                "read",
-                "a",
-            ],
-            "must be publish, subscribe or admin",
-        ),
-        (
-            &[
-                "auth",
-                "check",
-                "--auth",
-                "f",
-                "--principal",
-                "a",
-                "admin",
-                "a..b",
-            ],
-            "a..b",
-        ),
         (&["subscribe"], "FILTER"),
         (&["subscribe", "a.>.b"], "a.>.b"),
         (&["subscribe", "a", "--id", "a b"], "--id"),
@@ -108,18 +109,7 @@ fn a_wrong_flag_is_named_in_one_line() {
         (&["check"], "HISTORY"),
         (&["check", "a", "--head-within", "5"], "--head-within"),
     ];
-    for (arguments, named) in cases {
-        let ended = run(arguments);
-        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
-        assert_eq!(ended.stderr.len(), 1, "{arguments:?}: {ended:?}");
-        assert!(ended.stderr[0].contains(named), "{arguments:?}: {ended:?}");
-        let help = ended.stderr[0].rsplit_once("; see longlived");
-        assert!(
-            help.is_some_and(|(_, help)| help.ends_with(" --help")),
-            "{ended:?}"
-        );
-        assert!(ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
-    }
+    assert_named_in_one_line(cases);
 }
 
 #[test]

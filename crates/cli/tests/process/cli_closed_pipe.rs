@@ -9,6 +9,35 @@ use super::sinks::{Sink, Trouble};
 /// The exit code that a shell reports of a program that SIGPIPE ended.
 const SIGPIPE: i32 = 141;
 
+/// The commands that `--help` names.
+fn listed() -> Vec<String> {
+    let help = run(&["--help"]).stdout;
+    let commands = help
+        .iter()
+        .skip_while(|line| !line.starts_with("Commands:"))
+        .skip(1)
+        .take_while(|line| !line.is_empty());
+    let names = commands
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next());
+    names.map(ToOwned::to_owned).collect()
+}
+
+fn auth_check(rules: &str) -> [&str; 8] {
+    let caller = ["--principal", "anonymous"];
+    let [auth, check, flag] = ["auth", "check", "--auth"];
+    [
+        auth,
+        check,
+        flag,
+        rules,
+        caller[0],
+        caller[1],
+        "subscribe",
+        "a",
+    ]
+}
+
 #[test]
 fn every_command_ends_alike_when_nobody_reads_its_output_any_more() {
     let server = Server::start(&["--generate-every", "50ms"]);
@@ -17,8 +46,6 @@ fn every_command_ends_alike_when_nobody_reads_its_output_any_more() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (history, data, pages) = (path("history"), path("data"), path("pages"));
-    let rules = path("auth.toml");
-    std::fs::write(&rules, "[anonymous]").unwrap();
     let simulate = [
         "simulate",
         "--server",
@@ -30,22 +57,16 @@ fn every_command_ends_alike_when_nobody_reads_its_output_any_more() {
     ];
     let recorded = run(&[&simulate[..], &["--record", &history]].concat());
     assert_eq!(recorded.code, Some(0), "{recorded:?}");
+    let rules = path("auth.toml");
+    std::fs::write(&rules, "[anonymous]").unwrap();
     drop(Server::start(&["--data-dir", &data]));
     std::fs::write(&pages, "one\ntwo\n").unwrap();
     let commands: &[&[&str]] = &[
         &["--help"],
         &["--version"],
         &["serve", "--help"],
-        &[
-            "auth",
-            "check",
-            "--auth",
-            &rules,
-            "--principal",
-            "anonymous",
-            "subscribe",
-            "a",
-        ],
+        &auth_check(&rules),
+        &["token", "new", "ci"],
         &["check", &history],
         &["demo", "--memory", "--file", &pages],
         &["healthcheck", "--server", url],
@@ -66,7 +87,6 @@ fn every_command_ends_alike_when_nobody_reads_its_output_any_more() {
             "earliest",
             "--json",
         ],
-        &["token", "new", "ci"],
         &["topics", "--server", url],
         &["topics", "--server", url, "--json"],
         &["topics", "--server", url, "t", "--history"],
@@ -96,18 +116,9 @@ fn every_command_ends_alike_when_nobody_reads_its_output_any_more() {
         assert_eq!(said.count(), 0, "{arguments:?}: {ended:?}");
     }
     // Everything that can be asked for is in the list.
-    let help = run(&["--help"]).stdout;
-    let listed = help
-        .iter()
-        .skip_while(|line| !line.starts_with("Commands:"))
-        .skip(1);
-    let listed: Vec<_> = listed
-        .take_while(|line| !line.is_empty())
-        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
-        .filter_map(|line| line.split_whitespace().next())
-        .collect();
+    let listed = listed();
     assert!(listed.len() > 8, "{listed:?}");
-    for name in listed.iter().filter(|name| **name != "help") {
+    for name in listed.iter().filter(|name| *name != "help") {
         assert!(commands.iter().any(|command| command[0] == *name), "{name}");
     }
 }
