@@ -350,3 +350,98 @@ async fn an_address_that_others_reach_needs_tls_and_an_auth_file_or_the_word_tha
         "{said}"
     );
 }
+
+#[tokio::test]
+async fn headers_that_claim_to_be_somebody_change_nothing() {
+    let rules = "[anonymous]\nsubscribe = { allow = [\"news\"] }\n[issuers.acme.template]\nsubscribe = { allow = [\"of.{sub}\"] }\n";
+    let world = World::new(rules).await;
+    let ann = world.token("ann");
+    let subscribe =
+        async |token: Option<&str>, header: Option<(&'static str, &str)>, filter: &str| {
+            let mut asked = tonic::Request::new(request("s", &[filter]));
+            if let Some(token) = token {
+                asked = with(token, request("s", &[filter]));
+            }
+            if let Some((name, value)) = header {
+                asked.metadata_mut().append(name, value.parse().unwrap());
+            }
+            let answered = within("the headers", world.subscriptions().subscribe(asked)).await;
+            answered.map(drop).map_err(|status| refusal(status).0)
+        };
+    let not_granted = Err("NOT_GRANTED".to_owned());
+    for name in [
+        "x-principal",
+        "principal",
+        "longlived-principal",
+        "x-forwarded-user",
+        "x-forwarded-client-cert",
+        "x-authorization",
+        "proxy-authorization",
+        "cookie",
+        "x-real-ip",
+        "forwarded",
+    ] {
+        for value in [
+            "acme/bob",
+            &format!("Bearer {}", world.token("bob")),
+            "unix/0",
+            "cert/gateway",
+        ] {
+            let header = Some((name, value));
+            assert_eq!(
+                subscribe(None, header, "of.bob").await,
+                not_granted,
+                "{name}: {value}"
+            );
+            assert_eq!(
+                subscribe(None, header, "news").await,
+                Ok(()),
+                "{name}: {value}"
+            );
+            assert_eq!(
+                subscribe(Some(&ann), header, "of.bob").await,
+                not_granted,
+                "{name}: {value}"
+            );
+            assert_eq!(
+                subscribe(Some(&ann), header, "of.ann").await,
+                Ok(()),
+                "{name}: {value}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_subject_that_is_a_wildcard_or_no_token_is_granted_nothing_by_a_template() {
+    let rules =
+        "[issuers.acme.template]\nsubscribe = { allow = [\"users.{sub}.>\", \"inbox.{sub}\"] }\n";
+    let world = World::new(rules).await;
+    let long = "x".repeat(65);
+    for subject in ["*", ">", "a.b", "inbox", "\u{e4}", "a b", &*long.leak()] {
+        let token = world.token(subject);
+        for filter in [
+            "users.>",
+            "users.*.>",
+            "users.a.b",
+            "users.a.>",
+            "inbox.*",
+            "inbox.a",
+            ">",
+        ] {
+            let refused = world.subscribe(&token, request("s", &[filter])).await;
+            assert_eq!(
+                refusal(refused.err().expect("nothing")).0,
+                "NOT_GRANTED",
+                "{subject} {filter}"
+            );
+        }
+    }
+    world
+        .subscribe(
+            &world.token("ann"),
+            request("s", &["users.ann.>", "inbox.ann"]),
+        )
+        .await
+        .expect("its own");
+}
