@@ -32,6 +32,7 @@ use tokio::{
 use self::usages::Usages;
 use crate::contract::{Caller, CallerError, Credential, Rights};
 use crate::limits;
+use crate::throttle::Seldom;
 use crate::transport::connection::ConnectionContext;
 use crate::transport::listener::Peer;
 
@@ -40,8 +41,9 @@ pub(crate) struct Callers {
     // Where nobody is checked, everybody; otherwise one without rights.
     unknown: Arc<Caller>,
     checked: Option<Checked>,
-    // Calls without a caller.
+    // Calls without a caller, and their lines in the log.
     refused: AtomicU64,
+    lines: Mutex<Seldom>,
 }
 
 /// What is found of the caller of a call.
@@ -93,6 +95,7 @@ impl Callers {
             unknown: Arc::new(Caller::anonymous()),
             checked: None,
             refused: AtomicU64::new(0),
+            lines: Mutex::new(Seldom::new(limits::REFUSED_LINES_INTERVAL)),
         })
     }
 
@@ -111,6 +114,7 @@ impl Callers {
                 asked: Arc::default(),
             }),
             refused: AtomicU64::new(0),
+            lines: Mutex::new(Seldom::new(limits::REFUSED_LINES_INTERVAL)),
         })
     }
 
@@ -167,6 +171,15 @@ impl Callers {
     fn refuse(&self, error: CallerError) -> CallerError {
         self.refused.fetch_add(1, Ordering::Relaxed);
         error
+    }
+
+    /// One line for many: a peer makes thousands of such calls a second.
+    pub(crate) fn tell_refused(&self, error: &CallerError, connection: Option<&ConnectionContext>) {
+        if let Some(unlogged) = self.lines.lock().now() {
+            let peer = connection.map(|context| context.peer);
+            let peer = peer.as_ref().map(tracing::field::display);
+            tracing::warn!(peer, %error, unlogged, "a call without a caller is refused");
+        }
     }
 
     /// How many calls were refused because they had no caller.

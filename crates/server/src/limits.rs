@@ -60,6 +60,9 @@ pub(crate) const AUTH_SETTLE_TRIES: u32 = 20;
 /// grants as it can, so 160 MiB at most. One that is forgotten is verified again.
 pub(crate) const KNOWN_CALLERS_MAX: usize = 16_384;
 
+/// How often calls without a caller are logged at most. Met as: a count in the next line, and a metric.
+pub(crate) const REFUSED_LINES_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Tokens that are verified at a time, on threads beside those of the connections: as many as small machines have cores. Met as: a wait.
 pub(crate) const VERIFIERS_MAX: usize = 2;
 

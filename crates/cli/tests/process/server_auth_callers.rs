@@ -445,3 +445,41 @@ async fn a_subject_that_is_a_wildcard_or_no_token_is_granted_nothing_by_a_templa
         .await
         .expect("its own");
 }
+
+#[tokio::test]
+async fn a_flood_of_bad_tokens_is_a_line_a_second_and_honest_callers_are_served_beside_it() {
+    const FLOOD: usize = 2_000;
+    let world = World::new(EVERYTHING).await;
+    let ann = world.token("ann");
+    let mut stream = world
+        .subscribe(&ann, request("s", &["news"]))
+        .await
+        .unwrap();
+    let flood = async {
+        for number in 0..FLOOD {
+            // Each with a signature that has to be looked at.
+            let bad = format!("{}.{number:086}", ann.rsplit_once('.').unwrap().0);
+            let refused = world
+                .publish(&bad, "news")
+                .await
+                .expect_err("it is not signed");
+            assert_eq!(refused.code(), Code::Unauthenticated);
+        }
+    };
+    let honest = async {
+        for _ in 0..20 {
+            world.publish(&world.token("bob"), "news").await.unwrap();
+            assert_eq!(stream.event().await.topic, "news");
+        }
+    };
+    tokio::join!(flood, honest);
+    let lines = world.server.lines();
+    let told = lines
+        .iter()
+        .filter(|line| line.contains("UNAUTHENTICATED") || line.contains("without a caller"));
+    let told = told.count();
+    assert!((1..FLOOD / 10).contains(&told), "{told} lines");
+    let address = told_at(&world.server).await;
+    let refused = value(address, "longlived_calls_unauthenticated_total").await;
+    assert_eq!(refused, FLOOD as u64);
+}

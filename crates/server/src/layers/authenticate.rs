@@ -16,6 +16,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::answer::PassOrAnswer;
+use super::call_record::CallRecord;
 use crate::callers::{Callers, Found};
 use crate::contract::{CallerError, Contract, status};
 use crate::transport::connection::ConnectionContext;
@@ -91,8 +92,19 @@ where
     }
 }
 
-fn refusal<B: Default>(error: &CallerError, path: &str) -> Response<B> {
-    status::trailers_only(&status::of_credential(error), Contract::of(path))
+fn refusal<Q, B: Default>(
+    error: &CallerError,
+    callers: &Callers,
+    request: &Request<Q>,
+) -> Response<B> {
+    let extensions = request.extensions();
+    if let Some(record) = extensions.get::<Arc<CallRecord>>() {
+        record.set_quiet();
+    }
+    let connection = extensions.get::<Arc<ConnectionContext>>();
+    callers.tell_refused(error, connection.map(|context| &**context));
+    let contract = Contract::of(request.uri().path());
+    status::trailers_only(&status::of_credential(error), contract)
 }
 
 impl<S, Q, B> Service<Request<Q>> for AuthenticateService<S>
@@ -122,13 +134,14 @@ where
                 Found::Unverified(unverified) => {
                     // Every service below is always ready.
                     let mut inner = self.inner.clone();
+                    let callers = self.layer.callers.clone();
                     let call = async move {
                         match unverified.verify().await {
                             Ok(caller) => {
                                 request.extensions_mut().insert(caller);
                                 inner.call(request).await
                             }
-                            Err(error) => Ok(refusal(&error, request.uri().path())),
+                            Err(error) => Ok(refusal(&error, &callers, &request)),
                         }
                     };
                     return AuthenticateFuture::Later {
@@ -137,7 +150,7 @@ where
                 }
                 Found::Nobody(error) => {
                     return AuthenticateFuture::Now {
-                        call: PassOrAnswer::answer(refusal(&error, path)),
+                        call: PassOrAnswer::answer(refusal(&error, &self.layer.callers, &request)),
                     };
                 }
             }

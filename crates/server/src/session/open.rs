@@ -94,12 +94,13 @@ fn log_begin(node: &Node, plan: &Plan, outcome: Outcome, position: Position) {
         Outcome::Reset => Kind::BegunAfterLoss,
     };
     let (subscriber, filters) = (&*plan.subscriber, plan.filters.len());
+    let principal = plan.caller.principal.name();
     let outcome = outcome_in_words(outcome);
     // Two calls, since a level is part of a line's static description.
     if node.sums.has_line(kind) {
-        tracing::info!(subscriber, filters, outcome, %position, "subscription begins");
+        tracing::info!(principal, subscriber, filters, outcome, %position, "subscription begins");
     } else {
-        tracing::debug!(subscriber, filters, outcome, %position, "subscription begins");
+        tracing::debug!(principal, subscriber, filters, outcome, %position, "subscription begins");
     }
 }
 
