@@ -64,7 +64,9 @@ impl World {
             ..Config::default()
         };
         let world = Self::with(config, store);
-        // It is read at the start, and again when five seconds have passed, which they do not here.
+        // Two looks at it must agree. It is read again when five seconds have passed, which they do not here.
+        let looked = Duration::from_secs(1);
+        world.server.block_on(async { sleep(looked).await });
         drop(file);
         world
     }
