@@ -12,7 +12,7 @@ use crate::source;
 /// From the ground up. `docs/ARCHITECTURE.md` has the same as a picture.
 const STAIRS: &[&[&str]] = &[
     &["limits"],
-    &["framing", "lifecycle", "reload", "tasks", "throttle"],
+    &["age", "framing", "lifecycle", "reload", "tasks", "throttle"],
     &["transport"],
     &["config"],
     &["contract"],

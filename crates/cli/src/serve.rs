@@ -93,6 +93,17 @@ pub(crate) struct Args {
     #[arg(long, env = "LONGLIVED_DRAIN_TIMEOUT", default_value = "10s", value_parser = duration)]
     drain_timeout: Duration,
 
+    /// When draining: tell subscribers that can have two streams to open another elsewhere, and go on delivering to them for
+    /// this time or until they have. It is a part of --drain-timeout, which must be longer. 0s is no such time.
+    #[arg(long, env = "LONGLIVED_DRAIN_OVERLAP", default_value = "0s", value_parser = duration)]
+    drain_overlap: Duration,
+
+    /// Tell a subscriber whose stream has reached this age to open another, and a connection of this age to take no more
+    /// streams (1s to 24h). Each at 90 to 100 % of it. So streams spread over the servers behind a balancer of
+    /// connections. Off unless given.
+    #[arg(long, env = "LONGLIVED_MAX_STREAM_AGE", value_name = "DURATION", value_parser = age)]
+    max_stream_age: Option<Duration>,
+
     /// Refuse a call whose first message is not complete within this time.
     #[arg(long, env = "LONGLIVED_REQUEST_TIMEOUT", default_value = "30s", value_parser = positive_duration)]
     request_timeout: Duration,
@@ -257,6 +268,10 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
     values::duration_within(text, values::DURATION_MIN..=DURATION_MAX)
 }
 
+fn age(text: &str) -> Result<Duration, String> {
+    values::duration_within(text, Duration::from_secs(1)..=DURATION_MAX)
+}
+
 fn silence(text: &str) -> Result<Duration, String> {
     values::duration_within(text, Duration::from_secs(1)..=Duration::from_secs(300))
 }
@@ -286,6 +301,14 @@ impl Args {
             let wrong = format!(
                 "invalid value '{}' for '--held-bytes-max': must be at least --connection-bytes-max, which is {}",
                 self.held_bytes_max, self.connection_bytes_max
+            );
+            return Err(clap::Error::raw(ErrorKind::ValueValidation, wrong));
+        }
+        if !self.drain_overlap.is_zero() && self.drain_overlap >= self.drain_timeout {
+            let wrong = format!(
+                "invalid value '{}' for '--drain-overlap': must be less than --drain-timeout, which is {}",
+                humantime::format_duration(self.drain_overlap),
+                humantime::format_duration(self.drain_timeout)
             );
             return Err(clap::Error::raw(ErrorKind::ValueValidation, wrong));
         }
@@ -322,6 +345,8 @@ impl Args {
             store: self.disk.config(retention_interval),
             topics_max: self.topics_max,
             drain_timeout: self.drain_timeout,
+            drain_overlap: self.drain_overlap,
+            max_stream_age: self.max_stream_age,
             event_bytes_max: self.event_bytes_max,
             subscribers_max: self.subscribers_max,
             page_bytes_max: self.page_bytes_max,
@@ -347,6 +372,7 @@ impl Args {
         connection.keepalive_interval = self.keepalive_interval;
         connection.keepalive_timeout = self.keepalive_timeout;
         connection.handshake_timeout = self.handshake_timeout;
+        connection.age_max = self.max_stream_age;
         Ok(config)
     }
 }

@@ -36,6 +36,10 @@ pub struct Config {
     pub topics_max: usize,
     /// From the stop signal to the end of the process, with any behaviour of the peers.
     pub drain_timeout: Duration,
+    /// How much of that time a stream goes on so that another can take its place on another node, if its client can have two.
+    pub drain_overlap: Duration,
+    /// The age at which a stream is told to move; none without it. That of connections is one of their own limits.
+    pub max_stream_age: Option<Duration>,
     /// Largest encoded event, in bytes.
     pub event_bytes_max: usize,
     /// Subscriber ids known at a time, the recently gone included.
@@ -109,6 +113,8 @@ impl Default for Config {
             store: StoreConfig::Memory,
             topics_max: 1_000_000,
             drain_timeout: Duration::from_secs(10),
+            drain_overlap: Duration::ZERO,
+            max_stream_age: None,
             event_bytes_max: 1 << 20,
             subscribers_max: 2_000_000,
             page_bytes_max: 128 << 20,

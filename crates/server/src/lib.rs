@@ -29,6 +29,7 @@
     allow(unreachable_pub, reason = "reachable with the feature")
 )]
 
+mod age;
 mod callers;
 mod config;
 mod contract;

@@ -44,7 +44,7 @@ impl Node {
         callers: Arc<Callers>,
         drain: Drain,
     ) -> Arc<Self> {
-        let registry = Registry::new(config.subscribers_max);
+        let registry = Registry::with_ages(config.subscribers_max, config.max_stream_age);
         Arc::new(Self {
             id: format!("{:08x}", environment.random() as u32),
             maintenance: Maintenance::new(
@@ -68,6 +68,13 @@ impl Node {
     pub(crate) fn drain_reason(&self) -> CloseReason {
         CloseReason::Draining {
             reconnect_after: self.spread_turn(),
+        }
+    }
+
+    /// The order to move to another node within this time, with a turn that leaves half of it for the move.
+    pub(crate) fn move_reason(&self, within: Duration) -> CloseReason {
+        CloseReason::Draining {
+            reconnect_after: self.registry.turn_within(within / 2, &self.environment),
         }
     }
 

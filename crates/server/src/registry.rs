@@ -5,6 +5,7 @@
 //! session that ends late never removes its successor.
 //! Does not: speak to anybody; it leaves orders with sessions, which never waits. No guard leaves this file.
 
+mod ages;
 mod closing;
 mod credentials;
 mod expiring;
@@ -15,6 +16,7 @@ mod session;
 mod slot;
 mod states;
 mod takeovers;
+mod timetable;
 
 use std::{
     collections::VecDeque,
@@ -33,7 +35,9 @@ use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
 pub(crate) use self::credentials::Decision;
-use self::{closing::Closing, expiring::Expiring, marks::Marks, slot::Slot, takeovers::Fight};
+use self::{
+    ages::Ages, closing::Closing, expiring::Expiring, marks::Marks, slot::Slot, takeovers::Fight,
+};
 pub(crate) use self::{maintenance::Maintenance, session::Session, states::SubscriberStates};
 use crate::{
     contract::{Attempt, CloseReason, Contract, RegisterError, SubscriberKey, Usage},
@@ -110,6 +114,8 @@ pub(crate) struct Registry {
     unsettled: Mutex<VecDeque<(Instant, SubscriberKey)>>,
     closing: Arc<Closing>,
     expiring: Expiring,
+    // Where streams have an age.
+    ages: Option<Ages>,
     // Subscribers to be told when they come back.
     marks: Marks,
     fight_lines: Mutex<Seldom>,
@@ -132,8 +138,14 @@ pub(crate) struct Registration {
 }
 
 impl Registry {
-    /// An empty registry for at most `slots_max` ids.
+    /// An empty registry for at most `slots_max` ids, whose streams become as old as their clients want.
+    #[cfg(test)]
     pub(crate) fn new(slots_max: usize) -> Arc<Self> {
+        Self::with_ages(slots_max, None)
+    }
+
+    /// The same, whose streams become about as old as `age_max`, if there is one.
+    pub(crate) fn with_ages(slots_max: usize, age_max: Option<Duration>) -> Arc<Self> {
         Arc::new(Self {
             slots: DashMap::new(),
             slots_count: AtomicUsize::new(0),
@@ -144,6 +156,7 @@ impl Registry {
             unsettled: Mutex::default(),
             closing: Arc::default(),
             expiring: Expiring::default(),
+            ages: age_max.map(Ages::new),
             marks: Marks::default(),
             fight_lines: Mutex::new(Seldom::new(limits::FIGHT_LINES_INTERVAL)),
         })
@@ -205,6 +218,9 @@ impl Registry {
         drop(entry);
         self.log_fight(&key, fight);
         self.expiring.add(&session, now);
+        if let Some(ages) = &self.ages {
+            ages.add(&session, now);
+        }
         // Checked when the session is in its place: a caller that sets a mark looks there afterwards.
         if self.marks.meets(&key, session.attempt, now) || unaware {
             session.close(CloseReason::Unsubscribed);
@@ -289,11 +305,15 @@ impl Registry {
     /// Tells every session to end; `reason` is asked once for each. In the order in which they came, which a
     /// replay repeats; the order of the map differs from process to process.
     pub(crate) fn close_all(&self, mut reason: impl FnMut() -> CloseReason) {
-        let mut sessions = self.sessions();
-        sessions.sort_unstable_by_key(|session| session.generation);
-        for session in sessions {
+        for session in self.sessions_in_order() {
             session.close(reason());
         }
+    }
+
+    fn sessions_in_order(&self) -> Vec<Arc<Session>> {
+        let mut sessions = self.sessions();
+        sessions.sort_unstable_by_key(|session| session.generation);
+        sessions
     }
 
     /// Returns when no session is live.
@@ -315,10 +335,20 @@ impl Registry {
 
     /// When a client that is sent away comes back, so that not all return at once.
     pub(crate) fn turn(&self, environment: &Environment) -> Duration {
-        let live = u32::try_from(self.live()).unwrap_or(u32::MAX);
-        let spread = (RECONNECT_SPREAD_MIN + RECONNECT_SPREAD_EACH.saturating_mul(live))
-            .min(RECONNECT_SPREAD_MAX);
+        self.turn_within(Duration::MAX, environment)
+    }
+
+    /// The same, for a client that shall be back within this time.
+    pub(crate) fn turn_within(&self, within: Duration, environment: &Environment) -> Duration {
+        let spread = self.spread().min(within).max(Duration::from_nanos(1));
         Duration::from_nanos(environment.random_below(spread.as_nanos() as u64))
+    }
+
+    /// All turns lie within this time.
+    fn spread(&self) -> Duration {
+        let live = u32::try_from(self.live()).unwrap_or(u32::MAX);
+        (RECONNECT_SPREAD_MIN + RECONNECT_SPREAD_EACH.saturating_mul(live))
+            .min(RECONNECT_SPREAD_MAX)
     }
 
     /// Ends streams that were replaced long ago, and forgets ids whose subscriber left long ago, of at most `limit`
@@ -427,6 +457,9 @@ impl Registry {
 
     fn leave(&self, session: &Session) {
         let key = session.key();
+        if let Some(ages) = &self.ages {
+            ages.remove(session);
+        }
         if session.attempt.instance != 0
             && session.closing() == Some(CloseReason::Unsubscribed)
             && self.is_live(session)

@@ -451,6 +451,18 @@ async fn drain_node(node: &Arc<Node>, probes: &Probes, connections: &Tasks, dead
     tracing::info!(live, timeout = ?node.config.drain_timeout, "draining");
     node.drain.begin();
     probes.not_serving().await;
+    let overlap = node.config.drain_overlap;
+    if !overlap.is_zero() {
+        let ends = deadline.min(Instant::now() + overlap);
+        node.registry.move_all(ends, || node.move_reason(overlap));
+        let moved = timeout_at(ends, node.registry.emptied()).await;
+        let left = node.registry.live();
+        tracing::info!(
+            left,
+            moved = moved.is_ok(),
+            "streams had their time to move"
+        );
+    }
     node.registry.close_all(|| node.drain_reason());
     let gone = async {
         node.registry.emptied().await;

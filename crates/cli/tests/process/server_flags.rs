@@ -58,7 +58,7 @@ async fn an_address_that_is_not_this_machines_is_named_and_the_exit_code_is_1() 
 
 #[tokio::test]
 async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
-    let cases: [&[&str]; 46] = [
+    let cases: [&[&str]; 51] = [
         &["--listen", "nonsense"],
         &["--listen", "127.0.0.1"],
         &["--listen", "127.0.0.1:99999"],
@@ -91,6 +91,11 @@ async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
         &["--topics-max", "-1"],
         &["--drain-timeout", "x"],
         &["--drain-timeout", "25h"],
+        &["--drain-overlap", "10s"],
+        &["--drain-timeout", "2s", "--drain-overlap", "1min"],
+        &["--drain-overlap", "soon"],
+        &["--max-stream-age", "10ms"],
+        &["--max-stream-age", "25h"],
         &["--stall-timeout", "2d"],
         &["--request-timeout", "86401s"],
         &["--handshake-timeout", "100d"],

@@ -12,6 +12,11 @@ pub(crate) enum CloseReason {
         /// This client's turn.
         reconnect_after: Duration,
     },
+    /// The stream has reached its age; the client opens the next one at its turn.
+    StreamAge {
+        /// This client's turn.
+        reconnect_after: Duration,
+    },
     /// Unsubscribe was called.
     Unsubscribed,
     /// A newer attempt of the same instance is current.
@@ -50,16 +55,25 @@ impl CloseReason {
     /// Whether the client should come back.
     pub(crate) fn retryable(self) -> bool {
         match self {
-            Self::Draining { .. } | Self::Slow { .. } | Self::CredentialExpired { .. } => true,
+            Self::Draining { .. }
+            | Self::StreamAge { .. }
+            | Self::Slow { .. }
+            | Self::CredentialExpired { .. } => true,
             // The replaced subscriber is here already, by its newer stream.
             Self::Unsubscribed | Self::Replaced | Self::TakenOver | Self::Revoked => false,
         }
+    }
+
+    /// Whether both are one reason, with whatever turn.
+    pub(crate) fn is_same_kind(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
 
     /// For the log line of the call.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Draining { .. } => "server draining",
+            Self::StreamAge { .. } => "stream age reached",
             Self::Unsubscribed => "unsubscribed",
             Self::Replaced => "replaced by a newer attempt",
             Self::TakenOver => "taken over by another instance",

@@ -95,8 +95,14 @@ pub(crate) trait Dialect: Sync {
         None
     }
 
-    /// The last response of a stream that the server ends.
-    fn go_away(&self, _reason: CloseReason, _at: Position) -> Option<Bytes> {
+    /// The last response of a stream that the server ends, or the announcement of that. A contract without this word has no stream
+    /// that goes on after it.
+    fn go_away(
+        &self,
+        _reason: CloseReason,
+        _at: Position,
+        _ends_in: Option<Duration>,
+    ) -> Option<Bytes> {
         None
     }
 

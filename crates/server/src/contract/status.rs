@@ -63,6 +63,7 @@ pub(crate) fn of_close(reason: CloseReason) -> Status {
     match reason {
         CloseReason::Unsubscribed
         | CloseReason::Draining { .. }
+        | CloseReason::StreamAge { .. }
         | CloseReason::Replaced
         | CloseReason::CredentialExpired { .. } => completed(),
         CloseReason::TakenOver => Refusal::new(Reason::TakenOver, text).status(),

@@ -53,6 +53,8 @@ pub(crate) struct Welcome<'a> {
     pub position: Position,
     /// The quiet that is promised.
     pub max_silence: Duration,
+    /// The age at which the stream ends, if it does.
+    pub max_stream_age: Option<Duration>,
     /// When the caller's credential expires.
     pub credential_expires: Option<SystemTime>,
     /// Which history the log has now.
@@ -70,7 +72,7 @@ pub(crate) fn welcome(welcome: &Welcome<'_>) -> Bytes {
         outcome: outcome.into(),
         position: Some(position(welcome.position)),
         max_silence: Some(duration(welcome.max_silence)),
-        max_stream_age: None,
+        max_stream_age: welcome.max_stream_age.map(duration),
         node_id: welcome.node_id.to_owned(),
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
         credential_expires: welcome.credential_expires.map(Timestamp::from),
@@ -122,10 +124,11 @@ pub(crate) fn gap_message(gap: &Gap) -> v1::Gap {
     }
 }
 
-pub(crate) fn go_away(reason: CloseReason, at: Position) -> Bytes {
+pub(crate) fn go_away(reason: CloseReason, at: Position, ends_in: Option<Duration>) -> Bytes {
     use v1::go_away::Reason;
     let (wire_reason, wait) = match reason {
         CloseReason::Draining { reconnect_after } => (Reason::Draining, Some(reconnect_after)),
+        CloseReason::StreamAge { reconnect_after } => (Reason::StreamAge, Some(reconnect_after)),
         CloseReason::Unsubscribed => (Reason::Unsubscribed, None),
         CloseReason::Replaced => (Reason::Replaced, None),
         CloseReason::TakenOver => (Reason::TakenOver, None),
@@ -140,7 +143,7 @@ pub(crate) fn go_away(reason: CloseReason, at: Position) -> Bytes {
         position: Some(position(at)),
         reconnect_after: wait.map(duration),
         reconnect: reason.retryable(),
-        ends_in: None,
+        ends_in: ends_in.map(duration),
     }))
 }
 

@@ -89,6 +89,9 @@ impl Maintenance {
         while self.registry.mind_credentials(now, STEP, turn) {
             yield_now().await;
         }
+        while self.registry.mind_ages(now, STEP, turn) {
+            yield_now().await;
+        }
         while let Some(overdue) = self.registry.closing().take_overdue(now, STEP) {
             for session in overdue.iter().filter(|session| session.is_deaf()) {
                 session.reset();

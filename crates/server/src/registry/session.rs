@@ -65,8 +65,8 @@ pub(crate) struct Session {
 
 #[derive(Default)]
 struct State {
-    // Written by code that closes the session; the first reason wins. Read by the body.
-    close: Option<Box<CloseReason>>,
+    // In a box, which a stream has none of that nobody wants to end.
+    ending: Option<Box<Ending>>,
     // The signal of the shared reader, while the session has nothing of its own to send. Written by the body, read by
     // calls that ask for the position.
     reader: Option<Arc<Signal>>,
@@ -74,6 +74,17 @@ struct State {
     tails: Tails,
     // The caller, once it has been decided again. Written by the registry.
     caller: Option<Arc<Caller>>,
+}
+
+/// How a session is to end.
+#[derive(Default)]
+struct Ending {
+    // Written by code that closes the session; the first reason wins. Read by the body.
+    close: Option<CloseReason>,
+    // Written by the registry: it goes on until then, so that another stream can take its place.
+    moves: Option<(CloseReason, Instant)>,
+    // Written by the body: its client knows that.
+    knows: bool,
 }
 
 /// What the body of a session is to do beside its events.
@@ -217,15 +228,51 @@ impl Session {
     /// Asks the stream to end; the first reason holds.
     pub(crate) fn close(self: &Arc<Self>, reason: CloseReason) {
         let first = {
-            let close = &mut self.state.lock().close;
+            let mut state = self.state.lock();
+            let close = &mut state.ending.get_or_insert_default().close;
             let first = close.is_none();
-            close.get_or_insert_with(|| Box::new(reason));
+            close.get_or_insert(reason);
             first
         };
         if first {
             self.closing.note(self);
         }
         self.signal.raise(Interest::Control);
+    }
+
+    /// Whether its client can open another stream beside it.
+    pub(super) fn can_move(&self) -> bool {
+        self.attempt.instance != 0
+    }
+
+    /// Tells its client to open another stream, and goes on until `ends` for that. The word of a drain holds.
+    pub(super) fn move_on(&self, reason: CloseReason, ends: Instant) {
+        {
+            let mut state = self.state.lock();
+            let ending = state.ending.get_or_insert_default();
+            if let Some((CloseReason::Draining { .. }, _)) = ending.moves {
+                return;
+            }
+            ending.moves = Some((reason, ends));
+            ending.knows = false;
+        }
+        self.signal.raise(Interest::Control);
+    }
+
+    /// That its client is to be told to move, and until when it goes on; it is said once.
+    pub(crate) fn take_move(&self) -> Option<(CloseReason, Instant)> {
+        let mut state = self.state.lock();
+        let ending = state.ending.as_mut()?;
+        let moves = ending.moves?;
+        (!std::mem::replace(&mut ending.knows, true)).then_some(moves)
+    }
+
+    /// Whether its client knows that it ends about now, for about this reason.
+    pub(crate) fn knows_of(&self, reason: CloseReason) -> bool {
+        let state = self.state.lock();
+        let ending = state.ending.as_ref().filter(|ending| ending.knows);
+        let moves = ending.and_then(|ending| ending.moves);
+        moves.is_some_and(|(told, _)| told.is_same_kind(reason))
     }
 
     /// Its id is fought over.
@@ -270,7 +317,7 @@ impl Session {
 
     /// Why it was asked to end, if it was.
     pub(crate) fn closing(&self) -> Option<CloseReason> {
-        self.state.lock().close.as_deref().copied()
+        self.state.lock().ending.as_ref()?.close
     }
 
     /// Resets the stream, for a reader that takes nothing and so cannot be told anything.

@@ -18,7 +18,7 @@ use super::{
 use crate::contract::{Attempt, CloseReason, RegisterError};
 
 /// Longest time an older stream goes on beside its replacement (the contract's number).
-const REPLACED_MAX: Duration = Duration::from_secs(30);
+pub(super) const REPLACED_MAX: Duration = Duration::from_secs(30);
 /// How long a subscriber that left and its newest attempt are remembered. That is longer than the network delays the
 /// start of a stream, and than a client waits before it comes back (120 s by the contract's advice).
 const REMEMBERED: Duration = Duration::from_secs(130);

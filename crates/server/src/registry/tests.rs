@@ -229,3 +229,68 @@ async fn subscribers_that_left_long_ago_are_forgotten_a_few_at_a_time_and_live_o
     assert!(steps > 40, "several steps a look: {steps}");
     drop(stays);
 }
+
+#[tokio::test(start_paused = true)]
+async fn streams_move_at_their_age_a_few_at_a_time_and_end_when_their_time_to_is_over() {
+    let max = Duration::from_secs(1_000);
+    let registry = Registry::with_ages(100, Some(max));
+    let begin = Instant::now();
+    let of = |id: u64, instance| {
+        let attempt = Attempt {
+            instance,
+            number: 1,
+        };
+        let key = SubscriberKey::anonymous(&id.to_string());
+        let session = Session::of(&key, registry.next_generation(), attempt);
+        registry.register(session).expect("it is the newest")
+    };
+    let turn = || Duration::from_secs(3);
+    let reason = CloseReason::StreamAge {
+        reconnect_after: turn(),
+    };
+    let mind = |at, limit| registry.mind_ages(at, limit, turn);
+    let left = of(0, 7);
+    drop(left);
+    let alone = of(1, 0);
+    let moving: Vec<_> = (2..7).map(|id| of(id, 7)).collect();
+    let aged = || registry.ages.as_ref().expect("they have ages").len();
+    assert_eq!(aged(), 6, "one that has left is not kept");
+
+    assert!(!mind(begin + max * 9 / 10 - Duration::from_millis(1), 100));
+    assert!(mind(begin + max, 4), "two are left");
+    assert!(!mind(begin + max, 4));
+    let ends = begin + max + registry.spread() + slot::REPLACED_MAX;
+    for one in &moving {
+        assert_eq!(one.session().closing(), None);
+        assert_eq!(one.session().take_move(), Some((reason, ends)));
+        assert_eq!(one.session().take_move(), None, "it is said once");
+        assert!(one.session().knows_of(reason));
+        assert!(!one.session().knows_of(CloseReason::Unsubscribed));
+    }
+    assert_eq!(alone.session().closing(), Some(reason), "it ends at once");
+    assert_eq!(aged(), 5);
+
+    assert!(!mind(ends - Duration::from_millis(1), 100));
+    assert!(moving.iter().all(|one| one.session().closing().is_none()));
+    assert!(!mind(ends, 100));
+    assert!(
+        moving
+            .iter()
+            .all(|one| one.session().closing() == Some(reason))
+    );
+    assert_eq!(aged(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_word_of_a_drain_holds_over_that_of_an_age() {
+    let registry = Registry::with_ages(100, Some(Duration::from_secs(100)));
+    let one = register(&registry, 1);
+    let over = Instant::now() + Duration::from_secs(100);
+    let turn = Duration::ZERO;
+    let draining = CloseReason::Draining {
+        reconnect_after: turn,
+    };
+    registry.move_all(over, || draining);
+    assert!(!registry.mind_ages(over, 100, || turn));
+    assert_eq!(one.session().take_move(), Some((draining, over)));
+}

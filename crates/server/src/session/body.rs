@@ -83,6 +83,7 @@ impl SessionBody {
             outcome: opened.outcome,
             position: opened.position,
             max_silence: plan.max_silence,
+            max_stream_age: node.config.max_stream_age,
             credential_expires: plan.caller.expires_at(&node.environment),
             epoch: node.log.epoch().get(),
         });
@@ -192,8 +193,10 @@ impl SessionBody {
 
     fn go_away(&mut self, reason: CloseReason) {
         let dialect = self.dialect();
-        let last = dialect.go_away(reason, self.cursor.position());
-        self.control = last.map(Box::new);
+        if !self.registration.session().knows_of(reason) {
+            let last = dialect.go_away(reason, self.cursor.position(), None);
+            self.control = last.map(Box::new);
+        }
         self.record().set_end(reason.as_str());
         self.end = Some(dialect.closed(reason));
     }
@@ -204,6 +207,13 @@ impl SessionBody {
         if let Some(reason) = session.closing() {
             self.go_away(reason);
             return;
+        }
+        if let Some((reason, ends)) = session.take_move() {
+            let ends_in = ends.saturating_duration_since(Instant::now());
+            let at = self.cursor.position();
+            if let Some(word) = self.dialect().go_away(reason, at, Some(ends_in)) {
+                self.keep(word);
+            }
         }
         let orders = session.take_orders();
         if orders.decide {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::connection::Accounts;
 use super::connection_counts::ConnectionCounts;
 use super::settings::AcceptorSettings;
+use crate::age::Ages;
 use crate::lifecycle::Drain;
 use crate::tasks::Tasks;
 
@@ -16,6 +17,7 @@ pub struct AcceptContext<S> {
     pub(super) settings: Arc<AcceptorSettings>,
     pub(super) counts: ConnectionCounts,
     pub(super) accounts: Accounts,
+    pub(super) ages: Arc<Ages>,
     pub(super) drain: Drain,
     pub(super) tasks: Tasks,
     pub(super) http2: Arc<longlived_http2::Config>,
@@ -32,6 +34,7 @@ impl<S> AcceptContext<S> {
     ) -> Self {
         Self {
             accounts: Accounts::new(settings.held_bytes_max, Arc::clone(&settings.connection)),
+            ages: Arc::new(Ages::new(settings.connection.age_max)),
             http2: Arc::new(settings.connection.http2()),
             service,
             settings: Arc::new(settings),

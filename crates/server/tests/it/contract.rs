@@ -16,6 +16,7 @@ mod leaving;
 mod limits;
 mod memory;
 pub(crate) mod metrics;
+mod moves;
 mod opening;
 mod paused;
 mod positions;

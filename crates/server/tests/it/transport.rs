@@ -2,6 +2,7 @@
 
 mod acceptor;
 mod accounts;
+mod ages;
 mod attacks;
 mod blocked;
 mod buffering;

@@ -21,6 +21,7 @@ impl Dialect for Legacy {
             CloseReason::Unsubscribed => status::completed(),
             CloseReason::Revoked => status::of_close(reason),
             CloseReason::Draining { .. }
+            | CloseReason::StreamAge { .. }
             | CloseReason::Replaced
             | CloseReason::TakenOver
             | CloseReason::CredentialExpired { .. }

@@ -1,6 +1,6 @@
 //! `longlived.v1`.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use longlived_broker::{CursorError, Encoding, Gap, Position};
@@ -52,8 +52,13 @@ impl Dialect for V1 {
         Some(wire::subscription_change(filter.as_str(), &change))
     }
 
-    fn go_away(&self, reason: CloseReason, at: Position) -> Option<Bytes> {
-        Some(wire::go_away(reason, at))
+    fn go_away(
+        &self,
+        reason: CloseReason,
+        at: Position,
+        ends_in: Option<Duration>,
+    ) -> Option<Bytes> {
+        Some(wire::go_away(reason, at, ends_in))
     }
 
     fn closed(&self, reason: CloseReason) -> Status {

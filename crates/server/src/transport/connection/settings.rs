@@ -29,6 +29,8 @@ pub struct ConnectionSettings {
     pub answer_timeout: Duration,
     /// Bytes of requests and answers that are held.
     pub connection_bytes_max: usize,
+    /// The age at which it takes no more streams; none without it.
+    pub age_max: Option<Duration>,
     /// From the first byte of a request's headers to the last.
     pub header_block_timeout: Duration,
 }
@@ -47,6 +49,7 @@ impl Default for ConnectionSettings {
             request_timeout: limits::REQUEST_TIMEOUT,
             answer_timeout: limits::ANSWER_TIMEOUT,
             connection_bytes_max: limits::CONNECTION_BYTES_MAX,
+            age_max: None,
             header_block_timeout: limits::HEADER_BLOCK_TIMEOUT,
         }
     }

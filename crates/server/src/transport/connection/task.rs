@@ -92,8 +92,9 @@ where
     timer: Timer,
     /// When the peer's SETTINGS must have come; `None` when they have.
     begin_until: Option<Instant>,
-    /// After GOAWAY and the last stream: for how long the peer is waited for.
-    leaving_until: Option<Instant>,
+    /// Until the peer is told to go: when the connection has its age. After GOAWAY and the last stream: for how long the peer is waited
+    /// for.
+    leaves_at: Option<Instant>,
     /// The peer was told to go.
     told: bool,
     /// Streams were woken and wait for the socket.
@@ -135,7 +136,7 @@ where
             queue: begun.queue,
             timer: Timer::new(begun.until),
             begin_until: Some(begun.until),
-            leaving_until: None,
+            leaves_at: shared.ages.next(Instant::now()),
             told: false,
             held_back: false,
             expired: false,
@@ -283,11 +284,7 @@ where
         let cx = &mut Context::from_waker(&control);
         while let Poll::Ready(order) = order(cx) {
             match order {
-                Order::GoAway => {
-                    self.told = true;
-                    let Frames { http2, io, .. } = &mut self.wire.frames;
-                    http2.go_away(Instant::now().into_std(), io.out());
-                }
+                Order::GoAway => self.go_away(Instant::now()),
                 Order::End => return Poll::Ready(ConnectionEnd::Killed),
             }
         }
@@ -295,6 +292,14 @@ where
             return self.poll_due();
         }
         Poll::Pending
+    }
+
+    /// Tells the peer to open no more streams. Those that are open go on.
+    fn go_away(&mut self, now: Instant) {
+        self.told = true;
+        self.leaves_at = None;
+        let Frames { http2, io, .. } = &mut self.wire.frames;
+        http2.go_away(now.into_std(), io.out());
     }
 
     /// Whatever is due by now.
@@ -323,6 +328,9 @@ where
             let due = |stream: &mut Stream<_, _>| stream.due(wire, now, timeout);
             let earliest = self.streams.wake_silent(now, due);
             self.wire.heartbeats.again(now, earliest);
+        }
+        if !self.told && self.leaves_at.is_some_and(|at| at <= now) {
+            self.go_away(now);
         }
         if self.http2_due().is_some_and(|at| at <= now) {
             self.expired = true;
@@ -357,11 +365,7 @@ where
 
     /// The timer is to fire no later than at the earliest time that matters.
     fn set_timer(&mut self) {
-        let others = [
-            self.http2_due(),
-            self.wire.heartbeats.due(),
-            self.leaving_until,
-        ];
+        let others = [self.http2_due(), self.wire.heartbeats.due(), self.leaves_at];
         let due = self.keepalive.due();
         let at = others.into_iter().flatten().fold(due, Instant::min);
         if self.timer.no_later_than(at) {
@@ -371,8 +375,11 @@ where
 
     /// After GOAWAY: whether the last stream has ended, and the peer knows or has had its time.
     fn has_left(&mut self) -> bool {
-        if !self.told || !self.streams.is_empty() {
-            self.leaving_until = None;
+        if !self.told {
+            return false;
+        }
+        if !self.streams.is_empty() {
+            self.leaves_at = None;
             return false;
         }
         let Frames { http2, io, .. } = &self.wire.frames;
@@ -380,7 +387,7 @@ where
             return true;
         }
         let now = Instant::now();
-        let until = self.leaving_until.get_or_insert_with(|| {
+        let until = self.leaves_at.get_or_insert_with(|| {
             self.untimed = true;
             now + 2 * limits::GOAWAY_GRACE
         });

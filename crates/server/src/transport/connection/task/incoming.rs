@@ -122,7 +122,7 @@ where
                 match (frame, &received.event) {
                     (FrameType::Data, _) if received.empty => policy.received_empty_data(now)?,
                     // After the last GOAWAY much is late that was sent before the peer knew.
-                    (FrameType::Data, _) if received.late && self.told => {}
+                    (FrameType::Data, _) if received.late && self.shared.drain.is_draining() => {}
                     (FrameType::Data, _) if received.late => policy.received_late_data(now)?,
                     (FrameType::Data, _) => policy.received_data(),
                     (FrameType::WindowUpdate, _) => policy.window_update(now)?,
