@@ -30,6 +30,7 @@ mod credential;
 mod event;
 #[cfg(feature = "fleet")]
 pub mod fleet;
+mod goaway;
 #[cfg(feature = "inspect")]
 mod health;
 #[cfg(feature = "legacy")]

@@ -4,8 +4,8 @@
 //!
 //! Holds: callers that wait for the same dial share its outcome. A caller that returns to a connection whose dial has
 //! just failed for another one waits for the next dial. So a server that is away is dialled a few times a second, and
-//! not by each of a hundred subscribers. A connection that was reported broken is never handed out again; streams that
-//! still run on it go on.
+//! not by each of a hundred subscribers. A connection that was reported broken, or whose server has said that it takes no
+//! more streams (GOAWAY), is never handed out again; streams that still run on it go on.
 //! Does not: retry. A caller that gets no connection waits by its own backoff.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -185,7 +185,10 @@ impl Pool {
         let slot = self.slot(lane);
         let dials_before = slot.dials.load(Ordering::Acquire);
         let mut state = slot.state.lock().await;
-        if state.generation <= slot.broken.load(Ordering::Acquire) {
+        let goes_away = |(wire, _): &(Wire, Instant)| wire.goes_away();
+        if state.generation <= slot.broken.load(Ordering::Acquire)
+            || state.wire.as_ref().is_some_and(goes_away)
+        {
             state.wire = None;
         }
         if state.wire.is_none() {

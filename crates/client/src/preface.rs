@@ -1,6 +1,8 @@
 //! Checks the first bytes of a server. HTTP/2 servers send a SETTINGS frame first (RFC 9113, 3.4), which is never
 //! longer than a client allows, so its first byte is 0. Any other first byte ends the connection here, with words for a
 //! person: the HTTP/2 library would report a broken frame, or wait for the rest of one.
+//!
+//! From then on only the headers of frames are looked at, for the one that says that the connection takes no more streams.
 
 use std::io;
 use std::pin::Pin;
@@ -13,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::{Service, ServiceExt as _};
 
+use crate::goaway::Frames;
 use crate::subscriber::Lost;
 use crate::tls;
 
@@ -30,6 +33,8 @@ enum State {
     Awaited,
     /// A frame of HTTP/2.
     Http2,
+    /// The same, and later a GOAWAY.
+    GoesAway,
     /// The connection ended before anything came.
     Closed,
     /// TLS ended it, in words: a server judges the client's certificate after its own part of the handshake.
@@ -59,13 +64,14 @@ impl Preface {
         Watched {
             inner,
             awaited: Some(self.clone()),
+            frames: None,
         }
     }
 
     /// Why there is no answer, when that lies in how the server began.
     pub(crate) fn lost(&self) -> Option<Lost> {
         match &*self.0.lock() {
-            State::Awaited | State::Http2 => None,
+            State::Awaited | State::Http2 | State::GoesAway => None,
             State::Closed => Some(Lost::Transport(
                 "it was closed before the server sent anything: no gRPC server listens there, or one that takes \
                  no more connections"
@@ -74,6 +80,11 @@ impl Preface {
             State::Ended(why) => Some(Lost::Transport(why.clone())),
             State::Other(what) => Some(Lost::NotHttp2(what.clone())),
         }
+    }
+
+    /// Whether the server has said that the connection takes no more streams.
+    pub(crate) fn goes_away(&self) -> bool {
+        *self.0.lock() == State::GoesAway
     }
 
     fn set(&self, state: State) {
@@ -107,12 +118,14 @@ impl State {
     }
 }
 
-/// A socket whose first bytes are looked at.
+/// A socket whose first bytes are looked at, and then the headers of its frames.
 #[derive(Debug)]
 pub(crate) struct Watched<S> {
     inner: S,
     /// Until something has come.
     awaited: Option<Preface>,
+    /// Since a frame of HTTP/2 came, until a GOAWAY.
+    frames: Option<(Frames, Preface)>,
 }
 
 impl<S> Watched<S> {
@@ -122,6 +135,9 @@ impl<S> Watched<S> {
             return Ok(());
         };
         let is_other = matches!(state, State::Other(_));
+        if state == State::Http2 {
+            self.frames = Some((Frames::default(), preface.clone()));
+        }
         preface.set(state);
         if is_other {
             return Err(io::Error::new(
@@ -130,6 +146,16 @@ impl<S> Watched<S> {
             ));
         }
         Ok(())
+    }
+
+    /// Bytes that were read.
+    fn look(&mut self, bytes: &[u8]) {
+        if let Some((frames, preface)) = &mut self.frames
+            && frames.look(bytes)
+        {
+            preface.set(State::GoesAway);
+            self.frames = None;
+        }
     }
 
     /// An outcome of writing: a connection that fails before anything came has been closed.
@@ -148,11 +174,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.awaited.is_none() || buf.remaining() == 0 {
+        let is_watched = this.awaited.is_some() || this.frames.is_some();
+        if !is_watched || buf.remaining() == 0 {
             return Pin::new(&mut this.inner).poll_read(cx, buf);
         }
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut this.inner).poll_read(cx, buf));
+        if this.awaited.is_none() {
+            this.look(&buf.filled()[before..]);
+            return Poll::Ready(read);
+        }
         let state = match &read {
             Ok(()) => State::of(&buf.filled()[before..]),
             Err(error) => State::after(error),
@@ -162,6 +193,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             // Nothing was read where an error is the outcome.
             buf.set_filled(before);
         }
+        this.look(&buf.filled()[before..]);
         Poll::Ready(decided.and(read))
     }
 }
@@ -228,6 +260,33 @@ mod tests {
         let (read, lost) = after(&settings).await;
         assert_eq!(read.unwrap(), settings);
         assert_eq!(lost, None);
+    }
+
+    #[tokio::test]
+    async fn a_goaway_is_noticed_and_the_bytes_are_read_as_they_are() {
+        let sent = [
+            &[0, 0, 0, 4, 0, 0, 0, 0, 0][..],
+            &[
+                0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0,
+            ],
+        ]
+        .concat();
+        let preface = Preface::default();
+        let (near, mut far) = duplex(1 << 10);
+        let mut watched = preface.watch(near);
+        far.write_all(&sent[..12]).await.unwrap();
+        let mut read = [0; 12];
+        watched.read_exact(&mut read).await.unwrap();
+        assert!(!preface.goes_away());
+        far.write_all(&sent[12..]).await.unwrap();
+        drop(far);
+        let mut rest = Vec::new();
+        watched.read_to_end(&mut rest).await.unwrap();
+        assert_eq!([&read[..], &rest].concat(), sent);
+        assert!(preface.goes_away());
+        assert_eq!(preface.lost(), None);
+        drop(preface.watch(duplex(1).0));
+        assert!(!preface.goes_away(), "the next one has said nothing");
     }
 
     #[tokio::test]

@@ -129,10 +129,13 @@ impl Seen {
     }
 }
 
-/// True when the server's application cannot have seen the request: there was no connection, or HTTP/2 says
-/// that the stream was not processed.
+/// True when the server's application cannot have seen the request: there was no connection, the connection ended or took no
+/// more streams before the request was sent, or HTTP/2 says that the stream was not processed.
 pub(crate) fn never_sent(status: &Status) -> bool {
     never_connected(status)
+        || causes(status)
+            .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
+            .any(hyper::Error::is_canceled)
         || causes(status)
             .filter_map(|cause| cause.downcast_ref::<h2::Error>())
             .any(not_processed)
@@ -203,6 +206,11 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn new(channel: Channel, preface: Preface) -> Self {
         Self { channel, preface }
+    }
+
+    /// Whether the server has said that the connection takes no more streams.
+    pub(crate) fn goes_away(&self) -> bool {
+        self.preface.goes_away()
     }
 }
 

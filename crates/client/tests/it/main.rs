@@ -6,6 +6,7 @@ mod bulk;
 mod compression;
 mod fleet;
 mod legacy;
+mod moves;
 mod outages;
 mod overlap;
 mod publishing;

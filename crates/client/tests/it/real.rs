@@ -22,6 +22,7 @@ use crate::scripted::{PATIENCE, Watched};
 /// A server with a runtime of its own, so that it can be ended as SIGKILL would end it.
 pub(crate) struct Node {
     address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     runtime: Option<Runtime>,
     stop: Option<oneshot::Sender<()>>,
 }
@@ -44,7 +45,8 @@ impl Node {
             .unwrap();
         let bound = Server::bind(config, Environment::system()).now_or_never();
         let server = bound.expect("a store in memory is open at once").unwrap();
-        let address = server.local_addr().tcp().unwrap();
+        let addresses = server.local_addrs().iter();
+        let addresses: Vec<_> = addresses.map(|one| one.tcp().unwrap()).collect();
         let (stop, stopped) = oneshot::channel::<()>();
         runtime.spawn(async move {
             let stop = async {
@@ -56,7 +58,8 @@ impl Node {
             server.run(stop).await.unwrap();
         });
         Self {
-            address,
+            address: addresses[0],
+            addresses,
             runtime: Some(runtime),
             stop: Some(stop),
         }
@@ -102,6 +105,11 @@ impl Node {
         }
     }
 
+    /// The two places of a node that listens at two.
+    pub(crate) fn places(&self) -> [SocketAddr; 2] {
+        self.addresses[..].try_into().unwrap()
+    }
+
     pub(crate) fn client(&self) -> ClientBuilder {
         Client::builder(format!("http://{}", self.address)).backoff(BackoffOptions {
             initial: Duration::from_millis(20),
@@ -119,9 +127,14 @@ impl Node {
         self.address
     }
 
+    /// Asks it to stop.
+    pub(crate) fn begin_drain(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
     /// Asks it to stop, and waits until it has.
     async fn drain(mut self) -> SocketAddr {
-        self.stop.take().unwrap().send(()).unwrap();
+        self.begin_drain();
         let is_free = || std::net::TcpListener::bind(self.address).is_ok();
         until_so("its port is free", is_free).await;
         self.address
