@@ -6,6 +6,7 @@
 //! Does not: speak to anybody; it leaves orders with sessions, which never waits. No guard leaves this file.
 
 mod ages;
+mod claim;
 mod closing;
 mod credentials;
 mod expiring;
@@ -28,19 +29,20 @@ use std::{
 };
 
 use dashmap::{DashMap, Entry, OccupiedEntry};
-use longlived_broker::{Environment, Principal, Sequence};
+use longlived_broker::{Environment, Sequence};
 use longlived_topic::TopicName;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
+pub(crate) use self::claim::Claim;
 pub(crate) use self::credentials::Decision;
 use self::{
     ages::Ages, closing::Closing, expiring::Expiring, marks::Marks, slot::Slot, takeovers::Fight,
 };
 pub(crate) use self::{maintenance::Maintenance, session::Session, states::SubscriberStates};
 use crate::{
-    contract::{Attempt, CloseReason, Contract, RegisterError, SubscriberKey, Usage},
+    contract::{CloseReason, RegisterError, SubscriberKey},
     limits,
     throttle::Seldom,
 };
@@ -56,48 +58,6 @@ const RECONNECT_SPREAD_MIN: Duration = Duration::from_secs(1);
 const RECONNECT_SPREAD_EACH: Duration = Duration::from_micros(500);
 /// ... but not over more than this.
 const RECONNECT_SPREAD_MAX: Duration = Duration::from_secs(60);
-
-/// The stream that claims an id.
-#[derive(Clone, Copy)]
-pub(crate) struct Claim<'a> {
-    pub principal: &'a Principal,
-    pub usage: Option<&'a Usage>,
-    pub filters: usize,
-    pub subscriber: &'a Arc<str>,
-    pub attempt: Attempt,
-    pub contract: Contract,
-}
-
-impl<'a> Claim<'a> {
-    fn of(session: &'a Session) -> Self {
-        Self {
-            principal: session.principal(),
-            usage: session.usage(),
-            filters: 0,
-            subscriber: &session.subscriber,
-            attempt: session.attempt,
-            contract: session.contract,
-        }
-    }
-
-    /// Whether the caller may have another stream and its filters, before anything is done for it.
-    fn check_quota(self) -> Result<(), RegisterError> {
-        match self.usage {
-            Some(usage) => {
-                usage.check_stream()?;
-                Ok(usage.check_filters(self.filters as u64)?)
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn key(self) -> SubscriberKey {
-        SubscriberKey {
-            principal: self.principal.clone(),
-            id: self.subscriber.clone(),
-        }
-    }
-}
 
 /// The registry. One per node.
 pub(crate) struct Registry {

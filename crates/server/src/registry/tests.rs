@@ -1,5 +1,5 @@
 use super::*;
-use crate::contract::{Caller, Credential};
+use crate::contract::{Attempt, Caller, Credential};
 
 fn register(registry: &Arc<Registry>, number: u64) -> Registration {
     let attempt = Attempt {
