@@ -51,6 +51,7 @@ mod server_kill;
 mod server_log;
 mod server_lost_reply;
 mod server_metrics;
+mod server_moves;
 #[cfg(target_os = "linux")]
 mod server_neighbours;
 mod server_open_files;

@@ -92,7 +92,7 @@ async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
         &["--drain-timeout", "x"],
         &["--drain-timeout", "25h"],
         &["--drain-overlap", "10s"],
-        &["--drain-timeout", "2s", "--drain-overlap", "1min"],
+        &["--drain-timeout", "2s", "--drain-overlap", "1m"],
         &["--drain-overlap", "soon"],
         &["--max-stream-age", "10ms"],
         &["--max-stream-age", "25h"],
