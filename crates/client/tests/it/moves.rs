@@ -82,7 +82,7 @@ async fn follow(mut watched: Watched, moved: Arc<AtomicUsize>) {
 async fn streams_move_to_new_connections_at_their_age_and_spread_while_each_message_comes_once() {
     let node = Node::start(ageing());
     let balancer = Arc::new(Balancer {
-        places: node.places(),
+        places: node.places().try_into().unwrap(),
         dials: [AtomicUsize::new(0), AtomicUsize::new(0)],
         has_second: AtomicBool::new(false),
     });
@@ -126,6 +126,41 @@ async fn streams_move_to_new_connections_at_their_age_and_spread_while_each_mess
     let ages = began.elapsed().as_secs_f64() / AGE.mul_f64(0.9).as_secs_f64();
     let most = 3.0 * (ages + 2.0);
     assert!((first + second) as f64 <= most, "{first} and {second}");
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_no_more_streams_gets_none_while_its_own_go_on() {
+    let mut config = Node::any_port();
+    Arc::make_mut(&mut config.acceptor.connection).age_max = Some(AGE);
+    let node = Node::start(config);
+    let (address, dials) = (node.places()[0], Arc::new(AtomicUsize::new(0)));
+    let counted = dials.clone();
+    let client = node.client().connector(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        TcpStream::connect(address)
+    });
+    let client = client.build().unwrap();
+    let mut subscribers = Vec::new();
+    let mut pace = interval(Duration::from_millis(10));
+    // With the connection of the publisher there are three.
+    while dials.load(Ordering::SeqCst) < 3 {
+        pace.tick().await;
+        let subscriber = client.subscriber(format!("s-{}", subscribers.len()));
+        let mut watched = Watched::new(subscriber.filter("t").build().unwrap());
+        let first = watched.notice().await;
+        assert!(matches!(first, Notice::Connected { .. }), "{first}");
+        subscribers.push(watched);
+        if subscribers.len() == 1 {
+            client.publisher().publish(("other", "x")).await.unwrap();
+        }
+    }
+    let stored = client.publisher().publish(("t", "x")).await.unwrap();
+    for watched in &mut subscribers {
+        match watched.beyond_notices().await {
+            Item::Event(event) => assert_eq!(event.position, stored.position),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -105,9 +105,9 @@ impl Node {
         }
     }
 
-    /// The two places of a node that listens at two.
-    pub(crate) fn places(&self) -> [SocketAddr; 2] {
-        self.addresses[..].try_into().unwrap()
+    /// The places where it listens.
+    pub(crate) fn places(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     pub(crate) fn client(&self) -> ClientBuilder {
