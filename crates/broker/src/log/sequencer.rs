@@ -184,8 +184,9 @@ impl Sequencer {
             }
             Err(error) => {
                 if planted(Fault::FailedIdRemembered) {
-                    let ids = batch.keys.keys();
-                    ids.for_each(|&key| self.dedupe.insert(key, 1, Instant::now()));
+                    for (key, (_, principal)) in &batch.keys {
+                        self.dedupe.insert(*key, principal, 1, Instant::now());
+                    }
                 }
                 answer(batch.requests, Err(&error));
                 Some(Err(error))
@@ -239,9 +240,9 @@ impl Sequencer {
     /// The publishers of the stored messages are answered, and their readers are woken.
     fn commit(&mut self, batch: Batch, appended: &Appended, touched: &[LiveTailKey], now: Instant) {
         self.commits += 1;
-        for (key, index) in batch.keys {
+        for (key, (index, principal)) in batch.keys {
             if let Ok((sequence, _)) = appended.outcome(index) {
-                self.dedupe.insert(key, sequence, now);
+                self.dedupe.insert(key, &principal, sequence, now);
             }
         }
         let pushed_out = self.dedupe.pushed_out();

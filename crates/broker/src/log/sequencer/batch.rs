@@ -16,7 +16,7 @@ use crate::{
     faults::{Fault, planted},
     frame::TopicId,
     log::{PublishError, PublishReply, Published, publish::Submission},
-    message::MessageKey,
+    message::{MessageKey, Principal},
     store::{AppendError, Appended, NewMessage, TopicsExhausted},
 };
 
@@ -30,7 +30,7 @@ const BATCH_BYTES_MAX: usize = 256 << 10;
 pub(super) struct Batch {
     pub(super) messages: Vec<NewMessage>,
     pub(super) bytes: usize,
-    pub(super) keys: FxHashMap<MessageKey, usize>,
+    pub(super) keys: FxHashMap<MessageKey, (usize, Principal)>,
     pub(super) requests: Vec<Pending>,
     // No topic can be forgotten for another any more.
     topics_are_full: bool,
@@ -114,7 +114,7 @@ impl Sequencer {
                     outcomes.push(Outcome::Duplicate(sequence));
                     continue;
                 }
-                if let Some(&index) = batch.keys.get(&key) {
+                if let Some(&(index, _)) = batch.keys.get(&key) {
                     outcomes.push(Outcome::SameAs(index));
                     continue;
                 }
@@ -129,7 +129,8 @@ impl Sequencer {
                 Ok(topic) => {
                     let index = batch.messages.len();
                     if let Some(key) = key {
-                        batch.keys.insert(key, index);
+                        let principal = request.options.principal.clone();
+                        batch.keys.insert(key, (index, principal));
                     }
                     outcomes.push(Outcome::New(index));
                     batch.messages.push(NewMessage {

@@ -148,6 +148,54 @@ async fn a_further_filter_is_refused_and_takes_the_place_of_one_that_nobody_foll
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_principal_with_many_message_ids_pushes_out_its_own_before_those_of_others() {
+    let config = LogConfig {
+        dedupe: DedupeConfig {
+            ids_max: 10,
+            ..DedupeConfig::default()
+        },
+        ..LogConfig::default()
+    };
+    with(10, config, async |log| {
+        let publish = async |principal: &str, id: usize| {
+            let options = PublishOptions {
+                principal: Principal::named(principal).unwrap(),
+                ..PublishOptions::default()
+            };
+            let published = log.publish(message("t", &id.to_string()), options).await;
+            published.unwrap().duplicate
+        };
+        for id in 0..3 {
+            assert!(!publish("quiet", id).await);
+        }
+        for id in 0..1_000 {
+            assert!(!publish("busy", id).await);
+        }
+        for id in 0..3 {
+            assert!(publish("quiet", id).await, "{id} is remembered");
+        }
+        for id in 993..1_000 {
+            assert!(publish("busy", id).await, "{id} is among its newest");
+        }
+        assert!(!publish("busy", 992).await, "its own were pushed out");
+        // Two that want more than there is have half each.
+        for id in 10..1_000 {
+            assert!(!publish("quiet", id).await);
+        }
+        for id in 995..1_000 {
+            assert!(publish("quiet", id).await, "{id} is remembered");
+        }
+        for id in 996..1_000 {
+            assert!(
+                publish("busy", id).await,
+                "{id} is remembered, and 992 after it"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn message_ids_that_others_push_out_before_their_age_are_counted() {
     let config = LogConfig {
         dedupe: DedupeConfig {
