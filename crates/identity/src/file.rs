@@ -144,6 +144,10 @@ impl AuthRules {
 
 /// What a file holds; an error if that is more than `bytes_max`.
 fn bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("is not a regular file"));
+    }
     let mut content = Vec::new();
     let file = std::fs::File::open(path)?;
     file.take(bytes_max as u64 + 1).read_to_end(&mut content)?;

@@ -217,19 +217,19 @@ impl Callers {
         Ok(Arc::new(again))
     }
 
-    /// The caller of a call that has gone on for a while: under the present rules, if its credential has not ended.
-    pub(crate) fn still(&self, caller: &Arc<Caller>) -> Result<Arc<Caller>, CallerError> {
+    /// Whether the caller of a call that has gone on for a while has changed: under the present rules, if its credential has not ended.
+    pub(crate) fn still(&self, caller: &Arc<Caller>) -> Result<Option<Arc<Caller>>, CallerError> {
         if self.checked.is_none() {
-            return Ok(caller.clone());
+            return Ok(None);
         }
         let has_ended = |ends| ends <= Instant::now();
         if caller.ends().is_some_and(has_ended) {
             return Err(CallerError::Ended);
         }
         if caller.rules() == self.rules() {
-            return Ok(caller.clone());
+            return Ok(None);
         }
-        self.again(caller)
+        self.again(caller).map(Some)
     }
 }
 

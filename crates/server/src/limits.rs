@@ -34,27 +34,19 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often one kind of trouble at the acceptor is logged at most.
 pub(crate) const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often the files of the certificate are read again: a new certificate is one that is nearly too late, or one by hand,
-/// for which somebody waits.
-pub(crate) const TLS_FILES_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the files of the certificate and the auth file are read again: a new certificate is one that is nearly too late, or one
+/// by hand, for which somebody waits.
+pub(crate) const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long reading the files of the certificate may take before it counts as trouble: a network file system that is gone. Met
-/// as: a warning and a metric.
-pub(crate) const TLS_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long reading them may take before it counts as trouble: a network file system that is gone. Met as: a warning and a metric.
+pub(crate) const RELOAD_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Between two looks at the files of the certificate that must agree: a program that writes them is done by then.
-pub(crate) const TLS_SETTLE: Duration = Duration::from_millis(100);
+/// Between two looks at them that must agree: a program that writes them is done by then.
+pub(crate) const RELOAD_SETTLE: Duration = Duration::from_millis(100);
 
-/// The looks that are tried until two agree. Files that change all the time are used as they are.
-pub(crate) const TLS_SETTLE_TRIES: u32 = 20;
-
-/// How often the auth file is read again; as the certificate.
-pub(crate) const AUTH_FILE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Between two looks at the auth file that must agree, and the looks that are tried: as of the certificate.
-pub(crate) const AUTH_SETTLE: Duration = Duration::from_millis(100);
-/// See [`AUTH_SETTLE`].
-pub(crate) const AUTH_SETTLE_TRIES: u32 = 20;
+/// The looks that are tried until two agree. Files of the certificate that change all the time are used as they are; such an auth file
+/// is not.
+pub(crate) const RELOAD_SETTLE_TRIES: u32 = 20;
 
 /// Callers that are known by their credential, so that it is verified once: some 600 bytes each, and up to 10 KiB of a token that names as many
 /// grants as it can, so 160 MiB at most. One that is forgotten is verified again.

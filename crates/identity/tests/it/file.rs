@@ -176,4 +176,8 @@ fn a_file_that_cannot_be_read_is_named() {
     );
     fs::write(&path, vec![b'#'; (16 << 20) + 1]).unwrap();
     assert_eq!(read(), format!("{shown}: is larger than 16777216 bytes"));
+    fs::remove_file(&path).unwrap();
+    // As a pipe, of which nothing would ever come.
+    let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert_eq!(read(), format!("{shown}: is not a regular file"));
 }

@@ -3,6 +3,7 @@
 //! Holds: a file that cannot be used changes nothing but a metric and one line of the log.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
 use longlived_identity::{AuthFileError, AuthRules};
@@ -29,12 +30,12 @@ impl Callers {
             let asked = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                asked = timeout(limits::AUTH_FILE_INTERVAL, checked.asked.notified()) => asked.is_ok(),
+                asked = timeout(limits::RELOAD_INTERVAL, checked.asked.notified()) => asked.is_ok(),
             };
             let read = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                read = checked.read_settled() => read,
+                read = checked.look() => read,
             };
             match read {
                 Ok(rules) => checked.take(rules, asked),
@@ -50,8 +51,8 @@ pub(crate) async fn read_settled(path: &Path) -> Result<AuthRules, String> {
 }
 
 async fn settled(path: &Path, mut seen: AuthRules) -> Result<AuthRules, String> {
-    for _ in 0..limits::AUTH_SETTLE_TRIES {
-        sleep(limits::AUTH_SETTLE).await;
+    for _ in 0..limits::RELOAD_SETTLE_TRIES {
+        sleep(limits::RELOAD_SETTLE).await;
         let again = read(path).await?;
         if again.fingerprint() == seen.fingerprint() {
             return Ok(again);
@@ -70,6 +71,16 @@ async fn read(path: &Path) -> Result<AuthRules, String> {
 }
 
 impl Checked {
+    /// One look, however long it takes: another one beside it would wait for the same disk.
+    async fn look(&self) -> Result<AuthRules, String> {
+        let mut look = pin!(self.read_settled());
+        if let Ok(looked) = timeout(limits::RELOAD_READ_TIMEOUT, &mut look).await {
+            return looked;
+        }
+        self.keep("it cannot be read: the disk does not answer", false);
+        look.await
+    }
+
     /// Reads until two looks agree: a file that is being written may read as one with fewer rules, such as without its last `deny`.
     async fn read_settled(&self) -> Result<AuthRules, String> {
         let present = self.current().rules.fingerprint();

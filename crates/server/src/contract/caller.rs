@@ -6,12 +6,12 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use longlived_authorize::{Action, Grants, Refusal, authorize};
+use longlived_authorize::{Action, Grants, Refusal, Subject, authorize};
 use longlived_broker::{Environment, Principal};
-use longlived_identity::Proof;
+use longlived_identity::{LEEWAY, Proof};
 use longlived_topic::{TopicFilter, TopicName};
 use tokio::time::Instant;
 
@@ -52,9 +52,6 @@ pub(crate) struct Credential {
     pub rules: u64,
 }
 
-/// How long after the end of its credential a caller goes on: clocks differ, and so tokens are taken for as long.
-pub(crate) const CREDENTIAL_LEEWAY: Duration = longlived_identity::LEEWAY;
-
 /// The caller may not do this.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{principal} may not {action} there: {refusal}")]
@@ -93,58 +90,45 @@ impl Caller {
 
     /// Whether it may follow these topics. On a server that checks nobody everybody may.
     pub(crate) fn may_subscribe(&self, filter: &TopicFilter) -> Result<(), NotGranted> {
-        self.may(Action::Subscribe, |grants| {
-            authorize(grants, Action::Subscribe, filter.into()).map(drop)
-        })
+        self.may(Action::Subscribe, filter.into())
     }
 
     /// Whether it may know of this topic, as it may of those that it may follow.
     pub(crate) fn may_see(&self, topic: &TopicName) -> bool {
-        let seen = self.may(Action::Subscribe, |grants| {
-            authorize(grants, Action::Subscribe, topic.into()).map(drop)
-        });
-        seen.is_ok()
+        match &self.rights {
+            Rights::Unchecked => true,
+            Rights::Granted(grants) => authorize(grants, Action::Subscribe, topic.into()).is_ok(),
+        }
     }
 
     /// Whether it may publish to this topic.
     pub(crate) fn may_publish(&self, topic: &TopicName) -> Result<(), NotGranted> {
-        self.may(Action::Publish, |grants| {
-            authorize(grants, Action::Publish, topic.into()).map(drop)
-        })
+        self.may(Action::Publish, topic.into())
     }
 
     /// Whether it may do what concerns all of a node: its grant `admin` covers every topic. On a server that checks nobody no caller may.
     pub(crate) fn may_administer(&self) -> Result<(), NotGranted> {
         let everything = TopicFilter::parse(">").expect("a filter");
-        let nothing = Grants::default();
-        let grants = match &self.rights {
-            Rights::Unchecked => &nothing,
-            Rights::Granted(grants) => grants,
-        };
-        authorize(grants, Action::Admin, (&everything).into())
-            .map(drop)
-            .map_err(|refusal| self.not_granted(Action::Admin, refusal))
-    }
-
-    fn may(
-        &self,
-        action: Action,
-        asked: impl FnOnce(&Grants) -> Result<(), Refusal>,
-    ) -> Result<(), NotGranted> {
         match &self.rights {
-            Rights::Unchecked => Ok(()),
-            Rights::Granted(grants) => {
-                asked(grants).map_err(|refusal| self.not_granted(action, refusal))
-            }
+            Rights::Unchecked => self.ask(&Grants::default(), Action::Admin, (&everything).into()),
+            Rights::Granted(grants) => self.ask(grants, Action::Admin, (&everything).into()),
         }
     }
 
-    fn not_granted(&self, action: Action, refusal: Refusal) -> NotGranted {
-        NotGranted {
+    fn may(&self, action: Action, subject: Subject<'_>) -> Result<(), NotGranted> {
+        match &self.rights {
+            Rights::Unchecked => Ok(()),
+            Rights::Granted(grants) => self.ask(grants, action, subject),
+        }
+    }
+
+    fn ask(&self, grants: &Grants, action: Action, subject: Subject<'_>) -> Result<(), NotGranted> {
+        let asked = authorize(grants, action, subject);
+        asked.map(drop).map_err(|refusal| NotGranted {
             principal: self.principal.name().unwrap_or("anonymous").to_owned(),
             action,
             refusal,
-        }
+        })
     }
 
     /// The number of the rules that made it; 0 of one that nobody has checked.
@@ -158,9 +142,9 @@ impl Caller {
         self.credential.as_ref()?.expires
     }
 
-    /// When its streams end, if they do: some time after its credential has expired.
+    /// When its streams end, if they do: a leeway after its credential has expired. Clocks differ, and so tokens are taken for as long.
     pub(crate) fn ends(&self) -> Option<Instant> {
-        Some(self.expires()? + CREDENTIAL_LEEWAY)
+        Some(self.expires()? + LEEWAY)
     }
 
     /// When its credential expires, in wall time.

@@ -26,6 +26,18 @@ pub(crate) struct QuotaExhausted {
     pub(crate) wait: Option<Duration>,
 }
 
+impl QuotaExhausted {
+    /// A quota of things that are given back at any time.
+    fn of(quota: &'static str, limit: u64) -> Self {
+        Self {
+            quota,
+            limit,
+            unit: "",
+            wait: None,
+        }
+    }
+}
+
 /// What a principal uses.
 #[derive(Debug)]
 pub(crate) struct Usage {
@@ -117,24 +129,14 @@ impl Usage {
         if self.streams.load(Ordering::Acquire) < limit {
             return Ok(());
         }
-        Err(QuotaExhausted {
-            quota: "streams",
-            limit,
-            unit: "",
-            wait: None,
-        })
+        Err(QuotaExhausted::of("streams", limit))
     }
 
     /// Counts a stream.
     pub(crate) fn add_stream(&self) -> Result<(), QuotaExhausted> {
         let limit = self.quotas().streams;
         let counted = count(&self.streams, 1, limit);
-        counted.map_err(|()| QuotaExhausted {
-            quota: "streams",
-            limit,
-            unit: "",
-            wait: None,
-        })
+        counted.map_err(|()| QuotaExhausted::of("streams", limit))
     }
 
     /// Whether there is room for this many more filters.
@@ -143,12 +145,7 @@ impl Usage {
         if self.filters.load(Ordering::Acquire) + more <= limit {
             return Ok(());
         }
-        Err(QuotaExhausted {
-            quota: "filters",
-            limit,
-            unit: "",
-            wait: None,
-        })
+        Err(QuotaExhausted::of("filters", limit))
     }
 
     pub(crate) fn remove_stream(&self) {
@@ -159,12 +156,7 @@ impl Usage {
     pub(crate) fn add_filters(&self, more: u64) -> Result<(), QuotaExhausted> {
         let limit = self.quotas().filters;
         let counted = count(&self.filters, more, limit);
-        counted.map_err(|()| QuotaExhausted {
-            quota: "filters",
-            limit,
-            unit: "",
-            wait: None,
-        })
+        counted.map_err(|()| QuotaExhausted::of("filters", limit))
     }
 
     /// The same of a stream that takes the place of another, as many as end with that one.

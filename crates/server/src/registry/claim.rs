@@ -12,7 +12,7 @@ use crate::contract::{Attempt, Contract, RegisterError, SubscriberKey, Usage};
 pub(crate) struct Claim<'a> {
     pub principal: &'a Principal,
     pub usage: Option<&'a Usage>,
-    pub filters: usize,
+    pub filters: u64,
     pub subscriber: &'a Arc<str>,
     pub attempt: Attempt,
     pub contract: Contract,
@@ -23,7 +23,7 @@ impl<'a> Claim<'a> {
         Self {
             principal: session.principal(),
             usage: session.usage(),
-            filters: 0,
+            filters: session.filters(),
             subscriber: &session.subscriber,
             attempt: session.attempt,
             contract: session.contract,
@@ -35,7 +35,7 @@ impl<'a> Claim<'a> {
         match self.usage {
             Some(usage) => {
                 usage.check_stream()?;
-                Ok(usage.check_filters(self.filters as u64)?)
+                Ok(usage.check_filters(self.filters)?)
             }
             None => Ok(()),
         }

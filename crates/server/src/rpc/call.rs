@@ -168,7 +168,9 @@ impl<T: prost::Message + Default + Send + 'static> Call<T> {
         };
         // The message may have come long after the headers.
         let still = self.node.callers.still(&self.caller);
-        self.caller = still.map_err(|error| status::of_credential(&error))?;
+        if let Some(again) = still.map_err(|error| status::of_credential(&error))? {
+            self.caller = again;
+        }
         match read {
             Ok((Some(message), false)) => Ok(message),
             Ok((Some(_), true)) => Err(status::second_request(self.name)),

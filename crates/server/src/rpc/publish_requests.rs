@@ -80,9 +80,8 @@ impl PublishRequests {
     /// Whether the caller may still say anything. Its credential may have expired, and the rules may have changed.
     pub(super) fn decide(&mut self) -> Result<(), Status> {
         let still = self.node.callers.still(&self.caller);
-        let still = still.map_err(|error| status::of_credential(&error))?;
-        if !Arc::ptr_eq(&still, &self.caller) {
-            self.caller = still;
+        if let Some(again) = still.map_err(|error| status::of_credential(&error))? {
+            self.caller = again;
             // They were granted by the rules before.
             self.topics = Topics::default();
         }

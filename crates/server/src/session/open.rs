@@ -47,7 +47,7 @@ pub(crate) async fn open(
     let claim = Claim {
         principal: &plan.caller.principal,
         usage: plan.caller.usage.as_deref(),
-        filters: plan.filters.len(),
+        filters: plan.filters.len() as u64,
         subscriber: &plan.subscriber,
         attempt: plan.attempt,
         contract: plan.contract,

@@ -83,8 +83,8 @@ impl TlsConfig {
     /// Reads them until two looks agree: a program may be writing them, or switching the folder that they are in.
     pub(super) fn read_settled(&self) -> (Fingerprint, Result<Content, TlsError>) {
         let mut last = self.read();
-        for _ in 0..limits::TLS_SETTLE_TRIES {
-            sleep(limits::TLS_SETTLE);
+        for _ in 0..limits::RELOAD_SETTLE_TRIES {
+            sleep(limits::RELOAD_SETTLE);
             let next = self.read();
             let is_settled = next.0 == last.0;
             last = next;

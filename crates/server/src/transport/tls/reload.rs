@@ -29,7 +29,7 @@ impl Tls {
             let asked = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                asked = timeout(limits::TLS_FILES_INTERVAL, self.asked.notified()) => asked.is_ok(),
+                asked = timeout(limits::RELOAD_INTERVAL, self.asked.notified()) => asked.is_ok(),
             };
             let looked = tokio::select! {
                 biased;
@@ -51,7 +51,7 @@ impl Tls {
     async fn look(self: &Arc<Self>) -> Look {
         let tls = Arc::clone(self);
         let mut look = tokio::task::spawn_blocking(move || tls.read_again());
-        let looked = if let Ok(looked) = timeout(limits::TLS_READ_TIMEOUT, &mut look).await {
+        let looked = if let Ok(looked) = timeout(limits::RELOAD_READ_TIMEOUT, &mut look).await {
             looked
         } else {
             let trouble = self.files.not_read();
