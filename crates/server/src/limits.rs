@@ -357,8 +357,8 @@ pub(crate) const REQUEST_ID_BYTES_MAX: usize = 128;
 /// refused with `REQUEST_TOO_LARGE`.
 pub(crate) const REQUEST_BYTES_MAX: usize = 128 << 10;
 
-/// Largest request of health and reflection: the name of a service, a file or a symbol, of which answers repeat some. Met as: a call that is
-/// refused with `REQUEST_TOO_LARGE`.
+/// Largest request of health and reflection: the name of a service, a file or a symbol, of which answers repeat some. And the most that may
+/// wait behind a request of reflection whose answer is not taken. Met as: a call that is refused with `REQUEST_TOO_LARGE`.
 pub(crate) const PROBE_REQUEST_BYTES_MAX: usize = 4 << 10;
 
 /// Bytes of answers of one `Session` that wait for a reader that takes nothing: with these, no further request is read.

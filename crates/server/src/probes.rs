@@ -5,6 +5,7 @@ mod limit;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{Request, Response};
 use http_body::Frame;
@@ -17,7 +18,7 @@ use tonic::{Status, body::Body};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
-use self::limit::{Exceeded, Messages};
+use self::limit::{Exceeded, Messages, Reader, TooLarge, Turns};
 use crate::{
     contract::{Contract, PUBLISH_SERVICE, SERVICES, status},
     lifecycle::Drain,
@@ -102,18 +103,24 @@ impl Probes {
 
     /// How to answer, if the path is one of these services'.
     pub(crate) fn call(&self, path: &str) -> Option<impl FnOnce(Request<Body>) -> Answer + use<>> {
-        let (_, service) = self
+        let (prefix, service) = self
             .services
             .iter()
             .find(|(prefix, _)| path.starts_with(prefix))?;
+        let (turns, reader) = Turns::new(prefix.starts_with("/grpc.reflection."));
         let service = service.clone();
         let drain = self.drain.clone();
         let limit = self.request_timeout;
         Some(move |request: Request<Body>| {
             async move {
                 let exceeded = Exceeded::default();
-                let messages = Messages::new(exceeded.clone());
-                let request = request.map(|body| request_body(body, messages, drain.clone()));
+                let requests = Requests {
+                    messages: Messages::default(),
+                    exceeded: exceeded.clone(),
+                    turns,
+                    drain: drain.clone(),
+                };
+                let request = request.map(|body| requests.body(body));
                 let response = tokio::select! {
                     biased;
                     // A request that has not come must not hold up the end of the node either.
@@ -131,7 +138,7 @@ impl Probes {
                     let status = status::probe_too_large();
                     return Ok(status::trailers_only(&status, Contract::V1));
                 }
-                Ok(response.map(|body| response_body(body, exceeded, drain)))
+                Ok(response.map(|body| response_body(body, reader, exceeded, drain)))
             }
             .boxed()
         })
@@ -144,37 +151,74 @@ async fn set(reporter: &HealthReporter, status: ServingStatus) {
     }
 }
 
-/// Ends when the node goes away: reflection hands its requests to a task of its own, which nothing but their end would end. So does a message
-/// over the limit. The services know nothing of our limits.
-fn request_body(body: Body, messages: Messages, drain: Drain) -> Body {
-    let frames = futures_util::stream::unfold(
-        (body, messages, drain),
-        |(mut body, mut messages, drain)| async move {
+/// The requests of a call on their way to a service.
+struct Requests {
+    messages: Messages,
+    exceeded: Exceeded,
+    turns: Turns,
+    drain: Drain,
+}
+
+impl Requests {
+    /// Ends when the node goes away: reflection hands its requests to a task of its own, which nothing but their end would end. So do requests
+    /// over a limit. The services know nothing of our limits.
+    fn body(self, body: Body) -> Body {
+        let frames = futures_util::stream::unfold((body, self), |(mut body, mut requests)| async {
+            let next = requests.next(&mut body).await?;
+            Some((next, (body, requests)))
+        });
+        Body::new(http_body_util::StreamBody::new(frames))
+    }
+
+    async fn next(&mut self, body: &mut Body) -> Option<Result<Frame<Bytes>, Status>> {
+        loop {
+            match self.messages.part() {
+                Ok(Some(part)) => {
+                    self.messages.waits();
+                    if part.is_end {
+                        tokio::select! {
+                            biased;
+                            is_asked = self.turns.next() => {
+                                if !is_asked {
+                                    return None;
+                                }
+                            }
+                            () = self.drain.going_away() => return None,
+                        }
+                    }
+                    return Some(Ok(Frame::data(part.bytes)));
+                }
+                Ok(None) => {}
+                Err(TooLarge) => {
+                    self.exceeded.set();
+                    return None;
+                }
+            }
             let next = tokio::select! {
                 biased;
                 next = body.frame() => next?,
-                () = drain.going_away() => return None,
+                () = self.drain.going_away() => return None,
             };
-            let next = next.map_err(|error| status::of_body(&error).unwrap_or(error));
-            let data = next.as_ref().ok().and_then(Frame::data_ref);
-            if data.is_some_and(|bytes| !messages.are_within(bytes)) {
-                return None;
+            match next.map(Frame::into_data) {
+                Ok(Ok(data)) => self.messages.add(data),
+                Ok(Err(other)) => return Some(Ok(other)),
+                Err(error) => return Some(Err(status::of_body(&error).unwrap_or(error))),
             }
-            Some((next, (body, messages, drain)))
-        },
-    );
-    Body::new(http_body_util::StreamBody::new(frames))
+        }
+    }
 }
 
 /// Ends when the node goes away: a watch goes on for ever, and once its last news is out it must not hold up the end of the node. It tells
-/// of a message over the limit, with which the service has seen its request end.
-fn response_body(body: Body, exceeded: Exceeded, drain: Drain) -> Body {
-    let frames = futures_util::stream::unfold(Some((body, exceeded, drain)), |state| async move {
-        let (mut body, exceeded, drain) = state?;
+/// of requests over a limit, with which the service has seen its request end.
+fn response_body(body: Body, reader: Reader, exceeded: Exceeded, drain: Drain) -> Body {
+    let state = Some((body, reader, exceeded, drain));
+    let frames = futures_util::stream::unfold(state, |state| async move {
+        let (mut body, reader, exceeded, drain) = state?;
         let end = |status| {
             let trailers = status::trailers(&status, Contract::V1);
             Some((Ok(Frame::trailers(trailers)), None))
         };
+        reader.ask();
         let next = tokio::select! {
             biased;
             next = body.frame() => next,
@@ -184,7 +228,7 @@ fn response_body(body: Body, exceeded: Exceeded, drain: Drain) -> Body {
         if exceeded.is_so() && !is_data {
             return end(status::probe_too_large());
         }
-        Some((next?, Some((body, exceeded, drain))))
+        Some((next?, Some((body, reader, exceeded, drain))))
     });
     Body::new(http_body_util::StreamBody::new(frames))
 }

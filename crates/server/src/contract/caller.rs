@@ -4,10 +4,7 @@
 //! every stream, of one function: [`authorize`].
 //! Does not: find the caller; [`callers`](crate::callers) does, by the credential of the call.
 
-use std::{
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
 use longlived_authorize::{Action, Grants, Refusal, Subject, authorize};
 use longlived_broker::{Environment, Principal};

@@ -289,7 +289,9 @@ fn too_large(text: String, limit: usize) -> Status {
 /// A call of health or reflection whose request is over its limit.
 pub(crate) fn probe_too_large() -> Status {
     let limit = PROBE_REQUEST_BYTES_MAX;
-    let text = format!("the request is larger than its limit of {limit} bytes");
+    let text = format!(
+        "a request is larger than its limit of {limit} bytes, or those are that wait behind it"
+    );
     too_large(text, limit)
 }
 

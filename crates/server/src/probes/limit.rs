@@ -1,7 +1,11 @@
-//! The limit on the requests of probes. Their services know none, and reflection ends with OK when it cannot read one.
+//! The limits on the requests of probes. Their services know none: reflection ends with OK when it cannot read a request, and answers two
+//! more while nobody takes the first answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::limits::PROBE_REQUEST_BYTES_MAX;
 
@@ -16,10 +20,11 @@ pub(super) struct Messages {
     prefix_bytes: usize,
     /// Bytes of the message that are still to come.
     left: usize,
-    exceeded: Exceeded,
+    /// Read, and not handed on.
+    waiting: Bytes,
 }
 
-/// Whether a message was over the limit.
+/// Whether the requests of a call were over a limit.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Exceeded(Arc<AtomicBool>);
 
@@ -27,38 +32,110 @@ impl Exceeded {
     pub(super) fn is_so(&self) -> bool {
         self.0.load(SeqCst)
     }
+
+    pub(super) fn set(&self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+/// A message is larger than its limit, or those behind one that waits for its turn are.
+#[derive(Debug)]
+pub(super) struct TooLarge;
+
+/// A part of the content of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) bytes: Bytes,
+    /// A message ends with it.
+    pub(super) is_end: bool,
 }
 
 impl Messages {
-    pub(super) fn new(exceeded: Exceeded) -> Self {
-        Self {
-            exceeded,
-            ..Self::default()
-        }
+    /// Takes the content that comes next; the content before was handed on.
+    pub(super) fn add(&mut self, content: Bytes) {
+        self.waiting = content;
     }
 
-    /// Looks at the next bytes; whether all messages that begin in them are within the limit.
-    pub(super) fn are_within(&mut self, mut bytes: &[u8]) -> bool {
-        while !bytes.is_empty() {
-            let skipped = self.left.min(bytes.len());
-            self.left -= skipped;
-            bytes = &bytes[skipped..];
-            let missing = (PREFIX_BYTES - self.prefix_bytes).min(bytes.len());
-            let (prefix, rest) = bytes.split_at(missing);
-            self.prefix[self.prefix_bytes..][..missing].copy_from_slice(prefix);
-            self.prefix_bytes += missing;
-            bytes = rest;
-            if self.prefix_bytes == PREFIX_BYTES {
+    /// The next part: up to the end of a message, or all there is. `None` if there is nothing.
+    pub(super) fn part(&mut self) -> Result<Option<Part>, TooLarge> {
+        if self.waiting.is_empty() {
+            return Ok(None);
+        }
+        let (mut seen, mut is_end) = (0, false);
+        while seen < self.waiting.len() && !is_end {
+            if self.left == 0 {
+                self.prefix[self.prefix_bytes] = self.waiting[seen];
+                self.prefix_bytes += 1;
+                seen += 1;
+                if self.prefix_bytes < PREFIX_BYTES {
+                    continue;
+                }
                 let [_, length @ ..] = self.prefix;
-                self.left = u32::from_be_bytes(length) as usize;
                 self.prefix_bytes = 0;
+                self.left = u32::from_be_bytes(length) as usize;
                 if self.left > PROBE_REQUEST_BYTES_MAX {
-                    self.exceeded.0.store(true, SeqCst);
-                    return false;
+                    return Err(TooLarge);
                 }
             }
+            let taken = self.left.min(self.waiting.len() - seen);
+            self.left -= taken;
+            seen += taken;
+            is_end = self.left == 0;
         }
-        true
+        let bytes = self.waiting.split_to(seen);
+        if self.waiting.len() > PROBE_REQUEST_BYTES_MAX {
+            return Err(TooLarge);
+        }
+        Ok(Some(Part { bytes, is_end }))
+    }
+
+    /// What is not handed on now shares no memory with what was read.
+    pub(super) fn waits(&mut self) {
+        self.waiting = Bytes::copy_from_slice(&self.waiting);
+    }
+}
+
+/// Gives a service its next request when there is a reader for the answer. `None` of a service whose answers are small.
+#[derive(Clone, Debug)]
+pub(super) struct Turns(Option<Arc<Semaphore>>);
+
+/// The reader of the answers. Dropped, it asks for none any more.
+#[derive(Debug)]
+pub(super) struct Reader(Turns);
+
+impl Turns {
+    /// For a service, and for the reader of its answers.
+    pub(super) fn new(answers_are_large: bool) -> (Self, Reader) {
+        let turns = Self(answers_are_large.then(|| Arc::new(Semaphore::new(0))));
+        (turns.clone(), Reader(turns))
+    }
+
+    /// Returns when an answer is asked for; false when none will be.
+    pub(super) async fn next(&self) -> bool {
+        let Some(turns) = &self.0 else {
+            return true;
+        };
+        let turn = turns.acquire().await.map(SemaphorePermit::forget);
+        turn.is_ok()
+    }
+}
+
+impl Reader {
+    /// Asks for an answer.
+    pub(super) fn ask(&self) {
+        if let Turns(Some(turns)) = &self.0
+            && turns.available_permits() == 0
+        {
+            turns.add_permits(1);
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Turns(Some(turns)) = &self.0 {
+            turns.close();
+        }
     }
 }
 
@@ -71,22 +148,53 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_first_message_over_the_limit_is_found_wherever_the_bytes_are_cut(
+        fn messages_come_one_by_one_up_to_the_first_over_the_limit_wherever_the_bytes_are_cut(
             lengths in prop::collection::vec(prop_oneof![Just(0), 0..20_usize, Just(PROBE_REQUEST_BYTES_MAX), Just(PROBE_REQUEST_BYTES_MAX + 1)], 0..6),
-            cuts in prop::collection::vec(1..5_000_usize, 1..20),
+            cuts in prop::collection::vec(1..4_000_usize, 1..20),
         ) {
-            let bytes: Vec<u8> = lengths.iter().flat_map(|length| framed(&vec![0xff; *length])).collect();
-            let exceeded = Exceeded::default();
-            let mut messages = Messages::new(exceeded.clone());
-            let (mut rest, mut cuts) = (&bytes[..], cuts.iter().cycle());
-            let mut within = true;
-            while within && !rest.is_empty() {
-                let (part, after) = rest.split_at(rest.len().min(*cuts.next().unwrap_or(&1)));
-                within = messages.are_within(part);
-                rest = after;
+            let each: Vec<_> = lengths.iter().map(|length| framed(&vec![0xff; *length])).collect();
+            let bytes = Bytes::from(each.concat());
+            let mut messages = Messages::default();
+            let (mut rest, mut cuts) = (bytes, cuts.iter().cycle());
+            let (mut read, mut last, mut exceeded) = (Vec::new(), Vec::new(), false);
+            while !exceeded && !rest.is_empty() {
+                let cut = rest.len().min(*cuts.next().unwrap_or(&1));
+                messages.add(rest.split_to(cut));
+                loop {
+                    match messages.part() {
+                        Ok(None) => break,
+                        Ok(Some(Part { bytes, is_end })) => {
+                            last.extend_from_slice(&bytes);
+                            if is_end {
+                                read.push(std::mem::take(&mut last));
+                            }
+                            messages.waits();
+                        }
+                        Err(TooLarge) => {
+                            exceeded = true;
+                            break;
+                        }
+                    }
+                }
             }
-            prop_assert_eq!(within, lengths.iter().all(|length| *length <= PROBE_REQUEST_BYTES_MAX));
-            prop_assert_eq!(exceeded.is_so(), !within);
+            let within = lengths.iter().take_while(|length| **length <= PROBE_REQUEST_BYTES_MAX).count();
+            prop_assert_eq!(exceeded, within < lengths.len());
+            prop_assert_eq!(read.len(), within);
+            for (read, sent) in read.iter().zip(&each) {
+                prop_assert_eq!(&read[..], &sent[..]);
+            }
         }
+    }
+
+    #[test]
+    fn no_more_may_wait_behind_a_message_than_one_may_have() {
+        let one = framed(&[1, 2, 3]);
+        let waiting = vec![0; PROBE_REQUEST_BYTES_MAX];
+        let mut messages = Messages::default();
+        messages.add([&one[..], &waiting].concat().into());
+        let part = messages.part().expect("within the limit");
+        assert!(part.expect("a message").is_end);
+        messages.add([&one[..], &waiting, &[0]].concat().into());
+        messages.part().expect_err("too much waits");
     }
 }

@@ -167,6 +167,29 @@ fn answers_of_reflection_that_are_not_read_are_held_within_the_cap() {
     });
 }
 
+/// Each call asks again and again, and takes none of its answers.
+#[test]
+fn answers_of_reflection_that_follow_one_that_is_not_read_are_not_made() {
+    attacked(async |arena| {
+        let symbol = b"longlived.v1.SubscriptionService";
+        let request = framed(&[&[0x22, symbol.len() as u8], &symbol[..]].concat());
+        let mut attackers = Vec::new();
+        for _ in 0..4 * scale() {
+            let mut attacker = Attacker::hello(arena.address()).await;
+            attacker.send(&initial_window(0)).await;
+            for stream in streams(1_000) {
+                let asked = frame(DATA, 0, stream, &request.repeat(20));
+                attacker
+                    .send(&[call(stream, REFLECTION), asked].concat())
+                    .await;
+            }
+            attacker.is_taken().await;
+            attackers.push(attacker);
+            arena.neighbour_is_answered(TURNS).await;
+        }
+    });
+}
+
 /// The answer repeats the question.
 #[test]
 fn long_symbols_that_reflection_does_not_know_are_held_within_the_cap() {
