@@ -1,6 +1,9 @@
 //! The log of the server on standard error: text for people, JSON for machines, and which of it from `RUST_LOG`.
 //!
-//! Holds: no log line waits for the reader of the log, the message of a panic included.
+//! Holds: no log line waits for the reader of the log, the message of a panic included. Peers that provoke lines get no more than
+//! `--log-rate-max` of them written.
+
+mod libraries;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
@@ -9,11 +12,15 @@ use std::time::SystemTime;
 
 use clap::ValueEnum;
 use clap::error::ErrorKind;
-use longlived_console::sink::{self, Sink};
+use longlived_console::sink::{self, Notice, Sink};
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::Directive;
+use tracing_subscriber::filter::{Directive, FilterExt as _};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
+use self::libraries::LibraryLines;
+use crate::log_args::LogArgs;
 use crate::show::note;
 
 /// How a log line looks.
@@ -38,22 +45,32 @@ const TARGETS: [&str; 8] = [
 ];
 
 /// Starts logging. Called once.
-pub(crate) fn start(format: LogFormat) -> Result<(), clap::Error> {
+pub(crate) fn start(args: &LogArgs) -> Result<(), clap::Error> {
     let directives = Directives::of(std::env::var_os("RUST_LOG"))?;
+    let format = args.format;
     let stderr = sink::stderr();
-    stderr.tell_with(match format {
-        LogFormat::Text => |lines| dropped(LogFormat::Text, lines),
-        LogFormat::Json => |lines| dropped(LogFormat::Json, lines),
-    });
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(directives.filter())
-        .with_writer(|| Lines(stderr));
-    match format {
+    stderr.limit(args.rate_max);
+    let (tell_dropped, tell_left_out): (Notice, fn(&str, u64)) = match format {
+        LogFormat::Text => (
+            |lines| dropped(LogFormat::Text, lines),
+            |target, lines| left_out(LogFormat::Text, target, lines),
+        ),
+        LogFormat::Json => (
+            |lines| dropped(LogFormat::Json, lines),
+            |target, lines| left_out(LogFormat::Json, target, lines),
+        ),
+    };
+    stderr.tell_with(tell_dropped);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Lines(stderr));
+    let lines = match format {
         // Files and pipes get plain text.
-        LogFormat::Text if !io::stderr().is_terminal() => builder.with_ansi(false).init(),
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let filter = directives.filter().and(LibraryLines::new(tell_left_out));
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .init();
     for warning in directives.warnings {
         // Not as an event: the mistake in the filter might keep it out.
         stderr.offer(warn(format, &warning, None).as_bytes());
@@ -151,8 +168,15 @@ fn doubt(directive: &str) -> Option<String> {
 
 /// The line in the place of dropped lines of the log.
 fn dropped(format: LogFormat, lines: u64) -> String {
-    let why = "lines of the log were dropped here: they were not taken as fast as they came, or could not be written";
+    let why = "lines of the log were dropped here: they were more than --log-rate-max, not taken as fast as they came, or \
+               could not be written";
     warn(format, why, Some(lines))
+}
+
+/// A line about lines of a library that were left out.
+fn left_out(format: LogFormat, target: &str, lines: u64) {
+    let why = format!("{target} has logged more than the log takes of it");
+    sink::stderr().offer(warn(format, &why, Some(lines)).as_bytes());
 }
 
 /// A line as the log writes it.

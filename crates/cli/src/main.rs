@@ -11,6 +11,7 @@ mod disk_args;
 mod healthcheck;
 mod history_args;
 mod listen_args;
+mod log_args;
 mod logging;
 mod new_epoch;
 mod publish;

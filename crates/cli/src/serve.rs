@@ -16,7 +16,8 @@ use crate::compression_args::ServeCompressionArgs;
 use crate::disk_args::{self, DiskArgs};
 use crate::history_args;
 use crate::listen_args::{self, ListenList};
-use crate::logging::{self, LogFormat};
+use crate::log_args::LogArgs;
+use crate::logging;
 use crate::signals::{self, StopSignals};
 use crate::tls_args::{self, TlsArgs};
 use crate::values;
@@ -222,9 +223,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     compression: ServeCompressionArgs,
 
-    /// Format of the log on standard error. RUST_LOG sets the filter (info,h2=warn unless set).
-    #[arg(long, env = "LONGLIVED_LOG_FORMAT", value_enum, default_value = "text")]
-    log_format: LogFormat,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// At least one.
@@ -380,7 +380,7 @@ impl Args {
 /// Runs the node; the exit code once it has drained.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     args.check()?;
-    logging::start(args.log_format)?;
+    logging::start(&args.log)?;
     let files = open_files::raise();
     let mut config = args.config()?;
     if let Some(files) = files {

@@ -9,6 +9,7 @@
 //! The queue of `tracing-appender` is bounded in lines and not in bytes, and does not count the lines that a failed
 //! write loses. Its guard prints to standard output, and panics if that is closed.
 
+mod rate;
 mod writer;
 
 use std::io;
@@ -17,6 +18,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use rate::Rate;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -63,6 +65,10 @@ struct Queue {
     accepted: u64,
     /// Lines that found no room since the writer last took the text.
     turned_away: u64,
+    /// How much may be said in a second.
+    rate: Option<Rate>,
+    /// Lines beyond it, of which the next line or the end tells.
+    beyond_rate: u64,
     /// When the writer began its current write.
     busy_since: Option<Instant>,
     stopped: bool,
@@ -142,6 +148,8 @@ impl Sink {
                 text: Vec::new(),
                 accepted: 0,
                 turned_away: 0,
+                rate: None,
+                beyond_rate: 0,
                 busy_since: None,
                 stopped: false,
                 notice,
@@ -163,9 +171,30 @@ impl Sink {
         self.shared.queue.lock().notice = notice;
     }
 
+    /// From now on this many bytes are taken at once, and as many each second, of text that is offered. Further text is dropped.
+    pub fn limit(&self, bytes_a_second: u64) {
+        self.shared.queue.lock().rate = Some(Rate::new(bytes_a_second, Instant::now()));
+    }
+
     /// Writes the text, which ends with a line break, when its turn comes; drops it where there is no room.
     pub fn offer(&self, text: &[u8]) {
         let mut queue = self.shared.queue.lock();
+        let is_within = match &mut queue.rate {
+            Some(rate) => rate.takes(text.len(), Instant::now()),
+            None => true,
+        };
+        if !is_within {
+            queue.beyond_rate += lines(text);
+            self.shared
+                .dropped
+                .fetch_add(lines(text), Ordering::Relaxed);
+            return;
+        }
+        if queue.beyond_rate > 0 {
+            let notice = (queue.notice)(std::mem::take(&mut queue.beyond_rate));
+            // In their place: before this line.
+            self.shared.enter(&mut queue, notice.as_bytes());
+        }
         if self.shared.enter(&mut queue, text).is_none() {
             let lines = lines(text);
             queue.turned_away += lines;
@@ -239,6 +268,8 @@ impl Sink {
     pub fn flush(&self) {
         let asked = Instant::now();
         let mut queue = self.shared.queue.lock();
+        queue.turned_away += std::mem::take(&mut queue.beyond_rate);
+        self.shared.work.notify_one();
         while !queue.is_written() {
             let began = queue.busy_since.map_or(asked, |began| began.min(asked));
             let left = (began + FLUSH_MAX).saturating_duration_since(Instant::now());

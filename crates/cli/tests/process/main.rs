@@ -49,6 +49,7 @@ mod server_haproxy;
 mod server_hoarders;
 mod server_kill;
 mod server_log;
+mod server_log_bounded;
 mod server_lost_reply;
 mod server_metrics;
 mod server_moves;

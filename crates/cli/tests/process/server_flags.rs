@@ -58,8 +58,9 @@ async fn an_address_that_is_not_this_machines_is_named_and_the_exit_code_is_1() 
 
 #[tokio::test]
 async fn wrong_flags_are_one_clear_line_and_exit_code_2() {
-    let cases: [&[&str]; 51] = [
+    let cases: [&[&str]; 52] = [
         &["--listen", "nonsense"],
+        &["--log-rate-max", "1KiB"],
         &["--listen", "127.0.0.1"],
         &["--listen", "127.0.0.1:99999"],
         &["--listen", ""],

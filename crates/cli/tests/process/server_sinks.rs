@@ -32,6 +32,7 @@ fn serve(address: SocketAddr, metrics: SocketAddr, more: &[&str]) -> Command {
     command.args(["serve", "--listen", &address.to_string()]);
     command.args(["--metrics-listen", &metrics.to_string()]);
     // A line for each call.
+    command.args(["--log-rate-max", "1GiB"]);
     command.args(more).env("RUST_LOG", "debug");
     command
 }
