@@ -12,7 +12,15 @@ use crate::source;
 /// From the ground up. `docs/ARCHITECTURE.md` has the same as a picture.
 const STAIRS: &[&[&str]] = &[
     &["limits"],
-    &["age", "framing", "lifecycle", "reload", "tasks", "throttle"],
+    &[
+        "age",
+        "framing",
+        "lifecycle",
+        "rate",
+        "reload",
+        "tasks",
+        "throttle",
+    ],
     &["transport"],
     &["config"],
     &["contract"],

@@ -14,6 +14,7 @@ mod listen_args;
 mod log_args;
 mod logging;
 mod new_epoch;
+mod opening_args;
 mod publish;
 mod serve;
 mod show;

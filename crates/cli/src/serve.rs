@@ -18,6 +18,7 @@ use crate::history_args;
 use crate::listen_args::{self, ListenList};
 use crate::log_args::LogArgs;
 use crate::logging;
+use crate::opening_args::OpeningArgs;
 use crate::signals::{self, StopSignals};
 use crate::tls_args::{self, TlsArgs};
 use crate::values;
@@ -135,6 +136,9 @@ pub(crate) struct Args {
         default_value_t = Config::default().acceptor.connections_max
     )]
     connections_max: usize,
+
+    #[command(flatten)]
+    opening: OpeningArgs,
 
     /// Streams open at a time on one connection.
     #[arg(
@@ -364,6 +368,7 @@ impl Args {
         };
         config.log.sweep_interval = retention_interval.min(config.log.sweep_interval);
         config.acceptor.connections_max = self.connections_max;
+        self.opening.set(&mut config);
         config.acceptor.held_bytes_max = self.held_bytes_max;
         let connection = std::sync::Arc::make_mut(&mut config.acceptor.connection);
         connection.streams_max = self.streams_max;

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use longlived_console::values;
 use longlived_server::{ClientFiles, TlsConfig, TlsError};
 
 use crate::listen_args::ListenList;
@@ -52,17 +51,6 @@ pub(crate) struct TlsArgs {
         requires = "tls_client_ca"
     )]
     crl: Vec<PathBuf>,
-
-    /// TLS handshakes at a time; further ones wait, within --handshake-timeout. An unfinished one may hold 64 KiB.
-    #[arg(
-        id = "tls_handshakes_max",
-        long = "tls-handshakes-max",
-        env = "LONGLIVED_TLS_HANDSHAKES_MAX",
-        value_name = "NUMBER",
-        default_value_t = TlsConfig::HANDSHAKES_MAX_DEFAULT,
-        value_parser = values::number(1_usize..=1_000_000)
-    )]
-    handshakes_max: usize,
 }
 
 impl TlsArgs {
@@ -95,7 +83,6 @@ impl TlsArgs {
             certificate,
             key,
             clients,
-            handshakes_max: self.handshakes_max,
         })
     }
 }

@@ -41,6 +41,7 @@ mod limits;
 mod metrics;
 mod node;
 mod probes;
+mod rate;
 mod registry;
 mod reload;
 mod rpc;

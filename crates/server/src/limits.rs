@@ -58,9 +58,13 @@ pub(crate) const REFUSED_LINES_INTERVAL: Duration = Duration::from_secs(1);
 /// Tokens that are verified at a time, on threads beside those of the connections: as many as small machines have cores. Met as: a wait.
 pub(crate) const VERIFIERS_MAX: usize = 2;
 
-/// TLS handshakes at a time. rustls joins up to 64 KiB of a message of one, and nothing else counts them: 256 MiB. Met as: a
+/// Handshakes at a time, of all listeners. rustls joins up to 64 KiB of a message of one, and nothing else counts them: 256 MiB. Met as: a
 /// handshake that waits for its turn, within its deadline.
-pub(crate) const TLS_HANDSHAKES_MAX: usize = 4_096;
+pub(crate) const HANDSHAKES_MAX: usize = 4_096;
+
+/// How long a handshake keeps its turn while others wait for one. Peers that answer are done within two round trips, and with all of
+/// them at a time within the second that their signatures take. Met as: a closed connection.
+pub(crate) const HANDSHAKE_TURN: Duration = Duration::from_secs(3);
 
 /// The most bytes that a TLS socket takes beyond what TCP has taken, where rustls would take 64 KiB: two records.
 pub(crate) const TLS_UNSENT_BYTES: usize = 32 << 10;

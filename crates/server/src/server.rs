@@ -35,6 +35,7 @@ use crate::{
         bind::{self, BindError, Place},
         listener::{ListenAddress, Listener},
         open_files::OtherFiles,
+        openings::{Handshakes, Openings},
         tls::{Tls, TlsConfig, TlsError},
     },
 };
@@ -50,6 +51,7 @@ pub struct Server {
     addresses: Vec<ListenAddress>,
     // Of the connections of all doors.
     counts: ConnectionCounts,
+    openings: Openings,
     tls: Option<Arc<Tls>>,
     // `None` until the auth file is read.
     callers: Option<Arc<Callers>>,
@@ -119,8 +121,9 @@ impl Server {
         exposure::check(&config)?;
         let callers = callers_of(&config, &environment).await?;
         let places = bind::reserve_all(&config.listen)?;
+        let openings = Openings::new(&config.acceptor);
         let tls = match config.tls.clone() {
-            Some(files) => Some(load_certificate(files).await?),
+            Some(files) => Some(load_certificate(files, openings.handshakes.clone()).await?),
             None if places.iter().any(Place::is_tls) => return Err(ServeError::NoCertificate),
             None => None,
         };
@@ -134,7 +137,7 @@ impl Server {
         let counts = ConnectionCounts::default();
         let mut doors = Vec::new();
         for place in places {
-            doors.push(Door::at(place, tls.as_ref(), &counts).await?);
+            doors.push(Door::at(place, tls.as_ref(), &counts, &openings).await?);
         }
         let metrics = config.metrics_listen.map(bind::bind).transpose();
         if let Some(stats) = store.stats() {
@@ -145,6 +148,7 @@ impl Server {
             addresses: doors.iter().map(|door| door.address.clone()).collect(),
             doors,
             counts,
+            openings,
             tls,
             callers: Some(callers),
             metrics: metrics.map_err(ServeError::Metrics)?,
@@ -168,6 +172,7 @@ impl Server {
             doors: vec![Door::of(listener, address.clone())],
             addresses: vec![address],
             counts: ConnectionCounts::default(),
+            openings: Openings::new(&config.acceptor),
             tls: None,
             callers: None,
             metrics: None,
@@ -238,6 +243,7 @@ impl Server {
         let Self {
             doors,
             counts,
+            openings,
             tls,
             callers,
             metrics,
@@ -304,7 +310,8 @@ impl Server {
             counts,
             drain.clone(),
             connections.clone(),
-        );
+        )
+        .with_openings(openings);
         let open = |door: Door| door.open(shared.clone());
         let accepting: Vec<_> = doors.into_iter().map(open).collect::<Result<_, _>>()?;
         for accept in accepting {
@@ -347,8 +354,11 @@ async fn callers_of(
 }
 
 /// Files wait for a disk.
-async fn load_certificate(files: TlsConfig) -> Result<Arc<Tls>, ServeError> {
-    let load = tokio::task::spawn_blocking(move || Tls::load(files));
+async fn load_certificate(
+    files: TlsConfig,
+    handshakes: Handshakes,
+) -> Result<Arc<Tls>, ServeError> {
+    let load = tokio::task::spawn_blocking(move || Tls::load(files, handshakes));
     let loaded = load.await.map_err(std::io::Error::other)?;
     Ok(Arc::new(loaded?))
 }

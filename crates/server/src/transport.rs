@@ -11,6 +11,7 @@ pub mod connection_counts;
 mod context;
 pub mod listener;
 pub(crate) mod open_files;
+pub(crate) mod openings;
 pub mod proxy;
 pub(crate) mod services;
 mod settings;

@@ -56,6 +56,7 @@ mod server_moves;
 #[cfg(target_os = "linux")]
 mod server_neighbours;
 mod server_open_files;
+mod server_openings;
 mod server_peers;
 #[cfg(target_os = "linux")]
 mod server_power_cut;

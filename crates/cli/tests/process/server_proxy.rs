@@ -15,9 +15,9 @@ use super::server_metrics::{told_at, value};
 use super::server_tls::Files;
 use super::support::{Server, longlived, until, within};
 
-const CHECK: &str = "/grpc.health.v1.Health/Check";
+pub(crate) const CHECK: &str = "/grpc.health.v1.Health/Check";
 /// An empty `HealthCheckRequest`, with its five bytes in front.
-const EMPTY: &[u8] = &[0; 5];
+pub(crate) const EMPTY: &[u8] = &[0; 5];
 
 /// Of version 2, for a client of IPv4.
 const SECOND: &[u8] =
@@ -42,7 +42,7 @@ pub(crate) async fn serve(listen: &[&str], flags: &[String]) -> Server {
     Server::of(&mut command).await
 }
 
-async fn connect(address: SocketAddr, header: &[u8]) -> TcpStream {
+pub(crate) async fn connect(address: SocketAddr, header: &[u8]) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(header).await.unwrap();
     socket
@@ -57,7 +57,7 @@ async fn is_served<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(socket: T
 }
 
 /// It is closed without a byte.
-async fn is_closed(mut socket: TcpStream) {
+pub(crate) async fn is_closed(mut socket: TcpStream) {
     let mut said = Vec::new();
     let closed = within("its end", socket.read_to_end(&mut said)).await;
     assert!(closed.is_err() || said.is_empty(), "{said:?}");
@@ -267,7 +267,10 @@ pub(crate) async fn address_of(server: &Server, index: usize) -> SocketAddr {
     place.trim().trim_start_matches("tls://").parse().unwrap()
 }
 
-async fn over_tls(files: &Files, socket: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn over_tls(
+    files: &Files,
+    socket: TcpStream,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut trusted = RootCertStore::empty();
     trusted.add(files.authority.der().clone()).unwrap();
     let provider = Arc::new(aws_lc_rs::default_provider());

@@ -292,7 +292,7 @@ async fn a_new_certificate_holds_for_new_connections_and_a_broken_one_changes_no
 #[tokio::test]
 async fn half_a_handshake_ends_at_its_deadline_and_holds_up_nobody() {
     let files = Files::new();
-    let flags = ["--handshake-timeout", "1s", "--tls-handshakes-max", "51"];
+    let flags = ["--handshake-timeout", "1s", "--handshakes-max", "51"];
     let metrics = ["--metrics-listen", "127.0.0.1:0"];
     let server = files.serve(&[&flags[..], &metrics].concat()).await;
     let (url, metrics) = (https(&server).await, told_at(&server).await);

@@ -13,6 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::rate::{BURST, Rate};
+
 /// A quota is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the quota {quota} of this caller, {limit}{unit}, is used up")]
@@ -260,54 +262,6 @@ fn count(counted: &AtomicU64, more: u64, limit: u64) -> Result<(), ()> {
     let fits = |before: u64| Some(before + more).filter(|&sum| sum <= limit);
     let updated = counted.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits);
     updated.map(drop).map_err(|_| ())
-}
-
-/// A rate, by the generic cell rate algorithm (ITU-T I.371): the time up to which what was taken is paid for. A second's worth may be
-/// taken at once.
-#[derive(Debug)]
-struct Rate {
-    began: Instant,
-    paid_until: AtomicU64,
-}
-
-/// What may be taken at once, in time.
-const BURST: Duration = Duration::from_secs(1);
-
-impl Rate {
-    fn new(now: Instant) -> Self {
-        Self {
-            began: now,
-            paid_until: AtomicU64::new(0),
-        }
-    }
-
-    fn now(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    /// Takes some, also what there is not.
-    fn take(&self, some: u64, a_second: u64, now: Instant) {
-        let now = self.now(now);
-        let cost = u128::from(some) * 1_000_000_000 / u128::from(a_second.max(1));
-        let cost = u64::try_from(cost).unwrap_or(u64::MAX);
-        let paid = |until: u64| Some(until.max(now).saturating_add(cost));
-        let order = Ordering::Relaxed;
-        self.paid_until.fetch_update(order, order, paid).ok();
-    }
-
-    /// How long until some may be taken.
-    fn wait(&self, a_second: u64, now: Instant) -> Duration {
-        if a_second == 0 {
-            return BURST;
-        }
-        let ahead = self
-            .paid_until
-            .load(Ordering::Relaxed)
-            .saturating_sub(self.now(now));
-        // One more must fit.
-        let one = Duration::from_nanos(1_000_000_000 / a_second);
-        (Duration::from_nanos(ahead) + one).saturating_sub(BURST.max(one))
-    }
 }
 
 #[cfg(test)]

@@ -195,6 +195,12 @@ impl NodeValues {
             (connections.strangers()).map(|(stranger, count)| (stranger.as_str(), count)),
         )?;
         to.counter_by(
+            "address_connections_refused",
+            "Connections closed since the start because of a limit of their address.",
+            "limit",
+            connections.refused_addresses(),
+        )?;
+        to.counter_by(
             "proxy_connections_refused",
             "Connections closed since the start by listeners behind proxies, since no proxy named their client.",
             "reason",

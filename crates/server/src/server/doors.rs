@@ -18,6 +18,7 @@ use crate::transport::bind::{At, Place};
 use crate::transport::connection::ListenerContext;
 use crate::transport::connection_counts::ConnectionCounts;
 use crate::transport::listener::{ListenAddress, Listener};
+use crate::transport::openings::Openings;
 use crate::transport::proxy::{Proxies, ProxyListener};
 use crate::transport::services::Services;
 use crate::transport::tls::{Tls, TlsListener};
@@ -40,17 +41,18 @@ impl Door {
         place: Place,
         tls: Option<&Arc<Tls>>,
         counts: &ConnectionCounts,
+        openings: &Openings,
     ) -> Result<Self, ServeError> {
         let Place { at, services } = place;
         match at {
             At::Tcp(reserved, proxies) => {
-                let proxies = Proxies::new(proxies, counts);
+                let proxies = Proxies::new(proxies, counts, &openings.addresses);
                 Ok(Self::tcp(reserved.listen()?, services, proxies)?)
             }
             At::Tls(reserved, proxies, client_certificate) => {
                 let tcp = reserved.listen()?;
                 let tls = Arc::clone(tls.ok_or(ServeError::NoCertificate)?);
-                let proxies = Proxies::new(proxies, counts);
+                let proxies = Proxies::new(proxies, counts, &openings.addresses);
                 let context = ListenerContext::new(ListenAddress::Tls(tcp.local_addr()?), services);
                 Ok(Self::opened_by(context, move || {
                     let tcp = TcpListener::from_std(tcp)?;

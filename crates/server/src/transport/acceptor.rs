@@ -35,6 +35,7 @@ where
     let AcceptContext {
         settings,
         counts,
+        openings,
         drain,
         tasks,
         ..
@@ -58,6 +59,17 @@ where
                 continue;
             }
         };
+        let place = match listener
+            .client(peer)
+            .map(|from| openings.addresses.enter(from))
+        {
+            None => None,
+            Some(Ok(place)) => place,
+            Some(Err(refusal)) => {
+                counts.count_address_refused(peer, refusal);
+                continue;
+            }
+        };
         let Some(open) = counts.count_open(peer, settings.connections_max()) else {
             continue;
         };
@@ -69,6 +81,7 @@ where
             peer,
             listener: Arc::clone(&context),
             queue: L::queue(&raw),
+            place,
         };
         let established = listener.establish(raw, peer);
         // Not an async block: that would hold the future of the connection twice.

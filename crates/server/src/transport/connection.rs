@@ -203,7 +203,7 @@ where
 /// Until the preface has come.
 async fn begin<T, S, B>(
     establish: impl Future<Output = std::io::Result<Established<T>>>,
-    accepted: Accepted,
+    mut accepted: Accepted,
     shared: Arc<AcceptContext<S>>,
 ) -> Result<Connection<T, S, B>, Ended>
 where
@@ -215,7 +215,7 @@ where
     let mut context = accepted.context();
     let first = async {
         let mut socket = context.learn(establish.await?);
-        let begin = stranger::begin(&mut socket).await?;
+        let begin = stranger::begin(&mut socket, &shared.openings.handshakes).await?;
         std::io::Result::Ok((socket, begin))
     };
     let first = tokio::select! {

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::address::Peer;
 use super::connection::Stranger;
+use super::openings::AddressRefusal;
 use super::proxy::ProxyRefusal;
 use crate::limits;
 use crate::throttle::Seldom;
@@ -33,6 +34,8 @@ struct Counts {
     full_log: Log,
     // By what they spoke.
     strangers: [(AtomicU64, Log); Stranger::ALL.len()],
+    // By the limit.
+    refused_addresses: [(AtomicU64, Log); AddressRefusal::LIMITS.len()],
     // By the reason.
     refused_by_proxy: [(AtomicU64, Log); ProxyRefusal::REASONS.len()],
     // By the reason.
@@ -120,6 +123,13 @@ impl ConnectionCounts {
         Stranger::ALL.into_iter().zip(counts)
     }
 
+    /// Connections closed because of a limit of their address, by the limit.
+    pub fn refused_addresses(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.inner.refused_addresses.iter();
+        let counts = counts.map(|(count, _)| count.load(Ordering::Relaxed));
+        AddressRefusal::LIMITS.into_iter().zip(counts)
+    }
+
     /// Connections that listeners behind proxies closed, by the reason.
     pub fn refused_by_proxy(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.inner.refused_by_proxy.iter();
@@ -188,6 +198,14 @@ impl ConnectionCounts {
             } else {
                 tracing::warn!(%peer, speaks, unlogged, "connection closed: it does not speak HTTP/2");
             }
+        }
+    }
+
+    pub(super) fn count_address_refused(&self, peer: Peer, refusal: AddressRefusal) {
+        let (count, log) = &self.inner.refused_addresses[refusal.index()];
+        count.fetch_add(1, Ordering::Relaxed);
+        if let Some(unlogged) = log.0.lock().now() {
+            tracing::warn!(%peer, unlogged, "connection closed: {refusal}");
         }
     }
 

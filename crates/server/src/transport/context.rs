@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::connection::Accounts;
 use super::connection_counts::ConnectionCounts;
+use super::openings::Openings;
 use super::settings::AcceptorSettings;
 use crate::age::Ages;
 use crate::lifecycle::Drain;
@@ -16,6 +17,7 @@ pub struct AcceptContext<S> {
     pub(super) service: S,
     pub(super) settings: Arc<AcceptorSettings>,
     pub(super) counts: ConnectionCounts,
+    pub(super) openings: Openings,
     pub(super) accounts: Accounts,
     pub(super) ages: Arc<Ages>,
     pub(super) drain: Drain,
@@ -36,12 +38,20 @@ impl<S> AcceptContext<S> {
             accounts: Accounts::new(settings.held_bytes_max, Arc::clone(&settings.connection)),
             ages: Arc::new(Ages::new(settings.connection.age_max)),
             http2: Arc::new(settings.connection.http2()),
+            openings: Openings::new(&settings),
             service,
             settings: Arc::new(settings),
             counts,
             drain,
             tasks,
         }
+    }
+
+    /// With what listeners know of that are open already.
+    #[must_use]
+    pub(crate) fn with_openings(mut self, openings: Openings) -> Self {
+        self.openings = openings;
+        self
     }
 
     /// What its connections hold.

@@ -8,7 +8,7 @@
 
 use std::future::{Future, pending, ready};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 pub use super::address::{ListenAddress, Peer, UnixPeer};
 use super::connection::{ClientCertificateDer, SendQueue};
+use super::openings::Place;
 use super::settings::AcceptorSettings;
 use crate::limits;
 
@@ -39,6 +40,12 @@ pub trait Listener: Send + 'static {
         peer: Peer,
     ) -> impl Future<Output = io::Result<Established<Self::Socket>>> + Send + use<Self>;
 
+    /// The address of the client of a connection from `peer`, as far as it is known when it is accepted. `None` where a proxy names it
+    /// later, and of one without an address.
+    fn client(&self, peer: Peer) -> Option<IpAddr> {
+        peer.tcp().map(|address| address.ip())
+    }
+
     /// Sets the options of the raw socket.
     fn prepare(raw: &Self::Raw, settings: &AcceptorSettings) -> io::Result<()> {
         let _ = (raw, settings);
@@ -59,6 +66,8 @@ pub struct Established<S> {
     /// Whom the peer, a proxy, named as its client.
     pub(super) named: Option<SocketAddr>,
     pub(super) certificate: Option<Arc<ClientCertificateDer>>,
+    /// Of a client that a proxy named, where its address has limits.
+    pub(super) place: Option<Box<Place>>,
 }
 
 impl<S> Established<S> {
@@ -68,6 +77,7 @@ impl<S> Established<S> {
             socket,
             named: None,
             certificate: None,
+            place: None,
         }
     }
 

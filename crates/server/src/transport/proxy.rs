@@ -8,7 +8,7 @@ pub mod header;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -19,6 +19,7 @@ use self::header::{BEGIN_BYTES_MAX, Header, HeaderError, Progress};
 use super::connection::SendQueue;
 use super::connection_counts::ConnectionCounts;
 use super::listener::{Established, Listener, Peer};
+use super::openings::{Addresses, Place};
 use super::settings::AcceptorSettings;
 
 /// Why a listener behind proxies has closed a connection.
@@ -57,13 +58,23 @@ impl ProxyRefusal {
 pub(crate) struct Proxies {
     allowed: Vec<Cidr>,
     counts: ConnectionCounts,
+    addresses: Addresses,
 }
 
 impl Proxies {
     /// `None` where there are none: such a listener is not behind proxies.
-    pub(crate) fn new(allowed: Vec<Cidr>, counts: &ConnectionCounts) -> Option<Arc<Self>> {
-        let counts = counts.clone();
-        (!allowed.is_empty()).then(|| Arc::new(Self { allowed, counts }))
+    pub(crate) fn new(
+        allowed: Vec<Cidr>,
+        counts: &ConnectionCounts,
+        addresses: &Addresses,
+    ) -> Option<Arc<Self>> {
+        let (counts, addresses) = (counts.clone(), addresses.clone());
+        let proxies = Self {
+            allowed,
+            counts,
+            addresses,
+        };
+        (!proxies.allowed.is_empty()).then(|| Arc::new(proxies))
     }
 
     /// The next connection from one of them.
@@ -78,12 +89,12 @@ impl Proxies {
         }
     }
 
-    /// The client that `proxy` names, if it names one. The caller has a deadline for it.
+    /// The client that `proxy` names, if it names one, and its place among the connections of its address. The caller has a deadline for it.
     pub(super) async fn client_of(
         &self,
         stream: &mut TcpStream,
         proxy: Peer,
-    ) -> io::Result<Option<SocketAddr>> {
+    ) -> io::Result<(Option<SocketAddr>, Option<Box<Place>>)> {
         // A probe connects, says nothing and is no mistake.
         if stream.peek(&mut [0]).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -94,13 +105,20 @@ impl Proxies {
         };
         let client = read(stream).await;
         begun.ended();
-        client.map_err(|error| match error {
+        let named = client.map_err(|error| match error {
             ReadError::Refused(refusal) => {
                 self.counts.count_proxy_refused(proxy, refusal);
                 io::Error::other(refusal)
             }
             ReadError::Io(error) => error,
-        })
+        })?;
+        let client = named.map_or(proxy, Peer::from);
+        let entered = client.tcp().map(|from| self.addresses.enter(from.ip()));
+        let place = entered.unwrap_or(Ok(None)).map_err(|refusal| {
+            self.counts.count_address_refused(client, refusal);
+            io::Error::other(refusal)
+        })?;
+        Ok((named, place))
     }
 }
 
@@ -185,12 +203,17 @@ impl Listener for ProxyListener {
     ) -> impl Future<Output = io::Result<Established<TcpStream>>> + Send + use<> {
         let proxies = Arc::clone(&self.proxies);
         async move {
-            let named = proxies.client_of(&mut raw, peer).await?;
+            let (named, place) = proxies.client_of(&mut raw, peer).await?;
             Ok(Established {
                 named,
+                place,
                 ..Established::new(raw)
             })
         }
+    }
+
+    fn client(&self, _: Peer) -> Option<IpAddr> {
+        None
     }
 
     fn prepare(raw: &TcpStream, settings: &AcceptorSettings) -> io::Result<()> {

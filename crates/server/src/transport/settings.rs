@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::connection::ConnectionSettings;
 use super::open_files::OpenFiles;
+use super::openings::AddressLimits;
 use crate::limits;
 
 /// The limits of the acceptor.
@@ -18,6 +19,10 @@ pub struct AcceptorSettings {
     pub tcp_user_timeout: Duration,
     /// Silence after which the kernel probes the peer.
     pub tcp_keepalive: Duration,
+    /// The limits of the connections from one address.
+    pub address: AddressLimits,
+    /// Handshakes at a time; further ones wait.
+    pub handshakes_max: usize,
     /// Bytes of requests that are held, of all connections together.
     pub held_bytes_max: usize,
     /// The limits of each connection.
@@ -38,6 +43,8 @@ impl Default for AcceptorSettings {
             open_files: OpenFiles::default(),
             tcp_user_timeout: limits::TCP_USER_TIMEOUT,
             tcp_keepalive: limits::TCP_KEEPALIVE,
+            address: AddressLimits::default(),
+            handshakes_max: limits::HANDSHAKES_MAX,
             held_bytes_max: limits::HELD_BYTES_MAX,
             connection: Arc::default(),
         }

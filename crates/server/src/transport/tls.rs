@@ -12,12 +12,13 @@ mod socket;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use self::certificate::Configs;
@@ -28,6 +29,7 @@ use self::socket::TlsSocket;
 use super::connection::{ClientCertificateDer, SendQueue, begins_with_proxy, close_after};
 use super::connection_counts::FORGED;
 use super::listener::{Established, Listener, Peer};
+use super::openings::{Handshakes, TURN_OVER};
 use super::proxy::Proxies;
 use super::settings::AcceptorSettings;
 use crate::limits;
@@ -42,8 +44,7 @@ const NO_TLS: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 pub(crate) struct Tls {
     files: TlsConfig,
     current: Mutex<Current>,
-    /// Handshakes under way.
-    handshakes: Semaphore,
+    handshakes: Handshakes,
     /// Somebody asks to read the files again.
     asked: Arc<Notify>,
     failed_handshakes: AtomicU64,
@@ -62,14 +63,14 @@ struct Current {
 
 impl Tls {
     /// Reads the files. Takes some time, and waits for the disk.
-    pub(crate) fn load(files: TlsConfig) -> Result<Self, TlsError> {
+    pub(crate) fn load(files: TlsConfig, handshakes: Handshakes) -> Result<Self, TlsError> {
         let (seen, content) = files.read_settled();
         let loaded = content?.load(&files)?;
         let (subject, not_after) = (&loaded.facts.subject, &loaded.facts.end);
         tracing::info!(%subject, %not_after, "certificate loaded");
         loaded.facts.warn();
         Ok(Self {
-            handshakes: Semaphore::new(files.handshakes_max),
+            handshakes,
             files,
             current: Mutex::new(Current {
                 configs: loaded.configs,
@@ -135,7 +136,7 @@ impl Tls {
             close_after(raw, &NO_TLS).await;
             return Err(error);
         }
-        let turn = self.handshakes.acquire().await;
+        let turn = self.handshakes.turn().await;
         // The files that hold now, and not when it was accepted.
         let config = self.current.lock().configs.of(asked);
         // The start has seen to it that there is one.
@@ -143,7 +144,16 @@ impl Tls {
         let accept = TlsAcceptor::from(config).accept_with(raw, |session| {
             session.set_buffer_limit(Some(limits::TLS_UNSENT_BYTES));
         });
-        match accept.into_fallible().await {
+        let accepted = tokio::select! {
+            biased;
+            accepted = accept.into_fallible() => accepted,
+            () = turn.is_over() => {
+                let error = io::Error::new(io::ErrorKind::TimedOut, TURN_OVER);
+                begun.failed(&error);
+                return Err(error);
+            }
+        };
+        match accepted {
             Ok(socket) => {
                 begun.done();
                 Ok(TlsSocket::new(socket))
@@ -213,18 +223,26 @@ impl Listener for TlsListener {
         let asked = self.client_certificate;
         let proxies = self.proxies.clone();
         async move {
-            let named = match proxies {
+            let (named, place) = match proxies {
                 Some(proxies) => proxies.client_of(&mut raw, peer).await?,
-                None => None,
+                None => (None, None),
             };
             let client = named.map_or(peer, Peer::from);
             let socket = Box::new(tls.handshake(raw, client, asked).await?);
             let certificate = socket.client_certificate().map(ClientCertificateDer::new);
             Ok(Established {
                 named,
+                place,
                 certificate: certificate.map(Arc::new),
                 ..Established::new(socket)
             })
+        }
+    }
+
+    fn client(&self, peer: Peer) -> Option<IpAddr> {
+        match self.proxies {
+            Some(_) => None,
+            None => peer.tcp().map(|address| address.ip()),
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use super::SendQueue;
 use crate::transport::address::{ListenAddress, Peer};
 use crate::transport::listener::Established;
+use crate::transport::openings::Place;
 use crate::transport::services::Services;
 
 /// A connection, as its calls know it: an `Arc` of this is in the extensions of each of its requests. It is made when the
@@ -23,6 +24,8 @@ pub struct ConnectionContext {
     pub proxy: Option<Box<SocketAddr>>,
     /// The certificate by which TLS knows the client. One `Arc` for the life of the connection.
     pub certificate: Option<Arc<ClientCertificateDer>>,
+    // Among the connections of its address, where that has limits.
+    place: Option<Box<Place>>,
     // Made by the first call that needs it.
     queue: OnceLock<Arc<Semaphore>>,
 }
@@ -46,12 +49,16 @@ impl ConnectionContext {
             socket,
             named,
             certificate,
+            place,
         } = established;
         if let Some(named) = named {
             self.proxy = self.peer.tcp().map(Box::new);
             self.peer = named.into();
         }
         self.certificate = certificate;
+        if place.is_some() {
+            self.place = place;
+        }
         socket
     }
 }
@@ -108,7 +115,7 @@ impl fmt::Debug for ClientCertificateDer {
 }
 
 /// A connection that was accepted, before it has said anything.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Accepted {
     /// Who is at the other end of the socket.
     pub peer: Peer,
@@ -116,16 +123,19 @@ pub struct Accepted {
     pub listener: Arc<ListenerContext>,
     /// Where its bytes are that the peer's kernel has not acknowledged; `None` for one that is not the kernel's.
     pub queue: Option<SendQueue>,
+    /// Among the connections of its address, where that has limits and the address is known already.
+    pub place: Option<Box<Place>>,
 }
 
 impl Accepted {
     /// What is known before the handshake, for its calls.
-    pub(super) fn context(&self) -> ConnectionContext {
+    pub(super) fn context(&mut self) -> ConnectionContext {
         ConnectionContext {
             peer: self.peer,
             listener: Arc::clone(&self.listener),
             proxy: None,
             certificate: None,
+            place: self.place.take(),
             queue: OnceLock::new(),
         }
     }

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::limits;
+use crate::transport::openings::{Handshakes, TURN_OVER};
 use crate::transport::proxy::header;
 
 /// The preface of an HTTP/2 client, before its first frame (RFC 9113, 3.4).
@@ -80,26 +81,54 @@ pub(super) enum Begin {
 /// The first bytes of a stranger.
 pub(super) type SmallBegin = smallvec::SmallVec<[u8; PREFACE.len()]>;
 
-/// Reads until it is clear how the connection begins.
-pub(super) async fn begin<T: AsyncRead + Unpin>(socket: &mut T) -> io::Result<Begin> {
-    let mut bytes = [0; PREFACE.len()];
-    let mut read = 0;
-    while read < bytes.len() {
-        let count = socket.read(&mut bytes[read..]).await?;
-        if count == 0 {
-            return Ok(Begin::Closed);
-        }
-        read += count;
-        if bytes[..read] != PREFACE[..read]
-            && let Some(stranger) = Stranger::of(&bytes[..read])
-        {
-            return Ok(Begin::Stranger(stranger, bytes[..read].into()));
-        }
+/// Reads until it is clear how the connection begins. A peer whose first bytes come in parts waits for its turn after the first.
+pub(super) async fn begin<T: AsyncRead + Unpin>(
+    socket: &mut T,
+    handshakes: &Handshakes,
+) -> io::Result<Begin> {
+    let mut first = Bytes::default();
+    if let Some(begin) = first.read(socket).await? {
+        return Ok(begin);
     }
-    if bytes == PREFACE {
-        Ok(Begin::Http2(&PREFACE))
-    } else {
-        Ok(Begin::Stranger(Stranger::Other, bytes[..].into()))
+    let turn = handshakes.turn().await;
+    let rest = async {
+        loop {
+            if let Some(begin) = first.read(socket).await? {
+                return Ok(begin);
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        begin = rest => begin,
+        () = turn.is_over() => Err(io::Error::new(io::ErrorKind::TimedOut, TURN_OVER)),
+    }
+}
+
+/// The first bytes, as far as they have come.
+#[derive(Default)]
+struct Bytes {
+    bytes: [u8; PREFACE.len()],
+    read: usize,
+}
+
+impl Bytes {
+    /// Reads more of them. `None` while it is not clear how the connection begins.
+    async fn read<T: AsyncRead + Unpin>(&mut self, socket: &mut T) -> io::Result<Option<Begin>> {
+        let count = socket.read(&mut self.bytes[self.read..]).await?;
+        if count == 0 {
+            return Ok(Some(Begin::Closed));
+        }
+        self.read += count;
+        let bytes = &self.bytes[..self.read];
+        if bytes != &PREFACE[..self.read] {
+            let stranger = match Stranger::of(bytes) {
+                None if self.read == PREFACE.len() => Some(Stranger::Other),
+                stranger => stranger,
+            };
+            return Ok(stranger.map(|stranger| Begin::Stranger(stranger, bytes.into())));
+        }
+        Ok((self.read == PREFACE.len()).then_some(Begin::Http2(&PREFACE)))
     }
 }
 
@@ -205,7 +234,8 @@ mod tests {
                 far.write_all(&PREFACE[cut..]).await.expect("room");
                 far.write_all(b"frame").await.expect("room");
             };
-            let (begun, ()) = tokio::join!(begin(&mut near), rest);
+            let handshakes = Handshakes::new(1);
+            let (begun, ()) = tokio::join!(begin(&mut near, &handshakes), rest);
             assert!(matches!(begun, Ok(Begin::Http2(_))));
             let mut frame = [0; 5];
             near.read_exact(&mut frame).await.expect("it is left");

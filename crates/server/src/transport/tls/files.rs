@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use super::clients::{ClientContent, ClientFiles};
 use crate::limits;
 
-/// How a node speaks TLS: its files, in PEM, and how many handshakes it makes at a time.
+/// How a node speaks TLS: its files, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsConfig {
     /// The certificate of the node, then those of the authorities between it and one that clients trust.
@@ -24,8 +24,6 @@ pub struct TlsConfig {
     pub key: PathBuf,
     /// By which certificates of clients are judged; `None` where no listener asks for one.
     pub clients: Option<ClientFiles>,
-    /// Handshakes at a time; further ones wait.
-    pub handshakes_max: usize,
 }
 
 /// Why a certificate cannot be used.
@@ -77,9 +75,6 @@ pub(super) struct Content {
 }
 
 impl TlsConfig {
-    /// Handshakes at a time unless told.
-    pub const HANDSHAKES_MAX_DEFAULT: usize = limits::TLS_HANDSHAKES_MAX;
-
     /// Reads them until two looks agree: a program may be writing them, or switching the folder that they are in.
     pub(super) fn read_settled(&self) -> (Fingerprint, Result<Content, TlsError>) {
         let mut last = self.read();

@@ -174,6 +174,7 @@ where
         peer: address.into(),
         listener: Arc::new(ListenerContext::from(address)),
         queue: None,
+        place: None,
     };
     let settings = AcceptorSettings {
         connection: Arc::new(settings),

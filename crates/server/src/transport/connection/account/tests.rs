@@ -19,12 +19,13 @@ fn accounts(connection: usize, all: usize) -> Accounts {
 
 fn open(own: &mut OwnAccount, accounts: &Accounts) -> Arc<Account> {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
-    let context = Accepted {
+    let mut accepted = Accepted {
         peer: address.into(),
         listener: Arc::new(ListenerContext::from(address)),
         queue: None,
-    }
-    .context();
+        place: None,
+    };
+    let context = accepted.context();
     Arc::clone(own.open(accounts, &Arc::new(context), Waker::noop()))
 }
 
