@@ -307,6 +307,7 @@ impl Checked {
                     .expires
                     .map(|at| instant(at, self.environment.now())),
                 expires_at: identity.expires,
+                verified: Instant::now(),
                 proof: identity.proof,
                 rules: current.number,
             }),

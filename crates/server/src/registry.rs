@@ -177,7 +177,7 @@ impl Registry {
         let fight = slot.tell_fight(now);
         drop(entry);
         self.log_fight(&key, fight);
-        self.expiring.add(&session, now);
+        self.expiring.add(&session);
         if let Some(ages) = &self.ages {
             ages.add(&session, now);
         }

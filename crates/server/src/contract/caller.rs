@@ -43,6 +43,8 @@ pub(crate) struct Credential {
     pub expires: Option<Instant>,
     /// The same as it was told.
     pub expires_at: Option<SystemTime>,
+    /// When the caller was made of it.
+    pub verified: Instant,
     /// From which the caller can be decided again, under newer rules.
     pub proof: Arc<Proof>,
     /// The number of the rules that made the caller.

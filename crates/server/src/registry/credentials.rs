@@ -33,6 +33,8 @@ impl Registry {
         for (session, stage) in &due {
             match stage {
                 Stage::Notice => session.remind(),
+                // It may have another credential since it was looked through.
+                Stage::End if session.caller().ends().is_none_or(|end| end > now) => {}
                 Stage::End => {
                     let reconnect_after = turn();
                     session.close(CloseReason::CredentialExpired { reconnect_after });
@@ -40,6 +42,21 @@ impl Registry {
             }
         }
         due.len() == limit
+    }
+
+    /// Looks all sessions through for those whose credential ends within the next while, once in a while.
+    pub(crate) async fn look_ahead(&self, now: Instant) {
+        let Some(window) = self.expiring.next_window(now) else {
+            return;
+        };
+        for (index, session) in self.sessions().iter().enumerate() {
+            if session.is_checked() {
+                self.expiring.look(session, window);
+            }
+            if (index + 1).is_multiple_of(STEP) {
+                yield_now().await;
+            }
+        }
     }
 
     /// A session goes on with this caller, of the same principal and another credential, as its client has asked.
@@ -50,7 +67,7 @@ impl Registry {
 
     /// Its place among those that expire is that of its caller now.
     fn expire(&self, session: &Arc<Session>) {
-        self.expiring.renew(session, Instant::now());
+        self.expiring.renew(session);
         // One that has ended meanwhile has left that place before, or does so after it has left its own.
         let sessions = self.sessions_of(&session.key());
         if !sessions

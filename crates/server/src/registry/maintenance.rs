@@ -86,6 +86,9 @@ impl Maintenance {
         self.close_slow(now).await;
         self.decide_again().await;
         let turn = || self.registry.turn(&self.environment);
+        if self.callers.are_checked() {
+            self.registry.look_ahead(now).await;
+        }
         while self.registry.mind_credentials(now, STEP, turn) {
             yield_now().await;
         }

@@ -53,6 +53,14 @@ impl<S: Copy> Timetable<S> {
         self.0.lock().insert(at, session.clone(), stage);
     }
 
+    /// Unless it is in here.
+    pub(super) fn add_absent(&self, at: Instant, session: &Arc<Session>, stage: S) {
+        let mut sessions = self.0.lock();
+        if !sessions.next.contains_key(&session.generation) {
+            sessions.insert(at, session.clone(), stage);
+        }
+    }
+
     pub(super) fn remove(&self, session: &Session) {
         self.0.lock().remove(session.generation);
     }

@@ -385,6 +385,7 @@ async fn the_subscriptions_of_a_caller_hear_that_its_credential_expires_and_end_
     let begin = Instant::now();
     let expiring = world.door(Some(Caller {
         credential: Some(Credential {
+            verified: Instant::now(),
             expires: Some(begin + lasting),
             expires_at: None,
             proof: proof(),
