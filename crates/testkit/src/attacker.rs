@@ -2,11 +2,15 @@
 //!
 //! Does not: keep to any rule of HTTP/2, or answer anything.
 
+mod socket;
+
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use socket::Socket;
+pub use socket::attack_over_tls;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, split};
+use tokio::net::TcpSocket;
 
 use crate::frames::{
     ACK, CONTINUATION, FRAME_HEADER_BYTES, GOAWAY, HEADERS, PING, RST_STREAM, WINDOW_INITIAL,
@@ -20,7 +24,7 @@ const READ_BYTES: usize = 16 << 10;
 /// One connection.
 #[derive(Debug)]
 pub struct Attacker {
-    socket: TcpStream,
+    socket: Socket,
     told: Told,
     pings: u64,
 }
@@ -42,7 +46,7 @@ struct Told {
 }
 
 impl Attacker {
-    /// A connection on which nothing is said.
+    /// A connection on which nothing is said, or nothing but a handshake.
     pub async fn connect(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         // A kernel that keeps little, so that what is not read waits at the server.
@@ -54,7 +58,7 @@ impl Attacker {
             .set_nodelay(true)
             .expect("a kernel that sends at once");
         Self {
-            socket,
+            socket: Socket::over(socket, address).await,
             told: Told::default(),
             pings: 0,
         }
@@ -69,17 +73,23 @@ impl Attacker {
 
     /// Sends bytes, and reads what comes meanwhile. Whether the server takes more.
     pub async fn send(&mut self, bytes: &[u8]) -> bool {
-        let (mut from, mut to) = self.socket.split();
-        let mut rest = bytes;
+        let (mut from, mut to) = split(&mut self.socket);
+        let (mut rest, mut flushed) = (bytes, false);
         let sent = async {
-            while !rest.is_empty() && self.told.takes_more() {
+            while !flushed && self.told.takes_more() {
+                let write = async {
+                    match rest {
+                        [] => to.flush().await.map(|()| None),
+                        rest => to.write(rest).await.map(Some),
+                    }
+                };
                 tokio::select! {
                     biased;
                     read = from.read_buf(self.told.room()) => self.told.came(&read),
-                    written = to.write(rest) => match written {
-                        Ok(count) => rest = &rest[count..],
-                        // What was said before is still to be read.
-                        Err(_) => rest = &[],
+                    written = write => match written {
+                        Ok(Some(count)) => rest = &rest[count..],
+                        // What was said before is still to be read after an error.
+                        Ok(None) | Err(_) => flushed = true,
                     },
                 }
             }
@@ -90,7 +100,7 @@ impl Attacker {
 
     /// Sends bytes and reads nothing. How many the kernel took at once.
     pub fn push(&mut self, bytes: &[u8]) -> usize {
-        self.socket.try_write(bytes).unwrap_or(0)
+        self.socket.try_write(bytes)
     }
 
     /// Reads until something was told, or the connection has ended. Whether the server takes more.

@@ -33,7 +33,7 @@ pub(super) use longlived_testkit::{
     wait::{PATIENCE, pass, spawn, until, within},
 };
 
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A node that runs until it is told to drain, or the test ends.
 pub(crate) struct Node {
@@ -101,7 +101,7 @@ impl Node {
     }
 
     /// A node that the test has made itself.
-    pub(super) fn run(server: Server) -> Self {
+    pub(crate) fn run(server: Server) -> Self {
         let address = server.local_addr().tcp().expect("it listens on TCP first");
         let metrics = server.metrics_addr();
         let (stop, stopped) = oneshot::channel();

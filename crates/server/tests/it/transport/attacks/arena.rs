@@ -3,13 +3,19 @@
 use std::cell::Cell;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
-use longlived_testkit::attacker::Attacker;
+use longlived_broker::Environment;
+use longlived_server::listener::ListenAddress;
+use longlived_server::{ClientCertificate, Config, Listen, Server, Services, TlsConfig};
+use longlived_testkit::attacker::{Attacker, attack_over_tls};
+use rcgen::{CertificateParams, KeyPair};
+use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use super::CHECK;
 use crate::contract::metrics::scrape;
-use crate::contract::support::Node;
+use crate::contract::support::{ANY_PORT, Node};
 use crate::transport::support::{Client, within};
 use longlived_testkit::grpc::framed;
 use longlived_testkit::wait::until;
@@ -30,9 +36,41 @@ pub(super) fn scale() -> u32 {
     })
 }
 
+/// Whether attackers speak TLS.
+pub(super) fn is_over_tls() -> bool {
+    std::env::var_os("LONGLIVED_ATTACK_TLS").is_some()
+}
+
+/// A certificate that attackers of this thread trust, and a listener with it.
+fn tls(folder: &Path) -> (TlsConfig, Listen) {
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec![ANY_PORT.ip().to_string()]).expect("an address");
+    let certificate = params.self_signed(&key).expect("a certificate");
+    attack_over_tls(certificate.der().clone());
+    let files = TlsConfig {
+        certificate: folder.join("certificate.pem"),
+        key: folder.join("key.pem"),
+        clients: None,
+    };
+    fs::write(&files.certificate, certificate.pem()).expect("a disk with room");
+    fs::write(&files.key, key.serialize_pem()).expect("a disk with room");
+    let listen = Listen::Tls {
+        first: ANY_PORT,
+        also: Vec::new(),
+        proxies: Vec::new(),
+        client_certificate: ClientCertificate::None,
+        services: Services::All,
+    };
+    (files, listen)
+}
+
 /// A node with one neighbour on it.
 pub(super) struct Arena {
     node: Node,
+    /// Of the certificate.
+    _folder: TempDir,
+    /// Where the neighbour connects.
+    neighbours: SocketAddr,
     /// Calls of the neighbour that were answered.
     answered: Cell<u64>,
 }
@@ -62,8 +100,8 @@ pub(super) fn attacked(attack: impl AsyncFnOnce(&Arena)) {
         .build()
         .expect("a runtime");
     let (arena, mut neighbour, before) = runtime.block_on(async {
-        let arena = Arena::open();
-        let mut neighbour = Client::connect(arena.address()).await;
+        let arena = Arena::open().await;
+        let mut neighbour = Client::connect(arena.neighbours).await;
         arena.ask(&mut neighbour).await;
         let before = arena.standing().await;
         // The buffers of the thread are there before memory is counted.
@@ -100,12 +138,32 @@ pub(super) fn attacked(attack: impl AsyncFnOnce(&Arena)) {
 }
 
 impl Arena {
-    fn open() -> Self {
-        let node = Node::start_with(|config| {
-            config.acceptor.held_bytes_max = COUNTED_BYTES_MAX;
-        });
+    async fn open() -> Self {
+        let mut config = Config {
+            metrics_listen: Some(ANY_PORT),
+            ..Config::default()
+        };
+        config.acceptor.held_bytes_max = COUNTED_BYTES_MAX;
+        let folder = tempfile::tempdir().expect("a folder");
+        config.listen = if is_over_tls() {
+            let (files, listen) = tls(folder.path());
+            config.tls = Some(files);
+            // The neighbour stays with TCP.
+            vec![listen, ANY_PORT.into()]
+        } else {
+            vec![ANY_PORT.into()]
+        };
+        let server = Server::bind(config, Environment::system()).await;
+        let server = server.expect("a free port");
+        let addresses: Vec<_> = server
+            .local_addrs()
+            .iter()
+            .filter_map(ListenAddress::tcp)
+            .collect();
         Self {
-            node,
+            node: Node::run(server),
+            _folder: folder,
+            neighbours: addresses[addresses.len() - 1],
             answered: Cell::new(0),
         }
     }
