@@ -196,4 +196,30 @@ mod tests {
         tasks.stop();
         tasks.close_and_wait().await;
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn watchers_that_take_no_answer_hold_up_nobody() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let tasks = Tasks::new();
+        tasks.spawn("metrics", serve(listener, values().await, tasks.clone()));
+        let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
+        let mut slow = Vec::new();
+        for _ in 0..200 {
+            let mut socket = TcpStream::connect(address).await.expect("it listens");
+            socket.write_all(request).await.expect("it is taken");
+            slow.push(socket);
+        }
+        let begun = Instant::now();
+        let mut watcher = TcpStream::connect(address).await.expect("it listens");
+        watcher.write_all(request).await.expect("it is taken");
+        let mut answer = String::new();
+        watcher.read_to_string(&mut answer).await.expect("text");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        let took = begun.elapsed();
+        assert!(took < limits::METRICS_TIMEOUT, "{took:?}");
+        drop(slow);
+        tasks.stop();
+        tasks.close_and_wait().await;
+    }
 }

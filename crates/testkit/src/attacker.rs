@@ -7,8 +7,8 @@ mod socket;
 use std::io;
 use std::net::SocketAddr;
 
+use rustls::pki_types::CertificateDer;
 use socket::Socket;
-pub use socket::attack_over_tls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, split};
 use tokio::net::TcpSocket;
 
@@ -46,6 +46,11 @@ struct Told {
 }
 
 impl Attacker {
+    /// Those of this thread that connect from now on speak TLS, and trust this certificate.
+    pub fn trust(authority: CertificateDer<'static>) {
+        socket::trust(authority);
+    }
+
     /// A connection on which nothing is said, or nothing but a handshake.
     pub async fn connect(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");

@@ -24,8 +24,8 @@ thread_local! {
     static TLS: RefCell<Option<TlsConnector>> = const { RefCell::new(None) };
 }
 
-/// Attackers of this thread that connect from now on speak TLS, and trust this certificate.
-pub fn attack_over_tls(authority: CertificateDer<'static>) {
+/// Those of this thread are TLS from now on.
+pub(super) fn trust(authority: CertificateDer<'static>) {
     let mut trusted = RootCertStore::empty();
     trusted.add(authority).expect("a certificate");
     let provider = Arc::new(aws_lc_rs::default_provider());

@@ -5,7 +5,7 @@ use tonic::Code;
 
 use super::support::{
     Frame, GapPolicy, GapReason, Node, Outcome, Raw, assert_current_at, assert_says, earliest,
-    framed, history, message, position, request,
+    framed, history, message, position, request, until,
 };
 
 /// `orders.>` keeps three events; ten were published, so 8 to 10 are kept.
@@ -442,4 +442,33 @@ async fn the_refusal_of_a_position_is_trailers_only() {
     assert_eq!(reply.header("grpc-status"), Some("11"));
     let status = tonic::Status::from_header_map(&reply.headers).expect("a status");
     assert_says(&status, Code::OutOfRange, &["8 to 10"]);
+}
+
+#[tokio::test]
+async fn ids_that_subscribe_once_and_leave_keep_nobody_out() {
+    const KNOWN_MAX: usize = 5;
+    let node = Node::start_with(|config| config.subscribers_max = KNOWN_MAX);
+    let (stays, _) = node.open(request("stays", &["t"])).await;
+    for number in 0..10 * KNOWN_MAX {
+        // One that has an instance is expected back for a while.
+        let once = v1::SubscribeRequest {
+            instance: number as u64 + 1,
+            ..request(&format!("once-{number}"), &["t"])
+        };
+        let (stream, _) = until("another is let in", async || {
+            let mut stream = node.subscribe(once.clone()).await.ok()?;
+            let welcome = stream.welcome().await;
+            Some((stream, welcome))
+        })
+        .await;
+        drop(stream);
+    }
+    let (_honest, _) = until("an honest one is let in", async || {
+        let mut stream = node.subscribe(request("honest", &["t"])).await.ok()?;
+        let welcome = stream.welcome().await;
+        Some((stream, welcome))
+    })
+    .await;
+    node.unsubscribe("stays").await.expect("it is still live");
+    drop(stays);
 }

@@ -7,6 +7,7 @@
 
 mod arena;
 mod churn;
+mod compressed;
 mod content;
 mod continuation;
 mod hpack;

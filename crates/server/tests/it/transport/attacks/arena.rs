@@ -8,7 +8,7 @@ use std::path::Path;
 use longlived_broker::Environment;
 use longlived_server::listener::ListenAddress;
 use longlived_server::{ClientCertificate, Config, Listen, Server, Services, TlsConfig};
-use longlived_testkit::attacker::{Attacker, attack_over_tls};
+use longlived_testkit::attacker::Attacker;
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -46,7 +46,7 @@ fn tls(folder: &Path) -> (TlsConfig, Listen) {
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec![ANY_PORT.ip().to_string()]).expect("an address");
     let certificate = params.self_signed(&key).expect("a certificate");
-    attack_over_tls(certificate.der().clone());
+    Attacker::trust(certificate.der().clone());
     let files = TlsConfig {
         certificate: folder.join("certificate.pem"),
         key: folder.join("key.pem"),
@@ -67,7 +67,7 @@ fn tls(folder: &Path) -> (TlsConfig, Listen) {
 /// A node with one neighbour on it.
 pub(super) struct Arena {
     node: Node,
-    /// Of the certificate.
+    /// Of the files that it is told.
     _folder: TempDir,
     /// Where the neighbour connects.
     neighbours: SocketAddr,
@@ -95,12 +95,17 @@ impl Standing {
 ///
 /// Everything runs on the test's own thread, whose memory is counted: other tests do not disturb it.
 pub(super) fn attacked(attack: impl AsyncFnOnce(&Arena)) {
+    attacked_by(None, attack);
+}
+
+/// The same, of a node that checks its callers by these rules, if there are any.
+pub(super) fn attacked_by(rules: Option<&str>, attack: impl AsyncFnOnce(&Arena)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
     let (arena, mut neighbour, before) = runtime.block_on(async {
-        let arena = Arena::open().await;
+        let arena = Arena::open(rules).await;
         let mut neighbour = Client::connect(arena.neighbours).await;
         arena.ask(&mut neighbour).await;
         let before = arena.standing().await;
@@ -138,7 +143,7 @@ pub(super) fn attacked(attack: impl AsyncFnOnce(&Arena)) {
 }
 
 impl Arena {
-    async fn open() -> Self {
+    async fn open(rules: Option<&str>) -> Self {
         let mut config = Config {
             metrics_listen: Some(ANY_PORT),
             ..Config::default()
@@ -153,6 +158,11 @@ impl Arena {
         } else {
             vec![ANY_PORT.into()]
         };
+        config.auth = rules.map(|rules| {
+            let file = folder.path().join("auth.toml");
+            fs::write(&file, rules).expect("a disk with room");
+            file
+        });
         let server = Server::bind(config, Environment::system()).await;
         let server = server.expect("a free port");
         let addresses: Vec<_> = server
