@@ -33,7 +33,9 @@ pub(crate) fn describe(what: &What, newcomer: bool) -> Option<(Tone, String)> {
             let tone = if *had_stream { Tone::Bad } else { Tone::Wait };
             (tone, format!("{what} ({reason}), backing off {wait}"))
         }
-        What::HandingOver { reason } => (Tone::Wait, format!("moves to a new stream: {reason}")),
+        What::HandingOver { reason, .. } => {
+            (Tone::Wait, format!("moves to a new stream: {reason}"))
+        }
         What::Resubscribed { outcome, after } => {
             let after = text::seconds(*after);
             let outcome = match outcome {

@@ -182,6 +182,8 @@ pub(crate) struct VerdictRecord {
     repeated: Option<u64>,
     gaps: u64,
     reconnects: u64,
+    /// Streams opened beside one that went on.
+    handovers: u64,
     recover_p50_ms: Option<f64>,
     recover_max_ms: Option<f64>,
     unsubscribed_ok: u32,
@@ -252,7 +254,7 @@ impl<'a> Record<'a> {
                 retry_in_ms: retry_in.as_millis() as u64,
                 had_stream: *had_stream,
             },
-            What::HandingOver { reason } => Self::HandingOver { client, reason },
+            What::HandingOver { reason, .. } => Self::HandingOver { client, reason },
             What::Resubscribed { outcome, after } => Self::Resubscribed {
                 client,
                 outcome: outcome.map(|outcome| match outcome {
@@ -299,6 +301,7 @@ impl<'a> Record<'a> {
             repeated: verdict.repeated,
             gaps: verdict.gaps,
             reconnects: verdict.reconnects,
+            handovers: verdict.handovers,
             recover_p50_ms: verdict.recover_p50.map(millis),
             recover_max_ms: verdict.recover_max.map(millis),
             unsubscribed_ok: verdict.unsubscribed_ok,

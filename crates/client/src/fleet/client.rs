@@ -246,7 +246,10 @@ async fn take(common: &Common, teller: &Teller, tally: &mut Tally<'_>, said: Sai
             retry_in,
             had_stream: tally.lost(),
         },
-        Said::HandingOver { reason } => What::HandingOver { reason },
+        Said::HandingOver { cause } => What::HandingOver {
+            cause,
+            reason: cause.ahead(),
+        },
         Said::Unsubscribed { ok } => What::Unsubscribed { ok },
         Said::FilterRefused(reason) => {
             tally.failed(reason);

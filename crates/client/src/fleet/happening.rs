@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::continuity::Violation;
 use crate::event::{Event, Gap};
 use crate::position::Position;
-use crate::subscriber::Outcome;
+use crate::subscriber::{GoAwayReason, Outcome};
 
 /// Something that happened to one client.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,16 +35,18 @@ pub enum What {
         /// False when an attempt to come back failed.
         had_stream: bool,
     },
-    /// The server ends its stream soon; a new one is opened beside it.
+    /// The server ends its stream soon, or at the end of its credential; a new one is opened beside it.
     HandingOver {
-        /// Why, in words.
+        /// Why.
+        cause: GoAwayReason,
+        /// The same in words.
         reason: String,
     },
-    /// It has a stream again.
+    /// It has a stream again, or the one that was opened beside its stream.
     Resubscribed {
         /// The server's view of its position; `None` with the frozen contract.
         outcome: Option<Outcome>,
-        /// How long it had none.
+        /// How long it had none; zero when it has a second one.
         after: Duration,
     },
     /// The server announced missing events.
@@ -94,7 +96,7 @@ impl fmt::Display for Happening {
                     retry_in.as_millis()
                 )
             }
-            What::HandingOver { reason } => write!(f, "handing over ({reason})"),
+            What::HandingOver { reason, .. } => write!(f, "handing over ({reason})"),
             What::Resubscribed {
                 outcome: Some(outcome),
                 after,

@@ -11,7 +11,7 @@ use crate::continuity::Violation;
 use crate::event::{Event, Gap};
 use crate::legacy::LegacyItem;
 use crate::position::Position;
-use crate::subscriber::{BuildError, Item, Notice, Outcome, SubscribeError};
+use crate::subscriber::{BuildError, GoAwayReason, Item, Notice, Outcome, SubscribeError};
 
 pub(super) enum Said {
     Event(Event),
@@ -26,7 +26,7 @@ pub(super) enum Said {
         retry_in: Duration,
     },
     HandingOver {
-        reason: String,
+        cause: GoAwayReason,
     },
     /// A part of what it follows is over; why.
     FilterRefused(String),
@@ -83,9 +83,7 @@ impl From<Notice> for Said {
                 reason: reason.to_string(),
                 retry_in,
             },
-            Notice::HandingOver { reason, .. } => Self::HandingOver {
-                reason: reason.ahead(),
-            },
+            Notice::HandingOver { reason, .. } => Self::HandingOver { cause: reason },
             Notice::FilterRefused { .. } => Self::FilterRefused(notice.to_string()),
             Notice::Unsubscribed { ok } => Self::Unsubscribed { ok },
             Notice::Progress { .. } | Notice::CredentialExpires { .. } => Self::Aside,

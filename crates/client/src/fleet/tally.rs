@@ -29,7 +29,7 @@ pub struct Snapshot {
     pub delivered: u64,
     /// Gaps announced.
     pub gaps: u64,
-    /// Streams opened after the first, over all clients.
+    /// Streams opened after one was lost, over all clients.
     pub reconnects: u64,
     /// Continuity broken: something is missing that was not announced.
     pub lost: u64,
@@ -158,10 +158,15 @@ impl<'a> Tally<'a> {
 
     /// A stream is open. Returns how long there was none, when it is not the first.
     pub(super) fn opened(&mut self) -> Option<Duration> {
-        let first = self.stream == Stream::Never;
+        let before = self.stream;
+        if before == Stream::Open {
+            // Beside one that goes on, so nothing paused: what came before and after a loss is counted as it was.
+            self.numbers.handovers += 1;
+            return Some(Duration::ZERO);
+        }
         let away = self.lost_at.map(|lost| lost.elapsed()).unwrap_or_default();
         self.move_to(Stream::Open);
-        if first {
+        if before == Stream::Never {
             return None;
         }
         self.numbers.reconnects += 1;
@@ -306,6 +311,25 @@ mod tests {
             (snapshot.connected, snapshot.reconnecting, snapshot.ended),
             (0, 0, 1)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_beside_one_that_goes_on_is_no_return() {
+        let totals = Totals::new(1);
+        let mut tally = Tally::new(&totals, 1, true);
+        tally.opened();
+        tally.event(&event(7, 1));
+        assert_eq!(tally.opened(), Some(Duration::ZERO));
+        tally.event(&event(7, 2));
+        assert!(tally.lost());
+        tokio::time::advance(Duration::from_millis(300)).await;
+        assert_eq!(tally.opened(), Some(Duration::from_millis(300)));
+        tally.event(&event(7, 3));
+        assert_eq!(tally.opened(), Some(Duration::ZERO));
+        assert_eq!(totals.snapshot().connected, 1);
+        let numbers = tally.close(true);
+        assert_eq!((numbers.reconnects, numbers.handovers), (1, 2));
+        assert_eq!((numbers.delivered_before, numbers.delivered_after), (2, 1));
     }
 
     #[tokio::test]

@@ -17,8 +17,10 @@ pub struct ClientVerdict {
     pub delivered_after: u64,
     /// Gaps announced to it.
     pub gaps: u64,
-    /// Streams it opened after its first.
+    /// Streams it opened after it had lost one.
     pub reconnects: u64,
+    /// Streams it opened beside one that went on: planned moves, and renewals of its credential.
+    pub handovers: u64,
     /// From losing a stream to the first event or the first word that it is current: the longest. With the
     /// frozen contract, to the next open stream.
     pub recover_max: Option<Duration>,
@@ -48,8 +50,10 @@ pub struct Verdict {
     pub repeated: Option<u64>,
     /// Gaps announced.
     pub gaps: u64,
-    /// Streams opened after the first.
+    /// Streams opened after one was lost.
     pub reconnects: u64,
+    /// Streams opened beside one that went on: planned moves, and renewals of credentials.
+    pub handovers: u64,
     /// Half of all recoveries took no longer.
     pub recover_p50: Option<Duration>,
     /// The longest recovery.
@@ -101,6 +105,7 @@ impl Verdict {
             repeated: per_client.iter().map(|client| client.repeated).sum(),
             gaps: sum(|client| client.gaps),
             reconnects: sum(|client| client.reconnects),
+            handovers: sum(|client| client.handovers),
             // The histogram answers with the upper end of a bucket, which may lie above the longest of all.
             recover_p50: recover_p50.min(recover_max),
             recover_max,
