@@ -6,16 +6,22 @@
 //!     -> stage    the fleet, the publisher and the server, watched in one loop until something holds
 //!          -> board   what each client and each line has come to
 //!          -> page    what is printed
+//!     -> door     how the server is reached: by anybody, or over TLS with a token
+//!          -> credentials  certificate, auth file and tokens, made by the demo
+//!          -> strangers    subscribers that must be refused
 //!     -> history  where the server keeps it, and what was promised with that
 //!     -> text     the lines that are published, and their pace
 //! ```
 
 mod board;
+mod credentials;
+mod door;
 mod history;
 mod page;
 mod run;
 mod server;
 mod stage;
+mod strangers;
 mod text;
 
 use std::path::PathBuf;
@@ -35,6 +41,9 @@ use crate::values;
 /// Exit status 0 only if every client came back, received something before and after the kill, and nothing was
 /// lost or repeated. With a data directory there must also be no gap and the same epoch, and every acknowledged
 /// line must have been delivered to every client.
+///
+/// With --tls everything goes over TLS, and the server lets in callers with a token alone. Three subscribers with a wrong
+/// token or none must be refused, and every client must renew its token, which lives 4 s, by a second stream.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Publish the lines of this file instead of the built-in text. Empty lines are left out.
@@ -48,6 +57,11 @@ pub(crate) struct Args {
     /// Keep the server's history in memory. It is lost with the server, and every client must be told so by a gap.
     #[arg(long)]
     memory: bool,
+
+    /// Serve over TLS and with an auth file, for which the demo makes certificate, key and tokens in a temporary
+    /// directory. Strangers must be refused, and every client must renew its token.
+    #[arg(long)]
+    tls: bool,
 
     /// Give up if the demo has not ended by then. A slow machine needs longer.
     #[arg(long, default_value = "25s", value_parser = values::positive_duration)]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use longlived_client::fleet::What;
-use longlived_client::{Durability, Event, Position};
+use longlived_client::{Durability, Event, GoAwayReason, Position};
 
 /// One client.
 #[derive(Debug, Default)]
@@ -19,6 +19,9 @@ struct Seat {
     /// Since it last came back.
     after: u64,
     lines: HashSet<u32>,
+    /// A second stream is opened, with a fresh token.
+    renewing: bool,
+    renewals: u32,
 }
 
 /// One published line at one place of the log.
@@ -26,6 +29,7 @@ struct Seat {
 pub(super) struct Line {
     /// Its number in the text, from 1.
     pub(super) number: u32,
+    /// Empty until a client has it.
     pub(super) text: Bytes,
     /// Clients that got it.
     pub(super) delivered: u32,
@@ -68,17 +72,26 @@ impl Board {
         let seat = self.seats.get_mut(&client)?;
         match what {
             What::Subscribed => seat.connected = true,
+            What::Resubscribed { .. } if seat.renewing => {
+                seat.renewing = false;
+                seat.renewals += 1;
+            }
             What::Resubscribed { .. } => {
                 seat.connected = true;
                 seat.after = 0;
             }
             What::BackingOff { had_stream, .. } => {
                 seat.connected = false;
+                // The second stream went with the first.
+                seat.renewing = false;
                 if *had_stream {
                     seat.streams_lost += 1;
                 } else {
                     seat.failed += 1;
                 }
+            }
+            What::HandingOver { cause, .. } => {
+                seat.renewing = *cause == GoAwayReason::CredentialExpired;
             }
             What::Unsubscribed { .. } | What::Failed { .. } => seat.connected = false,
             What::Event(event) => {
@@ -92,11 +105,7 @@ impl Board {
                     return self.delivered(client, event);
                 }
             }
-            What::Data(_)
-            | What::HandingOver { .. }
-            | What::Gap(_)
-            | What::Violation(_)
-            | What::Current(_) => {}
+            What::Data(_) | What::Gap(_) | What::Violation(_) | What::Current(_) => {}
         }
         None
     }
@@ -120,7 +129,10 @@ impl Board {
         self.acknowledged += 1;
         self.on_disk += usize::from(durability == Durability::Disk);
         self.epochs.insert(position.epoch);
-        self.lines.entry(position).or_default().acknowledged = true;
+        let line = self.lines.entry(position).or_default();
+        // Answers come in the order of the lines, and this one may come before any client has the line.
+        line.number = self.acknowledged as u32;
+        line.acknowledged = true;
     }
 
     pub(super) fn everybody_is_connected(&self) -> bool {
@@ -135,6 +147,27 @@ impl Board {
     /// The same of all clients.
     pub(super) fn failed_attempts(&self) -> u32 {
         self.seats.values().map(|seat| seat.failed).sum()
+    }
+
+    /// Second streams with a fresh token, of one client.
+    pub(super) fn renewals_of(&self, client: u32) -> u32 {
+        self.seats.get(&client).map_or(0, |seat| seat.renewals)
+    }
+
+    /// The same of all clients.
+    pub(super) fn renewals(&self) -> u32 {
+        self.seats.values().map(|seat| seat.renewals).sum()
+    }
+
+    /// The clients that have not renewed their token.
+    pub(super) fn without_renewal(&self) -> Vec<u32> {
+        let seats = self.seats.iter();
+        let without = seats.filter(|(_, seat)| seat.renewals == 0);
+        without.map(|(client, _)| *client).collect()
+    }
+
+    pub(super) fn everybody_renewed(&self) -> bool {
+        self.without_renewal().is_empty()
     }
 
     pub(super) fn everybody_lost_a_stream(&self) -> bool {
@@ -249,6 +282,13 @@ mod tests {
         }
     }
 
+    fn handing_over() -> What {
+        What::HandingOver {
+            cause: GoAwayReason::CredentialExpired,
+            reason: String::new(),
+        }
+    }
+
     fn back() -> What {
         What::Resubscribed {
             outcome: None,
@@ -267,6 +307,11 @@ mod tests {
 
         let first = Position::new(7, 1);
         board.acknowledged(first, Durability::Memory);
+        assert_eq!(
+            board.incomplete()[0].number,
+            1,
+            "known before it is delivered"
+        );
         assert_eq!(board.got(1, TOPIC, first, 1), None);
         assert!(!board.is_half(), "client 2 has nothing yet");
         board.got(2, "inbox.2", Position::new(7, 2), 0);
@@ -289,6 +334,29 @@ mod tests {
         assert!(board.is_told());
         assert_eq!(board.deliveries_made(), 3);
         assert_eq!((board.on_disk(), board.epochs()), (1, 2));
+    }
+
+    #[test]
+    fn a_second_stream_is_a_renewal_only_beside_the_first() {
+        let mut board = Board::new(TOPIC, 1, 2);
+        for client in [1, 2] {
+            board.happened(client, &What::Subscribed);
+            board.happened(client, &handing_over());
+        }
+        board.happened(1, &back());
+        assert_eq!(
+            (board.renewals_of(1), board.without_renewal()),
+            (1, vec![2])
+        );
+        board.got(1, "inbox.1", Position::new(7, 1), 0);
+        board.happened(2, &lost());
+        board.happened(2, &back());
+        assert_eq!(board.renewals_of(2), 0, "the first stream was lost before");
+        assert!(!board.everybody_renewed());
+        board.happened(2, &handing_over());
+        board.happened(2, &back());
+        assert!(board.everybody_renewed());
+        assert_eq!(board.renewals(), 2);
     }
 
     #[test]

@@ -197,6 +197,7 @@ mod tests {
             file: None,
             data_dir: None,
             memory: false,
+            tls: false,
             give_up_after: std::time::Duration::from_secs(25),
         };
         let history = History::of(&args).unwrap();

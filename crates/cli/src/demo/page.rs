@@ -25,6 +25,8 @@ pub(super) struct Page {
     /// One line in this many is printed.
     stride: u32,
     lines: usize,
+    /// Steps that have begun.
+    steps: u32,
 }
 
 impl Page {
@@ -38,6 +40,7 @@ impl Page {
             clients,
             stride: lines.div_ceil(LINES_PRINTED).max(1) as u32,
             lines,
+            steps: 0,
         }
     }
 
@@ -56,8 +59,10 @@ impl Page {
         self.print(self.output.sentence(Tone::Strong, text))
     }
 
-    pub(super) fn step(&self, number: u32, text: &str) -> Result<(), OutputError> {
-        let number = format!("{number}  ");
+    /// The heading of the next step.
+    pub(super) fn step(&mut self, text: &str) -> Result<(), OutputError> {
+        self.steps += 1;
+        let number = format!("{}  ", self.steps);
         let heading = self
             .output
             .after(&[(Tone::Heading, &number)], Tone::Heading, text);

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use longlived_client::BackoffOptions;
 use longlived_client::fleet::{Fleet, FleetConfig, Verdict};
-use longlived_client::{BackoffOptions, Client};
 use tokio::time::Instant;
 
 use super::Args;
 use super::board::Board;
+use super::door::Door;
 use super::history::History;
 use super::page::Page;
 use super::server::Server;
@@ -22,6 +23,8 @@ use crate::signals::{self, StopSignals};
 
 const CLIENTS: u32 = 10;
 const TOPIC: &str = "demo.lines";
+/// What the subscribers follow.
+const FOLLOWED: &[&str] = &[TOPIC, "inbox.*"];
 /// How long the server stays dead: long enough that every client tries in vain at least once.
 const OUTAGE: Duration = Duration::from_secs(2);
 /// The steps after the story take at most this part of the story's time.
@@ -35,6 +38,22 @@ const BACKOFF: BackoffOptions = BackoffOptions {
     max: Duration::from_secs(2),
 };
 
+/// What is the same from the first server to the last.
+struct Setting {
+    text: Text,
+    history: History,
+    door: Door,
+}
+
+impl Setting {
+    /// To be called when no server runs any more.
+    fn remove(self) -> anyhow::Result<()> {
+        let removed = self.history.remove();
+        self.door.remove()?;
+        removed
+    }
+}
+
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Caught before there is anything that must not be left behind.
     let signals = StopSignals::new()?;
@@ -43,8 +62,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let history = History::of(&args)?;
     let text = args.file.unwrap_or_else(Text::built_in);
-    let played = play(&text, &history, signals, args.give_up_after).await;
-    let removed = history.remove();
+    let setting = Setting {
+        text: if args.tls { text.unhurried() } else { text },
+        history,
+        door: Door::new(args.tls)?,
+    };
+    let played = play(&setting, signals, args.give_up_after).await;
+    let removed = setting.remove();
     let code = played?;
     removed?;
     Ok(code)
@@ -52,20 +76,19 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// The whole of it; no server runs when this returns.
 async fn play(
-    text: &Text,
-    history: &History,
+    setting: &Setting,
     signals: StopSignals,
     give_up_after: Duration,
 ) -> anyhow::Result<ExitCode> {
-    let page = Page::new(CLIENTS, text.lines.len());
-    let mut stage = open(page, signals, text, history, give_up_after).await?;
-    let told = story(&mut stage, text, history).await;
+    let page = Page::new(CLIENTS, setting.text.lines.len());
+    let mut stage = open(page, signals, setting, give_up_after).await?;
+    let told = story(&mut stage, setting).await;
     // Not a drain: nobody needs it any more. Seen through, so that no process is left behind.
     if let Some(server) = stage.server.take() {
         server.kill().await?;
     }
     match told {
-        Ok(told) => end(stage, told, history).await,
+        Ok(told) => end(stage, told, setting).await,
         Err(Trouble::Interrupted(number)) => Ok(signals::ended_by(number)),
         Err(Trouble::Failed(error)) => Err(error),
         Err(Trouble::Waited(what)) => anyhow::bail!("gave up waiting for {what}"),
@@ -73,8 +96,8 @@ async fn play(
 }
 
 /// All steps up to the verdict; false when something was waited for in vain.
-async fn story(stage: &mut Stage, text: &Text, history: &History) -> Result<bool, Trouble> {
-    let told = match tell(stage, text, history).await {
+async fn story(stage: &mut Stage, setting: &Setting) -> Result<bool, Trouble> {
+    let told = match tell(stage, setting).await {
         Ok(()) => true,
         Err(Trouble::Waited(what)) => {
             let waited = format!("gave up waiting for {what}");
@@ -87,37 +110,43 @@ async fn story(stage: &mut Stage, text: &Text, history: &History) -> Result<bool
     Ok(told)
 }
 
-/// Step 1 and 2: a server, and its subscribers.
+/// The first two steps: a server, and its subscribers.
 async fn open(
-    page: Page,
+    mut page: Page,
     signals: StopSignals,
-    text: &Text,
-    history: &History,
+    setting: &Setting,
     give_up_after: Duration,
 ) -> anyhow::Result<Stage> {
+    let Setting {
+        text,
+        history,
+        door,
+    } = setting;
     let began = Instant::now();
-    page.title("longlived demo: ten subscribers, one server, and a kill -9 in the middle")?;
+    page.title(door.title())?;
     page.remark("Clients back off as always (a random wait of up to 1 s, then 1.6 times as much, and so on),")?;
     page.remark(
         "but here no wait is longer than 2 s instead of 120 s, so that this ends within 30 s.",
     )?;
 
-    page.step(1, "A server starts")?;
+    page.step("A server starts")?;
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = Server::start(listen, history.dir()).await?;
+    let server = Server::start(listen, door, history.dir()).await?;
     page.event("server", Tone::Plain, &server.command_line())?;
     page.remark(&format!(
         "It is process {}. {}",
         server.pid,
         history.at_start()
     ))?;
+    for remark in door.at_start() {
+        page.remark(&remark)?;
+    }
 
-    page.step(
-        2,
-        &format!("Ten clients subscribe, each to its inbox and to {TOPIC}"),
-    )?;
-    let url = format!("http://{}", server.address);
-    let client = Client::builder(url)
+    page.step(&format!(
+        "Ten clients subscribe, each to its inbox and to {TOPIC}"
+    ))?;
+    let client = door
+        .subscribers(server.address, FOLLOWED)?
         .connections(CLIENTS as usize)
         .backoff(BACKOFF)
         .build()?;
@@ -139,37 +168,54 @@ async fn open(
         answers: None,
         topic: TOPIC,
         deadline: began + give_up_after,
+        intruders: 0,
         returned: BTreeMap::new(),
     })
 }
 
-/// Steps 2 to 5: the clients subscribe, the text begins, the server dies and comes back, the text ends.
-async fn tell(stage: &mut Stage, text: &Text, history: &History) -> Result<(), Trouble> {
+/// The clients subscribe, strangers are refused, the text begins, the server dies and comes back, the text ends.
+async fn tell(stage: &mut Stage, setting: &Setting) -> Result<(), Trouble> {
+    let Setting {
+        text,
+        history,
+        door,
+    } = setting;
     stage
         .until("ten open streams", Board::everybody_is_connected)
         .await?;
 
+    let server = stage.server.as_ref().expect("it was started in step 1");
+    let address = server.address;
+    let strangers = door.strangers(address)?;
+    if !strangers.is_empty() {
+        stage
+            .page
+            .step("Three strangers ask for the same topic, and must be refused")?;
+        stage.refuse(&strangers).await?;
+    }
+
     let total = stage.page.total();
     let step = format!("A publisher sends {} to {TOPIC}, line by line", text.name);
-    stage.page.step(3, &step)?;
+    stage.page.step(&step)?;
     if text.left_out > 0 {
         let left_out = format!("the first {total} lines; {} are left out", text.left_out);
         stage.page.remark(&left_out)?;
     }
-    let server = stage.server.as_ref().expect("it was started in step 1");
-    let address = server.address;
-    let publisher = Client::builder(format!("http://{address}"))
+    let publisher = door
+        .publisher(address, &[TOPIC])?
         .backoff(BACKOFF)
         .build()?
         .publisher();
     let messages = text.messages(TOPIC, rand::random());
     stage.answers = Some(Box::pin(publisher.publish_stream(messages, IN_FLIGHT)));
-    stage.until("half of the lines", Board::is_half).await?;
+    stage
+        .until(door.before_the_kill(), |board| door.is_time_to_kill(board))
+        .await?;
 
-    kill(stage).await?;
+    kill(stage, text).await?;
 
-    stage.page.step(5, "It starts again, on the same port")?;
-    let server = Server::start(address, history.dir()).await?;
+    stage.page.step("It starts again, on the same port")?;
+    let server = Server::start(address, door, history.dir()).await?;
     let started = format!(
         "the same command (pid {}); {}",
         server.pid,
@@ -186,11 +232,11 @@ async fn tell(stage: &mut Stage, text: &Text, history: &History) -> Result<(), T
     stage.pass(Duration::from_millis(100)).await
 }
 
-/// Step 4.
-async fn kill(stage: &mut Stage) -> Result<(), Trouble> {
+/// The kill.
+async fn kill(stage: &mut Stage, text: &Text) -> Result<(), Trouble> {
     let lines = stage.board.acknowledged_lines();
     let step = format!("kill -9, after line {lines} of {}", stage.page.total());
-    stage.page.step(4, &step)?;
+    stage.page.step(&step)?;
     let killed = Instant::now();
     if let Some(server) = stage.server.take() {
         let gone = format!("killed (pid {}), without a word to anybody", server.pid);
@@ -200,7 +246,11 @@ async fn kill(stage: &mut Stage) -> Result<(), Trouble> {
     stage
         .until("ten lost streams", Board::everybody_lost_a_stream)
         .await?;
-    for line in stage.board.incomplete() {
+    for mut line in stage.board.incomplete() {
+        if line.text.is_empty() {
+            let index = (line.number as usize).saturating_sub(1);
+            line.text = text.lines.get(index).cloned().unwrap_or_default();
+        }
         // Acknowledged or not, some have it and some do not: they get it later, or a gap has to cover it.
         stage.page.line_at_any_rate(&line)?;
     }
@@ -213,15 +263,17 @@ async fn kill(stage: &mut Stage) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Step 6: all clients have left; the verdict.
-async fn end(stage: Stage, told: bool, history: &History) -> anyhow::Result<ExitCode> {
+/// All clients have left; the verdict.
+async fn end(stage: Stage, told: bool, setting: &Setting) -> anyhow::Result<ExitCode> {
     let Stage {
         page,
         board,
         fleet,
         mut signals,
+        intruders,
         ..
     } = stage;
+    let Setting { history, door, .. } = setting;
     let verdict = fleet.stop().await;
     let ok = verdict.unsubscribed_ok;
     page.event(
@@ -233,7 +285,8 @@ async fn end(stage: Stage, told: bool, history: &History) -> anyhow::Result<Exit
     for absence in show::absences(&verdict) {
         page.sentence(Tone::Bad, &absence)?;
     }
-    let broken = history.broken_promises(&board, &verdict);
+    let mut broken = history.broken_promises(&board, &verdict);
+    broken.extend(door.broken_promises(&board, intruders));
     let passed = told && board.all_acknowledged() && verdict.survived() && broken.is_empty();
     page.sentence(Tone::Plain, &balance(&board, &verdict))?;
     if let Some(again) = sent_again(&board) {
@@ -245,6 +298,9 @@ async fn end(stage: Stage, told: bool, history: &History) -> anyhow::Result<Exit
         page.sentence(Tone::Bad, &promise)?;
     }
     if passed {
+        for word in door.success(&board, CLIENTS) {
+            page.sentence(Tone::Good, &word)?;
+        }
         page.sentence(Tone::Good, history.success())?;
     } else {
         page.sentence(Tone::Bad, "The demo did not come through.")?;

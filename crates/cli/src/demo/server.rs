@@ -3,8 +3,9 @@
 //! Holds: the process ends with this value, after every end of the demo.
 
 use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use longlived_console::own_variables;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::Instant;
+
+use super::door::Door;
 
 /// How long it may take to say where it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,7 +32,9 @@ const GENERATOR: [&str; 2] = ["--generate-every", "1s"];
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) pid: u32,
-    dir: Option<PathBuf>,
+    /// Those after `--listen` and its value.
+    flags: Vec<OsString>,
+    listen: String,
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
     tail: VecDeque<String>,
@@ -37,10 +42,14 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts one and waits until it listens. Its history is in the directory, or in memory.
-    pub(super) async fn start(listen: SocketAddr, dir: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        listen: SocketAddr,
+        door: &Door,
+        dir: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let mut starts = 1;
         loop {
-            match Self::start_once(listen, dir).await {
+            match Self::start_once(listen, door, dir).await {
                 Ok(server) => return Ok(server),
                 Err(error) if starts == STARTS_MAX => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -49,19 +58,25 @@ impl Server {
         }
     }
 
-    async fn start_once(listen: SocketAddr, dir: Option<&Path>) -> anyhow::Result<Self> {
+    async fn start_once(
+        listen: SocketAddr,
+        door: &Door,
+        dir: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(program);
         // Variables that are set for the user's own servers are not meant for this one.
         for name in own_variables() {
             command.env_remove(name);
         }
-        command.args(["serve", "--listen", &listen.to_string()]);
+        let mut flags = door.flags();
         if let Some(dir) = dir {
-            command.arg("--data-dir").arg(dir);
+            flags.extend(["--data-dir".into(), dir.into()]);
         }
+        flags.extend(GENERATOR.map(OsString::from));
         let mut child = command
-            .args(GENERATOR)
+            .args(["serve", "--listen", &door.listen(listen)])
+            .args(&flags)
             .env("RUST_LOG", "info")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
@@ -73,7 +88,8 @@ impl Server {
         let stderr = child.stderr.take().expect("it is piped");
         let mut server = Self {
             address: listen,
-            dir: dir.map(Path::to_owned),
+            flags,
+            listen: String::new(),
             pid: child.id().unwrap_or_default(),
             child,
             log: BufReader::new(stderr).lines(),
@@ -81,6 +97,7 @@ impl Server {
         };
         let listening = tokio::time::timeout(START_TIMEOUT, server.listening()).await;
         server.address = listening.context("the server does not say where it listens")??;
+        server.listen = door.listen(server.address);
         Ok(server)
     }
 
@@ -97,13 +114,11 @@ impl Server {
 
     /// The command that a person would start it with.
     pub(super) fn command_line(&self) -> String {
-        let dir = self.dir.as_ref();
-        let dir = dir.map(|dir| format!(" --data-dir {}", dir.display()));
+        let flags = self.flags.join(OsStr::new(" "));
         format!(
-            "longlived serve --listen {}{} {}",
-            self.address,
-            dir.unwrap_or_default(),
-            GENERATOR.join(" ")
+            "longlived serve --listen {} {}",
+            self.listen,
+            flags.display()
         )
     }
 
@@ -151,10 +166,11 @@ impl Drop for Server {
     }
 }
 
-/// The address in a line such as `... listening on 127.0.0.1:7070`.
+/// The address in a line such as `... listening on 127.0.0.1:7070` or `... on tls://127.0.0.1:7443`.
 fn listening_on(line: &str) -> Option<SocketAddr> {
     let (_, after) = line.split_once("listening on ")?;
-    after.split_whitespace().next()?.parse().ok()
+    let listen = after.split_whitespace().next()?;
+    listen.strip_prefix("tls://").unwrap_or(listen).parse().ok()
 }
 
 #[cfg(test)]
@@ -164,10 +180,9 @@ mod tests {
     #[test]
     fn the_address_is_found_in_the_log() {
         let line = "2026-01-01T00:00:00Z  INFO longlived::serve: listening on 127.0.0.1:7070";
-        assert_eq!(
-            listening_on(line),
-            Some(SocketAddr::from(([127, 0, 0, 1], 7070)))
-        );
+        let address = Some(SocketAddr::from(([127, 0, 0, 1], 7070)));
+        assert_eq!(listening_on(line), address);
+        assert_eq!(listening_on("listening on tls://127.0.0.1:7070"), address);
         assert_eq!(listening_on("serving longlived.v1 on 127.0.0.1:7070"), None);
     }
 }

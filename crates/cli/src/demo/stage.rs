@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use longlived_client::fleet::{Fleet, Happening, What};
-use longlived_client::{Gap, Outcome, PublishError, Published};
+use longlived_client::{Gap, GoAwayReason, Outcome, PublishError, Published};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::{Stream, StreamExt as _};
 
 use super::board::Board;
 use super::page::Page;
 use super::server::Server;
+use super::strangers::{Ending, Stranger};
 use crate::show::{self, Tone};
 use crate::signals::StopSignals;
 
@@ -51,6 +52,8 @@ pub(super) struct Stage {
     pub(super) answers: Option<Answers>,
     pub(super) topic: &'static str,
     pub(super) deadline: Instant,
+    /// Strangers that were not refused as they should have been.
+    pub(super) intruders: u32,
     /// Clients that came back and have not received the missed events yet, with the time they were away.
     pub(super) returned: BTreeMap<u32, Duration>,
 }
@@ -78,6 +81,34 @@ impl Stage {
                 result => result?,
             }
         }
+    }
+
+    /// Watches everything while each stranger asks and is answered.
+    pub(super) async fn refuse(&mut self, strangers: &[Stranger]) -> Result<(), Trouble> {
+        for stranger in strangers {
+            let mut asked = std::pin::pin!(stranger.ask(self.topic));
+            let ending = loop {
+                let waited = sleep_until(self.deadline);
+                tokio::select! {
+                    biased;
+                    ending = &mut asked => break ending?,
+                    stepped = self.step(waited, || format!("an answer to a stranger {}", stranger.brings)) => stepped?,
+                }
+            };
+            let brings = stranger.brings;
+            match ending {
+                Ending::Refused(said) => {
+                    let text = format!("{brings}: refused with {said}");
+                    self.page.event("stranger", Tone::Good, &text)?;
+                }
+                Ending::Wrong(what) => {
+                    self.intruders += 1;
+                    let text = format!("{brings}: {what}");
+                    self.page.event("stranger", Tone::Bad, &text)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Watches everything until nothing that was promised is outstanding.
@@ -119,13 +150,25 @@ impl Stage {
     }
 
     fn happened(&mut self, happening: &Happening) -> Result<(), Trouble> {
+        let renewals = self.board.renewals_of(happening.client);
         let complete = self.board.happened(happening.client, &happening.what);
         if let Some(line) = complete {
             self.page.line(&line)?;
         }
+        let renewed = self.board.renewals_of(happening.client) > renewals;
         match &happening.what {
-            // Lines are shown once and not ten times; inboxes are there, and counted, but tell nothing.
-            What::Event(_) => Ok(()),
+            // Lines are shown once and not ten times; inboxes are there, and counted, but tell nothing. A second stream with
+            // a fresh token follows the word of it, and both are one line.
+            What::Event(_)
+            | What::HandingOver {
+                cause: GoAwayReason::CredentialExpired,
+                ..
+            } => Ok(()),
+            // Only the first of each client is shown.
+            What::Resubscribed { .. } if renewed => match renewals {
+                0 => self.renewed(happening.client),
+                _ => Ok(()),
+            },
             // The first attempt in vain is shown of each client; of the others the number.
             What::BackingOff {
                 had_stream: false, ..
@@ -160,6 +203,13 @@ impl Stage {
         Ok(())
     }
 
+    fn renewed(&self, client: u32) -> Result<(), Trouble> {
+        let text = "was told that its token ends soon, and renewed it by a second stream";
+        self.page
+            .event(&format!("client {client}"), Tone::Good, text)?;
+        Ok(())
+    }
+
     fn tell(&self, happening: &Happening) -> Result<(), Trouble> {
         if let Some((tone, text)) = show::describe(&happening.what, false) {
             let who = format!("client {}", happening.client);
@@ -170,7 +220,7 @@ impl Stage {
 
     /// Unsubscribes all clients and waits for the last response of each.
     pub(super) async fn leave(&mut self) -> Result<(), Trouble> {
-        self.page.step(6, "Everybody unsubscribes")?;
+        self.page.step("Everybody unsubscribes")?;
         self.fleet.leave();
         loop {
             tokio::select! {

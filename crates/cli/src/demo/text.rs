@@ -15,7 +15,7 @@ const KEEPER: &str = include_str!("../../assets/keeper.txt");
 const LINES_MAX: usize = 10_000;
 /// All lines together take about so long ...
 const WHOLE: Duration = Duration::from_secs(9);
-/// ... unless they are few.
+/// ... unless they are few, and nothing but them is waited for.
 const PACE_MAX: Duration = Duration::from_millis(400);
 /// Timers are not finer than a millisecond; a faster pace sends several lines at once.
 const TICK_MIN: Duration = Duration::from_millis(20);
@@ -27,6 +27,8 @@ pub(super) struct Text {
     pub(super) lines: Vec<Bytes>,
     /// Lines of the file that are left out at its end.
     pub(super) left_out: usize,
+    /// The longest time between two lines.
+    pace_max: Duration,
 }
 
 impl Text {
@@ -57,11 +59,20 @@ impl Text {
             name,
             lines,
             left_out,
+            pace_max: PACE_MAX,
+        }
+    }
+
+    /// Few lines take as long as many: something that takes its time happens meanwhile.
+    pub(super) fn unhurried(self) -> Self {
+        Self {
+            pace_max: WHOLE,
+            ..self
         }
     }
 
     fn pace(&self) -> Duration {
-        (WHOLE / self.lines.len().max(1) as u32).min(PACE_MAX)
+        (WHOLE / self.lines.len().max(1) as u32).min(self.pace_max)
     }
 
     /// The messages, each at its time. The key is the number of the line, from 1.
@@ -132,6 +143,7 @@ mod tests {
     fn a_file_of_any_size_takes_about_the_same_time() {
         let of = |lines: usize| Text::of(String::new(), "x\n".repeat(lines).as_bytes());
         assert_eq!(of(3).pace(), PACE_MAX);
+        assert_eq!(of(3).unhurried().pace() * 3, WHOLE);
         assert_eq!(of(40).pace() * 40, WHOLE);
         let huge = of(10_500);
         assert_eq!((huge.lines.len(), huge.left_out), (LINES_MAX, 500));

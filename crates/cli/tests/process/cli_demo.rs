@@ -30,6 +30,15 @@ fn data_dir(lines: &[String]) -> Option<PathBuf> {
     Some(PathBuf::from(rest.split(' ').next()?))
 }
 
+/// The directory with the certificate and the auth file of a demo's server.
+fn credentials(lines: &[String]) -> Option<PathBuf> {
+    let rest = lines
+        .iter()
+        .find_map(|line| Some(line.split_once("--auth ")?.1))?;
+    let file = Path::new(rest.split(' ').next()?);
+    Some(file.parent()?.to_owned())
+}
+
 /// Runs a demo that comes through. Returns its output.
 fn survived(arguments: &[&str], gaps: &str) -> Vec<String> {
     let ended = run(&[arguments, &SLOWLY].concat());
@@ -90,6 +99,68 @@ fn every_client_is_told_of_lost_events_when_history_is_in_memory() {
     assert_eq!(data_dir(&lines), None);
 }
 
+/// What a demo over TLS tells beside the rest.
+fn told_of_tls(lines: &[String]) {
+    let text = lines.join("\n");
+    assert!(text.contains("serve --listen tls://127.0.0.1:"), "{text}");
+    for (brings, said) in [
+        ("without a token", "UNAUTHENTICATED, CREDENTIAL_MISSING: "),
+        (
+            "with a token that a foreign key signed",
+            "UNAUTHENTICATED, CREDENTIAL_INVALID: ",
+        ),
+        (
+            "with a token for another topic",
+            "PERMISSION_DENIED, NOT_GRANTED: ",
+        ),
+    ] {
+        let told = format!("{brings}: refused with {said}");
+        assert!(text.contains(&told), "{told}: {text}");
+    }
+    let killed = text.find("killed (pid ").expect("a kill");
+    for client in 1..=10 {
+        let renewed =
+            format!("client {client:<3} was told that its token ends soon, and renewed it");
+        let at = text.find(&renewed);
+        assert!(at.is_some_and(|at| at < killed), "{renewed}: {text}");
+    }
+    for sentence in [
+        "Everything went over TLS, and all three strangers were refused.",
+        "Each of the 10 clients renewed its token by a second stream before it left the first: ",
+    ] {
+        assert!(text.contains(sentence), "{sentence}: {text}");
+    }
+    // A JWT begins with the base64 of `{"`.
+    for secret in ["eyJ", "Bearer", "PRIVATE KEY"] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+    let folder = credentials(lines).expect("an auth file is named");
+    assert!(!folder.exists(), "{} is left behind", folder.display());
+}
+
+#[test]
+fn over_tls_strangers_are_refused_and_everybody_renews_its_token_and_misses_nothing() {
+    let lines = survived(&["demo", "--tls"], "0");
+    told_of_tls(&lines);
+    let text = lines.join("\n");
+    assert!(text.contains("no gap, the same epoch."), "{text}");
+}
+
+#[test]
+fn over_tls_a_short_file_in_memory_is_told_of_as_well() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "one\ntwo\nthree\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let lines = survived(&["demo", "--tls", "--memory", "--file", path], "10");
+    told_of_tls(&lines);
+    let text = lines.join("\n");
+    assert!(
+        text.contains("3 lines acknowledged in memory x 10"),
+        "{text}"
+    );
+    assert_eq!(data_dir(&lines), None);
+}
+
 /// Sends a signal to a demo in the middle of its text. Returns its server's directory once the server is gone.
 fn interrupted(arguments: &[&str], signal: Signal, code: i32) -> PathBuf {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -105,6 +176,8 @@ fn interrupted(arguments: &[&str], signal: Signal, code: i32) -> PathBuf {
     assert!(servers[0].exists());
     let dir = data_dir(&lines).expect("a directory is named");
     assert!(dir.join("META").exists());
+    let credentials = credentials(&lines);
+    assert!(credentials.iter().all(|folder| folder.exists()));
     demo.signal(signal);
     let ended = demo.ended();
     assert_eq!(ended.code, Some(code), "{ended:?}");
@@ -113,6 +186,7 @@ fn interrupted(arguments: &[&str], signal: Signal, code: i32) -> PathBuf {
         assert!(Instant::now() < deadline, "the server still runs");
         std::thread::yield_now();
     }
+    assert!(credentials.iter().all(|folder| !folder.exists()));
     dir
 }
 
@@ -125,10 +199,10 @@ fn an_interrupted_demo_takes_its_server_and_its_directory_along() {
 }
 
 #[test]
-fn a_directory_that_is_given_is_kept() {
+fn a_directory_that_is_given_is_kept_and_that_of_the_certificate_is_not() {
     let parent = tempfile::tempdir().unwrap();
     let given = parent.path().join("data");
-    let arguments = ["--data-dir", given.to_str().unwrap()];
+    let arguments = ["--tls", "--data-dir", given.to_str().unwrap()];
     let dir = interrupted(&arguments, Signal::TERM, 143);
     assert_eq!(dir, given);
     assert!(given.join("META").exists());
