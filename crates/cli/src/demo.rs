@@ -42,8 +42,9 @@ use crate::values;
 /// lost or repeated. With a data directory there must also be no gap and the same epoch, and every acknowledged
 /// line must have been delivered to every client.
 ///
-/// With --tls everything goes over TLS, and the server lets in callers with a token alone. Three subscribers with a wrong
-/// token or none must be refused, and every client must renew its token, which lives 4 s, by a second stream.
+/// With --tls everything goes over TLS, and the server lets in only callers with a token. Three subscribers with a wrong
+/// token or none must be refused, and every client must renew its token, which lives 4 s, by a second stream before the
+/// kill.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Publish the lines of this file instead of the built-in text. Empty lines are left out.
@@ -58,8 +59,8 @@ pub(crate) struct Args {
     #[arg(long)]
     memory: bool,
 
-    /// Serve over TLS and with an auth file, for which the demo makes certificate, key and tokens in a temporary
-    /// directory. Strangers must be refused, and every client must renew its token.
+    /// Serve over TLS and with an auth file, which the demo makes in a temporary directory with a certificate. Strangers
+    /// must be refused, and every client must renew its token.
     #[arg(long)]
     tls: bool,
 

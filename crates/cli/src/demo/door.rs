@@ -117,8 +117,8 @@ impl Door {
         match self {
             Self::Open => Vec::new(),
             Self::Checked(_) => vec![
-                "It speaks TLS alone, and needs a token of each caller. The demo made the certificate, and signs the \
-                 tokens."
+                "Its one listener speaks TLS, and lets in only callers with a token. The demo made the certificate, and \
+                 signs the tokens."
                     .to_owned(),
                 format!(
                     "The token of a subscriber may subscribe, and lives {} s. That of the publisher may publish, and \
@@ -129,7 +129,7 @@ impl Door {
         }
     }
 
-    /// What is waited for before the kill.
+    /// What is waited for before the kill, in words.
     pub(super) fn before_the_kill(&self) -> &'static str {
         match self {
             Self::Open => "half of the lines",
@@ -137,6 +137,7 @@ impl Door {
         }
     }
 
+    /// Whether the board shows that.
     pub(super) fn is_time_to_kill(&self, board: &Board) -> bool {
         board.is_half() && (!self.is_checked() || board.everybody_renewed())
     }
