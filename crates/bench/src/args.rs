@@ -1,20 +1,23 @@
 //! The flags of `longlived bench`.
 //!
 //! - [`common`]: the flags that every measurement or several of them have.
+//! - [`security`]: those of measurements that can be made over TLS.
 //! - [`fanout`], [`publish`], [`against`], [`slow`], [`storm`], [`store`]: those of one kind of measurement.
 
 mod against;
 mod common;
 mod fanout;
 mod publish;
+mod security;
 mod slow;
 mod store;
 mod storm;
 
 pub(crate) use self::against::{FloorArgs, Peer};
-pub(crate) use self::common::{CommonArgs, CoreList, PayloadKind, Topics};
+pub(crate) use self::common::{CommonArgs, CoreList, PayloadKind, ServerAt, Topics};
 pub(crate) use self::fanout::{FanoutArgs, FanoutLoad, IdleArgs};
 pub(crate) use self::publish::PublishArgs;
+pub(crate) use self::security::SecurityArgs;
 pub(crate) use self::slow::{SlowArgs, StallHow};
 pub(crate) use self::store::{CatchupArgs, CommitArgs, ReopenArgs};
 pub(crate) use self::storm::{StormArgs, StormLoad};

@@ -16,6 +16,7 @@ use super::measure::{explain_latency, fanout_in_words, fanout_once};
 use super::pin::{self, Cores, Pinning};
 use super::refuse::refuse;
 use super::repeat::repeat;
+use super::security::Security;
 use super::stop::Stop;
 
 /// The figures that are shown of each half.
@@ -58,10 +59,12 @@ pub(super) fn cores(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> 
         allowed.len() > 1,
         "this process may use one core: pinned and unpinned would be the same"
     );
+    let security = Security::of(&args.security, common)?;
     let load = format!(
-        "cores: the server on its core and on any of {} in turns, where it shares those of the load; {}",
+        "cores: the server on its core and on any of {} in turns, where it shares those of the load; {}{}",
         allowed.len(),
         fanout_in_words(args),
+        security.in_words(),
     );
     let mut runs = 0;
     let ended = repeat(load, &args.common, |cores| {
@@ -71,11 +74,11 @@ pub(super) fn cores(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> 
         };
         runs += 1;
         let (pinned, any) = if runs % 2 == 1 {
-            let pinned = fanout_once(args, cores, stop)?;
-            (pinned, fanout_once(args, &any, stop)?)
+            let pinned = fanout_once(args, &security, cores, stop)?;
+            (pinned, fanout_once(args, &security, &any, stop)?)
         } else {
-            let any = fanout_once(args, &any, stop)?;
-            (fanout_once(args, cores, stop)?, any)
+            let any = fanout_once(args, &security, &any, stop)?;
+            (fanout_once(args, &security, cores, stop)?, any)
         };
         Ok(figures(&pinned, &any))
     })?;

@@ -5,7 +5,7 @@
 //! Does not: run on the server's cores. It shares those of the load, and says how late it was woken itself.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -20,9 +20,10 @@ use tonic_health::pb::HealthCheckRequest;
 use super::clock::{monotonic_ns, nanoseconds};
 use super::figures::Figures;
 use super::http2::reader::{Reader, Sink, StreamEnd};
-use super::http2::request::{self, Windows};
+use super::http2::request::{self, Head, Windows};
 use super::http2::{GRPC_PREFIX_BYTES, WINDOW_DEFAULT, stream_id};
-use super::load::{Output, describe, receive, start_connecting};
+use super::load::control::TlsPlan;
+use super::load::{Dialer, Output, RECORD_BYTES_MAX, Socket, describe};
 use super::pin::Cores;
 
 /// From one check to the next.
@@ -44,9 +45,10 @@ pub(super) struct HealthProbe {
     left: Arc<AtomicBool>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Plan {
     server: SocketAddr,
+    tls: Option<TlsPlan>,
     start_ns: u64,
     end_ns: u64,
     patience: Duration,
@@ -69,12 +71,14 @@ impl HealthProbe {
     /// Connects, and asks from `start_ns` to `end_ns`.
     pub(super) fn start(
         server: SocketAddr,
+        tls: Option<TlsPlan>,
         cores: &Cores,
         start_ns: u64,
         end_ns: u64,
     ) -> anyhow::Result<Self> {
         let plan = Plan {
             server,
+            tls,
             start_ns,
             end_ns,
             patience: PATIENCE,
@@ -163,7 +167,7 @@ impl Answers {
 /// The connection and its calls. The first call is made at once and not counted: it finds everything cold.
 struct Probe {
     plan: Plan,
-    socket: TcpStream,
+    socket: Socket,
     reader: Reader,
     output: Output,
     calls: Calls,
@@ -190,10 +194,12 @@ impl Probe {
         let length_ns = plan.end_ns.saturating_sub(plan.start_ns);
         let checks = u32::try_from(length_ns.div_ceil(nanoseconds(EVERY)))
             .context("too long a window for one connection")?;
-        let socket = start_connecting(plan.server).context("connecting")?;
+        let dialer = Dialer::new(plan.server, plan.tls.as_ref(), 1)?;
+        let socket = dialer.dial(None).context("connecting")?;
         let mut output = Output::default();
         request::open_connection(&mut output.bytes, windows);
         let mut probe = Self {
+            authority: plan.server.to_string(),
             plan,
             socket,
             reader: Reader::new(checks + 1, windows),
@@ -205,7 +211,6 @@ impl Probe {
                 answers: Answers::new()?,
                 now_ns: 0,
             },
-            authority: plan.server.to_string(),
         };
         probe.call();
         Ok(probe)
@@ -214,7 +219,7 @@ impl Probe {
     fn ask(mut self, left: &AtomicBool) -> anyhow::Result<Answers> {
         let mut due_ns = self.plan.start_ns;
         let last_ns = self.plan.end_ns + nanoseconds(self.plan.patience);
-        let mut scratch = [0; 4096];
+        let mut scratch = vec![0; 2 * RECORD_BYTES_MAX];
         while !left.load(Ordering::Relaxed) {
             let now = monotonic_ns();
             let asking = due_ns < self.plan.end_ns;
@@ -257,7 +262,13 @@ impl Probe {
     fn call(&mut self) {
         let index = u32::try_from(self.calls.sent_ns.len()).expect("as many as were planned");
         let (out, stream) = (&mut self.output.bytes, stream_id(index));
-        request::call_headers(out, stream, &self.authority, "/grpc.health.v1.Health/Check");
+        let head = Head {
+            authority: &self.authority,
+            path: "/grpc.health.v1.Health/Check",
+            over_tls: self.plan.tls.is_some(),
+            encoding: None,
+        };
+        request::call_head(out, stream, &head);
         request::call_message(out, stream, &HealthCheckRequest::default(), true);
         self.calls.window -= GRPC_PREFIX_BYTES as u64;
         self.calls.sent_ns.push(monotonic_ns());
@@ -266,7 +277,7 @@ impl Probe {
 
     /// Writes the pending bytes, waits for the socket to become readable, and reads.
     fn serve(&mut self, wait_ns: u64, scratch: &mut [u8]) -> anyhow::Result<()> {
-        let written = match self.output.flush(&mut self.socket) {
+        let written = match self.socket.send(&mut self.output) {
             Ok(written) => written,
             // It is not connected yet.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => false,
@@ -279,19 +290,20 @@ impl Probe {
             tv_sec: 0,
             tv_nsec: wait_ns.cast_signed(),
         };
-        let mut sockets = [PollFd::new(&self.socket, flags)];
+        let mut sockets = [PollFd::new(self.socket.tcp(), flags)];
         match poll(&mut sockets, Some(&wait)) {
             Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(()),
             Ok(_) => {}
             Err(error) => return Err(error).context("waiting for an answer"),
         }
-        let Some(length) = receive(&mut self.socket, scratch).context("reading an answer")? else {
-            return Ok(());
-        };
-        self.calls.now_ns = monotonic_ns();
-        self.reader
-            .read(&scratch[..length], &mut self.calls, &mut self.output.bytes)
-            .context("reading an answer")
+        let (reader, calls, reply) = (&mut self.reader, &mut self.calls, &mut self.output.bytes);
+        self.socket
+            .receive(scratch, |bytes| {
+                calls.now_ns = monotonic_ns();
+                reader.read(bytes, calls, reply).map_err(io::Error::other)
+            })
+            .context("reading an answer")?;
+        Ok(())
     }
 }
 
@@ -353,6 +365,7 @@ mod tests {
         let start_ns = monotonic_ns();
         let plan = Plan {
             server: listener.local_addr().unwrap(),
+            tls: None,
             start_ns,
             end_ns: start_ns + 10 * nanoseconds(EVERY),
             patience: Duration::from_millis(20),
@@ -371,7 +384,7 @@ mod tests {
         let server = listener.local_addr().unwrap();
         let (start_ns, hour) = (monotonic_ns(), Duration::from_secs(3600));
         let any = Cores::any();
-        let probe = HealthProbe::start(server, &any, start_ns, start_ns + nanoseconds(hour));
+        let probe = HealthProbe::start(server, None, &any, start_ns, start_ns + nanoseconds(hour));
         drop(probe.unwrap());
         assert!(monotonic_ns() - start_ns < nanoseconds(Duration::from_secs(60)));
     }

@@ -6,6 +6,7 @@
 //! ```text
 //! run      the requested measurement (args); it ends early when stop says so
 //! -> measure -> rig        a server with all its subscribers
+//!            -> security      certificates (of `--tls`)
 //!            -> server        the process whose CPU time and memory are read (proc)
 //!            -> load_process  `longlived bench load`, told what to do line by line (load::control)
 //!                 -> load     one epoll loop over all its connections, and the publisher
@@ -49,6 +50,7 @@ mod rig;
 mod room;
 mod rows;
 mod run;
+mod security;
 mod server;
 mod setting;
 mod slow;

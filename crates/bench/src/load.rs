@@ -3,6 +3,8 @@
 //! - [`control`]: the commands and answers of the conducting process, one JSON object a line.
 //! - [`owed`]: the answers that are not given yet.
 //! - [`event_loop`]: one thread, one epoll, every socket.
+//! - [`tcp`]: sockets; [`session`]: TLS on one of them; [`trust`], [`tickets`]: what all sessions share; [`socket`]:
+//!   a connection to the server with TLS or without, and how it is dialled.
 //! - [`connection`]: a socket and its subscribers; [`wire`]: their protocols.
 //! - [`comeback`]: how connections are opened again when their server was killed.
 //! - [`publisher`]: messages at a rate, on a connection of its own; [`voice`]: how it sends them, and [`voices`] in
@@ -17,17 +19,26 @@ mod json;
 mod message;
 pub(super) mod owed;
 mod publisher;
+mod session;
+mod socket;
 mod tally;
+mod tcp;
+mod tickets;
+mod trust;
 mod voice;
 mod voices;
 mod wire;
 
 use anyhow::Context as _;
 pub(super) use comeback::REFUSED_PAUSE;
-pub(super) use connection::{Output, inbox, receive, start_connecting};
+pub(super) use connection::inbox;
 use longlived_console::open_files;
 pub(super) use message::{Kind, publish_request};
+pub(super) use session::RECORD_BYTES_MAX;
+pub(super) use socket::{Dialer, Socket};
 pub(super) use tally::describe;
+pub(super) use tcp::{Output, receive, start_connecting};
+pub(super) use trust::authorities;
 
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::AsFd as _;

@@ -15,18 +15,21 @@ use super::pin::Pinning;
 use super::repeat::repeat;
 use super::rig::{LEAD, Rig, Seen, Shape, Window};
 use super::room::Room;
+use super::security::Security;
 use super::stop::Stop;
 
 /// Latencies taken in a second, about, when nothing was said about it.
 pub(super) const SAMPLES_PER_SECOND: u64 = 200_000;
 
 pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
+    let security = Security::of(&args.security, &args.common)?;
     let load = format!(
-        "idle: {} connections x {} streams, {}, watched for {}",
+        "idle: {} connections x {} streams, {}, watched for {}{}",
         args.connections,
         args.streams,
         topics_in_words(args.topics),
         humantime::format_duration(args.duration),
+        security.in_words(),
     );
     let shape = Shape {
         connections: args.connections,
@@ -42,7 +45,7 @@ pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     room.ensure()?;
     note(room.to_string());
     repeat(load, &args.common, |cores| {
-        let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
+        let mut rig = Rig::connect(&args.common, &security, shape, cores, stop)?;
         let start = monotonic_ns() + nanoseconds(LEAD);
         let end = start + nanoseconds(args.duration);
         rig.open_window(start, end)?;
@@ -53,9 +56,10 @@ pub(super) fn idle(args: &IdleArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
-    let in_words = format!("fanout: {}", fanout_in_words(args));
+    let security = Security::of(&args.security, &args.common)?;
+    let in_words = format!("fanout: {}{}", fanout_in_words(args), security.in_words());
     let ended = repeat(in_words, &args.common, |cores| {
-        fanout_once(args, cores, stop)
+        fanout_once(args, &security, cores, stop)
     })?;
     explain_latency(args)?;
     Ok(ended)
@@ -106,11 +110,12 @@ pub(super) fn fanout_in_words(args: &FanoutArgs) -> String {
 /// One measurement, with a server of its own.
 pub(super) fn fanout_once(
     args: &FanoutArgs,
+    security: &Security,
     cores: &Pinning,
     stop: &Stop,
 ) -> anyhow::Result<Figures> {
     let shape = fanout_shape(args, Protocol::Grpc);
-    let mut rig = Rig::connect(&args.common, shape, cores, stop)?;
+    let mut rig = Rig::connect(&args.common, security, shape, cores, stop)?;
     Ok(measure_fanout(&mut rig, args, cores)?.figures)
 }
 
@@ -146,8 +151,9 @@ pub(super) fn measure_fanout(
     let end = start + nanoseconds(args.duration);
     rig.open_window(start, end)?;
     let health = if args.probe_health {
-        let server = rig.server_address();
-        Some(HealthProbe::start(server, &cores.load, start, end)?)
+        let server = rig.server();
+        let (address, tls) = (server.address, server.tls.clone());
+        Some(HealthProbe::start(address, tls, &cores.load, start, end)?)
     } else {
         None
     };

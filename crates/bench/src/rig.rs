@@ -3,7 +3,6 @@
 //! Holds: the server's CPU time is read at both ends of the very window in which deliveries are counted; its
 //! memory is read before the first connection and again when all subscribers hold their Welcome.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -19,6 +18,7 @@ use super::load_process::{LoadProcess, cpu_of, tell_all};
 use super::pin::Pinning;
 use super::proc::{self, CpuTime};
 use super::room::{LocalAddresses, Room};
+use super::security::Security;
 use super::server::Server;
 use super::stop::Stop;
 
@@ -93,13 +93,14 @@ impl<'a> Rig<'a> {
     /// Starts everything and waits until every subscriber holds its Welcome.
     pub(super) fn connect(
         args: &CommonArgs,
+        security: &Security,
         shape: Shape,
         cores: &Pinning,
         stop: &'a Stop,
     ) -> anyhow::Result<Self> {
         Room::of(args, shape.connections)?.ensure()?;
         Self::connect_to(
-            || Server::for_connections(args, shape.connections, &cores.server),
+            || Server::for_connections(args, security, shape.connections, &cores.server),
             args,
             shape,
             cores,
@@ -171,8 +172,8 @@ impl<'a> Rig<'a> {
         Ok(())
     }
 
-    pub(super) fn server_address(&self) -> SocketAddr {
-        self.server.address
+    pub(super) fn server(&self) -> &Server {
+        &self.server
     }
 
     /// Deliveries count from here to there.
@@ -351,6 +352,7 @@ pub(super) fn plans(args: &CommonArgs, shape: Shape, server: &Server) -> anyhow:
             protocol: shape.protocol,
             compression: shape.compression,
             payload_kind: shape.payload_kind,
+            tls: server.tls.clone(),
         });
         subscriber_first += u64::from(connections) * u64::from(shape.streams);
     }

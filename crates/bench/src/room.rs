@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use super::args::CommonArgs;
 use super::figures::grouped;
-use super::server::resolve;
 
 /// Where the kernel says from which ports a connecting socket is given its own.
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -49,7 +48,7 @@ impl Room {
     /// addresses.
     pub(super) fn of(args: &CommonArgs, connections: u32) -> anyhow::Result<Self> {
         let (server, pid) = match &args.server {
-            Some(authority) => (resolve(authority)?, args.server_pid),
+            Some(server) => (server.resolve()?, args.server_pid),
             // The server that is started here has the limits of this process.
             None => (
                 SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

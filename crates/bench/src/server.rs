@@ -4,21 +4,23 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, PipeReader, pipe};
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use longlived_console::own_variables;
 use longlived_server::Config;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::args::CommonArgs;
+use super::args::{CommonArgs, ServerAt};
 use super::clock::monotonic_ns;
+use super::load::control::TlsPlan;
 use super::pin::Cores;
+use super::security::Security;
 
 /// How long a server may take to say where it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,6 +37,8 @@ pub(super) struct Server {
     pub(super) pid: Option<u32>,
     /// When it said that it listens; 0 for one that was not started here.
     pub(super) listening_ns: u64,
+    /// How the load knows it; `None` in the clear.
+    pub(super) tls: Option<TlsPlan>,
     child: Option<Child>,
     tail: Tail,
     /// Reads its log; ends with it.
@@ -63,30 +67,42 @@ type Listening = (SocketAddr, u64);
 type Tail = Arc<Mutex<VecDeque<String>>>;
 
 impl Server {
+    /// In the clear.
     pub(super) fn for_run(args: &CommonArgs, cores: &Cores) -> anyhow::Result<Self> {
-        Self::for_connections(args, 0, cores)
+        ensure!(
+            args.server.as_ref().is_none_or(|server| !server.over_tls),
+            "--server: this measurement speaks no TLS (`bench idle` and `bench fanout` do)"
+        );
+        Self::for_connections(args, &Security::default(), 0, cores)
     }
 
     /// For a load of that many connections, which may be more than a server takes unless told.
     pub(super) fn for_connections(
         args: &CommonArgs,
+        security: &Security,
         connections: u32,
         cores: &Cores,
     ) -> anyhow::Result<Self> {
-        if let Some(authority) = &args.server {
-            return Self::running(authority, args.server_pid);
+        if let Some(server) = &args.server {
+            return Self::running(server, security, args.server_pid);
         }
         let listen = ([127, 0, 0, 1], 0).into();
-        Self::start(listen, &args_for(&args.server_args, connections), cores)
+        Self::start(
+            listen,
+            security,
+            &args_for(&args.server_args, connections),
+            cores,
+        )
     }
 
-    fn running(authority: &str, pid: Option<i32>) -> anyhow::Result<Self> {
-        let address = resolve(authority)?;
+    fn running(server: &ServerAt, security: &Security, pid: Option<i32>) -> anyhow::Result<Self> {
+        let address = server.resolve()?;
         let pid = pid.map(u32::try_from).transpose().context("--server-pid")?;
         Ok(Self {
             address,
             pid,
             listening_ns: 0,
+            tls: security.tls.clone(),
             child: None,
             tail: Tail::default(),
             log: None,
@@ -95,6 +111,7 @@ impl Server {
 
     pub(super) fn start(
         listen: SocketAddr,
+        security: &Security,
         extra: &[String],
         cores: &Cores,
     ) -> anyhow::Result<Self> {
@@ -106,12 +123,15 @@ impl Server {
             command.env_remove(name);
         }
         command
-            .args(["serve", "--listen", &listen.to_string()])
+            .arg("serve")
+            .args(security.serve_args(listen))
             .args(extra)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(end);
-        Self::launch(command, log, listening_on, cores)
+        let mut server = Self::launch(command, log, listening_on, cores)?;
+        server.tls.clone_from(&security.tls);
+        Ok(server)
     }
 
     /// Starts any server. The command writes its log to the other end of `log`, and `ready` finds the address in the
@@ -132,6 +152,7 @@ impl Server {
             address: ([127, 0, 0, 1], 0).into(),
             pid: Some(pid),
             listening_ns: 0,
+            tls: None,
             child: Some(child),
             tail,
             log: None,
@@ -261,6 +282,7 @@ pub(super) fn listening_on(line: &str) -> Option<SocketAddr> {
     let (_, after) = line.split_once("listening on ")?;
     let word = after
         .trim_start_matches("http://")
+        .trim_start_matches("tls://")
         .split([' ', ',', '"', '\n', '\r', '\u{1b}'])
         .next()?;
     word.trim_end_matches(['.', '/', ';']).parse().ok()
@@ -304,15 +326,6 @@ pub(super) fn args_for(given: &[String], connections: u32) -> Vec<String> {
     args
 }
 
-pub(super) fn resolve(authority: &str) -> anyhow::Result<SocketAddr> {
-    let mut addresses = authority
-        .to_socket_addrs()
-        .with_context(|| format!("finding `{authority}`"))?;
-    addresses
-        .next()
-        .with_context(|| format!("`{authority}` has no address"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,6 +347,7 @@ mod tests {
             "listening on 127.0.0.1:7070",
             "2026-01-01T00:00:00Z  INFO longlived: listening on 127.0.0.1:7070 contracts=2\n",
             "longlived 0.1.0 listening on http://127.0.0.1:7070/\n",
+            "INFO longlived::serve: listening on tls://127.0.0.1:7070\n",
             r#"{"message":"listening on 127.0.0.1:7070","level":"INFO"}"#,
             "listening on 127.0.0.1:7070\u{1b}[0m\n",
         ] {

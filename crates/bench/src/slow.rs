@@ -224,6 +224,7 @@ fn readers_plan(args: &SlowArgs, server: &Server) -> Plan {
         protocol: Protocol::Grpc,
         compression: CompressionFlag::None,
         payload_kind: PayloadKind::Dots,
+        tls: None,
     }
 }
 

@@ -3,8 +3,10 @@
 //! - [`run`]: one run: connect, publish, kill, start, wait for all, publish again.
 //! - [`report`]: the figures, and whether they keep the limits.
 //! - [`library`]: the load generator that is made of the client library; the other one is `load`.
+//! - [`client`]: a client of the library for the server.
 //! - [`port`]: where the server listens, twice.
 
+mod client;
 mod library;
 mod port;
 mod report;
@@ -18,13 +20,15 @@ use longlived_console::print_line;
 use super::args::{StormArgs, StormLoad};
 use super::load::REFUSED_PAUSE;
 use super::repeat::repeat;
+use super::security::Security;
 use super::stop::Stop;
 
 pub(super) fn storm(args: &StormArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let load = args.load()?;
+    let security = Security::of(&args.security, &args.common)?;
     let mut verdicts = Vec::new();
-    let ended = repeat(in_words(args, load), &args.common, |cores| {
-        let seen = run::run(args, load, cores, stop)?;
+    let ended = repeat(in_words(args, load, &security), &args.common, |cores| {
+        let seen = run::run(args, load, &security, cores, stop)?;
         let (figures, verdict) = report::figures(load, &seen)?;
         verdicts.push(verdict);
         Ok(figures)
@@ -40,7 +44,7 @@ pub(super) fn storm(args: &StormArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     Ok(ended)
 }
 
-fn in_words(args: &StormArgs, load: StormLoad) -> String {
+fn in_words(args: &StormArgs, load: StormLoad, security: &Security) -> String {
     let StormLoad {
         connections,
         streams,
@@ -57,8 +61,9 @@ fn in_words(args: &StormArgs, load: StormLoad) -> String {
         )
     };
     format!(
-        "storm: {connections} connections x {streams} streams of the {who}\nSIGKILL, and the same port again {}; times \
+        "storm: {connections} connections x {streams} streams of the {who}{}\nSIGKILL, and the same port again {}; times \
          count from when the restarted server listens, where nothing else is said; {} messages to each before and after",
+        security.in_words(),
         if down.is_zero() {
             "at once".to_owned()
         } else {

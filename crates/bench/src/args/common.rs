@@ -1,8 +1,10 @@
 //! The flags that every measurement has, and the values that several of them are given.
 
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 use longlived_console::server_url::{self, server_url};
 use longlived_console::values;
@@ -14,8 +16,8 @@ const CORES_MAX: usize = 1024;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CommonArgs {
     /// A server that runs already, instead of one started for each run
-    #[arg(long, value_name = "URL", value_parser = authority)]
-    pub(crate) server: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = server_at)]
+    pub(crate) server: Option<ServerAt>,
     /// Its process, to read CPU time and memory from
     #[arg(
         long,
@@ -103,16 +105,48 @@ pub(crate) fn window(text: &str) -> Result<Duration, String> {
     values::duration_within(text, WINDOW_MIN..=LENGTH_MAX)
 }
 
-/// HOST:PORT of a URL; the load speaks no TLS.
-fn authority(url: &str) -> Result<String, String> {
+/// The place of a running server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerAt {
+    /// HOST:PORT.
+    pub(crate) authority: String,
+    pub(crate) over_tls: bool,
+}
+
+impl ServerAt {
+    /// As a certificate has it: an IP address of version 6 without its brackets.
+    pub(crate) fn host(&self) -> &str {
+        let host = self.authority.rsplit_once(':').map(|(host, _)| host);
+        let host = host.unwrap_or(&self.authority);
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// Its address, for which its name is looked up.
+    pub(crate) fn resolve(&self) -> anyhow::Result<SocketAddr> {
+        let authority = &self.authority;
+        let mut addresses = authority
+            .to_socket_addrs()
+            .with_context(|| format!("finding `{authority}`"))?;
+        addresses
+            .next()
+            .with_context(|| format!("`{authority}` has no address"))
+    }
+}
+
+/// The place that a URL names.
+fn server_at(url: &str) -> Result<ServerAt, String> {
     let url = server_url(url)?;
-    if url.starts_with("unix:") || url.starts_with("https:") {
+    if url.starts_with("unix:") {
         return Err("the load speaks TCP alone: HOST:PORT or http://HOST:PORT".to_owned());
     }
+    let over_tls = url.starts_with("https:");
     let authority = url.split_once("://").map(|(_, rest)| rest);
     let authority = authority.map(|rest| rest.trim_end_matches('/'));
     match authority.and_then(|authority| authority.rsplit_once(':')) {
-        Some((host, port)) if port.parse::<u16>().is_ok() => Ok(format!("{host}:{port}")),
+        Some((host, port)) if port.parse::<u16>().is_ok() => Ok(ServerAt {
+            authority: format!("{host}:{port}"),
+            over_tls,
+        }),
         _ => Err(format!("it has no port; {}", server_url::FORM)),
     }
 }
@@ -161,16 +195,26 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_a_plain_url_with_a_port() {
-        assert_eq!(
-            authority("http://127.0.0.1:7070/"),
-            Ok("127.0.0.1:7070".to_owned())
-        );
-        assert_eq!(authority("http://[::1]:7070"), Ok("[::1]:7070".to_owned()));
-        assert_eq!(authority("localhost:7070"), Ok("localhost:7070".to_owned()));
+    fn a_server_is_a_url_with_a_port() {
+        for (url, authority, host, over_tls) in [
+            (
+                "http://127.0.0.1:7070/",
+                "127.0.0.1:7070",
+                "127.0.0.1",
+                false,
+            ),
+            ("http://[::1]:7070", "[::1]:7070", "::1", false),
+            ("localhost:7070", "localhost:7070", "localhost", false),
+            ("https://a:1", "a:1", "a", true),
+        ] {
+            let at = server_at(url).unwrap();
+            assert_eq!(
+                (at.authority.as_str(), at.host(), at.over_tls),
+                (authority, host, over_tls)
+            );
+        }
         for wrong in [
             "127.0.0.1",
-            "https://a:1",
             "http://a",
             "http://:1",
             "http://a:b",
@@ -180,7 +224,7 @@ mod tests {
             "http://b:c@a:1",
             "unix:/run/a:1",
         ] {
-            assert!(authority(wrong).is_err(), "{wrong}");
+            assert!(server_at(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -9,6 +9,7 @@ use longlived_console::{CompressionFlag, values};
 
 use super::against::Peer;
 use super::common::{CommonArgs, PayloadKind, Topics, length, window};
+use super::security::SecurityArgs;
 
 /// How often a program with a timer that counts milliseconds publishes (tokio's does).
 const TIMER_GRAIN: Duration = Duration::from_millis(1);
@@ -27,6 +28,8 @@ pub(crate) struct IdleArgs {
     /// How long to watch the idle server
     #[arg(long, default_value = "10s", value_parser = window)]
     pub(crate) duration: Duration,
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }
@@ -77,11 +80,13 @@ pub(crate) struct FanoutArgs {
     /// Measure these too, in turns with it, on the same cores under the same load (a list): `floor`, a bare send()
     /// of as many bytes; `redis`, `nats`: redis-server and nats-server, where they are installed; `grpc-go`: a hub of
     /// grpc-go, which is built with the Go in the PATH
-    #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "server")]
+    #[arg(long, value_enum, value_delimiter = ',', conflicts_with_all = ["server", "tls"])]
     pub(crate) against: Vec<Peer>,
     /// Ask for the server's health every 10 ms during the window, from the load's cores, and show how long that took
     #[arg(long, conflicts_with = "against")]
     pub(crate) probe_health: bool,
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }

@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use longlived_console::values;
 
 use super::common::{CommonArgs, length, window};
+use super::security::SecurityArgs;
 
 /// Subscribers of a connection whose requests, position included, fit the window that every server begins with.
 const STREAMS_MAX: u32 = 500;
@@ -43,6 +44,8 @@ pub(crate) struct StormArgs {
     /// Rest of the server, all being back and nothing happening, before its memory is read
     #[arg(long, default_value = "5s", value_parser = length)]
     pub(crate) rest: Duration,
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }

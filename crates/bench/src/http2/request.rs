@@ -35,33 +35,42 @@ pub(crate) fn open_connection(out: &mut Vec<u8>, windows: Windows) {
     }
 }
 
-/// The headers of a gRPC call, in one frame.
-pub(crate) fn call_headers(out: &mut Vec<u8>, stream_id: u32, authority: &str, path: &str) {
-    call_headers_compressed(out, stream_id, authority, path, None);
+/// The header fields of a gRPC call.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Head<'a> {
+    pub(crate) authority: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) over_tls: bool,
+    /// The encoding that messages are asked for in.
+    pub(crate) encoding: Option<&'a str>,
 }
 
-/// The same, of a caller that asks for messages in an encoding.
-pub(crate) fn call_headers_compressed(
-    out: &mut Vec<u8>,
-    stream_id: u32,
-    authority: &str,
-    path: &str,
-    encoding: Option<&str>,
-) {
+/// The headers of a gRPC call without TLS, in one frame.
+pub(crate) fn call_headers(out: &mut Vec<u8>, stream_id: u32, authority: &str, path: &str) {
+    let head = Head {
+        authority,
+        path,
+        ..Head::default()
+    };
+    call_head(out, stream_id, &head);
+}
+
+/// The headers of any gRPC call, in one frame.
+pub(crate) fn call_head(out: &mut Vec<u8>, stream_id: u32, head: &Head<'_>) {
     let start = out.len();
     frame_header(out, 0, kind::HEADERS, flag::END_HEADERS, stream_id);
     out.push(0x83); // :method: POST
-    out.push(0x86); // :scheme: http
+    out.push(if head.over_tls { 0x87 } else { 0x86 }); // :scheme: https or http
     out.push(0x04); // a literal that is not indexed, named by entry 4, :path
-    string(out, path);
+    string(out, head.path);
     out.push(0x01); // entry 1, :authority
-    string(out, authority);
+    string(out, head.authority);
     out.extend_from_slice(&[0x0f, 0x10]); // entry 31, content-type, which needs a second byte
     string(out, "application/grpc");
     out.push(0x00); // a literal that brings its own name
     string(out, "te");
     string(out, "trailers");
-    if let Some(encoding) = encoding {
+    if let Some(encoding) = head.encoding {
         for name in ["longlived-compression", "grpc-accept-encoding"] {
             out.push(0x00);
             string(out, name);

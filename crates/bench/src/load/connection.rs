@@ -3,16 +3,16 @@
 //! Holds: nothing here waits. Bytes that the socket does not take are kept and tried again when epoll says so; an idle
 //! connection keeps no buffer.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io;
+use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 
 use longlived_api::v1::{Position, SubscribeRequest, Subscription};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use super::control::{Plan, SHARED_TOPIC};
+use super::socket::{Dialer, Socket};
 use super::tally::{Subscriber, Tally};
+use super::tcp::Output;
 use super::wire::{Seen, Wire};
 use crate::args::Topics;
 use crate::clock::monotonic_ns;
@@ -22,7 +22,7 @@ use crate::http2::request::{self, Windows};
 #[derive(Debug)]
 pub(super) struct Connection {
     /// `None` once it is lost.
-    socket: Option<TcpStream>,
+    socket: Option<Socket>,
     established: bool,
     wire: Wire,
     output: Output,
@@ -31,86 +31,10 @@ pub(super) struct Connection {
     resume_after: Option<Position>,
 }
 
-/// Bytes the socket has not taken yet.
-#[derive(Debug, Default)]
-pub(crate) struct Output {
-    pub(crate) bytes: Vec<u8>,
-    written: usize,
-}
-
-impl Output {
-    /// True when nothing is left.
-    pub(crate) fn flush(&mut self, socket: &mut TcpStream) -> io::Result<bool> {
-        while self.written < self.bytes.len() {
-            match socket.write(&self.bytes[self.written..]) {
-                Ok(written) => self.written += written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.written = 0;
-        self.bytes.clear();
-        Ok(true)
-    }
-}
-
-/// Reads what the socket has; nothing when it has nothing for now. Its end is an error.
-pub(crate) fn receive(socket: &mut TcpStream, scratch: &mut [u8]) -> io::Result<Option<usize>> {
-    loop {
-        match socket.read(scratch) {
-            Ok(0) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the server closed a connection",
-                ));
-            }
-            Ok(length) => return Ok(Some(length)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Begins to connect, without waiting for it.
-pub(crate) fn start_connecting(server: SocketAddr) -> io::Result<TcpStream> {
-    start_connecting_from(None, server)
-}
-
-/// The same from an address of this machine; without one the kernel chooses.
-fn start_connecting_from(local: Option<Ipv4Addr>, server: SocketAddr) -> io::Result<TcpStream> {
-    let family = if server.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
-    let socket: OwnedFd = socket_with(
-        family,
-        SocketType::STREAM,
-        SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-        None,
-    )?;
-    if let Some(local) = local {
-        bind(&socket, &SocketAddr::from((local, 0)))?;
-    }
-    match connect(&socket, &server) {
-        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let socket = TcpStream::from(socket);
-    // A WINDOW_UPDATE that waits for an acknowledgement would hold the server back.
-    socket.set_nodelay(true)?;
-    Ok(socket)
-}
-
 impl Connection {
-    pub(super) fn open(plan: &Plan, subscribers: Range<u64>) -> io::Result<Self> {
+    pub(super) fn open(plan: &Plan, dialer: &Dialer, subscribers: Range<u64>) -> io::Result<Self> {
         Ok(Self {
-            socket: Some(start_connecting_from(
-                plan.local_address(&subscribers),
-                plan.server,
-            )?),
+            socket: Some(dialer.dial(plan.local_address(&subscribers))?),
             established: false,
             wire: Wire::new(plan, subscribers),
             output: Output::default(),
@@ -123,12 +47,12 @@ impl Connection {
     pub(super) fn reopen(
         &mut self,
         plan: &Plan,
+        dialer: &Dialer,
         subscribers: Range<u64>,
         resume_after: Option<Position>,
     ) -> io::Result<()> {
-        let local = plan.local_address(&subscribers);
-        let socket = start_connecting_from(local, plan.server)?;
-        if let Some(error) = socket.take_error()? {
+        let socket = dialer.dial(plan.local_address(&subscribers))?;
+        if let Some(error) = socket.tcp().take_error()? {
             return Err(error);
         }
         self.socket = Some(socket);
@@ -140,7 +64,12 @@ impl Connection {
     }
 
     pub(super) fn socket(&self) -> Option<&TcpStream> {
-        self.socket.as_ref()
+        self.socket.as_ref().map(Socket::tcp)
+    }
+
+    /// Whether it stands on a TLS session of an earlier connection.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.socket.as_ref().is_some_and(Socket::is_resumed)
     }
 
     /// The server's windows are used up and not filled again.
@@ -159,17 +88,15 @@ impl Connection {
             return Ok(true);
         };
         if !self.established {
-            if let Some(error) = socket.take_error()? {
+            if let Some(error) = socket.tcp().take_error()? {
                 return Err(error);
             }
             self.established = true;
             let out = &mut self.output.bytes;
             self.wire.open(plan, self.resume_after, out);
         }
-        let done = self.output.flush(socket)?;
-        if done {
-            self.output = Output::default();
-        }
+        let done = socket.send(&mut self.output)?;
+        self.output.release();
         Ok(done)
     }
 
@@ -178,17 +105,19 @@ impl Connection {
         let Some(socket) = &mut self.socket else {
             return Ok(true);
         };
-        let Some(length) = receive(socket, scratch)? else {
-            return Ok(true);
-        };
         let mut seen = Seen {
             subscribers: &mut self.subscribers,
             tally,
-            now_ns: monotonic_ns(),
+            now_ns: 0,
         };
-        self.wire
-            .read(&scratch[..length], &mut seen, &mut self.output.bytes)?;
-        self.output.flush(socket)
+        let (wire, reply) = (&mut self.wire, &mut self.output.bytes);
+        socket.receive(scratch, |bytes| {
+            seen.now_ns = monotonic_ns();
+            wire.read(bytes, &mut seen, reply)
+        })?;
+        let done = socket.send(&mut self.output)?;
+        self.output.release();
+        Ok(done)
     }
 
     /// The connection is gone and will be opened again. True when a subscriber was back on it.

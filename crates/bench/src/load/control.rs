@@ -39,6 +39,37 @@ pub(crate) struct Plan {
     pub(crate) compression: CompressionFlag,
     /// The messages to publish, over our own contract.
     pub(crate) payload_kind: PayloadKind,
+    /// `None` for a server that is reached in the clear.
+    pub(crate) tls: Option<TlsPlan>,
+}
+
+/// How the load knows a server with TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TlsPlan {
+    pub(crate) trust: Trust,
+    /// The name in its certificate, a DNS name or an IP address.
+    pub(crate) server_name: String,
+    /// A connection takes a ticket that an earlier one was given, and resumes its session.
+    pub(crate) tickets: bool,
+}
+
+/// Whose certificates are taken, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Trust {
+    /// This very certificate, whose signatures are not checked: the server was started by the bench, and two checks a
+    /// handshake would make the load slower than the server.
+    Certificate(String),
+    /// Certificates of these authorities, checked as by every client.
+    Authorities(String),
+}
+
+impl Trust {
+    pub(crate) fn pem(&self) -> &str {
+        match self {
+            Self::Certificate(pem) | Self::Authorities(pem) => pem,
+        }
+    }
 }
 
 /// How the server is spoken to.
@@ -137,6 +168,8 @@ pub(crate) struct Connected {
     /// Subscribers whose stream or connection ended before that.
     pub(crate) refused: u64,
     pub(crate) last_welcome_ns: u64,
+    /// Connections that resumed a TLS session.
+    pub(crate) sessions_resumed: u64,
     /// The first thing that went wrong, in words.
     pub(crate) trouble: Option<String>,
 }

@@ -15,9 +15,10 @@ use rustix::time::Timespec;
 
 use super::comeback::Comeback;
 use super::connection::Connection;
-use super::control::{Command, Plan, Published, Report, Stall};
+use super::control::{Command, Connected, Plan, Published, Report, Stall};
 use super::owed::Owed;
 use super::publisher::Publisher;
+use super::socket::Dialer;
 use super::tally::{Returning, Tally};
 use crate::clock::monotonic_ns;
 
@@ -33,6 +34,7 @@ const WAIT_MAX_NS: u64 = 20_000_000;
 
 pub(super) struct Load<R, W> {
     plan: Plan,
+    dialer: Dialer,
     epoll: OwnedFd,
     commands: BufReader<R>,
     line: Vec<u8>,
@@ -59,6 +61,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         )
         .context("standard input of the load must be a pipe")?;
         Ok(Self {
+            dialer: Dialer::new(plan.server, plan.tls.as_ref(), plan.connections)?,
             tally: Tally::new(&plan),
             epoll,
             commands,
@@ -126,7 +129,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         let wanted = self.plan.connections as usize;
         for index in self.connections.len()..wanted.min(self.connections.len() + CONNECT_BATCH) {
             let numbers = numbers_of(&self.plan, index as u64);
-            let connection = Connection::open(&self.plan, numbers)
+            let connection = Connection::open(&self.plan, &self.dialer, numbers)
                 .with_context(|| format!("opening connection {} of {wanted}", index + 1))?;
             watch_new(&self.epoll, &connection, index)?;
             self.connections.push(connection);
@@ -146,7 +149,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
             };
             let numbers = numbers_of(&self.plan, index as u64);
             let connection = &mut self.connections[index];
-            match connection.reopen(&self.plan, numbers, comeback.resume_after()) {
+            match connection.reopen(&self.plan, &self.dialer, numbers, comeback.resume_after()) {
                 Ok(()) => watch_new(&self.epoll, connection, index)?,
                 Err(error) if is_refused(&error) => {
                     comeback.refused(index, monotonic_ns());
@@ -246,7 +249,12 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         let now = monotonic_ns();
         let all_decided = || self.tally.all_decided();
         if self.owed.connected_is_due(now, all_decided) {
-            self.report(&Report::Connected(self.tally.connected()))?;
+            let resumed = self.connections.iter().filter(|one| one.is_resumed());
+            let connected = Connected {
+                sessions_resumed: resumed.count() as u64,
+                ..self.tally.connected()
+            };
+            self.report(&Report::Connected(connected))?;
         }
         let is_complete = |published: &Published| self.tally.is_complete(&self.plan, published);
         if self.owed.arrived_is_due(now, is_complete) {
@@ -340,8 +348,8 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
             }
             Command::Window { start_ns, end_ns } => self.tally.open_window(start_ns, end_ns),
             Command::Publish(publish) => {
-                let publisher =
-                    Publisher::connect(&self.plan, publish).context("connecting the publisher")?;
+                let publisher = Publisher::connect(&self.plan, &self.dialer, publish)
+                    .context("connecting the publisher")?;
                 let flags = EventFlags::IN | EventFlags::OUT;
                 epoll::add(
                     &self.epoll,

@@ -7,8 +7,10 @@
 use std::io;
 use std::net::TcpStream;
 
-use super::connection::{Output, inbox, receive, start_connecting};
+use super::connection::inbox;
 use super::control::{Plan, PublishPlan, Published, SHARED_TOPIC};
+use super::socket::{Dialer, Socket};
+use super::tcp::Output;
 use super::voice::Voice;
 use super::voices;
 use crate::args::Topics;
@@ -24,7 +26,7 @@ pub(super) struct Publisher {
     plan: PublishPlan,
     topics: Topics,
     subscribers_total: u64,
-    socket: TcpStream,
+    socket: Socket,
     voice: Box<dyn Voice>,
     output: Output,
     sent: u64,
@@ -36,14 +38,14 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn connect(plan: &Plan, publish: PublishPlan) -> io::Result<Self> {
+    pub(super) fn connect(plan: &Plan, dialer: &Dialer, publish: PublishPlan) -> io::Result<Self> {
         let mut output = Output::default();
         let voice = voices::open(plan, publish.in_flight_max, &mut output.bytes);
         Ok(Self {
             plan: publish,
             topics: plan.topics,
             subscribers_total: plan.subscribers_total,
-            socket: start_connecting(plan.server)?,
+            socket: dialer.dial(None)?,
             voice,
             output,
             sent: 0,
@@ -55,7 +57,7 @@ impl Publisher {
     }
 
     pub(super) fn socket(&self) -> &TcpStream {
-        &self.socket
+        self.socket.tcp()
     }
 
     /// When [`Self::tick`] has something to do next; `None` when only the server can change that.
@@ -72,7 +74,10 @@ impl Publisher {
     }
 
     fn is_blocked(&self) -> bool {
-        !self.established || self.voice.is_held() || self.in_flight() >= self.plan.in_flight_max
+        !self.established
+            || !self.socket.is_ready()
+            || self.voice.is_held()
+            || self.in_flight() >= self.plan.in_flight_max
     }
 
     fn in_flight(&self) -> u64 {
@@ -134,8 +139,8 @@ impl Publisher {
         if !self.established {
             return Ok(false);
         }
-        let done = self.output.flush(&mut self.socket)?;
-        if done {
+        let done = self.socket.send(&mut self.output)?;
+        if done && self.output.bytes.is_empty() {
             self.voice.flushed();
         }
         Ok(done)
@@ -144,7 +149,7 @@ impl Publisher {
     /// The socket can take bytes. True when nothing is left to write.
     pub(super) fn writable(&mut self) -> io::Result<bool> {
         if !self.established {
-            if let Some(error) = self.socket.take_error()? {
+            if let Some(error) = self.socket.tcp().take_error()? {
                 return Err(error);
             }
             self.established = true;
@@ -154,11 +159,9 @@ impl Publisher {
 
     /// The socket has bytes, or has ended. True when nothing is left to write.
     pub(super) fn readable(&mut self, scratch: &mut [u8]) -> io::Result<bool> {
-        let Some(length) = receive(&mut self.socket, scratch)? else {
-            return Ok(true);
-        };
-        self.voice
-            .read(&scratch[..length], &mut self.output.bytes)?;
+        let (voice, reply) = (&mut self.voice, &mut self.output.bytes);
+        self.socket
+            .receive(scratch, |bytes| voice.read(bytes, reply))?;
         self.pump()
     }
 

@@ -190,6 +190,7 @@ impl Tally {
             welcomed: self.welcomed,
             refused: self.refused,
             last_welcome_ns: self.last_welcome_ns,
+            sessions_resumed: 0,
             trouble: self.trouble.clone(),
         }
     }
@@ -315,6 +316,7 @@ mod tests {
             protocol: Protocol::Grpc,
             compression: CompressionFlag::None,
             payload_kind: PayloadKind::Dots,
+            tls: None,
         }
     }
 

@@ -10,7 +10,7 @@ use longlived_console::CompressionFlag;
 
 use self::server::{Behaviour, TestServer};
 use super::control::{
-    Command, Connected, Finished, Plan, Protocol, PublishPlan, Published, Report,
+    Command, Connected, Finished, Plan, Protocol, PublishPlan, Published, Report, Trust,
 };
 use super::event_loop::Load;
 use crate::args::{PayloadKind, Topics};
@@ -133,6 +133,7 @@ fn plan(server: &TestServer, connections: u32, streams: u32, topics: Topics) -> 
         protocol: Protocol::Grpc,
         compression: CompressionFlag::None,
         payload_kind: PayloadKind::Dots,
+        tls: server.tls.clone(),
     }
 }
 
@@ -176,6 +177,58 @@ fn every_subscriber_is_welcomed_and_receives_every_message() {
             .iter()
             .all(|(nanoseconds, _)| *nanoseconds < 20 * SECOND_NS)
     );
+}
+
+#[test]
+fn over_tls_every_subscriber_receives_every_message_of_every_size() {
+    for payload_bytes in [128, 100_000] {
+        let server = TestServer::start_with_tls(Trust::Certificate);
+        let mut load = TestLoad::start(&plan(&server, 3, 10, Topics::One));
+        let connected = load.connect();
+        assert_eq!((connected.welcomed, connected.trouble), (30, None));
+        assert_eq!(connected.sessions_resumed, 0);
+        let published = load.publish(60, payload_bytes, 1000);
+        assert_eq!(
+            (published.trouble.as_deref(), published.acknowledged),
+            (None, published.sent)
+        );
+        let finished = load.finish(&published);
+        assert_eq!((finished.lost, finished.repeated), (0, 0));
+        assert_eq!(finished.delivered, published.sent * 30);
+        assert!(!finished.latencies.is_empty());
+    }
+}
+
+#[test]
+fn the_authority_of_a_running_server_is_checked() {
+    let server = TestServer::start_with_tls(Trust::Authorities);
+    let right = plan(&server, 2, 1, Topics::One);
+    assert_eq!(TestLoad::start(&right).connect().welcomed, 2);
+    let other = TestServer::start_with_tls(Trust::Authorities);
+    let another = TestServer::start_with_tls(Trust::Certificate);
+    for tls in [other.tls.clone(), another.tls.clone()] {
+        let wrong = Plan {
+            tls,
+            ..right.clone()
+        };
+        let connected = TestLoad::start(&wrong).connect();
+        assert_eq!((connected.welcomed, connected.refused), (0, 2));
+        let trouble = connected.trouble.unwrap();
+        assert!(trouble.starts_with("TLS: "), "{trouble}");
+    }
+}
+
+#[test]
+fn a_server_without_tls_is_a_refusal_over_tls() {
+    let server = TestServer::start(Behaviour::Correct);
+    let with_tls = TestServer::start_with_tls(Trust::Certificate);
+    let wrong = Plan {
+        tls: with_tls.tls.clone(),
+        ..plan(&server, 1, 1, Topics::One)
+    };
+    let connected = TestLoad::start(&wrong).connect();
+    assert_eq!((connected.welcomed, connected.refused), (0, 1));
+    assert!(connected.trouble.is_some());
 }
 
 #[test]

@@ -10,7 +10,8 @@ use longlived_api::v1::Position;
 use super::control::{Plan, Protocol};
 use super::tally::{Subscriber, Tally, code_name, describe};
 use crate::http2::reader::{Reader, Sink, StreamEnd};
-use crate::http2::{request, setting, stream_id};
+use crate::http2::request::{self, Head};
+use crate::http2::{setting, stream_id};
 use crate::wire::{nats, records, resp};
 
 #[derive(Debug)]
@@ -182,8 +183,13 @@ fn open_calls(
     let authority = plan.server.to_string();
     request::open_connection(out, plan.windows());
     for (index, number) in (0..).zip(subscribers) {
-        let encoding = plan.compression.encoding();
-        request::call_headers_compressed(out, stream_id(index), &authority, SUBSCRIBE, encoding);
+        let head = Head {
+            authority: &authority,
+            path: SUBSCRIBE,
+            over_tls: plan.tls.is_some(),
+            encoding: plan.compression.encoding(),
+        };
+        request::call_head(out, stream_id(index), &head);
         let request = plan.subscribe_request(number, resume_after);
         request::call_message(out, stream_id(index), &request, true);
     }

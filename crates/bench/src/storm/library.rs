@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 
 use self::seen::Seen;
+use super::client::builder_of;
 use crate::clock::monotonic_ns;
 use crate::load::control::{Command, Plan, Published, Report, SHARED_TOPIC};
 use crate::load::owed::Owed;
@@ -70,7 +71,7 @@ struct Load {
 
 impl Load {
     fn new(plan: Plan) -> anyhow::Result<Self> {
-        let client = Client::builder(format!("http://{}", plan.server))
+        let client = builder_of(plan.server, plan.tls.as_ref())?
             .connections(plan.connections as usize)
             .build()
             .context("the server's address")?;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use hdrhistogram::Histogram;
-use longlived_client::{Client, Position};
+use longlived_client::Position;
 use longlived_console::CompressionFlag;
 use tokio::runtime::Handle;
 
+use super::client::client_of;
 use super::port;
 use crate::args::{PayloadKind, StormArgs, StormLoad, Topics};
 use crate::clock::{monotonic_ns, nanoseconds};
@@ -24,6 +25,7 @@ use crate::proc::{self, CpuTime};
 use crate::retries::Retries;
 use crate::rig::{ANSWER_SLACK, DRAIN_MAX, LEAD, QUIET, SETTLE, Shape, plans};
 use crate::room::Room;
+use crate::security::Security;
 use crate::server::{Server, args_for};
 use crate::stop::Stop;
 
@@ -60,7 +62,8 @@ pub(super) struct Memory {
     pub(super) load_peak: u64,
 }
 
-fn ensure_room(args: &StormArgs, load: StormLoad) -> anyhow::Result<()> {
+/// Where its server listens twice, on a machine that has room for the load.
+fn place(args: &StormArgs, load: StormLoad) -> anyhow::Result<SocketAddr> {
     let room = Room::of(&args.common, load.connections)?;
     // The client library leaves its local address to the kernel.
     let room = if args.library {
@@ -68,23 +71,24 @@ fn ensure_room(args: &StormArgs, load: StormLoad) -> anyhow::Result<()> {
     } else {
         room
     };
-    room.ensure()
+    room.ensure()?;
+    Ok(SocketAddr::from(([127, 0, 0, 1], port::choose()?)))
 }
 
 pub(super) fn run(
     args: &StormArgs,
     load: StormLoad,
+    security: &Security,
     cores: &Pinning,
     stop: &Stop,
 ) -> anyhow::Result<Seen> {
-    let listen = SocketAddr::from(([127, 0, 0, 1], port::choose()?));
-    ensure_room(args, load)?;
+    let listen = place(args, load)?;
     let server_args = args_for(&args.common.server_args, load.connections);
-    let start = || Server::start(listen, &server_args, &cores.server);
+    let start = || Server::start(listen, security, &server_args, &cores.server);
     let mut server = start()?;
     let mut rig = Storm::start(args, load, &server, cores, stop)?;
     rig.connect(args.common.connect_timeout, &server)?;
-    let before = rig.publish(listen, args.messages)?;
+    let before = rig.publish(&server, args.messages)?;
     rig.wait(SETTLE)?;
     server.ensure_running()?;
     let memory_before = proc::resident_bytes(pid(&server))?;
@@ -118,7 +122,7 @@ pub(super) fn run(
     let first = returned.times.first_ns.map(|since| from_ns + since);
     let listening_ns = server.listening_ns.min(first.unwrap_or(u64::MAX));
 
-    rig.publish(listen, args.messages)?;
+    rig.publish(&server, args.messages)?;
     rig.wait(args.rest)?;
     let memory = Memory {
         before_kill: memory_before,
@@ -238,8 +242,8 @@ impl<'a> Storm<'a> {
     }
 
     /// Publishes to all and waits until all have it. Returns the position of the last.
-    fn publish(&mut self, server: SocketAddr, messages: u32) -> anyhow::Result<Option<Position>> {
-        let client = Client::new(format!("http://{server}")).context("the server's address")?;
+    fn publish(&mut self, server: &Server, messages: u32) -> anyhow::Result<Option<Position>> {
+        let client = client_of(server.address, server.tls.as_ref())?;
         let mut last = None;
         for _ in 0..messages {
             self.stop.check()?;

@@ -87,6 +87,29 @@ fn health_is_asked_for_while_a_load_runs() {
 }
 
 #[test]
+fn over_tls_everything_arrives_and_health_is_answered() {
+    let flags = [&FANOUT[..], &["--tls", "--probe-health"]].concat();
+    let figures = figures_of("fanout", &flags);
+    assert_eq!(figures["health_checks"].as_f64(), Some(100.0));
+    for wrong in ["lost", "repeated"] {
+        assert_eq!(figures[wrong].as_f64(), Some(0.0), "{wrong}");
+    }
+    assert!(figures["deliveries_per_s"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn subscribers_come_back_over_tls() {
+    for flags in [&[][..], &["--library", "--down", "100ms"]] {
+        let small = ["--tls", "--connections", "20", "--streams", "2"];
+        let small = [&small[..], &["--rest", "0s", "--limit", "30s"], flags].concat();
+        let figures = figures_of("storm", &small);
+        for wrong in ["lost", "repeated"] {
+            assert_eq!(figures[wrong].as_f64(), Some(0.0), "{wrong}");
+        }
+    }
+}
+
+#[test]
 fn a_server_that_is_pinned_and_one_that_is_not_are_measured_in_turns() {
     let allowed = std::thread::available_parallelism().unwrap();
     let words = ["bench", "cores", "--json", "--runs", "2"];

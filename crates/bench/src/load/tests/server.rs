@@ -14,9 +14,18 @@ use longlived_api::v1::{
 };
 use longlived_testkit::grpc::{Messages, framed};
 use prost::Message as _;
-use tokio::net::{TcpListener, TcpStream};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::ServerConfig;
+use rustls::version::TLS13;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::load::control::{TlsPlan, Trust};
 
 /// The misbehaviour of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +40,24 @@ pub(super) enum Behaviour {
 /// Serves until it is dropped.
 pub(super) struct TestServer {
     pub(super) address: SocketAddr,
+    /// How the load knows it.
+    pub(super) tls: Option<TlsPlan>,
     _tasks: tokio::runtime::Runtime,
 }
 
 impl TestServer {
     pub(super) fn start(behaviour: Behaviour) -> Self {
+        Self::launch(behaviour, None)
+    }
+
+    /// A correct one with TLS; `trust` is how the load trusts its certificate.
+    pub(super) fn start_with_tls(trust: fn(String) -> Trust) -> Self {
+        Self::launch(Behaviour::Correct, Some(trust))
+    }
+
+    fn launch(behaviour: Behaviour, trust: Option<fn(String) -> Trust>) -> Self {
+        let certificate = trust.map(certificate);
+        let (acceptor, tls) = certificate.unzip();
         let tasks = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -47,30 +69,79 @@ impl TestServer {
         tasks.block_on(async {
             // The set lives in the task that accepts, and that ends with the runtime.
             let mut accepting = JoinSet::new();
-            accepting.spawn(accept(listener, events, behaviour));
+            accepting.spawn(accept(listener, acceptor, events, behaviour));
             accepting.detach_all();
         });
         Self {
             address,
+            tls,
             _tasks: tasks,
         }
     }
 }
 
+/// A certificate for 127.0.0.1, of both ends.
+fn certificate(trust: fn(String) -> Trust) -> (TlsAcceptor, TlsPlan) {
+    let key = KeyPair::generate().unwrap();
+    let name = "127.0.0.1".to_owned();
+    let params = CertificateParams::new([name.clone()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+        )
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let plan = TlsPlan {
+        trust: trust(certificate.pem()),
+        server_name: name,
+        tickets: false,
+    };
+    (TlsAcceptor::from(Arc::new(config)), plan)
+}
+
 type Events = broadcast::Sender<Arc<PublishRequest>>;
 
-async fn accept(listener: TcpListener, events: Events, behaviour: Behaviour) {
+async fn accept(
+    listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    events: Events,
+    behaviour: Behaviour,
+) {
     let mut connections = JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {
-        connections.spawn(serve(socket, events.clone(), behaviour));
+        let (acceptor, events) = (acceptor.clone(), events.clone());
+        connections.spawn(async move {
+            let Some(acceptor) = acceptor else {
+                return serve(socket, "http", events, behaviour).await;
+            };
+            // A client may refuse the certificate.
+            if let Ok(socket) = acceptor.accept(socket).await {
+                assert_eq!(socket.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+                serve(socket, "https", events, behaviour).await;
+            }
+        });
     }
 }
 
-async fn serve(socket: TcpStream, events: Events, behaviour: Behaviour) {
-    let mut connection = h2::server::handshake(socket).await.unwrap();
+async fn serve(
+    socket: impl AsyncRead + AsyncWrite + Unpin,
+    scheme: &str,
+    events: Events,
+    behaviour: Behaviour,
+) {
+    // A client may leave first.
+    let Ok(mut connection) = h2::server::handshake(socket).await else {
+        return;
+    };
     let mut calls = JoinSet::new();
     while let Some(Ok((request, respond))) = connection.accept().await {
-        check_headers(&request);
+        check_headers(&request, scheme);
         match request.uri().path() {
             "/longlived.v1.SubscriptionService/Subscribe" => {
                 calls.spawn(subscribe(
@@ -88,9 +159,9 @@ async fn serve(socket: TcpStream, events: Events, behaviour: Behaviour) {
     }
 }
 
-fn check_headers(request: &Request<RecvStream>) {
+fn check_headers(request: &Request<RecvStream>, scheme: &str) {
     assert_eq!(request.method(), "POST");
-    assert_eq!(request.uri().scheme_str(), Some("http"));
+    assert_eq!(request.uri().scheme_str(), Some(scheme));
     assert!(
         request
             .uri()

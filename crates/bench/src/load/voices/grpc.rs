@@ -7,8 +7,9 @@ use std::io;
 
 use crate::args::PayloadKind;
 use crate::http2::reader::{Reader, Sink, StreamEnd};
+use crate::http2::request::{self, Head};
 use crate::http2::send_windows::SendWindows;
-use crate::http2::{flag, kind, request, stream_id};
+use crate::http2::{flag, kind, stream_id};
 use crate::load::control::Plan;
 use crate::load::json;
 use crate::load::message::publish_request;
@@ -40,12 +41,13 @@ struct Answers {
 impl Grpc {
     pub(super) fn open(plan: &Plan, out: &mut Vec<u8>) -> Self {
         request::open_connection(out, plan.windows());
-        request::call_headers(
-            out,
-            stream_id(0),
-            &plan.server.to_string(),
-            "/longlived.v1.PublishService/PublishStream",
-        );
+        let head = Head {
+            authority: &plan.server.to_string(),
+            path: "/longlived.v1.PublishService/PublishStream",
+            over_tls: plan.tls.is_some(),
+            encoding: None,
+        };
+        request::call_head(out, stream_id(0), &head);
         Self {
             reader: Reader::new(1, plan.windows()),
             answers: Answers {

@@ -155,6 +155,7 @@ impl Seen {
             welcomed: self.welcomed,
             refused: self.failed,
             last_welcome_ns: self.last_welcome_ns,
+            sessions_resumed: 0,
             trouble: self.trouble.clone(),
         }
     }
