@@ -2,11 +2,12 @@
 //!
 //! - [`common`]: the flags that every measurement or several of them have.
 //! - [`security`]: those of measurements that can be made over TLS.
-//! - [`fanout`], [`publish`], [`against`], [`slow`], [`storm`], [`store`]: those of one kind of measurement.
+//! - [`fanout`], [`handshakes`], [`publish`], [`against`], [`slow`], [`storm`], [`store`]: those of one kind of measurement.
 
 mod against;
 mod common;
 mod fanout;
+mod handshakes;
 mod publish;
 mod security;
 mod slow;
@@ -16,6 +17,7 @@ mod storm;
 pub(crate) use self::against::{FloorArgs, Peer};
 pub(crate) use self::common::{CommonArgs, CoreList, PayloadKind, ServerAt, Topics};
 pub(crate) use self::fanout::{FanoutArgs, FanoutLoad, IdleArgs};
+pub(crate) use self::handshakes::{AcceptorArgs, HandshakesArgs};
 pub(crate) use self::publish::PublishArgs;
 pub(crate) use self::security::SecurityArgs;
 pub(crate) use self::slow::{SlowArgs, StallHow};
@@ -37,6 +39,8 @@ pub(crate) enum Command {
     Fanout(FanoutArgs),
     /// A load of `fanout` with the server on one core and on any, in turns: CPU per delivery of both, and their ratio
     Cores(FanoutArgs),
+    /// Connections opened together over TLS, beside those without TLS and bare handshakes: the ratio of their times
+    Handshakes(HandshakesArgs),
     /// Messages without subscribers: messages per second, CPU per message, messages per commit, time to the answer
     Publish(PublishArgs),
     /// Subscribers that stop reading beside some that go on: latency of those with and without them, memory
@@ -55,6 +59,9 @@ pub(crate) enum Command {
     /// The bare sender of `fanout --against floor`
     #[command(hide = true)]
     Floor(FloorArgs),
+    /// The bare acceptor of `handshakes`
+    #[command(hide = true)]
+    Acceptor(AcceptorArgs),
     /// The load generator of `publish`
     #[command(hide = true)]
     PublishLoad,

@@ -13,6 +13,7 @@
 //!                      -> http2   frames out and in, by hand; wire: the protocols of other servers
 //!            -> repeat -> figures   runs; medians, text and JSON
 //! fanout  -> health: checks beside the load; cores: the same load with the server pinned and not
+//! handshakes -> rig, with the acceptor (`longlived bench acceptor`) in the server's place
 //! publish -> server, load_process (`longlived bench publish-load`), figures
 //! against -> the same rig with other servers in turns with ours, and the ratios of their figures
 //! slow    -> server, load_process, figures: some that read beside many that do not
@@ -29,12 +30,14 @@
 #![cfg(target_os = "linux")]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
+mod acceptor;
 mod against;
 mod args;
 mod bare;
 mod clock;
 mod cores;
 mod figures;
+mod handshakes;
 mod health;
 mod http2;
 mod load;

@@ -32,6 +32,10 @@ pub(super) const QUIET: Duration = Duration::from_secs(2);
 pub(super) const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// How much later than its deadline a load process may answer.
 pub(super) const ANSWER_SLACK: Duration = Duration::from_secs(10);
+/// The longest wait for a server to let go of its connections.
+const REST_MAX: Duration = Duration::from_secs(30);
+/// A server that uses less than this share of a core does nothing.
+const BUSY_ONE_IN: u64 = 20;
 /// Descriptors of a load process that are not connections.
 const OTHER_FILES: u64 = 64;
 
@@ -70,6 +74,10 @@ pub(super) struct Connect {
     /// Until the last Welcome.
     pub(super) all_welcome_ns: u64,
     pub(super) server_cpu_ns: Option<u64>,
+    /// Of all load processes.
+    pub(super) load_cpu_ns: u64,
+    /// Connections that resumed a TLS session.
+    pub(super) sessions_resumed: u64,
 }
 
 /// Resident memory of the server, in bytes.
@@ -149,6 +157,7 @@ impl<'a> Rig<'a> {
 
     fn connect_all(&mut self, timeout: Duration) -> anyhow::Result<()> {
         let cpu_before = self.server_cpu()?;
+        let loads_before = cpu_of(&self.loads)?;
         let start = monotonic_ns();
         let deadline_ns = start + nanoseconds(timeout);
         tell_all(&mut self.loads, &Command::Connect { deadline_ns })?;
@@ -165,11 +174,48 @@ impl<'a> Rig<'a> {
             );
         }
         let cpu = cpu_before.zip(self.server_cpu()?);
+        let loads_after = cpu_of(&self.loads)?;
+        let loads_cpu = loads_before.iter().zip(&loads_after);
         self.connect = Connect {
             all_welcome_ns: connected.last_welcome_ns.saturating_sub(start),
             server_cpu_ns: cpu.map(|(before, after)| after.since(&before)),
+            load_cpu_ns: loads_cpu.map(|(before, after)| after.since(before)).sum(),
+            sessions_resumed: connected.sessions_resumed,
         };
         Ok(())
+    }
+
+    /// Closes all connections and opens them once more, when the server has let go of them.
+    pub(super) fn connect_again(&mut self, timeout: Duration) -> anyhow::Result<()> {
+        tell_all(&mut self.loads, &Command::Close)?;
+        let deadline = monotonic_ns() + nanoseconds(ANSWER_SLACK);
+        for load in &mut self.loads {
+            match load.hear(deadline, self.stop)? {
+                Report::Ready => {}
+                other => bail!("a load process answered Close with {other:?}"),
+            }
+        }
+        self.rest()?;
+        self.connect_all(timeout)
+    }
+
+    /// Waits until the server does nothing any more.
+    fn rest(&self) -> anyhow::Result<()> {
+        let deadline = monotonic_ns() + nanoseconds(REST_MAX);
+        loop {
+            let before = self.server_cpu()?;
+            self.stop.wait_until(monotonic_ns() + nanoseconds(SETTLE))?;
+            let used_ns = before
+                .zip(self.server_cpu()?)
+                .map_or(0, |(before, after)| after.since(&before));
+            if used_ns < nanoseconds(SETTLE) / BUSY_ONE_IN {
+                return Ok(());
+            }
+            ensure!(
+                monotonic_ns() < deadline,
+                "the server is still busy {REST_MAX:?} after its connections were closed"
+            );
+        }
     }
 
     pub(super) fn server(&self) -> &Server {
@@ -193,6 +239,7 @@ impl<'a> Rig<'a> {
                 Report::Connected(one) => {
                     all.welcomed += one.welcomed;
                     all.refused += one.refused;
+                    all.sessions_resumed += one.sessions_resumed;
                     all.last_welcome_ns = all.last_welcome_ns.max(one.last_welcome_ns);
                     all.trouble = all.trouble.or(one.trouble);
                 }

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Args, Command};
 use super::stop::Stop;
-use super::{against, cores, load, measure, publish, slow, store, storm};
+use super::{acceptor, against, cores, handshakes, load, measure, publish, slow, store, storm};
 
 /// Runs the measurement that was asked for, or as far as SIGINT and SIGTERM let it. The load and the server are processes
 /// of this executable, which must therefore be `longlived`.
@@ -21,6 +21,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Command::Fanout(args) if args.against.is_empty() => measure::fanout(&args, &stop),
             Command::Fanout(args) => against::fanout(&args, &stop),
             Command::Cores(args) => cores::cores(&args, &stop),
+            Command::Handshakes(args) => handshakes::handshakes(&args, &stop),
             Command::Publish(args) => publish::measure(&args, &stop),
             Command::Slow(args) => slow::slow(&args, &stop),
             Command::Storm(args) => storm::storm(&args, &stop),
@@ -30,6 +31,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             // It ends with its standard input, so the signals of a terminal need no answer here.
             Command::Load => load::run().map(|()| ExitCode::SUCCESS),
             Command::Floor(args) => against::floor(&args).map(|()| ExitCode::SUCCESS),
+            Command::Acceptor(args) => acceptor::serve(&args).map(|()| ExitCode::SUCCESS),
             Command::PublishLoad => publish::load().map(|()| ExitCode::SUCCESS),
             Command::StormLibrary => storm::library_load().map(|()| ExitCode::SUCCESS),
             Command::ReadLoad => store::read_load().map(|()| ExitCode::SUCCESS),

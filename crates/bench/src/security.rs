@@ -68,19 +68,32 @@ impl Security {
         })
     }
 
+    /// The same for a load that resumes its sessions.
+    pub(super) fn with_tickets() -> anyhow::Result<Self> {
+        let mut security = Self::with_certificate()?;
+        let tls = security.tls.iter_mut();
+        tls.for_each(|tls| tls.tickets = true);
+        Ok(security)
+    }
+
+    /// Flags with these names for the files of the certificate; none without one.
+    pub(super) fn certificate_args(&self, certificate: &str, key: &str) -> Vec<String> {
+        let Some(files) = &self.certificate else {
+            return Vec::new();
+        };
+        let (certificate, key) = (certificate.to_owned(), key.to_owned());
+        vec![certificate, files.certificate(), key, files.key()]
+    }
+
     /// A server at a place is told so.
     pub(super) fn serve_args(&self, listen: SocketAddr) -> Vec<String> {
-        let Some(files) = &self.certificate else {
-            return vec!["--listen".to_owned(), listen.to_string()];
+        let listen = match &self.certificate {
+            Some(_) => format!("tls://{listen}"),
+            None => listen.to_string(),
         };
-        vec![
-            "--listen".to_owned(),
-            format!("tls://{listen}"),
-            "--tls-cert".to_owned(),
-            files.certificate(),
-            "--tls-key".to_owned(),
-            files.key(),
-        ]
+        let mut args = vec!["--listen".to_owned(), listen];
+        args.extend(self.certificate_args("--tls-cert", "--tls-key"));
+        args
     }
 
     /// Behind the words for a load.

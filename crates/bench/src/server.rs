@@ -134,9 +134,23 @@ impl Server {
         Ok(server)
     }
 
+    /// Starts any server with its log, whichever way it is written; see [`Self::launch`].
+    pub(super) fn launch_with_log(
+        mut command: Command,
+        ready: impl Fn(&str) -> Option<SocketAddr> + Send + 'static,
+        cores: &Cores,
+    ) -> anyhow::Result<Self> {
+        let (log, end) = pipe().context("making a pipe")?;
+        command
+            .stdin(Stdio::null())
+            .stdout(end.try_clone().context("making a pipe")?)
+            .stderr(end);
+        Self::launch(command, log, ready, cores)
+    }
+
     /// Starts any server. The command writes its log to the other end of `log`, and `ready` finds the address in the
     /// line that says that it listens.
-    pub(super) fn launch(
+    fn launch(
         mut command: Command,
         log: PipeReader,
         ready: impl Fn(&str) -> Option<SocketAddr> + Send + 'static,

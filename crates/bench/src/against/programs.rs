@@ -4,10 +4,9 @@
 //! port, in an empty directory that is gone with it. The hub of grpc-go is built in such a directory too.
 
 use std::cell::OnceCell;
-use std::io::pipe;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context as _, anyhow, bail};
 use longlived_console::note;
@@ -126,7 +125,7 @@ impl Programs {
             .args(["--connections", &load.connections.to_string()])
             .args(["--streams", &load.streams.to_string()])
             .args(["--record-bytes", &self.record_bytes().to_string()]);
-        launch(command, listening_on, cores)
+        Server::launch_with_log(command, listening_on, cores)
     }
 
     fn start_redis(&self, cores: &Cores) -> anyhow::Result<Server> {
@@ -144,7 +143,7 @@ impl Programs {
                 .args(["--daemonize", "no", "--logfile", ""])
                 .args(["--client-output-buffer-limit", REDIS_OUTPUT]);
             let ready = move |line: &str| line.contains("Ready to accept").then_some(address);
-            match launch(command, ready, cores) {
+            match Server::launch_with_log(command, ready, cores) {
                 Err(_) if attempt < PORT_ATTEMPTS => attempt += 1,
                 started => return started.context("redis-server"),
             }
@@ -158,12 +157,13 @@ impl Programs {
         command
             .current_dir(self.scratch()?)
             .args(["--addr", "127.0.0.1", "--port", "-1"]);
-        launch(command, nats_listens_on, cores).context("nats-server")
+        Server::launch_with_log(command, nats_listens_on, cores).context("nats-server")
     }
 
     fn start_hub(&self, cores: &Cores) -> anyhow::Result<Server> {
         let program = self.hub().as_ref().map_err(|why| anyhow!("{why}"))?;
-        launch(Command::new(program), listening_on, cores).context("the hub of grpc-go")
+        Server::launch_with_log(Command::new(program), listening_on, cores)
+            .context("the hub of grpc-go")
     }
 
     fn hub(&self) -> &Result<PathBuf, String> {
@@ -183,20 +183,6 @@ impl Programs {
             None => bail!("no directory for temporary files can be made"),
         }
     }
-}
-
-/// With its log, whichever way it is written.
-fn launch(
-    mut command: Command,
-    ready: impl Fn(&str) -> Option<SocketAddr> + Send + 'static,
-    cores: &Cores,
-) -> anyhow::Result<Server> {
-    let (log, end) = pipe().context("making a pipe")?;
-    command
-        .stdin(Stdio::null())
-        .stdout(end.try_clone().context("making a pipe")?)
-        .stderr(end);
-    Server::launch(command, log, ready, cores)
 }
 
 /// The address in a line such as `[1] ... [INF] Listening for client connections on 127.0.0.1:4222`.

@@ -6,8 +6,10 @@
 use std::io;
 use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Range;
+use std::time::Duration;
 
 use longlived_api::v1::{Position, SubscribeRequest, Subscription};
+use rustix::net::sockopt::set_socket_linger;
 
 use super::control::{Plan, SHARED_TOPIC};
 use super::socket::{Dialer, Socket};
@@ -118,6 +120,14 @@ impl Connection {
         let done = socket.send(&mut self.output)?;
         self.output.release();
         Ok(done)
+    }
+
+    /// Closes the connection without waiting, so that its port is free at once.
+    pub(super) fn abort(self) {
+        if let Some(socket) = self.socket {
+            // Where that cannot be set, the port is free a minute later.
+            let _ = set_socket_linger(socket.tcp(), Some(Duration::ZERO));
+        }
     }
 
     /// The connection is gone and will be opened again. True when a subscriber was back on it.

@@ -92,6 +92,8 @@ pub(crate) enum Protocol {
 pub(crate) enum Command {
     /// Open everything now; answered by `Connected` when all is decided, or then.
     Connect { deadline_ns: u64 },
+    /// Close everything, and count from the beginning; answered by `Ready`, and followed by another `Connect`.
+    Close,
     /// From now on the subscribers do not read; the connections stand.
     Stall(Stall),
     /// Count deliveries and take latencies from here to there.
@@ -149,7 +151,7 @@ pub(crate) struct Return {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Report {
-    /// The plan was understood, or the command to return.
+    /// The plan was understood, or the command to return or to close.
     Ready,
     Connected(Connected),
     Arrived {

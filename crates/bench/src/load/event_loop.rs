@@ -161,7 +161,10 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
     }
 
     fn serve_connection(&mut self, index: u64, flags: EventFlags) -> anyhow::Result<()> {
-        let connection = &mut self.connections[index as usize];
+        // None if it was closed in the same round of the loop.
+        let Some(connection) = self.connections.get_mut(index as usize) else {
+            return Ok(());
+        };
         let mut result = Ok(true);
         if flags.contains(EventFlags::OUT) {
             result = connection.writable(&self.plan);
@@ -335,6 +338,13 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
             Command::Connect { deadline_ns } => {
                 self.owed.owe_connected(deadline_ns);
                 self.connecting = true;
+            }
+            Command::Close => {
+                for connection in self.connections.drain(..) {
+                    connection.abort();
+                }
+                self.tally = Tally::new(&self.plan);
+                self.report(&Report::Ready)?;
             }
             Command::Stall(stall) => self.stall(stall)?,
             Command::Await {

@@ -200,6 +200,21 @@ fn over_tls_every_subscriber_receives_every_message_of_every_size() {
 }
 
 #[test]
+fn connections_that_are_opened_again_resume_their_sessions() {
+    let server = TestServer::start_with_tls(Trust::Certificate);
+    let mut plan = plan(&server, 7, 2, Topics::One);
+    plan.tls.as_mut().unwrap().tickets = true;
+    let mut load = TestLoad::start(&plan);
+    for resumed in [0, 7, 7] {
+        let connected = load.connect();
+        assert_eq!((connected.welcomed, connected.trouble), (14, None));
+        assert_eq!(connected.sessions_resumed, resumed);
+        load.tell(&Command::Close);
+        assert!(matches!(load.hear(), Report::Ready));
+    }
+}
+
+#[test]
 fn the_authority_of_a_running_server_is_checked() {
     let server = TestServer::start_with_tls(Trust::Authorities);
     let right = plan(&server, 2, 1, Topics::One);

@@ -127,7 +127,7 @@ impl Load {
                 quiet_ns,
                 deadline_ns,
             } => self.owed.owe_finished(published, quiet_ns, deadline_ns),
-            Command::Stall(_) | Command::Window { .. } | Command::Publish(_) => {
+            Command::Close | Command::Stall(_) | Command::Window { .. } | Command::Publish(_) => {
                 anyhow::bail!("the client library is not asked for that");
             }
         }

@@ -98,6 +98,20 @@ fn over_tls_everything_arrives_and_health_is_answered() {
 }
 
 #[test]
+fn handshakes_stand_beside_bare_ones_and_sessions_are_resumed() {
+    // A session that is not resumed would have failed the run.
+    let figures = figures_of("handshakes", &["--connections", "30"]);
+    let figure = |name: &str| figures[name].as_f64().unwrap();
+    for round in ["", "tickets_"] {
+        let ms = |name: &str| figure(&format!("{round}{name}_ms"));
+        let ratio = ms("tls") / (ms("plain") + ms("bare"));
+        // The table has three digits after the point.
+        let shown = figure(&format!("{round}ratio"));
+        assert!((ratio / shown - 1.0).abs() < 0.01, "{ratio} {shown}");
+    }
+}
+
+#[test]
 fn subscribers_come_back_over_tls() {
     for flags in [&[][..], &["--library", "--down", "100ms"]] {
         let small = ["--tls", "--connections", "20", "--streams", "2"];
