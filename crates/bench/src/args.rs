@@ -1,7 +1,7 @@
 //! The flags of `longlived bench`.
 //!
 //! - [`common`]: the flags that every measurement or several of them have.
-//! - [`security`]: those of measurements that can be made over TLS.
+//! - [`security`]: those of measurements that can be made over TLS or with tokens.
 //! - [`fanout`], [`handshakes`], [`publish`], [`against`], [`slow`], [`storm`], [`store`]: those of one kind of measurement.
 
 mod against;
@@ -19,7 +19,7 @@ pub(crate) use self::common::{CommonArgs, CoreList, PayloadKind, ServerAt, Topic
 pub(crate) use self::fanout::{FanoutArgs, FanoutLoad, IdleArgs};
 pub(crate) use self::handshakes::{AcceptorArgs, HandshakesArgs};
 pub(crate) use self::publish::PublishArgs;
-pub(crate) use self::security::SecurityArgs;
+pub(crate) use self::security::{AuthKind, SecurityArgs};
 pub(crate) use self::slow::{SlowArgs, StallHow};
 pub(crate) use self::store::{CatchupArgs, CommitArgs, ReopenArgs};
 pub(crate) use self::storm::{StormArgs, StormLoad};

@@ -266,7 +266,7 @@ impl Probe {
             authority: &self.authority,
             path: "/grpc.health.v1.Health/Check",
             over_tls: self.plan.tls.is_some(),
-            encoding: None,
+            ..Head::default()
         };
         request::call_head(out, stream, &head);
         request::call_message(out, stream, &HealthCheckRequest::default(), true);

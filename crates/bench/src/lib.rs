@@ -6,7 +6,7 @@
 //! ```text
 //! run      the requested measurement (args); it ends early when stop says so
 //! -> measure -> rig        a server with all its subscribers
-//!            -> security      certificates (of `--tls`)
+//!            -> security      certificates and auth files (of `--tls`, `--auth`)
 //!            -> server        the process whose CPU time and memory are read (proc)
 //!            -> load_process  `longlived bench load`, told what to do line by line (load::control)
 //!                 -> load     one epoll loop over all its connections, and the publisher
@@ -60,6 +60,7 @@ mod slow;
 mod stop;
 mod store;
 mod storm;
+mod tokens;
 mod wire;
 
 pub use self::args::Args;

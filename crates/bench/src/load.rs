@@ -5,12 +5,14 @@
 //! - [`event_loop`]: one thread, one epoll, every socket.
 //! - [`tcp`]: sockets; [`session`]: TLS on one of them; [`trust`], [`tickets`]: what all sessions share; [`socket`]:
 //!   a connection to the server with TLS or without, and how it is dialled.
+//! - [`authorization`]: the tokens of its callers.
 //! - [`connection`]: a socket and its subscribers; [`wire`]: their protocols.
 //! - [`comeback`]: how connections are opened again when their server was killed.
 //! - [`publisher`]: messages at a rate, on a connection of its own; [`voice`]: how it sends them, and [`voices`] in
 //!   each protocol.
 //! - [`tally`]: the counts; [`message`]: where the timestamp is.
 
+mod authorization;
 mod comeback;
 mod connection;
 pub(super) mod control;

@@ -36,6 +36,8 @@ pub(super) const ANSWER_SLACK: Duration = Duration::from_secs(10);
 const REST_MAX: Duration = Duration::from_secs(30);
 /// A server that uses less than this share of a core does nothing.
 const BUSY_ONE_IN: u64 = 20;
+/// The longest that the signature of a token takes, also on a busy machine.
+const SIGNING_EACH: Duration = Duration::from_millis(1);
 /// Descriptors of a load process that are not connections.
 const OTHER_FILES: u64 = 64;
 
@@ -139,7 +141,7 @@ impl<'a> Rig<'a> {
             rig.loads
                 .push(LoadProcess::start("load", &plan, &cores.load)?);
         }
-        let deadline = monotonic_ns() + nanoseconds(ANSWER_SLACK);
+        let deadline = monotonic_ns() + nanoseconds(ready_after(shape));
         for load in &mut rig.loads {
             match load.hear(deadline, stop)? {
                 Report::Ready => {}
@@ -329,6 +331,12 @@ impl<'a> Rig<'a> {
     }
 }
 
+/// How long a load process may take to be ready, with a token signed for each subscriber.
+pub(super) fn ready_after(shape: Shape) -> Duration {
+    let subscribers = u32::try_from(shape.subscribers()).unwrap_or(u32::MAX);
+    ANSWER_SLACK + SIGNING_EACH * subscribers
+}
+
 /// The counts of all load processes together.
 pub(super) struct Seen {
     pub(super) total: Finished,
@@ -400,6 +408,7 @@ pub(super) fn plans(args: &CommonArgs, shape: Shape, server: &Server) -> anyhow:
             compression: shape.compression,
             payload_kind: shape.payload_kind,
             tls: server.tls.clone(),
+            tokens: server.tokens.clone(),
         });
         subscriber_first += u64::from(connections) * u64::from(shape.streams);
     }

@@ -1,43 +1,45 @@
-//! What stands between the load and the server that is measured: TLS, or nothing.
+//! What stands between the load and the server that is measured: TLS, tokens, or nothing.
 //!
-//! Holds: the files of a server that is started here are in a folder for temporary files, which is gone with this value.
+//! Holds: the files of a server that is started here are in folders for temporary files, which are gone with this value.
+
+mod auth;
+mod certificate;
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
-use tempfile::TempDir;
 
-use super::args::{CommonArgs, SecurityArgs};
+use self::auth::AuthFile;
+use self::certificate::{Certificate, SERVER_NAME};
+use super::args::{AuthKind, CommonArgs, SecurityArgs};
 use super::load::authorities;
 use super::load::control::{TlsPlan, Trust};
-
-/// The name that the load expects in the certificate that is made here.
-const SERVER_NAME: &str = "127.0.0.1";
+use super::tokens::TokenPlan;
 
 #[derive(Debug, Default)]
 pub(super) struct Security {
     /// How the load knows the server.
     pub(super) tls: Option<TlsPlan>,
-    /// What a server that is started here needs for it.
-    certificate: Option<Files>,
-}
-
-/// The certificate of a server and its key.
-#[derive(Debug)]
-struct Files {
-    folder: TempDir,
+    /// What its callers bring.
+    pub(super) tokens: Option<TokenPlan>,
+    /// What a server that is started here needs for them.
+    certificate: Option<Certificate>,
+    auth: Option<AuthFile>,
 }
 
 impl Security {
     /// Of the flags. The files are made now, for all runs.
     pub(super) fn of(args: &SecurityArgs, common: &CommonArgs) -> anyhow::Result<Self> {
         let Some(server) = &common.server else {
-            return if args.tls {
-                Self::with_certificate()
+            let security = if args.tls {
+                Self::with_certificate()?
             } else {
-                Ok(Self::default())
+                Self::default()
+            };
+            return match args.auth {
+                Some(kind) => security.with_auth(kind),
+                None => Ok(security),
             };
         };
         match (server.over_tls, &args.tls_ca) {
@@ -47,7 +49,7 @@ impl Security {
                     server_name: server.host().to_owned(),
                     tickets: false,
                 }),
-                certificate: None,
+                ..Self::default()
             }),
             (true, None) => bail!("--server at https:// needs --tls-ca FILE"),
             (false, Some(_)) => bail!("--tls-ca is for a --server at https://"),
@@ -57,7 +59,7 @@ impl Security {
 
     /// A server with a certificate of its own.
     fn with_certificate() -> anyhow::Result<Self> {
-        let (files, pem) = Files::new().context("making a certificate")?;
+        let (files, pem) = Certificate::new().context("making a certificate")?;
         Ok(Self {
             tls: Some(TlsPlan {
                 trust: Trust::Certificate(pem),
@@ -65,6 +67,7 @@ impl Security {
                 tickets: false,
             }),
             certificate: Some(files),
+            ..Self::default()
         })
     }
 
@@ -76,6 +79,16 @@ impl Security {
         Ok(security)
     }
 
+    /// The same with callers that bring tokens.
+    fn with_auth(self, kind: AuthKind) -> anyhow::Result<Self> {
+        let (auth, tokens) = AuthFile::new(kind).context("making an auth file")?;
+        Ok(Self {
+            auth: Some(auth),
+            tokens: Some(tokens),
+            ..self
+        })
+    }
+
     /// Flags with these names for the files of the certificate; none without one.
     pub(super) fn certificate_args(&self, certificate: &str, key: &str) -> Vec<String> {
         let Some(files) = &self.certificate else {
@@ -85,7 +98,7 @@ impl Security {
         vec![certificate, files.certificate(), key, files.key()]
     }
 
-    /// A server at a place is told so.
+    /// The flags of a server that listens there.
     pub(super) fn serve_args(&self, listen: SocketAddr) -> Vec<String> {
         let listen = match &self.certificate {
             Some(_) => format!("tls://{listen}"),
@@ -93,42 +106,24 @@ impl Security {
         };
         let mut args = vec!["--listen".to_owned(), listen];
         args.extend(self.certificate_args("--tls-cert", "--tls-key"));
+        if let Some(auth) = &self.auth {
+            args.extend(["--auth".to_owned(), auth.path()]);
+        }
         args
     }
 
     /// Behind the words for a load.
-    pub(super) fn in_words(&self) -> &'static str {
-        match &self.tls {
+    pub(super) fn in_words(&self) -> String {
+        let tls = match &self.tls {
             Some(_) => ", over TLS 1.3",
             None => "",
-        }
-    }
-}
-
-impl Files {
-    /// Both, and the certificate in PEM.
-    fn new() -> anyhow::Result<(Self, String)> {
-        let names = [SERVER_NAME.to_owned(), "localhost".to_owned()];
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let certificate = CertificateParams::new(names)?.self_signed(&key)?;
-        let files = Self {
-            folder: TempDir::new()?,
         };
-        std::fs::write(files.certificate(), certificate.pem())?;
-        std::fs::write(files.key(), key.serialize_pem())?;
-        Ok((files, certificate.pem()))
-    }
-
-    fn certificate(&self) -> String {
-        self.path("server.pem")
-    }
-
-    fn key(&self) -> String {
-        self.path("server.key")
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).to_string_lossy().into_owned()
+        let tokens = match &self.tokens {
+            Some(TokenPlan::Static(_)) => ", with one static token",
+            Some(TokenPlan::Es256(_)) => ", each with an ES256 token of its own",
+            None => "",
+        };
+        format!("{tls}{tokens}")
     }
 }
 

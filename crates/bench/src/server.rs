@@ -21,6 +21,7 @@ use super::clock::monotonic_ns;
 use super::load::control::TlsPlan;
 use super::pin::Cores;
 use super::security::Security;
+use super::tokens::TokenPlan;
 
 /// How long a server may take to say where it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,6 +40,8 @@ pub(super) struct Server {
     pub(super) listening_ns: u64,
     /// How the load knows it; `None` in the clear.
     pub(super) tls: Option<TlsPlan>,
+    /// What its callers bring.
+    pub(super) tokens: Option<TokenPlan>,
     child: Option<Child>,
     tail: Tail,
     /// Reads its log; ends with it.
@@ -103,6 +106,7 @@ impl Server {
             pid,
             listening_ns: 0,
             tls: security.tls.clone(),
+            tokens: security.tokens.clone(),
             child: None,
             tail: Tail::default(),
             log: None,
@@ -131,6 +135,7 @@ impl Server {
             .stderr(end);
         let mut server = Self::launch(command, log, listening_on, cores)?;
         server.tls.clone_from(&security.tls);
+        server.tokens.clone_from(&security.tokens);
         Ok(server)
     }
 
@@ -167,6 +172,7 @@ impl Server {
             pid: Some(pid),
             listening_ns: 0,
             tls: None,
+            tokens: None,
             child: Some(child),
             tail,
             log: None,

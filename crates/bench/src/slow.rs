@@ -225,6 +225,7 @@ fn readers_plan(args: &SlowArgs, server: &Server) -> Plan {
         compression: CompressionFlag::None,
         payload_kind: PayloadKind::Dots,
         tls: None,
+        tokens: None,
     }
 }
 

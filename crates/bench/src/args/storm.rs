@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use longlived_console::values;
 
 use super::common::{CommonArgs, length, window};
-use super::security::SecurityArgs;
+use super::security::{AuthKind, SecurityArgs};
 
 /// Subscribers of a connection whose requests, position included, fit the window that every server begins with.
 const STREAMS_MAX: u32 = 500;
@@ -79,6 +79,12 @@ impl StormArgs {
             return wrong(
                 ErrorKind::ArgumentConflict,
                 "the port is chosen by `bench storm`, which starts the server on it twice: leave out --listen",
+            );
+        }
+        if self.library && self.security.auth == Some(AuthKind::Es256) {
+            return wrong(
+                ErrorKind::ArgumentConflict,
+                "a client of the library sends one token for all its subscribers: `--library` goes with `--auth static`",
             );
         }
         let seconds = Duration::from_secs;
@@ -171,6 +177,7 @@ mod tests {
             (&["--connections", "0"], "--connections"),
             (&["--limit", "1ms"], "--limit"),
             (&["--messages", "0"], "--messages"),
+            (&["--library", "--auth", "es256"], "--auth static"),
         ] {
             let error = load(flags).unwrap_err().to_string();
             assert!(error.contains(named), "{flags:?}: {error}");

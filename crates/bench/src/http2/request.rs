@@ -43,6 +43,8 @@ pub(crate) struct Head<'a> {
     pub(crate) over_tls: bool,
     /// The encoding that messages are asked for in.
     pub(crate) encoding: Option<&'a str>,
+    /// The field `authorization`.
+    pub(crate) authorization: Option<&'a str>,
 }
 
 /// The headers of a gRPC call without TLS, in one frame.
@@ -70,6 +72,10 @@ pub(crate) fn call_head(out: &mut Vec<u8>, stream_id: u32, head: &Head<'_>) {
     out.push(0x00); // a literal that brings its own name
     string(out, "te");
     string(out, "trailers");
+    if let Some(authorization) = head.authorization {
+        out.extend_from_slice(&[0x1f, 0x08]); // entry 23, authorization, never indexed: no peer keeps it in a table
+        string(out, authorization);
+    }
     if let Some(encoding) = head.encoding {
         for name in ["longlived-compression", "grpc-accept-encoding"] {
             out.push(0x00);
@@ -134,9 +140,20 @@ fn length_bytes(length: usize) -> [u8; 3] {
     [a, b, c]
 }
 
-/// A plain (not Huffman-coded) HPACK string.
+/// A plain (not Huffman-coded) HPACK string; its length is an integer with a prefix of seven bits (RFC 7541, 5.1).
 fn string(out: &mut Vec<u8>, text: &str) {
-    let length = u8::try_from(text.len()).ok().filter(|length| *length < 127);
-    out.push(length.expect("paths and authorities of the load are shorter than 127 bytes"));
+    const PREFIX_MAX: u8 = 127;
+    match u8::try_from(text.len()) {
+        Ok(length) if length < PREFIX_MAX => out.push(length),
+        _ => {
+            out.push(PREFIX_MAX);
+            let mut left = text.len() - usize::from(PREFIX_MAX);
+            while left >= 128 {
+                out.push((left % 128) as u8 | 128);
+                left /= 128;
+            }
+            out.push(left as u8);
+        }
+    }
     out.extend_from_slice(text.as_bytes());
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use longlived_api::v1::{Position, SubscribeRequest, Subscription};
 use rustix::net::sockopt::set_socket_linger;
 
-use super::control::{Plan, SHARED_TOPIC};
+use super::authorization::Authorization;
+use super::control::{Plan, SHARED_TOPIC, subscriber_id};
 use super::socket::{Dialer, Socket};
 use super::tally::{Subscriber, Tally};
 use super::tcp::Output;
@@ -85,7 +86,11 @@ impl Connection {
 
     /// The socket can take bytes: the first time it is connected and every subscriber calls. True when
     /// nothing is left to write.
-    pub(super) fn writable(&mut self, plan: &Plan) -> io::Result<bool> {
+    pub(super) fn writable(
+        &mut self,
+        plan: &Plan,
+        authorization: &Authorization,
+    ) -> io::Result<bool> {
         let Some(socket) = &mut self.socket else {
             return Ok(true);
         };
@@ -95,7 +100,7 @@ impl Connection {
             }
             self.established = true;
             let out = &mut self.output.bytes;
-            self.wire.open(plan, self.resume_after, out);
+            self.wire.open(plan, authorization, self.resume_after, out);
         }
         let done = socket.send(&mut self.output)?;
         self.output.release();
@@ -171,9 +176,8 @@ impl Plan {
         number: u64,
         resume_after: Option<Position>,
     ) -> SubscribeRequest {
-        let subscriber_id = format!("bench-{number}");
         SubscribeRequest {
-            subscriber_id,
+            subscriber_id: subscriber_id(number),
             subscriptions: vec![Subscription {
                 topic_filter: self.topic(number),
             }],

@@ -12,9 +12,15 @@ use serde::{Deserialize, Serialize};
 use crate::args::{PayloadKind, Topics};
 use crate::retries::Retries;
 use crate::room::LocalAddresses;
+use crate::tokens::TokenPlan;
 
 /// The topic that all follow when they share one.
 pub(crate) const SHARED_TOPIC: &str = "bench.fanout";
+
+/// The id of a subscriber, which is also the `sub` of its token.
+pub(crate) fn subscriber_id(number: u64) -> String {
+    format!("bench-{number}")
+}
 
 /// First line: which part of the load this process is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) payload_kind: PayloadKind,
     /// `None` for a server that is reached in the clear.
     pub(crate) tls: Option<TlsPlan>,
+    /// What its callers bring; `None` where nobody asks.
+    pub(crate) tokens: Option<TokenPlan>,
 }
 
 /// How the load knows a server with TLS.

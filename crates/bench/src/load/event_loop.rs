@@ -13,6 +13,7 @@ use rustix::event::epoll;
 use rustix::event::epoll::{EventData, EventFlags};
 use rustix::time::Timespec;
 
+use super::authorization::Authorization;
 use super::comeback::Comeback;
 use super::connection::Connection;
 use super::control::{Command, Connected, Plan, Published, Report, Stall};
@@ -35,6 +36,7 @@ const WAIT_MAX_NS: u64 = 20_000_000;
 pub(super) struct Load<R, W> {
     plan: Plan,
     dialer: Dialer,
+    authorization: Authorization,
     epoll: OwnedFd,
     commands: BufReader<R>,
     line: Vec<u8>,
@@ -62,6 +64,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         .context("standard input of the load must be a pipe")?;
         Ok(Self {
             dialer: Dialer::new(plan.server, plan.tls.as_ref(), plan.connections)?,
+            authorization: Authorization::of(&plan)?,
             tally: Tally::new(&plan),
             epoll,
             commands,
@@ -167,7 +170,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
         };
         let mut result = Ok(true);
         if flags.contains(EventFlags::OUT) {
-            result = connection.writable(&self.plan);
+            result = connection.writable(&self.plan, &self.authorization);
         }
         if result.is_ok() && flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             result = connection.readable(&mut self.scratch, &mut self.tally);
@@ -358,8 +361,9 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
             }
             Command::Window { start_ns, end_ns } => self.tally.open_window(start_ns, end_ns),
             Command::Publish(publish) => {
-                let publisher = Publisher::connect(&self.plan, &self.dialer, publish)
-                    .context("connecting the publisher")?;
+                let publisher =
+                    Publisher::connect(&self.plan, &self.dialer, &self.authorization, publish)
+                        .context("connecting the publisher")?;
                 let flags = EventFlags::IN | EventFlags::OUT;
                 epoll::add(
                     &self.epoll,

@@ -7,6 +7,7 @@
 use std::io;
 use std::net::TcpStream;
 
+use super::authorization::Authorization;
 use super::connection::inbox;
 use super::control::{Plan, PublishPlan, Published, SHARED_TOPIC};
 use super::socket::{Dialer, Socket};
@@ -38,9 +39,19 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn connect(plan: &Plan, dialer: &Dialer, publish: PublishPlan) -> io::Result<Self> {
+    pub(super) fn connect(
+        plan: &Plan,
+        dialer: &Dialer,
+        authorization: &Authorization,
+        publish: PublishPlan,
+    ) -> io::Result<Self> {
         let mut output = Output::default();
-        let voice = voices::open(plan, publish.in_flight_max, &mut output.bytes);
+        let voice = voices::open(
+            plan,
+            authorization,
+            publish.in_flight_max,
+            &mut output.bytes,
+        );
         Ok(Self {
             plan: publish,
             topics: plan.topics,

@@ -317,6 +317,7 @@ mod tests {
             compression: CompressionFlag::None,
             payload_kind: PayloadKind::Dots,
             tls: None,
+            tokens: None,
         }
     }
 

@@ -15,6 +15,7 @@ use super::control::{
 use super::event_loop::Load;
 use crate::args::{PayloadKind, Topics};
 use crate::clock::monotonic_ns;
+use crate::tokens::TokenPlan;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -134,6 +135,7 @@ fn plan(server: &TestServer, connections: u32, streams: u32, topics: Topics) -> 
         compression: CompressionFlag::None,
         payload_kind: PayloadKind::Dots,
         tls: server.tls.clone(),
+        tokens: None,
     }
 }
 
@@ -197,6 +199,21 @@ fn over_tls_every_subscriber_receives_every_message_of_every_size() {
         assert_eq!(finished.delivered, published.sent * 30);
         assert!(!finished.latencies.is_empty());
     }
+}
+
+#[test]
+fn every_call_brings_the_token() {
+    let server = TestServer::start(Behaviour::AsksForToken);
+    let with_token = Plan {
+        tokens: Some(TokenPlan::Static(server::TOKEN.to_owned())),
+        ..plan(&server, 2, 3, Topics::One)
+    };
+    let mut load = TestLoad::start(&with_token);
+    assert_eq!(load.connect().welcomed, 6);
+    let published = load.publish(50, 64, 1000);
+    assert_eq!(published.acknowledged, published.sent);
+    let finished = load.finish(&published);
+    assert_eq!((finished.lost, finished.repeated), (0, 0));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use longlived_api::v1::Position;
 
+use super::authorization::Authorization;
 use super::control::{Plan, Protocol};
 use super::tally::{Subscriber, Tally, code_name, describe};
 use crate::http2::reader::{Reader, Sink, StreamEnd};
@@ -58,12 +59,18 @@ impl Wire {
     }
 
     /// The first request of every subscriber of the connection.
-    pub(super) fn open(&self, plan: &Plan, resume_after: Option<Position>, out: &mut Vec<u8>) {
+    pub(super) fn open(
+        &self,
+        plan: &Plan,
+        authorization: &Authorization,
+        resume_after: Option<Position>,
+        out: &mut Vec<u8>,
+    ) {
         let numbers = self.subscribers.clone();
         match &self.reader {
             Readers::Grpc(_) => {
                 out.reserve(96 + plan.streams as usize * 224);
-                open_calls(out, plan, numbers, resume_after);
+                open_calls(out, plan, authorization, numbers, resume_after);
             }
             Readers::Resp(_) => {
                 let topics: Vec<_> = numbers.map(|number| plan.topic(number)).collect();
@@ -175,6 +182,7 @@ pub(super) fn refusal(words: &[u8]) -> io::Error {
 fn open_calls(
     out: &mut Vec<u8>,
     plan: &Plan,
+    authorization: &Authorization,
     subscribers: Range<u64>,
     resume_after: Option<Position>,
 ) {
@@ -188,6 +196,7 @@ fn open_calls(
             path: SUBSCRIBE,
             over_tls: plan.tls.is_some(),
             encoding: plan.compression.encoding(),
+            authorization: authorization.subscriber(plan, number),
         };
         request::call_head(out, stream_id(index), &head);
         let request = plan.subscribe_request(number, resume_after);

@@ -3,25 +3,35 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use longlived_client::{Client, ClientBuilder, TlsOptions};
+use longlived_client::{Client, ClientBuilder, TlsOptions, Token};
 
 use crate::load::control::TlsPlan;
+use crate::server::Server;
+use crate::tokens::{PUBLISHER, TokenPlan, TokenSource};
 
-/// With or without TLS.
+/// With or without TLS; its one token is that of the caller that publishes.
 pub(super) fn builder_of(
     server: SocketAddr,
     tls: Option<&TlsPlan>,
+    tokens: Option<&TokenPlan>,
 ) -> anyhow::Result<ClientBuilder> {
-    let Some(tls) = tls else {
-        return Ok(Client::builder(format!("http://{server}")));
+    let mut client = match tls {
+        Some(tls) => {
+            let options = TlsOptions::default().trust(tls.trust.pem().as_bytes());
+            let options = options.context("the certificate of the server")?;
+            Client::builder(format!("https://{server}")).tls(options)
+        }
+        None => Client::builder(format!("http://{server}")),
     };
-    let options = TlsOptions::default().trust(tls.trust.pem().as_bytes());
-    let options = options.context("the certificate of the server")?;
-    Ok(Client::builder(format!("https://{server}")).tls(options))
+    if let Some(tokens) = tokens {
+        let token = TokenSource::new(tokens)?.token(PUBLISHER)?;
+        client = client.token(Token::new(token)?);
+    }
+    Ok(client)
 }
 
-pub(super) fn client_of(server: SocketAddr, tls: Option<&TlsPlan>) -> anyhow::Result<Client> {
-    builder_of(server, tls)?
+pub(super) fn client_of(server: &Server) -> anyhow::Result<Client> {
+    builder_of(server.address, server.tls.as_ref(), server.tokens.as_ref())?
         .build()
         .context("the server's address")
 }

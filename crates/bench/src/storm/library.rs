@@ -71,7 +71,7 @@ struct Load {
 
 impl Load {
     fn new(plan: Plan) -> anyhow::Result<Self> {
-        let client = builder_of(plan.server, plan.tls.as_ref())?
+        let client = builder_of(plan.server, plan.tls.as_ref(), plan.tokens.as_ref())?
             .connections(plan.connections as usize)
             .build()
             .context("the server's address")?;

@@ -23,7 +23,7 @@ use crate::load_process::{LoadProcess, cpu_of, tell_all};
 use crate::pin::Pinning;
 use crate::proc::{self, CpuTime};
 use crate::retries::Retries;
-use crate::rig::{ANSWER_SLACK, DRAIN_MAX, LEAD, QUIET, SETTLE, Shape, plans};
+use crate::rig::{ANSWER_SLACK, DRAIN_MAX, LEAD, QUIET, SETTLE, Shape, plans, ready_after};
 use crate::room::Room;
 use crate::security::Security;
 use crate::server::{Server, args_for};
@@ -104,7 +104,7 @@ pub(super) fn run(
         }),
     )?;
     // Else the streams that the kill ends could be taken for lost.
-    rig.all_ready()?;
+    rig.all_ready(ANSWER_SLACK)?;
     rig.stop.wait_until(from_ns)?;
     let load_cpu_before = cpu_of(&rig.loads)?;
     let killed_ns = monotonic_ns();
@@ -201,12 +201,12 @@ impl<'a> Storm<'a> {
             let load = LoadProcess::start(command, &plan, &cores.load)?;
             storm.loads.push(load);
         }
-        storm.all_ready()?;
+        storm.all_ready(ready_after(shape))?;
         Ok(storm)
     }
 
-    fn all_ready(&mut self) -> anyhow::Result<()> {
-        let deadline = monotonic_ns() + nanoseconds(ANSWER_SLACK);
+    fn all_ready(&mut self, within: Duration) -> anyhow::Result<()> {
+        let deadline = monotonic_ns() + nanoseconds(within);
         for load in &mut self.loads {
             match load.hear(deadline, self.stop)? {
                 Report::Ready => {}
@@ -243,7 +243,7 @@ impl<'a> Storm<'a> {
 
     /// Publishes to all and waits until all have it. Returns the position of the last.
     fn publish(&mut self, server: &Server, messages: u32) -> anyhow::Result<Option<Position>> {
-        let client = client_of(server.address, server.tls.as_ref())?;
+        let client = client_of(server)?;
         let mut last = None;
         for _ in 0..messages {
             self.stop.check()?;

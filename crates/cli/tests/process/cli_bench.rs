@@ -98,6 +98,22 @@ fn over_tls_everything_arrives_and_health_is_answered() {
 }
 
 #[test]
+fn callers_bring_tokens_and_each_follows_its_own_inbox() {
+    for auth in ["static", "es256"] {
+        // The template of the issuer grants to each caller the inbox of its own `sub`.
+        let flags = ["--auth", auth, "--topics", "inbox", "--probe-health"];
+        let figures = figures_of("fanout", &[&FANOUT[..], &flags].concat());
+        for wrong in ["lost", "repeated"] {
+            assert_eq!(figures[wrong].as_f64(), Some(0.0), "{auth}: {wrong}");
+        }
+        assert!(figures["deliveries_per_s"].as_f64().unwrap() > 0.0);
+    }
+    let idle = ["--auth", "es256", "--tls", "--connections", "9"];
+    let figures = figures_of("idle", &[&idle[..], &["--duration", "100ms"]].concat());
+    assert!(figures["connect_all_ms"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
 fn handshakes_stand_beside_bare_ones_and_sessions_are_resumed() {
     // A session that is not resumed would have failed the run.
     let figures = figures_of("handshakes", &["--connections", "30"]);
@@ -112,8 +128,11 @@ fn handshakes_stand_beside_bare_ones_and_sessions_are_resumed() {
 }
 
 #[test]
-fn subscribers_come_back_over_tls() {
-    for flags in [&[][..], &["--library", "--down", "100ms"]] {
+fn subscribers_come_back_over_tls_with_their_tokens() {
+    for flags in [
+        &["--auth", "es256"][..],
+        &["--library", "--auth", "static", "--down", "100ms"],
+    ] {
         let small = ["--tls", "--connections", "20", "--streams", "2"];
         let small = [&small[..], &["--rest", "0s", "--limit", "30s"], flags].concat();
         let figures = figures_of("storm", &small);

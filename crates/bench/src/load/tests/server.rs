@@ -33,9 +33,18 @@ pub(super) enum Behaviour {
     Correct,
     /// Every tenth event is not sent to the subscriber `bench-1`.
     LosesSome,
+    /// Every call must bring [`TOKEN`].
+    AsksForToken,
     /// `bench-2` is answered with trailers only.
     RefusesOne,
 }
+
+/// Longer than a string whose length fits one byte (RFC 7541, 5.2), and one more.
+pub(super) const TOKEN: &str = concat!(
+    "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789",
+    "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789",
+    "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789",
+);
 
 /// Serves until it is dropped.
 pub(super) struct TestServer {
@@ -141,7 +150,7 @@ async fn serve(
     };
     let mut calls = JoinSet::new();
     while let Some(Ok((request, respond))) = connection.accept().await {
-        check_headers(&request, scheme);
+        check_headers(&request, scheme, behaviour);
         match request.uri().path() {
             "/longlived.v1.SubscriptionService/Subscribe" => {
                 calls.spawn(subscribe(
@@ -159,7 +168,7 @@ async fn serve(
     }
 }
 
-fn check_headers(request: &Request<RecvStream>, scheme: &str) {
+fn check_headers(request: &Request<RecvStream>, scheme: &str, behaviour: Behaviour) {
     assert_eq!(request.method(), "POST");
     assert_eq!(request.uri().scheme_str(), Some(scheme));
     assert!(
@@ -170,11 +179,15 @@ fn check_headers(request: &Request<RecvStream>, scheme: &str) {
             .as_str()
             .starts_with("127.0.0.1:")
     );
-    let headers: BTreeMap<_, _> = request
+    let mut headers: BTreeMap<_, _> = request
         .headers()
         .iter()
         .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
         .collect();
+    if behaviour == Behaviour::AsksForToken {
+        let authorization = headers.remove("authorization");
+        assert_eq!(authorization, Some(format!("Bearer {TOKEN}").as_str()));
+    }
     assert_eq!(
         headers,
         BTreeMap::from([("content-type", "application/grpc"), ("te", "trailers")])

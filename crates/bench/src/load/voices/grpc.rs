@@ -10,6 +10,7 @@ use crate::http2::reader::{Reader, Sink, StreamEnd};
 use crate::http2::request::{self, Head};
 use crate::http2::send_windows::SendWindows;
 use crate::http2::{flag, kind, stream_id};
+use crate::load::authorization::Authorization;
 use crate::load::control::Plan;
 use crate::load::json;
 use crate::load::message::publish_request;
@@ -39,13 +40,14 @@ struct Answers {
 }
 
 impl Grpc {
-    pub(super) fn open(plan: &Plan, out: &mut Vec<u8>) -> Self {
+    pub(super) fn open(plan: &Plan, authorization: &Authorization, out: &mut Vec<u8>) -> Self {
         request::open_connection(out, plan.windows());
         let head = Head {
             authority: &plan.server.to_string(),
             path: "/longlived.v1.PublishService/PublishStream",
             over_tls: plan.tls.is_some(),
             encoding: None,
+            authorization: authorization.publisher(),
         };
         request::call_head(out, stream_id(0), &head);
         Self {
