@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
 	pb "longlived.test/hub/longlivedv1"
@@ -25,15 +26,25 @@ const (
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "`address` to listen on")
+	cert := flag.String("cert", "", "`file` with the certificate of the server, in PEM; with it the hub speaks TLS")
+	key := flag.String("key", "", "`file` with the key of the certificate, in PEM")
 	flag.Parse()
 	listener, err := net.Listen("tcp", *listen)
 	if err != nil {
 		log.Fatal(err)
 	}
 	// The buffers of connections are shared by default, so that an idle one holds none.
-	server := grpc.NewServer(
+	options := []grpc.ServerOption{
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
-	)
+	}
+	if *cert != "" {
+		secure, err := credentials.NewServerTLSFromFile(*cert, *key)
+		if err != nil {
+			log.Fatal(err)
+		}
+		options = append(options, grpc.Creds(secure))
+	}
+	server := grpc.NewServer(options...)
 	hub := newHub()
 	pb.RegisterSubscriptionServiceServer(server, hub)
 	pb.RegisterPublishServiceServer(server, hub)

@@ -27,13 +27,15 @@ use super::measure::{Fanout, fanout_in_words, fanout_shape, measure_fanout};
 use super::pin::Pinning;
 use super::repeat::{exit_code, pinning_in_words};
 use super::rig::Rig;
+use super::security::Security;
 use super::setting::Setting;
 use super::stop::Stop;
 
 pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
     let load = args.load();
     let cores = Pinning::of(&args.common)?;
-    let programs = Programs::find(load);
+    let security = Security::of(&args.security, &args.common)?;
+    let programs = Programs::find(load, security);
     let mut peers = args.against.clone();
     peers.push(Peer::Longlived);
     peers.sort_unstable();
@@ -62,7 +64,11 @@ pub(super) fn fanout(args: &FanoutArgs, stop: &Stop) -> anyhow::Result<ExitCode>
     }
     let comparison = Comparison {
         setting: Setting::new(
-            format!("fanout: {}", fanout_in_words(args)),
+            format!(
+                "fanout: {}{}",
+                fanout_in_words(args),
+                programs.security.in_words()
+            ),
             pinning_in_words(&args.common, &cores),
         ),
         shape: load,

@@ -47,6 +47,7 @@ impl Security {
                 tls: Some(TlsPlan {
                     trust: trusted(file).with_context(|| format!("--tls-ca {}", file.display()))?,
                     server_name: server.host().to_owned(),
+                    after_line: false,
                     tickets: false,
                 }),
                 ..Self::default()
@@ -64,6 +65,7 @@ impl Security {
             tls: Some(TlsPlan {
                 trust: Trust::Certificate(pem),
                 server_name: SERVER_NAME.to_owned(),
+                after_line: false,
                 tickets: false,
             }),
             certificate: Some(files),

@@ -17,6 +17,7 @@ use crate::args::{CommonArgs, FanoutLoad, Peer, Topics};
 use crate::load::control::{Protocol, SHARED_TOPIC};
 use crate::load::inbox;
 use crate::pin::Cores;
+use crate::security::Security;
 use crate::server::{Server, listening_on};
 use crate::wire::records::delivery_bytes;
 
@@ -32,6 +33,8 @@ const PORT_ATTEMPTS: u32 = 3;
 /// The servers of this machine, for one load.
 pub(super) struct Programs {
     load: FanoutLoad,
+    /// Of each that is started.
+    pub(super) security: Security,
     redis: Option<PathBuf>,
     nats: Option<PathBuf>,
     go: Option<PathBuf>,
@@ -42,12 +45,13 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    pub(super) fn find(load: FanoutLoad) -> Self {
+    pub(super) fn find(load: FanoutLoad, security: Security) -> Self {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut folders: Vec<_> = std::env::split_paths(&path).collect();
         folders.push(SYSTEM_PROGRAMS.into());
         Self {
             load,
+            security,
             redis: find_in(&folders, "redis-server"),
             nats: find_in(&folders, "nats-server"),
             go: find_in(&folders, "go"),
@@ -58,6 +62,9 @@ impl Programs {
 
     /// Why one cannot be measured here, in words; `None` when it can.
     pub(super) fn why_not(&self, peer: Peer) -> Option<String> {
+        if self.security.tls.is_some() && matches!(peer, Peer::Floor | Peer::Redis) {
+            return Some("not applicable: it is measured without TLS alone".to_owned());
+        }
         let (program, found) = match peer {
             Peer::Longlived | Peer::Floor => return None,
             Peer::GrpcGo => return self.hub().as_ref().err().cloned(),
@@ -104,7 +111,7 @@ impl Programs {
         cores: &Cores,
     ) -> anyhow::Result<Server> {
         match peer {
-            Peer::Longlived => Server::for_run(args, cores),
+            Peer::Longlived => Server::for_connections(args, &self.security, 0, cores),
             Peer::Floor => self.start_floor(cores),
             Peer::Redis => self.start_redis(cores),
             Peer::Nats => self.start_nats(cores),
@@ -157,13 +164,27 @@ impl Programs {
         command
             .current_dir(self.scratch()?)
             .args(["--addr", "127.0.0.1", "--port", "-1"]);
-        Server::launch_with_log(command, nats_listens_on, cores).context("nats-server")
+        if self.security.tls.is_some() {
+            command.arg("--tls");
+        }
+        command.args(self.security.certificate_args("--tlscert", "--tlskey"));
+        let mut server = Server::launch_with_log(command, nats_listens_on, cores);
+        if let Ok(server) = &mut server {
+            server.tls.clone_from(&self.security.tls);
+            // It says what it is (INFO) in the clear.
+            server.tls.iter_mut().for_each(|tls| tls.after_line = true);
+        }
+        server.context("nats-server")
     }
 
     fn start_hub(&self, cores: &Cores) -> anyhow::Result<Server> {
         let program = self.hub().as_ref().map_err(|why| anyhow!("{why}"))?;
-        Server::launch_with_log(Command::new(program), listening_on, cores)
-            .context("the hub of grpc-go")
+        let mut command = Command::new(program);
+        command.args(self.security.certificate_args("-cert", "-key"));
+        let server = Server::launch_with_log(command, listening_on, cores);
+        let mut server = server.context("the hub of grpc-go")?;
+        server.tls.clone_from(&self.security.tls);
+        Ok(server)
     }
 
     fn hub(&self) -> &Result<PathBuf, String> {
@@ -219,6 +240,7 @@ mod tests {
                 payload_bytes: 128,
                 topics,
             },
+            security: Security::default(),
             redis: None,
             nats: Some("/usr/sbin/nats-server".into()),
             go: None,
@@ -243,6 +265,21 @@ mod tests {
         assert!(grpc_go.starts_with("not installed: "), "{grpc_go}");
         assert_eq!(why(100, Topics::One, Peer::Floor), None);
         assert_eq!(why(100, Topics::One, Peer::Longlived), None);
+    }
+
+    #[test]
+    fn over_tls_the_servers_without_it_are_left_out() {
+        let programs = Programs {
+            security: Security::with_tickets().unwrap(),
+            ..programs(1, Topics::One)
+        };
+        for peer in [Peer::Floor, Peer::Redis] {
+            let why = programs.why_not(peer).unwrap();
+            assert!(why.starts_with("not applicable"), "{why}");
+        }
+        for peer in [Peer::Nats, Peer::Longlived] {
+            assert_eq!(programs.why_not(peer), None);
+        }
     }
 
     #[test]

@@ -79,8 +79,9 @@ pub(crate) struct FanoutArgs {
     pub(crate) sample_every: u32,
     /// Measure these too, in turns with it, on the same cores under the same load (a list): `floor`, a bare send()
     /// of as many bytes; `redis`, `nats`: redis-server and nats-server, where they are installed; `grpc-go`: a hub of
-    /// grpc-go, which is built with the Go in the PATH
-    #[arg(long, value_enum, value_delimiter = ',', conflicts_with_all = ["server", "tls", "auth"])]
+    /// grpc-go, which is built with the Go in the PATH. With --tls
+    /// longlived, nats and grpc-go have it, with the same certificate; the others are left out
+    #[arg(long, value_enum, value_delimiter = ',', conflicts_with_all = ["server", "auth"])]
     pub(crate) against: Vec<Peer>,
     /// Ask for the server's health every 10 ms during the window, from the load's cores, and show how long that took
     #[arg(long, conflicts_with = "against")]

@@ -57,6 +57,8 @@ pub(crate) struct TlsPlan {
     pub(crate) trust: Trust,
     /// The name in its certificate, a DNS name or an IP address.
     pub(crate) server_name: String,
+    /// The server says a line in the clear before the handshake, as that of NATS does.
+    pub(crate) after_line: bool,
     /// A connection takes a ticket that an earlier one was given, and resumes its session.
     pub(crate) tickets: bool,
 }

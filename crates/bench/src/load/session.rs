@@ -29,6 +29,8 @@ pub(super) struct Session {
     outgoing: Output,
     /// The beginning of a record.
     incoming: Vec<u8>,
+    /// The handshake begins when the server has said a line in the clear.
+    awaits_line: bool,
     is_ready: bool,
 }
 
@@ -42,13 +44,18 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    pub(super) fn new(config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
+    pub(super) fn new(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        awaits_line: bool,
+    ) -> io::Result<Self> {
         let connection =
             UnbufferedClientConnection::new(config, name).map_err(|error| in_words(&error))?;
         Ok(Self {
             connection,
             outgoing: Output::default(),
             incoming: Vec::new(),
+            awaits_line,
             is_ready: false,
         })
     }
@@ -63,6 +70,9 @@ impl Session {
 
     /// Sends as much as `tcp` takes; true when it is not waited for.
     pub(super) fn send(&mut self, tcp: &mut TcpStream, output: &mut Output) -> io::Result<bool> {
+        if self.awaits_line {
+            return Ok(true);
+        }
         // Nothing is encrypted before it can leave.
         if !self.outgoing.flush(tcp)? {
             return Ok(false);
@@ -89,7 +99,15 @@ impl Session {
         let Some(length) = receive(tcp, &mut scratch[have..])? else {
             return Ok(false);
         };
-        let filled = &mut scratch[..have + length];
+        let mut filled = &mut scratch[..have + length];
+        if self.awaits_line {
+            // The line itself says nothing that a load needs.
+            let Some(end) = filled.iter().position(|byte| *byte == b'\n') else {
+                return Ok(true);
+            };
+            self.awaits_line = false;
+            filled = &mut filled[end + 1..];
+        }
         let used = self.advance(filled, &mut Output::default(), take)?;
         // Mostly nothing, which allocates nothing.
         self.incoming = filled[used..].to_vec();

@@ -27,6 +27,7 @@ pub(crate) struct Dialer {
 struct Tls {
     config: Arc<ClientConfig>,
     server_name: ServerName<'static>,
+    after_line: bool,
 }
 
 impl Dialer {
@@ -40,6 +41,7 @@ impl Dialer {
             anyhow::Ok(Tls {
                 config: trust::config(plan, connections)?,
                 server_name: trust::server_name(&plan.server_name)?,
+                after_line: plan.after_line,
             })
         });
         Ok(Self {
@@ -53,7 +55,11 @@ impl Dialer {
         let tcp = start_connecting_from(local, self.server)?;
         let session = match &self.tls {
             Some(tls) => {
-                let session = Session::new(Arc::clone(&tls.config), tls.server_name.clone())?;
+                let session = Session::new(
+                    Arc::clone(&tls.config),
+                    tls.server_name.clone(),
+                    tls.after_line,
+                )?;
                 Some(Box::new(session))
             }
             None => None,

@@ -51,6 +51,12 @@ fn shared_topic(peer: &str) -> Value {
     compared(peer, &shared)
 }
 
+/// The same with a certificate.
+fn over_tls(peer: &str) -> Value {
+    let flags = ["--connections", "7", "--streams", "1", "--rate", "100"];
+    compared(peer, &[&flags[..], &["--tls"]].concat())
+}
+
 /// One topic for all, and a topic for each of several on a connection.
 fn assert_both_shapes_are_measured(peer: &str) {
     assert_measured(&shared_topic(peer), peer);
@@ -93,6 +99,7 @@ fn redis_is_measured_where_it_is_installed() {
 fn nats_is_measured_where_it_is_installed() {
     if is_installed("nats-server") {
         assert_both_shapes_are_measured("nats");
+        assert_measured(&over_tls("nats"), "nats");
     }
 }
 
@@ -109,6 +116,7 @@ fn a_hub_of_grpc_go_is_measured_in_each_shape_where_it_can_be_built() {
     }
     assert_both_shapes_are_measured("grpc-go");
     assert_streams_are_measured("grpc-go");
+    assert_measured(&over_tls("grpc-go"), "grpc-go");
 }
 
 #[test]

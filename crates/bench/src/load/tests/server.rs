@@ -109,6 +109,7 @@ fn certificate(trust: fn(String) -> Trust) -> (TlsAcceptor, TlsPlan) {
     let plan = TlsPlan {
         trust: trust(certificate.pem()),
         server_name: name,
+        after_line: false,
         tickets: false,
     };
     (TlsAcceptor::from(Arc::new(config)), plan)
