@@ -14,7 +14,7 @@ use proc_macro2::{Delimiter, TokenTree};
 use crate::modules::{self, ModulePath, inside, is_group, is_sign, is_word, item_len};
 
 /// The crates that are held to it.
-const CRATES: [&str; 11] = [
+const CRATES: [&str; 12] = [
     "api",
     "authorize",
     "bench",
@@ -22,6 +22,7 @@ const CRATES: [&str; 11] = [
     "checker",
     "client",
     "console",
+    "fuzzing",
     "identity",
     "server",
     "testkit",

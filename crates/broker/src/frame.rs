@@ -24,7 +24,7 @@ use encoded::{Encoded, Encodings, Write};
 pub(crate) use event::topic_of;
 pub use event::{EventWriter, event_len_max, events};
 pub use slice::Slice;
-pub(crate) use slice::join;
+pub use slice::join;
 
 use crate::position::Sequence;
 

@@ -63,8 +63,11 @@ pub mod storage {
     };
 }
 
-/// A store in front of another one, and files in memory that fail and forget when a test says so.
+/// A store in front of another one, files in memory that fail and forget when a test says so, and the bytes of a page.
 #[cfg(feature = "testkit")]
 pub mod testkit {
-    pub use crate::store::{Delegate, Faults, MemoryFiles};
+    pub use crate::{
+        frame::join,
+        store::{Delegate, Faults, MemoryFiles},
+    };
 }

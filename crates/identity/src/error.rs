@@ -1,19 +1,20 @@
 //! Why an auth file is refused, and why a credential is.
 //!
-//! Holds: no text has a token, a key or a secret in it. What a peer wrote is cut.
+//! Holds: no text has a token, a key or a secret in it. What a peer wrote is cut. What is wrong with a file is one line of bounded length,
+//! whatever stands in the file.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use crate::shown::Shown;
+use crate::shown::{Line, Shown};
 use crate::token::{SUB_BYTES_MAX, TOKEN_BYTES_MAX};
 
 /// Why an auth file is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthFileError {
     /// The file cannot be read.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}", Line(&path.display()))]
     Read {
         /// The file.
         path: PathBuf,
@@ -21,13 +22,13 @@ pub enum AuthFileError {
         error: io::Error,
     },
     /// The file is too large, or is no text.
-    #[error("{problem}")]
+    #[error("{}", Line(problem))]
     Content {
         /// What is wrong.
         problem: String,
     },
     /// The file is no TOML.
-    #[error("line {line}: {problem}")]
+    #[error("line {line}: {}", Line(problem))]
     Syntax {
         /// Where, from 1.
         line: usize,
@@ -35,7 +36,7 @@ pub enum AuthFileError {
         problem: String,
     },
     /// A key of the file, or its value.
-    #[error("{at}: {problem}")]
+    #[error("{}: {}", Line(at), Line(problem))]
     Value {
         /// The key, with those of its tables.
         at: String,
@@ -43,7 +44,7 @@ pub enum AuthFileError {
         problem: String,
     },
     /// A file that the auth file names.
-    #[error("{at}: {}: {problem}", path.display())]
+    #[error("{}: {}: {}", Line(at), Line(&path.display()), Line(problem))]
     KeyFile {
         /// The key that names it.
         at: String,

@@ -47,23 +47,26 @@ pub(super) struct KeyFiles<'a> {
 impl KeyFiles<'_> {
     /// What the file at `path` holds; `at` is the key that names it.
     fn content(&mut self, at: &str, path: &str) -> Result<Vec<u8>, AuthFileError> {
-        // Somebody may have put the secret itself in the place of its file.
-        let is_secret = at.ends_with("secret");
-        let shown = if is_secret {
-            "the file of the secret"
-        } else {
-            path
-        };
-        let problem = |problem: String| AuthFileError::KeyFile {
+        self.content_of(at, path, path)
+    }
+
+    /// The same of a file with a secret. Its name is not shown: somebody may have put the secret itself in its place.
+    fn secret(&mut self, at: &str, path: &str) -> Result<Vec<u8>, AuthFileError> {
+        self.content_of(at, path, "the file of the secret")
+    }
+
+    /// What the file at `path` holds. Where there is no such file, the error calls it `shown`.
+    fn content_of(&mut self, at: &str, path: &str, shown: &str) -> Result<Vec<u8>, AuthFileError> {
+        let problem = |path: &str, problem: String| AuthFileError::KeyFile {
             at: at.to_owned(),
-            path: shown.into(),
+            path: path.into(),
             problem,
         };
-        let content = (self.load)(Path::new(path)).map_err(|error| problem(error.to_string()))?;
+        let content = (self.load)(Path::new(path));
+        let content = content.map_err(|error| problem(shown, error.to_string()))?;
         if content.len() > KEY_FILE_BYTES_MAX {
-            return Err(problem(format!(
-                "is larger than {KEY_FILE_BYTES_MAX} bytes"
-            )));
+            let too_large = format!("is larger than {KEY_FILE_BYTES_MAX} bytes");
+            return Err(problem(path, too_large));
         }
         for part in [path.as_bytes(), &content] {
             add(&mut self.fingerprint, part);

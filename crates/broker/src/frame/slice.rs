@@ -121,7 +121,7 @@ impl Slice {
 /// The bytes of several slices as one: shared when there is one slice that is most of its batch, copied together
 /// otherwise, since HTTP/2 would write one frame for each.
 #[inline]
-pub(crate) fn join(slices: &[Slice], encoding: Encoding) -> Bytes {
+pub fn join(slices: &[Slice], encoding: Encoding) -> Bytes {
     match slices {
         // A small view would keep the whole batch in memory for as long as its reader is stalled.
         [one] if one.len_bytes() * 4 >= one.frames.len_bytes() => one.encoded(encoding),

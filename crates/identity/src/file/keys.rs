@@ -108,7 +108,7 @@ fn entry(
         }
         [None, None, Some(path)] => {
             let algorithm = algorithm_of(&[KeyAlgorithm::Hs256])?;
-            let content = files.content(at, &path)?;
+            let content = files.secret(at, &path)?;
             let key = Material::Secret(without_line_break(content));
             (path, Ok(vec![(kid, (algorithm, key))]))
         }

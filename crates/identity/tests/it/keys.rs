@@ -61,7 +61,7 @@ fn an_entry_names_one_file_and_what_it_holds() {
         ),
         (
             "[{ secret = \"other\", algorithm = \"HS256\" }]",
-            "issuers.acme.keys[0]: other: entity not found",
+            "issuers.acme.keys[0]: the file of the secret: entity not found",
         ),
     ] {
         assert_eq!(refused(entry, &[b's'; 32]), error);

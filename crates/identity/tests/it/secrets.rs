@@ -6,7 +6,7 @@ use longlived_identity::NewToken;
 use serde_json::json;
 
 use crate::sign::{Signer, encoded};
-use crate::support::{Files, claims, jwks, now};
+use crate::support::{Files, claims, jwks, now, refused};
 
 #[test]
 fn nothing_that_can_be_shown_has_a_secret_in_it() {
@@ -75,4 +75,16 @@ fn nothing_that_can_be_shown_has_a_secret_in_it() {
     for secret in secrets {
         assert!(!shown.contains(&secret), "{secret} is in {shown}");
     }
+}
+
+#[test]
+fn a_secret_in_the_place_of_its_file_is_not_shown() {
+    let secret = "a-secret-of-more-than-32-characters";
+    let refused = refused(&format!(
+        "[issuers.acme]\nissuer = \"a\"\naudience = \"a\"\nkeys = [{{ algorithm = \"HS256\", secret = \"{secret}\" }}]"
+    ));
+    assert_eq!(
+        refused,
+        "issuers.acme.keys[0]: the file of the secret: entity not found"
+    );
 }

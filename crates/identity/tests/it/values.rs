@@ -212,3 +212,29 @@ fn an_issuer_has_a_name_that_is_no_kind_of_principal_and_an_iss_of_its_own() {
     let refused = issuers_refused(&two);
     assert_eq!(refused, "issuers.two: has the `issuer` of issuers.one");
 }
+
+#[test]
+fn what_is_wrong_is_one_line_of_bounded_length() {
+    let good = "issuer = \"a\"\naudience = \"a\"";
+    let life = issuer("acme", &format!("{good}\nmax_token_life = \"a\\nb\""));
+    assert_eq!(
+        issuers_refused(&life),
+        "issuers.acme.max_token_life: `a b` must be a duration above 0, such as 15min or 24h"
+    );
+    let file = format!("[issuers.acme]\n{good}\nkeys = [{{ jwks = \"a\\nb\" }}]");
+    assert_eq!(
+        issuers_refused(&file),
+        "issuers.acme.keys[0]: a b: entity not found"
+    );
+    let long = "x".repeat(100_000);
+    for text in [
+        format!("{long} = 1"),
+        format!("[revoked]\nprincipals = [\"{long}\"]"),
+        issuer("acme", &format!("{good}\nmax_token_life = \"{long}\"")),
+        format!("[issuers.acme]\n{good}\nkeys = [{{ jwks = \"{long}\" }}]"),
+    ] {
+        let refused = issuers_refused(&text);
+        assert!(refused.len() < 1_600, "{} bytes", refused.len());
+        assert!(refused.contains('…'), "{refused}");
+    }
+}

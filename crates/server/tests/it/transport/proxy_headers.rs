@@ -1,95 +1,13 @@
 //! Headers of the PROXY protocol however they are cut, and any bytes in their place: one meaning, and not a byte too many.
 
 use std::fmt::Write as _;
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use futures_util::FutureExt as _;
-use longlived_server::testkit::proxy::{
-    ProxyRefusal, ReadError,
-    header::{self, BEGIN_BYTES_MAX, Header, Progress},
-    read,
-};
+use longlived_fuzzing::{judge, taken};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use tokio::io::{AsyncRead, ReadBuf};
-
-/// As OPERATIONS promises it.
-const HEADER_BYTES_MAX: usize = 4_096;
-
-/// A socket with these bytes, which gives at most a piece at a time.
-struct Pieces<'a> {
-    bytes: &'a [u8],
-    taken: usize,
-    sizes: std::iter::Cycle<std::slice::Iter<'a, usize>>,
-}
-
-impl AsyncRead for Pieces<'_> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let size = *self.sizes.next().expect("it begins again");
-        let left = &self.bytes[self.taken..];
-        let count = size.min(left.len()).min(buf.remaining());
-        buf.put_slice(&left[..count]);
-        self.taken += count;
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// What a reader of these bytes, in pieces of these sizes, says, and how many it took.
-fn taken(bytes: &[u8], sizes: &[usize]) -> (Result<Option<SocketAddr>, ProxyRefusal>, usize) {
-    let mut socket = Pieces {
-        bytes,
-        taken: 0,
-        sizes: sizes.iter().cycle(),
-    };
-    let client = read(&mut socket)
-        .now_or_never()
-        .expect("nothing is waited for");
-    let client = client.map_err(|error| match error {
-        ReadError::Refused(refusal) => refusal,
-        ReadError::Io(error) => panic!("{error}"),
-    });
-    (client, socket.taken)
-}
-
-/// Holds what must be true of any bytes. What they mean, if they begin with a header.
-fn judge(bytes: &[u8], sizes: &[usize]) -> Option<Header> {
-    for end in 0..=bytes.len().min(BEGIN_BYTES_MAX) {
-        if let Ok(Progress::Unfinished(more)) = header::read(&bytes[..end]) {
-            let fits = more > 0 && end + more <= BEGIN_BYTES_MAX;
-            assert!(fits, "{more} more after {end}");
-        }
-    }
-    let (client, took) = taken(bytes, sizes);
-    assert_eq!(
-        client,
-        taken(bytes, &[usize::MAX]).0,
-        "in pieces and at once"
-    );
-    assert!(took <= HEADER_BYTES_MAX, "{took}");
-    match header::read(bytes) {
-        Ok(Progress::Read(header)) if header.bytes <= bytes.len() => {
-            assert_eq!((client, took), (Ok(header.client), header.bytes));
-            Some(header)
-        }
-        Ok(_) => {
-            assert_eq!((client, took), (Err(ProxyRefusal::Cut), bytes.len()));
-            None
-        }
-        Err(error) => {
-            assert_eq!(client, Err(error.into()));
-            None
-        }
-    }
-}
 
 /// A lawful header, and the client that it names.
 fn lawful() -> impl Strategy<Value = (Vec<u8>, Option<SocketAddr>)> {
