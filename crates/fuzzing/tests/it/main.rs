@@ -34,3 +34,13 @@ fn kept_tokens_make_the_callers_that_they_name_or_none() {
 fn kept_headers_of_the_proxy_protocol_have_one_meaning() {
     replay("proxy_header", longlived_fuzzing::proxy_header);
 }
+
+#[test]
+fn kept_segments_are_read_or_announced_as_lost() {
+    replay("log_records", longlived_fuzzing::log_records);
+}
+
+#[test]
+fn kept_sealed_files_are_read_or_announced_as_lost() {
+    replay("sealed_file", longlived_fuzzing::sealed_file);
+}
