@@ -393,7 +393,7 @@ impl Shared {
         let opened = self.files.open(&path, super::OpenMode::Read);
         let found = match opened {
             Ok(opened) => {
-                let summary = sealed::read_summary(&*opened).map_err(at(&path))?;
+                let summary = sealed::read_summary(&*opened, file).map_err(at(&path))?;
                 summary.and_then(|(summary, postings)| {
                     let names = summary.topics.iter();
                     let names: Result<Vec<_>, _> =

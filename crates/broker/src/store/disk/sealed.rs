@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     files::{File, is_damage},
-    format::{Block, Postings, Summary},
+    format::{Block, FileRef, Postings, Summary},
     record::{self, HEADER_BYTES, Header, Index},
 };
 use crate::{
@@ -125,8 +125,29 @@ pub(super) enum Loaded {
     Damaged(Option<Arc<Index>>),
 }
 
-/// The content of the footer; `None` when it is damaged.
-pub(super) fn read_summary(file: &dyn File) -> io::Result<Option<(Summary, Part)>> {
+impl FileRef {
+    /// Whether this is the footer of the file that `STATE` names, with blocks that follow each other and end before `end`.
+    fn is_of(&self, summary: &Summary, end: u64) -> bool {
+        let blocks = &summary.blocks;
+        let lies_within = |block: &Block| {
+            let own_end = block.offset.checked_add(u64::from(block.record_bytes));
+            own_end.is_some_and(|own_end| own_end <= end)
+        };
+        let numbered = |block: &Block| block.first > 0 && block.first <= block.last;
+        let first = blocks.first().map(|block| block.first);
+        let last = blocks.last().map(|block| block.last);
+        (first, last) == (Some(self.first), Some(self.last))
+            && blocks.iter().all(|it| numbered(it) && lies_within(it))
+            && blocks.is_sorted_by(|one, next| one.last < next.first)
+    }
+}
+
+/// The content of the footer of the file that `STATE` names so; `None` when it is damaged. The checksum of no bytes is zero, so one that
+/// holds does not show that something was written.
+pub(super) fn read_summary(
+    file: &dyn File,
+    named: &FileRef,
+) -> io::Result<Option<(Summary, Part)>> {
     let len = file.len_bytes()?;
     let Some(at) = len.checked_sub(TRAILER_BYTES as u64) else {
         return Ok(None);
@@ -144,6 +165,7 @@ pub(super) fn read_summary(file: &dyn File) -> io::Result<Option<(Summary, Part)
     }
     let summary = trailer.summary.read(file)?;
     let summary = summary.and_then(|bytes| Summary::decode(bytes).ok());
+    let summary = summary.filter(|summary| named.is_of(summary, at));
     Ok(summary.map(|summary| (summary, trailer.postings)))
 }
 

@@ -172,6 +172,26 @@ fn a_damaged_place_in_a_trailer_does_not_keep_the_store_from_opening() {
     }
 }
 
+/// Each of them has a checksum that holds over nothing: that of no bytes is zero.
+#[test]
+fn a_trailer_that_is_zeros_before_its_last_sector_is_not_taken_for_an_empty_file() {
+    let files = MemoryFiles::new();
+    let store = open(&files, &[]);
+    append(&store, &["a.1"; 10]).unwrap();
+    files.kill();
+    drop(store);
+    drop(open(&files, &[]));
+    files.kill();
+    let path = Path::new("/data/sealed").join(&list(&files, "/data/sealed")[0]);
+    assert!(files.damage(&path, |content| {
+        let end = content.len() - 8;
+        content[end - 32..end].fill(0);
+    }));
+    let store = open(&files, &[]);
+    let (found, damaged) = read_all(&store, &[(">", 0)], 0, 1 << 20);
+    assert_eq!((found, damaged), ((1..=10).collect(), vec![]));
+}
+
 #[test]
 fn a_segment_that_lost_its_end_has_lost_the_records_that_may_have_been_there() {
     let files = MemoryFiles::new();
