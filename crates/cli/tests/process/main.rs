@@ -55,6 +55,7 @@ mod server_metrics;
 mod server_moves;
 #[cfg(target_os = "linux")]
 mod server_neighbours;
+mod server_neighbours_tls;
 mod server_open_files;
 mod server_openings;
 mod server_peers;

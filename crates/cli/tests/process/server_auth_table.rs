@@ -18,7 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tonic::Code;
 
 use super::auth_support::{Auth, Token};
-use super::server_tls::{Files, https};
+use super::server_tls::Files;
 use super::support::{Server, longlived, spawn, within};
 
 /// What a call comes to that has the right credential and one empty message.
@@ -125,7 +125,8 @@ where
     requests
 }
 
-async fn over_tls(files: &Files, url: &str) -> SendRequest<Bytes> {
+/// With a certificate that the auth file does not know, where one is asked for.
+async fn over_tls(files: &Files, url: &str, with_certificate: bool) -> SendRequest<Bytes> {
     let authority = std::fs::read(files.file("ca.pem")).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     let authority = rustls::pki_types::CertificateDer::from_pem_slice(&authority).unwrap();
@@ -134,10 +135,20 @@ async fn over_tls(files: &Files, url: &str) -> SendRequest<Bytes> {
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let config = if with_certificate {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["client.example".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &files.authority).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes());
+        config
+            .with_client_auth_cert(vec![certificate.der().clone()], key.unwrap())
+            .unwrap()
+    } else {
+        config.with_no_client_auth()
+    };
     let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
-    let address = url.strip_prefix("https://").unwrap();
+    let address = url.strip_prefix("https://").unwrap_or(url);
     let socket = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("127.0.0.1").unwrap();
     connect(connector.connect(name, socket).await.unwrap()).await
@@ -190,25 +201,58 @@ async fn call(requests: &SendRequest<Bytes>, path: &str, token: Option<&str>) ->
 }
 
 /// A connection to each kind of listener.
-async fn listeners(
-    server: &Server,
-    files: &Files,
-    socket: &str,
-) -> [(&'static str, SendRequest<Bytes>); 4] {
-    let url = https(server).await;
-    // The second of TCP, in the order of the flags.
-    let proxied = server.nth_line("listening on 127.0.0.1:", 1).await;
-    let (_, proxied) = proxied.rsplit_once(' ').unwrap();
-    [
-        ("proxy", behind_a_proxy(proxied.parse().unwrap()).await),
-        (
-            "tcp",
-            connect(TcpStream::connect(server.address).await.unwrap()).await,
+struct At {
+    kind: &'static str,
+    requests: SendRequest<Bytes>,
+    /// It serves health and reflection, and nothing of what there is today.
+    is_for_admins: bool,
+}
+
+async fn listeners(server: &Server, files: &Files, socket: &str) -> Vec<At> {
+    let at = |kind, requests, is_for_admins| At {
+        kind,
+        requests,
+        is_for_admins,
+    };
+    // In the order of the flags.
+    let nth = async |place: &str, nth| {
+        let line = server.nth_line(&format!("listening on {place}"), nth).await;
+        line.rsplit_once(place).unwrap().1.to_owned()
+    };
+    let tcp = async |number| format!("127.0.0.1:{}", nth("127.0.0.1:", number).await);
+    let tls = async |number| format!("127.0.0.1:{}", nth("tls://127.0.0.1:", number).await);
+    let dial = async |address: String| connect(TcpStream::connect(address).await.unwrap()).await;
+    let proxied = tcp(1).await.parse().unwrap();
+    vec![
+        at("proxy", behind_a_proxy(proxied).await, false),
+        at("tcp", dial(tcp(0).await).await, false),
+        at("public", dial(tcp(2).await).await, false),
+        at("admin", dial(tcp(3).await).await, true),
+        at("tls", over_tls(files, &tls(0).await, false).await, false),
+        at(
+            "optional",
+            over_tls(files, &tls(1).await, false).await,
+            false,
         ),
-        ("tls", over_tls(files, &url).await),
-        (
+        at(
+            "optional, shown",
+            over_tls(files, &tls(1).await, true).await,
+            false,
+        ),
+        at(
+            "required",
+            over_tls(files, &tls(2).await, true).await,
+            false,
+        ),
+        at(
+            "tls admin",
+            over_tls(files, &tls(3).await, true).await,
+            true,
+        ),
+        at(
             "unix",
             connect(UnixStream::connect(socket).await.unwrap()).await,
+            false,
         ),
     ]
 }
@@ -219,15 +263,22 @@ async fn every_method_at_every_listener_asks_for_a_credential_or_is_meant_for_an
     let auth = Auth::new(&files);
     let socket = files.text("longlived.sock");
     let mut command = longlived();
-    command.args([
-        "serve",
-        "--listen",
+    command.arg("serve");
+    let unix = format!("unix:{socket}");
+    for place in [
         "127.0.0.1:0",
-        "--listen",
+        "tcp://127.0.0.1:0?proxy=127.0.0.0/8",
+        "tcp://127.0.0.1:0?services=public",
+        "tcp://127.0.0.1:0?services=admin",
         "tls://127.0.0.1:0",
-    ]);
-    command.args(["--listen", &format!("unix:{socket}")]);
-    command.args(["--listen", "tcp://127.0.0.1:0?proxy=127.0.0.0/8"]);
+        "tls://127.0.0.1:0?client-cert=optional",
+        "tls://127.0.0.1:0?client-cert=required&services=public",
+        "tls://127.0.0.1:0?client-cert=required&services=admin",
+        &unix,
+    ] {
+        command.args(["--listen", place]);
+    }
+    command.args(["--tls-client-ca", &files.text("ca.pem")]);
     command.args(files.flags()).args(["--auth", &auth.path()]);
     let server = Server::of(&mut command).await;
     let listeners = listeners(&server, &files, &socket).await;
@@ -266,10 +317,22 @@ async fn every_method_at_every_listener_asks_for_a_credential_or_is_meant_for_an
         let (asks, comes) = *rows
             .get(&*path)
             .unwrap_or_else(|| panic!("{path} is in no row"));
-        for (kind, requests) in &listeners {
+        for At {
+            kind,
+            requests,
+            is_for_admins,
+        } in &listeners
+        {
+            // Health and reflection are at every listener.
+            let is_there = !is_for_admins || path.starts_with("/grpc.");
+            let expected = if is_there {
+                comes
+            } else {
+                Comes::To(Code::Unimplemented)
+            };
             assert_eq!(
                 call(requests, &path, Some(&right)).await,
-                comes,
+                expected,
                 "{path} by {kind}"
             );
             for (credential, token) in &credentials {

@@ -21,7 +21,7 @@ const CALLS: usize = 2_000;
 /// A figure that takes longer than this has as many calls as came by then.
 const TIME_MAX: Duration = Duration::from_secs(8);
 /// What the neighbour's median must be, beside as many attackers.
-const MUST: [(usize, Duration); 3] = [
+pub(crate) const MUST: [(usize, Duration); 3] = [
     (0, Duration::from_millis(2)),
     (1, Duration::from_millis(2)),
     (50, Duration::from_millis(10)),
@@ -30,17 +30,44 @@ const MUST: [(usize, Duration); 3] = [
 const WRITE_BYTES: usize = 32 << 10;
 
 /// Attackers at work, until this is dropped.
-struct Attackers {
+pub(crate) struct Attackers {
     over: Arc<AtomicBool>,
     /// Connections that were made.
-    connections: Arc<AtomicU64>,
+    pub(crate) connections: Arc<AtomicU64>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Attackers {
     fn start(server: &Server, attack: &'static Attack, count: usize) -> Self {
+        let address = server.address;
+        Self::run(
+            count,
+            async move |is_over: &AtomicBool, made: &AtomicU64| {
+                let mut attacker = Attacker::hello(address).await;
+                made.fetch_add(1, Ordering::Relaxed);
+                attacker.send(&(attack.begin)()).await;
+                let mut round = 0;
+                let mut goes_on = true;
+                while goes_on && !is_over.load(Ordering::Relaxed) {
+                    let mut bytes = Vec::new();
+                    while bytes.len() < WRITE_BYTES {
+                        bytes.extend((attack.round)(round));
+                        round += 1;
+                    }
+                    goes_on = attacker.send(&bytes).await;
+                    tokio::task::yield_now().await;
+                }
+            },
+        )
+    }
+
+    /// This many that do this again and again.
+    pub(crate) fn run(
+        count: usize,
+        attack: impl AsyncFn(&AtomicBool, &AtomicU64) + Clone + Send + 'static,
+    ) -> Self {
         let (over, connections) = (Arc::new(AtomicBool::new(false)), Arc::default());
-        let (address, is_over) = (server.address, Arc::clone(&over));
+        let is_over = Arc::clone(&over);
         let made: Arc<AtomicU64> = Arc::clone(&connections);
         let work = move || {
             rustix::process::nice(19).expect("it may be nicer");
@@ -51,22 +78,10 @@ impl Attackers {
             let tasks = tokio::task::LocalSet::new();
             for _ in 0..count {
                 let (is_over, made) = (Arc::clone(&is_over), Arc::clone(&made));
+                let attack = attack.clone();
                 tasks.spawn_local(async move {
                     while !is_over.load(Ordering::Relaxed) {
-                        let mut attacker = Attacker::hello(address).await;
-                        made.fetch_add(1, Ordering::Relaxed);
-                        attacker.send(&(attack.begin)()).await;
-                        let mut round = 0;
-                        let mut goes_on = true;
-                        while goes_on && !is_over.load(Ordering::Relaxed) {
-                            let mut bytes = Vec::new();
-                            while bytes.len() < WRITE_BYTES {
-                                bytes.extend((attack.round)(round));
-                                round += 1;
-                            }
-                            goes_on = attacker.send(&bytes).await;
-                            tokio::task::yield_now().await;
-                        }
+                        attack(&is_over, &made).await;
                     }
                 });
             }
@@ -90,7 +105,7 @@ impl Drop for Attackers {
 }
 
 /// The times of calls, one after the other: their median, the slowest but one of a hundred, and how many there were.
-async fn times(neighbour: &mut raw::Client) -> (Duration, Duration, usize) {
+pub(crate) async fn times(neighbour: &mut raw::Client) -> (Duration, Duration, usize) {
     let begun = Instant::now();
     let mut times = Vec::with_capacity(CALLS);
     while times.len() < CALLS && begun.elapsed() < TIME_MAX {

@@ -61,6 +61,15 @@ impl Files {
         fs::write(self.file("cert.pem"), certificate.pem()).unwrap();
     }
 
+    /// The same with a key of RSA, of 2,048 bits.
+    pub(crate) fn certify_rsa(&self) {
+        let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.authority).unwrap();
+        fs::write(self.file("key.pem"), key.serialize_pem()).unwrap();
+        fs::write(self.file("cert.pem"), certificate.pem()).unwrap();
+    }
+
     pub(crate) fn flags(&self) -> Vec<String> {
         let flags = [
             "--tls-cert",
