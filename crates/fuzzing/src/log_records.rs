@@ -8,7 +8,7 @@ use crate::store::Left;
 /// Several batches in one segment that is not sealed.
 static LEFT: LazyLock<Left> = LazyLock::new(|| Left::after(&[&[1, 5, 2, 9, 3, 1]]));
 
-/// Its first byte says what the others are.
+/// Its first byte says what the others are. As a capital letter it asks for a second start.
 ///
 /// `w` is followed by the whole segment. Everything else is followed by changes of one that a killed process left.
 ///
@@ -23,9 +23,9 @@ pub fn log_records(data: &[u8]) {
     let [(path, content)] = files[..] else {
         panic!("{} segments", files.len());
     };
-    if *kind == b'w' {
-        LEFT.judge(&LEFT.with(path, rest), true);
-    } else {
-        LEFT.judge(&LEFT.with(path, &changed(content, rest)), false);
+    let again = kind.is_ascii_uppercase();
+    match kind.to_ascii_lowercase() {
+        b'w' => LEFT.judge(&LEFT.with(path, rest), true, again),
+        _ => LEFT.judge(&LEFT.with(path, &changed(content, rest)), false, again),
     }
 }

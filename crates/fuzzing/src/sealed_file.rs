@@ -6,12 +6,12 @@ use crate::changes::changed;
 use crate::store::Left;
 
 /// Several sealed files of two classes. Each process seals what the one before it has left.
-static LEFT: LazyLock<Left> = LazyLock::new(|| Left::after(&[&[5, 9, 20], &[3, 12], &[1]]));
+static LEFT: LazyLock<Left> = LazyLock::new(|| Left::after(&[&[5, 9], &[3, 6], &[1]]));
 
 /// Length of a sealed file's last bytes, which say where its footer is.
 const TRAILER_BYTES: usize = 40;
 
-/// The second byte chooses a file, and the first says what the others are.
+/// The second byte chooses a file, and the first says what the others are. As a capital letter it asks for a second start.
 ///
 /// `w` is followed by the whole file, `f` by changes of the footer, whose checksums are then made to hold. Everything else is followed by
 /// changes of the file.
@@ -25,11 +25,13 @@ pub fn sealed_file(data: &[u8]) {
     };
     let files = LEFT.files_in("/data/sealed");
     let (path, content) = files[usize::from(*choice) % files.len()];
-    match kind {
-        b'w' => LEFT.judge(&LEFT.with(path, rest), true),
-        b'f' => LEFT.judge(&LEFT.with(path, &with_footer(content, rest)), true),
-        _ => LEFT.judge(&LEFT.with(path, &changed(content, rest)), false),
-    }
+    let (content, forged) = match kind.to_ascii_lowercase() {
+        b'w' => (rest.to_vec(), true),
+        b'f' => (with_footer(content, rest), true),
+        _ => (changed(content, rest), false),
+    };
+    let again = kind.is_ascii_uppercase();
+    LEFT.judge(&LEFT.with(path, &content), forged, again);
 }
 
 /// The file with changes of its footer, under checksums that hold.
