@@ -8,7 +8,8 @@ mod certificate;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+use clap::error::ErrorKind;
 
 use self::auth::AuthFile;
 use self::certificate::{Certificate, SERVER_NAME};
@@ -52,8 +53,8 @@ impl Security {
                 }),
                 ..Self::default()
             }),
-            (true, None) => bail!("--server at https:// needs --tls-ca FILE"),
-            (false, Some(_)) => bail!("--tls-ca is for a --server at https://"),
+            (true, None) => Err(wrong("--server at https:// needs --tls-ca FILE")),
+            (false, Some(_)) => Err(wrong("--tls-ca is for a --server at https://")),
             (false, None) => Ok(Self::default()),
         }
     }
@@ -127,6 +128,10 @@ impl Security {
         };
         format!("{tls}{tokens}")
     }
+}
+
+fn wrong(text: &str) -> anyhow::Error {
+    clap::Error::raw(ErrorKind::ArgumentConflict, text).into()
 }
 
 /// The authorities of a file, looked at here: every load process would say the same.

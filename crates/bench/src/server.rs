@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
+use clap::error::ErrorKind;
 use longlived_console::own_variables;
 use longlived_server::Config;
 use rustix::process::{Pid, Signal, kill_process};
@@ -72,10 +73,11 @@ type Tail = Arc<Mutex<VecDeque<String>>>;
 impl Server {
     /// In the clear.
     pub(super) fn for_run(args: &CommonArgs, cores: &Cores) -> anyhow::Result<Self> {
-        ensure!(
-            args.server.as_ref().is_none_or(|server| !server.over_tls),
-            "--server: this measurement speaks no TLS (`bench idle` and `bench fanout` do)"
-        );
+        if args.server.as_ref().is_some_and(|server| server.over_tls) {
+            let text =
+                "--server: this measurement speaks no TLS (`bench idle` and `bench fanout` do)";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, text).into());
+        }
         Self::for_connections(args, &Security::default(), 0, cores)
     }
 

@@ -8,7 +8,7 @@ fn figures(flags: &[&str]) -> serde_json::Value {
     figures_of("publish", &[&["--payload-bytes", "64"], flags].concat())
 }
 
-fn figures_of(mode: &str, flags: &[&str]) -> serde_json::Value {
+pub(crate) fn figures_of(mode: &str, flags: &[&str]) -> serde_json::Value {
     let mut words = vec!["bench", mode, "--json"];
     // It has neither server nor load.
     if mode != "commit" {
@@ -63,7 +63,7 @@ fn calls_of_several_connections_over_several_topics_are_all_answered() {
 }
 
 /// Small enough for a test: 50 streams, a second.
-const FANOUT: [&str; 10] = [
+pub(crate) const FANOUT: [&str; 10] = [
     "--connections",
     "5",
     "--streams",
@@ -84,62 +84,6 @@ fn health_is_asked_for_while_a_load_runs() {
     let us = |name: &str| figures[format!("health_{name}_us")].as_f64().unwrap();
     assert!(1.0 < us("p50") && us("p50") <= us("p99") && us("p99") <= us("max"));
     assert_eq!(figures["lost"].as_f64(), Some(0.0));
-}
-
-#[test]
-fn over_tls_everything_arrives_and_health_is_answered() {
-    let flags = [&FANOUT[..], &["--tls", "--probe-health"]].concat();
-    let figures = figures_of("fanout", &flags);
-    assert_eq!(figures["health_checks"].as_f64(), Some(100.0));
-    for wrong in ["lost", "repeated"] {
-        assert_eq!(figures[wrong].as_f64(), Some(0.0), "{wrong}");
-    }
-    assert!(figures["deliveries_per_s"].as_f64().unwrap() > 0.0);
-}
-
-#[test]
-fn callers_bring_tokens_and_each_follows_its_own_inbox() {
-    for auth in ["static", "es256"] {
-        // The template of the issuer grants to each caller the inbox of its own `sub`.
-        let flags = ["--auth", auth, "--topics", "inbox", "--probe-health"];
-        let figures = figures_of("fanout", &[&FANOUT[..], &flags].concat());
-        for wrong in ["lost", "repeated"] {
-            assert_eq!(figures[wrong].as_f64(), Some(0.0), "{auth}: {wrong}");
-        }
-        assert!(figures["deliveries_per_s"].as_f64().unwrap() > 0.0);
-    }
-    let idle = ["--auth", "es256", "--tls", "--connections", "9"];
-    let figures = figures_of("idle", &[&idle[..], &["--duration", "100ms"]].concat());
-    assert!(figures["connect_all_ms"].as_f64().unwrap() > 0.0);
-}
-
-#[test]
-fn handshakes_stand_beside_bare_ones_and_sessions_are_resumed() {
-    // A session that is not resumed would have failed the run.
-    let figures = figures_of("handshakes", &["--connections", "30"]);
-    let figure = |name: &str| figures[name].as_f64().unwrap();
-    for round in ["", "tickets_"] {
-        let ms = |name: &str| figure(&format!("{round}{name}_ms"));
-        let ratio = ms("tls") / (ms("plain") + ms("bare"));
-        // The table has three digits after the point.
-        let shown = figure(&format!("{round}ratio"));
-        assert!((ratio / shown - 1.0).abs() < 0.01, "{ratio} {shown}");
-    }
-}
-
-#[test]
-fn subscribers_come_back_over_tls_with_their_tokens() {
-    for flags in [
-        &["--auth", "es256"][..],
-        &["--library", "--auth", "static", "--down", "100ms"],
-    ] {
-        let small = ["--tls", "--connections", "20", "--streams", "2"];
-        let small = [&small[..], &["--rest", "0s", "--limit", "30s"], flags].concat();
-        let figures = figures_of("storm", &small);
-        for wrong in ["lost", "repeated"] {
-            assert_eq!(figures[wrong].as_f64(), Some(0.0), "{wrong}");
-        }
-    }
 }
 
 #[test]

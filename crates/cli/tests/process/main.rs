@@ -9,6 +9,8 @@ mod cli_bad_input;
 mod cli_bench;
 #[cfg(target_os = "linux")]
 mod cli_bench_against;
+#[cfg(target_os = "linux")]
+mod cli_bench_secure;
 mod cli_check;
 #[cfg(target_os = "linux")]
 mod cli_closed_pipe;
