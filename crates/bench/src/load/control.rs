@@ -59,7 +59,7 @@ pub(crate) struct TlsPlan {
     pub(crate) server_name: String,
     /// The server says a line in the clear before the handshake, as that of NATS does.
     pub(crate) after_line: bool,
-    /// A connection takes a ticket that an earlier one was given, and resumes its session.
+    /// A connection that is opened after `Close` takes a ticket that one before was given, and resumes its session.
     pub(crate) tickets: bool,
 }
 

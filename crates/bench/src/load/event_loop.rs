@@ -347,6 +347,7 @@ impl<R: Read + AsFd, W: Write> Load<R, W> {
                     connection.abort();
                 }
                 self.tally = Tally::new(&self.plan);
+                self.dialer.resume_sessions();
                 self.report(&Report::Ready)?;
             }
             Command::Stall(stall) => self.stall(stall)?,

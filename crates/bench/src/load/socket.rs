@@ -13,6 +13,7 @@ use rustls::pki_types::ServerName;
 use super::control::TlsPlan;
 use super::session::Session;
 use super::tcp::{Output, receive, start_connecting_from};
+use super::tickets::Tickets;
 use super::trust;
 
 /// Opens the connections to one server.
@@ -28,6 +29,7 @@ struct Tls {
     config: Arc<ClientConfig>,
     server_name: ServerName<'static>,
     after_line: bool,
+    tickets: Option<Arc<Tickets>>,
 }
 
 impl Dialer {
@@ -38,16 +40,28 @@ impl Dialer {
         connections: u32,
     ) -> anyhow::Result<Self> {
         let tls = tls.map(|plan| {
+            let tickets = plan
+                .tickets
+                .then(|| Arc::new(Tickets::new(connections as usize)));
             anyhow::Ok(Tls {
-                config: trust::config(plan, connections)?,
+                config: trust::config(plan, tickets.as_ref())?,
                 server_name: trust::server_name(&plan.server_name)?,
                 after_line: plan.after_line,
+                tickets,
             })
         });
         Ok(Self {
             server,
             tls: tls.transpose()?,
         })
+    }
+
+    /// From now on connections resume the sessions of earlier ones, if the plan has tickets.
+    pub(super) fn resume_sessions(&self) {
+        let tls = self.tls.as_ref();
+        if let Some(tickets) = tls.and_then(|tls| tls.tickets.as_ref()) {
+            tickets.use_them();
+        }
     }
 
     /// Begins to connect, without waiting for it; from an address of this machine, or from one that the kernel chooses.

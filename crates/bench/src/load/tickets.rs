@@ -4,6 +4,7 @@
 //! keeps eight for a server, which is enough for one program and not for a load of thousands.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use rustls::NamedGroup;
@@ -14,6 +15,9 @@ pub(super) struct Tickets {
     most: usize,
     given: Mutex<VecDeque<Tls13ClientSessionValue>>,
     group: Mutex<Option<NamedGroup>>,
+    /// Until then every connection is a new one: of thousands that are opened together the last ones would find the
+    /// tickets of the first.
+    are_used: AtomicBool,
 }
 
 impl Tickets {
@@ -22,7 +26,13 @@ impl Tickets {
             most: most.max(1),
             given: Mutex::default(),
             group: Mutex::default(),
+            are_used: AtomicBool::new(false),
         }
+    }
+
+    /// From now on a connection takes one.
+    pub(super) fn use_them(&self) {
+        self.are_used.store(true, Ordering::Relaxed);
     }
 }
 
@@ -62,6 +72,9 @@ impl ClientSessionStore for Tickets {
     }
 
     fn take_tls13_ticket(&self, _server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        if !self.are_used.load(Ordering::Relaxed) {
+            return None;
+        }
         self.given.lock().pop_front()
     }
 }

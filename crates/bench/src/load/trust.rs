@@ -17,7 +17,10 @@ use super::control::{TlsPlan, Trust};
 use super::tickets::Tickets;
 
 /// Of TLS 1.3 alone, which every server that is measured speaks.
-pub(super) fn config(plan: &TlsPlan, connections: u32) -> anyhow::Result<Arc<ClientConfig>> {
+pub(super) fn config(
+    plan: &TlsPlan,
+    tickets: Option<&Arc<Tickets>>,
+) -> anyhow::Result<Arc<ClientConfig>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13])
@@ -35,10 +38,9 @@ pub(super) fn config(plan: &TlsPlan, connections: u32) -> anyhow::Result<Arc<Cli
     };
     let mut config = builder.with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    config.resumption = if plan.tickets {
-        Resumption::store(Arc::new(Tickets::new(connections as usize)))
-    } else {
-        Resumption::disabled()
+    config.resumption = match tickets {
+        Some(tickets) => Resumption::store(Arc::clone(tickets) as _),
+        None => Resumption::disabled(),
     };
     Ok(Arc::new(config))
 }

@@ -105,6 +105,7 @@ fn certificate(trust: fn(String) -> Trust) -> (TlsAcceptor, TlsPlan) {
             PrivateKeyDer::Pkcs8(key.serialize_der().into()),
         )
         .unwrap();
+    config.ticketer = aws_lc_rs::Ticketer::new().unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let plan = TlsPlan {
         trust: trust(certificate.pem()),
