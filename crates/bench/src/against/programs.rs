@@ -63,7 +63,7 @@ impl Programs {
     /// Why one cannot be measured here, in words; `None` when it can.
     pub(super) fn why_not(&self, peer: Peer) -> Option<String> {
         if self.security.tls.is_some() && matches!(peer, Peer::Floor | Peer::Redis) {
-            return Some("not applicable: it is measured without TLS alone".to_owned());
+            return Some("not applicable: it is measured without TLS only".to_owned());
         }
         let (program, found) = match peer {
             Peer::Longlived | Peer::Floor => return None,
