@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use longlived_broker::storage::{
-    Damaged, DiskStore, Files, FilterFrom, NewMessage, OpenMode, Query, RetentionConfig,
+    Damaged, DiskStore, Files, FilterFrom, NewMessage, OpenMode, Query, RetentionConfig, Slice,
 };
 use longlived_broker::testkit::{MemoryFiles, join};
 use longlived_broker::{
@@ -20,8 +20,8 @@ use longlived_topic::{TopicFilter, TopicName};
 
 /// The most bytes of a page: an answer has several.
 const PAGE_BYTES: usize = 2_000;
-/// What is read: all, what lies in one file or in several, and single topics.
-const FILTERS: [&str; 3] = [">", "b.*", "a.1"];
+/// What is read: all, block by block, and one topic by the index of a file.
+const FILTERS: [&str; 2] = [">", "a.1"];
 /// Topics that are published to, in turn.
 const TOPICS: [&str; 5] = ["a.1", "b.1", "a.2", "b.2", "c"];
 const SEGMENT_BYTES: u64 = 4 << 10;
@@ -174,8 +174,8 @@ impl Left {
         assert_eq!(again.events, all.events, "after another start");
         if !forged {
             let published = self.events.len() as u64;
-            let lost = [all, &again].map(|got| got.lost(published));
-            assert_eq!(lost[1], lost[0], "after another start");
+            let before = all.lost(published);
+            assert_eq!(again.lost(published), before, "after another start");
         }
         let mut after = Self {
             contents: BTreeMap::new(),
@@ -256,7 +256,7 @@ fn page_by_page(store: &DiskStore, filter: &str, after: Sequence) -> Got {
         let page = page.expect("the disk can be read");
         assert!(page.through > at, "each page makes progress");
         let slices: Vec<_> = page.slices.into();
-        let entries = slices.iter().flat_map(|slice| slice.entries());
+        let entries = slices.iter().flat_map(Slice::entries);
         let numbers: Vec<_> = entries.map(|entry| entry.sequence).collect();
         assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
         let within = |number: &Sequence| *number > at && *number <= page.through;

@@ -164,7 +164,11 @@ impl Shared {
                 let stamp = index.stamp_of(at);
                 (entry.sequence > floor).then_some((Entry { topic, ..*entry }, stamp))
             });
-            return Ok(Oldest::Events(events.collect()));
+            let events: Vec<_> = events.collect();
+            // Without one the block would stay the oldest forever.
+            if !events.is_empty() {
+                return Ok(Oldest::Events(events));
+            }
         }
         // Which topics they belong to is written a second time at the end of the file.
         let mut topics = Vec::new();

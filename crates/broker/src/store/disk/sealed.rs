@@ -126,7 +126,8 @@ pub(super) enum Loaded {
 }
 
 impl FileRef {
-    /// Whether this is the footer of the file that `STATE` names, with blocks that follow each other and end before `end`.
+    /// Whether this is the footer of the file that `STATE` names, with blocks that follow each other and end before `end`, and topics that
+    /// have the events of the blocks. Retention would look forever for the events of a topic that is not listed.
     fn is_of(&self, summary: &Summary, end: u64) -> bool {
         let blocks = &summary.blocks;
         let lies_within = |block: &Block| {
@@ -134,11 +135,14 @@ impl FileRef {
             own_end.is_some_and(|own_end| own_end <= end)
         };
         let numbered = |block: &Block| block.first > 0 && block.first <= block.last;
+        let events = blocks.iter().map(|block| u64::from(block.events));
+        let listed = summary.topics.iter().map(|topic| u64::from(topic.events));
         let first = blocks.first().map(|block| block.first);
         let last = blocks.last().map(|block| block.last);
         (first, last) == (Some(self.first), Some(self.last))
             && blocks.iter().all(|it| numbered(it) && lies_within(it))
             && blocks.is_sorted_by(|one, next| one.last < next.first)
+            && events.sum::<u64>() == listed.sum::<u64>()
     }
 }
 

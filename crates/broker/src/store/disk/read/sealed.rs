@@ -40,7 +40,8 @@ impl TopicSet {
     }
 
     fn contains(&self, local: u32) -> bool {
-        self.bits[local as usize / 64] >> (local % 64) & 1 == 1
+        let bits = self.bits.get(local as usize / 64);
+        bits.is_some_and(|bits| bits >> (local % 64) & 1 == 1)
     }
 
     fn iter(&self) -> impl Iterator<Item = u32> + '_ {
