@@ -257,10 +257,8 @@ async fn listeners(server: &Server, files: &Files, socket: &str) -> Vec<At> {
     ]
 }
 
-#[tokio::test]
-async fn every_method_at_every_listener_asks_for_a_credential_or_is_meant_for_anybody() {
-    let files = Files::new();
-    let auth = Auth::new(&files);
+/// A server with every kind of listener, and a connection to each.
+async fn everywhere(files: &Files, auth: &Auth) -> (Server, Vec<At>) {
     let socket = files.text("longlived.sock");
     let mut command = longlived();
     command.arg("serve");
@@ -281,7 +279,15 @@ async fn every_method_at_every_listener_asks_for_a_credential_or_is_meant_for_an
     command.args(["--tls-client-ca", &files.text("ca.pem")]);
     command.args(files.flags()).args(["--auth", &auth.path()]);
     let server = Server::of(&mut command).await;
-    let listeners = listeners(&server, &files, &socket).await;
+    let listeners = listeners(&server, files, &socket).await;
+    (server, listeners)
+}
+
+#[tokio::test]
+async fn every_method_at_every_listener_asks_for_a_credential_or_is_meant_for_anybody() {
+    let files = Files::new();
+    let auth = Auth::new(&files);
+    let (_server, listeners) = everywhere(&files, &auth).await;
     let right = auth.token(Token::default());
     let changed = |token: &str| {
         let (signed, signature) = token.rsplit_once('.').unwrap();
