@@ -107,7 +107,8 @@ impl Probes {
             .services
             .iter()
             .find(|(prefix, _)| path.starts_with(prefix))?;
-        let (turns, reader) = Turns::new(prefix.starts_with("/grpc.reflection."));
+        let turns = prefix.starts_with("/grpc.reflection.").then(Turns::default);
+        let reader = turns.clone().map(Reader::of);
         let service = service.clone();
         let drain = self.drain.clone();
         let limit = self.request_timeout;
@@ -155,7 +156,8 @@ async fn set(reporter: &HealthReporter, status: ServingStatus) {
 struct Requests {
     messages: Messages,
     exceeded: Exceeded,
-    turns: Turns,
+    // None of a service whose answers are small: its requests go on at any time.
+    turns: Option<Turns>,
     drain: Drain,
 }
 
@@ -174,17 +176,8 @@ impl Requests {
         loop {
             match self.messages.part() {
                 Ok(Some(part)) => {
-                    self.messages.waits();
-                    if part.is_end {
-                        tokio::select! {
-                            biased;
-                            is_asked = self.turns.next() => {
-                                if !is_asked {
-                                    return None;
-                                }
-                            }
-                            () = self.drain.going_away() => return None,
-                        }
+                    if part.is_end && !self.is_turn().await {
+                        return None;
                     }
                     return Some(Ok(Frame::data(part.bytes)));
                 }
@@ -206,11 +199,24 @@ impl Requests {
             }
         }
     }
+
+    /// Waits until a request may go on; false when it may not any more.
+    async fn is_turn(&mut self) -> bool {
+        let Some(turns) = &self.turns else {
+            return true;
+        };
+        self.messages.waits();
+        tokio::select! {
+            biased;
+            is_asked = turns.next() => is_asked,
+            () = self.drain.going_away() => false,
+        }
+    }
 }
 
 /// Ends when the node goes away: a watch goes on for ever, and once its last news is out it must not hold up the end of the node. It tells
 /// of requests over a limit, with which the service has seen its request end.
-fn response_body(body: Body, reader: Reader, exceeded: Exceeded, drain: Drain) -> Body {
+fn response_body(body: Body, reader: Option<Reader>, exceeded: Exceeded, drain: Drain) -> Body {
     let state = Some((body, reader, exceeded, drain));
     let frames = futures_util::stream::unfold(state, |state| async move {
         let (mut body, reader, exceeded, drain) = state?;
@@ -218,7 +224,9 @@ fn response_body(body: Body, reader: Reader, exceeded: Exceeded, drain: Drain) -
             let trailers = status::trailers(&status, Contract::V1);
             Some((Ok(Frame::trailers(trailers)), None))
         };
-        reader.ask();
+        if let Some(reader) = &reader {
+            reader.ask();
+        }
         let next = tokio::select! {
             biased;
             next = body.frame() => next,

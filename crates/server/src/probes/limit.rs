@@ -62,27 +62,32 @@ impl Messages {
             return Ok(None);
         }
         let (mut seen, mut is_end) = (0, false);
-        while seen < self.waiting.len() && !is_end {
-            if self.left == 0 {
-                self.prefix[self.prefix_bytes] = self.waiting[seen];
-                self.prefix_bytes += 1;
-                seen += 1;
-                if self.prefix_bytes < PREFIX_BYTES {
-                    continue;
-                }
+        if self.left == 0 {
+            seen = (PREFIX_BYTES - self.prefix_bytes).min(self.waiting.len());
+            self.prefix[self.prefix_bytes..][..seen].copy_from_slice(&self.waiting[..seen]);
+            self.prefix_bytes += seen;
+            if self.prefix_bytes == PREFIX_BYTES {
                 let [_, length @ ..] = self.prefix;
                 self.prefix_bytes = 0;
                 self.left = u32::from_be_bytes(length) as usize;
                 if self.left > PROBE_REQUEST_BYTES_MAX {
                     return Err(TooLarge);
                 }
+                is_end = self.left == 0;
             }
+        }
+        if self.left > 0 {
             let taken = self.left.min(self.waiting.len() - seen);
             self.left -= taken;
             seen += taken;
             is_end = self.left == 0;
         }
-        let bytes = self.waiting.split_to(seen);
+        let all = seen == self.waiting.len();
+        let bytes = if all {
+            std::mem::take(&mut self.waiting)
+        } else {
+            self.waiting.split_to(seen)
+        };
         if self.waiting.len() > PROBE_REQUEST_BYTES_MAX {
             return Err(TooLarge);
         }
@@ -91,41 +96,44 @@ impl Messages {
 
     /// What is not handed on now shares no memory with what was read.
     pub(super) fn waits(&mut self) {
-        self.waiting = Bytes::copy_from_slice(&self.waiting);
+        if !self.waiting.is_empty() {
+            self.waiting = Bytes::copy_from_slice(&self.waiting);
+        }
     }
 }
 
-/// Gives a service its next request when there is a reader for the answer. `None` of a service whose answers are small.
+/// Gives a service its next request when there is a reader for the answer.
 #[derive(Clone, Debug)]
-pub(super) struct Turns(Option<Arc<Semaphore>>);
+pub(super) struct Turns(Arc<Semaphore>);
 
 /// The reader of the answers. Dropped, it asks for none any more.
 #[derive(Debug)]
 pub(super) struct Reader(Turns);
 
-impl Turns {
-    /// For a service, and for the reader of its answers.
-    pub(super) fn new(answers_are_large: bool) -> (Self, Reader) {
-        let turns = Self(answers_are_large.then(|| Arc::new(Semaphore::new(0))));
-        (turns.clone(), Reader(turns))
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
     }
+}
 
+impl Turns {
     /// Returns when an answer is asked for; false when none will be.
     pub(super) async fn next(&self) -> bool {
-        let Some(turns) = &self.0 else {
-            return true;
-        };
-        let turn = turns.acquire().await.map(SemaphorePermit::forget);
+        let turn = self.0.acquire().await.map(SemaphorePermit::forget);
         turn.is_ok()
     }
 }
 
 impl Reader {
+    /// Of the answers to these requests.
+    pub(super) fn of(turns: Turns) -> Self {
+        Self(turns)
+    }
+
     /// Asks for an answer.
     pub(super) fn ask(&self) {
-        if let Turns(Some(turns)) = &self.0
-            && turns.available_permits() == 0
-        {
+        let Turns(turns) = &self.0;
+        if turns.available_permits() == 0 {
             turns.add_permits(1);
         }
     }
@@ -133,9 +141,8 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        if let Turns(Some(turns)) = &self.0 {
-            turns.close();
-        }
+        let Turns(turns) = &self.0;
+        turns.close();
     }
 }
 
