@@ -136,6 +136,13 @@ where
     }
 }
 
+/// A handshake goes on.
+// Never inlined: it is polled a few times in the life of a connection, and what serves it would grow too large to be inlined itself.
+#[inline(never)]
+fn poll_begin<F: Future>(begin: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    begin.poll(cx)
+}
+
 /// What follows the end of a connection: the reason, when its peer is to hear no more.
 // Never inlined, for the same reason.
 #[inline(never)]
@@ -170,7 +177,7 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         loop {
             match self.as_mut().project() {
-                Stage::Begin { begin } => match ready!(begin.as_mut().poll(cx)) {
+                Stage::Begin { begin } => match ready!(poll_begin(begin.as_mut(), cx)) {
                     Ok(connection) => self.as_mut().serve(connection),
                     Err(ended) => return Poll::Ready(ended),
                 },
